@@ -28,7 +28,9 @@ class MistralwireError(Exception):
     code = "INTERNAL"
     reason = "INTERNAL"
 
-    def __init__(self, message: str, *, path: str = "", code: str | None = None, reason: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, path: str = "", code: str | None = None, reason: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.path = path

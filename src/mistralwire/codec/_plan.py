@@ -9,6 +9,7 @@ Source: proto/mistralwire/v1/json_options.proto.
 import dataclasses
 import enum
 import functools
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
@@ -160,7 +161,8 @@ def _is_object(descriptor: Descriptor) -> bool:
     return extra is not None and extra.number == EXTRA_NUMBER
 
 
-def _plan_of(descriptor: Descriptor) -> MessagePlan:
+def _plan_of(descriptor: Descriptor | None) -> MessagePlan:
+    assert descriptor is not None  # noqa: S101 - only of fields that hold a message
     plan = _plans.get(descriptor)
     if plan is None:
         # Registered before its fields are planned, so that a recursive type finds itself.
@@ -174,7 +176,7 @@ def _plan_of(descriptor: Descriptor) -> MessagePlan:
 
 
 def _fill(plan: MessagePlan, descriptor: Descriptor) -> None:
-    json_message = descriptor.GetOptions().Extensions[options.json_message]
+    json_message = _option(descriptor, options.json_message)
     if json_message.form == options.JSON_FORM_ARRAY:
         plan.form = Form.ARRAY
         (plan.item,) = map(_plan_field, descriptor.fields)
@@ -188,7 +190,9 @@ def _fill(plan: MessagePlan, descriptor: Descriptor) -> None:
         plan.members = _plan_members(descriptor)
         plan.by_name = {name: member for member in plan.members for name in (member.name, member.camel)}
     else:
-        raise TypeError(f"{descriptor.full_name} has neither a JSON form nor a field {EXTRA_FIELD} = {EXTRA_NUMBER}")
+        raise TypeError(
+            f"{descriptor.full_name} has neither a JSON form nor a field {EXTRA_FIELD} = {EXTRA_NUMBER}"
+        )
 
 
 def _fill_tags(plan: MessagePlan, descriptor: Descriptor) -> None:
@@ -197,10 +201,9 @@ def _fill_tags(plan: MessagePlan, descriptor: Descriptor) -> None:
             plan.unknown = field
             continue
         tag_field = field.message.by_name[plan.discriminator or ""].fields[0]
-        json_field = descriptor.fields_by_name[field.name].GetOptions().Extensions[options.json_field]
-        tag_options = field.message.message_class.DESCRIPTOR.fields_by_name[tag_field.name].GetOptions()
-        plan.tags[tag_options.Extensions[options.json_field].constant] = field
-        if json_field.untagged:
+        tag_descriptor = field.message.message_class.DESCRIPTOR.fields_by_name[tag_field.name]
+        plan.tags[_option(tag_descriptor, options.json_field).constant] = field
+        if _option(descriptor.fields_by_name[field.name], options.json_field).untagged:
             plan.untagged = field
 
 
@@ -214,10 +217,10 @@ def _plan_members(descriptor: Descriptor) -> tuple[MemberPlan, ...]:
         if oneof is not None and not oneof.name.startswith("_"):
             planned.add(oneof.name)
             fields = tuple(_plan_field(alternative) for alternative in oneof.fields)
-            flags = oneof.GetOptions().Extensions[options.json_oneof]
+            flags = _option(oneof, options.json_oneof)
             members.append(_plan_member(oneof.name, fields, flags.required, flags.nullable, oneof.name))
         else:
-            json_field = field.GetOptions().Extensions[options.json_field]
+            json_field = _option(field, options.json_field)
             fields = (_plan_field(field),)
             members.append(_plan_member(field.name, fields, json_field.required, json_field.nullable, None))
     return tuple(sorted(members, key=lambda member: member.number))
@@ -232,10 +235,10 @@ def _plan_member(
 
 
 def _plan_field(field: FieldDescriptor) -> FieldPlan:
-    json_field = field.GetOptions().Extensions[options.json_field]
+    json_field = _option(field, options.json_field)
     constant = json_field.constant if json_field.HasField("constant") and not json_field.open else None
     kind = _TEXT_KINDS.get(json_field.text) or _KINDS[field.type]
-    strings = _enum_strings(field.enum_type) if kind is Kind.ENUM else {}
+    strings = _enum_strings(field.enum_type)
     return FieldPlan(
         name=field.name,
         number=field.number,
@@ -250,12 +253,21 @@ def _plan_field(field: FieldDescriptor) -> FieldPlan:
 
 def _is_repeated(field: FieldDescriptor) -> bool:
     # `label` is deprecated in new runtimes, `is_repeated` absent from old ones.
-    repeated = getattr(field, "is_repeated", None)
-    return bool(field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else repeated)
+    if hasattr(field, "is_repeated"):
+        return bool(field.is_repeated)
+    return bool(getattr(field, "label") == FieldDescriptor.LABEL_REPEATED)  # noqa: B009 - gone from the types
 
 
-def _enum_strings(descriptor: EnumDescriptor) -> dict[int, str]:
-    values = ((value.number, value.GetOptions().Extensions[options.json_value]) for value in descriptor.values)
+def _option(described: Any, extension: Any) -> Any:
+    return described.GetOptions().Extensions[extension]
+
+
+def _enum_strings(descriptor: EnumDescriptor | None) -> dict[int, str]:
+    if descriptor is None:
+        return {}
+    values = (
+        (value.number, _option(value, options.json_value)) for value in descriptor.values
+    )
     return {number: string for number, string in values if string}
 
 

@@ -1,0 +1,71 @@
+PYTHON ?= python3
+BIN := .venv/bin
+# The oldest supported run time, in an environment of its own.
+OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-reflection==1.73.1 \
+	grpcio-status==1.73.1 googleapis-common-protos==1.70.0 orjson==3.10.7 click==8.1.8
+PIP := -m pip install --quiet --disable-pip-version-check
+PROTOS := $(shell find proto -name '*.proto')
+
+.PHONY: help demo test check format lint types stubs generate buf bench fuzz clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/.installed: pyproject.toml
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python $(PIP) --upgrade 'pip>=25.1'
+	@$(BIN)/python $(PIP) --editable . --group dev
+	@touch $@
+
+.venv-oldest/.installed: pyproject.toml Makefile
+	@echo "making .venv-oldest"
+	@$(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python $(PIP) --upgrade 'pip>=25.1'
+	@.venv-oldest/bin/python $(PIP) --editable . --group test $(OLDEST)
+	@touch $@
+
+.venv-generate/.installed: Makefile
+	@$(PYTHON) -m venv .venv-generate
+	@.venv-generate/bin/python $(PIP) 'grpcio-tools==1.73.1' 'setuptools<81'
+	@touch $@
+
+demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
+	@$(BIN)/python tools/demo.py
+
+test: .venv/.installed .venv-oldest/.installed ## Run the tests, on the newest and on the oldest protobuf
+	$(BIN)/python -m pytest
+	.venv-oldest/bin/python -m pytest
+
+check: format lint types stubs buf test ## Everything that CI runs
+
+format: .venv/.installed
+	$(BIN)/ruff format --check .
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+
+types: .venv/.installed
+	$(BIN)/mypy
+
+generate: .venv-generate/.installed ## Generate the stubs from proto/
+	.venv-generate/bin/python tools/generate.py
+
+stubs: generate
+	@git diff --exit-code --stat -- src/mistralwire/v1 && test -z "$$(git status --porcelain -- src/mistralwire/v1)" \
+		|| { echo "the stubs are not current: run 'make generate' and commit"; exit 1; }
+
+buf: .venv/.installed
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against proto/released.binpb
+
+bench: .venv/.installed ## Measure the codec against its peers
+	$(BIN)/python -m benchmarks
+
+fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
+	@$(BIN)/python $(PIP) atheris
+	$(BIN)/python tools/fuzz.py $(if $(SECONDS),-max_total_time=$(SECONDS))
+
+clean: ## Remove what these targets made
+	rm -rf .venv .venv-oldest .venv-generate build dist

@@ -1,0 +1,172 @@
+"""The public functions between JSON and messages."""
+
+import decimal
+from typing import Any, Literal, TypeVar
+
+from google.protobuf.message import DecodeError as WireError
+from google.protobuf.message import Message
+
+from mistralwire.codec._from_python import to_parsed
+from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._parse import Number, parse, to_indented_text, to_text
+from mistralwire.codec._plan import MessagePlan, plan_for
+from mistralwire.codec._read import read_document
+from mistralwire.codec._write import write_document
+from mistralwire.errors import DecodeError, EncodeError, Violation
+
+M = TypeVar("M", bound=Message)
+Names = Literal["snake", "camel"]
+
+
+def from_json(
+    message_type: type[M], data: bytes | str, *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
+) -> M:
+    """Read a JSON document into a message.
+
+    Member names may be snake_case or lowerCamelCase. What no field can hold (members that are not
+    documented, strings outside an enum, explicit nulls, empty arrays) is kept in the message's
+    `json_extra`, and `to_json` gives it back.
+
+    Args:
+        message_type: A message class of `mistralwire.v1` that is a JSON object.
+        data: The JSON text; bytes are UTF-8.
+        validate: Whether to enforce the contract: JSON types, required members, ranges. Otherwise every
+            JSON object is accepted, and a value that its field can't hold is kept like an unknown member.
+        limits: Bounds on size, nesting, members and reported violations.
+
+    Returns:
+        The message.
+
+    Raises:
+        DecodeError: If the text is no JSON object, is beyond a limit, or breaks the contract; with all
+            violations, each with its JSON path.
+        TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
+    """
+    plan = plan_for(message_type)
+    arguments = read_document(plan, parse(data, limits, plan.name), validate=validate, limits=limits)
+    return message_type(**arguments)
+
+
+def from_dict(
+    message_type: type[M], value: dict[str, Any], *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
+) -> M:
+    """Read a JSON document that was parsed already into a message.
+
+    Args:
+        message_type: A message class of `mistralwire.v1` that is a JSON object.
+        value: Dicts with string keys, lists, strings, bools, None, integers of any size, finite floats and
+            Decimals; not changed.
+        validate: As for `from_json`.
+        limits: As for `from_json`; the bound on bytes does not apply.
+
+    Returns:
+        The message.
+
+    Raises:
+        DecodeError: As for `from_json`, and for values that JSON does not have.
+        TypeError: If `message_type` is no such class.
+    """
+    plan = plan_for(message_type)
+    arguments = read_document(plan, to_parsed(value, limits, plan.name), validate=validate, limits=limits)
+    return message_type(**arguments)
+
+
+def to_json(message: Message, *, names: Names = "snake", indent: int | None = None) -> bytes:
+    """Write a message as JSON text.
+
+    Members come in contract order, those that are not documented last. Names inside free-form JSON stay
+    as they are.
+
+    Args:
+        message: A message of `mistralwire.v1` that is a JSON object.
+        names: `snake` for the API's member names, `camel` for those of the SDKs.
+        indent: Spaces a level, 1 or more, for a text with a line a member; None for a compact one.
+
+    Returns:
+        The JSON text in UTF-8.
+
+    Raises:
+        EncodeError: If the message has no JSON form: NaN, text that is no JSON where JSON is due.
+        TypeError: If it is no such message.
+        ValueError: If `names` or `indent` is none of these.
+    """
+    value = _write(message, names)
+    if indent is None:
+        return to_text(value)
+    if indent < 1:
+        raise ValueError(f"indent must be 1 or more, or None, not {indent!r}")
+    return to_indented_text(value, indent)
+
+
+def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
+    """Write a message as Python values.
+
+    Args:
+        message: A message of `mistralwire.v1` that is a JSON object.
+        names: As for `to_json`.
+
+    Returns:
+        Dicts, lists, strings, bools, None, ints, floats; and Decimals for numbers that a float would change.
+
+    Raises:
+        EncodeError: As for `to_json`, and for a number whose exponent is beyond Decimal's.
+        TypeError: If it is no such message.
+        ValueError: If `names` is neither.
+    """
+    result: dict[str, Any] = _to_python(_write(message, names))
+    return result
+
+
+def json_to_binary(
+    message_type: type[Message], data: bytes | str, *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
+) -> bytes:
+    """Convert a JSON document to protobuf wire bytes; as `from_json`, for those who only pass data on.
+
+    Raises:
+        DecodeError: As for `from_json`.
+        TypeError: As for `from_json`.
+    """
+    return from_json(message_type, data, validate=validate, limits=limits).SerializeToString()
+
+
+def binary_to_json(
+    message_type: type[Message], data: bytes, *, names: Names = "snake", indent: int | None = None
+) -> bytes:
+    """Convert protobuf wire bytes to JSON text; as `to_json`, for those who only pass data on.
+
+    Raises:
+        DecodeError: If the bytes are no message of this type.
+        EncodeError: As for `to_json`.
+        TypeError: As for `to_json`.
+        ValueError: As for `to_json`.
+    """
+    plan = plan_for(message_type)
+    try:
+        message = message_type.FromString(data)
+    except WireError:
+        violation = Violation("", f"the wire bytes of a {plan.name}", f"{len(data)} bytes that are none")
+        raise DecodeError([violation], type_name=plan.name, reason="NOT_PROTOBUF") from None
+    return to_json(message, names=names, indent=indent)
+
+
+def _write(message: Message, names: Names) -> dict[str, Any]:
+    if names not in ("snake", "camel"):
+        raise ValueError(f'names must be "snake" or "camel", not {names!r}')
+    plan: MessagePlan = plan_for(type(message))
+    return write_document(plan, message, camel=names == "camel")
+
+
+def _to_python(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _to_python(item) for key, item in value.items()}
+    if type(value) is list:
+        return [_to_python(item) for item in value]
+    if type(value) is not Number:
+        return value
+    if len(value.text) < 4_300 and value.text.lstrip("-").isdigit():
+        return int(value.text)
+    try:
+        return decimal.Decimal(value.text)
+    except decimal.InvalidOperation:
+        message = f"the number {value.text[:40]} is beyond Python's Decimal; use to_json"
+        raise EncodeError(message) from None

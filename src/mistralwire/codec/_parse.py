@@ -1,0 +1,254 @@
+"""JSON text to Python values and back, with numbers and limits kept.
+
+orjson does the work. It loses three things that JSON text can hold, so a second parser, the standard
+library's, reads the texts that have one of them: numbers that neither a 64-bit integer nor a double holds
+exactly (they become `Number`), numbers beyond a double's range, and escaped lone surrogates.
+"""
+
+import json
+import math
+import re
+from typing import Any, Never
+
+import orjson
+
+from mistralwire.codec._limits import Limits
+from mistralwire.errors import DecodeError, Violation
+
+LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+NOT_JSON = "NOT_JSON"
+
+# A number may be inexact as a double only with 16 significant digits or more, or an exponent of three
+# digits or more. The first test runs over text whose digits are all 0, whose exponent signs are all e.
+_FOLD_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_DIGITS = b"0" * 16
+_LONG_EXPONENT = b"0e000"
+_EXPONENT = re.compile(rb"\d[eE][+-]?\d{3}")
+
+
+class Number:
+    """A JSON number that no 64-bit integer and no double holds exactly: its text."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the texts."""
+        return isinstance(other, Number) and other.text == self.text
+
+    def __hash__(self) -> int:
+        """Hash the text."""
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        """Show the text."""
+        return f"Number({self.text!r})"
+
+
+def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name: str = "") -> Any:
+    """Parse JSON text; numbers that Python's int64 and float would change come as `Number`.
+
+    Raises:
+        DecodeError: If it is not JSON, or beyond the limits.
+    """
+    text = as_bytes(data, limits, type_name)
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        value = _parse_leniently(text, error, type_name)
+    else:
+        if has_risky_number(text):
+            value = _parse_exactly(text.decode())
+    check_limits(value, len(text), limits, type_name)
+    return value
+
+
+def as_bytes(data: bytes | bytearray | memoryview | str, limits: Limits, type_name: str = "") -> bytes:
+    """Give the document as UTF-8 bytes.
+
+    Raises:
+        DecodeError: If it is longer than the limit, or text that UTF-8 can't hold.
+        TypeError: If it is neither bytes nor str.
+    """
+    if isinstance(data, str):
+        try:
+            text = data.encode()
+        except UnicodeEncodeError as error:
+            found = f"a lone surrogate at character {error.start}"
+            raise _not_json("Unicode text", found, type_name) from None
+    elif isinstance(data, bytes):
+        text = data
+    elif isinstance(data, bytearray | memoryview):
+        text = bytes(data)
+    else:
+        raise TypeError(f"expected JSON as bytes or str, not {type(data).__name__}")
+    if len(text) > limits.document_bytes_max:
+        raise _too_much("", f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
+    return text
+
+
+def has_risky_number(text: bytes) -> bool:
+    """Say whether the JSON text may hold a number that orjson changes; never a wrong no."""
+    folded = text.translate(_FOLD_DIGITS, b".+-")
+    if _LONG_DIGITS in folded:
+        return True
+    return _LONG_EXPONENT in folded and _EXPONENT.search(text) is not None
+
+
+def _parse_leniently(text: bytes, error: orjson.JSONDecodeError, type_name: str) -> Any:
+    """Parse what orjson refused: JSON after all if it is a matter of surrogates or of a number's range."""
+    try:
+        return _parse_exactly(text.decode())
+    except UnicodeDecodeError as unicode_error:
+        found = f"byte 0x{text[unicode_error.start]:02x} at offset {unicode_error.start}"
+        raise _not_json("UTF-8 text", found, type_name) from None
+    except RecursionError:
+        raise _too_much("", "nesting within the limit", "nesting beyond it", type_name) from None
+    except ValueError:
+        if text.startswith(b"\xef\xbb\xbf"):
+            raise _not_json("JSON without a byte order mark", "a byte order mark", type_name) from None
+        raise _not_json("JSON", str(error), type_name) from None
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(name)
+
+
+def _exact_int(text: str) -> int | Number:
+    if len(text) < 19:
+        return int(text)
+    if len(text) <= 20 and -(2**63) <= (value := int(text)) < 2**64:
+        return value
+    return Number(text)
+
+
+def exact_number(text: str) -> int | float | Number:
+    """Give the number that a JSON text stands for."""
+    return _exact_int(text) if text.lstrip("-").isdigit() else _exact_float(text)
+
+
+def _exact_float(text: str) -> float | Number:
+    value = float(text)
+    if math.isfinite(value) and _digits(text) == _digits(repr(value)):
+        return value
+    return Number(text)
+
+
+def _digits(text: str) -> tuple[bool, str, int] | None:
+    """Normalise a number: its sign, its digits without outer zeros, its exponent; None if that is far out."""
+    mantissa, _, exponent = text.lower().partition("e")
+    if len(exponent) > 8:
+        return None
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits = whole + fraction
+    scale = int(exponent or 0) - len(fraction) + len(digits) - len(digits.rstrip("0"))
+    significant = digits.strip("0")
+    return mantissa.startswith("-"), significant, scale if significant else 0
+
+
+_exact_decoder = json.JSONDecoder(
+    parse_float=_exact_float, parse_int=_exact_int, parse_constant=_refuse_constant
+)
+
+
+def _parse_exactly(text: str) -> Any:
+    return _exact_decoder.decode(text)
+
+
+def check_limits(value: Any, size: int, limits: Limits, type_name: str = "") -> None:
+    """Check the nesting and the members of the objects of a parsed value.
+
+    Args:
+        value: The parsed value.
+        size: Bytes of its text: a short text can't be beyond the limits, and is not looked at.
+        limits: The bounds.
+        type_name: What was read, for the error.
+
+    Raises:
+        DecodeError: If a bound is exceeded.
+    """
+    # A level of nesting takes 2 bytes, a member 5.
+    if size < 2 * limits.depth_max and size < 5 * limits.members_max:
+        return
+    level = [value]
+    for _ in range(limits.depth_max):
+        for container in level:
+            if type(container) is dict and len(container) > limits.members_max:
+                found = f"one with {len(container)} members"
+                raise _too_much("", f"objects of at most {limits.members_max} members", found, type_name)
+        level = [
+            child
+            for container in level
+            if type(container) in _CONTAINERS
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) in _CONTAINERS
+        ]
+        if not level:
+            return
+    raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
+
+
+_CONTAINERS = frozenset((dict, list))
+
+
+def to_text(value: Any) -> bytes:
+    """Write a parsed value as compact JSON text."""
+    try:
+        return orjson.dumps(value, default=_number_fragment)
+    except TypeError:
+        # A lone surrogate, or a depth that orjson does not write.
+        return write_slowly(value).encode()
+
+
+def to_indented_text(value: Any, indent: int) -> bytes:
+    """Write a parsed value as JSON text with a line a member."""
+    if indent == 2:
+        try:
+            return orjson.dumps(value, default=_number_fragment, option=orjson.OPT_INDENT_2)
+        except TypeError:
+            return write_slowly(value, indent).encode()
+    return write_slowly(value, indent).encode()
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether UTF-8 can hold the text: whether it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _number_fragment(value: object) -> orjson.Fragment:
+    if type(value) is Number:
+        return orjson.Fragment(value.text)
+    raise TypeError(type(value).__name__)
+
+
+def write_slowly(value: Any, indent: int = 0, level: int = 1) -> str:
+    """Write a parsed value as JSON text, lone surrogates as escapes."""
+    if type(value) is Number:
+        return value.text
+    if not value or type(value) not in _CONTAINERS:
+        return json.dumps(value)
+    colon, comma, outer = ":", ",", ""
+    if indent:
+        colon, comma, outer = ": ", ",\n" + " " * indent * level, "\n" + " " * indent * (level - 1)
+    if type(value) is dict:
+        pairs = (
+            f"{json.dumps(key)}{colon}{write_slowly(item, indent, level + 1)}" for key, item in value.items()
+        )
+        opening, body, closing = "{", comma.join(pairs), "}"
+    else:
+        opening, body, closing = "[", comma.join(write_slowly(item, indent, level + 1) for item in value), "]"
+    return f"{opening}{comma[1:]}{body}{outer}{closing}"
+
+
+def _not_json(expected: str, found: str, type_name: str) -> DecodeError:
+    return DecodeError([Violation("", expected, found)], type_name=type_name, reason=NOT_JSON)
+
+
+def _too_much(path: str, expected: str, found: str, type_name: str) -> DecodeError:
+    return DecodeError([Violation(path, expected, found)], type_name=type_name, reason=LIMIT_EXCEEDED)
