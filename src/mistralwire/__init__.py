@@ -5,8 +5,17 @@ orjson alone: the gRPC parts are `mistralwire.client` and `mistralwire.service`.
 """
 
 from mistralwire.codec import (
+    Accumulator,
     Limits,
+    SseDecoder,
+    SseDone,
+    SseError,
+    SseEvent,
+    SseMessage,
+    accumulate,
     binary_to_json,
+    encode_sse,
+    explode,
     from_dict,
     from_json,
     json_to_binary,
@@ -16,12 +25,21 @@ from mistralwire.codec import (
 from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
 
 __all__ = [
+    "Accumulator",
     "DecodeError",
     "EncodeError",
     "Limits",
     "MistralwireError",
+    "SseDecoder",
+    "SseDone",
+    "SseError",
+    "SseEvent",
+    "SseMessage",
     "Violation",
+    "accumulate",
     "binary_to_json",
+    "encode_sse",
+    "explode",
     "from_dict",
     "from_json",
     "json_to_binary",

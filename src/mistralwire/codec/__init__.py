@@ -6,6 +6,7 @@ values and messages, `json_to_binary` and `binary_to_json` between JSON text and
 a stream and one response.
 """
 
+from mistralwire.codec._accumulate import Accumulator, accumulate
 from mistralwire.codec._convert import (
     binary_to_json,
     from_dict,
@@ -14,6 +15,7 @@ from mistralwire.codec._convert import (
     to_dict,
     to_json,
 )
+from mistralwire.codec._explode import explode
 from mistralwire.codec._limits import (
     DEFAULT_LIMITS,
     DEPTH_MAX,
@@ -22,15 +24,34 @@ from mistralwire.codec._limits import (
     VIOLATIONS_MAX,
     Limits,
 )
+from mistralwire.codec._sse import (
+    SSE_BUFFER_BYTES_MAX,
+    SseDecoder,
+    SseDone,
+    SseError,
+    SseEvent,
+    SseMessage,
+    encode_sse,
+)
 
 __all__ = [
     "DEFAULT_LIMITS",
     "DEPTH_MAX",
     "DOCUMENT_BYTES_MAX",
     "MEMBERS_MAX",
+    "SSE_BUFFER_BYTES_MAX",
     "VIOLATIONS_MAX",
+    "Accumulator",
     "Limits",
+    "SseDecoder",
+    "SseDone",
+    "SseError",
+    "SseEvent",
+    "SseMessage",
+    "accumulate",
     "binary_to_json",
+    "encode_sse",
+    "explode",
     "from_dict",
     "from_json",
     "json_to_binary",

@@ -9,9 +9,11 @@ from google.protobuf.message import Message
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import Number, parse, to_indented_text, to_text
-from mistralwire.codec._plan import MessagePlan, plan_for
+from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
+from mistralwire.codec._read_fast import LAX, STRICT
 from mistralwire.codec._write import write_document
+from mistralwire.codec._write_fast import CAMEL, SNAKE, FastWriter
 from mistralwire.errors import DecodeError, EncodeError, Violation
 
 M = TypeVar("M", bound=Message)
@@ -42,9 +44,10 @@ def from_json(
             violations, each with its JSON path.
         TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
     """
-    plan = plan_for(message_type)
-    arguments = read_document(plan, parse(data, limits, plan.name), validate=validate, limits=limits)
-    return message_type(**arguments)
+    wire = (STRICT if validate else LAX).read(message_type, data, limits)
+    if wire is None:
+        return _read_slowly(message_type, data, validate, limits)
+    return message_type.FromString(wire)
 
 
 def from_dict(
@@ -90,12 +93,12 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         TypeError: If it is no such message.
         ValueError: If `names` or `indent` is none of these.
     """
-    value = _write(message, names)
-    if indent is None:
-        return to_text(value)
-    if indent < 1:
+    value = _writer(names).write(message)
+    if value is None:
+        value = _write_slowly(message, names)
+    if indent is not None and indent < 1:
         raise ValueError(f"indent must be 1 or more, or None, not {indent!r}")
-    return to_indented_text(value, indent)
+    return _text(value, indent)
 
 
 def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
@@ -113,8 +116,13 @@ def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
         TypeError: If it is no such message.
         ValueError: If `names` is neither.
     """
-    result: dict[str, Any] = _to_python(_write(message, names))
-    return result
+    value = _writer(names).write(message)
+    if value is None:
+        try:
+            value = _to_python(_write_slowly(message, names))
+        except RecursionError:
+            raise _too_deep() from None
+    return value
 
 
 def json_to_binary(
@@ -126,7 +134,10 @@ def json_to_binary(
         DecodeError: As for `from_json`.
         TypeError: As for `from_json`.
     """
-    return from_json(message_type, data, validate=validate, limits=limits).SerializeToString()
+    wire = (STRICT if validate else LAX).read(message_type, data, limits)
+    if wire is None:
+        return _read_slowly(message_type, data, validate, limits).SerializeToString()
+    return wire
 
 
 def binary_to_json(
@@ -149,11 +160,35 @@ def binary_to_json(
     return to_json(message, names=names, indent=indent)
 
 
-def _write(message: Message, names: Names) -> dict[str, Any]:
-    if names not in ("snake", "camel"):
-        raise ValueError(f'names must be "snake" or "camel", not {names!r}')
-    plan: MessagePlan = plan_for(type(message))
-    return write_document(plan, message, camel=names == "camel")
+def _read_slowly(message_type: type[M], data: bytes | str, validate: bool, limits: Limits) -> M:
+    plan = plan_for(message_type)
+    value = parse(data, limits, plan.name)
+    arguments = read_document(plan, value, validate=validate, limits=limits)
+    (STRICT if validate else LAX).learn(plan, value)
+    return message_type(**arguments)
+
+
+def _writer(names: Names) -> FastWriter:
+    if names == "snake":
+        return SNAKE
+    if names == "camel":
+        return CAMEL
+    raise ValueError(f'names must be "snake" or "camel", not {names!r}')
+
+
+def _write_slowly(message: Message, names: Names) -> dict[str, Any]:
+    return write_document(plan_for(type(message)), message, camel=names == "camel")
+
+
+def _text(value: Any, indent: int | None) -> bytes:
+    try:
+        return to_text(value) if indent is None else to_indented_text(value, indent)
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _too_deep() -> EncodeError:
+    return EncodeError("nesting that the stack has no room for; write it from a shallower call")
 
 
 def _to_python(value: Any) -> Any:

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from mistralwire.codec._limits import Limits
-from mistralwire.codec._parse import LIMIT_EXCEEDED, Number, exact_number
+from mistralwire.codec._parse import LIMIT_EXCEEDED, Number, exact_number, too_deep
 from mistralwire.codec._read import join_path
 from mistralwire.errors import DecodeError, Violation
 
@@ -16,7 +16,10 @@ def to_parsed(value: Any, limits: Limits, type_name: str) -> Any:
     Raises:
         DecodeError: If it holds anything else, or goes beyond the limits.
     """
-    return _Converter(limits, type_name).convert(value, ())
+    try:
+        return _Converter(limits, type_name).convert(value, ())
+    except RecursionError:
+        raise too_deep(type_name) from None
 
 
 class _Converter:
@@ -29,7 +32,7 @@ class _Converter:
     def convert(self, value: Any, path: tuple[str | int, ...]) -> Any:
         match value:
             case None | bool() | str():
-                return value if type(value) in _EXACT else str(value)
+                return str.__str__(value) if isinstance(value, str) else value
             case int():
                 return int(value) if -(2**63) <= value < 2**64 else Number(_int_text(value))
             case float() if math.isfinite(value):
@@ -59,7 +62,7 @@ class _Converter:
                 raise self._error(
                     path, "member names that are strings", f"a name of type {type(key).__name__}"
                 )
-            copy[str(key)] = self.convert(item, (*path, key))
+            copy[str.__str__(key)] = self.convert(item, (*path, key))
         return copy
 
     def _error(
@@ -67,9 +70,6 @@ class _Converter:
     ) -> DecodeError:
         violation = Violation(join_path(path), expected, found)
         return DecodeError([violation], type_name=self._type_name, reason=reason)
-
-
-_EXACT = frozenset((str, bool, type(None)))
 
 
 def _int_text(value: int) -> str:

@@ -19,11 +19,12 @@ LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 NOT_JSON = "NOT_JSON"
 
 # A number may be inexact as a double only with 16 significant digits or more, or an exponent of three
-# digits or more. The first test runs over text whose digits are all 0, whose exponent signs are all e.
-_FOLD_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG_DIGITS = b"0" * 16
-_LONG_EXPONENT = b"0e000"
-_EXPONENT = re.compile(rb"\d[eE][+-]?\d{3}")
+# digits or more. They are looked for in text whose number characters are all 0, exponent signs all e.
+_FOLD = bytes.maketrans(b"123456789.+-E", b"000000000000e")
+_SUSPECTS = (b"0" * 16, b"0e000")
+_NUMBER_TEXT = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
+_NUMBER_BYTES = frozenset(b"0123456789.+-eE")
+_BEFORE_NUMBER = frozenset(b"[:, \t\n\r")
 
 
 class Number:
@@ -53,59 +54,70 @@ def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name:
     Raises:
         DecodeError: If it is not JSON, or beyond the limits.
     """
-    text = as_bytes(data, limits, type_name)
+    text = as_bytes(data, type_name)
+    if len(text) > limits.document_bytes_max:
+        raise _too_much("", f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         value = _parse_leniently(text, error, type_name)
     else:
-        if has_risky_number(text):
-            value = _parse_exactly(text.decode())
+        if has_inexact_number(text):
+            value = _parse_exactly(text.decode(), type_name)
     check_limits(value, len(text), limits, type_name)
     return value
 
 
-def as_bytes(data: bytes | bytearray | memoryview | str, limits: Limits, type_name: str = "") -> bytes:
+def as_bytes(data: bytes | bytearray | memoryview | str, type_name: str = "") -> bytes:
     """Give the document as UTF-8 bytes.
 
     Raises:
-        DecodeError: If it is longer than the limit, or text that UTF-8 can't hold.
+        DecodeError: If it is text that UTF-8 can't hold.
         TypeError: If it is neither bytes nor str.
     """
     if isinstance(data, str):
         try:
-            text = data.encode()
+            return data.encode()
         except UnicodeEncodeError as error:
             found = f"a lone surrogate at character {error.start}"
             raise _not_json("Unicode text", found, type_name) from None
-    elif isinstance(data, bytes):
-        text = data
-    elif isinstance(data, bytearray | memoryview):
-        text = bytes(data)
-    else:
-        raise TypeError(f"expected JSON as bytes or str, not {type(data).__name__}")
-    if len(text) > limits.document_bytes_max:
-        raise _too_much("", f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
-    return text
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise TypeError(f"expected JSON as bytes or str, not {type(data).__name__}")
 
 
-def has_risky_number(text: bytes) -> bool:
-    """Say whether the JSON text may hold a number that orjson changes; never a wrong no."""
-    folded = text.translate(_FOLD_DIGITS, b".+-")
-    if _LONG_DIGITS in folded:
-        return True
-    return _LONG_EXPONENT in folded and _EXPONENT.search(text) is not None
+def has_inexact_number(text: bytes) -> bool:
+    """Say whether the JSON text holds a number that orjson changes; never a wrong no.
+
+    Something in a string that looks like such a number counts too.
+    """
+    folded = text.translate(_FOLD)
+    return any(_has_inexact(text, folded, suspect) for suspect in _SUSPECTS if suspect in folded)
+
+
+def _has_inexact(text: bytes, folded: bytes, suspect: bytes) -> bool:
+    at = folded.find(suspect)
+    while at >= 0:
+        start = at
+        while start and text[start - 1] in _NUMBER_BYTES:
+            start -= 1
+        end = at + len(suspect)
+        match = _NUMBER_TEXT.match(text, start) if not start or text[start - 1] in _BEFORE_NUMBER else None
+        if match is not None:
+            if type(exact_number(match[0].decode())) is Number:
+                return True
+            end = max(end, match.end())
+        at = folded.find(suspect, end)
+    return False
 
 
 def _parse_leniently(text: bytes, error: orjson.JSONDecodeError, type_name: str) -> Any:
     """Parse what orjson refused: JSON after all if it is a matter of surrogates or of a number's range."""
     try:
-        return _parse_exactly(text.decode())
+        return _parse_exactly(text.decode(), type_name)
     except UnicodeDecodeError as unicode_error:
         found = f"byte 0x{text[unicode_error.start]:02x} at offset {unicode_error.start}"
         raise _not_json("UTF-8 text", found, type_name) from None
-    except RecursionError:
-        raise _too_much("", "nesting within the limit", "nesting beyond it", type_name) from None
     except ValueError:
         if text.startswith(b"\xef\xbb\xbf"):
             raise _not_json("JSON without a byte order mark", "a byte order mark", type_name) from None
@@ -125,13 +137,17 @@ def _exact_int(text: str) -> int | Number:
 
 
 def exact_number(text: str) -> int | float | Number:
-    """Give the number that a JSON text stands for."""
-    return _exact_int(text) if text.lstrip("-").isdigit() else _exact_float(text)
+    """Give the number that a JSON text stands for; what is no number after all is kept as it is."""
+    try:
+        return _exact_int(text) if text.lstrip("-").isdigit() else _exact_float(text)
+    except ValueError:
+        return Number(text)
 
 
 def _exact_float(text: str) -> float | Number:
     value = float(text)
-    if math.isfinite(value) and _digits(text) == _digits(repr(value)):
+    written = repr(value)
+    if written == text or (math.isfinite(value) and _digits(text) == _digits(written)):
         return value
     return Number(text)
 
@@ -153,8 +169,16 @@ _exact_decoder = json.JSONDecoder(
 )
 
 
-def _parse_exactly(text: str) -> Any:
-    return _exact_decoder.decode(text)
+def _parse_exactly(text: str, type_name: str) -> Any:
+    try:
+        return _exact_decoder.decode(text)
+    except RecursionError:
+        raise too_deep(type_name) from None
+
+
+def too_deep(type_name: str, path: str = "") -> DecodeError:
+    """Give the error for a document that the stack has no room for."""
+    return _too_much(path, "nesting that the stack has room for", "more levels", type_name)
 
 
 def check_limits(value: Any, size: int, limits: Limits, type_name: str = "") -> None:

@@ -9,6 +9,7 @@ Source: proto/mistralwire/v1/json_options.proto.
 import dataclasses
 import enum
 import functools
+import threading
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
@@ -139,6 +140,9 @@ class MessagePlan:
 
 
 _plans: dict[Descriptor, MessagePlan] = {}
+_begun: dict[Descriptor, MessagePlan] = {}
+_lock = threading.Lock()
+_plans_by_class: dict[type[Message], MessagePlan] = {}
 
 
 def plan_for(message_class: type[Message]) -> MessagePlan:
@@ -150,10 +154,18 @@ def plan_for(message_class: type[Message]) -> MessagePlan:
     Raises:
         TypeError: If it is no such class, or a message that is not a JSON object of its own.
     """
-    descriptor = getattr(message_class, "DESCRIPTOR", None)
-    if not isinstance(descriptor, Descriptor) or not _is_object(descriptor):
-        raise TypeError(f"{message_class!r} is no message of the contract that is a JSON object")
-    return _plan_of(descriptor)
+    plan = _plans_by_class.get(message_class)
+    if plan is None:
+        descriptor = getattr(message_class, "DESCRIPTOR", None)
+        if not isinstance(descriptor, Descriptor) or not _is_object(descriptor):
+            raise TypeError(f"{message_class!r} is no message of the contract that is a JSON object")
+        with _lock:
+            # Published when all are finished: another thread never sees half a plan.
+            plan = _plan_of(descriptor)
+            _plans.update(_begun)
+            _begun.clear()
+            _plans_by_class[message_class] = plan
+    return plan
 
 
 def _is_object(descriptor: Descriptor) -> bool:
@@ -163,15 +175,11 @@ def _is_object(descriptor: Descriptor) -> bool:
 
 def _plan_of(descriptor: Descriptor | None) -> MessagePlan:
     assert descriptor is not None  # noqa: S101 - only of fields that hold a message
-    plan = _plans.get(descriptor)
+    plan = _plans.get(descriptor) or _begun.get(descriptor)
     if plan is None:
         # Registered before its fields are planned, so that a recursive type finds itself.
-        plan = _plans[descriptor] = MessagePlan(descriptor.full_name, GetMessageClass(descriptor))
-        try:
-            _fill(plan, descriptor)
-        except BaseException:
-            del _plans[descriptor]
-            raise
+        plan = _begun[descriptor] = MessagePlan(descriptor.full_name, GetMessageClass(descriptor))
+        _fill(plan, descriptor)
     return plan
 
 
@@ -265,9 +273,7 @@ def _option(described: Any, extension: Any) -> Any:
 def _enum_strings(descriptor: EnumDescriptor | None) -> dict[int, str]:
     if descriptor is None:
         return {}
-    values = (
-        (value.number, _option(value, options.json_value)) for value in descriptor.values
-    )
+    values = ((value.number, _option(value, options.json_value)) for value in descriptor.values)
     return {number: string for number, string in values if string}
 
 
@@ -275,3 +281,21 @@ def _enum_strings(descriptor: EnumDescriptor | None) -> dict[int, str]:
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+_VARINT_KINDS = (Kind.INTEGER, Kind.BOOLEAN, Kind.ENUM)
+
+
+def wire_tag(field: FieldPlan) -> bytes:
+    """Give what stands before a field on the wire: its number and its wire type, as a varint.
+
+    Source: https://protobuf.dev/programming-guides/encoding/
+    """
+    is_packed = field.repeated and field.kind in (*_VARINT_KINDS, Kind.NUMBER)
+    wire_type = 0 if field.kind in _VARINT_KINDS else 1 if field.kind is Kind.NUMBER else 2
+    rest = field.number << 3 | (2 if is_packed else wire_type)
+    tag = bytearray()
+    while rest > 0x7F:
+        tag.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes((*tag, rest))

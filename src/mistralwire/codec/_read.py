@@ -137,8 +137,8 @@ class _Reader:
         self._check_required(plan, value)
         extra = {
             "members": to_text(members).decode() if members else None,
-            "null_fields": nulls or None,
-            "empty_fields": empties or None,
+            "null_fields": sorted(nulls) or None,
+            "empty_fields": sorted(empties) or None,
         }
         if any(extra.values()):
             arguments[EXTRA_FIELD] = extra

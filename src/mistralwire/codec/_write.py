@@ -27,7 +27,10 @@ def write_document(plan: MessagePlan, message: Any, *, camel: bool) -> dict[str,
     Raises:
         EncodeError: If the message has no JSON form.
     """
-    return _Writer(camel).write_object(plan, message)
+    try:
+        return _Writer(camel).write_object(plan, message)
+    except RecursionError:
+        raise EncodeError("nesting that the stack has no room for; write it from a shallower call") from None
 
 
 def merge_members(

@@ -1,0 +1,70 @@
+"""One response taken apart into the chunks of a stream."""
+
+from typing import Any
+
+from mistralwire.codec._accumulate import CHUNK_OBJECT, RESPONSE_OBJECT, Accumulator
+from mistralwire.codec._limits import DEFAULT_LIMITS
+from mistralwire.codec._plan import plan_for
+from mistralwire.codec._read import read_document
+from mistralwire.codec._write import write_document
+from mistralwire.errors import EncodeError
+from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
+
+
+def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[CompletionChunk]:
+    """Take a response apart into the chunks of a stream: the messages, then finish reasons and usage.
+
+    Accumulating the chunks gives an equal response.
+
+    Args:
+        response: The response.
+
+    Returns:
+        One or two chunks.
+
+    Raises:
+        EncodeError: If the response has no JSON form, or has members that no stream can carry: a member
+            `delta` beside the message, or an `object` that says it is a chunk.
+    """
+    document = write_document(plan_for(type(response)), response, camel=False)
+    first, last = _split(document)
+    chunks = [_read(first)] if last is None else [_read(first), _read(last)]
+    accumulator: Accumulator[Any] = Accumulator(type(response))
+    for chunk in chunks:
+        accumulator.add(chunk)
+    if write_document(plan_for(type(response)), accumulator.result(), camel=False) != document:
+        raise EncodeError("a response with members that the chunks of a stream use for something else")
+    return chunks
+
+
+def _read(document: dict[str, Any]) -> CompletionChunk:
+    arguments = read_document(plan_for(CompletionChunk), document, validate=False, limits=DEFAULT_LIMITS)
+    return CompletionChunk(**arguments)
+
+
+def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    head = dict(document)
+    if head.get("object") == RESPONSE_OBJECT:
+        head["object"] = CHUNK_OBJECT
+    choices = head.get("choices")
+    if not choices or not all(type(choice) is dict for choice in choices):
+        return head, None
+    usage: dict[str, Any] = {name: head.pop(name) for name in ("usage",) if name in head}
+    constant = {name: head[name] for name in ("id", "object", "created", "model") if name in head}
+    first = {**head, "choices": [_first(choice) for choice in choices]}
+    last = {**constant, "choices": [_last(choice) for choice in choices], **usage}
+    return first, last
+
+
+def _first(choice: dict[str, Any]) -> dict[str, Any]:
+    piece = {"delta" if name == "message" else name: value for name, value in choice.items()}
+    if "finish_reason" in piece:
+        piece["finish_reason"] = None
+    return piece
+
+
+def _last(choice: dict[str, Any]) -> dict[str, Any]:
+    piece: dict[str, Any] = {name: choice[name] for name in ("index", "finish_reason") if name in choice}
+    if choice.get("message") is not None:
+        piece["delta"] = {}
+    return piece

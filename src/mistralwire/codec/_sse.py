@@ -1,0 +1,304 @@
+"""Server-sent events to messages and back, without I/O.
+
+Source: the event stream format of the HTML standard,
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import dataclasses
+from collections.abc import Container, Iterator
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from mistralwire.codec._convert import Names, from_json, to_json
+from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._parse import parse
+from mistralwire.codec._plan import plan_for
+from mistralwire.codec._sse_frames import DONE, ERROR_EVENT, Frame, Framer
+from mistralwire.errors import DecodeError
+from mistralwire.v1.error_pb2 import ErrorResponse
+
+SSE_BUFFER_BYTES_MAX = 16 * 1024 * 1024
+"""Default bound on the bytes of one server-sent event: 16 MiB."""
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SseMessage(Generic[M]):
+    """An event whose data is a message.
+
+    Attributes:
+        message: The data.
+        id: The event's own `id`, which may be empty; None if it has none.
+        event: The event's name; None if it has none, or an empty one.
+    """
+
+    message: M
+    id: str | None = None
+    event: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SseError:
+    """An event whose data is an error body: the stream failed after it began.
+
+    Attributes:
+        error: The error body. What ErrorResponse has no field for is in its `json_extra`.
+        id: As for SseMessage.
+        event: As for SseMessage.
+    """
+
+    error: ErrorResponse
+    id: str | None = None
+    event: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SseDone:
+    """The event `data: [DONE]`: the stream is complete."""
+
+
+SseEvent: TypeAlias = SseMessage[M] | SseError | SseDone
+
+# The members that tell an error body, each with the JSON types it has there.
+_ERROR_SIGNS: dict[str, tuple[type, ...]] = {
+    "error": (str, dict),
+    "detail": (str, list),
+    "message": (str, dict),
+}
+
+
+class SseDecoder(Generic[M]):
+    """Decodes a stream of server-sent events, however its bytes are cut into pieces.
+
+        decoder = SseDecoder(CompletionChunk)
+        for data in pieces:
+            for event in decoder.feed(data):
+                ...
+        for event in decoder.close():
+            ...
+
+    An event is an **error body**, and not a message, if
+    - its name is `error`; or
+    - its data is an object without `choices` (absent or null), where `object` is "error", or `error` is a
+      string or an object, or `detail` a string or an array, or `message` a string or an object. A member
+      that the message type has itself says nothing. So a chunk with both `choices` and `error` is a
+      message, and its `error` is kept with it.
+
+    Error bodies are read without validation, whatever `validate` says.
+
+    The decoder is itself the iterator that `feed` and `close` give. A bad event is a DecodeError in its
+    place: the events before it come first, and iterating on gives those after it. A note on the error names
+    the event's line.
+    - An event whose lines have more than `buffer_bytes_max` bytes is LIMIT_EXCEEDED. What was held of it is
+      given up at once, and everything up to the next blank line is dropped without being held.
+    - After `[DONE]`, comments and events without data are ignored; one with data is DATA_AFTER_DONE.
+
+    Data of nothing but whitespace, which some servers send to keep a connection alive, is ignored, unless
+    the event's name is `error`. Bytes that are not UTF-8 become U+FFFD in an id or a name, as the standard
+    has it; in data they are an error, because there they would change what was said.
+
+    Args:
+        message_type: The class of the messages, such as CompletionChunk.
+        validate: Whether to enforce the contract on messages, as for `from_json`.
+        limits: Bounds on each event's JSON, as for `from_json`.
+        buffer_bytes_max: Bytes of one event, 1 or more: all of its lines without their ends, comments left
+            out; a comment counts for itself while it is read. Events not iterated over do not count.
+
+    Attributes:
+        done: Whether SseDone was given.
+        last_event_id: The `id` of the last event given that had one: what to send as `Last-Event-ID` in
+            order to resume. An event that is bad, or has no data, counts; it is the empty string at first.
+        line: Line of the stream, from 1, where the data of the last event or error began; 0 at first.
+
+    Raises:
+        TypeError: If `message_type` is no message of the contract that is a JSON object.
+        ValueError: If `buffer_bytes_max` is less than 1.
+    """
+
+    def __init__(
+        self,
+        message_type: type[M],
+        *,
+        validate: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
+        buffer_bytes_max: int = SSE_BUFFER_BYTES_MAX,
+    ) -> None:
+        if buffer_bytes_max < 1:
+            raise ValueError(f"buffer_bytes_max must be 1 or more, not {buffer_bytes_max}")
+        self.done = False
+        self.last_event_id = ""
+        self.line = 0
+        self._message_type = message_type
+        self._plan = plan_for(message_type)
+        self._validate = validate
+        self._limits = limits
+        self._framer = Framer(self._plan.name, limits, buffer_bytes_max)
+        self._closed = False
+
+    @property
+    def retry_ms(self) -> int | None:
+        """The reconnection time that the server asked for, in milliseconds; None if it did not."""
+        return self._framer.retry_ms
+
+    def feed(self, data: bytes) -> Iterator[SseEvent[M]]:
+        """Take a piece of the stream.
+
+        The bytes are taken at once. The events are decoded one by one as they are asked for; those that
+        nobody asked for come first in the iterator that the next `feed` or `close` gives.
+
+        Args:
+            data: The bytes that came, cut anywhere; may be empty.
+
+        Returns:
+            An iterator over the events that are complete. Raises DecodeError in the place of an event that is
+            no message: not JSON, against the contract, beyond a limit, or with data after `[DONE]`.
+
+        Raises:
+            TypeError: If `data` is not bytes.
+            ValueError: If the decoder is closed.
+        """
+        if self._closed:
+            raise ValueError("the decoder is closed; use a new one for another stream")
+        if not isinstance(data, bytes):
+            data = bytes(memoryview(data))
+        self._framer.take(data)
+        return self
+
+    def close(self) -> Iterator[SseEvent[M]]:
+        """Take the end of the stream.
+
+        The standard drops an event that no blank line ended. Here one that is whole all the same is given:
+        `[DONE]`, or a JSON object, with its line's end or without; an object can't be the beginning of a
+        longer one. It is dropped if its last line is cut and may be an id or a name.
+
+        A stream without `[DONE]` is a DecodeError with the reason STREAM_TRUNCATED, which says whether it
+        ended inside an event. It comes after the events that are left: from the iterator, or from this call
+        if there are none. Closing twice is closing once.
+
+        Returns:
+            An iterator over the events that are left, as from `feed`.
+
+        Raises:
+            DecodeError: If nothing is left but an error.
+        """
+        if not self._closed:
+            self._closed = True
+            self._framer.end()
+        frames = self._framer.frames
+        if len(frames) == 1 and isinstance(frames[0].data, DecodeError):
+            next(self)
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> SseEvent[M]:
+        while self._framer.frames:
+            frame = self._framer.frames.popleft()
+            if frame.id is not None:
+                self.last_event_id = frame.id
+            if frame.data is None:
+                continue
+            self.line = frame.line
+            try:
+                return self._decode(frame, frame.data)
+            except DecodeError as error:
+                error.add_note(f"in the server-sent event at line {frame.line}")
+                raise
+        raise StopIteration
+
+    def _decode(self, frame: Frame, data: bytes | DecodeError) -> SseEvent[M]:
+        if isinstance(data, DecodeError):
+            raise data
+        if data is DONE:
+            self.done = True
+            return SseDone()
+        if frame.event == ERROR_EVENT or self._is_error_body(data):
+            error = from_json(ErrorResponse, data, validate=False, limits=self._limits)
+            return SseError(error, frame.id, frame.event)
+        message = from_json(self._message_type, data, validate=self._validate, limits=self._limits)
+        return SseMessage(message, frame.id, frame.event)
+
+    def _is_error_body(self, data: bytes) -> bool:
+        # Most data is read once only: without one of these names, spelt out or as \u00.., it is no error.
+        if (
+            b'"error"' not in data
+            and b'"message"' not in data
+            and b'"detail"' not in data
+            and b"\\u00" not in data
+        ):
+            return False
+        return _is_error_body(parse(data, self._limits, self._plan.name), self._plan.by_name)
+
+
+def encode_sse(
+    item: Message | SseMessage[Any] | SseError | SseDone,
+    *,
+    id: str | int | None = None,  # noqa: A002 - the field's own name
+    names: Names = "snake",
+) -> bytes:
+    """Encode one server-sent event; SseDecoder gives the same event back.
+
+    An error body that SseDecoder would not take for one gets the event name `error`.
+
+    Args:
+        item: The event. A message alone is one without id and name; an ErrorResponse alone is an SseError.
+        id: The event's id, in the place of the item's own.
+        names: As for `to_json`.
+
+    Returns:
+        The event's lines, the blank one that ends it included.
+
+    Raises:
+        EncodeError: If the message has no JSON form.
+        TypeError: If the item is no event and no message that is a JSON object.
+        ValueError: If an id has a newline or NUL, a name a newline, or either a lone surrogate; or if a
+            message that is no error has the event name `error`.
+    """
+    if isinstance(item, Message):
+        item = SseError(item) if isinstance(item, ErrorResponse) else SseMessage(item)
+    if isinstance(item, SseDone):
+        event, data = None, DONE
+    elif isinstance(item, SseError):
+        data = to_json(item.error, names=names)
+        event = item.event if _is_told_by_shape(data) else ERROR_EVENT
+    elif isinstance(item, SseMessage):
+        data = to_json(item.message, names=names)
+        event = item.event
+        if event == ERROR_EVENT:
+            raise ValueError(f"the event name {event!r} is for an SseError, not for an SseMessage")
+    else:
+        raise TypeError(f"expected a message or an event, not {type(item).__name__}")
+    if id is None and isinstance(item, SseMessage | SseError):
+        id = item.id  # noqa: A001 - the field's own name
+    head = b"" if id is None else b"id: %b\n" % _field_value("id", str(id), "\r\n\0")
+    if event:
+        head += b"event: %b\n" % _field_value("event", event, "\r\n")
+    return b"%bdata: %b\n\n" % (head, data)
+
+
+def _field_value(name: str, value: str, forbidden: str) -> bytes:
+    if any(character in value for character in forbidden):
+        raise ValueError(f"expected an {name} without any of {forbidden!r}, found {value[:40]!r}")
+    return value.encode()
+
+
+def _is_error_body(value: Any, own_names: Container[str]) -> bool:
+    """Say whether parsed data is an error body: the rule that SseDecoder documents."""
+    if not isinstance(value, dict) or value.get("choices") is not None:
+        return False
+    if value.get("object") == "error":
+        return True
+    return any(
+        isinstance(value.get(name), types) for name, types in _ERROR_SIGNS.items() if name not in own_names
+    )
+
+
+def _is_told_by_shape(data: bytes) -> bool:
+    try:
+        return _is_error_body(parse(data, DEFAULT_LIMITS), ())
+    except DecodeError:
+        # Beyond the limits of most readers: the name tells it to those whose limits are higher.
+        return False

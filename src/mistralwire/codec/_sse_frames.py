@@ -1,0 +1,198 @@
+"""The bytes of an event stream to the data, ids and names of its events.
+
+Source: the event stream format of the HTML standard,
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import collections
+from typing import NamedTuple
+
+from mistralwire.codec._limits import Limits
+from mistralwire.codec._parse import LIMIT_EXCEEDED, NOT_JSON, parse
+from mistralwire.errors import DecodeError, Violation
+
+DONE = b"[DONE]"
+ERROR_EVENT = "error"
+
+_DATA_AFTER_DONE = "DATA_AFTER_DONE"
+_STREAM_TRUNCATED = "STREAM_TRUNCATED"
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_COLON = ord(":")
+_RETRY_DIGITS_MAX = 18
+
+
+class Frame(NamedTuple):
+    """One event.
+
+    Attributes:
+        line: Line of the stream, from 1, where its data began.
+        id: Its id, or None.
+        event: Its name, or None.
+        data: Its data, for the end of the stream the very object `DONE`; or what is wrong with the event; or
+            None for one that has an id alone.
+    """
+
+    line: int
+    id: str | None
+    event: str | None
+    data: bytes | DecodeError | None
+
+
+class Framer:
+    """Finds the events in the bytes of a stream; what it finds does not depend on how the bytes are cut.
+
+    Attributes:
+        frames: The events found, for the owner to take from the left.
+        retry_ms: Value of the last valid `retry` line; None before the first.
+    """
+
+    def __init__(self, type_name: str, limits: Limits, buffer_bytes_max: int) -> None:
+        self.frames: collections.deque[Frame] = collections.deque()
+        self.retry_ms: int | None = None
+        self._type_name = type_name
+        self._limits = limits
+        self._buffer_bytes_max = buffer_bytes_max
+        # The line that has no end yet; where its event is dropped, one byte tells that it is not blank.
+        self._partial = bytearray()
+        self._after_carriage_return = False
+        self._line_count = 0
+        self._done = False
+        self._begin_event()
+
+    def _begin_event(self) -> None:
+        self._skipping = False
+        self._event_bytes = 0
+        self._data: bytes | bytearray | None = None
+        self._data_line = 0
+        self._id: str | None = None
+        self._event: str | None = None
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if self._after_carriage_return and data:
+            # An LF here belongs to a CRLF that was cut in two: the CR has ended the line.
+            data = data.removeprefix(b"\n")
+            self._after_carriage_return = False
+        if not data:
+            return
+        # For bytes splitlines ends a line where the standard does: at CR, LF and CRLF, nowhere else.
+        lines = data.splitlines()
+        rest = b"" if data.endswith((b"\n", b"\r")) else lines.pop()
+        self._after_carriage_return = data.endswith(b"\r")
+        if lines and self._partial:
+            lines[0] = bytes(self._partial) + lines[0]
+            self._partial.clear()
+        for line in lines:
+            self._take_line(line)
+        self._take_partial(rest)
+
+    def _take_partial(self, rest: bytes) -> None:
+        size = self._event_bytes + len(self._partial) + len(rest)
+        if not self._skipping and size > self._buffer_bytes_max:
+            self._skip_event(self._line_count + 1)
+        if self._skipping:
+            self._partial = self._partial[:1] or bytearray(rest[:1])
+        else:
+            self._partial += rest
+
+    def _take_line(self, line: bytes) -> None:
+        self._line_count += 1
+        if not line:
+            self._end_event()
+            return
+        if self._skipping:
+            return
+        if self._event_bytes + len(line) > self._buffer_bytes_max:
+            self._skip_event(self._line_count)
+            return
+        if self._line_count == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if line and line[0] != _COLON:
+            self._event_bytes += len(line)
+            name, _, value = line.partition(b":")
+            self._take_field(name, value.removeprefix(b" "))
+
+    def _take_field(self, name: bytes, value: bytes) -> None:
+        if name == b"data":
+            self._take_data(value)
+        elif name == b"event":
+            self._event = value.decode(errors="replace") or None
+        elif name == b"id":
+            if b"\0" not in value:
+                self._id = value.decode(errors="replace")
+        elif name == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS_MAX:
+            self.retry_ms = int(value)
+
+    def _take_data(self, value: bytes) -> None:
+        if self._data is None:
+            self._data = value
+            self._data_line = self._line_count
+            return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
+        self._data += b"\n"
+        self._data += value
+
+    def _end_event(self) -> None:
+        """Add the event that the lines since the last blank one make, if they make any."""
+        if not self._skipping:
+            data = None if self._data is None else self._checked(bytes(self._data))
+            if data is not None or self._id is not None:
+                self.frames.append(Frame(self._data_line, self._id, self._event, data))
+        self._begin_event()
+
+    def _checked(self, data: bytes) -> bytes | DecodeError | None:
+        stripped = data.strip()
+        if not stripped and (self._done or self._event != ERROR_EVENT):
+            return None
+        if self._done:
+            return self._error("nothing after data: [DONE]", "an event with data", _DATA_AFTER_DONE)
+        if stripped == DONE:
+            self._done = True
+            return DONE
+        return data
+
+    def _skip_event(self, line: int) -> None:
+        """Add the error for an event that is too long, and drop it up to the next blank line."""
+        expected = f"an event of at most {self._buffer_bytes_max} bytes"
+        error = self._error(expected, "a longer one", LIMIT_EXCEEDED)
+        self.frames.append(Frame(self._data_line or line, None, None, error))
+        self._begin_event()
+        self._skipping = True
+
+    def end(self) -> None:
+        """Take the end: add the last event if it is whole, and an error if the stream is not."""
+        partial = bytes(self._partial)
+        self._partial.clear()
+        line = partial.removeprefix(_BYTE_ORDER_MARK)
+        is_data = line.partition(b":")[0] == b"data"
+        is_cut = line != b"" and line[0] != _COLON and not is_data
+        if is_data:
+            self._take_line(partial)
+        elif is_cut:
+            self._line_count += 1
+        began = self._data_line or max(self._line_count, 1)
+        is_inside = is_cut or self._skipping or self._event_bytes > 0
+        if not is_cut and self._is_whole():
+            self._end_event()
+            is_inside = False
+        if not self._done:
+            found = f"its end {'inside the event at' if is_inside else 'after'} line {began}"
+            error = self._error("data: [DONE] at the end of the stream", found, _STREAM_TRUNCATED)
+            self.frames.append(Frame(began, None, None, error))
+
+    def _is_whole(self) -> bool:
+        if self._data is None:
+            return False
+        data = bytes(self._data)
+        if data.strip() == DONE:
+            return True
+        try:
+            return isinstance(parse(data, self._limits, self._type_name), dict)
+        except DecodeError as error:
+            # What is beyond a limit is whole: that error says more than the stream's end.
+            return error.reason != NOT_JSON
+
+    def _error(self, expected: str, found: str, reason: str) -> DecodeError:
+        return DecodeError([Violation("", expected, found)], type_name=self._type_name, reason=reason)

@@ -1,0 +1,300 @@
+"""Writing messages that are as they should be: functions compiled from the plans, over the wire bytes.
+
+Reading the fields of a message one by one costs more in Python than anything else here. So a message is
+serialised first, by protobuf's own fast code, and a compiled function walks over the bytes. It knows that
+they come from protobuf itself: fields in the order of their numbers, each in its canonical form. JsonExtra
+is field 1, so what was null or empty is known before the fields. Anything else, and anything wrong, is a
+`Bail`: the complete engine in `_write` then writes the message.
+"""
+
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from google.protobuf.message import Message
+
+from mistralwire.codec._compile import NOT_FAST, Bail, define, indent
+from mistralwire.codec._parse import has_inexact_number
+from mistralwire.codec._plan import (
+    EXTRA_NUMBER,
+    FieldPlan,
+    Form,
+    Kind,
+    MemberPlan,
+    MessagePlan,
+    plan_for,
+    wire_tag,
+)
+from mistralwire.codec._write import merge_members, tagged
+from mistralwire.v1 import JsonExtra
+
+_LOOSE = frozenset((dict, list, float))
+_FLAGS_MAX = 1_024
+_Walk = Callable[[bytes, int, int], dict[str, Any]]
+
+# Two bytes behind the message, so that looking at the next tag never runs over the end.
+_END = b"\0\0"
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    result = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result, at
+        shift += 7
+
+
+def _signed_varint(data: bytes, at: int) -> tuple[int, int]:
+    result, at = _varint(data, at)
+    return (result - 2**64 if result >= 2**63 else result), at
+
+
+_flags: dict[bytes, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+
+
+def _read_flags(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the numbers of null and of empty fields; few combinations occur, so they are remembered."""
+    extra = JsonExtra.FromString(data)
+    if len(_flags) >= _FLAGS_MAX:
+        _flags.clear()
+    found = _flags[data] = (tuple(extra.null_fields), tuple(extra.empty_fields))
+    return found
+
+
+def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any] | None]:
+    """Give what a JsonExtra says: numbers of null fields, of empty fields, and the other members."""
+    members = None
+    if data[:1] == b"\n":
+        size, at = _varint(data, 1)
+        text, data = data[at : at + size], data[at + size :]
+        members = orjson.loads(text)
+        if members.__class__ is not dict:
+            raise Bail
+        for value in members.values():
+            if value.__class__ in _LOOSE:
+                if has_inexact_number(text):
+                    raise Bail
+                break
+    found = _flags.get(data) or _read_flags(data)
+    return found[0], found[1], members
+
+
+def _read_text(text: bytes) -> Any:
+    value = orjson.loads(text)
+    if value.__class__ in _LOOSE and has_inexact_number(text):
+        raise Bail
+    return value
+
+
+def _read_object_text(text: bytes) -> dict[str, Any]:
+    value = orjson.loads(text)
+    if value.__class__ is not dict or has_inexact_number(text):
+        raise Bail
+    return value
+
+
+def _read_integers(data: bytes) -> list[int]:
+    values = []
+    at = 0
+    while at < len(data):
+        value, at = _signed_varint(data, at)
+        values.append(value)
+    return values
+
+
+class FastWriter:
+    """The fast engine for one spelling of names.
+
+    Args:
+        camel: Whether member names are lowerCamelCase.
+    """
+
+    def __init__(self, *, camel: bool) -> None:
+        self._camel = camel
+        self._lock = threading.Lock()
+        self._by_class: dict[type[Message], _Walk] = {}
+        self._namespace: dict[str, Any] = {
+            "Bail": Bail,
+            "varint": _varint,
+            "signed_varint": _signed_varint,
+            "double": struct.Struct("<d").unpack_from,
+            "read_extra": _read_extra,
+            "read_text": _read_text,
+            "read_object_text": _read_object_text,
+            "read_integers": _read_integers,
+        }
+
+    def write(self, message: Message) -> dict[str, Any] | None:
+        """Write a message as parsed JSON that holds no `Number`.
+
+        Returns:
+            The JSON, or None if the complete engine is to write the message, or to say what is wrong.
+
+        Raises:
+            TypeError: If it is no message of the contract that is a JSON object.
+        """
+        walk = self._by_class.get(message.__class__)
+        if walk is None:
+            plan = plan_for(message.__class__)
+            with self._lock:
+                walk = self._by_class[message.__class__] = self._namespace[self._function(plan)]
+        wire = message.SerializeToString()
+        try:
+            return walk(wire + _END, 0, len(wire))
+        except NOT_FAST:
+            return None
+
+    def _function(self, plan: MessagePlan) -> str:
+        name = "write_" + plan.full_name.replace(".", "_")
+        if name not in self._namespace:
+            # Named before it is written, so that a recursive type finds itself.
+            self._namespace[name] = None
+            body = {Form.OBJECT: self._object, Form.ARRAY: self._list, Form.UNION: self._union}[plan.form](
+                plan
+            )
+            define(name, [f"def {name}(data, at, end):", *indent(body)], self._namespace)
+        return name
+
+    def _constant(self, value: Any) -> str:
+        name = f"c{len(self._namespace)}"
+        self._namespace[name] = value
+        return name
+
+    def _object(self, plan: MessagePlan) -> list[str]:
+        known = self._constant(frozenset(plan.by_name))
+        merge = self._constant(self._merger(plan))
+        lines = ["result = {}", "nulls = empties = ()", "members = None", "tag = data[at] if at < end else 0"]
+        extra = ["nulls, empties, members = read_extra(data[at:stop])", "at = stop"]
+        lines += [f"if tag == {EXTRA_NUMBER << 3 | 2}:", *indent([*_LENGTH_LINES, *extra, _NEXT_TAG])]
+        for member in plan.members:
+            lines += self._member(member)
+        lines += ["if at != end: raise Bail", "if members is not None:"]
+        lines += indent(
+            [
+                f"if {known}.isdisjoint(members): result.update(members)",
+                f"else: {merge}(result, members)",
+            ]
+        )
+        return [*lines, "return result"]
+
+    def _merger(self, plan: MessagePlan) -> Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]:
+        def merge(result: dict[str, Any], members: dict[str, Any]) -> dict[str, Any]:
+            return merge_members(plan, result, members, camel=self._camel)
+
+        return merge
+
+    def _member(self, member: MemberPlan) -> list[str]:
+        name = member.camel if self._camel else member.name
+        lines: list[str] = []
+        for field in sorted(member.fields, key=lambda field: field.number):
+            target = f"result[{name!r}]"
+            body = self._repeated(field, target) if field.repeated else self._value(field, target)
+            keyword = "elif" if lines else "if"
+            lines += [f"{keyword} {_tag_test(field)}:", *indent([*body, _NEXT_TAG])]
+        if member.fields[0].repeated:
+            lines.append(f"elif {member.number} in empties: result[{name!r}] = []")
+        lines.append(f"elif {member.number} in nulls: result[{name!r}] = None")
+        return lines
+
+    def _repeated(self, field: FieldPlan, target: str) -> list[str]:
+        if field.kind is Kind.INTEGER:
+            skip = _tag_size(field)
+            return [*_length_lines(skip), f"{target} = read_integers(data[at:stop])", "at = stop"]
+        if field.kind not in (Kind.MESSAGE, Kind.STRING):
+            return ["raise Bail"]
+        loop = [
+            f"while {_tag_test(field)}:",
+            *indent([*self._value(field, "item"), "items.append(item)", _NEXT_TAG]),
+        ]
+        return [f"{target} = items = []", *loop]
+
+    def _value(self, field: FieldPlan, target: str) -> list[str]:
+        """Write the lines that read one field, tag included, into a target."""
+        skip = _tag_size(field)
+        match field.kind:
+            case Kind.INTEGER:
+                return [*_varint_lines(skip, "signed_varint"), f"{target} = value"]
+            case Kind.BOOLEAN:
+                return [f"{target} = data[at + {skip}] == 1", f"at += {skip + 1}"]
+            case Kind.ENUM:
+                strings = self._constant(field.enum_strings)
+                string = [f"string = {strings}.get(value)", "if string is None: raise Bail"]
+                return [*_varint_lines(skip, "varint"), *string, f"{target} = string"]
+            case Kind.NUMBER:
+                # The difference is NaN for NaN and for the infinities, which JSON does not have.
+                finite = [f"value, = double(data, at + {skip})", "if value - value != 0: raise Bail"]
+                return [*finite, f"{target} = value", f"at += {skip + 8}"]
+            case Kind.STRING:
+                read = "data[at:stop].decode()"
+            case Kind.TEXT_ANY:
+                read = "read_text(data[at:stop])"
+            case Kind.TEXT_OBJECT:
+                read = "read_object_text(data[at:stop])"
+            case _:
+                assert field.message is not None  # noqa: S101 - a field of this kind has one
+                read = f"{self._function(field.message)}(data, at, stop)"
+        return [*_length_lines(skip), f"{target} = {read}", "at = stop"]
+
+    def _list(self, plan: MessagePlan) -> list[str]:
+        assert plan.item is not None  # noqa: S101 - a plan of this form has one
+        body = ["result = items = []", "tag = data[at] if at < end else 0"]
+        body += [f"if {_tag_test(plan.item)}:", *indent([*self._repeated(plan.item, "result"), _NEXT_TAG])]
+        return [*body, "if at != end: raise Bail", "return result"]
+
+    def _union(self, plan: MessagePlan) -> list[str]:
+        lines = ["tag = data[at] if at < end else 0"]
+        for field in plan.alternatives:
+            body = self._value(field, "result")
+            if plan.discriminator is not None and field is not plan.unknown:
+                tag = self._constant(self._tagger(plan, field))
+                body.append(f"if {plan.discriminator!r} not in result: result = {tag}(result)")
+            lines += [f"{'if' if len(lines) == 1 else 'elif'} {_tag_test(field)}:", *indent(body)]
+        return [*lines, "else: raise Bail", "if at != end: raise Bail", "return result"]
+
+    def _tagger(self, plan: MessagePlan, field: FieldPlan) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        def tag(value: dict[str, Any]) -> dict[str, Any]:
+            return tagged(plan, field, value)
+
+        return tag
+
+
+SNAKE = FastWriter(camel=False)
+CAMEL = FastWriter(camel=True)
+
+_NEXT_TAG = "tag = data[at] if at < end else 0"
+
+
+def _length_lines(skip: int) -> list[str]:
+    return [
+        f"size = data[at + {skip}]",
+        f"if size < 128: at += {skip + 1}",
+        f"else: size, at = varint(data, at + {skip})",
+        "stop = at + size",
+    ]
+
+
+_LENGTH_LINES = _length_lines(1)
+
+
+def _varint_lines(skip: int, function: str) -> list[str]:
+    return [
+        f"value = data[at + {skip}]",
+        f"if value < 128: at += {skip + 1}",
+        f"else: value, at = {function}(data, at + {skip})",
+    ]
+
+
+def _tag_size(field: FieldPlan) -> int:
+    return len(wire_tag(field))
+
+
+def _tag_test(field: FieldPlan) -> str:
+    first, *rest = wire_tag(field)
+    return " and ".join(
+        [f"tag == {first}", *(f"data[at + {at}] == {byte}" for at, byte in enumerate(rest, 1))]
+    )
