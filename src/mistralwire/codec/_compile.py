@@ -1,10 +1,6 @@
 """Functions from source text: what the fast engines are made of."""
 
-import itertools
-import linecache
 from typing import Any
-
-_serial = itertools.count(1)
 
 
 class Bail(Exception):  # noqa: N818 - a signal between engines, which never leaves the codec
@@ -26,12 +22,9 @@ def define(name: str, lines: list[str], namespace: dict[str, Any]) -> Any:
         namespace: The globals of the function, to which it is added.
 
     Returns:
-        The function. Tracebacks show its source.
+        The function.
     """
-    source = "\n".join(lines) + "\n"
-    filename = f"<mistralwire {name} {next(_serial)}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    exec(compile(source, filename, "exec"), namespace)  # noqa: S102 - made from the contract alone
+    exec(compile("\n".join(lines), f"<mistralwire {name}>", "exec"), namespace)  # noqa: S102 - made from the contract alone
     return namespace[name]
 
 

@@ -49,10 +49,10 @@ def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | N
     choices = head.get("choices")
     if not choices or not all(type(choice) is dict for choice in choices):
         return head, None
-    usage: dict[str, Any] = {name: head.pop(name) for name in ("usage",) if name in head}
     constant = {name: head[name] for name in ("id", "object", "created", "model") if name in head}
-    first = {**head, "choices": [_first(choice) for choice in choices]}
-    last = {**constant, "choices": [_last(choice) for choice in choices], **usage}
+    usage = {"usage": head.pop("usage")} if "usage" in head else {}
+    first = head | {"choices": [_first(choice) for choice in choices]}
+    last = constant | {"choices": [_last(choice) for choice in choices]} | usage
     return first, last
 
 

@@ -8,6 +8,7 @@ exactly (they become `Number`), numbers beyond a double's range, and escaped lon
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, Never
 
 import orjson
@@ -194,27 +195,46 @@ def check_limits(value: Any, size: int, limits: Limits, type_name: str = "") -> 
         DecodeError: If a bound is exceeded.
     """
     # A level of nesting takes 2 bytes, a member 5.
-    if size < 2 * limits.depth_max and size < 5 * limits.members_max:
-        return
-    level = [value]
-    for _ in range(limits.depth_max):
-        for container in level:
-            if type(container) is dict and len(container) > limits.members_max:
+    if size >= 5 * limits.members_max:
+        for container in _containers(value):
+            if len(container) > limits.members_max and type(container) is dict:
                 found = f"one with {len(container)} members"
                 raise _too_much("", f"objects of at most {limits.members_max} members", found, type_name)
-        level = [
-            child
-            for container in level
-            if type(container) in _CONTAINERS
-            for child in (container.values() if type(container) is dict else container)
-            if type(child) in _CONTAINERS
-        ]
+    if size >= 2 * limits.depth_max and is_deeper(value, limits.depth_max):
+        raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Say whether a value nests arrays and objects deeper than so many levels."""
+    level = _containers_in((value,))
+    for _ in range(levels):
         if not level:
-            return
-    raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
+            return False
+        level = _containers_of(level)
+    return bool(level)
 
 
 _CONTAINERS = frozenset((dict, list))
+
+
+def _containers_in(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if type(value) in _CONTAINERS]
+
+
+def _containers_of(level: list[Any]) -> list[Any]:
+    return [
+        child
+        for container in level
+        for child in (container.values() if type(container) is dict else container)
+        if type(child) in _CONTAINERS
+    ]
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    level = _containers_in((value,))
+    while level:
+        yield from level
+        level = _containers_of(level)
 
 
 def to_text(value: Any) -> bytes:

@@ -222,12 +222,12 @@ def _check_exact(source: list[Any]) -> None:
 
 
 def _tagged_union(plan: MessagePlan, engine: FastReader) -> Read:
-    fields: dict[str | None, FieldPlan] = {tag: field for tag, field in plan.tags.items()}
+    fields: list[tuple[str | None, FieldPlan]] = [*plan.tags.items()]
     if plan.untagged is not None:
-        fields[None] = plan.untagged
+        fields.append((None, plan.untagged))
     alternatives = {
         tag: (wire_tag(field).decode("latin-1"), engine.shapes(field.message))
-        for tag, field in fields.items()
+        for tag, field in fields
         if field.message is not None
     }
     discriminator = plan.discriminator
@@ -298,7 +298,7 @@ class _ShapeCompiler:
         # In the order of their numbers, as protobuf writes fields, and nulls come sorted.
         known = [(value, member) for value, _, member in triples if member is not None]
         self._known = sorted(known, key=lambda pair: pair[1].number)
-        self._last_unknown = self._unknown[-1][0] if self._unknown else None
+        self._aside_last = values.index(self._unknown[-1][0]) if self._unknown else -1
         self._namespace: dict[str, Any] = {
             "Bail": Bail,
             "dumps": orjson.dumps,
@@ -349,8 +349,7 @@ class _ShapeCompiler:
             branches.append(_Branch(f"{value} is None", [f"nulls += {_varints[member.number]!r}"], ""))
         if len(branches) == 1:
             (only,) = branches
-            refusal = f"if {only.condition.replace(' is ', ' is not ', 1)}: raise Bail"
-            return [refusal, *only.lines], only.wire
+            return [f"if not ({only.condition}): raise Bail", *only.lines], only.wire
         target = f"w{value[1:]}"
         lines = []
         for branch in branches:
@@ -391,8 +390,9 @@ class _ShapeCompiler:
         forms = {string: start + _varints[number] for string, number in field.enum_numbers.items()}
         wire = f"e{value[1:]}"
         # What is put aside keeps the order of the document.
-        first = self._last_unknown is not None and int(value[1:]) < int(self._last_unknown[1:])
         aside = f"{wire} = ''; more[{member.name!r}] = {value}"
+        first = self._values.index(value) < self._aside_last
+        self._aside_last = max(self._aside_last, self._values.index(value))
         lines = [
             f"{wire} = {self._constant(forms)}.get({value})",
             f"if {wire} is None: {'raise Bail' if first else aside}",

@@ -16,7 +16,8 @@ import orjson
 from google.protobuf.message import Message
 
 from mistralwire.codec._compile import NOT_FAST, Bail, define, indent
-from mistralwire.codec._parse import has_inexact_number
+from mistralwire.codec._limits import DEPTH_MAX
+from mistralwire.codec._parse import has_inexact_number, is_deeper
 from mistralwire.codec._plan import (
     EXTRA_NUMBER,
     FieldPlan,
@@ -77,24 +78,31 @@ def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str
             raise Bail
         for value in members.values():
             if value.__class__ in _LOOSE:
-                if has_inexact_number(text):
-                    raise Bail
+                _check_text(members, text)
                 break
     found = _flags.get(data) or _read_flags(data)
     return found[0], found[1], members
 
 
+def _check_text(value: Any, text: bytes) -> None:
+    """Leave texts to the complete engine whose numbers or nesting need a closer look."""
+    deep = text.count(b"{") + text.count(b"[") > DEPTH_MAX and is_deeper(value, DEPTH_MAX)
+    if deep or has_inexact_number(text):
+        raise Bail
+
+
 def _read_text(text: bytes) -> Any:
     value = orjson.loads(text)
-    if value.__class__ in _LOOSE and has_inexact_number(text):
-        raise Bail
+    if value.__class__ in _LOOSE:
+        _check_text(value, text)
     return value
 
 
 def _read_object_text(text: bytes) -> dict[str, Any]:
-    value = orjson.loads(text)
-    if value.__class__ is not dict or has_inexact_number(text):
+    value: dict[str, Any] = orjson.loads(text)
+    if value.__class__ is not dict:
         raise Bail
+    _check_text(value, text)
     return value
 
 

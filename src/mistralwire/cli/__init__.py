@@ -1,0 +1,42 @@
+"""The command line: one file a command, loaded when it is called.
+
+`main` is the whole of it. What a command needs is imported with the command, so that `mistralwire convert`
+never imports grpc.
+"""
+
+import click
+
+from mistralwire.cli._lazy_group import LazyGroup
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "convert": "Convert between JSON, server-sent events and protobuf.",
+    "proto": "Write the .proto files and the descriptor set.",
+    "serve": "Serve chat completions over gRPC.",
+}
+
+
+@click.command(
+    cls=LazyGroup,
+    summaries=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="mistralwire", prog_name="mistralwire", message="%(prog)s %(version)s")
+def main() -> None:
+    """The Protobuf/gRPC interchange layer for Mistral chat completions.
+
+    \b
+    Examples:
+      mistralwire convert response.json -o response.binpb
+      curl -sN ... | mistralwire convert --from sse --to jsonl
+      mistralwire proto --out contract
+
+    \b
+    Exit codes of every command:
+      0    done
+      1    the input or the surroundings were at fault; the message says which
+      2    the command line was at fault
+      130  interrupted by Ctrl-C
+      141  whatever read the output closed it, as in "| head"
+    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself

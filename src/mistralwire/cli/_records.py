@@ -1,0 +1,239 @@
+"""Reading messages from a source, one at a time; what can't be read comes as a failure."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError as WireError
+from google.protobuf.message import Message
+
+from mistralwire.cli._formats import Format
+from mistralwire.cli._message_types import TypeChoice
+from mistralwire.cli._source import Source
+from mistralwire.codec import Limits, SseDecoder, SseError, SseMessage, from_json, to_json
+from mistralwire.errors import DecodeError
+from mistralwire.v1 import ErrorResponse
+
+_VARINT_BYTES_MAX = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """A message that was read.
+
+    Attributes:
+        place: Where in the file it is, to put behind the file's name: `:12` or `: message 3`; may be empty.
+        message: The message.
+        id: Of a server-sent event: its id, or None.
+        event: Of a server-sent event: its name, or None.
+    """
+
+    place: str
+    message: Message
+    id: str | None = None
+    event: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that could not be read.
+
+    Attributes:
+        place: As for a record.
+        problems: What is wrong, one line each.
+        final: Whether nothing behind it can be read.
+    """
+
+    place: str
+    problems: tuple[str, ...]
+    final: bool = False
+
+
+Item = Record | Failure
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads one source.
+
+    Attributes:
+        source: The input.
+        types: Gives the type of its messages.
+        validate: Whether to enforce the contract.
+    """
+
+    source: Source
+    types: TypeChoice
+    validate: bool
+
+    def read(self, format_: Format, *, delimited: bool) -> Iterator[Item]:
+        """Read the messages.
+
+        Args:
+            format_: Format of the source.
+            delimited: For binpb: whether it is a sequence of messages, the length of each before it.
+
+        Yields:
+            What was read, in order. A failure is no reason to stop, except for a final one.
+        """
+        match format_:
+            case Format.JSON:
+                return self._read_whole(self._parse_json)
+            case Format.TXTPB:
+                return self._read_whole(self._parse_text)
+            case Format.JSONL:
+                return self._read_lines()
+            case Format.SSE:
+                return self._read_events()
+        return self._read_delimited() if delimited else self._read_whole(self._parse_binary)
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(document_bytes_max=self.source.item_bytes_max)
+
+    def _too_long(self, what: str) -> str:
+        return f"expected {what} of at most {self.source.item_bytes_max} bytes, found a longer one"
+
+    def _read_whole(self, parse: Callable[[str, bytes], Item]) -> Iterator[Item]:
+        data = self.source.read(self.source.item_bytes_max + 1)
+        if len(data) > self.source.item_bytes_max:
+            yield Failure("", (self._too_long("a document"),), final=True)
+        else:
+            yield parse("", data)
+
+    def _read_lines(self) -> Iterator[Item]:
+        number = 0
+        while True:
+            line, within_bound = self.source.readline()
+            if not line:
+                return
+            number += 1
+            place = f":{number}"
+            if not within_bound:
+                yield Failure(place, (self._too_long("a line"),))
+            elif line := line.strip():
+                yield self._parse_json(place, line)
+
+    def _read_delimited(self) -> Iterator[Item]:
+        number = 0
+        while first := self.source.read(1):
+            number += 1
+            place = f": message {number}"
+            size = self._read_varint(first)
+            if size is None:
+                yield Failure(place, ("expected its length as a varint, found none",), final=True)
+                return
+            if size > self.source.item_bytes_max:
+                whole = self.source.skip(size)
+                yield Failure(place, (self._too_long("a message"),), final=not whole)
+                continue
+            data = self.source.read(size)
+            if len(data) < size:
+                problem = f"expected {size} bytes, found the end of the file after {len(data)}"
+                yield Failure(place, (problem,), final=True)
+                return
+            yield self._parse_binary(place, data)
+
+    def _read_varint(self, byte: bytes) -> int | None:
+        value = 0
+        for index in range(_VARINT_BYTES_MAX):
+            if not byte:
+                return None
+            value |= (byte[0] & 0x7F) << (7 * index)
+            if byte[0] < 0x80:
+                return value
+            byte = self.source.read(1)
+        return None
+
+    def _read_events(self) -> Iterator[Item]:
+        decoder = SseDecoder(
+            self.types.of_stream(),
+            validate=self.validate,
+            limits=self._limits,
+            buffer_bytes_max=self.source.item_bytes_max,
+        )
+        while data := self.source.read_some():
+            decoder.feed(data)
+            yield from _drain(decoder)
+        try:
+            decoder.close()
+        except DecodeError as error:
+            yield _bad_event(decoder, error)
+        yield from _drain(decoder)
+
+    def _parse_json(self, place: str, data: bytes) -> Item:
+        try:
+            message_type = self.types.of_json(data)
+            return Record(place, from_json(message_type, data, validate=self.validate, limits=self._limits))
+        except DecodeError as error:
+            return _failure_of(place, error)
+
+    def _parse_binary(self, place: str, data: bytes) -> Item:
+        message_type = self.types.of_binary()
+        name = message_type.DESCRIPTOR.name
+        try:
+            message = message_type.FromString(data)
+        except WireError:
+            return Failure(
+                place, (f"expected the wire bytes of a {name}, found {len(data)} bytes that are none",)
+            )
+        if self.validate and _has_unknown_fields(message):
+            problem = f"expected the fields of a {name}, found others, which the output would lose"
+            return Failure(place, (problem,))
+        return Record(place, message)
+
+    def _parse_text(self, place: str, data: bytes) -> Item:
+        message = self.types.of_text(data)()
+        try:
+            text_format.Parse(data.decode(), message)
+        except UnicodeDecodeError as error:
+            return Failure(place, (f"expected UTF-8 text, found byte 0x{data[error.start]:02x}",))
+        except text_format.ParseError as error:
+            line = error.GetLine()
+            problem = f"expected the protobuf text of a {message.DESCRIPTOR.name}, found {error}"
+            return Failure(f":{line}" if line else place, (" ".join(problem.split()),))
+        return Record(place, message)
+
+
+def _drain(decoder: SseDecoder[Message]) -> Iterator[Item]:
+    """Give the events that are complete; a bad one is a failure in its place."""
+    while True:
+        try:
+            event = next(decoder, None)
+        except DecodeError as error:
+            yield _bad_event(decoder, error)
+            continue
+        if event is None:
+            return
+        if isinstance(event, SseMessage):
+            yield Record(f":{decoder.line}", event.message, event.id, event.event)
+        elif isinstance(event, SseError):
+            yield Failure(f":{decoder.line}", (f"the upstream sent an error: {_error_text(event.error)}",))
+
+
+def _bad_event(decoder: SseDecoder[Message], error: DecodeError) -> Failure:
+    return _failure_of(f":{decoder.line}", error, final=error.reason == "STREAM_TRUNCATED")
+
+
+def _error_text(error: ErrorResponse) -> str:
+    text = error.message_string or error.detail_string or to_json(error).decode()
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _failure_of(place: str, error: DecodeError, *, final: bool = False) -> Failure:
+    """Make a failure of an error of the codec, one line for each violation."""
+    problems = [
+        f"{f'{path}: ' if path else ''}expected {expected}, found {found}"
+        for path, expected, found in error.violations
+    ]
+    if error.truncated:
+        problems.append("and more violations")
+    return Failure(place, tuple(problems), final)
+
+
+def _has_unknown_fields(message: Message) -> bool:
+    """Say whether the message, or one in it, has fields that its type does not know."""
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != message.ByteSize()

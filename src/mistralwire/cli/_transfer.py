@@ -1,0 +1,79 @@
+"""From a reader to a writer, with a report of what failed."""
+
+from collections.abc import Iterator
+
+import click
+
+from mistralwire.cli._progress import Progress
+from mistralwire.cli._records import Failure, Item, Record
+from mistralwire.cli._writer import Writer
+from mistralwire.errors import EncodeError
+
+EXIT_BAD_INPUT = 1
+
+
+class Report:
+    """Prints failures as they come, and counts them.
+
+    Args:
+        file: Name of the input.
+        progress: Where lines are printed.
+        keep_going: Whether to go on after a failure.
+
+    Attributes:
+        failures: How many there were.
+    """
+
+    def __init__(self, file: str, progress: Progress, *, keep_going: bool) -> None:
+        self._file = file
+        self._progress = progress
+        self._keep_going = keep_going
+        self.failures = 0
+
+    def add(self, failure: Failure) -> None:
+        """Print and count a failure.
+
+        Raises:
+            click.exceptions.Exit: If it is the end of the run: 1.
+        """
+        for problem in failure.problems:
+            self._progress.print(f"{self._file}{failure.place}: {problem}")
+        self.failures += 1
+        if not self._keep_going:
+            raise click.exceptions.Exit(EXIT_BAD_INPUT)
+
+
+def transfer(items: Iterator[Item], writer: Writer, report: Report) -> None:
+    """Write what was read until the end, a final failure, or the first failure of a report that ends then.
+
+    Raises:
+        click.exceptions.Exit: If the output would be no whole one.
+        click.UsageError: If the options leave open what the input is.
+    """
+    is_whole = True
+    for item in items:
+        failure = item if isinstance(item, Failure) else _write(item, writer)
+        if failure is not None:
+            report.add(failure)
+            is_whole = not failure.final
+            if failure.final:
+                break
+    if writer.is_lacking:
+        if report.failures == 0:
+            report.add(Failure("", ("expected a message, found none",)))
+        raise click.exceptions.Exit(EXIT_BAD_INPUT)
+    if is_whole:
+        writer.end()
+
+
+def _write(record: Record, writer: Writer) -> Failure | None:
+    if writer.is_full:
+        problem = (
+            f"expected the end, as {writer.format} holds one message, found another; choose jsonl or sse"
+        )
+        return Failure(record.place, (problem,), final=True)
+    try:
+        writer.write(record)
+    except EncodeError as error:
+        return Failure(record.place, (str(error),))
+    return None

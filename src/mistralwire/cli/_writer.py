@@ -1,0 +1,98 @@
+"""Writing messages to a stream, one at a time."""
+
+from typing import BinaryIO, Literal
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from mistralwire.cli._formats import Format
+from mistralwire.cli._message_types import PACKAGE
+from mistralwire.cli._records import Record
+from mistralwire.codec import SseDone, SseMessage, encode_sse, to_json
+
+
+class Writer:
+    """Writes messages in one format.
+
+    Args:
+        stream: Where to.
+        format_: The format.
+        delimited: For binpb: whether to write a sequence of messages, the length of each before it.
+        names: For JSON: the spelling of member names.
+        indent: For json: spaces a level, or None for one line.
+
+    Attributes:
+        format: The format.
+        count: How many messages were written.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        format_: Format,
+        *,
+        delimited: bool,
+        names: Literal["snake", "camel"],
+        indent: int | None,
+    ) -> None:
+        self._stream = stream
+        self.format = format_
+        self._delimited = delimited
+        self._names = names
+        self._indent = indent
+        self._single = format_ in (Format.JSON, Format.TXTPB) or (format_ is Format.BINPB and not delimited)
+        self.count = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the format holds one message and has it."""
+        return self._single and self.count == 1
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether the format holds one message and has none."""
+        return self._single and self.count == 0
+
+    def write(self, record: Record) -> None:
+        """Write a message.
+
+        Raises:
+            EncodeError: If it has no JSON form; nothing is written then.
+        """
+        self._stream.write(self._encode(record))
+        self.count += 1
+
+    def end(self) -> None:
+        """Write what comes after the last message of a stream that is whole."""
+        if self.format is Format.SSE:
+            self._stream.write(encode_sse(SseDone()))
+
+    def _encode(self, record: Record) -> bytes:
+        message = record.message
+        match self.format:
+            case Format.JSON:
+                return to_json(message, names=self._names, indent=self._indent) + b"\n"
+            case Format.JSONL:
+                return to_json(message, names=self._names) + b"\n"
+            case Format.SSE:
+                return encode_sse(SseMessage(message, record.id, record.event), names=self._names)
+            case Format.TXTPB:
+                return _text(message)
+        data = message.SerializeToString()
+        return _varint(len(data)) + data if self._delimited else data
+
+
+def _text(message: Message) -> bytes:
+    # The two comments say what the text is: https://protobuf.dev/reference/protobuf/textformat-spec/#header
+    descriptor = message.DESCRIPTOR
+    header = f"# proto-file: {descriptor.file.name}\n# proto-message: {PACKAGE}.{descriptor.name}\n\n"
+    return (header + text_format.MessageToString(message, as_utf8=True)).encode()
+
+
+def _varint(value: int) -> bytes:
+    result = bytearray()
+    while value >= 0x80:
+        result.append(value & 0x7F | 0x80)
+        value >>= 7
+    result.append(value)
+    return bytes(result)

@@ -1,0 +1,23 @@
+"""Where completions come from: one file a kind.
+
+`Upstream` is what the service asks of a source; `ReplayUpstream` plays recorded answers.
+"""
+
+from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
+from mistralwire.upstream._upstream import (
+    CompletionRequest,
+    CompletionResponse,
+    CompletionStreamRequest,
+    Upstream,
+    error_from_body,
+)
+
+__all__ = [
+    "DEMONSTRATION",
+    "CompletionRequest",
+    "CompletionResponse",
+    "CompletionStreamRequest",
+    "ReplayUpstream",
+    "Upstream",
+    "error_from_body",
+]

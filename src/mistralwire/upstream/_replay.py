@@ -1,0 +1,251 @@
+"""An upstream that plays recorded answers."""
+
+import asyncio
+import dataclasses
+import functools
+import itertools
+import os
+import pathlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+from mistralwire.codec import (
+    SseDecoder,
+    SseDone,
+    SseError,
+    SseMessage,
+    accumulate,
+    explode,
+    from_json,
+    to_json,
+)
+from mistralwire.errors import CodecError, DecodeError, UpstreamError
+from mistralwire.upstream._upstream import (
+    CompletionRequest,
+    CompletionResponse,
+    CompletionStreamRequest,
+    error_from_body,
+)
+from mistralwire.v1 import (
+    ChatCompletionResponse,
+    CompletionChunk,
+    FIMCompletionRequest,
+    FIMCompletionResponse,
+    FIMCompletionStreamRequest,
+)
+
+DEMONSTRATION = pathlib.Path(__file__).parent / "_demonstration"
+"""A folder with a few small recordings, for a first look at the service."""
+
+BAD_RECORDING = "BAD_RECORDING"
+STREAM_TRUNCATED = "STREAM_TRUNCATED"
+
+_SUFFIXES = (".json", ".sse")
+_DELAY = re.compile(rb":[ ]?delay (\d{1,9})\s*\Z")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Step:
+    """One chunk of a stream, and the pause before it in seconds."""
+
+    delay_s: float
+    chunk: CompletionChunk
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Recording:
+    """One recorded answer, ready to be played either way.
+
+    Attributes:
+        is_fim: Whether it answers FIM requests rather than chat requests.
+        is_stream: Whether it was recorded as a stream.
+        steps: The chunks.
+        response: The answer in one piece; None if the stream broke.
+        failure: Makes the error with which the stream broke; None if it ended well.
+    """
+
+    is_fim: bool
+    is_stream: bool
+    steps: tuple[_Step, ...]
+    response: CompletionResponse | None
+    failure: Callable[[], UpstreamError] | None
+
+
+class ReplayUpstream:
+    """Plays recorded answers: JSON files hold a response body, SSE files the bytes of a stream.
+
+    A request picks its recording by kind: files whose name begins with `fim` answer FIM requests, all others
+    chat requests; if there are none for the kind that was asked for, the others answer. Among them, `.sse`
+    files answer streaming requests and `.json` files the rest; if there are none, a response is cut into
+    chunks, or chunks are put together to a response. Several candidates take turns, in the order of their
+    names or of the arguments.
+
+    Streams are played as fast as they are read. A comment line `: delay 120` in an SSE file asks for a pause
+    of 120 milliseconds before the event behind it. An error body in a stream becomes an UpstreamError after
+    the chunks before it, and so does a stream that ends without `[DONE]`.
+
+    The messages are shared between calls: they are not to be changed.
+
+    Args:
+        paths: A file or folder, or several. A folder gives its `*.json` and `*.sse` files.
+        chunks_per_second: A pace, above 0, instead of the pauses in the recordings; None for those.
+
+    Raises:
+        UpstreamError: If there is no recording, or one can't be read; with the file and the line.
+        ValueError: If `chunks_per_second` is not above 0.
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        chunks_per_second: float | None = None,
+    ) -> None:
+        if chunks_per_second is not None and not chunks_per_second > 0:
+            raise ValueError(f"chunks_per_second must be above 0, or None, not {chunks_per_second!r}")
+        if isinstance(paths, str | os.PathLike):
+            paths = [paths]
+        self.files = [file for path in paths for file in _find_files(pathlib.Path(path))]
+        if not self.files:
+            raise _bad_recording("expected at least one recording, found none; name a .json or .sse file")
+        recordings = [_read(file, chunks_per_second) for file in self.files]
+        self._turns = {
+            (is_fim, is_stream): itertools.cycle(_candidates(recordings, is_fim, is_stream))
+            for is_fim in (False, True)
+            for is_stream in (False, True)
+        }
+
+    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+        """Give the next recording as one response, at once.
+
+        Raises:
+            UpstreamError: If it is a stream that broke.
+        """
+        is_fim = isinstance(request, FIMCompletionRequest)
+        recording = next(self._turns[is_fim, False])
+        if recording.failure is not None:
+            raise recording.failure()
+        assert recording.response is not None  # noqa: S101 - what did not fail has one
+        return _as_kind(recording.response, is_fim)
+
+    async def stream(self, request: CompletionStreamRequest) -> AsyncIterator[CompletionChunk]:
+        """Give the next recording as a stream.
+
+        Raises:
+            UpstreamError: Where the recorded stream broke, after the chunks before.
+        """
+        recording = next(self._turns[isinstance(request, FIMCompletionStreamRequest), True])
+        loop = asyncio.get_running_loop()
+        # Against one clock, so that the pauses do not add up the time that each wake-up is late.
+        due_s = loop.time()
+        for step in recording.steps:
+            due_s += step.delay_s
+            if step.delay_s and (pause_s := due_s - loop.time()) > 0:
+                await asyncio.sleep(pause_s)
+            yield step.chunk
+        if recording.failure is not None:
+            raise recording.failure()
+
+
+def _candidates(recordings: list[_Recording], is_fim: bool, is_stream: bool) -> list[_Recording]:
+    same_kind = [recording for recording in recordings if recording.is_fim == is_fim] or recordings
+    return [recording for recording in same_kind if recording.is_stream == is_stream] or same_kind
+
+
+def _as_kind(response: CompletionResponse, is_fim: bool) -> CompletionResponse:
+    """Give an answer to the other kind of request its type; the two look alike as JSON."""
+    if isinstance(response, FIMCompletionResponse) == is_fim:
+        return response
+    return _read_response(to_json(response), is_fim)
+
+
+def _read_response(data: bytes, is_fim: bool) -> CompletionResponse:
+    if is_fim:
+        return from_json(FIMCompletionResponse, data, validate=False)
+    return from_json(ChatCompletionResponse, data, validate=False)
+
+
+def _bad_recording(message: str) -> UpstreamError:
+    return UpstreamError(message, code="FAILED_PRECONDITION", reason=BAD_RECORDING)
+
+
+def _find_files(path: pathlib.Path) -> list[pathlib.Path]:
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    if path.suffix not in _SUFFIXES:
+        raise _bad_recording(f"{path}: expected a .json file, an .sse file or a folder of them")
+    return [path]
+
+
+def _read(file: pathlib.Path, chunks_per_second: float | None) -> _Recording:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise _bad_recording(f"{file}: expected a file that can be read, found: {error.strerror}") from error
+    is_fim = file.name.startswith("fim")
+    try:
+        recording = _read_json(data, is_fim) if file.suffix == ".json" else _read_sse(file, data, is_fim)
+    except CodecError as error:
+        # The parser's own message says which line of a JSON file it was.
+        raise _bad_recording(f"{file}: {error}") from error
+    if chunks_per_second is None:
+        return recording
+    delays_s = itertools.chain([0.0], itertools.repeat(1 / chunks_per_second))
+    steps = tuple(
+        _Step(delay_s, step.chunk) for delay_s, step in zip(delays_s, recording.steps, strict=False)
+    )
+    return dataclasses.replace(recording, steps=steps)
+
+
+def _read_json(data: bytes, is_fim: bool) -> _Recording:
+    response = _read_response(data, is_fim)
+    steps = tuple(_Step(0.0, chunk) for chunk in explode(response))
+    return _Recording(is_fim, is_stream=False, steps=steps, response=response, failure=None)
+
+
+def _read_sse(file: pathlib.Path, data: bytes, is_fim: bool) -> _Recording:
+    steps: list[_Step] = []
+    failure: Callable[[], UpstreamError] | None = None
+    for delay_s, event in _read_events(file, data):
+        if isinstance(event, SseMessage):
+            steps.append(_Step(delay_s, event.message))
+        elif isinstance(event, SseError):
+            failure = functools.partial(error_from_body, event.error)
+            break
+        elif event is None:
+            failure = _truncated
+    if not steps and failure in (None, _truncated):
+        raise _bad_recording(f"{file}: expected the events of a stream, found none")
+    response: CompletionResponse | None = None
+    if failure is None:
+        response = _as_kind(accumulate(step.chunk for step in steps), is_fim)
+    return _Recording(is_fim, is_stream=True, steps=tuple(steps), response=response, failure=failure)
+
+
+def _read_events(
+    file: pathlib.Path, data: bytes
+) -> Iterator[tuple[float, SseMessage[CompletionChunk] | SseError | SseDone | None]]:
+    """Give the events with the pauses before them; None stands for an end without `[DONE]`."""
+    decoder = SseDecoder(CompletionChunk, validate=False)
+    delay_s = 0.0
+    try:
+        # Line by line, so that each pause finds its event.
+        for line in data.splitlines(keepends=True):
+            for event in decoder.feed(line):
+                yield delay_s, event
+                delay_s = 0.0
+            if delay := _DELAY.match(line):
+                delay_s += int(delay[1]) / 1000
+        for event in decoder.close():
+            yield delay_s, event
+            delay_s = 0.0
+    except DecodeError as error:
+        if error.reason != STREAM_TRUNCATED:
+            raise _bad_recording(f"{file}:{decoder.line}: {error}") from error
+        yield delay_s, None
+
+
+def _truncated() -> UpstreamError:
+    return UpstreamError(
+        "expected the stream to end with [DONE], found its end without it", reason=STREAM_TRUNCATED
+    )

@@ -1,0 +1,71 @@
+import importlib.metadata
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mistralwire.cli import main
+
+COMMANDS = ["convert", "proto", "serve"]
+
+
+def help_of(*names: str) -> str:
+    result = CliRunner().invoke(main, [*names, "--help"], prog_name="mistralwire", terminal_width=100)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_the_help_lists_every_command_with_what_it_does() -> None:
+    text = help_of()
+    for name in COMMANDS:
+        line = next(line for line in text.splitlines() if line.startswith(f"  {name} "))
+        assert line.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["convert", "proto"])
+def test_the_summary_in_the_list_fits_the_help_of_the_command(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    summary = next(line for line in help_of().splitlines() if line.startswith(f"  {name} "))
+    first_words = summary.split(maxsplit=1)[1].rstrip(".")
+    assert command is not None
+    assert (command.help or "").startswith(first_words)
+
+
+@pytest.mark.parametrize("name", ["convert", "proto"])
+def test_the_help_of_a_command_has_examples_and_exit_codes(name: str) -> None:
+    text = help_of(name)
+    assert text.count(f"    mistralwire {name} ") + text.count(f"| mistralwire {name} ") >= 1
+    assert "Exit codes:" in text
+    assert "\b" not in text
+
+
+def test_the_help_of_convert_explains_every_format_and_names_every_type() -> None:
+    words = help_of("convert").replace(",", " ").replace(".\n", "\n").split()
+    assert {"json", "jsonl", "sse", "binpb", "txtpb", "CompletionChunk", "FIMCompletionRequest"} <= set(words)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.output == f"mistralwire {importlib.metadata.version('mistralwire')}\n"
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "mistralwire", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("Usage: mistralwire ")
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert CliRunner().invoke(main, ["convrt"]).exit_code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["proto", "--help"]])
+def test_help_imports_no_grpc(arguments: list[str]) -> None:
+    program = (
+        "import sys; from mistralwire.cli import main; "
+        f"main({arguments!r}, standalone_mode=False); print('grpc' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.endswith("\nFalse\n")

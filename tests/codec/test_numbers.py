@@ -1,0 +1,181 @@
+"""Every number of a document keeps its exact value."""
+
+import decimal
+import enum
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistralwire.codec import from_dict, from_json, to_dict, to_json
+from mistralwire.errors import DecodeError, EncodeError
+from mistralwire.v1 import (
+    FunctionCall,
+    FunctionName,
+    ModerationLlmv2CategoryThresholds,
+    ReferenceChunk,
+    UsageInfo,
+)
+from tests.codec import repeatedly
+from tests.json_equality import parse_exactly
+
+NUMBERS = [
+    "0", "-0", "0.0", "-0.0", "1", "-1", "1.0", "1.10", "100", "1e2", "1E+2", "1e-2", "0.1", "0.10000000000000001",
+    "0.1000000000000000055511151231257827", "1.7976931348623157e308", "1.7976931348623159e308", "1e308", "1e309",
+    "-1e400", "1e-323", "5e-324", "4.9e-324", "1e-324", "1e-400", "1e0000000005", "1e99999999", "0e999", "0e99999999999",
+    "9007199254740991", "9007199254740992", "9007199254740993", "-9007199254740993", "9007199254740993.0",
+    "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809",
+    "18446744073709551615", "18446744073709551616", "123456789012345678901234567890", "1" + "0" * 400, "3." + "14" * 300,
+    "0." + "0" * 400 + "1", "1" + "0" * 5_000, "123456789.123456789", "2.5e-5", "33333333333333333", "0.3333333333333333",
+]  # fmt: skip
+LEXICAL = st.from_regex(r"\A-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,24})?([eE][+-]?[0-9]{1,4})?\Z")
+
+
+def _assert_exact(text: str, number: str) -> None:
+    for written in (
+        repeatedly.write(repeatedly.read(UsageInfo, text, validate=False)),
+        repeatedly.write(repeatedly.read(FunctionCall, f'{{"name":"","arguments":{text}}}')),
+        repeatedly.write(repeatedly.read(FunctionCall, f'{{"name":"","arguments":"","x":[{text}]}}')),
+    ):
+        found = parse_exactly(written)
+        found = found.get("arguments") or found
+        found = found["x"][0] if "x" in found else found
+        assert found == parse_exactly(text), number
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number[:30])
+def test_a_number_in_free_form_json_keeps_its_value(number: str) -> None:
+    _assert_exact(f'{{"n":{number},"m":[{number}]}}', number)
+
+
+@given(LEXICAL)
+def test_any_number_in_free_form_json_keeps_its_value(number: str) -> None:
+    _assert_exact(f'{{"n":{number},"m":[{number}]}}', number)
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number[:30])
+@pytest.mark.parametrize("member", ["prompt_tokens", "pii", "reference_ids"])
+def test_a_number_in_a_member_keeps_its_value_without_validation(member: str, number: str) -> None:
+    types: dict[str, Any] = {
+        "prompt_tokens": UsageInfo,
+        "pii": ModerationLlmv2CategoryThresholds,
+        "reference_ids": ReferenceChunk,
+    }
+    text = f'{{"{member}":{f"[{number}]" if member == "reference_ids" else number}}}'
+    message = repeatedly.read(types[member], text, validate=False)
+    assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)
+    assert parse_exactly(to_json(message, indent=4)) == parse_exactly(text)
+
+
+@given(LEXICAL)
+def test_any_number_in_a_member_keeps_its_value_without_validation(number: str) -> None:
+    for message_type, text in (
+        (UsageInfo, f'{{"prompt_tokens":{number}}}'),
+        (ModerationLlmv2CategoryThresholds, f'{{"pii":{number},"law":{number}}}'),
+        (ReferenceChunk, f'{{"reference_ids":[{number},"",{number}]}}'),
+    ):
+        message = repeatedly.read(message_type, text, validate=False)
+        assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [("0", 0), ("1.0", 1), ("1e2", 100), ("-0", 0), ("-0.0", 0), ("9223372036854775807", 2**63 - 1)],
+)
+def test_an_integer_is_a_number_without_a_fraction(number: str, value: int) -> None:
+    assert repeatedly.read(UsageInfo, f'{{"prompt_tokens":{number}}}').prompt_tokens == value
+
+
+@pytest.mark.parametrize(
+    "number", ["1", "0.1", "1e22", "9007199254740993", "0.1000000000000000055", "1e-400"]
+)
+def test_a_number_member_holds_the_nearest_double(number: str) -> None:
+    thresholds = repeatedly.read(ModerationLlmv2CategoryThresholds, f'{{"pii":{number}}}')
+    assert thresholds.pii == float(number)
+
+
+def test_digits_in_strings_are_left_alone() -> None:
+    text = b'{"name":"12345678901234567890123e0999","arguments":"{\\"n\\": 1.0000000000000000000001}"}'
+    assert repeatedly.write(repeatedly.read(FunctionCall, text)) == text
+
+
+def test_python_values_keep_numbers_that_a_float_would_change() -> None:
+    text = '{"a":18446744073709551616,"b":0.1000000000000000055,"c":1e400,"d":1.5,"e":9007199254740993}'
+    values = to_dict(from_json(UsageInfo, text))
+    assert values == {
+        "a": 2**64,
+        "b": decimal.Decimal("0.1000000000000000055"),
+        "c": decimal.Decimal("1e400"),
+        "d": 1.5,
+        "e": 2**53 + 1,
+    }
+    assert [type(value) for value in values.values()] == [int, decimal.Decimal, decimal.Decimal, float, int]
+    assert parse_exactly(to_json(from_dict(UsageInfo, values))) == parse_exactly(text)
+
+
+def test_integers_of_any_size_are_python_values() -> None:
+    for value in (10**4_299, -(10**4_300), 10**20_000 + 1):
+        message = from_dict(UsageInfo, {"a": value})
+        assert to_dict(message)["a"] == value
+
+
+def test_a_number_beyond_decimal_is_kept_as_text_and_has_no_python_value() -> None:
+    text = b'{"a":1e9999999999999999999999}'
+    usage = from_json(UsageInfo, text)
+    assert to_json(usage) == text
+    with pytest.raises(EncodeError, match="beyond Python's Decimal"):
+        to_dict(usage)
+
+
+class _Name(str, enum.Enum):  # noqa: UP042 - StrEnum's str() is another one
+    SMALL = "mistral-small"
+
+
+class _Count(enum.IntEnum):
+    TWO = 2
+
+
+class _Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+def test_subclasses_of_json_types_are_what_they_are() -> None:
+    assert from_dict(FunctionName, {"name": _Name.SMALL}).name == "mistral-small"
+    assert from_dict(FunctionName, {"name": _Text("a"), _Text("b"): _Text("c")}) == from_json(
+        FunctionName, '{"name":"a","b":"c"}'
+    )
+    assert from_dict(UsageInfo, {"prompt_tokens": _Count.TWO}).prompt_tokens == 2
+    assert from_dict(UsageInfo, {"a": (1, [2.0], decimal.Decimal("1.50"))}) == from_json(
+        UsageInfo, '{"a":[1,[2.0],1.5]}'
+    )
+
+
+@pytest.mark.parametrize(
+    "value", [decimal.Decimal("NaN"), decimal.Decimal("sNaN"), decimal.Decimal("-Infinity")]
+)
+def test_decimals_that_are_no_numbers_are_refused(value: decimal.Decimal) -> None:
+    with pytest.raises(DecodeError, match="which JSON does not have"):
+        from_dict(UsageInfo, {"a": value})
+
+
+def test_a_quadratic_number_costs_no_quadratic_time() -> None:
+    """A million digits are read and written as text, never made into a Python integer."""
+    digits = "1" * 1_000_000
+    text = f'{{"a":{digits},"prompt_tokens":{digits}}}'
+    usage = from_json(UsageInfo, text, validate=False)
+    assert len(to_json(usage)) == len(text)
+    with pytest.raises(DecodeError, match="a 64-bit integer"):
+        from_json(UsageInfo, text)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_doubles_survive(value: float) -> None:
+    text = json.dumps({"pii": value, "x": value})
+    message = repeatedly.read(ModerationLlmv2CategoryThresholds, text)
+    assert message.pii == value
+    assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)

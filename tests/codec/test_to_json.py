@@ -1,0 +1,262 @@
+"""What writing makes of messages: names, order, layout, and what has no JSON form."""
+
+import math
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from mistralwire.codec import binary_to_json, from_json, to_dict, to_json
+from mistralwire.errors import DecodeError, EncodeError
+from mistralwire.v1 import (
+    AssistantMessage,
+    ChatCompletionChoice,
+    ChatCompletionRequest,
+    ChatMessage,
+    ContentChunk,
+    FinishReason,
+    FunctionCall,
+    IntegerOrString,
+    JsonExtra,
+    ReferenceChunk,
+    StringList,
+    SystemMessage,
+    TextChunk,
+    ToolCall,
+    ToolChoiceMode,
+    UsageInfo,
+    UserMessage,
+    ValidationError,
+)
+from tests.codec import repeatedly
+
+
+def test_members_come_in_contract_order_then_the_others() -> None:
+    usage = from_json(UsageInfo, '{"b":1,"total_tokens":3,"a":2,"completion_tokens":2,"promptTokens":1}')
+    assert repeatedly.write(usage) == (
+        b'{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"b":1,"a":2}'
+    )
+
+
+def test_names_are_snake_case_or_camel_case_and_free_form_json_is_left_alone() -> None:
+    text = '{"index":0,"finish_reason":"new","message":{"tool_calls":[{"function":{"name":"f","arguments":{"a_b":1}}}]},"x_y":{"a_b":1}}'
+    choice = from_json(ChatCompletionChoice, text)
+    assert repeatedly.write(choice, camel=True) == (
+        b'{"index":0,"message":{"toolCalls":[{"function":{"name":"f","arguments":{"a_b":1}}}]},'
+        b'"finishReason":"new","x_y":{"a_b":1}}'
+    )
+    assert b'"finish_reason":"new"' in repeatedly.write(choice)
+
+
+def test_the_other_spelling_of_a_member_that_came_twice_stays() -> None:
+    text = '{"prompt_tokens":2,"promptTokens":1}'
+    usage = from_json(UsageInfo, text, validate=False)
+    assert to_dict(usage) == {"prompt_tokens": 2, "promptTokens": 1}
+    assert to_dict(usage, names="camel") == {"prompt_tokens": 2, "promptTokens": 1}
+
+
+def test_text_is_utf_8_and_not_escaped() -> None:
+    assert to_json(TextChunk(text="é😀\u2028\u0000")) == '{"text":"é😀\u2028\\u0000"}'.encode()
+
+
+@pytest.mark.parametrize("indent", [1, 2, 3, 8])
+def test_indented_text_has_a_line_a_member(indent: int) -> None:
+    usage = from_json(UsageInfo, '{"prompt_tokens":1,"a":[{"b":1},[]],"c":{},"n":18446744073709551616}')
+    space = " " * indent
+    assert to_json(usage, indent=indent).decode() == "\n".join(
+        [
+            "{",
+            f'{space}"prompt_tokens": 1,',
+            f'{space}"a": [',
+            f"{space * 2}{{",
+            f'{space * 3}"b": 1',
+            f"{space * 2}}},",
+            f"{space * 2}[]",
+            f"{space}],",
+            f'{space}"c": {{}},',
+            f'{space}"n": 18446744073709551616',
+            "}",
+        ]
+    )
+
+
+@pytest.mark.parametrize("indent", [0, -1])
+def test_an_indent_below_1_is_refused(indent: int) -> None:
+    with pytest.raises(ValueError, match="indent must be 1 or more"):
+        to_json(UsageInfo(), indent=indent)
+
+
+@pytest.mark.parametrize("names", ["Camel", "", None])
+def test_other_names_are_refused(names: Any) -> None:
+    for write in (to_json, to_dict):
+        with pytest.raises(ValueError, match='names must be "snake" or "camel"'):
+            write(UsageInfo(), names=names)
+
+
+@pytest.mark.parametrize("message", [StringList(), ChatMessage(), JsonExtra(), "{}", None])
+def test_only_messages_that_are_json_objects_can_be_written(message: Any) -> None:
+    for write in (to_json, to_dict):
+        with pytest.raises(TypeError, match="JSON object"):
+            write(message)
+
+
+def test_wire_bytes_of_no_message_are_a_decode_error() -> None:
+    with pytest.raises(DecodeError, match="expected the wire bytes of a UsageInfo, found 3 bytes") as caught:
+        binary_to_json(UsageInfo, b"\xff\xff\xff")
+    assert caught.value.reason == "NOT_PROTOBUF"
+
+
+def test_wire_text_that_is_not_utf_8_is_a_decode_error() -> None:
+    with pytest.raises(DecodeError, match="wire bytes of a TextChunk"):
+        binary_to_json(TextChunk, b"\x12\x01\xff")
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (ChatCompletionChoice(finish_reason=FinishReason.FINISH_REASON_UNSPECIFIED), b"{}"),
+        (ChatCompletionRequest(tool_choice_string=ToolChoiceMode.TOOL_CHOICE_MODE_UNSPECIFIED), b"{}"),
+        (ChatCompletionChoice(finish_reason=99), b'{"finish_reason":99}'),  # type: ignore[arg-type]
+        (ChatCompletionChoice(index=0), b'{"index":0}'),
+        (TextChunk(text=""), b'{"text":""}'),
+        (AssistantMessage(content_array={}), b'{"content":[]}'),
+        (AssistantMessage(prefix=False), b'{"prefix":false}'),
+    ],
+)
+def test_values_that_protobuf_calls_default_are_written_when_set(message: Message, expected: bytes) -> None:
+    assert repeatedly.write(message) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            UsageInfo(
+                prompt_tokens=1, json_extra=JsonExtra(members='{"prompt_tokens":"odd","promptTokens":2}')
+            ),
+            b'{"prompt_tokens":1,"promptTokens":2}',
+        ),
+        (UsageInfo(prompt_tokens=1, json_extra=JsonExtra(null_fields=[2])), b'{"prompt_tokens":1}'),
+        (
+            UsageInfo(json_extra=JsonExtra(null_fields=[2], members='{"prompt_tokens":"x"}')),
+            b'{"prompt_tokens":"x"}',
+        ),
+        (
+            AssistantMessage(
+                tool_calls=[ToolCall(id="1")], json_extra=JsonExtra(empty_fields=[5], null_fields=[5])
+            ),
+            b'{"tool_calls":[{"id":"1"}]}',
+        ),
+        (
+            ChatCompletionChoice(
+                finish_reason=FinishReason.FINISH_REASON_STOP,
+                json_extra=JsonExtra(members='{"finish_reason":"new"}'),
+            ),
+            b'{"finish_reason":"stop"}',
+        ),
+        (
+            ChatCompletionRequest(
+                temperature=0.5, json_extra=JsonExtra(members='{"temperature":0.1000000000000000055}')
+            ),
+            b'{"temperature":0.5}',
+        ),
+        (
+            ChatCompletionRequest(
+                temperature=0.1, json_extra=JsonExtra(members='{"temperature":0.1000000000000000055}')
+            ),
+            b'{"temperature":0.1000000000000000055}',
+        ),
+        (UsageInfo(json_extra=JsonExtra(null_fields=[77, 1], empty_fields=[2, 99])), b"{}"),
+        (UsageInfo(json_extra=JsonExtra(members="{}")), b"{}"),
+    ],
+)
+def test_a_field_that_is_set_wins_over_what_json_extra_says(message: Message, expected: bytes) -> None:
+    assert repeatedly.write(message) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (ChatMessage(user=UserMessage(content_string="a")), b'{"role":"user","content":"a"}'),
+        (ChatMessage(system=SystemMessage(role="system")), b'{"role":"system"}'),
+        (ChatMessage(unknown_json='{"role": "developer"}'), b'{"role":"developer"}'),
+    ],
+)
+def test_a_message_that_a_program_made_gets_its_tag(message: ChatMessage, expected: bytes) -> None:
+    written = repeatedly.write(ChatCompletionRequest(messages=[message]))
+    assert written == b'{"messages":[' + expected + b"]}"
+
+
+def test_an_untagged_alternative_stays_untagged() -> None:
+    text = b'{"tools":[{"function":{"name":"f"}}]}'
+    assert repeatedly.write(from_json(ChatCompletionRequest, text, validate=False)) == text
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            ChatCompletionRequest(temperature=math.nan),
+            "temperature: nan, which JSON does not have; set a finite number",
+        ),
+        (
+            ChatCompletionRequest(top_p=-math.inf),
+            "top_p: -inf, which JSON does not have; set a finite number",
+        ),
+        (
+            AssistantMessage(tool_calls=[ToolCall(), ToolCall(function=FunctionCall(arguments_object="{"))]),
+            "tool_calls[1].function.arguments: expected JSON in the field, found ",
+        ),
+        (FunctionCall(arguments_object=""), "arguments: expected JSON in the field, found "),
+        (
+            FunctionCall(arguments_object="[1,2]"),
+            "arguments: expected the text of an object in the field, found an array of 2 elements",
+        ),
+        (ValidationError(input="nope"), "input: expected JSON in the field, found "),
+        (ValidationError(input="NaN"), "input: expected JSON in the field, found "),
+        (
+            UsageInfo(json_extra=JsonExtra(members="null")),
+            "json_extra: expected the text of an object in the field, found null",
+        ),
+        (UsageInfo(json_extra=JsonExtra(members="{} {}")), "json_extra: expected JSON in the field, found "),
+        (
+            ChatCompletionRequest(messages=[ChatMessage()]),
+            "messages[0]: a ChatMessage without an alternative; set one of its fields",
+        ),
+        (
+            UserMessage(content_array={"items": [ContentChunk(text=TextChunk()), ContentChunk()]}),
+            "content[1]: a ContentChunk without an alternative; set one of its fields",
+        ),
+        (
+            ReferenceChunk(reference_ids=[IntegerOrString()]),
+            "reference_ids[0]: a IntegerOrString without an alternative; set one of its fields",
+        ),
+    ],
+)
+def test_what_has_no_json_form_is_an_encode_error_with_its_path(message: Message, expected: str) -> None:
+    for _ in range(repeatedly.TIMES):
+        for write in (to_json, to_dict):
+            with pytest.raises(EncodeError) as caught:
+                write(message)
+            assert str(caught.value).startswith(expected)
+            assert expected.startswith(caught.value.path)
+            assert (caught.value.code, caught.value.reason) == ("INTERNAL", "NO_JSON_FORM")
+
+
+def test_text_beyond_the_depth_limit_is_an_encode_error() -> None:
+    for depth in (201, 500, 990, 5_000, 100_000):
+        for element in ("1", "12345678901234567890123"):
+            text = '{"a":' + "[" * depth + element + "]" * depth + "}"
+            with pytest.raises(EncodeError, match="nesting"):
+                to_json(UsageInfo(json_extra=JsonExtra(members=text)))
+            with pytest.raises(EncodeError, match="nesting"):
+                to_json(FunctionCall(arguments_object=text))
+
+
+def test_writing_leaves_the_message_as_it_is() -> None:
+    message = from_json(AssistantMessage, '{"tool_calls":[],"content":null,"x":1}')
+    before = message.SerializeToString(deterministic=True)
+    repeatedly.write(message)
+    to_dict(message)
+    assert message.SerializeToString(deterministic=True) == before
+    assert not message.HasField("content_array")

@@ -1,0 +1,348 @@
+"""The service answers over a real socket."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import pathlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from mistralwire import to_json
+from mistralwire.client import Client
+from mistralwire.errors import CallError, UpstreamError
+from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, create_server
+from mistralwire.upstream import ReplayUpstream, Upstream
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+    ChatCompletionStreamResponse,
+    CompletionChunk,
+    DeltaMessage,
+    FIMCompletionRequest,
+    FIMCompletionStreamRequest,
+)
+from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
+from tests.service.upstreams import MESSAGES, REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+
+REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
+
+
+@contextlib.asynccontextmanager
+async def serving(upstream: Upstream) -> AsyncIterator[Client]:
+    # The timeout is there for a failing test alone: nothing waits for it.
+    async with (
+        asyncio.timeout(30),
+        create_server(upstream, port=0) as server,
+        Client(server.address) as client,
+    ):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def channel_to(upstream: Upstream) -> AsyncIterator[Any]:
+    """Give a bare channel, for what a client of another make would see."""
+    async with (
+        asyncio.timeout(30),
+        create_server(upstream, port=0) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield channel
+
+
+async def read_to_error(chunks: AsyncIterator[CompletionChunk]) -> tuple[list[CompletionChunk], CallError]:
+    received: list[CompletionChunk] = []
+    try:
+        while True:
+            received.append(await anext(chunks))
+    except CallError as error:
+        return received, error
+
+
+def as_json(message: Any) -> Any:
+    return json.loads(to_json(message))
+
+
+def recorded(name: str) -> Any:
+    text = (REPLAY / name).read_text()
+    if name.endswith(".json"):
+        return json.loads(text)
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+
+
+def new_stub(channel: Any) -> Any:
+    return service_grpc.ChatCompletionServiceStub(channel)  # type: ignore[no-untyped-call]
+
+
+async def test_a_response_arrives_as_it_was_recorded() -> None:
+    async with serving(ReplayUpstream(REPLAY / "chat.json")) as client:
+        assert as_json(await client.complete(REQUEST)) == recorded("chat.json")
+
+
+async def test_a_fim_response_arrives_as_it_was_recorded() -> None:
+    async with serving(ReplayUpstream(REPLAY / "fim.json")) as client:
+        response = await client.complete(FIMCompletionRequest(model="m", prompt="def f"))
+        assert as_json(response) == recorded("fim.json")
+
+
+@pytest.mark.parametrize("name", ["chat.sse", "tool-calls.sse", "paced.sse"])
+@pytest.mark.parametrize("request_", [STREAM_REQUEST, FIMCompletionStreamRequest(model="m", prompt="def f")])
+async def test_a_stream_arrives_as_it_was_recorded(
+    name: str, request_: ChatCompletionStreamRequest | FIMCompletionStreamRequest
+) -> None:
+    async with serving(ReplayUpstream(REPLAY / name)) as client:
+        assert [as_json(item) async for item in client.stream(request_)] == recorded(name)
+
+
+async def test_each_chunk_arrives_while_the_upstream_is_held() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        chunks = client.stream(STREAM_REQUEST)
+        for number in range(5):
+            upstream.items.put_nowait(chunk(number))
+            assert await anext(chunks) == chunk(number)
+            assert not upstream.closed.is_set()
+        upstream.items.put_nowait(None)
+        with pytest.raises(StopAsyncIteration):
+            await anext(chunks)
+
+
+async def test_the_upstream_gets_the_request_as_it_was_sent() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        await client.complete(REQUEST)
+        upstream.items.put_nowait(None)
+        assert [item async for item in client.stream(STREAM_REQUEST)] == []
+
+    assert upstream.requests == [REQUEST, STREAM_REQUEST]
+
+
+async def test_a_loaded_stream_comes_in_full_messages_in_order_and_exactly_once() -> None:
+    async with channel_to(EagerUpstream(10_000)) as channel:
+        call = new_stub(channel).ChatCompletionStream(STREAM_REQUEST, timeout=30)
+        messages = [list(message.chunks) async for message in call]
+
+    assert [len(message) for message in messages] == [256] * 39 + [16]
+    assert [int(item.id) for message in messages for item in message] == list(range(10_000))
+
+
+async def test_many_streams_at_once_do_not_mix() -> None:
+    async with serving(ReplayUpstream([REPLAY / "chat.sse", REPLAY / "tool-calls.sse"])) as client:
+
+        async def read() -> list[Any]:
+            return [as_json(item) async for item in client.stream(STREAM_REQUEST)]
+
+        results = await asyncio.gather(*(read() for _ in range(40)))
+
+    assert all(result in (recorded("chat.sse"), recorded("tool-calls.sse")) for result in results)
+    assert sum(result == recorded("chat.sse") for result in results) == 20
+
+
+async def test_a_reader_that_stops_reading_stops_the_upstream() -> None:
+    upstream = EagerUpstream(None, "x" * 10_000)
+    async with channel_to(upstream) as channel:
+        call = new_stub(channel).ChatCompletionStream(STREAM_REQUEST, timeout=30)
+        await call.read()
+        call.cancel()
+        # It has no end of its own, and would fill the memory if it were read on.
+        await upstream.closed.wait()
+
+
+async def test_leaving_the_loop_cancels_the_upstream() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(chunk(0))
+    async with serving(upstream) as client:
+        async for _ in client.stream(STREAM_REQUEST):
+            break
+        await upstream.closed.wait()
+
+
+async def test_cancelling_a_unary_call_cancels_the_upstream() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        call = asyncio.create_task(client.complete(REQUEST))
+        await upstream.started.wait()
+        call.cancel()
+        await upstream.closed.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_a_deadline_ends_a_unary_call_and_its_upstream() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST, deadline_s=0.1)
+        await upstream.closed.wait()
+
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+async def test_a_deadline_ends_a_stream_and_its_upstream() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(chunk(0))
+    async with serving(upstream) as client:
+        received, error = await read_to_error(client.stream(STREAM_REQUEST, deadline_s=0.5))
+        await upstream.closed.wait()
+
+    assert received == [chunk(0)]
+    assert error.code == "DEADLINE_EXCEEDED"
+
+
+EXTRA = {"members": '{"temperature": "warm", "max_tokens": []}'}
+BROKEN_REQUESTS = {
+    "a member missing": (ChatCompletionRequest(messages=MESSAGES), {"model"}),
+    "all members missing": (ChatCompletionRequest(), {"model", "messages"}),
+    "a FIM request": (FIMCompletionRequest(model="m"), {"prompt"}),
+    "no JSON text": (ChatCompletionRequest(model="m", messages=MESSAGES, metadata="{oops"), {"metadata"}),
+    "NaN": (ChatCompletionRequest(model="m", messages=MESSAGES, temperature=float("nan")), {"temperature"}),
+    "values that no field could hold": (
+        ChatCompletionRequest(model="m", messages=MESSAGES, json_extra=EXTRA),
+        {"temperature", "max_tokens"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "paths"), BROKEN_REQUESTS.values(), ids=BROKEN_REQUESTS)
+async def test_a_request_that_breaks_the_contract_names_every_place(
+    request_: ChatCompletionRequest, paths: set[str]
+) -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(request_)
+
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert {violation.path for violation in caught.value.violations} == paths
+    assert all(violation.expected and violation.found for violation in caught.value.violations)
+    assert upstream.requests == []
+
+
+async def test_a_stream_request_that_breaks_the_contract_fails_before_the_first_chunk() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        with pytest.raises(CallError) as caught:
+            await anext(client.stream(ChatCompletionStreamRequest(messages=MESSAGES)))
+
+    assert [str(violation) for violation in caught.value.violations] == [
+        "model: expected a string, found nothing: the member is required"
+    ]
+    assert upstream.requests == []
+
+
+async def test_violations_are_standard_details_that_any_client_can_read() -> None:
+    async with channel_to(HeldUpstream()) as channel:
+        call = new_stub(channel).ChatCompletion(ChatCompletionRequest(messages=MESSAGES), timeout=30)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        status = rpc_status.from_call(caught.value)
+
+    bad_request, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(bad_request)
+    assert status.details[1].Unpack(info)
+    assert [(item.field, item.description) for item in bad_request.field_violations] == [
+        ("model", "expected a string, found nothing: the member is required")
+    ]
+    assert (info.reason, info.domain) == ("CONTRACT_VIOLATION", "mistralwire")
+
+
+async def test_a_request_with_hundreds_of_violations_still_gets_its_status() -> None:
+    request = ChatCompletionRequest(model="m", messages=[{"user": {}}] * 500)
+    async with serving(HeldUpstream()) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(request)
+
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert caught.value.violations[0].path == "messages[0].content"
+    assert caught.value.metadata["truncated"] == "true"
+
+
+@pytest.mark.parametrize("method", ["ChatCompletion", "FIMCompletion"])
+async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str) -> None:
+    async with channel_to(HeldUpstream()) as channel:
+        call = channel.unary_unary(f"/{SERVICE_NAME}/{method}")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"\xff\xff\xff", timeout=30)
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "3 bytes that are none" in str(caught.value.details())
+
+
+async def test_an_upstream_error_ends_a_unary_call_with_its_status() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(UpstreamError("over capacity", status=429, code="RESOURCE_EXHAUSTED"))
+    async with serving(upstream) as client:
+        with pytest.raises(CallError, match="over capacity") as caught:
+            await client.complete(REQUEST)
+
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+    assert caught.value.reason == "UPSTREAM_FAILED"
+    assert caught.value.metadata == {"http_status": "429"}
+
+
+async def test_an_upstream_error_in_a_stream_comes_after_all_chunks() -> None:
+    async with serving(ReplayUpstream(REPLAY / "error-in-the-middle.sse")) as client:
+        received, error = await read_to_error(client.stream(STREAM_REQUEST))
+
+    assert [as_json(item) for item in received] == recorded("error-in-the-middle.sse")[:2]
+    assert error.message == "the capacity of this tier is exceeded"
+    assert error.code == "RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_an_unexpected_exception_shows_nothing_of_itself(
+    is_stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(LookupError("the private text"))
+    with caplog.at_level(logging.DEBUG):
+        async with serving(upstream) as client:
+            with pytest.raises(CallError) as caught:
+                await (anext(client.stream(STREAM_REQUEST)) if is_stream else client.complete(REQUEST))
+
+    assert caught.value.code == "INTERNAL"
+    assert caught.value.message == "internal error of the service"
+    assert "an unexpected LookupError" in caplog.text
+    assert "private" not in caplog.text
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_an_upstream_that_cancels_itself_is_an_error_and_no_hang(is_stream: bool) -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(asyncio.CancelledError())
+    async with serving(upstream) as client:
+        with pytest.raises(CallError) as caught:
+            await (anext(client.stream(STREAM_REQUEST)) if is_stream else client.complete(REQUEST))
+
+    assert caught.value.code == "INTERNAL"
+
+
+async def test_the_servicer_joins_a_server_of_ones_own() -> None:
+    server = grpc.aio.server()
+    ChatCompletionServicer(EagerUpstream(1)).add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with Client(f"127.0.0.1:{port}") as client:
+            assert [item.id async for item in client.stream(STREAM_REQUEST)] == ["0"]
+    finally:
+        await server.stop(None)
+
+
+async def test_a_chunk_of_any_size_reaches_a_client_that_allows_it() -> None:
+    content = "x" * 5_000_000
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(chunk(0, content))
+    upstream.items.put_nowait(None)
+    async with serving(upstream) as client:
+        (received,) = [item async for item in client.stream(STREAM_REQUEST)]
+
+    assert received.choices[0].delta == DeltaMessage(content_string=content)
+    assert ChatCompletionStreamResponse(chunks=[received]).ByteSize() > 5_000_000

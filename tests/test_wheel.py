@@ -1,0 +1,88 @@
+"""The wheel as users get it, in an environment that has nothing else."""
+
+import importlib.util
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import venv
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCUMENT = ROOT / "tests" / "data" / "cli" / "response.json"
+
+
+def run(*command: str | pathlib.Path, cwd: pathlib.Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    result = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("wheel")
+
+
+@pytest.fixture(scope="module")
+def binaries(folder: pathlib.Path) -> pathlib.Path:
+    """Build the wheel, install it with its dependencies, and give the folder of its commands."""
+    isolation = ["--no-isolation"] if importlib.util.find_spec("hatchling") else []
+    run(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", folder, ROOT, cwd=folder)
+    (wheel,) = folder.glob("mistralwire-*.whl")
+    venv.create(folder / "venv", with_pip=False)
+    binaries = folder / "venv" / "bin"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(binaries / "python")]
+    run(*pip, "install", "--quiet", wheel, cwd=folder)
+    return binaries
+
+
+def test_a_document_survives_the_round_trip(binaries: pathlib.Path, folder: pathlib.Path) -> None:
+    program = f"""
+import json, pathlib, mistralwire
+from mistralwire.v1 import ChatCompletionResponse
+assert "venv" in mistralwire.__file__, mistralwire.__file__
+text = pathlib.Path({str(DOCUMENT)!r}).read_bytes()
+message = mistralwire.from_json(ChatCompletionResponse, text)
+again = mistralwire.to_json(ChatCompletionResponse.FromString(message.SerializeToString()))
+print(json.loads(text) == json.loads(again))
+"""
+    assert run(binaries / "python", "-c", program, cwd=folder) == "True\n"
+
+
+def test_importing_the_package_imports_neither_grpc_nor_click(
+    binaries: pathlib.Path, folder: pathlib.Path
+) -> None:
+    program = "import sys, mistralwire; print(sorted({'grpc', 'click', 'asyncio'} & sys.modules.keys()))"
+    assert run(binaries / "python", "-c", program, cwd=folder) == "[]\n"
+
+
+def test_the_command_converts(binaries: pathlib.Path, folder: pathlib.Path) -> None:
+    run(binaries / "mistralwire", "convert", DOCUMENT, "-o", "response.binpb", cwd=folder)
+    back = ["response.binpb", "--type", "ChatCompletionResponse", "--names", "camel"]
+    assert '"finishReason":"tool_calls"' in run(binaries / "mistralwire", "convert", *back, cwd=folder)
+
+
+def test_the_contract_comes_with_it(binaries: pathlib.Path, folder: pathlib.Path) -> None:
+    run(binaries / "mistralwire", "proto", "--out", "contract", cwd=folder)
+    contract = folder / "contract"
+    sources = {str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("*.proto")}
+    assert {str(path.relative_to(contract)) for path in contract.rglob("*.proto")} == sources
+    data = (contract / "mistralwire.v1.binpb").read_bytes()
+    assert sources <= {file.name for file in descriptor_pb2.FileDescriptorSet.FromString(data).file}
+
+
+def test_buf_builds_the_contract_that_comes_with_it(binaries: pathlib.Path, folder: pathlib.Path) -> None:
+    beside = pathlib.Path(sys.executable).parent / "buf"
+    buf = str(beside) if beside.exists() else shutil.which("buf")
+    if buf is None:
+        pytest.skip("buf is neither beside the interpreter nor on the PATH")
+    run(binaries / "mistralwire", "proto", "--out", "buf-contract", cwd=folder)
+    run(buf, "build", "buf-contract", "-o", "built.binpb", cwd=folder)
+    built = descriptor_pb2.FileDescriptorSet.FromString((folder / "built.binpb").read_bytes())
+    assert "mistralwire/v1/completion.proto" in {file.name for file in built.file}

@@ -1,0 +1,185 @@
+"""Recordings are played as they were recorded."""
+
+import asyncio
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from mistralwire import to_json
+from mistralwire.errors import UpstreamError
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+    FIMCompletionRequest,
+    FIMCompletionResponse,
+    FIMCompletionStreamRequest,
+)
+
+REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
+
+
+def recorded_chunks(name: str) -> list[Any]:
+    lines = (REPLAY / name).read_text().splitlines()
+    return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+
+
+def recorded_response(name: str) -> Any:
+    return json.loads((REPLAY / name).read_text())
+
+
+def as_json(message: Any) -> Any:
+    return json.loads(to_json(message))
+
+
+async def play(
+    upstream: ReplayUpstream,
+    request: ChatCompletionStreamRequest | FIMCompletionStreamRequest | None = None,
+) -> list[Any]:
+    return [as_json(chunk) async for chunk in upstream.stream(request or ChatCompletionStreamRequest())]
+
+
+@pytest.mark.parametrize("name", ["chat.sse", "tool-calls.sse", "paced.sse"])
+async def test_a_stream_is_played_as_it_was_recorded(name: str) -> None:
+    assert await play(ReplayUpstream(REPLAY / name)) == recorded_chunks(name)
+
+
+async def test_a_response_is_played_as_it_was_recorded() -> None:
+    upstream = ReplayUpstream(REPLAY / "chat.json")
+
+    response = await upstream.complete(ChatCompletionRequest())
+
+    assert isinstance(response, ChatCompletionResponse)
+    assert as_json(response) == recorded_response("chat.json")
+
+
+async def test_each_kind_of_request_picks_its_kind_of_recording() -> None:
+    upstream = ReplayUpstream([REPLAY / "chat.json", REPLAY / "fim.json", REPLAY / "chat.sse"])
+
+    fim = await upstream.complete(FIMCompletionRequest())
+
+    assert isinstance(fim, FIMCompletionResponse)
+    assert as_json(fim) == recorded_response("fim.json")
+    assert as_json(await upstream.complete(ChatCompletionRequest())) == recorded_response("chat.json")
+    assert await play(upstream) == recorded_chunks("chat.sse")
+    assert (await play(upstream, FIMCompletionStreamRequest()))[0]["id"] == "fim-1"
+
+
+async def test_a_chat_recording_answers_fim_requests_where_there_is_no_other() -> None:
+    response = await ReplayUpstream(REPLAY / "chat.json").complete(FIMCompletionRequest())
+
+    assert isinstance(response, FIMCompletionResponse)
+    assert as_json(response) == recorded_response("chat.json")
+
+
+async def test_a_stream_answers_unary_requests_put_together() -> None:
+    upstream = ReplayUpstream(REPLAY / "tool-calls.sse")
+
+    response = as_json(await upstream.complete(ChatCompletionRequest()))
+
+    calls = response["choices"][0]["message"]["tool_calls"]
+    assert [call["function"] for call in calls] == [
+        {"name": "search", "arguments": '{"query": "owls"}'},
+        {"name": "clock", "arguments": "{}"},
+    ]
+
+
+async def test_recordings_take_turns() -> None:
+    upstream = ReplayUpstream([REPLAY / "chat.sse", REPLAY / "tool-calls.sse"])
+
+    played = [(await play(upstream))[0]["id"] for _ in range(4)]
+
+    assert played == ["stream-1", "stream-2", "stream-1", "stream-2"]
+
+
+async def test_an_error_in_the_middle_comes_after_the_chunks_before_it() -> None:
+    upstream = ReplayUpstream(REPLAY / "error-in-the-middle.sse")
+    chunks = upstream.stream(ChatCompletionStreamRequest())
+
+    played = [as_json(await anext(chunks)), as_json(await anext(chunks))]
+    with pytest.raises(UpstreamError, match="the capacity of this tier is exceeded") as caught:
+        await anext(chunks)
+
+    assert played == recorded_chunks("error-in-the-middle.sse")[:2]
+    assert (caught.value.status, caught.value.code) == (429, "RESOURCE_EXHAUSTED")
+    with pytest.raises(UpstreamError, match="the capacity"):
+        await upstream.complete(ChatCompletionRequest())
+
+
+async def test_a_stream_without_done_breaks_at_its_end() -> None:
+    chunks = ReplayUpstream(REPLAY / "without-done.sse").stream(ChatCompletionStreamRequest())
+
+    played = [as_json(await anext(chunks)), as_json(await anext(chunks))]
+    with pytest.raises(UpstreamError, match=r"found its end without it") as caught:
+        await anext(chunks)
+
+    assert played == recorded_chunks("without-done.sse")
+    assert caught.value.reason == "STREAM_TRUNCATED"
+
+
+async def test_recorded_pauses_are_kept_and_a_pace_replaces_them() -> None:
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    await play(ReplayUpstream(REPLAY / "paced.sse"))
+    recorded_s = loop.time() - start_s
+    await play(ReplayUpstream(REPLAY / "paced.sse", chunks_per_second=10))
+    paced_s = loop.time() - start_s - recorded_s
+
+    # Two pauses of 40 ms; two of 100 ms. A clock only ever makes a pause longer.
+    assert recorded_s >= 0.075
+    assert paced_s >= 0.195
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("bad.json", "{\n  oops\n}", r"bad\.json: .*line 2"),
+        ("bad.json", "[1]", r"bad\.json: document: expected an object, found an array"),
+        ("bad.sse", ": remark\n\ndata: {}\n\ndata: {oops\n\n", r"bad\.sse:5: .*expected JSON"),
+        ("bad.sse", "data: [DONE]\n\n", r"bad\.sse: expected the events of a stream, found none"),
+        ("bad.sse", "", r"bad\.sse: expected the events of a stream, found none"),
+        (
+            "bad.sse",
+            "data: {}\n\ndata: [DONE]\n\ndata: {}\n\n",
+            r"bad\.sse:5: .*nothing after data: \[DONE\]",
+        ),
+        ("bad.txt", "{}", r"bad\.txt: expected a \.json file, an \.sse file or a folder"),
+    ],
+)
+def test_a_bad_recording_fails_at_once_with_file_and_line(
+    tmp_path: pathlib.Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(UpstreamError, match=message) as caught:
+        ReplayUpstream(tmp_path / name)
+
+    assert caught.value.reason == "BAD_RECORDING"
+
+
+def test_no_recording_at_all_fails_at_once(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UpstreamError, match="expected at least one recording, found none"):
+        ReplayUpstream(tmp_path)
+    with pytest.raises(UpstreamError, match=r"gone\.json: expected a file that can be read"):
+        ReplayUpstream(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("pace", [0, -1, float("nan")])
+def test_a_pace_must_be_above_zero(pace: float) -> None:
+    with pytest.raises(ValueError, match="chunks_per_second must be above 0"):
+        ReplayUpstream(REPLAY, chunks_per_second=pace)
+
+
+async def test_the_demonstration_answers_every_kind_of_request() -> None:
+    upstream = ReplayUpstream(DEMONSTRATION, chunks_per_second=1000)
+
+    assert (
+        "recorded"
+        in as_json(await upstream.complete(ChatCompletionRequest()))["choices"][0]["message"]["content"]
+    )
+    assert as_json(await upstream.complete(FIMCompletionRequest()))["model"] == "codestral-latest"
+    assert (await play(upstream))[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert (await play(upstream, FIMCompletionStreamRequest()))[0]["model"] == "codestral-latest"
