@@ -1,8 +1,6 @@
 """What reading makes of JSON: names, unions, enums, and what no field can hold."""
 
 import json
-import sys
-import threading
 from typing import Any
 
 import pytest
@@ -229,29 +227,3 @@ def test_only_messages_that_are_json_objects_can_be_read(message_type: Any) -> N
 def test_only_bytes_and_str_can_be_read(data: Any) -> None:
     with pytest.raises(TypeError, match="bytes or str"):
         from_json(UsageInfo, data)
-
-
-def test_many_threads_may_read_at_once() -> None:
-    text = '{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"brand_new":1}'
-    expected = from_json(ChatCompletionRequest, text)
-    barrier = threading.Barrier(8)
-    wrong: list[Message] = []
-
-    def run() -> None:
-        barrier.wait()
-        for _ in range(50):
-            message = from_json(ChatCompletionRequest, text)
-            if message != expected:
-                wrong.append(message)
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=run) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
-    assert not wrong

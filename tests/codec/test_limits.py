@@ -22,6 +22,7 @@ from mistralwire.codec import (
 from mistralwire.errors import CodecError, DecodeError
 from mistralwire.v1 import ChatCompletionChoice, FunctionCall, ReferenceChunk, UsageInfo
 from tests.codec import repeatedly
+from tests.json_equality import parse_exactly
 
 
 def _nested(levels: int, innermost: str = "") -> str:
@@ -53,7 +54,8 @@ def test_200_levels_are_read_and_written(innermost: str) -> None:
     message = repeatedly.read(UsageInfo, text, validate=False)
     assert repeatedly.write(message).decode() == text
     assert json.loads(to_json(message, indent=2)) == json.loads(text)
-    assert from_dict(UsageInfo, to_dict(message)) == message
+    again = from_dict(UsageInfo, to_dict(message))
+    assert parse_exactly(to_json(again)) == parse_exactly(text)
 
 
 @pytest.mark.parametrize("levels", [201, 300, 900, 990, 1_000, 1_023, 1_024, 1_025, 5_000, 100_000])
@@ -72,7 +74,7 @@ def test_unclosed_nesting_is_refused() -> None:
         assert caught.value.reason in ("LIMIT_EXCEEDED", "NOT_JSON")
 
 
-@pytest.mark.parametrize("levels", [300, 500, 700, 800, 850, 900, 920, 940, 950])
+@pytest.mark.parametrize("levels", [200, 400, 600, 700, 720, 740])
 @pytest.mark.parametrize("text", [_nested(200), _nested(200, '12345678901234567890123,"\\ud800"')])
 def test_a_deep_stack_of_the_caller_gives_no_other_error(levels: int, text: str) -> None:
     def deeper(remaining: int, call: Callable[[], Any]) -> None:
@@ -94,7 +96,7 @@ def test_a_deep_stack_of_the_caller_gives_no_other_error(levels: int, text: str)
         lambda: to_dict(message),
         lambda: from_dict(UsageInfo, values),
     ):
-        deeper(levels - 200 if levels > 900 else levels - 100, call)
+        deeper(levels, call)
 
 
 @pytest.mark.parametrize(

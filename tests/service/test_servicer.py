@@ -265,11 +265,14 @@ async def test_a_request_with_hundreds_of_violations_still_gets_its_status() -> 
 
 
 @pytest.mark.parametrize("method", ["ChatCompletion", "FIMCompletion"])
-async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str) -> None:
+@pytest.mark.parametrize(
+    "data", [b"\xff\xff\xff", b"\x12\x01\xff"], ids=["no wire bytes", "no UTF-8 in model"]
+)
+async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str, data: bytes) -> None:
     async with channel_to(HeldUpstream()) as channel:
         call = channel.unary_unary(f"/{SERVICE_NAME}/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(b"\xff\xff\xff", timeout=30)
+            await call(data, timeout=30)
 
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "3 bytes that are none" in str(caught.value.details())

@@ -49,7 +49,7 @@ def serve(
     drain_seconds: float,
     insecure: bool,
 ) -> None:
-    r"""Serve chat completions over gRPC, from recordings.
+    """Serve chat completions over gRPC, from recordings.
 
     Answers all methods of mistralwire.v1.ChatCompletionService with what each RECORDING holds, or, without
     one, with a small demonstration. Health checking and reflection are included.
@@ -73,7 +73,13 @@ def serve(
       mistralwire serve
       mistralwire serve recordings/ --port 8080 --chunks-per-second 50
       curl -sN https://... > answer.sse && mistralwire serve answer.sse
-    """
+
+    \b
+    Exit codes:
+      0  ended by a signal
+      1  a recording can't be played, or the address can't be listened on
+      2  the command line was wrong
+    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     try:
         upstream = ReplayUpstream(recordings or DEMONSTRATION, chunks_per_second=chunks_per_second)
         server = _create_server(upstream, host, port, insecure)

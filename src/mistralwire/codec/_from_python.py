@@ -38,7 +38,7 @@ class _Converter:
             case float() if math.isfinite(value):
                 return float(value)
             case decimal.Decimal() if value.is_finite():
-                return exact_number(str(value))
+                return exact_number(str(value).replace("E+", "e"))
             case dict() | list() | tuple():
                 return self._convert_container(value, path)
         raise self._error(path, "a JSON value", _kind(value))

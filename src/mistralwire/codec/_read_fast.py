@@ -139,25 +139,17 @@ class FastReader:
             shapes = self._shapes_by_class[message_type] = self.shapes(plan_for(message_type))
         try:
             text = data if data.__class__ is bytes else as_bytes(data)
-            item = orjson.loads(text)
             size = len(text)
-            if size > _SMALL_BYTES and not self._is_within(item, text, limits):
+            if size > limits.document_bytes_max:
                 return None
-            if item.__class__ is dict and size <= limits.document_bytes_max:
+            item = orjson.loads(text)
+            if size > _SMALL_BYTES:
+                _check_limits(item, text, limits)
+            if item.__class__ is dict:
                 return shapes[(*item,)](item, [text, limits]).encode("latin-1")
         except NOT_FAST:
             pass  # what this engine can't do is not an error yet
         return None
-
-    @staticmethod
-    def _is_within(item: Any, text: bytes, limits: Limits) -> bool:
-        """Check the limits of a document that may be beyond them."""
-        size = len(text)
-        if size <= limits.document_bytes_max and (
-            _brackets(text) > limits.depth_max or size >= 5 * limits.members_max
-        ):
-            check_limits(item, size, limits)
-        return size <= limits.document_bytes_max
 
     def learn(self, plan: MessagePlan, value: dict[str, Any]) -> None:
         """Note the shapes of a document that the complete engine has read."""
@@ -202,6 +194,12 @@ class FastReader:
 
 STRICT = FastReader(validate=True)
 LAX = FastReader(validate=False)
+
+
+def _check_limits(item: Any, text: bytes, limits: Limits) -> None:
+    """Check the limits of a document that may be beyond them."""
+    if _brackets(text) > limits.depth_max or len(text) >= 5 * limits.members_max:
+        check_limits(item, len(text), limits)
 
 
 def _brackets(text: bytes) -> int:

@@ -32,14 +32,18 @@ from mistralwire.codec._write import merge_members, tagged
 from mistralwire.v1 import JsonExtra
 
 _LOOSE = frozenset((dict, list, float))
-_FLAGS_MAX = 1_024
+_REMEMBERED_MAX = 4_096
 _Walk = Callable[[bytes, int, int], dict[str, Any]]
+
+# The tag of JsonExtra.members.
+_MEMBERS_TAG = 0x0A
 
 # Two bytes behind the message, so that looking at the next tag never runs over the end.
 _END = b"\0\0"
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read a varint; give the number, unsigned, and where it ends."""
     result = shift = 0
     while True:
         byte = data[at]
@@ -50,9 +54,20 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
+# Varints of five bytes, such as times, come again and again: no varint is the beginning of another.
+_times: dict[bytes, int] = {}
+
+
 def _signed_varint(data: bytes, at: int) -> tuple[int, int]:
-    result, at = _varint(data, at)
-    return (result - 2**64 if result >= 2**63 else result), at
+    known = _times.get(data[at : at + 5])
+    if known is not None:
+        return known, at + 5
+    result, stop = _varint(data, at)
+    if stop - at == 5:
+        if len(_times) >= _REMEMBERED_MAX:
+            _times.clear()
+        _times[data[at:stop]] = result
+    return (result - 2**64 if result >= 2**63 else result), stop
 
 
 _flags: dict[bytes, tuple[tuple[int, ...], tuple[int, ...]]] = {}
@@ -61,7 +76,7 @@ _flags: dict[bytes, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 def _read_flags(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Give the numbers of null and of empty fields; few combinations occur, so they are remembered."""
     extra = JsonExtra.FromString(data)
-    if len(_flags) >= _FLAGS_MAX:
+    if len(_flags) >= _REMEMBERED_MAX:
         _flags.clear()
     found = _flags[data] = (tuple(extra.null_fields), tuple(extra.empty_fields))
     return found
@@ -69,19 +84,22 @@ def _read_flags(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any] | None]:
     """Give what a JsonExtra says: numbers of null fields, of empty fields, and the other members."""
-    members = None
-    if data[:1] == b"\n":
+    if data[0] != _MEMBERS_TAG:
+        return *_read_flags(data), None
+    size, at = data[1], 2
+    if size > 0x7F:
         size, at = _varint(data, 1)
-        text, data = data[at : at + size], data[at + size :]
-        members = orjson.loads(text)
-        if members.__class__ is not dict:
-            raise Bail
-        for value in members.values():
-            if value.__class__ in _LOOSE:
-                _check_text(members, text)
-                break
-    found = _flags.get(data) or _read_flags(data)
-    return found[0], found[1], members
+    text = data[at : at + size]
+    members = orjson.loads(text)
+    if members.__class__ is not dict:
+        raise Bail
+    for value in members.values():
+        if value.__class__ in _LOOSE:
+            _check_text(members, text)
+            break
+    rest = data[at + size :]
+    nulls, empties = _flags.get(rest) or _read_flags(rest)
+    return nulls, empties, members
 
 
 def _check_text(value: Any, text: bytes) -> None:
@@ -131,6 +149,7 @@ class FastWriter:
             "varint": _varint,
             "signed_varint": _signed_varint,
             "double": struct.Struct("<d").unpack_from,
+            "flags": _flags,
             "read_extra": _read_extra,
             "read_text": _read_text,
             "read_object_text": _read_object_text,
@@ -177,8 +196,14 @@ class FastWriter:
         known = self._constant(frozenset(plan.by_name))
         merge = self._constant(self._merger(plan))
         lines = ["result = {}", "nulls = empties = ()", "members = None", "tag = data[at] if at < end else 0"]
-        extra = ["nulls, empties, members = read_extra(data[at:stop])", "at = stop"]
-        lines += [f"if tag == {EXTRA_NUMBER << 3 | 2}:", *indent([*_LENGTH_LINES, *extra, _NEXT_TAG])]
+        extra = [
+            *_length_lines(1),
+            "extra = data[at:stop]",
+            "found = flags.get(extra)",
+            "if found is None: nulls, empties, members = read_extra(extra)",
+            "else: nulls, empties = found",
+        ]
+        lines += [f"if tag == {EXTRA_NUMBER << 3 | 2}:", *indent([*extra, "at = stop", _NEXT_TAG])]
         for member in plan.members:
             lines += self._member(member)
         lines += ["if at != end: raise Bail", "if members is not None:"]
@@ -226,13 +251,13 @@ class FastWriter:
         skip = _tag_size(field)
         match field.kind:
             case Kind.INTEGER:
-                return [*_varint_lines(skip, "signed_varint"), f"{target} = value"]
+                return [*_number_lines("value", skip, "signed_varint"), f"{target} = value"]
             case Kind.BOOLEAN:
                 return [f"{target} = data[at + {skip}] == 1", f"at += {skip + 1}"]
             case Kind.ENUM:
                 strings = self._constant(field.enum_strings)
                 string = [f"string = {strings}.get(value)", "if string is None: raise Bail"]
-                return [*_varint_lines(skip, "varint"), *string, f"{target} = string"]
+                return [*_number_lines("value", skip, "varint"), *string, f"{target} = string"]
             case Kind.NUMBER:
                 # The difference is NaN for NaN and for the infinities, which JSON does not have.
                 finite = [f"value, = double(data, at + {skip})", "if value - value != 0: raise Bail"]
@@ -278,22 +303,17 @@ _NEXT_TAG = "tag = data[at] if at < end else 0"
 
 
 def _length_lines(skip: int) -> list[str]:
+    return [*_number_lines("size", skip, "varint"), "stop = at + size"]
+
+
+def _number_lines(name: str, skip: int, function: str) -> list[str]:
+    """Write the lines that read a varint behind a tag; one of a byte or two without a call."""
+    first, second = f"data[at + {skip}]", f"data[at + {skip + 1}]"
     return [
-        f"size = data[at + {skip}]",
-        f"if size < 128: at += {skip + 1}",
-        f"else: size, at = varint(data, at + {skip})",
-        "stop = at + size",
-    ]
-
-
-_LENGTH_LINES = _length_lines(1)
-
-
-def _varint_lines(skip: int, function: str) -> list[str]:
-    return [
-        f"value = data[at + {skip}]",
-        f"if value < 128: at += {skip + 1}",
-        f"else: value, at = {function}(data, at + {skip})",
+        f"{name} = {first}",
+        f"if {name} < 128: at += {skip + 1}",
+        f"elif {second} < 128: {name} += ({second} << 7) - 128; at += {skip + 2}",
+        f"else: {name}, at = {function}(data, at + {skip})",
     ]
 
 

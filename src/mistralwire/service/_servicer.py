@@ -66,7 +66,7 @@ class ChatCompletionServicer:
         try:
             response = await self._upstream.complete(read_request(request_type, data))
             return response.SerializeToString()
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
             await _abort(context, error)
 
     async def _stream(self, request_type: type[Any], data: bytes, context: grpc.aio.ServicerContext) -> None:
@@ -75,7 +75,7 @@ class ChatCompletionServicer:
             async with CoalescedStream(self._upstream.stream(request)) as messages:
                 while (message := await messages.take()) is not None:
                     await context.write(message)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
             await _abort(context, error)
 
 
@@ -98,7 +98,7 @@ def read_request(request_type: type[Message], data: bytes) -> Any:
     name = request_type.DESCRIPTOR.name
     try:
         request = request_type.FromString(data)
-    except WireError:
+    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
         violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
         raise DecodeError([violation], type_name=name, reason="NOT_PROTOBUF") from None
     try:

@@ -1,0 +1,1 @@
+"""What the codec costs, against named peers in the same run."""

@@ -1,0 +1,152 @@
+"""`mistralwire serve` as a process of its own."""
+
+import asyncio
+import contextlib
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from mistralwire import to_json
+from mistralwire.client import Client
+from tests.service.upstreams import REQUEST, STREAM_REQUEST
+
+REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
+COMMAND = (sys.executable, "-m", "mistralwire", "serve")
+
+
+@contextlib.asynccontextmanager
+async def serving(*arguments: str) -> AsyncIterator[tuple[Process, str, str]]:
+    """Run the command on a free port; give the process, the address, and the line that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        "--port",
+        "0",
+        *arguments,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert process.stdout is not None
+            line = (await process.stdout.readline()).decode()
+            assert line, (await process.communicate())[1].decode()
+            yield process, line.split()[2].rstrip(","), line
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        # Read to the end, so that the pipes are closed with the loop still there.
+        await process.communicate()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def as_json(message: Any) -> Any:
+    return json.loads(to_json(message))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_demonstration_runs_with_nothing_else_and_ends_on_a_signal(number: signal.Signals) -> None:
+    async with serving() as (process, address, line):
+        async with Client(address) as client:
+            response = await client.complete(REQUEST)
+            chunks = [item async for item in client.stream(STREAM_REQUEST)]
+        process.send_signal(number)
+        output, errors = await process.communicate()
+
+    assert line == f"listening on {address}, playing the demonstration; Ctrl-C ends it\n"
+    assert address.startswith("127.0.0.1:")
+    assert response.model == "mistral-small-latest"
+    assert as_json(chunks[-1])["choices"][0]["finish_reason"] == "tool_calls"
+    assert (process.returncode, output, errors) == (0, b"", b"")
+
+
+async def test_recordings_are_served_as_they_were_recorded() -> None:
+    recordings = (str(REPLAY / "chat.json"), str(REPLAY / "chat.sse"))
+    async with serving(*recordings) as (_, address, line), Client(address) as client:
+        response = await client.complete(REQUEST)
+        ids = {item.id async for item in client.stream(STREAM_REQUEST)}
+
+    assert "playing 2 recordings from" in line
+    assert as_json(response) == json.loads((REPLAY / "chat.json").read_text())
+    assert ids == {"stream-1"}
+
+
+async def test_a_running_stream_is_drained_before_the_end() -> None:
+    # 12 chunks at this pace take about half a second, much longer than a signal.
+    async with serving(str(REPLAY / "chat.sse"), "--chunks-per-second", "20") as (process, address, _):
+        async with Client(address) as client:
+            stream = client.stream(STREAM_REQUEST)
+            first = await anext(stream)
+            process.send_signal(signal.SIGTERM)
+            rest = [item async for item in stream]
+        await process.communicate()
+
+    assert len([first, *rest]) == 12
+    assert process.returncode == 0
+
+
+async def test_a_stream_that_outlives_the_drain_does_not_stop_the_end() -> None:
+    arguments = (str(REPLAY / "chat.sse"), "--chunks-per-second", "0.01", "--drain-seconds", "0")
+    async with serving(*arguments) as (process, address, _), Client(address) as client:
+        await anext(client.stream(STREAM_REQUEST))
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com"])
+def test_an_address_beyond_this_machine_needs_the_insecure_flag(host: str) -> None:
+    result = run("--host", host)
+
+    assert result.returncode == 2
+    assert f"expected a loopback address such as 127.0.0.1, found '{host}'" in " ".join(result.stderr.split())
+    assert "insecure" in result.stderr
+
+
+async def test_the_insecure_flag_serves_other_machines_too() -> None:
+    async with (
+        serving("--host", "0.0.0.0", "--insecure") as (_, address, _line),
+        Client(address.replace("0.0.0.0", "127.0.0.1")) as client,
+    ):
+        assert (await client.complete(REQUEST)).id == "demonstration-answer"
+
+
+async def test_a_port_that_is_taken_is_said_in_one_line() -> None:
+    async with serving() as (_, address, _line):
+        result = await asyncio.to_thread(run, "--port", address.rpartition(":")[2])
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"Error: expected a free address of this machine to listen on, found {address}"
+    )
+
+
+def test_a_bad_recording_is_said_with_file_and_line(tmp_path: pathlib.Path) -> None:
+    recording = tmp_path / "bad.sse"
+    recording.write_text("data: {}\n\ndata: {oops\n\n")
+
+    result = run(str(recording))
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: {recording}:3: ")
+
+
+def test_the_help_has_examples_and_exit_codes() -> None:
+    result = run("--help")
+
+    assert result.returncode == 0
+    assert "    mistralwire serve recordings/ --port 8080" in result.stdout
+    assert ": delay 120" in result.stdout
+    assert "Exit codes:" in result.stdout
+    assert "\b" not in result.stdout

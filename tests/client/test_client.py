@@ -1,0 +1,160 @@
+"""The client's own part: channels, deadlines, and statuses of any service."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from mistralwire.client import Client
+from mistralwire.errors import CallError, Violation
+from mistralwire.service import create_server
+from mistralwire.v1 import ChatCompletionResponse, FIMCompletionRequest, FIMCompletionResponse
+from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+
+
+@contextlib.asynccontextmanager
+async def foreign_service(trailers: tuple[tuple[str, bytes], ...]) -> AsyncIterator[str]:
+    """Serve NOT_FOUND with these trailers, as a service of another make might."""
+
+    class Servicer(service_grpc.ChatCompletionServiceServicer):
+        async def ChatCompletion(self, request: Any, context: Any) -> None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "not here", trailers)
+
+    server = grpc.aio.server()
+    service_grpc.add_ChatCompletionServiceServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+async def test_the_kind_of_request_decides_the_kind_of_response() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(ChatCompletionResponse(id="chat"))
+    upstream.items.put_nowait(FIMCompletionResponse(id="fim"))
+    async with create_server(upstream, port=0) as server, Client(server.address) as client:
+        chat = await client.complete(REQUEST)
+        fim = await client.complete(FIMCompletionRequest(model="m", prompt="p"))
+
+    assert (type(chat), chat.id) == (ChatCompletionResponse, "chat")
+    assert (type(fim), fim.id) == (FIMCompletionResponse, "fim")
+
+
+async def test_batches_come_as_single_chunks() -> None:
+    async with create_server(EagerUpstream(1000), port=0) as server, Client(server.address) as client:
+        received = [item.id async for item in client.stream(STREAM_REQUEST)]
+
+    assert received == [str(number) for number in range(1000)]
+
+
+async def test_closing_the_stream_inside_a_batch_cancels_the_call() -> None:
+    upstream = EagerUpstream(None, "x" * 100)
+    async with (
+        asyncio.timeout(30),
+        create_server(upstream, port=0) as server,
+        Client(server.address) as client,
+    ):
+        stream = client.stream(STREAM_REQUEST)
+        async with contextlib.aclosing(stream):
+            assert (await anext(stream)).id == "0"
+        await upstream.closed.wait()
+
+
+async def test_no_service_is_unavailable() -> None:
+    server = create_server(HeldUpstream(), port=0)
+    await server.start()
+    await server.stop(0)
+    async with Client(server.address) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+
+    assert caught.value.code == "UNAVAILABLE"
+    assert caught.value.reason == "UNAVAILABLE"
+    assert caught.value.violations == []
+
+
+async def test_tls_is_spoken_on_loopback_too_when_asked_for() -> None:
+    upstream = HeldUpstream()
+    async with create_server(upstream, port=0) as server, Client(server.address, insecure=False) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+
+    assert caught.value.code == "UNAVAILABLE"
+    assert upstream.requests == []
+
+
+async def test_the_clients_deadline_holds_where_the_call_has_none() -> None:
+    upstream = HeldUpstream()
+    async with create_server(upstream, port=0) as server, Client(server.address, deadline_s=0.1) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+async def test_a_message_beyond_the_limit_is_an_error() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(chunk(0, "x" * 2000))
+    async with (
+        create_server(upstream, port=0) as server,
+        Client(server.address, message_bytes_max=1000) as client,
+    ):
+        with pytest.raises(CallError) as caught:
+            await anext(client.stream(STREAM_REQUEST))
+
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize("trailers", [(), (("grpc-status-details-bin", b"\xff\xff"),)])
+async def test_a_status_without_details_still_is_an_error(trailers: tuple[tuple[str, bytes], ...]) -> None:
+    async with foreign_service(trailers) as target, Client(target) as client:
+        with pytest.raises(CallError, match="not here") as caught:
+            await client.complete(REQUEST)
+
+    assert (caught.value.code, caught.value.reason) == ("NOT_FOUND", "NOT_FOUND")
+
+
+async def test_violations_of_another_service_are_kept_in_its_own_words() -> None:
+    from google.protobuf.any_pb2 import Any as AnyMessage
+    from google.rpc import error_details_pb2, status_pb2
+
+    packed = AnyMessage()
+    violation = error_details_pb2.BadRequest.FieldViolation(field="model", description="is unknown")
+    packed.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    status = status_pb2.Status(code=5, message="not here", details=[packed])
+    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+    async with foreign_service(trailers) as target, Client(target) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+
+    assert caught.value.violations == [Violation("model", "is unknown", "something else")]
+
+
+async def test_what_is_no_request_is_a_type_error() -> None:
+    async with Client("127.0.0.1:1") as client:
+        with pytest.raises(TypeError, match="expected a ChatCompletionRequest or FIMCompletionRequest"):
+            await client.complete(STREAM_REQUEST)  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match="expected a ChatCompletionStreamRequest or FIM"):
+            await anext(client.stream(REQUEST))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), float("inf")])
+async def test_a_deadline_must_be_above_zero_and_finite(deadline_s: float) -> None:
+    with pytest.raises(ValueError, match="deadline_s must be above 0"):
+        Client("127.0.0.1:1", deadline_s=deadline_s)
+    async with Client("127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match="deadline_s must be above 0"):
+            await client.complete(REQUEST, deadline_s=deadline_s)
+
+
+async def test_contradicting_and_impossible_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="found both"):
+        Client("127.0.0.1:1", insecure=True, credentials=grpc.ssl_channel_credentials())
+    with pytest.raises(ValueError, match="message_bytes_max must be 1 or more"):
+        Client("127.0.0.1:1", message_bytes_max=0)

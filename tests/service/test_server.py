@@ -1,0 +1,179 @@
+"""What stands around the service: addresses, health, reflection, limits, drain."""
+
+import asyncio
+import socket
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from mistralwire.client import Client
+from mistralwire.errors import CallError, MistralwireError
+from mistralwire.service import SERVICE_NAME, create_server
+from mistralwire.v1 import ChatCompletionResponse
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def health_stub(channel: Any) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+@pytest.mark.parametrize("name", ["", SERVICE_NAME, "grpc.health.v1.Health"])
+async def test_every_service_reports_its_health(name: str) -> None:
+    async with (
+        create_server(HeldUpstream(), port=0) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        answer = await health_stub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
+
+    assert answer.status == SERVING
+
+
+async def test_health_says_when_the_server_drains() -> None:
+    server = create_server(HeldUpstream(), port=0)
+    await server.start()
+    async with asyncio.timeout(30), grpc.aio.insecure_channel(server.address) as channel:
+        watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAME))
+        assert (await watch.read()).status == SERVING
+        stopping = asyncio.create_task(server.stop(30))
+        assert (await watch.read()).status == NOT_SERVING
+        watch.cancel()
+        await stopping
+
+
+async def test_reflection_gives_the_whole_contract() -> None:
+    def look(address: str) -> tuple[list[str], list[str]]:
+        with grpc.insecure_channel(address) as channel:
+            database = ProtoReflectionDescriptorDatabase(channel)
+            pool = DescriptorPool(database)
+            service = pool.FindServiceByName(SERVICE_NAME)
+            request = pool.FindMessageTypeByName("mistralwire.v1.ChatCompletionRequest")
+            assert "messages" in request.fields_by_name
+            return sorted(database.get_services()), sorted(method.name for method in service.methods)
+
+    async with create_server(HeldUpstream(), port=0) as server:
+        services, methods = await asyncio.to_thread(look, server.address)
+
+    assert services == [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "mistralwire.v1.ChatCompletionService",
+    ]
+    assert methods == ["ChatCompletion", "ChatCompletionStream", "FIMCompletion", "FIMCompletionStream"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
+def test_an_address_beyond_this_machine_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="expected a loopback address"):
+        create_server(HeldUpstream(), host=host)
+
+
+async def test_an_address_beyond_this_machine_works_when_asked_for() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+    async with (
+        create_server(upstream, host="0.0.0.0", port=0, insecure=True) as server,
+        Client(f"127.0.0.1:{server.port}") as client,
+    ):
+        assert (await client.complete(REQUEST)).id == "1"
+
+
+async def test_an_ipv6_address_is_written_with_brackets() -> None:
+    server = create_server(HeldUpstream(), host="::1", port=50051)
+
+    assert server.address == "[::1]:50051"
+
+
+async def test_a_port_that_is_taken_is_an_error_and_not_shared() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(MistralwireError, match=f"found 127.0.0.1:{port}") as caught:
+            await create_server(HeldUpstream(), port=port).start()
+    assert caught.value.reason == "CANNOT_LISTEN"
+
+    async with create_server(HeldUpstream(), port=0) as server:
+        with pytest.raises(MistralwireError, match="expected a free address"):
+            await create_server(HeldUpstream(), port=server.port).start()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"port": -1}, {"port": 65_536}, {"message_bytes_max": 0}, {"calls_max": 0}]
+)
+def test_a_number_out_of_its_range_is_refused(arguments: dict[str, int]) -> None:
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        create_server(HeldUpstream(), **arguments)  # type: ignore[arg-type]
+
+
+async def test_a_running_stream_ends_well_while_the_server_drains() -> None:
+    upstream = HeldUpstream()
+    server = create_server(upstream, port=0)
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client:
+        chunks = client.stream(STREAM_REQUEST)
+        upstream.items.put_nowait(chunk(0))
+        assert (await anext(chunks)).id == "0"
+
+        stopping = asyncio.create_task(server.stop(30))
+        upstream.items.put_nowait(chunk(1))
+        assert (await anext(chunks)).id == "1"
+        upstream.items.put_nowait(None)
+        assert [item async for item in chunks] == []
+        await stopping
+
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+    assert caught.value.code == "UNAVAILABLE"
+
+
+async def test_a_call_that_outlives_the_drain_is_cancelled_with_its_upstream() -> None:
+    upstream = HeldUpstream()
+    server = create_server(upstream, port=0)
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client:
+        call = asyncio.create_task(client.complete(REQUEST))
+        await upstream.started.wait()
+        await server.stop(0)
+        await upstream.closed.wait()
+        with pytest.raises(CallError):
+            await call
+
+
+async def test_stopping_a_server_that_never_started_does_nothing() -> None:
+    await create_server(HeldUpstream(), port=0).stop()
+
+
+async def test_a_call_beyond_the_limit_is_turned_away() -> None:
+    upstream = HeldUpstream()
+    async with (
+        asyncio.timeout(30),
+        create_server(upstream, port=0, calls_max=1) as server,
+        Client(server.address) as client,
+    ):
+        first = asyncio.create_task(client.complete(REQUEST))
+        await upstream.started.wait()
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+        upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        assert (await first).id == "1"
+
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+
+
+async def test_a_request_beyond_the_limit_is_turned_away() -> None:
+    upstream = HeldUpstream()
+    async with (
+        create_server(upstream, port=0, message_bytes_max=REQUEST.ByteSize() - 1) as server,
+        Client(server.address) as client,
+    ):
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+    assert upstream.requests == []
