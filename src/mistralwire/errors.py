@@ -141,8 +141,8 @@ class CallError(MistralwireError):
         self,
         message: str,
         *,
-        code: str,
-        reason: str,
+        code: str = "UNKNOWN",
+        reason: str = "UNKNOWN",
         violations: Sequence[Violation] = (),
         metadata: dict[str, str] | None = None,
     ) -> None:

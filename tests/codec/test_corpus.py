@@ -40,3 +40,10 @@ def test_bodies_of_mistral_keep_the_contract(bodies: list[Body]) -> None:
         else:
             assert body.name not in expected, f"{body.name} keeps the contract: take it off the list"
             assert message == from_json(body.message_type, body.text, validate=False), body.name
+
+
+def test_expected_failures_are_bodies_of_the_corpus() -> None:
+    names = {body.name for bodies in corpus.mistral_files() for body in bodies.values[0]}
+    if not names:
+        pytest.skip("MISTRALWIRE_CORPUS names no folder of recorded bodies")
+    assert set(corpus.expected_failures()) <= names

@@ -154,7 +154,7 @@ def binary_to_json(
     plan = plan_for(message_type)
     try:
         message = message_type.FromString(data)
-    except WireError:
+    except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
         violation = Violation("", f"the wire bytes of a {plan.name}", f"{len(data)} bytes that are none")
         raise DecodeError([violation], type_name=plan.name, reason="NOT_PROTOBUF") from None
     return to_json(message, names=names, indent=indent)
@@ -164,7 +164,7 @@ def _read_slowly(message_type: type[M], data: bytes | str, validate: bool, limit
     plan = plan_for(message_type)
     value = parse(data, limits, plan.name)
     arguments = read_document(plan, value, validate=validate, limits=limits)
-    (STRICT if validate else LAX).learn(plan, value)
+    (STRICT if validate else LAX).learn(plan, value, len(data))
     return message_type(**arguments)
 
 

@@ -28,6 +28,10 @@ _NUMBER_BYTES = frozenset(b"0123456789.+-eE")
 _BEFORE_NUMBER = frozenset(b"[:, \t\n\r")
 
 
+SMALL_BYTES = 1_024
+"""Texts up to this size are looked at for their nesting only where free-form JSON holds a container."""
+
+
 class Number:
     """A JSON number that no 64-bit integer and no double holds exactly: its text."""
 
@@ -202,6 +206,11 @@ def check_limits(value: Any, size: int, limits: Limits, type_name: str = "") -> 
                 raise _too_much("", f"objects of at most {limits.members_max} members", found, type_name)
     if size >= 2 * limits.depth_max and is_deeper(value, limits.depth_max):
         raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
+
+
+def count_brackets(text: bytes) -> int:
+    """Give a bound on the nesting of a JSON text."""
+    return text.count(b"{") + text.count(b"[")
 
 
 def is_deeper(value: Any, levels: int) -> bool:

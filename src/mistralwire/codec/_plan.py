@@ -160,11 +160,13 @@ def plan_for(message_class: type[Message]) -> MessagePlan:
         if not isinstance(descriptor, Descriptor) or not _is_object(descriptor):
             raise TypeError(f"{message_class!r} is no message of the contract that is a JSON object")
         with _lock:
-            # Published when all are finished: another thread never sees half a plan.
-            plan = _plan_of(descriptor)
-            _plans.update(_begun)
-            _begun.clear()
-            _plans_by_class[message_class] = plan
+            try:
+                plan = _plan_of(descriptor)
+                # Published when all are finished: another thread never sees half a plan.
+                _plans.update(_begun)
+                _plans_by_class[message_class] = plan
+            finally:
+                _begun.clear()
     return plan
 
 
@@ -204,14 +206,14 @@ def _fill(plan: MessagePlan, descriptor: Descriptor) -> None:
 
 
 def _fill_tags(plan: MessagePlan, descriptor: Descriptor) -> None:
-    for field in plan.alternatives:
-        if field.message is None:
+    # From the descriptors alone: the plan of an alternative may be half made, if it holds this union.
+    for field, described in zip(plan.alternatives, descriptor.fields, strict=True):
+        if described.message_type is None:
             plan.unknown = field
             continue
-        tag_field = field.message.by_name[plan.discriminator or ""].fields[0]
-        tag_descriptor = field.message.message_class.DESCRIPTOR.fields_by_name[tag_field.name]
-        plan.tags[_option(tag_descriptor, options.json_field).constant] = field
-        if _option(descriptor.fields_by_name[field.name], options.json_field).untagged:
+        tag = described.message_type.fields_by_name[plan.discriminator or ""]
+        plan.tags[_option(tag, options.json_field).constant] = field
+        if _option(described, options.json_field).untagged:
             plan.untagged = field
 
 

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from mistralwire.codec._limits import Limits
-from mistralwire.codec._parse import Number, is_unicode, to_text
+from mistralwire.codec._parse import Number, is_unicode, to_text, too_deep
 from mistralwire.codec._plan import (
     EXTRA_FIELD,
     INT64_MAX,
@@ -56,6 +56,8 @@ def read_document(plan: MessagePlan, value: Any, *, validate: bool, limits: Limi
         arguments = reader.read_object(plan, value)
     except _Full:
         truncated = True
+    except RecursionError:
+        raise too_deep(plan.name) from None
     if reader.violations:
         raise DecodeError(reader.violations, type_name=plan.name, truncated=truncated)
     return arguments

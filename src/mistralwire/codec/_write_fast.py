@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._compile import NOT_FAST, Bail, define, indent
 from mistralwire.codec._limits import DEPTH_MAX
-from mistralwire.codec._parse import has_inexact_number, is_deeper
+from mistralwire.codec._parse import count_brackets, has_inexact_number, is_deeper
 from mistralwire.codec._plan import (
     EXTRA_NUMBER,
     FieldPlan,
@@ -104,7 +104,7 @@ def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str
 
 def _check_text(value: Any, text: bytes) -> None:
     """Leave texts to the complete engine whose numbers or nesting need a closer look."""
-    deep = text.count(b"{") + text.count(b"[") > DEPTH_MAX and is_deeper(value, DEPTH_MAX)
+    deep = count_brackets(text) > DEPTH_MAX and is_deeper(value, DEPTH_MAX)
     if deep or has_inexact_number(text):
         raise Bail
 
@@ -144,6 +144,7 @@ class FastWriter:
         self._camel = camel
         self._lock = threading.Lock()
         self._by_class: dict[type[Message], _Walk] = {}
+        self._names: dict[MessagePlan, str] = {}
         self._namespace: dict[str, Any] = {
             "Bail": Bail,
             "varint": _varint,
@@ -177,10 +178,10 @@ class FastWriter:
             return None
 
     def _function(self, plan: MessagePlan) -> str:
-        name = "write_" + plan.full_name.replace(".", "_")
-        if name not in self._namespace:
+        name = self._names.get(plan)
+        if name is None:
             # Named before it is written, so that a recursive type finds itself.
-            self._namespace[name] = None
+            name = self._names[plan] = f"write_{plan.name}_{len(self._names)}"
             body = {Form.OBJECT: self._object, Form.ARRAY: self._list, Form.UNION: self._union}[plan.form](
                 plan
             )
