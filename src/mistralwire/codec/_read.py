@@ -4,6 +4,7 @@
 comes here. A reader turns a parsed value into the keyword arguments of a message's constructor.
 """
 
+import decimal
 import re
 from typing import Any
 
@@ -221,7 +222,8 @@ class _Reader:
 
     def _read_integer(self, item: Any) -> Any:
         if isinstance(item, float) and item.is_integer():
-            item = int(item)
+            # What its text says, which beyond 2^53 is not what the float is: 47e17 is 4700000000000000000.
+            item = int(decimal.Decimal(repr(item)))
         if isinstance(item, Number | float):
             return self._refuse("a 64-bit integer", describe(item))
         if not INT64_MIN <= item <= INT64_MAX:
@@ -296,7 +298,8 @@ def _message_accepts(field: FieldPlan, item: Any) -> bool:
 
 
 def _is_exact(item: Any, number: float) -> bool:
-    return not isinstance(item, Number) and item == number
+    # What will be written is the shortest text of the double, which beyond 2^53 is not what the double is.
+    return not isinstance(item, Number) and decimal.Decimal(repr(number)) == decimal.Decimal(repr(item))
 
 
 def _expected(member: MemberPlan) -> str:
