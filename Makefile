@@ -31,7 +31,7 @@ help: ## Show the targets
 	@touch $@
 
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
-	@$(BIN)/python tools/demo.py
+	@$(BIN)/python -m tools.demo
 
 test: .venv/.installed .venv-oldest/.installed ## Run the tests, on the newest and on the oldest protobuf
 	$(BIN)/python -m pytest

@@ -176,7 +176,8 @@ assert api_implementation.Type() == "python", api_implementation.Type()
 from mistralwire import DecodeError, binary_to_json, from_json, json_to_binary, to_json
 from mistralwire.v1 import AssistantMessage, ChatCompletionRequest, TextChunk, UsageInfo
 text = (
-    b'{"model":"m","messages":[{"content":[{"text":"h\xc3\xa9 \xf0\x9f\x98\x80","type":"text"}],"role":"user"},'
+    b'{"model":"m","messages":['
+    b'{"content":[{"text":"h\xc3\xa9 \xf0\x9f\x98\x80","type":"text"}],"role":"user"},'
     b'{"role":"assistant","content":null,"tool_calls":['
     b'{"function":{"name":"f","arguments":{"n":18446744073709551616}},"index":-1}]},{"role":"new"}],'
     b'"temperature":0.1,"stop":["a"],"metadata":null,"tools":[],"prompt_mode":"x","p":[1.5]}'

@@ -200,7 +200,7 @@ def mutate_value(chance: random.Random, container: Any) -> None:
         container[step] = chance.choice(VALUES)
 
 
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1.5, 1e308, 5e-324, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30),
     *(
         "",

@@ -26,9 +26,7 @@ def read(message_type: type[M], text: bytes | str, *, validate: bool = True) -> 
     for _ in range(TIMES - 1):
         assert _outcome(message_type, text, validate) == first
     assert _complete_outcome(message_type, text, validate) == first
-    if isinstance(first, DecodeError | list):
-        return from_json(message_type, text, validate=validate)
-    return first
+    return from_json(message_type, text, validate=validate)
 
 
 def write(message: Message, *, camel: bool = False) -> bytes:

@@ -1,5 +1,6 @@
 """What reading says of documents that break the contract, and that it says nothing else, ever."""
 
+import contextlib
 import json
 import pickle
 from typing import Any
@@ -13,116 +14,15 @@ from mistralwire.codec import DEFAULT_LIMITS, from_dict, from_json, json_to_bina
 from mistralwire.errors import DecodeError, Violation
 from mistralwire.v1 import (
     AssistantMessage,
-    ChatCompletionChoice,
-    ChatCompletionRequest,
-    ChatCompletionResponse,
     CompletionChunk,
-    CompletionResponseStreamChoice,
-    FunctionCall,
     FunctionName,
-    ModerationLlmv2CategoryThresholds,
     ReferenceChunk,
-    SystemMessage,
     TextChunk,
-    ThinkChunk,
-    Tool,
-    ToolMessage,
     UsageInfo,
-    ValidationError,
 )
 from tests.codec import repeatedly
+from tests.codec.violations import CASES
 from tests.strategies import MESSAGE_TYPES, to_json_text, wild_values
-
-NOTHING = "nothing: the member is required"
-
-CASES: list[tuple[type[Message], str, list[Violation]]] = [
-    (FunctionName, "{}", [Violation("name", "a string", NOTHING)]),
-    (FunctionName, '{"name":null}', [Violation("name", "a string", "null")]),
-    (FunctionName, '{"name":5}', [Violation("name", "a string", "the number 5")]),
-    (FunctionName, '{"name":true}', [Violation("name", "a string", "true")]),
-    (FunctionName, '{"name":[]}', [Violation("name", "a string", "an empty array")]),
-    (FunctionName, '{"name":{"a":1}}', [Violation("name", "a string", "an object with 1 members")]),
-    (FunctionName, '{"name":"\\ud800"}', [Violation("name", "Unicode text", "a string with a lone surrogate")]),
-    (UsageInfo, '{"prompt_tokens":"5"}', [Violation("prompt_tokens", "an integer or null", "a string of 1 characters")]),
-    (UsageInfo, '{"promptTokens":""}', [Violation("promptTokens", "an integer or null", "an empty string")]),
-    (UsageInfo, '{"prompt_tokens":false}', [Violation("prompt_tokens", "an integer or null", "false")]),
-    (UsageInfo, '{"prompt_tokens":1.5}', [Violation("prompt_tokens", "a 64-bit integer", "the number 1.5")]),
-    (
-        UsageInfo,
-        '{"prompt_tokens":9223372036854775808}',
-        [Violation("prompt_tokens", "an integer from -2^63 to 2^63-1", "the number 9223372036854775808")],
-    ),
-    (
-        UsageInfo,
-        '{"prompt_tokens":-9223372036854775809}',
-        [Violation("prompt_tokens", "a 64-bit integer", "the number -9223372036854775809")],
-    ),
-    (
-        UsageInfo,
-        '{"prompt_tokens":1' + "0" * 60 + "}",
-        [Violation("prompt_tokens", "a 64-bit integer", "the number 1" + "0" * 39)],
-    ),
-    (
-        UsageInfo,
-        '{"prompt_tokens":1,"promptTokens":1}',
-        [Violation("promptTokens", "one spelling of the member, prompt_tokens or promptTokens", "both")],
-    ),
-    (
-        UsageInfo,
-        '{"promptTokensDetails":[1,2]}',
-        [Violation("promptTokensDetails", "an object or null", "an array of 2 elements")],
-    ),
-    (
-        ModerationLlmv2CategoryThresholds,
-        '{"pii":true,"law":1e400}',
-        [
-            Violation("pii", "a number or null", "true"),
-            Violation("law", "a number within the range of a double", "the number 1e400"),
-        ],
-    ),
-    (AssistantMessage, '{"prefix":1}', [Violation("prefix", "true or false or null", "the number 1")]),
-    (AssistantMessage, '{"role":"user"}', [Violation("role", 'the string "assistant"', 'the string "user"')]),
-    (
-        AssistantMessage,
-        json.dumps({"role": "x" * 40}),
-        [Violation("role", 'the string "assistant"', "a string of 40 characters")],
-    ),
-    (AssistantMessage, '{"content":{}}', [Violation("content", "a string, an array or null", "an empty object")]),
-    (AssistantMessage, '{"content":["text"]}', [Violation("content[0]", "an object", "a string of 4 characters")]),
-    (AssistantMessage, '{"content":[{"type":5}]}', [Violation("content[0].type", "a string", "the number 5")]),
-    (AssistantMessage, '{"content":[{"type":"text"}]}', [Violation("content[0].text", "a string", NOTHING)]),
-    (SystemMessage, '{"content":null}', [Violation("content", "a string or an array", "null")]),
-    (SystemMessage, '{"content":7}', [Violation("content", "a string or an array", "the number 7")]),
-    (ToolMessage, "{}", [Violation("content", "a string, an array or null", NOTHING)]),
-    (FunctionCall, '{"name":"f","arguments":[1]}', [Violation("arguments", "a string or an object", "an array of 1 elements")]),
-    (Tool, '{"function":{"name":"f","parameters":"{}"}}', [Violation("function.parameters", "an object", "a string of 2 characters")]),
-    (ChatCompletionChoice, '{"index":0,"finish_reason":null}', [Violation("finish_reason", "a string", "null")]),
-    (ChatCompletionChoice, '{"index":0,"finish_reason":1}', [Violation("finish_reason", "a string", "the number 1")]),
-    (CompletionResponseStreamChoice, '{"index":0,"delta":{}}', [Violation("finish_reason", "a string or null", NOTHING)]),
-    (
-        ChatCompletionRequest,
-        '{"model":"m","messages":[],"tool_choice":5,"stop":[1],"metadata":"x"}',
-        [
-            Violation("tool_choice", "an object, a string or null", "the number 5"),
-            Violation("stop[0]", "a string", "the number 1"),
-            Violation("metadata", "an object or null", "a string of 1 characters"),
-        ],
-    ),
-    (ReferenceChunk, '{"reference_ids":[1,true]}', [Violation("reference_ids[1]", "an integer or a string", "true")]),
-    (ReferenceChunk, '{"reference_ids":[1.5]}', [Violation("reference_ids[0]", "a 64-bit integer", "the number 1.5")]),
-    (ThinkChunk, '{"thinking":[null]}', [Violation("thinking[0]", "an object", "null")]),
-    (ValidationError, '{"loc":"a","msg":"m","type":"t"}', [Violation("loc", "an array", "a string of 1 characters")]),
-    (
-        ChatCompletionResponse,
-        '{"id":1,"object":"o","model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"tool_calls":['
-        '{"function":{"name":"f","arguments":""}},{"function":{"arguments":""}}]}}]}',
-        [
-            Violation("id", "a string", "the number 1"),
-            Violation("choices[0].message.tool_calls[1].function.name", "a string", NOTHING),
-            Violation("usage", "an object", NOTHING),
-        ],
-    ),
-]  # fmt: skip
 
 
 @pytest.mark.parametrize(("message_type", "text", "violations"), CASES, ids=range(len(CASES)))
@@ -171,11 +71,15 @@ def test_a_document_that_is_no_object_is_refused_in_both_modes(
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "{", "}", "{}{}", "{} x", '{"a":1,}', "{'a':1}", '{"a":NaN}', '{"a":Infinity}', '{"a":-Infinity}',
-     '{"a":01}', '{"a":1.}', '{"a":.5}', '{"a":+1}', '{"a":0x1}', '{"a":"\t"}', '{"a":"\\x41"}', '{"a":"\\u12"}',
-     '{"a":undefined}', '{"a":True}', "{a:1}", '{"a":1 "b":2}', '{"a"}', '{"a":"\\ud800}', "// c\n{}", '{"a":1e}',
-     '{"a":"\x7f', '{"a":\u00a01}', '{"a":١}', "\x00{}", '{"a":12345678901234567890123,}', '{"a":1e400,}'],
-)  # fmt: skip
+    [
+        *("", " ", "{", "}", "{}{}", "{} x", '{"a":1,}', "{'a':1}", '{"a":NaN}', '{"a":Infinity}'),
+        *('{"a":-Infinity}', '{"a":01}', '{"a":1.}', '{"a":.5}', '{"a":+1}', '{"a":0x1}'),
+        *('{"a":"\t"}', '{"a":"\\x41"}', '{"a":"\\u12"}', '{"a":undefined}', '{"a":True}', "{a:1}"),
+        *('{"a":1 "b":2}', '{"a"}', '{"a":"\\ud800}', "// c\n{}", '{"a":1e}', '{"a":"\x7f'),
+        *('{"a":\u00a01}', '{"a":\u0661}', "\x00{}", '{"a":12345678901234567890123,}'),
+        '{"a":1e400,}',
+    ],
+)
 def test_text_that_is_not_json_is_refused_in_both_modes(text: str) -> None:
     for validate in (True, False):
         for data in (text, text.encode()):
@@ -286,6 +190,14 @@ def test_a_container_within_itself_is_refused() -> None:
         from_dict(UsageInfo, value)
 
 
+def _refusal(message_type: type[Message], data: bytes | str, validate: bool = True) -> DecodeError | None:
+    try:
+        from_json(message_type, data, validate=validate)
+    except DecodeError as error:
+        return error
+    return None
+
+
 types = st.sampled_from(MESSAGE_TYPES)
 _JSON_PIECES = st.sampled_from(
     [
@@ -312,33 +224,26 @@ _JSON_PIECES = st.sampled_from(
 def test_any_text_is_read_or_refused_with_a_decode_error(
     message_type: type[Message], data: bytes | str, validate: bool
 ) -> None:
-    try:
-        from_json(message_type, data, validate=validate)
-    except DecodeError as error:
-        assert 1 <= len(error.violations) <= DEFAULT_LIMITS.violations_max
-        assert str(error)
+    error = _refusal(message_type, data, validate)
+    assert error is None or 1 <= len(error.violations) <= DEFAULT_LIMITS.violations_max
 
 
 @given(types, wild_values)
 def test_any_json_is_read_or_refused_with_a_decode_error(message_type: type[Message], value: Any) -> None:
     text = to_json_text(value)
-    try:
+    with contextlib.suppress(DecodeError):
         repeatedly.read(message_type, text)
-    except DecodeError as error:
-        assert error.violations
-    try:
+    if isinstance(value, dict):
         repeatedly.read(message_type, text, validate=False)
-    except DecodeError:
-        assert not isinstance(value, dict)
+    else:
+        assert _refusal(message_type, text, validate=False) is not None
 
 
 @given(types, st.text(st.characters(exclude_categories=()), max_size=40))
 def test_any_str_is_read_or_refused_with_a_decode_error(message_type: type[Message], data: str) -> None:
     for text in (data, json.dumps({data: data}), f'{{"model":"{data}"}}'):
-        try:
-            from_json(message_type, text)
-        except DecodeError as error:
-            assert str(error).isprintable() or "\n" in str(error) or error.violations
+        error = _refusal(message_type, text)
+        assert error is None or str(error)
 
 
 def test_a_lone_surrogate_is_kept_without_validation() -> None:

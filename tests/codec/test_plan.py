@@ -157,7 +157,8 @@ def test_a_field_that_is_added_to_the_contract_is_read_and_written() -> None:
     files = _tomorrow()
     usage = _message(files["completion.proto"], "UsageInfo")
     field = FieldProto(name="video_seconds", number=90, type=FieldProto.TYPE_DOUBLE)
-    field.options.Extensions[options.json_field].required = True
+    json_field: Any = options.json_field
+    field.options.Extensions[json_field].required = True
     _add_optional(usage, field)
     tomorrow = _classes(files)("UsageInfo")
 
@@ -177,7 +178,8 @@ def test_an_enum_value_that_is_added_goes_out_as_its_number_where_it_is_not_know
     files = _tomorrow()
     enum = next(enum for enum in files["completion.proto"].enum_type if enum.name == "FinishReason")
     value = enum.value.add(name="FINISH_REASON_PAUSE", number=6)
-    value.options.Extensions[options.json_value] = "pause"
+    json_value: Any = options.json_value
+    value.options.Extensions[json_value] = "pause"
     tomorrow = _classes(files)("ChatCompletionChoice")
 
     text = b'{"index":0,"finish_reason":"pause"}'

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -28,10 +27,10 @@ OWN = [
 
 
 @pytest.fixture(params=MODULES, scope="module")
-def models(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+def models(request: pytest.FixtureRequest) -> ModuleType:
     name, reason = MODULES[request.param]
     pytest.importorskip(name, reason=reason)
-    yield importlib.import_module(name)
+    return importlib.import_module(name)
 
 
 def _outcome(models: ModuleType, message_type: type[Message], text: bytes) -> Any:

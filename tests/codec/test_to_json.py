@@ -39,7 +39,8 @@ def test_members_come_in_contract_order_then_the_others() -> None:
 
 
 def test_names_are_snake_case_or_camel_case_and_free_form_json_is_left_alone() -> None:
-    text = '{"index":0,"finish_reason":"new","message":{"tool_calls":[{"function":{"name":"f","arguments":{"a_b":1}}}]},"x_y":{"a_b":1}}'
+    call = '{"function":{"name":"f","arguments":{"a_b":1}}}'
+    text = f'{{"index":0,"finish_reason":"new","message":{{"tool_calls":[{call}]}},"x_y":{{"a_b":1}}}}'
     choice = from_json(ChatCompletionChoice, text)
     assert repeatedly.write(choice, camel=True) == (
         b'{"index":0,"message":{"toolCalls":[{"function":{"name":"f","arguments":{"a_b":1}}}]},'

@@ -55,6 +55,7 @@ def _json_name(name: str) -> str:
 def test_json_extra_is_field_1(message: Descriptor) -> None:
     extra = message.fields_by_name["json_extra"]
     assert extra.number == 1
+    assert extra.message_type is not None
     assert extra.message_type.name == "JsonExtra"
 
 
@@ -126,6 +127,7 @@ def test_tagged_unions_have_a_tag_for_each_alternative_and_keep_the_rest(message
     tags = [
         _option(field.message_type.fields_by_name[discriminator], options.json_field).constant
         for field in known
+        if field.message_type is not None
     ]
     assert all(tags)
     assert len(tags) == len(set(tags))

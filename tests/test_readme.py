@@ -1,0 +1,161 @@
+"""What the README shows runs, and what its table claims is true."""
+
+import asyncio
+import contextlib
+import io
+import json
+import pathlib
+import re
+import sys
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2
+from google.protobuf.message import Message
+
+from mistralwire import from_json, to_json
+from mistralwire.v1 import ChatCompletionResponse
+from tests.json_equality import parse_exactly
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+_BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def _response(choice: str = "", more: str = "") -> str:
+    return (
+        '{"id":"c","object":"chat.completion","model":"m","created":1702256327,"usage":{"prompt_tokens":1},'
+        f'"choices":[{{"index":0,"finish_reason":"stop"{choice}}}]{more}}}'
+    )
+
+
+def _message(members: str) -> str:
+    return _response(f',"message":{{"role":"assistant",{members}}}')
+
+
+def _arguments(text: str) -> str:
+    return _message(f'"content":"","tool_calls":[{{"function":{{"name":"f","arguments":{text}}}}}]')
+
+
+# Each row of the table: documents of which the usual schema can't give back at least one.
+ROWS = {
+    "members that are not documented": [_response(more=',"p":"abc"')],
+    "`null` or absent": [_message('"content":null'), _response(',"logprobs":null')],
+    "`[]` or absent": [_message('"content":"a","tool_calls":[]')],
+    "a `finish_reason` that is not documented yet": [_response().replace('"stop"', '"tired"')],
+    "`content` as text or as a list": [
+        _message('"content":"a"'),
+        _message('"content":[{"type":"text","text":"a"}]'),
+    ],
+    "a content piece with an unknown `type`": [_message('"content":[{"type":"hologram","x":[1]}]')],
+    "`arguments` as text or as an object": [_arguments('"{}"'), _arguments('{"a":1}')],
+    "9007199254740993 in free-form JSON": [_response(more=',"metadata":{"n":9007199254740993}')],
+    "integers beyond 64 bits, 1e400, many digits": [
+        _response(more=',"metadata":{"n":[123456789012345678901234567890,1e400,0.12345678901234567890123]}')
+    ],
+    "integers such as `created`": [_response()],
+}
+
+
+def _table_labels() -> list[str]:
+    table = README.read_text().partition("| in the JSON |")[2].partition("\n\n")[0]
+    return [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+
+
+def test_each_row_of_the_table_is_tested() -> None:
+    assert _table_labels() == [*ROWS, "snake_case names"]
+
+
+@pytest.mark.parametrize("label", ROWS)
+def test_what_survives_here(label: str) -> None:
+    for text in ROWS[label]:
+        message = from_json(ChatCompletionResponse, text)
+        assert parse_exactly(to_json(message)) == parse_exactly(text.encode())
+
+
+@pytest.mark.parametrize("label", ROWS)
+def test_what_the_usual_schema_loses(label: str) -> None:
+    assert not all(_survives_json_format(text) for text in ROWS[label])
+
+
+def _survives_json_format(text: str) -> bool:
+    message = _usual_schema()()
+    try:
+        json_format.Parse(text, message, ignore_unknown_fields=True)
+        written = json_format.MessageToJson(message, preserving_proto_field_name=True)
+    except (json_format.Error, ValueError):
+        return False
+    return bool(json.loads(written) == json.loads(text))
+
+
+def _usual_schema() -> type[Message]:
+    """Build the schema that the README speaks of."""
+    file = descriptor_pb2.FileDescriptorProto(name="usual.proto", package="usual", syntax="proto3")
+    file.dependency.append("google/protobuf/struct.proto")
+    types = descriptor_pb2.FieldDescriptorProto
+    reasons = file.enum_type.add(name="FinishReason")
+    for number, name in enumerate(("unknown", "stop", "length", "tool_calls")):
+        reasons.value.add(name=name, number=number)
+
+    def add(name: str, *fields: tuple[str, Any, bool]) -> None:
+        message = file.message_type.add(name=name)
+        for number, (field_name, field_type, repeated) in enumerate(fields, 1):
+            label = types.LABEL_REPEATED if repeated else types.LABEL_OPTIONAL
+            field = message.field.add(name=field_name, number=number, label=label)
+            if isinstance(field_type, str):
+                field.type = types.TYPE_ENUM if field_type == ".usual.FinishReason" else types.TYPE_MESSAGE
+                field.type_name = field_type
+            else:
+                field.type = field_type
+
+    add("Function", ("name", types.TYPE_STRING, False), ("arguments", types.TYPE_STRING, False))
+    add("ToolCall", ("id", types.TYPE_STRING, False), ("function", ".usual.Function", False))
+    text = ("role", types.TYPE_STRING, False), ("content", types.TYPE_STRING, False)
+    add("Message", *text, ("tool_calls", ".usual.ToolCall", True))
+    choice = ("index", types.TYPE_INT64, False), ("finish_reason", ".usual.FinishReason", False)
+    add("Choice", *choice, ("message", ".usual.Message", False))
+    add("Usage", ("prompt_tokens", types.TYPE_INT64, False))
+    names = [(name, types.TYPE_STRING, False) for name in ("id", "object", "model")]
+    parts = ("usage", ".usual.Usage", False), ("choices", ".usual.Choice", True)
+    more = ("created", types.TYPE_INT64, False), ("metadata", ".google.protobuf.Struct", False)
+    add("Response", *names, *parts, *more)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("usual.Response"))
+
+
+def test_the_codec_example_runs() -> None:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(_BLOCKS[0], "README.md", "exec"), {"__name__": "readme"})
+    printed = output.getvalue()
+    assert printed.startswith("Bonjour! 50\n{\n")
+    assert '"finishReason": "stop"' in printed
+    assert "3 violations in ChatCompletionRequest:\n  model: expected a string, found the number 7" in printed
+
+
+def test_the_codec_example_says_the_right_size() -> None:
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(_BLOCKS[0], "README.md", "exec"), namespace)
+    size = re.search(r"# (\d+) bytes, for any protobuf", _BLOCKS[0])
+    assert size is not None
+    assert len(namespace["wire"]) == int(size[1])
+
+
+async def test_the_client_example_runs_against_serve() -> None:
+    command = [sys.executable, "-m", "mistralwire", "serve", "--port", "0"]
+    service = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert service.stdout is not None
+    try:
+        address = (await service.stdout.readline()).decode().split()[2].rstrip(",")
+        source = _BLOCKS[1].replace("localhost:50051", address)
+        example = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", source, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await example.communicate()
+    finally:
+        service.terminate()
+        await service.wait()
+    assert example.returncode == 0
+    assert output.decode().startswith("Let me look at the weather in Paris.")

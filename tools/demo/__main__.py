@@ -1,0 +1,147 @@
+"""`make demo`: a response and a stream go through JSON, protobuf and gRPC, and come out as they went in.
+
+Exits with 0 only if both do.
+"""
+
+import asyncio
+import contextlib
+import decimal
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+
+import click
+
+from mistralwire import SseDecoder, SseMessage, accumulate, from_json, to_json
+from mistralwire.client import Client
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+    ChatMessage,
+    CompletionChunk,
+    UserMessage,
+)
+
+HERE = pathlib.Path(__file__).parent
+START_S = 30.0
+
+
+async def main() -> int:
+    response_text = (HERE / "documented_response.json").read_bytes()
+    stream_text = (HERE / "tool_calls.sse").read_bytes()
+    click.echo("mistralwire: JSON -> protobuf -> gRPC -> protobuf -> JSON\n")
+    with tempfile.TemporaryDirectory() as folder:
+        # The service gets its recordings as an upstream of Mistral's would answer: as JSON.
+        (pathlib.Path(folder) / "response.json").write_bytes(response_text)
+        (pathlib.Path(folder) / "stream.sse").write_bytes(stream_text)
+        async with _service(folder) as target, Client(target) as client:
+            click.echo(f"A gRPC service of its own process listens on {target}.\n")
+            equal = [await _show_response(client, response_text), await _show_stream(client, stream_text)]
+    click.secho("All is equal." if all(equal) else "NOT EQUAL.", bold=True)
+    return 0 if all(equal) else 1
+
+
+@contextlib.asynccontextmanager
+async def _service(folder: str) -> AsyncIterator[str]:
+    """Run `mistralwire serve` on a free port; give its address."""
+    command = [sys.executable, "-m", "mistralwire", "serve", folder, "--port", "0"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        line = (await asyncio.wait_for(process.stdout.readline(), START_S)).decode()
+        if not line.startswith("listening on "):
+            raise click.ClickException("the service did not start; what it said is above")
+        yield line.split()[2].rstrip(",")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _show_response(client: Client, text: bytes) -> bool:
+    _head("1. The documented ChatCompletionResponse, in the SDKs' camelCase")
+    click.echo(f"in: {len(text)} bytes of JSON\n{_indented(text.decode())}")
+    message = from_json(ChatCompletionResponse, text)
+    start = time.perf_counter()
+    answer = await client.complete(
+        ChatCompletionRequest(model="mistral-small-latest", messages=[_question()])
+    )
+    call_ms = (time.perf_counter() - start) * 1e3
+    out = to_json(answer, names="camel", indent=2)
+    same = _exact(out) == _exact(text) and answer == message
+    click.echo(f"out: {len(out)} bytes of JSON\n{_indented(out.decode())}")
+    read_us = _median_us(lambda: from_json(ChatCompletionResponse, text))
+    write_us = _median_us(lambda: to_json(answer, names="camel"))
+    compact = len(to_json(answer, names="camel"))
+    click.echo(f"size: {compact} bytes as compact JSON, {message.ByteSize()} as protobuf")
+    click.echo(f"time: reading {read_us:.1f} us, the call {call_ms:.1f} ms, writing {write_us:.1f} us")
+    return _verdict(same)
+
+
+def _median_us(run: Callable[[], object]) -> float:
+    """Give the median time of a call, in microseconds."""
+    times = []
+    for _ in range(500):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e6
+
+
+async def _show_stream(client: Client, text: bytes) -> bool:
+    _head("2. A recorded SSE stream with tool calls, over gRPC chunk by chunk")
+    documents = [line[6:] for line in text.splitlines() if line.startswith(b"data: {")]
+    ingested = _ingest(text)
+    click.echo(f"in: {len(text)} bytes of SSE, {len(ingested)} chunks\n\n  {'ms':>5}  {'bytes':>5}  delta")
+    request = ChatCompletionStreamRequest(model="mistral-small-latest", messages=[_question()])
+    received = []
+    start = time.perf_counter()
+    async for chunk in client.stream(request):
+        received.append(chunk)
+        elapsed_ms = (time.perf_counter() - start) * 1e3
+        delta = to_json(chunk.choices[0].delta).decode()
+        if len(delta) > 84:
+            delta = f"{delta[:80]} ..."
+        click.echo(f"  {elapsed_ms:>5.0f}  {chunk.ByteSize():>5}  {delta}")
+    response = accumulate(received)
+    click.echo(f"\nout: one response\n{_indented(to_json(response, indent=2).decode())}")
+    same = [_exact(to_json(chunk)) for chunk in received] == [_exact(document) for document in documents]
+    return _verdict(same and received == ingested and response == accumulate(ingested))
+
+
+def _ingest(text: bytes) -> list[CompletionChunk]:
+    decoder = SseDecoder(CompletionChunk)
+    events = [*decoder.feed(text), *decoder.close()]
+    return [event.message for event in events if isinstance(event, SseMessage)]
+
+
+def _question() -> ChatMessage:
+    return ChatMessage(
+        user=UserMessage(content_string="What do the tides and the weather look like in Brest?")
+    )
+
+
+def _exact(text: bytes) -> object:
+    return json.loads(text, parse_float=decimal.Decimal)
+
+
+def _head(text: str) -> None:
+    click.secho(text, bold=True)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.strip().splitlines())
+
+
+def _verdict(equal: bool) -> bool:
+    click.secho(f"equal as JSON, exact numbers: {'yes' if equal else 'NO'}\n", fg="green" if equal else "red")
+    return equal
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
