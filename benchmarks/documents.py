@@ -12,6 +12,7 @@ from mistralwire import DecodeError, from_json
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse, CompletionChunk
 
 OWN = pathlib.Path(__file__).parent / "data"
+TESTED = pathlib.Path(__file__).parents[1] / "tests" / "data" / "documents"
 SAMPLE_SIZE = 40
 
 
@@ -53,8 +54,11 @@ def load() -> list[Document]:
 def _own() -> Iterator[Document]:
     for path in sorted(OWN.glob("*.json")):
         yield Document(path.stem.partition("_")[0], path.read_bytes())
+    for kind, message_type in MESSAGE_TYPES.items():
+        for path in sorted(TESTED.glob(f"{message_type.__name__}.*.json")):
+            yield Document(kind, path.read_bytes())
     for path in sorted(OWN.glob("*.sse")):
-        for text in _events(path.read_bytes()):
+        for text in _events(path.read_bytes())[::4]:
             yield Document("chunk", text)
 
 
