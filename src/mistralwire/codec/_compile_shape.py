@@ -222,7 +222,10 @@ class _ShapeCompiler:
             case Kind.STRING:
                 latin = [f"if not {value}.isascii(): {value} = {value}.encode().decode('latin-1')"]
                 if field.constant is not None and self._library.validate:
-                    latin = [f"if {value} != {field.constant!r}: raise Bail"]
+                    check = [f"if {value} != {field.constant!r}: raise Bail"]
+                    text = field.constant.encode().decode("latin-1")
+                    wire = self._constant(f"{wire_tag(field).decode('latin-1')}{varints[len(text)]}{text}")
+                    return [_Branch(f"{is_class} str", check, f"{{{wire}}}")]
                 return [_Branch(f"{is_class} str", latin, _sized(tag, value))]
             case Kind.INTEGER:
                 return [_Branch(f"{is_class} int", [], f"{tag}{{varints[{value}]}}")]
@@ -275,31 +278,34 @@ class _ShapeCompiler:
 
     def _items(self, field: FieldPlan, value: str) -> tuple[list[str], str]:
         """Read the elements of an array; give the lines that do so, and their wire form."""
-        tag = _tag_text(field)
-        joined = f"{value} = ''.join([f'{_sized(tag, 'each')}' for each in {value}])"
-        if field.kind in _PLAIN_CLASSES:
-            only = self._constant(frozenset((_PLAIN_CLASSES[field.kind],)))
-            check = f"if not {only}.issuperset(map(type, {value})): raise Bail"
-            if field.kind is Kind.STRING:
-                latin = f"{value} = [each.encode().decode('latin-1') for each in {value}]"
-                return [check, latin, joined], f"{{{value}}}"
-            packed = f"{value} = ''.join([varints[each] for each in {value}])"
-            sized = f"if {value}: {value} = f'{_sized(tag, value)}'"
-            return [check, packed, sized], f"{{{value}}}"
-        if field.message is None or field.message.form is Form.ARRAY:
+        if field.kind is not Kind.MESSAGE:
+            return self._plain_items(field, value)
+        plan = field.message
+        if plan is None or plan.form is Form.ARRAY:
             return ["raise Bail"], ""
-        if field.message.form is Form.UNION:
-            read = self._constant(self._library.union(field.message))
-            return [f"{value} = [{read}(each, source) for each in {value}]", joined], f"{{{value}}}"
-        shapes = self._constant(self._library.shapes(field.message))
+        if plan.form is Form.UNION:
+            read = [f"each = {self._constant(self._library.union(plan))}(each, source)"]
+        else:
+            shapes = self._constant(self._library.shapes(plan))
+            read = ["if each.__class__ is not dict: raise Bail", f"each = {shapes}[(*each,)](each, source)"]
+        # A loop: here it takes less time than a comprehension, which is a call of its own.
         wire = f"r{value[1:]}"
-        return [
-            f"{wire} = ''",
-            f"for each in {value}:",
-            "    if each.__class__ is not dict: raise Bail",
-            f"    each = {shapes}[(*each,)](each, source)",
-            f"    {wire} += f'{_sized(tag, 'each')}'",
-        ], f"{{{wire}}}"
+        add = f"{wire} += f'{_sized(_tag_text(field), 'each')}'"
+        return [f"{wire} = ''", f"for each in {value}:", *indent([*read, add])], f"{{{wire}}}"
+
+    def _plain_items(self, field: FieldPlan, value: str) -> tuple[list[str], str]:
+        tag = _tag_text(field)
+        if field.kind not in _PLAIN_CLASSES:
+            return ["raise Bail"], ""
+        only = self._constant(frozenset((_PLAIN_CLASSES[field.kind],)))
+        check = f"if not {only}.issuperset(map(type, {value})): raise Bail"
+        if field.kind is Kind.STRING:
+            latin = f"{value} = [each.encode().decode('latin-1') for each in {value}]"
+            joined = f"{value} = ''.join([f'{_sized(tag, 'each')}' for each in {value}])"
+            return [check, latin, joined], f"{{{value}}}"
+        packed = f"{value} = ''.join([varints[each] for each in {value}])"
+        sized = f"if {value}: {value} = f'{_sized(tag, value)}'"
+        return [check, packed, sized], f"{{{value}}}"
 
 
 class _Branch(NamedTuple):
@@ -313,15 +319,17 @@ class _Branch(NamedTuple):
 def _extra_lines(has_asides: bool, has_unknown: bool, flags: list[str]) -> tuple[list[str], str]:
     """Give the lines that write JsonExtra, which is the first field, and its wire form."""
     text = "extra = dumps(more).decode('latin-1'); extra = f'\\n{sizes[len(extra)]}{extra}'"
-    lines = [text] if has_unknown else ["extra = ''", f"if more: {text}"] if has_asides else ["extra = ''"]
     tags = {"nulls": "\\x12", "empties": "\\x1a"}
-    lines += [f"if {name}: extra += f'{tags[name]}{{sizes[len({name})]}}{{{name}}}'" for name in flags]
+    adds = [f"if {name}: extra += f'{tags[name]}{{sizes[len({name})]}}{{{name}}}'" for name in flags]
     whole = f"\\x{EXTRA_NUMBER << 3 | 2:02x}{{sizes[len(extra)]}}{{extra}}"
     if has_unknown:
-        return lines, whole
-    if has_asides or flags:
-        return [*lines, f"if extra: extra = f'{whole}'"], "{extra}"
-    return [], ""
+        return [text, *adds], whole
+    names = [*(["more"] if has_asides else []), *flags]
+    if not names:
+        return [], ""
+    texts = [f"if more: {text}"] if has_asides else []
+    some = ["extra = ''", *texts, *adds, f"extra = f'{whole}'"]
+    return ["extra = ''", f"if {' or '.join(names)}:", *indent(some)], "{extra}"
 
 
 def _tag_text(field: FieldPlan) -> str:
