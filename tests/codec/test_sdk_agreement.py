@@ -14,10 +14,9 @@ from tests import corpus
 from tests.corpus import Body
 from tests.documents import DOCUMENTS
 
-MODULES = {
-    "api": ("mistralai.client.models", "needs mistralai"),
-    "vertex": ("mistralai.gcp.client.models", "needs mistralai with its extra gcp"),
-}
+pytest.importorskip("mistralai.gcp.client.models", reason="needs mistralai with its extra gcp")
+
+MODULES = {"api": "mistralai.client.models", "vertex": "mistralai.gcp.client.models"}
 RESPONSES = (ChatCompletionResponse, CompletionChunk, FIMCompletionResponse)
 OWN = [
     Body(document.name, document.message_type, document.text)
@@ -28,9 +27,7 @@ OWN = [
 
 @pytest.fixture(params=MODULES, scope="module")
 def models(request: pytest.FixtureRequest) -> ModuleType:
-    name, reason = MODULES[request.param]
-    pytest.importorskip(name, reason=reason)
-    return importlib.import_module(name)
+    return importlib.import_module(MODULES[request.param])
 
 
 def _outcome(models: ModuleType, message_type: type[Message], text: bytes) -> Any:
