@@ -592,5 +592,6 @@ def test_recorded_streams_become_valid_responses(bodies: list[Body]) -> None:
         )
         calls = choice["message"].get("tool_calls") or ()
         assert sum(len(call["function"]["arguments"]) for call in calls) == given
-        for call in calls:
-            json.loads(call["function"]["arguments"])
+        # At its bound on tokens the model stops in the middle of the arguments.
+        for call in calls if choice["finish_reason"] != "length" else ():
+            assert isinstance(json.loads(call["function"]["arguments"]), dict)

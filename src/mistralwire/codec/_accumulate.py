@@ -1,6 +1,7 @@
 """The chunks of a stream put together into one response.
 
-It works on the JSON of the chunks, so that what is not documented takes part like the rest.
+It works on the JSON of the chunks, so that what is not documented takes part like the rest. That JSON is
+written anew for each chunk: what is kept of it is changed in place.
 """
 
 import dataclasses
@@ -8,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from mistralwire.codec._limits import DEFAULT_LIMITS
+from mistralwire.codec._parse import is_unicode
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
@@ -26,6 +28,10 @@ _WHOLE = frozenset(("id", "type", "index", "name"))
 _REPLACED = frozenset(("role", "tool_call_id", "index", "metadata"))
 # What servers send for a tool call without an identifier.
 _NO_ID = (None, "", "null")
+# Merging one of these changes nothing.
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+# The key of a choice that is no object, in place of an index.
+_NO_OBJECT = ()
 
 
 class _Pieces(list[str]):
@@ -34,21 +40,29 @@ class _Pieces(list[str]):
 
 @dataclasses.dataclass(slots=True)
 class _Choice:
-    """What is known of one choice so far."""
+    """What is known of one choice so far.
 
-    members: dict[str, Any]
+    Attributes:
+        members: Its members beside the message; whatever stands in its place if that is no object.
+        has_delta: Whether there was a delta, be it null.
+        message: The deltas together.
+    """
+
+    members: Any = dataclasses.field(default_factory=dict)
     has_delta: bool = False
-    message: dict[str, Any] | None = None
+    message: Any = None
 
 
 class Accumulator(Generic[R]):
     """Puts the chunks of one stream together, one at a time.
 
     Text is concatenated for each choice; lists of content are joined in order, the end of one and the
-    beginning of the next merged where both are text or reasoning; tool calls are merged by index, or by
-    order and identifier where servers give none; log probabilities are appended. The last usage that is not
-    null counts. Null never replaces a value. Members that are not documented are kept: inside a delta strings
-    are concatenated and lists joined, elsewhere the last value counts.
+    beginning of the next merged where both are text or reasoning, unless the reasoning was closed. Tool calls
+    are merged by index; where servers give none, by identifier; where they give neither, pieces without
+    another name belong to the last calls, in order. Pieces in one chunk are never merged with each other. Log
+    probabilities are appended. The last usage that is not null counts. Null never replaces a value. Members
+    that are not documented are kept: inside a delta strings are concatenated, lists joined and objects
+    merged, elsewhere the last value counts.
 
     Choices stand in the order of the chunk that began them all, otherwise by index.
 
@@ -64,10 +78,10 @@ class Accumulator(Generic[R]):
         self._starts = 0
 
     def add(self, chunk: CompletionChunk) -> None:
-        """Add the next chunk.
+        """Add the next chunk, which stays as it is.
 
         Raises:
-            EncodeError: If the chunk has no JSON form.
+            EncodeError: If the chunk has no JSON form; it is not added.
         """
         document = write_document(self._chunk_plan, chunk, camel=False)
         for name, value in document.items():
@@ -91,23 +105,23 @@ class Accumulator(Generic[R]):
         response: R = self._response_type(**arguments)
         return response
 
-    def _add_choices(self, choices: list[dict[str, Any]]) -> None:
+    def _add_choices(self, choices: list[Any]) -> None:
         occurrences: dict[Any, int] = {}
         known = len(self._choices)
         for item in choices:
-            index = _hashable(item.get("index"))
+            index = _hashable(item.get("index")) if type(item) is dict else _NO_OBJECT
             occurrence = occurrences[index] = occurrences.get(index, -1) + 1
-            choice = self._choices.setdefault((index, occurrence), _Choice({}))
-            _add_choice(choice, item)
+            choice = self._choices.setdefault((index, occurrence), _Choice())
+            if index == _NO_OBJECT:
+                choice.members = item
+            else:
+                _add_choice(choice, item)
         self._starts += len(self._choices) > known
 
     def _ordered_choices(self) -> list[_Choice]:
         if self._starts == 1:
             return list(self._choices.values())
-        keys = sorted(
-            self._choices, key=lambda key: (not isinstance(key[0], int), str(key[0]).zfill(20), key[1])
-        )
-        return [self._choices[key] for key in keys]
+        return [self._choices[key] for key in sorted(self._choices, key=_order)]
 
 
 def accumulate(chunks: Iterable[CompletionChunk]) -> ChatCompletionResponse:
@@ -128,6 +142,16 @@ def accumulate(chunks: Iterable[CompletionChunk]) -> ChatCompletionResponse:
     return accumulator.result()
 
 
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, int | str | None) else repr(value)
+
+
+def _order(key: tuple[Any, int]) -> tuple[bool, int, str, int]:
+    index, occurrence = key
+    is_number = isinstance(index, int)
+    return not is_number, index if is_number else 0, str(index), occurrence
+
+
 def _keep_first(members: dict[str, Any], name: str, value: Any) -> None:
     if members.get(name) is None:
         members[name] = value
@@ -142,18 +166,17 @@ def _add_choice(choice: _Choice, item: dict[str, Any]) -> None:
     for name, value in item.items():
         if name == "delta":
             choice.has_delta = True
-            if type(value) is dict:
-                choice.message = choice.message or {}
-                _add_delta(choice.message, value)
-            elif value is not None:
-                choice.members[name] = value
+            choice.message = _merge_delta(choice.message, value)
         elif name in ("logprobs", "prompt_logprobs"):
             choice.members[name] = _merge(choice.members.get(name), value)
         else:
             _keep_last(choice.members, name, value)
 
 
-def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
+def _merge_delta(message: Any, delta: Any) -> Any:
+    if type(delta) is not dict or type(message) not in (dict, type(None)):
+        return message if delta in _EMPTY and message is not None else delta
+    message = {} if message is None else message
     for name, value in delta.items():
         if name == "content":
             message[name] = _merge_content(message.get(name), value)
@@ -163,62 +186,60 @@ def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
             _keep_last(message, name, value)
         else:
             message[name] = _merge(message.get(name), value)
+    return message
 
 
 def _merge(old: Any, new: Any) -> Any:
-    """Merge what two deltas say of one member; the new value is never changed."""
-    match old, new:
-        case _, None:
-            return old
-        case _Pieces(), str():
-            old.append(new)
-            return old
-        case str(), str():
-            return _Pieces((old, new))
-        case list(), list():
-            return [*old, *new]
-        case dict(), dict():
-            merged = dict(old)
-            for name, value in new.items():
-                merged[name] = _merge(merged.get(name), value)
-            return merged
-        case _:
-            return new
+    """Merge what two deltas say of one member; the old value is used up."""
+    if old is None:
+        return new
+    if new in _EMPTY:
+        return old
+    if isinstance(new, str) and isinstance(old, str | _Pieces):
+        pieces = old if isinstance(old, _Pieces) else _Pieces((old,))
+        pieces.append(new)
+        return pieces
+    if type(old) is list and type(new) is list:
+        old.extend(new)
+        return old
+    if type(old) is dict and type(new) is dict:
+        for name, value in new.items():
+            old[name] = _merge(old.get(name), value)
+        return old
+    return new
 
 
 def _merge_content(old: Any, new: Any) -> Any:
-    if new is None or old is None:
-        return new if old is None else old
-    if type(new) is list:
-        return _join_content(_as_list(old), new)
+    if type(new) is list and isinstance(old, str | _Pieces):
+        return _join_content(_as_list("".join(old)), new)
     if type(old) is list and isinstance(new, str):
-        return _join_content(old, [{"type": "text", "text": new}]) if new else old
+        return _join_content(old, _as_list(new))
+    if type(old) is list and type(new) is list:
+        return _join_content(old, new)
     return _merge(old, new)
 
 
-def _as_list(content: Any) -> list[Any]:
-    if type(content) is list:
-        return content
-    text = "".join(content)
+def _as_list(text: str) -> list[Any]:
     return [{"type": "text", "text": text}] if text else []
 
 
 def _join_content(old: list[Any], new: list[Any]) -> list[Any]:
     """Append a list of content; the last old and the first new piece become one if they go on."""
-    if not old or not new or not _goes_on(old[-1], new[0]):
-        old.extend(new)
-        return old
-    last, first = dict(old[-1]), new[0]
+    if old and new and _goes_on(old[-1], new[0]):
+        _extend_content(old[-1], new[0])
+        new = new[1:]
+    old.extend(new)
+    return old
+
+
+def _extend_content(last: dict[str, Any], first: dict[str, Any]) -> None:
     for name, value in first.items():
         if name == "text":
             last[name] = _merge(last[name], value)
         elif name == "thinking":
-            last[name] = _join_content(list(last[name]), value)
+            last[name] = _join_content(last[name], value)
         else:
             _keep_last(last, name, value)
-    old[-1] = last
-    old.extend(new[1:])
-    return old
 
 
 def _goes_on(last: Any, first: Any) -> bool:
@@ -232,64 +253,69 @@ def _goes_on(last: Any, first: Any) -> bool:
     return False
 
 
-def _merge_tool_calls(calls: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    calls = list(calls)
-    begun = len(calls)
-    taken: set[int] = set()
-    for piece in pieces:
-        position = next((at for at in range(begun) if at not in taken and _continues(calls[at], piece)), None)
+def _merge_tool_calls(calls: list[Any], pieces: list[Any]) -> list[Any]:
+    """Add pieces to their calls; from the end, so that those that do not say which belong to the last."""
+    free = list(range(len(calls)))
+    begun = []
+    for piece in reversed(pieces):
+        position = next((at for at in reversed(free) if _continues(calls[at], at, piece)), None)
         if position is None:
-            calls.append(piece)
-            continue
-        taken.add(position)
-        calls[position] = _merge_tool_call(calls[position], piece)
+            begun.append(piece)
+        else:
+            free.remove(position)
+            _extend_tool_call(calls[position], piece)
+    calls.extend(reversed(begun))
     return calls
 
 
-def _continues(call: Any, piece: Any) -> bool:
+def _continues(call: Any, position: int, piece: Any) -> bool:
     if type(call) is not dict or type(piece) is not dict:
         return False
     known, given = call.get("id"), piece.get("id")
     if known not in _NO_ID and given not in _NO_ID and known != given:
         return False
-    if piece.get("index") is None:
-        # Without an index, a piece with an identifier of its own begins a call.
-        return given in _NO_ID or known == given
-    return bool(call.get("index") == piece["index"])
+    if piece.get("index") is not None:
+        index = call.get("index")
+        return bool(piece["index"] == (position if index is None else index))
+    if given not in _NO_ID:
+        return bool(known == given)
+    return _name(piece) == _name(call) or "" in (_name(piece), _name(call))
 
 
-def _merge_tool_call(call: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(call)
+def _name(call: dict[str, Any]) -> Any:
+    function = call.get("function")
+    return function.get("name") or "" if type(function) is dict else ""
+
+
+def _extend_tool_call(call: dict[str, Any], piece: dict[str, Any]) -> None:
     for name, value in piece.items():
-        if name == "function" and type(value) is dict and type(merged.get(name)) is dict:
-            merged[name] = _merge_tool_call(merged[name], value)
-        elif name in _WHOLE:
-            if merged.get(name) in _NO_ID:
-                merged[name] = value
-        else:
-            merged[name] = _merge(merged.get(name), value)
-    return merged
+        known = call.get(name)
+        if name == "function" and type(value) is dict and type(known) is dict:
+            _extend_tool_call(known, value)
+        elif name not in _WHOLE:
+            call[name] = _merge(known, value)
+        elif known is None or (known in _NO_ID and value not in _NO_ID):
+            call[name] = value
 
 
-def _finish_choice(choice: _Choice) -> dict[str, Any]:
-    members = dict(choice.members)
-    if choice.has_delta:
-        members["message"] = choice.message
-    return members
+def _finish_choice(choice: _Choice) -> Any:
+    return choice.members | {"message": choice.message} if choice.has_delta else choice.members
 
 
 def _join(value: Any) -> Any:
     """Copy a value with its growing strings joined."""
     match value:
         case _Pieces():
-            return "".join(value)
+            text = "".join(value)
+            # A character beyond the 16-bit range may come cut in two halves.
+            return (
+                text
+                if is_unicode(text)
+                else text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+            )
         case dict():
             return {name: _join(item) for name, item in value.items()}
         case list():
             return [_join(item) for item in value]
         case _:
             return value
-
-
-def _hashable(value: Any) -> Any:
-    return value if isinstance(value, int | str | None) else repr(value)

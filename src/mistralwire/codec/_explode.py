@@ -24,7 +24,8 @@ def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[Co
 
     Raises:
         EncodeError: If the response has no JSON form, or has members that no stream can carry: a member
-            `delta` beside the message, or an `object` that says it is a chunk.
+            `delta` beside the message, an `object` that says it is a chunk, a camelCase name that only the
+            deltas of chunks know, such as `toolCallId`.
     """
     document = write_document(plan_for(type(response)), response, camel=False)
     first, last = _split(document)
@@ -33,7 +34,8 @@ def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[Co
     for chunk in chunks:
         accumulator.add(chunk)
     if write_document(plan_for(type(response)), accumulator.result(), camel=False) != document:
-        raise EncodeError("a response with members that the chunks of a stream use for something else")
+        message = "expected members that a stream can carry, found one that its chunks use for something else"
+        raise EncodeError(f"{message}; remove `delta`, and names that only chunks know, from the response")
     return chunks
 
 
@@ -47,7 +49,7 @@ def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | N
     if head.get("object") == RESPONSE_OBJECT:
         head["object"] = CHUNK_OBJECT
     choices = head.get("choices")
-    if not choices or not all(type(choice) is dict for choice in choices):
+    if type(choices) is not list or not choices or not all(type(choice) is dict for choice in choices):
         return head, None
     constant = {name: head[name] for name in ("id", "object", "created", "model") if name in head}
     usage = {"usage": head.pop("usage")} if "usage" in head else {}
@@ -65,6 +67,6 @@ def _first(choice: dict[str, Any]) -> dict[str, Any]:
 
 def _last(choice: dict[str, Any]) -> dict[str, Any]:
     piece: dict[str, Any] = {name: choice[name] for name in ("index", "finish_reason") if name in choice}
-    if choice.get("message") is not None:
+    if type(choice.get("message")) is dict:
         piece["delta"] = {}
     return piece
