@@ -13,6 +13,7 @@ from mistralwire.codec._parse import is_unicode
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
+from mistralwire.codec._write_fast import SNAKE
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 
 R = TypeVar("R", ChatCompletionResponse, FIMCompletionResponse)
@@ -83,7 +84,7 @@ class Accumulator(Generic[R]):
         Raises:
             EncodeError: If the chunk has no JSON form; it is not added.
         """
-        document = write_document(self._chunk_plan, chunk, camel=False)
+        document = SNAKE.write(chunk) or write_document(self._chunk_plan, chunk, camel=False)
         for name, value in document.items():
             if name == "choices" and type(value) is list:
                 self._members.setdefault("choices", [])
@@ -210,6 +211,8 @@ def _merge(old: Any, new: Any) -> Any:
 
 
 def _merge_content(old: Any, new: Any) -> Any:
+    if old is not None and new in _EMPTY:
+        return old
     if type(new) is list and isinstance(old, str | _Pieces):
         return _join_content(_as_list("".join(old)), new)
     if type(old) is list and isinstance(new, str):
