@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ def _events(stream: bytes) -> list[bytes]:
 
 
 def _sample(kind: str, texts: list[bytes]) -> list[Document]:
-    step = max(1, len(texts) // SAMPLE_SIZE)
+    step = max(1, math.ceil(len(texts) / SAMPLE_SIZE))
     return [Document(kind, text) for text in texts[::step]]
 
 

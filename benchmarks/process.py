@@ -11,7 +11,7 @@ from benchmarks import documents
 _IMPORT = "import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
 _IMPORTS = {
     "mistralwire": "mistralwire",
-    "json_format and a schema": "google.protobuf.json_format, google.protobuf.struct_pb2",
+    "protobuf's json_format": "google.protobuf.json_format",
     "mistralai SDK's models": "mistralai.client.models",
 }
 _PEAK = """

@@ -7,9 +7,9 @@ class Bail(Exception):  # noqa: N818 - a signal between engines, which never lea
     """A document that the fast engine leaves to the complete one."""
 
 
-# What a fast engine raises for a document that is not for it: its own signal, or what the parser, the
-# constructor or a compiled function says of a value that they can't take.
-NOT_FAST = (Bail, ValueError, TypeError, OverflowError)
+# What a fast engine raises for a document that is not for it: its own signal, or what the parser, a
+# compiled function or the stack says of a value that they can't take.
+NOT_FAST = (Bail, ValueError, TypeError, OverflowError, IndexError, RecursionError)
 
 
 def define(name: str, lines: list[str], namespace: dict[str, Any]) -> Any:

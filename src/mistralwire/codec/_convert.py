@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._parse import Number, parse, to_indented_text, to_text
+from mistralwire.codec._parse import Number, as_bytes, parse, to_indented_text, to_text, too_deep
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._read_fast import LAX, STRICT
@@ -162,9 +162,13 @@ def binary_to_json(
 
 def _read_slowly(message_type: type[M], data: bytes | str, validate: bool, limits: Limits) -> M:
     plan = plan_for(message_type)
-    value = parse(data, limits, plan.name)
-    arguments = read_document(plan, value, validate=validate, limits=limits)
-    (STRICT if validate else LAX).learn(plan, value, len(data))
+    text = as_bytes(data, plan.name)
+    try:
+        value = parse(text, limits, plan.name)
+        arguments = read_document(plan, value, validate=validate, limits=limits)
+        (STRICT if validate else LAX).learn(plan, value, len(text))
+    except RecursionError:
+        raise too_deep(plan.name) from None
     return message_type(**arguments)
 
 

@@ -8,7 +8,12 @@ from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
 from mistralwire.errors import EncodeError
-from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
+from mistralwire.v1 import (
+    ChatCompletionResponse,
+    CompletionChunk,
+    CompletionResponseStreamChoice,
+    FIMCompletionResponse,
+)
 
 
 def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[CompletionChunk]:
@@ -60,7 +65,8 @@ def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | N
 
 def _first(choice: dict[str, Any]) -> dict[str, Any]:
     piece = {"delta" if name == "message" else name: value for name, value in choice.items()}
-    if "finish_reason" in piece:
+    reason = piece.get("finish_reason")
+    if isinstance(reason, str) and reason in _finish_reasons():
         piece["finish_reason"] = None
     return piece
 
@@ -70,3 +76,8 @@ def _last(choice: dict[str, Any]) -> dict[str, Any]:
     if type(choice.get("message")) is dict:
         piece["delta"] = {}
     return piece
+
+
+def _finish_reasons() -> dict[str, int]:
+    """Give the documented reasons; another one stays in its place among the members without a field."""
+    return plan_for(CompletionResponseStreamChoice).by_name["finish_reason"].fields[0].enum_numbers

@@ -24,6 +24,9 @@ NOT_JSON = "NOT_JSON"
 _FOLD = bytes.maketrans(b"123456789.+-E", b"000000000000e")
 _SUSPECTS = (b"0" * 16, b"0e000")
 _NUMBER_TEXT = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
+_RUN = re.compile(rb"[\d.+\-eE]+")
+# Nothing is said of longer numbers: the second parser sees to them.
+_NUMBER_LENGTH_MAX = 400
 _NUMBER_BYTES = frozenset(b"0123456789.+-eE")
 _BEFORE_NUMBER = frozenset(b"[:, \t\n\r")
 
@@ -106,13 +109,15 @@ def _has_inexact(text: bytes, folded: bytes, suspect: bytes) -> bool:
         start = at
         while start and text[start - 1] in _NUMBER_BYTES:
             start -= 1
-        end = at + len(suspect)
-        match = _NUMBER_TEXT.match(text, start) if not start or text[start - 1] in _BEFORE_NUMBER else None
-        if match is not None:
-            if type(exact_number(match[0].decode())) is Number:
+            if at - start > _NUMBER_LENGTH_MAX:
                 return True
-            end = max(end, match.end())
-        at = folded.find(suspect, end)
+        if not start or text[start - 1] in _BEFORE_NUMBER:
+            match = _NUMBER_TEXT.match(text, start)
+            if match is not None and type(exact_number(match[0].decode())) is Number:
+                return True
+        # Each run of such characters is looked at once, or a long one would take for ever.
+        run = _RUN.match(text, at)
+        at = folded.find(suspect, run.end() if run else at + 1)
     return False
 
 
@@ -285,18 +290,22 @@ def write_slowly(value: Any, indent: int = 0, level: int = 1) -> str:
     if type(value) is Number:
         return value.text
     if not value or type(value) not in _CONTAINERS:
-        return json.dumps(value)
+        return json.dumps(value) if type(value) is not str else _quote(value)
     colon, comma, outer = ":", ",", ""
     if indent:
         colon, comma, outer = ": ", ",\n" + " " * indent * level, "\n" + " " * indent * (level - 1)
     if type(value) is dict:
         pairs = (
-            f"{json.dumps(key)}{colon}{write_slowly(item, indent, level + 1)}" for key, item in value.items()
+            f"{_quote(key)}{colon}{write_slowly(item, indent, level + 1)}" for key, item in value.items()
         )
         opening, body, closing = "{", comma.join(pairs), "}"
     else:
         opening, body, closing = "[", comma.join(write_slowly(item, indent, level + 1) for item in value), "]"
     return f"{opening}{comma[1:]}{body}{outer}{closing}"
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=not is_unicode(text))
 
 
 def _not_json(expected: str, found: str, type_name: str) -> DecodeError:

@@ -22,7 +22,7 @@ from mistralwire.codec._plan import (
 )
 from mistralwire.errors import DecodeError, Violation
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 
 
 class _Misfit:
@@ -90,7 +90,8 @@ def join_path(path: tuple[str | int, ...]) -> str:
         elif _IDENTIFIER.match(step):
             text += f".{step}" if text else step
         else:
-            text += f"[{to_text(step).decode()}]"
+            # Names of free-form JSON are somebody's text: as much as it takes to find the place.
+            text += f"[{to_text(step if len(step) <= 40 else step[:40] + '...').decode()}]"
     return text
 
 

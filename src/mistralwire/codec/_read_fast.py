@@ -17,16 +17,19 @@ from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import SMALL_BYTES, as_bytes, check_limits, count_brackets
 from mistralwire.codec._plan import FieldPlan, Form, MessagePlan, plan_for
 
-# A shape is compiled when it was seen this often, so that the time that compiling takes is never more than
-# about what the complete engine took for it before: a sender of ever new shapes gains nothing.
+# A shape is compiled when it was seen this often. Compiling takes as long as some fifty readings by the
+# complete engine, so once a library was full, and shapes are ever new, it takes more to convince it.
 SIGHTINGS = 8
-SHAPES_MAX = 256
+SIGHTINGS_ONCE_FULL = 100
+SHAPES_SEEN_MAX = 256
 SHAPE_MEMBERS_MAX = 64
 SHAPE_CHARACTERS_MAX = 2_048
-# Up to this size of a document no part of its wire form is longer than the list of sizes: JSON text grows by
-# less than four times on its way.
-_SHORT_BYTES = 4_096
-_SIZES_MAX = 4 * _SHORT_BYTES
+# Bound on the members of all compiled shapes of a library, which take about 500 bytes each.
+LIBRARY_MEMBERS_MAX = 16_384
+# Up to this size of a document no part of its wire form is longer than the list of sizes: JSON grows by less
+# than five times on its way, as `-1,` does, which is 13 bytes as an element of a union.
+_SHORT_BYTES = 2_048
+_SIZES_MAX = 8 * _SHORT_BYTES
 
 
 class Shapes(dict[tuple[str, ...], Read]):
@@ -47,18 +50,17 @@ class Shapes(dict[tuple[str, ...], Read]):
 
     def note(self, shape: tuple[str, ...]) -> None:
         """Count a sighting, and compile a shape that was seen often enough."""
-        if len(shape) > SHAPE_MEMBERS_MAX or shape in self:
+        if len(shape) > SHAPE_MEMBERS_MAX or shape in self or sum(map(len, shape)) > SHAPE_CHARACTERS_MAX:
             return
         seen = self._sightings.get(shape, 0) + 1
-        if seen < SIGHTINGS:
-            if len(self._sightings) >= SHAPES_MAX or sum(map(len, shape)) > SHAPE_CHARACTERS_MAX:
-                self._sightings.clear()
-            self._sightings[shape] = seen
+        if seen >= self._library.sightings:
+            self._sightings.pop(shape, None)
+            self._library.make_room(len(shape))
+            self[shape] = compile_shape(self._plan, shape, self._library)
             return
-        self._sightings.pop(shape, None)
-        if len(self) >= SHAPES_MAX:
-            self.clear()
-        self[shape] = compile_shape(self._plan, shape, self._library)
+        if len(self._sightings) >= SHAPES_SEEN_MAX:
+            self._sightings.clear()
+        self._sightings[shape] = seen
 
 
 class Library:
@@ -66,12 +68,17 @@ class Library:
 
     Args:
         validate: Whether the contract is enforced.
-        sizes: Varints by length: a list is faster, but ends somewhere.
+        sizes: Varints by length: a tuple is faster, but ends somewhere.
+
+    Attributes:
+        sightings: How often a shape must be seen before it is compiled.
     """
 
     def __init__(self, *, validate: bool, sizes: Any) -> None:
         self.validate = validate
         self.sizes = sizes
+        self.sightings = SIGHTINGS
+        self._members = 0
         self._shapes: dict[MessagePlan, Shapes] = {}
         self._unions: dict[MessagePlan, Read] = {}
 
@@ -81,6 +88,15 @@ class Library:
         if shapes is None:
             shapes = self._shapes.setdefault(plan, Shapes(plan, self))
         return shapes
+
+    def make_room(self, members: int) -> None:
+        """Make room for a shape of so many members, if need be by forgetting all shapes."""
+        self._members += members
+        if self._members > LIBRARY_MEMBERS_MAX:
+            for shapes in list(self._shapes.values()):
+                shapes.clear()
+            self._members = members
+            self.sightings = SIGHTINGS_ONCE_FULL
 
     def union(self, plan: MessagePlan) -> Read:
         """Give the reader of a union."""
@@ -123,6 +139,9 @@ class Library:
                 self.learn(alternative.message, item)
 
 
+_SIZES = (*map(chr, range(128)), *(chr(n & 0x7F | 0x80) + chr(n >> 7) for n in range(128, _SIZES_MAX)))
+
+
 class FastReader:
     """The fast engine in one of its two modes.
 
@@ -131,7 +150,7 @@ class FastReader:
     """
 
     def __init__(self, *, validate: bool) -> None:
-        self._short = Library(validate=validate, sizes=[])
+        self._short = Library(validate=validate, sizes=_SIZES)
         self._long = Library(validate=validate, sizes=varints)
         self._short_by_class: dict[type[Message], Shapes] = {}
         self._long_by_class: dict[type[Message], Shapes] = {}
@@ -157,7 +176,7 @@ class FastReader:
         try:
             item = orjson.loads(text)
             if size > SMALL_BYTES or limits is not DEFAULT_LIMITS:
-                _check_limits(item, text, limits)
+                _check_limits(message_type, item, text, limits)
             if item.__class__ is dict:
                 return shapes[(*item,)](item, [text]).encode("latin-1")
         except NOT_FAST:
@@ -170,8 +189,6 @@ class FastReader:
 
     def _add_class(self, message_type: type[Message], size: int) -> Shapes:
         plan = plan_for(message_type)
-        if not self._short.sizes:
-            self._short.sizes.extend(varints[length] for length in range(_SIZES_MAX))
         self._short_by_class[message_type] = self._short.shapes(plan)
         self._long_by_class[message_type] = self._long.shapes(plan)
         return (self._short_by_class if size <= _SHORT_BYTES else self._long_by_class)[message_type]
@@ -181,9 +198,9 @@ STRICT = FastReader(validate=True)
 LAX = FastReader(validate=False)
 
 
-def _check_limits(item: Any, text: bytes, limits: Limits) -> None:
+def _check_limits(message_type: type[Message], item: Any, text: bytes, limits: Limits) -> None:
     """Check the limits of a document that may be beyond them."""
     size = len(text)
     own = limits is not DEFAULT_LIMITS
     if own or count_brackets(text) > limits.depth_max or size >= 5 * limits.members_max:
-        check_limits(item, size, limits)
+        check_limits(item, size, limits, message_type.DESCRIPTOR.name)

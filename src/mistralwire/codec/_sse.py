@@ -109,7 +109,8 @@ class SseDecoder(Generic[M]):
     Attributes:
         done: Whether SseDone was given.
         last_event_id: The `id` of the last event given that had one: what to send as `Last-Event-ID` in
-            order to resume. An event that is bad, or has no data, counts; it is the empty string at first.
+            order to resume. An event that is bad, or has no data, counts, one that is too long does not; it is
+            the empty string at first.
         line: Line of the stream, from 1, where the data of the last event or error began; 0 at first.
 
     Raises:

@@ -69,7 +69,7 @@ def _put(target: dict[str, Any], name: str, value: Any) -> None:
     current = target.get(name)
     if current is None:
         target[name] = value
-    elif isinstance(current, float) and isinstance(value, int | Number):
+    elif isinstance(current, float) and type(value) in (int, Number):
         text = value.text if isinstance(value, Number) else str(value)
         if float(text) == current:
             target[name] = value

@@ -33,10 +33,11 @@ from mistralwire.v1 import JsonExtra
 
 _LOOSE = frozenset((dict, list, float))
 _REMEMBERED_MAX = 4_096
+_FLAGS_BYTES_MAX = 64
 _Walk = Callable[[bytes, int, int], dict[str, Any]]
 
 # The tag of JsonExtra.members.
-_MEMBERS_TAG = 0x0A
+_MEMBERS_TAG = b"\n"
 
 # Two bytes behind the message, so that looking at the next tag never runs over the end.
 _END = b"\0\0"
@@ -76,15 +77,17 @@ _flags: dict[bytes, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 def _read_flags(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Give the numbers of null and of empty fields; few combinations occur, so they are remembered."""
     extra = JsonExtra.FromString(data)
-    if len(_flags) >= _REMEMBERED_MAX:
-        _flags.clear()
-    found = _flags[data] = (tuple(extra.null_fields), tuple(extra.empty_fields))
+    found = (tuple(extra.null_fields), tuple(extra.empty_fields))
+    if len(data) <= _FLAGS_BYTES_MAX:
+        if len(_flags) >= _REMEMBERED_MAX:
+            _flags.clear()
+        _flags[data] = found
     return found
 
 
 def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any] | None]:
     """Give what a JsonExtra says: numbers of null fields, of empty fields, and the other members."""
-    if data[0] != _MEMBERS_TAG:
+    if data[:1] != _MEMBERS_TAG:
         return *_read_flags(data), None
     size, at = data[1], 2
     if size > 0x7F:
