@@ -62,11 +62,13 @@ def test_one_violation_is_the_message() -> None:
 def test_several_violations_are_a_list() -> None:
     violations = [Violation("a", "x", "y"), Violation("b", "z", "w")]
     assert str(DecodeError(violations, type_name="UsageInfo", truncated=True)) == (
-        "2 or more violations in UsageInfo:\n  a: expected x, found y\n  b: expected z, found w"
+        "more than 2 violations in UsageInfo, the first 2:\n"
+        "  a: expected x, found y\n"
+        "  b: expected z, found w"
     )
     assert str(DecodeError(violations)).startswith("2 violations in the document:")
     assert str(DecodeError(violations[:1], truncated=True)).startswith(
-        "1 or more violations in the document:"
+        "more than 1 violations in the document"
     )
 
 

@@ -86,8 +86,10 @@ class DecodeError(CodecError):
         if len(self.violations) == 1 and not truncated:
             message = str(first)
         else:
-            more = " or more" if truncated else ""
-            head = f"{len(self.violations)}{more} violations in {type_name or 'the document'}:"
+            count = len(self.violations)
+            head = f"{count} violations in {type_name or 'the document'}:"
+            if truncated:
+                head = f"more than {count} violations in {type_name or 'the document'}, the first {count}:"
             message = "\n  ".join([head, *map(str, self.violations)])
         super().__init__(message, path=first.path, reason=reason)
 

@@ -595,3 +595,15 @@ def test_recorded_streams_become_valid_responses(bodies: list[Body]) -> None:
         # At its bound on tokens the model stops in the middle of the arguments.
         for call in calls if choice["finish_reason"] != "length" else ():
             assert isinstance(json.loads(call["function"]["arguments"]), dict)
+
+
+@pytest.mark.parametrize("wrong", [None, b"", {}, ChatCompletionResponse()])
+def test_what_is_no_chunk_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="expected a CompletionChunk"):
+        accumulate([wrong])
+
+
+def test_what_is_no_type_of_response_is_refused() -> None:
+    wrong: Any = int
+    with pytest.raises(TypeError, match="expected a type of response"):
+        Accumulator(wrong)

@@ -52,7 +52,7 @@ def test_violations_name_place_expectation_and_finding(
         ("null", Violation("", "an object", "null"), "CONTRACT_VIOLATION"),
         ('"{}"', Violation("", "an object", "a string of 2 characters"), "CONTRACT_VIOLATION"),
         ("5", Violation("", "an object", "the number 5"), "CONTRACT_VIOLATION"),
-        ("[{}]", Violation("", "an object", "an array of 1 elements"), "CONTRACT_VIOLATION"),
+        ("[{}]", Violation("", "an object", "an array of 1 element"), "CONTRACT_VIOLATION"),
         (b"\xef\xbb\xbf{}", Violation("", "JSON without a byte order mark", "a byte order mark"), "NOT_JSON"),
         ("\ufeff{}", Violation("", "JSON without a byte order mark", "a byte order mark"), "NOT_JSON"),
         (b'{"a":"\xff"}', Violation("", "UTF-8 text", "byte 0xff at offset 6"), "NOT_JSON"),
@@ -125,7 +125,8 @@ def test_at_most_32_violations_are_listed(count: int, listed: int, truncated: bo
     assert len(caught.value.violations) == listed
     assert caught.value.truncated is truncated
     head = str(caught.value).partition("\n")[0]
-    assert head == f"{listed}{' or more' if truncated else ''} violations in ReferenceChunk:"
+    more = f"more than {listed} violations in ReferenceChunk, the first {listed}:"
+    assert head == (more if truncated else f"{listed} violations in ReferenceChunk:")
 
 
 def test_an_error_survives_pickling() -> None:

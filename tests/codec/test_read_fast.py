@@ -5,7 +5,7 @@ import string
 
 import pytest
 
-from mistralwire import from_json, to_json
+from mistralwire import from_dict, from_json, to_json
 from mistralwire.codec import DEFAULT_LIMITS, Limits, _read_fast
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read_fast import FastReader, Library
@@ -110,3 +110,41 @@ def test_a_limit_found_by_the_fast_reader_names_the_type() -> None:
     with pytest.raises(DecodeError) as caught:
         from_json(UsageInfo, text)
     assert caught.value.type_name == "UsageInfo"
+
+
+def test_a_long_document_teaches_its_own_shapes() -> None:
+    """Otherwise a first document of a million messages would be read slowly from end to end."""
+    calls = ",".join(['{"function":{"name":"f","arguments":"{}"},"odd_one":1}'] * 20)
+    text = f'{{"choices":[{{"message":{{"tool_calls":[{calls}]}}}}]}}'.encode()
+    reader = FastReader(validate=False)
+    plan = plan_for(ChatCompletionResponse)
+    for _ in range(_read_fast.SIGHTINGS - 1):
+        reader.learn(plan, json.loads(text), 10_000)
+    assert reader.learn(plan, json.loads(text), 10_000)
+    assert not reader.learn(plan, json.loads(text), 10_000)
+
+
+@pytest.mark.parametrize("text", ['{"a":[1,2,3]}', '{"a":[[],[]],"b":1}', '{"a":{"b":{},"c":{},"d":1}}'])
+def test_the_values_of_a_document_are_bounded(text: str) -> None:
+    assert from_json(UsageInfo, text, limits=Limits(values_max=4))
+    with pytest.raises(DecodeError, match="at most 3 values in all, found 4 values") as caught:
+        from_json(UsageInfo, text, limits=Limits(values_max=3))
+    assert caught.value.reason == "LIMIT_EXCEEDED"
+
+
+def test_the_values_of_a_dict_are_bounded() -> None:
+    value = {"a": [1, 2, 3]}
+    assert from_dict(UsageInfo, value, limits=Limits(values_max=4))
+    with pytest.raises(DecodeError, match="at most 3 values in all"):
+        from_dict(UsageInfo, value, limits=Limits(values_max=3))
+
+
+def test_a_document_of_too_many_values_is_refused() -> None:
+    text = '{"choices":[' + "{}," * 1_000_000 + "{}]}"
+    with pytest.raises(DecodeError, match="at most 1000000 values"):
+        from_json(ChatCompletionResponse, text, validate=False)
+
+
+def test_commas_in_text_are_no_values() -> None:
+    text = '{"service_tier":"' + "," * 1_000_001 + '"}'
+    assert from_json(UsageInfo, text).service_tier == "," * 1_000_001

@@ -83,7 +83,7 @@ def test_indented_text_has_a_line_a_member(indent: int) -> None:
 
 @pytest.mark.parametrize("indent", [0, -1])
 def test_an_indent_below_1_is_refused(indent: int) -> None:
-    with pytest.raises(ValueError, match="indent must be 1 or more"):
+    with pytest.raises(ValueError, match="indent must be an integer of 1 or more"):
         to_json(UsageInfo(), indent=indent)
 
 

@@ -31,7 +31,7 @@ CASES: list[tuple[type[Message], str, list[Violation]]] = [
     (FunctionName, '{"name":5}', [Violation("name", "a string", "the number 5")]),
     (FunctionName, '{"name":true}', [Violation("name", "a string", "true")]),
     (FunctionName, '{"name":[]}', [Violation("name", "a string", "an empty array")]),
-    (FunctionName, '{"name":{"a":1}}', [Violation("name", "a string", "an object with 1 members")]),
+    (FunctionName, '{"name":{"a":1}}', [Violation("name", "a string", "an object with 1 member")]),
     (
         FunctionName,
         '{"name":"\\ud800"}',
@@ -40,7 +40,7 @@ CASES: list[tuple[type[Message], str, list[Violation]]] = [
     (
         UsageInfo,
         '{"prompt_tokens":"5"}',
-        [Violation("prompt_tokens", "an integer or null", "a string of 1 characters")],
+        [Violation("prompt_tokens", "an integer or null", "a string of 1 character")],
     ),
     (UsageInfo, '{"promptTokens":""}', [Violation("promptTokens", "an integer or null", "an empty string")]),
     (UsageInfo, '{"prompt_tokens":false}', [Violation("prompt_tokens", "an integer or null", "false")]),
@@ -107,7 +107,7 @@ CASES: list[tuple[type[Message], str, list[Violation]]] = [
     (
         FunctionCall,
         '{"name":"f","arguments":[1]}',
-        [Violation("arguments", "a string or an object", "an array of 1 elements")],
+        [Violation("arguments", "a string or an object", "an array of 1 element")],
     ),
     (
         Tool,
@@ -135,7 +135,7 @@ CASES: list[tuple[type[Message], str, list[Violation]]] = [
         [
             Violation("tool_choice", "an object, a string or null", "the number 5"),
             Violation("stop[0]", "a string", "the number 1"),
-            Violation("metadata", "an object or null", "a string of 1 characters"),
+            Violation("metadata", "an object or null", "a string of 1 character"),
         ],
     ),
     (
@@ -152,7 +152,7 @@ CASES: list[tuple[type[Message], str, list[Violation]]] = [
     (
         ValidationError,
         '{"loc":"a","msg":"m","type":"t"}',
-        [Violation("loc", "an array", "a string of 1 characters")],
+        [Violation("loc", "an array", "a string of 1 character")],
     ),
     (
         ChatCompletionResponse,

@@ -79,7 +79,9 @@ async def _show_response(client: Client, text: bytes) -> bool:
     write_us = _median_us(lambda: to_json(answer, names="camel"))
     compact = len(to_json(answer, names="camel"))
     click.echo(f"size: {compact} bytes as compact JSON, {message.ByteSize()} as protobuf")
-    click.echo(f"time: reading {read_us:.1f} us, the call {call_ms:.1f} ms, writing {write_us:.1f} us")
+    click.echo(
+        f"time: reading {read_us:.1f} us, the call {call_ms:.1f} ms with connecting, writing {write_us:.1f} us"
+    )
     return _verdict(same)
 
 
@@ -97,21 +99,35 @@ async def _show_stream(client: Client, text: bytes) -> bool:
     _head("2. A recorded SSE stream with tool calls, over gRPC chunk by chunk")
     documents = [line[6:] for line in text.splitlines() if line.startswith(b"data: {")]
     ingested = _ingest(text)
-    click.echo(f"in: {len(text)} bytes of SSE, {len(ingested)} chunks\n\n  {'ms':>5}  {'bytes':>5}  delta")
+    click.echo(f"in: {len(text)} bytes of SSE, {len(ingested)} chunks")
+    for document in documents:
+        click.echo(f"  {_short(document.decode())}")
     request = ChatCompletionStreamRequest(model="mistral-small-latest", messages=[_question()])
+    click.echo("received over gRPC:\n  at ms  bytes  delta")
     received = []
+    elapsed_ms = 0.0
     start = time.perf_counter()
     async for chunk in client.stream(request):
         received.append(chunk)
         elapsed_ms = (time.perf_counter() - start) * 1e3
-        delta = to_json(chunk.choices[0].delta).decode()
-        if len(delta) > 84:
-            delta = f"{delta[:80]} ..."
+        delta = _short(to_json(chunk.choices[0].delta).decode())
         click.echo(f"  {elapsed_ms:>5.0f}  {chunk.ByteSize():>5}  {delta}")
     response = accumulate(received)
-    click.echo(f"\nout: one response\n{_indented(to_json(response, indent=2).decode())}")
+    out = to_json(response, indent=2)
+    click.echo(f"out: accumulated, {len(out)} bytes of JSON\n{_indented(out.decode())}")
+    accumulate_us = _median_us(lambda: accumulate(received))
+    wire_bytes = sum(chunk.ByteSize() for chunk in received)
+    click.echo(f"size: {sum(map(len, documents))} bytes as JSON, {wire_bytes} as protobuf")
+    click.echo(
+        f"time: the stream {elapsed_ms:.0f} ms with its recorded pauses, accumulating {accumulate_us:.0f} us"
+    )
     same = [_exact(to_json(chunk)) for chunk in received] == [_exact(document) for document in documents]
-    return _verdict(same and received == ingested and response == accumulate(ingested))
+    expected = (HERE / "expected_response.json").read_bytes()
+    return _verdict(same and received == ingested and _exact(out) == _exact(expected))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 96 else f"{text[:92]} ..."
 
 
 def _ingest(text: bytes) -> list[CompletionChunk]:

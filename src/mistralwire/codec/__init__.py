@@ -21,6 +21,7 @@ from mistralwire.codec._limits import (
     DEPTH_MAX,
     DOCUMENT_BYTES_MAX,
     MEMBERS_MAX,
+    VALUES_MAX,
     VIOLATIONS_MAX,
     Limits,
 )
@@ -32,6 +33,7 @@ from mistralwire.codec._sse import (
     SseEvent,
     SseMessage,
     encode_sse,
+    is_error_body,
 )
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "DOCUMENT_BYTES_MAX",
     "MEMBERS_MAX",
     "SSE_BUFFER_BYTES_MAX",
+    "VALUES_MAX",
     "VIOLATIONS_MAX",
     "Accumulator",
     "Limits",
@@ -54,6 +57,7 @@ __all__ = [
     "explode",
     "from_dict",
     "from_json",
+    "is_error_body",
     "json_to_binary",
     "to_dict",
     "to_json",

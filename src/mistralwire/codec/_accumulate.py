@@ -72,6 +72,8 @@ class Accumulator(Generic[R]):
     """
 
     def __init__(self, response_type: type[R] = ChatCompletionResponse) -> None:  # type: ignore[assignment]
+        if response_type not in (ChatCompletionResponse, FIMCompletionResponse):
+            raise TypeError(f"expected a type of response, not {response_type!r}")
         self._response_type: type[R] = response_type
         self._chunk_plan = plan_for(CompletionChunk)
         self._members: dict[str, Any] = {}
@@ -83,7 +85,10 @@ class Accumulator(Generic[R]):
 
         Raises:
             EncodeError: If the chunk has no JSON form; it is not added.
+            TypeError: If it is no chunk.
         """
+        if not isinstance(chunk, CompletionChunk):
+            raise TypeError(f"expected a CompletionChunk, not {type(chunk).__name__}")
         document = SNAKE.write(chunk) or write_document(self._chunk_plan, chunk, camel=False)
         for name, value in document.items():
             if name == "choices" and type(value) is list:
@@ -136,6 +141,7 @@ def accumulate(chunks: Iterable[CompletionChunk]) -> ChatCompletionResponse:
 
     Raises:
         EncodeError: If a chunk has no JSON form.
+        TypeError: If one is no chunk.
     """
     accumulator = Accumulator(ChatCompletionResponse)
     for chunk in chunks:

@@ -96,8 +96,8 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
     value = _writer(names).write(message)
     if value is None:
         value = _write_slowly(message, names)
-    if indent is not None and indent < 1:
-        raise ValueError(f"indent must be 1 or more, or None, not {indent!r}")
+    if indent is not None and (not isinstance(indent, int) or indent < 1):
+        raise ValueError(f"indent must be an integer of 1 or more, or None, not {indent!r}")
     return _text(value, indent)
 
 
@@ -163,13 +163,17 @@ def binary_to_json(
 def _read_slowly(message_type: type[M], data: bytes | str, validate: bool, limits: Limits) -> M:
     plan = plan_for(message_type)
     text = as_bytes(data, plan.name)
+    reader = STRICT if validate else LAX
     try:
         value = parse(text, limits, plan.name)
-        arguments = read_document(plan, value, validate=validate, limits=limits)
-        (STRICT if validate else LAX).learn(plan, value, len(text))
+        # A long document may show the same shape many times, and then need not be read slowly.
+        if type(value) is dict and reader.learn(plan, value, len(text)):
+            wire = reader.read(message_type, text, limits)
+            if wire is not None:
+                return message_type.FromString(wire)
+        return message_type(**read_document(plan, value, validate=validate, limits=limits))
     except RecursionError:
         raise too_deep(plan.name) from None
-    return message_type(**arguments)
 
 
 def _writer(names: Names) -> FastWriter:

@@ -32,6 +32,8 @@ def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[Co
             `delta` beside the message, an `object` that says it is a chunk, a camelCase name that only the
             deltas of chunks know, such as `toolCallId`.
     """
+    if not isinstance(response, ChatCompletionResponse | FIMCompletionResponse):
+        raise TypeError(f"expected a response, not {type(response).__name__}")
     document = write_document(plan_for(type(response)), response, camel=False)
     first, last = _split(document)
     chunks = [_read(first)] if last is None else [_read(first), _read(last)]

@@ -28,6 +28,7 @@ class _Converter:
     def __init__(self, limits: Limits, type_name: str) -> None:
         self._limits = limits
         self._type_name = type_name
+        self._values = 0
 
     def convert(self, value: Any, path: tuple[str | int, ...]) -> Any:
         match value:
@@ -49,6 +50,10 @@ class _Converter:
             raise self._error(
                 path, f"nesting of at most {limits.depth_max} levels", "more levels", LIMIT_EXCEEDED
             )
+        self._values += len(value)
+        if self._values > limits.values_max:
+            expected = f"at most {limits.values_max} values in all"
+            raise self._error((), expected, f"{self._values} values or more", LIMIT_EXCEEDED)
         if not isinstance(value, dict):
             return [self.convert(item, (*path, index)) for index, item in enumerate(value)]
         if len(value) > limits.members_max:

@@ -72,7 +72,7 @@ def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name:
     else:
         if has_inexact_number(text):
             value = _parse_exactly(text.decode(), type_name)
-    check_limits(value, len(text), limits, type_name)
+    check_limits(value, text, limits, type_name)
     return value
 
 
@@ -131,7 +131,8 @@ def _parse_leniently(text: bytes, error: orjson.JSONDecodeError, type_name: str)
     except ValueError:
         if text.startswith(b"\xef\xbb\xbf"):
             raise _not_json("JSON without a byte order mark", "a byte order mark", type_name) from None
-        raise _not_json("JSON", str(error), type_name) from None
+        found = str(error) if text.strip() else "nothing"
+        raise _not_json("JSON", found, type_name) from None
 
 
 def _refuse_constant(name: str) -> Never:
@@ -191,26 +192,32 @@ def too_deep(type_name: str, path: str = "") -> DecodeError:
     return _too_much(path, "nesting that the stack has room for", "more levels", type_name)
 
 
-def check_limits(value: Any, size: int, limits: Limits, type_name: str = "") -> None:
-    """Check the nesting and the members of the objects of a parsed value.
+def check_limits(value: Any, text: bytes, limits: Limits, type_name: str = "") -> None:
+    """Check the nesting, the number of values and the members of the objects of a parsed document.
 
     Args:
-        value: The parsed value.
-        size: Bytes of its text: a short text can't be beyond the limits, and is not looked at.
+        value: The parsed document.
+        text: Its text, which tells at once of most documents that they are within the limits.
         limits: The bounds.
         type_name: What was read, for the error.
 
     Raises:
         DecodeError: If a bound is exceeded.
     """
-    # A level of nesting takes 2 bytes, a member 5.
+    size = len(text)
+    # A level of nesting takes 2 bytes, a member 5, and a comma stands between any two values.
+    if size >= 2 * limits.depth_max and count_brackets(text) > limits.depth_max:
+        if is_deeper(value, limits.depth_max):
+            raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
     if size >= 5 * limits.members_max:
         for container in _containers(value):
             if len(container) > limits.members_max and type(container) is dict:
                 found = f"one with {len(container)} members"
                 raise _too_much("", f"objects of at most {limits.members_max} members", found, type_name)
-    if size >= 2 * limits.depth_max and is_deeper(value, limits.depth_max):
-        raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
+    if size >= limits.values_max and text.count(b",") + count_brackets(text) > limits.values_max:
+        values = sum(map(len, _containers(value)))
+        if values > limits.values_max:
+            raise _too_much("", f"at most {limits.values_max} values in all", f"{values} values", type_name)
 
 
 def count_brackets(text: bytes) -> int:

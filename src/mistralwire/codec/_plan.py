@@ -154,10 +154,14 @@ def plan_for(message_class: type[Message]) -> MessagePlan:
     Raises:
         TypeError: If it is no such class, or a message that is not a JSON object of its own.
     """
-    plan = _plans_by_class.get(message_class)
+    plan = _plans_by_class.get(message_class) if isinstance(message_class, type) else None
     if plan is None:
         descriptor = getattr(message_class, "DESCRIPTOR", None)
-        if not isinstance(descriptor, Descriptor) or not _is_object(descriptor):
+        if (
+            not isinstance(message_class, type)
+            or not isinstance(descriptor, Descriptor)
+            or not _is_object(descriptor)
+        ):
             raise TypeError(f"{message_class!r} is no message of the contract that is a JSON object")
         with _lock:
             try:

@@ -6,6 +6,7 @@ comes here. A reader turns a parsed value into the keyword arguments of a messag
 
 import decimal
 import re
+from collections.abc import Sized
 from typing import Any
 
 from mistralwire.codec._limits import Limits
@@ -74,11 +75,15 @@ def describe(value: Any) -> str:
         case Number():
             return f"the number {value.text[:40]}"
         case str():
-            return f"a string of {len(value)} characters" if value else "an empty string"
+            return f"a string of {_count(value, 'character')}" if value else "an empty string"
         case list():
-            return f"an array of {len(value)} elements" if value else "an empty array"
+            return f"an array of {_count(value, 'element')}" if value else "an empty array"
         case _:
-            return f"an object with {len(value)} members" if value else "an empty object"
+            return f"an object with {_count(value, 'member')}" if value else "an empty object"
+
+
+def _count(value: Sized, name: str) -> str:
+    return f"1 {name}" if len(value) == 1 else f"{len(value)} {name}s"
 
 
 def join_path(path: tuple[str | int, ...]) -> str:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from mistralwire.codec._compile import NOT_FAST, Bail
 from mistralwire.codec._compile_shape import Read, compile_shape, make_union, varints
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._parse import SMALL_BYTES, as_bytes, check_limits, count_brackets
+from mistralwire.codec._parse import SMALL_BYTES, as_bytes, check_limits
 from mistralwire.codec._plan import FieldPlan, Form, MessagePlan, plan_for
 
 # A shape is compiled when it was seen this often. Compiling takes as long as some fifty readings by the
@@ -72,12 +72,14 @@ class Library:
 
     Attributes:
         sightings: How often a shape must be seen before it is compiled.
+        compiled: How many shapes were compiled so far.
     """
 
     def __init__(self, *, validate: bool, sizes: Any) -> None:
         self.validate = validate
         self.sizes = sizes
         self.sightings = SIGHTINGS
+        self.compiled = 0
         self._members = 0
         self._shapes: dict[MessagePlan, Shapes] = {}
         self._unions: dict[MessagePlan, Read] = {}
@@ -91,6 +93,7 @@ class Library:
 
     def make_room(self, members: int) -> None:
         """Make room for a shape of so many members, if need be by forgetting all shapes."""
+        self.compiled += 1
         self._members += members
         if self._members > LIBRARY_MEMBERS_MAX:
             for shapes in list(self._shapes.values()):
@@ -162,30 +165,36 @@ class FastReader:
             The wire form, or None if the complete engine is to read the document, or to say what is wrong.
 
         Raises:
-            DecodeError: If the document is nested too deeply, or has an object with too many members.
-            TypeError: If `message_type` is no message of the contract that is a JSON object.
+            DecodeError: If the document is beyond a limit, or text that UTF-8 can't hold.
         """
         text = data if data.__class__ is bytes else as_bytes(data)
         size = len(text)
         if size > limits.document_bytes_max:
             return None
         by_class = self._short_by_class if size <= _SHORT_BYTES else self._long_by_class
-        shapes = by_class.get(message_type)
-        if shapes is None:
-            shapes = self._add_class(message_type, size)
         try:
+            shapes = by_class.get(message_type)
+            if shapes is None:
+                shapes = self._add_class(message_type, size)
             item = orjson.loads(text)
             if size > SMALL_BYTES or limits is not DEFAULT_LIMITS:
-                _check_limits(message_type, item, text, limits)
+                check_limits(item, text, limits, message_type.DESCRIPTOR.name)
             if item.__class__ is dict:
                 return shapes[(*item,)](item, [text]).encode("latin-1")
         except NOT_FAST:
             pass  # what this engine can't do is not an error yet
         return None
 
-    def learn(self, plan: MessagePlan, value: dict[str, Any], size: int) -> None:
-        """Note the shapes of a document of so many bytes that the complete engine has read."""
-        (self._short if size <= _SHORT_BYTES else self._long).learn(plan, value)
+    def learn(self, plan: MessagePlan, value: dict[str, Any], size: int) -> bool:
+        """Note the shapes of a document of so many bytes that this engine could not read.
+
+        Returns:
+            Whether it knows more shapes now, so that reading the document again may succeed.
+        """
+        library = self._short if size <= _SHORT_BYTES else self._long
+        before = library.compiled
+        library.learn(plan, value)
+        return library.compiled > before
 
     def _add_class(self, message_type: type[Message], size: int) -> Shapes:
         plan = plan_for(message_type)
@@ -196,11 +205,3 @@ class FastReader:
 
 STRICT = FastReader(validate=True)
 LAX = FastReader(validate=False)
-
-
-def _check_limits(message_type: type[Message], item: Any, text: bytes, limits: Limits) -> None:
-    """Check the limits of a document that may be beyond them."""
-    size = len(text)
-    own = limits is not DEFAULT_LIMITS
-    if own or count_brackets(text) > limits.depth_max or size >= 5 * limits.members_max:
-        check_limits(item, size, limits, message_type.DESCRIPTOR.name)

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._convert import Names, from_json, to_json
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._parse import parse
+from mistralwire.codec._parse import LIMIT_EXCEEDED, parse
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._sse_frames import DONE, ERROR_EVENT, Frame, Framer
 from mistralwire.errors import DecodeError
@@ -109,8 +109,8 @@ class SseDecoder(Generic[M]):
     Attributes:
         done: Whether SseDone was given.
         last_event_id: The `id` of the last event given that had one: what to send as `Last-Event-ID` in
-            order to resume. An event that is bad, or has no data, counts, one that is too long does not; it is
-            the empty string at first.
+            order to resume; the empty string at first. An event that is bad, or has no data, counts; one that
+            is too long does not.
         line: Line of the stream, from 1, where the data of the last event or error began; 0 at first.
 
     Raises:
@@ -217,8 +217,7 @@ class SseDecoder(Generic[M]):
             self.done = True
             return SseDone()
         if frame.event == ERROR_EVENT or self._is_error_body(data):
-            error = from_json(ErrorResponse, data, validate=False, limits=self._limits)
-            return SseError(error, frame.id, frame.event)
+            return SseError(_read_error(data, self._limits), frame.id, frame.event)
         message = from_json(self._message_type, data, validate=self._validate, limits=self._limits)
         return SseMessage(message, frame.id, frame.event)
 
@@ -284,6 +283,25 @@ def _field_value(name: str, value: str, forbidden: str) -> bytes:
     if any(character in value for character in forbidden):
         raise ValueError(f"expected an {name} without any of {forbidden!r}, found {value[:40]!r}")
     return value.encode()
+
+
+def is_error_body(data: bytes) -> bool:
+    """Say whether a JSON text is an error body rather than a message: by the rule of `SseDecoder`.
+
+    Raises:
+        DecodeError: If it is no JSON, or beyond the default limits.
+    """
+    return _is_error_body(parse(data, DEFAULT_LIMITS, ErrorResponse.DESCRIPTOR.name), ())
+
+
+def _read_error(data: bytes, limits: Limits) -> ErrorResponse:
+    """Read the data of an error event; what is no JSON object is the message itself."""
+    try:
+        return from_json(ErrorResponse, data, validate=False, limits=limits)
+    except DecodeError as error:
+        if error.reason == LIMIT_EXCEEDED:
+            raise
+        return ErrorResponse(message_string=data.decode(errors="replace"))
 
 
 def _is_error_body(value: Any, own_names: Container[str]) -> bool:
