@@ -143,17 +143,26 @@ def test_the_codec_example_says_the_right_size() -> None:
     assert len(namespace["wire"]) == int(size[1])
 
 
+def test_the_stream_example_runs() -> None:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(_BLOCKS[1], "README.md", "exec"), {"__name__": "readme"})
+    event, _, rest = output.getvalue().partition("\n\n")
+    assert event == 'id: 1\ndata: {"id":"1","model":"m","choices":[],"p":"abc"}'
+    assert rest.startswith("the upstream failed: Overloaded\ndocument: expected")
+
+
 async def test_the_client_example_runs_against_serve() -> None:
     command = [sys.executable, "-m", "mistralwire", "serve", "--port", "0"]
     service = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert service.stdout is not None
     try:
-        address = (await service.stdout.readline()).decode().split()[2].rstrip(",")
-        source = _BLOCKS[1].replace("localhost:50051", address)
+        address = (await asyncio.wait_for(service.stdout.readline(), 30)).decode().split()[2].rstrip(",")
+        source = _BLOCKS[2].replace("localhost:50051", address)
         example = await asyncio.create_subprocess_exec(
             sys.executable, "-c", source, stdout=asyncio.subprocess.PIPE
         )
-        output, _ = await example.communicate()
+        output, _ = await asyncio.wait_for(example.communicate(), 60)
     finally:
         service.terminate()
         await service.wait()

@@ -206,9 +206,9 @@ def check_limits(value: Any, text: bytes, limits: Limits, type_name: str = "") -
     """
     size = len(text)
     # A level of nesting takes 2 bytes, a member 5, and a comma stands between any two values.
-    if size >= 2 * limits.depth_max and count_brackets(text) > limits.depth_max:
-        if is_deeper(value, limits.depth_max):
-            raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
+    may_be_deep = size >= 2 * limits.depth_max and count_brackets(text) > limits.depth_max
+    if may_be_deep and is_deeper(value, limits.depth_max):
+        raise _too_much("", f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
     if size >= 5 * limits.members_max:
         for container in _containers(value):
             if len(container) > limits.members_max and type(container) is dict:
