@@ -168,7 +168,7 @@ def _read_slowly(message_type: type[M], data: bytes | str, validate: bool, limit
         value = parse(text, limits, plan.name)
         # A long document may show the same shape many times, and then need not be read slowly.
         if type(value) is dict and reader.learn(plan, value, len(text)):
-            wire = reader.read(message_type, text, limits)
+            wire = reader.read_parsed(message_type, value, text)
             if wire is not None:
                 return message_type.FromString(wire)
         return message_type(**read_document(plan, value, validate=validate, limits=limits))

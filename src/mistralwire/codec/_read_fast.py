@@ -185,6 +185,14 @@ class FastReader:
             pass  # what this engine can't do is not an error yet
         return None
 
+    def read_parsed(self, message_type: type[Message], item: dict[str, Any], text: bytes) -> bytes | None:
+        """Read a document that was parsed, and found within the limits, as `read` does."""
+        library = self._short if len(text) <= _SHORT_BYTES else self._long
+        try:
+            return library.shapes(plan_for(message_type))[(*item,)](item, [text]).encode("latin-1")
+        except NOT_FAST:
+            return None
+
     def learn(self, plan: MessagePlan, value: dict[str, Any], size: int) -> bool:
         """Note the shapes of a document of so many bytes that this engine could not read.
 
