@@ -23,6 +23,7 @@ from mistralwire.codec._plan import (
     MessagePlan,
     wire_tag,
 )
+from mistralwire.codec._varint import write_varint
 
 if TYPE_CHECKING:
     from mistralwire.codec._read_fast import Library
@@ -43,12 +44,7 @@ class _Varints(dict[int, str]):
     def __missing__(self, value: int) -> str:
         if value > INT64_MAX:
             raise Bail
-        rest = value & 0xFFFF_FFFF_FFFF_FFFF
-        text = ""
-        while rest > 0x7F:
-            text += chr(rest & 0x7F | 0x80)
-            rest >>= 7
-        text += chr(rest)
+        text = write_varint(value & 0xFFFF_FFFF_FFFF_FFFF).decode("latin-1")
         if len(self) >= _REMEMBERED_MAX:
             self.clear()
         self[value] = text

@@ -16,6 +16,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mistralwire.codec._varint import write_varint
 from mistralwire.v1 import json_options_pb2 as options
 
 EXTRA_FIELD = "json_extra"
@@ -299,9 +300,4 @@ def wire_tag(field: FieldPlan) -> bytes:
     """
     is_packed = field.repeated and field.kind in (*_VARINT_KINDS, Kind.NUMBER)
     wire_type = 0 if field.kind in _VARINT_KINDS else 1 if field.kind is Kind.NUMBER else 2
-    rest = field.number << 3 | (2 if is_packed else wire_type)
-    tag = bytearray()
-    while rest > 0x7F:
-        tag.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes((*tag, rest))
+    return write_varint(field.number << 3 | (2 if is_packed else wire_type))

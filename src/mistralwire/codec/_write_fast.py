@@ -28,6 +28,7 @@ from mistralwire.codec._plan import (
     plan_for,
     wire_tag,
 )
+from mistralwire.codec._varint import read_varint
 from mistralwire.codec._write import merge_members, tagged
 from mistralwire.v1 import JsonExtra
 
@@ -43,18 +44,6 @@ _MEMBERS_TAG = b"\n"
 _END = b"\0\0"
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Read a varint; give the number, unsigned, and where it ends."""
-    result = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, at
-        shift += 7
-
-
 # Varints of five bytes, such as times, come again and again: no varint is the beginning of another.
 _times: dict[bytes, int] = {}
 
@@ -63,7 +52,7 @@ def _signed_varint(data: bytes, at: int) -> tuple[int, int]:
     known = _times.get(data[at : at + 5])
     if known is not None:
         return known, at + 5
-    result, stop = _varint(data, at)
+    result, stop = read_varint(data, at)
     if stop - at == 5:
         if len(_times) >= _REMEMBERED_MAX:
             _times.clear()
@@ -91,7 +80,7 @@ def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str
         return *_read_flags(data), None
     size, at = data[1], 2
     if size > 0x7F:
-        size, at = _varint(data, 1)
+        size, at = read_varint(data, 1)
     text = data[at : at + size]
     members = orjson.loads(text)
     if members.__class__ is not dict:
@@ -150,7 +139,7 @@ class FastWriter:
         self._names: dict[MessagePlan, str] = {}
         self._namespace: dict[str, Any] = {
             "Bail": Bail,
-            "varint": _varint,
+            "varint": read_varint,
             "signed_varint": _signed_varint,
             "double": struct.Struct("<d").unpack_from,
             "flags": _flags,

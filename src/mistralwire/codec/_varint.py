@@ -1,0 +1,25 @@
+"""Varints: integers on the wire, seven bits a byte, the low ones first.
+
+Source: https://protobuf.dev/programming-guides/encoding/
+"""
+
+
+def write_varint(value: int) -> bytes:
+    """Write an integer of 0 to 2^64-1."""
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*data, value))
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read an integer of 0 to 2^64-1 from bytes that protobuf wrote; give it, and where it ends."""
+    result = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result, at
+        shift += 7
