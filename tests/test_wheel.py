@@ -12,13 +12,20 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 ROOT = pathlib.Path(__file__).parents[1]
+TIMEOUT_S = 300
 DOCUMENT = ROOT / "tests" / "data" / "cli" / "response.json"
 
 
 def run(*command: str | pathlib.Path, cwd: pathlib.Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     result = subprocess.run(
-        list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout

@@ -1,43 +1,23 @@
 import io
 import json
 import pathlib
-import subprocess
-import sys
+import re
 
-import click.testing
 import pytest
 from google.protobuf import proto, text_format
 from google.protobuf.message import Message
 
 from mistralwire import v1
-from mistralwire.cli import main
 from mistralwire.codec import SseDecoder, SseMessage, from_json, to_json
 
 from ..json_equality import meaning
+from .commands import CHUNK, DATA, convert, converted, run
 
-DATA = pathlib.Path(__file__).parents[1] / "data" / "cli"
 RESPONSE = DATA / "response.json"
 REQUESTS = DATA / "requests.jsonl"
 BROKEN = DATA / "broken.jsonl"
 STREAM = DATA / "stream.sse"
 FAILING = DATA / "failing.sse"
-CHUNK = b'{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}'
-
-
-def convert(*arguments: str | pathlib.Path, stdin: bytes = b"") -> click.testing.Result:
-    return click.testing.CliRunner().invoke(main, ["convert", *map(str, arguments)], input=stdin)
-
-
-def converted(*arguments: str | pathlib.Path, stdin: bytes = b"") -> bytes:
-    result = convert(*arguments, stdin=stdin)
-    assert result.exit_code == 0, result.output
-    return result.stdout_bytes
-
-
-def run(*arguments: str | pathlib.Path, stdin: bytes = b"") -> tuple[int, bytes, str]:
-    command = [sys.executable, "-m", "mistralwire", "convert", *map(str, arguments)]
-    result = subprocess.run(command, input=stdin, capture_output=True, check=False)
-    return result.returncode, result.stdout, result.stderr.decode()
 
 
 def parse_delimited(message_type: type[Message], data: bytes) -> list[Message]:
@@ -173,6 +153,7 @@ def test_a_format_that_nothing_tells_asks_for_the_option(stdin: bytes) -> None:
         ({"detail": []}, "HTTPValidationError"),
         ({"detail": "gone"}, "ErrorResponse"),
         ({"message": "gone", "code": "1"}, "ErrorResponse"),
+        ({"error": {"message": "gone", "type": "t"}}, "ErrorResponse"),
     ],
 )
 def test_the_type_is_guessed_from_the_document(document: object, name: str) -> None:
@@ -203,7 +184,10 @@ def test_a_binary_file_asks_for_its_type(tmp_path: pathlib.Path) -> None:
     ("name", "hint"),
     [
         ("ChatCompletionRespons", "did you mean ChatCompletionResponse"),
-        ("toolcall", "did you mean ToolCall"),
+        ("toolcall", "did you mean ToolCall?"),
+        ("COMPLETIONCHUNK", "did you mean CompletionChunk?"),
+        ("ChatMessage", "ChatMessage is a part of documents"),
+        ("mistralwire.v1.contentchunklist", "ContentChunkList is a part of documents"),
         ("JsonField", "JSON object"),
         ("Qqqqqqq", "UsageInfo"),
     ],
@@ -260,19 +244,64 @@ def test_a_failing_stream_is_reported_by_line() -> None:
     assert model == f"{FAILING}:3: model: expected a string, found the number 3"
     assert upstream == f"{FAILING}:5: the upstream sent an error: the harbour is closed"
     assert "expected data: [DONE] at the end of the stream" in end
-    assert summary == f"{FAILING}: 1 messages converted, 3 failures"
+    assert summary == f"{FAILING}: 1 message converted, 3 failures"
 
 
 def test_the_error_of_an_upstream_reaches_the_terminal_without_its_control_characters() -> None:
     stream = b'data: {"object":"error","message":"a\\u001b[31m\\nb"}\n\ndata: [DONE]\n\n'
     status, _, stderr = run("--to", "jsonl", stdin=stream)
-    assert (status, stderr) == (1, "<stdin>:1: the upstream sent an error: a [31m b\n")
+    assert (status, stderr) == (1, "<stdin>:1: the upstream sent an error: a\\x1b[31m\\nb\n")
 
 
-def test_several_messages_do_not_fit_into_one_document() -> None:
-    result = convert(REQUESTS, "--to", "json")
-    assert result.exit_code == 1
-    assert f"{REQUESTS}:3: expected the end, as json holds one message" in result.output
+@pytest.mark.parametrize("to", ["json", "txtpb"])
+def test_several_messages_do_not_fit_into_one_document(to: str) -> None:
+    status, stdout, stderr = run(REQUESTS, "--to", to)
+    assert (status, stdout) == (1, b"")
+    problem = f"expected the end, as {to} holds one message, found another; choose jsonl or sse"
+    assert stderr == f"{REQUESTS}:3: {problem}\n"
+
+
+def test_keeping_going_gives_the_first_of_several_messages() -> None:
+    status, stdout, _ = run(REQUESTS, "--to", "json", "--keep-going")
+    assert (status, stdout) == (1, converted(REQUESTS, "--to", "jsonl").splitlines(keepends=True)[0])
+
+
+@pytest.mark.parametrize(
+    ("stdin", "arguments"),
+    [
+        (b"data: " + CHUNK + b"\n\ndata: {}\n\ndata: [DONE]\n\n", ["--from", "sse"]),
+        (CHUNK + b"\n{}\n", ["--from", "jsonl", "--type", "CompletionChunk"]),
+    ],
+    ids=["sse", "jsonl"],
+)
+def test_a_stream_that_lacks_an_event_is_not_said_to_be_complete(stdin: bytes, arguments: list[str]) -> None:
+    status, stdout, _ = run(*arguments, "--to", "sse", "--keep-going", stdin=stdin)
+    assert (status, stdout) == (1, b"data: " + CHUNK + b"\n\n")
+
+
+@pytest.mark.parametrize(
+    ("format_", "stdin", "expected"),
+    [
+        ("jsonl", CHUNK + b'\n {"a": tru}', ":2: expected JSON, found X at column 8\n"),
+        ("json", b'{"a":\n tru}', ":2: expected JSON, found X at column 2\n"),
+        ("sse", b'\ndata: {"a": tru}\n\n', ":2: expected JSON, found X at column 7 of the data\n"),
+        (
+            "json",
+            b'{"object":"chat.completion.chunk","id":1}',
+            ": id: expected a string, found the number 1\n",
+        ),
+    ],
+)
+def test_a_problem_has_one_position(format_: str, stdin: bytes, expected: str) -> None:
+    status, _, stderr = run("--from", format_, "--to", "jsonl", stdin=stdin)
+    assert status == 1
+    first = stderr.splitlines(keepends=True)[0]
+    assert re.sub("found [^0-9]* at column", "found X at column", first) == f"<stdin>{expected}"
+
+
+def test_one_failure_is_said_in_the_singular() -> None:
+    _, _, stderr = run("--from", "jsonl", "--to", "jsonl", "--keep-going", stdin=CHUNK + b"\n[]\n")
+    assert stderr.endswith("<stdin>: 1 message converted, 1 failure\n")
 
 
 @pytest.mark.parametrize("to", ["json", "txtpb"])
@@ -346,7 +375,7 @@ GOOD = v1.UsageInfo(prompt_tokens=1).SerializeToString()
         (
             delimited(GOOD, b"\xff", GOOD),
             2,
-            "message 2: expected the wire bytes of a UsageInfo, found 1 bytes",
+            "message 2: expected the wire bytes of a UsageInfo, found 1 byte that",
         ),
         (delimited(GOOD) + b"\x05a", 1, "message 2: expected 5 bytes, found the end of the file after 1"),
         (delimited(GOOD) + b"\x80", 1, "message 2: expected its length as a varint"),

@@ -7,11 +7,12 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
+from typing import IO
 
 import pytest
 
-CHUNK = b'{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}'
-COMMAND = [sys.executable, "-m", "mistralwire", "convert"]
+from .commands import CHUNK, COMMAND, TIMEOUT_S
 
 # A process's peak is inherited by what it starts, so a small process in between does the measuring.
 MEASURE = """
@@ -29,7 +30,9 @@ def chunk_of(content: str) -> bytes:
 
 def peak_bytes(*arguments: str | pathlib.Path, status: int = 0) -> int:
     command = [sys.executable, "-c", MEASURE, *COMMAND, *map(str, arguments)]
-    output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+    output = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=TIMEOUT_S
+    ).stdout
     found, peak_kib = map(int, output.split())
     assert found == status
     return peak_kib * 1024
@@ -45,7 +48,29 @@ def test_the_output_is_there_before_the_input_ends() -> None:
         process.stdin.flush()
         assert process.stdout.readline() == CHUNK + b"\n"
         process.stdin.close()
-        assert process.wait() == 0
+        assert process.wait(TIMEOUT_S) == 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [b"data: " + CHUNK + b"\n\n", b"\n: hello\nid: 1\ndata: " + CHUNK + b"\n\n", CHUNK + b"\n"],
+    ids=["sse", "sse with a comment", "jsonl"],
+)
+def test_the_first_event_is_converted_before_the_second_comes(event: bytes) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--to", "jsonl"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(event)
+        process.stdin.flush()
+        # Nothing more is written before this: a program that waited for more would be killed.
+        killer = threading.Timer(TIMEOUT_S, process.kill)
+        killer.start()
+        assert process.stdout.readline() == CHUNK + b"\n"
+        killer.cancel()
+        process.stdin.close()
+        process.wait(TIMEOUT_S)
 
 
 def test_an_interrupt_ends_with_130_and_leaves_no_file(tmp_path: pathlib.Path) -> None:
@@ -61,7 +86,7 @@ def test_an_interrupt_ends_with_130_and_leaves_no_file(tmp_path: pathlib.Path) -
         assert b"expected an object" in process.stderr.readline()
         assert len(list(tmp_path.iterdir())) == 1
         process.send_signal(signal.SIGINT)
-        assert process.wait() == 130
+        assert process.wait(TIMEOUT_S) == 130
         assert process.stderr.read() == b"interrupted\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -79,7 +104,7 @@ def test_a_reader_who_leaves_ends_it_quietly(tmp_path: pathlib.Path, lines: int)
             process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait() == 141
+        assert process.wait(TIMEOUT_S) == 141
 
 
 @pytest.mark.parametrize("to", ["jsonl", "sse", "binpb"])
@@ -124,19 +149,28 @@ def read_terminal(descriptor: int) -> bytes:
         output += block
 
 
-def on_terminal(*arguments: str | pathlib.Path, stdout: bool) -> tuple[int, str]:
+def feed(stream: IO[bytes], data: bytes) -> None:
+    with stream:
+        stream.write(data)
+
+
+def on_terminal(*arguments: str | pathlib.Path, stdout: bool, stdin: bytes = b"") -> tuple[int, str]:
     """Run with standard error, or standard output too, on a terminal; give the status and what it shows."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=theirs if stdout else subprocess.DEVNULL,
         stderr=theirs,
     ) as process:
         os.close(theirs)
+        assert process.stdin is not None
+        feeder = threading.Thread(target=feed, args=(process.stdin, stdin))
+        feeder.start()
         shown = read_terminal(ours)
         os.close(ours)
-        return process.wait(), shown.decode()
+        feeder.join()
+        return process.wait(TIMEOUT_S), shown.decode()
 
 
 def test_binary_is_not_written_to_a_terminal(tmp_path: pathlib.Path) -> None:
@@ -164,9 +198,33 @@ def test_a_long_input_shows_its_progress_on_a_terminal_and_a_short_one_does_not(
     assert f"\r\x1b[K{long}:101: id: expected" in shown
 
 
+def test_progress_is_not_mixed_with_an_output_on_the_same_terminal(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "long.jsonl"
+    file.write_bytes(chunk_of("tide " * 1_000_000) + b"\n" + b"{}\n" * 6_000_000)
+    status, shown = on_terminal(file, "--to", "jsonl", stdout=True)
+    assert status == 1
+    assert "converting" not in shown
+    assert "\x1b" not in shown
+
+
+def test_a_long_input_from_a_pipe_shows_the_bytes_read(tmp_path: pathlib.Path) -> None:
+    line = chunk_of("tide " * 20_000) + b"\n"
+
+    def shown_for(data: bytes) -> tuple[int, str]:
+        return on_terminal("--from", "jsonl", "--to", "jsonl", "--keep-going", stdout=False, stdin=data)
+
+    assert shown_for(line) == (0, "")
+    data = line * 200 + b"{}\n" + line * 200
+    status, shown = shown_for(data)
+    assert status == 1
+    assert "\r\x1b[Kconverting  16 MiB read\r" in shown
+    assert f"\r\x1b[Kconverting  {len(data) // 2**20} MiB read\r\n" in shown
+    assert "\r\x1b[K<stdin>:201: id: expected" in shown
+
+
 def test_a_terminal_is_not_waited_on_for_a_file_that_was_forgotten() -> None:
     ours, theirs = pty.openpty()
-    result = subprocess.run(COMMAND, stdin=theirs, capture_output=True, check=False)
+    result = subprocess.run(COMMAND, stdin=theirs, capture_output=True, check=False, timeout=TIMEOUT_S)
     os.close(theirs)
     os.close(ours)
     assert result.returncode == 2

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from mistralwire.cli import main
 
+from .commands import TIMEOUT_S
+
 COMMANDS = ["convert", "proto", "serve"]
 
 
@@ -24,7 +26,7 @@ def test_the_help_lists_every_command_with_what_it_does() -> None:
         assert line.endswith(".")
 
 
-@pytest.mark.parametrize("name", ["convert", "proto"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_summary_in_the_list_fits_the_help_of_the_command(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     summary = next(line for line in help_of().splitlines() if line.startswith(f"  {name} "))
@@ -33,10 +35,10 @@ def test_the_summary_in_the_list_fits_the_help_of_the_command(name: str) -> None
     assert (command.help or "").startswith(first_words)
 
 
-@pytest.mark.parametrize("name", ["convert", "proto"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_has_examples_and_exit_codes(name: str) -> None:
     text = help_of(name)
-    assert text.count(f"    mistralwire {name} ") + text.count(f"| mistralwire {name} ") >= 1
+    assert text.count(f"    mistralwire {name}") + text.count(f"| mistralwire {name} ") >= 1
     assert "Exit codes:" in text
     assert "\b" not in text
 
@@ -53,7 +55,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "mistralwire", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
     assert result.stdout.startswith("Usage: mistralwire ")
 
 
@@ -67,5 +69,21 @@ def test_help_imports_no_grpc(arguments: list[str]) -> None:
         "import sys; from mistralwire.cli import main; "
         f"main({arguments!r}, standalone_mode=False); print('grpc' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=TIMEOUT_S
+    )
     assert result.stdout.endswith("\nFalse\n")
+
+
+@pytest.mark.parametrize(
+    "said", ["stay an error", "lacks its [DONE]", "FILE:LINE: PATH", "FILE: PATH", "as it goes"]
+)
+def test_the_help_of_convert_says_what_happens_at_the_edges(said: str) -> None:
+    assert said in " ".join(help_of("convert").split())
+
+
+def test_the_help_says_how_signals_end_it() -> None:
+    text = help_of()
+    for code in ("129", "130", "141", "143"):
+        assert f"\n    {code}  " in text
+    assert text.count("serve then ends as it should, with 0") == 2

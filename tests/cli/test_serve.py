@@ -4,18 +4,24 @@ import asyncio
 import contextlib
 import json
 import pathlib
+import re
 import signal
+import socket
 import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mistralwire import to_json
+from mistralwire.cli.serve import _run
 from mistralwire.client import Client
-from tests.service.upstreams import REQUEST, STREAM_REQUEST
+from mistralwire.service import create_server
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
 
 REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
 COMMAND = (sys.executable, "-m", "mistralwire", "serve")
@@ -43,7 +49,8 @@ async def serving(*arguments: str) -> AsyncIterator[tuple[Process, str, str]]:
             process.kill()
             await process.wait()
         # Read to the end, so that the pipes are closed with the loop still there.
-        await process.communicate()
+        async with asyncio.timeout(60):
+            await process.communicate()
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -110,8 +117,9 @@ def test_an_address_beyond_this_machine_needs_the_insecure_flag(host: str) -> No
     result = run("--host", host)
 
     assert result.returncode == 2
-    assert f"expected a loopback address such as 127.0.0.1, found '{host}'" in " ".join(result.stderr.split())
-    assert "insecure" in result.stderr
+    message = " ".join(result.stderr.split())
+    assert f"expected a loopback address such as 127.0.0.1, found '{host}'" in message
+    assert message.endswith("add --insecure to allow that")
 
 
 async def test_the_insecure_flag_serves_other_machines_too() -> None:
@@ -128,8 +136,84 @@ async def test_a_port_that_is_taken_is_said_in_one_line() -> None:
 
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
-        f"Error: expected a free address of this machine to listen on, found {address}"
+        f"Error: {address} is in use; stop what listens there, or take another port"
     )
+
+
+def test_a_host_that_does_not_resolve_is_told_from_a_port_in_use() -> None:
+    result = run("--host", "name.invalid", "--insecure")
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "Error: expected an address of this machine to listen on, "
+        "found 'name.invalid', which does not resolve"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--chunks-per-second", "nan"),
+        ("--chunks-per-second", "inf"),
+        ("--chunks-per-second", "0"),
+        ("--drain-seconds", "nan"),
+        ("--drain-seconds", "inf"),
+        ("--drain-seconds", "-1"),
+        ("--host", ""),
+    ],
+)
+def test_a_value_out_of_its_range_is_a_usage_error(option: str, value: str) -> None:
+    result = run(f"{option}={value}")
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("Usage: ")
+    assert re.search(f"Error: Invalid value for '?{option}", result.stderr)
+
+
+@pytest.mark.parametrize(("number", "returncode"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+async def test_a_second_signal_ends_a_drain_at_once(number: signal.Signals, returncode: int) -> None:
+    arguments = (str(REPLAY / "chat.sse"), "--chunks-per-second", "0.01", "--drain-seconds", "600")
+    async with (
+        serving(*arguments) as (process, address, _),
+        Client(address) as client,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stream = client.stream(STREAM_REQUEST)
+        await anext(stream)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        process.send_signal(number)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        process.send_signal(number)
+        _, errors = await process.communicate()
+        await stream.aclose()
+
+    assert process.returncode == returncode
+    assert b"Traceback" not in errors
+
+
+@contextlib.contextmanager
+def full_output() -> Iterator[None]:
+    """Let standard output be a disk that is full."""
+    full = pathlib.Path("/dev/full").open("w")  # noqa: SIM115 - its closing fails, once more
+    try:
+        with contextlib.redirect_stdout(full):
+            yield
+    finally:
+        # What is left in the buffer has nowhere to go either.
+        with contextlib.suppress(OSError):
+            full.close()
+
+
+async def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:
+    server = create_server(HeldUpstream(), port=0)
+    with full_output(), pytest.raises(OSError, match="No space left"):
+        await _run(server, "nothing", 0)
+
+    with socket.create_server((server.host, server.port)):
+        pass
 
 
 def test_a_bad_recording_is_said_with_file_and_line(tmp_path: pathlib.Path) -> None:

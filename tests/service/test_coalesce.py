@@ -1,7 +1,9 @@
 """Chunks are put together to messages, as many as are ready, within bounds."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -100,6 +102,19 @@ async def test_an_error_comes_after_the_chunks_before_it() -> None:
         assert ids(await stream.take()) == [0, 1]
         with pytest.raises(UpstreamError, match="broken"):
             await stream.take()
+
+
+async def test_an_error_that_nobody_waits_for_any_more_is_not_reported() -> None:
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(UpstreamError("broken"))
+    async with CoalescedStream(upstream.stream(STREAM_REQUEST)) as stream:
+        await upstream.closed.wait()
+    del stream
+    gc.collect()
+
+    assert reports == []
 
 
 async def test_leaving_closes_an_upstream_that_waits_and_one_that_is_full() -> None:

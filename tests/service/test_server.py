@@ -93,22 +93,75 @@ async def test_an_ipv6_address_is_written_with_brackets() -> None:
 async def test_a_port_that_is_taken_is_an_error_and_not_shared() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(MistralwireError, match=f"found 127.0.0.1:{port}") as caught:
+        with pytest.raises(MistralwireError, match=f"^127.0.0.1:{port} is in use; ") as caught:
             await create_server(HeldUpstream(), port=port).start()
     assert caught.value.reason == "CANNOT_LISTEN"
 
     async with create_server(HeldUpstream(), port=0) as server:
-        with pytest.raises(MistralwireError, match="expected a free address"):
+        with pytest.raises(MistralwireError, match="is in use"):
             await create_server(HeldUpstream(), port=server.port).start()
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"port": -1}, {"port": 65_536}, {"message_bytes_max": 0}, {"calls_max": 0}]
+    ("host", "message"),
+    [
+        ("name.invalid", "found 'name.invalid', which does not resolve"),
+        ("192.0.2.1", "found 192.0.2.1:0: cannot assign requested address"),
+    ],
 )
-def test_a_number_out_of_its_range_is_refused(arguments: dict[str, int]) -> None:
+async def test_an_address_that_is_not_of_this_machine_is_told_from_one_in_use(
+    host: str, message: str
+) -> None:
+    with pytest.raises(MistralwireError, match=message) as caught:
+        await create_server(HeldUpstream(), host=host, port=0, insecure=True).start()
+
+    assert caught.value.reason == "CANNOT_LISTEN"
+
+
+async def test_a_server_that_could_not_start_can_try_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = create_server(HeldUpstream(), port=taken.getsockname()[1])
+        with pytest.raises(MistralwireError, match="is in use"):
+            await server.start()
+        await server.stop()
+
+    async with server, grpc.aio.insecure_channel(server.address) as channel:
+        answer = await health_stub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    assert answer.status == SERVING
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"port": -1},
+        {"port": 65_536},
+        {"message_bytes_max": 0},
+        {"message_bytes_max": 2**31},
+        {"calls_max": 0},
+        {"calls_max": 2**31},
+        {"host": ""},
+    ],
+)
+def test_an_argument_out_of_its_range_is_refused(arguments: dict[str, Any]) -> None:
     (name,) = arguments
-    with pytest.raises(ValueError, match=f"{name} must be"):
-        create_server(HeldUpstream(), **arguments)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"{name} must" if name != "host" else "loopback|must not be empty"):
+        create_server(HeldUpstream(), **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"host": None}, {"host": b"::1"}, {"port": "5"}, {"port": 5.0}, {"calls_max": True}]
+)
+def test_an_argument_of_another_type_is_refused(arguments: dict[str, Any]) -> None:
+    (name,) = arguments
+    with pytest.raises(TypeError, match=f"{name} must be an? (integer|string), not "):
+        create_server(HeldUpstream(), **arguments)
+
+
+@pytest.mark.parametrize("drain_s", [-1, float("nan"), float("inf")])
+async def test_a_drain_without_an_end_is_refused(drain_s: float) -> None:
+    async with create_server(HeldUpstream(), port=0) as server:
+        with pytest.raises(ValueError, match="drain_s must be 0 or more and finite"):
+            await server.stop(drain_s)
 
 
 async def test_a_running_stream_ends_well_while_the_server_drains() -> None:

@@ -4,7 +4,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import pathlib
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,16 +21,20 @@ from mistralwire import to_json
 from mistralwire.client import Client
 from mistralwire.errors import CallError, UpstreamError
 from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, create_server
+from mistralwire.service import _servicer as servicer_module
+from mistralwire.service._servicer import LOOP_BYTES_MAX
 from mistralwire.upstream import ReplayUpstream, Upstream
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
     ChatCompletionStreamResponse,
+    ChatMessage,
     CompletionChunk,
     DeltaMessage,
     FIMCompletionRequest,
     FIMCompletionStreamRequest,
+    UserMessage,
 )
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.upstreams import MESSAGES, REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
@@ -179,7 +187,7 @@ async def test_a_deadline_ends_a_unary_call_and_its_upstream() -> None:
     upstream = HeldUpstream()
     async with serving(upstream) as client:
         with pytest.raises(CallError) as caught:
-            await client.complete(REQUEST, deadline_s=0.1)
+            await client.complete(REQUEST, deadline_s=1)
         await upstream.closed.wait()
 
     assert caught.value.code == "DEADLINE_EXCEEDED"
@@ -189,11 +197,98 @@ async def test_a_deadline_ends_a_stream_and_its_upstream() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(chunk(0))
     async with serving(upstream) as client:
-        received, error = await read_to_error(client.stream(STREAM_REQUEST, deadline_s=0.5))
+        received, error = await read_to_error(client.stream(STREAM_REQUEST, deadline_s=3))
         await upstream.closed.wait()
 
     assert received == [chunk(0)]
     assert error.code == "DEADLINE_EXCEEDED"
+
+
+class HeldChecks:
+    """Holds the check of each large request until the test lets it go on; small ones pass."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered = asyncio.Event()
+        self.sizes: list[int] = []
+        self._may_go_on = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._read_request = servicer_module.read_request
+        monkeypatch.setattr(servicer_module, "read_request", self._read)
+
+    def _read(self, request_type: type[Any], data: bytes) -> Any:
+        if len(data) > LOOP_BYTES_MAX:
+            self.sizes.append(len(data))
+            self._loop.call_soon_threadsafe(self.entered.set)
+            # In the event loop nobody could let it go on: the bound is there for a failing test alone.
+            assert self._may_go_on.wait(10)
+        return self._read_request(request_type, data)
+
+    def let_go_on(self) -> None:
+        self._may_go_on.set()
+
+
+def large_request(**arguments: Any) -> ChatCompletionRequest:
+    message = ChatMessage(user=UserMessage(role="user", content_string="x" * LOOP_BYTES_MAX))
+    return ChatCompletionRequest(messages=[message], **arguments)
+
+
+async def test_the_check_of_a_large_request_holds_up_no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        checks = HeldChecks(monkeypatch)
+        large = asyncio.create_task(client.complete(large_request(model="m")))
+        try:
+            await checks.entered.wait()
+            stream = client.stream(STREAM_REQUEST)
+            for number in range(3):
+                upstream.items.put_nowait(chunk(number))
+                assert await anext(stream) == chunk(number)
+            upstream.items.put_nowait(None)
+            assert [item async for item in stream] == []
+            assert not large.done()
+        finally:
+            checks.let_go_on()
+        upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        assert (await large).id == "1"
+
+    assert upstream.requests == [STREAM_REQUEST, large_request(model="m")]
+
+
+async def test_a_cancelled_call_does_not_wait_for_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+    async with (
+        asyncio.timeout(30),
+        create_server(upstream, port=0, calls_max=1) as server,
+        Client(server.address) as client,
+    ):
+        checks = HeldChecks(monkeypatch)
+        try:
+            large = asyncio.create_task(client.complete(large_request(model="m")))
+            await checks.entered.wait()
+            large.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await large
+            # There is room for one call: this one is answered once the service has let go of the other.
+            while True:
+                with contextlib.suppress(CallError):
+                    assert (await client.complete(REQUEST)).id == "1"
+                    break
+        finally:
+            checks.let_go_on()
+
+    assert upstream.requests == [REQUEST]
+
+
+async def test_a_large_request_that_breaks_the_contract_gets_its_status() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(large_request())
+
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert [violation.path for violation in caught.value.violations] == ["model"]
+    assert upstream.requests == []
 
 
 EXTRA = {"members": '{"temperature": "warm", "max_tokens": []}'}
@@ -223,6 +318,32 @@ async def test_a_request_that_breaks_the_contract_names_every_place(
     assert {violation.path for violation in caught.value.violations} == paths
     assert all(violation.expected and violation.found for violation in caught.value.violations)
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (
+            ChatCompletionRequest(model="m", messages=MESSAGES, metadata="[1]"),
+            "metadata: expected the text of an object in the field, found an array of 1 element",
+        ),
+        (
+            ChatCompletionRequest(model="m", messages=MESSAGES, temperature=float("nan")),
+            "temperature: expected a value that has a JSON form, "
+            "found nan, which JSON does not have; set a finite number",
+        ),
+    ],
+)
+async def test_a_request_without_a_json_form_says_why_in_one_sentence(
+    request_: ChatCompletionRequest, text: str
+) -> None:
+    async with serving(HeldUpstream()) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(request_)
+
+    assert [str(violation) for violation in caught.value.violations] == [text]
+    assert caught.value.message == text
+    assert caught.value.reason == "NO_JSON_FORM"
 
 
 async def test_a_stream_request_that_breaks_the_contract_fails_before_the_first_chunk() -> None:
@@ -276,6 +397,44 @@ async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str, da
 
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "3 bytes that are none" in str(caught.value.details())
+
+
+@pytest.mark.parametrize("implementation", ["python", "upb"])
+def test_bytes_that_are_no_request_are_the_same_error_in_every_protobuf(implementation: str) -> None:
+    program = """
+from google.protobuf.internal import api_implementation
+from mistralwire.errors import DecodeError
+from mistralwire.service._servicer import read_request
+from mistralwire.v1 import ChatCompletionRequest
+
+print(api_implementation.Type())
+for data in (b"\\xff\\xff\\xff", b"\\x12\\x01\\xff"):
+    try:
+        read_request(ChatCompletionRequest, data)
+    except DecodeError as error:
+        print(error.reason)
+"""
+    environment = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert result.stdout.split() == [implementation, "NOT_PROTOBUF", "NOT_PROTOBUF"], result.stderr
+
+
+async def test_an_error_with_a_code_that_is_none_is_internal() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        for code in ("OK", "mro", "NO_SUCH_CODE"):
+            upstream.items.put_nowait(UpstreamError("odd \ud800 text", code=code))
+            with pytest.raises(CallError, match=r"odd \? text") as caught:
+                await client.complete(REQUEST)
+            assert caught.value.code == "INTERNAL"
 
 
 async def test_an_upstream_error_ends_a_unary_call_with_its_status() -> None:

@@ -1,9 +1,17 @@
 """Errors become statuses with details, small enough for trailers."""
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from mistralwire.errors import CallError, DecodeError, EncodeError, UpstreamError, Violation
+from mistralwire.errors import (
+    CallError,
+    DecodeError,
+    EncodeError,
+    MistralwireError,
+    UpstreamError,
+    Violation,
+)
 from mistralwire.service import to_status
 
 
@@ -43,6 +51,62 @@ def test_a_long_list_of_violations_is_cut_to_fit_into_trailers() -> None:
     assert len(status.message.encode()) <= 512
     assert 0 < len(bad_request_of(status).field_violations) < 32
     assert info_of(status).metadata == {"truncated": "true", "violations": "32"}
+
+
+def test_each_text_of_a_violation_is_cut_for_itself() -> None:
+    status = to_status(DecodeError([Violation("p" * 999, "e" * 999, "f" * 999)]))
+
+    (item,) = bad_request_of(status).field_violations
+    assert item.field == "p" * 253 + "..."
+    assert item.description == f"expected {'e' * 253}..., found {'f' * 253}..."
+
+
+def test_the_first_violation_has_room_beside_long_metadata_of_any_script() -> None:
+    long = "\N{OWL}" * 2000
+    metadata = {f"{number}{long}": long for number in range(50)}
+    error = CallError(long, reason=long, violations=[Violation(long, long, long)] * 9, metadata=metadata)
+
+    status = to_status(error)
+
+    assert status.ByteSize() <= 3 * 1024
+    assert len(bad_request_of(status).field_violations) >= 1
+    assert len(info_of(status).reason.encode()) <= 64
+    assert 1 < len(info_of(status).metadata) < 50
+    assert info_of(status).metadata["violations"] == "9"
+
+
+def test_text_that_is_no_unicode_does_not_stop_the_status() -> None:
+    bad = "a\ud800b"
+    error = CallError(bad, reason=bad, violations=[Violation(bad, bad, bad)], metadata={bad: bad})
+
+    status = to_status(error)
+
+    assert status.message == "a?b"
+    (item,) = bad_request_of(status).field_violations
+    assert (item.field, item.description) == ("a?b", "expected a?b, found a?b")
+    assert (info_of(status).reason, info_of(status).metadata) == ("a?b", {"a?b": "a?b"})
+
+
+@pytest.mark.parametrize("code", ["OK", "mro", "value", "__class__", "UNHEARD_OF", "ok", 5, ["list"]])
+def test_a_code_that_is_no_error_of_grpc_is_internal(code: str) -> None:
+    status = to_status(UpstreamError("no", code=code))
+
+    assert status.code == grpc.StatusCode.INTERNAL.value[0]
+
+
+def test_an_error_that_is_not_as_documented_still_has_a_status() -> None:
+    class UnspeakableError(MistralwireError):
+        def __str__(self) -> str:
+            raise ValueError("secret")
+
+    bad_violation = CallError("no", violations=[Violation("", "", "")], metadata={"secret": "secret"})
+    bad_violation.violations = ["secret"]  # type: ignore[list-item]
+    bad_reason = UpstreamError("secret")
+    bad_reason.reason = 5  # type: ignore[assignment]
+    bad_metadata = CallError("secret", metadata=["secret"])  # type: ignore[arg-type]
+
+    for error in (UnspeakableError("secret"), bad_violation, bad_reason, bad_metadata):
+        assert to_status(error) == to_status(KeyError())
 
 
 def test_an_upstream_error_keeps_its_code_and_says_the_http_status() -> None:

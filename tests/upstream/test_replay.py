@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pathlib
+import selectors
 from typing import Any
 
 import pytest
@@ -120,17 +121,118 @@ async def test_a_stream_without_done_breaks_at_its_end() -> None:
     assert caught.value.reason == "STREAM_TRUNCATED"
 
 
-async def test_recorded_pauses_are_kept_and_a_pace_replaces_them() -> None:
-    loop = asyncio.get_running_loop()
-    start_s = loop.time()
-    await play(ReplayUpstream(REPLAY / "paced.sse"))
-    recorded_s = loop.time() - start_s
-    await play(ReplayUpstream(REPLAY / "paced.sse", chunks_per_second=10))
-    paced_s = loop.time() - start_s - recorded_s
+class JumpingSelector(selectors.SelectSelector):
+    """Does not wait for the next timer, but moves the clock there."""
 
-    # Two pauses of 40 ms; two of 100 ms. A clock only ever makes a pause longer.
-    assert recorded_s >= 0.075
-    assert paced_s >= 0.195
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            return super().select()
+        self.now_s += timeout
+        return super().select(0)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop in which pauses take their time on its clock, and no other."""
+
+    def __init__(self) -> None:
+        self._jumping = JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now_s
+
+
+def times_s(upstream: ReplayUpstream) -> list[float]:
+    """Give the time of each chunk on the clock, in seconds from the request."""
+
+    async def play_timed() -> list[float]:
+        loop = asyncio.get_running_loop()
+        start_s = loop.time()
+        return [loop.time() - start_s async for _ in upstream.stream(ChatCompletionStreamRequest())]
+
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(play_timed())
+
+
+def test_recorded_pauses_are_kept() -> None:
+    assert times_s(ReplayUpstream(REPLAY / "paced.sse")) == pytest.approx([0, 0.04, 0.08])
+
+
+def test_a_pace_replaces_the_pauses_and_the_first_chunk_does_not_wait() -> None:
+    upstream = ReplayUpstream(REPLAY / "paced.sse", chunks_per_second=10)
+
+    assert times_s(upstream) == pytest.approx([0, 0.1, 0.2])
+
+
+def test_several_pauses_before_an_event_add_up(tmp_path: pathlib.Path) -> None:
+    recording = tmp_path / "a.sse"
+    recording.write_text(
+        ": delay 100\n: delay 20\n\n:delay 3\ndata: {}\n\ndata: {}\n\n: delay 7\ndata: {}\n\ndata: [DONE]\n\n"
+    )
+
+    assert times_s(ReplayUpstream(recording)) == pytest.approx([0.123, 0.123, 0.13])
+
+
+def test_the_recordings_of_a_folder_come_in_the_order_of_their_names(tmp_path: pathlib.Path) -> None:
+    names = [f"{letter}.json" for letter in "hcafdgbe"]
+    for name in names:
+        (tmp_path / name).write_text('{"choices": []}')
+
+    assert [file.name for file in ReplayUpstream(tmp_path).files] == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "code"),
+    [
+        (
+            {"object": "error", "message": "no such model", "raw_status_code": 404},
+            "no such model",
+            "NOT_FOUND",
+        ),
+        ({"detail": [{"loc": ["body"], "msg": "is missing"}]}, "is missing", "UNAVAILABLE"),
+        ({"detail": "not today"}, "not today", "UNAVAILABLE"),
+        ({"message": "Unauthorized", "status": 401}, "Unauthorized", "FAILED_PRECONDITION"),
+        ({"error": {"message": "slow down", "code": 429}}, "slow down", "RESOURCE_EXHAUSTED"),
+        ({"error": "broken", "choices": None}, "broken", "UNAVAILABLE"),
+    ],
+)
+@pytest.mark.parametrize("name", ["chat.json", "fim.json"])
+async def test_a_recorded_error_body_is_an_error_for_every_request(
+    tmp_path: pathlib.Path, name: str, body: dict[str, Any], message: str, code: str
+) -> None:
+    (tmp_path / name).write_text(json.dumps(body))
+    upstream = ReplayUpstream(tmp_path, chunks_per_second=1000)
+
+    for request in (ChatCompletionRequest(), FIMCompletionRequest()):
+        with pytest.raises(UpstreamError, match=message) as caught:
+            await upstream.complete(request)
+        assert (caught.value.code, caught.value.reason) == (code, "UPSTREAM_FAILED")
+    for stream_request in (ChatCompletionStreamRequest(), FIMCompletionStreamRequest()):
+        with pytest.raises(UpstreamError, match=message) as caught:
+            await play(upstream, stream_request)
+        assert caught.value.code == code
+
+
+async def test_a_response_with_an_error_beside_its_choices_is_a_response(tmp_path: pathlib.Path) -> None:
+    body = {"id": "1", "choices": [], "error": {"message": "partly"}}
+    (tmp_path / "chat.json").write_text(json.dumps(body))
+
+    assert as_json(await ReplayUpstream(tmp_path).complete(ChatCompletionRequest())) == body
+
+
+async def test_a_response_that_no_stream_can_carry_fails_streaming_requests_alone(
+    tmp_path: pathlib.Path,
+) -> None:
+    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "delta": {"b": 1}}]}
+    (tmp_path / "chat.json").write_text(json.dumps(body))
+    upstream = ReplayUpstream(tmp_path)
+
+    assert as_json(await upstream.complete(ChatCompletionRequest())) == body
+    with pytest.raises(UpstreamError, match=r"chat\.json: .*expected members that a stream can") as caught:
+        await play(upstream)
+    assert caught.value.reason == "BAD_RECORDING"
 
 
 @pytest.mark.parametrize(
@@ -138,6 +240,13 @@ async def test_recorded_pauses_are_kept_and_a_pace_replaces_them() -> None:
     [
         ("bad.json", "{\n  oops\n}", r"bad\.json: .*line 2"),
         ("bad.json", "[1]", r"bad\.json: document: expected an object, found an array"),
+        (
+            "bad.json",
+            "{}",
+            r"bad\.json: expected choices, or an error body, found an object that has neither",
+        ),
+        ("bad.json", '{"id": "1", "choices": null}', r"bad\.json: expected choices, or an error body"),
+        ("bad.sse", 'data: {"id": "1", "cho', r"bad\.sse: expected the events .* inside the event at line 1"),
         ("bad.sse", ": remark\n\ndata: {}\n\ndata: {oops\n\n", r"bad\.sse:5: .*expected JSON"),
         ("bad.sse", "data: [DONE]\n\n", r"bad\.sse: expected the events of a stream, found none"),
         ("bad.sse", "", r"bad\.sse: expected the events of a stream, found none"),

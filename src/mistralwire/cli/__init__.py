@@ -37,6 +37,8 @@ def main() -> None:
       0    done
       1    the input or the surroundings were at fault; the message says which
       2    the command line was at fault
+      129  ended by SIGHUP, as when a terminal closes
       130  interrupted by Ctrl-C; serve then ends as it should, with 0
       141  whatever read the output closed it, as in "| head"
+      143  ended by SIGTERM; serve then ends as it should, with 0
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself

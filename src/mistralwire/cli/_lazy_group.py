@@ -1,14 +1,19 @@
 """A click group that imports a command when the command is called."""
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from mistralwire.cli._signals import Terminated
+
 _EXIT_INTERRUPTED = 130
 _EXIT_CLOSED_PIPE = 141
+_EXIT_SIGNAL = 128
 
 
 class LazyGroup(click.Group):
@@ -39,17 +44,61 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, self._summaries[name]) for name in self.list_commands(ctx)])
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line."""
+        _make_up_for_closed_streams()
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the group's own options; help and version are printed here."""
+        with _exit_codes():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the operating system reports becomes an exit code and a line of text."""
-        try:
+        with _exit_codes():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            raise click.exceptions.Exit(_EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            # What is still in the buffer of stdout would fail once more when the interpreter ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise click.exceptions.Exit(_EXIT_CLOSED_PIPE) from None
-        except OSError as error:
-            place = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(f"{place}{error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        raise click.exceptions.Exit(_EXIT_INTERRUPTED) from None
+    except Terminated as signal:
+        raise click.exceptions.Exit(_EXIT_SIGNAL + signal.number) from None
+    except BrokenPipeError:
+        _drop_unwritten()
+        raise click.exceptions.Exit(_EXIT_CLOSED_PIPE) from None
+    except OSError as error:
+        _drop_unwritten()
+        place = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{place}{error.strerror or error}") from error
+
+
+def _drop_unwritten() -> None:
+    """Give up what can't be written to standard output: it would fail again when the interpreter ends."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _make_up_for_closed_streams() -> None:
+    """Keep the numbers of closed standard streams from being given to files, and text off the wrong one.
+
+    Otherwise what a library prints could end up in a file. Opened the wrong way round, they still fail to
+    read and to write.
+    """
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)
+    if sys.stderr is None:
+        # click would print errors to standard output.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it is open as long as the process runs

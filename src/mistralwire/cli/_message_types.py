@@ -5,11 +5,13 @@ import re
 from typing import Any
 
 import click
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from mistralwire import v1
 from mistralwire.codec import from_json, to_dict
 from mistralwire.codec._plan import EXTRA_FIELD
+from mistralwire.v1.json_options_pb2 import JSON_FORM_UNSPECIFIED, json_message
 
 PACKAGE = "mistralwire.v1"
 _HEADER = re.compile(rb"#\s*proto-message:\s*([\w.]+)")
@@ -27,6 +29,17 @@ MESSAGE_TYPES = _json_objects()
 """Every message of the contract that is a JSON object, by its name."""
 
 
+def _parts_of_documents() -> list[str]:
+    """Give the names of the messages that stand for a JSON union or array."""
+    descriptors = ((name, getattr(getattr(v1, name), "DESCRIPTOR", None)) for name in v1.__all__)
+    options: list[tuple[str, Any]] = [
+        (name, descriptor.GetOptions())
+        for name, descriptor in descriptors
+        if isinstance(descriptor, Descriptor)
+    ]
+    return [name for name, option in options if option.Extensions[json_message].form != JSON_FORM_UNSPECIFIED]
+
+
 def choose_type(ctx: click.Context, param: click.Parameter, value: str | None) -> type[Message] | None:
     """Give the message type of a name that an option has: a click callback.
 
@@ -38,11 +51,20 @@ def choose_type(ctx: click.Context, param: click.Parameter, value: str | None) -
     name = value.removeprefix(f"{PACKAGE}.")
     if name in MESSAGE_TYPES:
         return MESSAGE_TYPES[name]
+    raise click.BadParameter(_problem_with(name), ctx=ctx, param=param)
+
+
+def _problem_with(name: str) -> str:
+    folded = name.lower()
+    if part := next((known for known in _parts_of_documents() if known.lower() == folded), None):
+        return f"{part} is a part of documents (one of several types, or a list), not a document of its own"
     by_folded_name = {known.lower(): known for known in MESSAGE_TYPES}
-    near = [by_folded_name[key] for key in difflib.get_close_matches(name.lower(), by_folded_name, n=3)]
+    if folded in by_folded_name:
+        near = [by_folded_name[folded]]
+    else:
+        near = [by_folded_name[key] for key in difflib.get_close_matches(folded, by_folded_name, n=3)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"the types are {', '.join(MESSAGE_TYPES)}"
-    problem = f"{value!r} is no message of {PACKAGE} that is a JSON object; {hint}"
-    raise click.BadParameter(problem, ctx=ctx, param=param)
+    return f"{name!r} is no message of {PACKAGE} that is a JSON object; {hint}"
 
 
 class TypeChoice:
@@ -131,7 +153,7 @@ def _type_of_members(members: dict[str, Any]) -> str:
             return "CompletionEvent"
         case {"detail": list()}:
             return "HTTPValidationError"
-        case {"detail": str()} | {"message": _, "type": _} | {"message": _, "code": _}:
+        case {"error": {}} | {"detail": str()} | {"message": _, "type": _} | {"message": _, "code": _}:
             return "ErrorResponse"
     return ""
 

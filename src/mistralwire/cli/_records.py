@@ -3,18 +3,20 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
+from mistralwire.cli._failures import Failure, failure_of
 from mistralwire.cli._formats import Format
 from mistralwire.cli._message_types import TypeChoice
+from mistralwire.cli._protobuf import parse_binary, parse_text
 from mistralwire.cli._source import Source
+from mistralwire.cli._wording import counted
 from mistralwire.codec import Limits, SseDecoder, SseError, SseMessage, from_json, to_json
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import ErrorResponse
 
 _VARINT_BYTES_MAX = 10
+_FRAMING_HINT = "; if these are messages with a length before each, choose --to jsonl"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Record:
     """A message that was read.
 
     Attributes:
-        place: Where in the file it is, to put behind the file's name: `:12` or `: message 3`; may be empty.
+        place: As for a failure.
         message: The message.
         id: Of a server-sent event: its id, or None.
         event: Of a server-sent event: its name, or None.
@@ -32,21 +34,6 @@ class Record:
     message: Message
     id: str | None = None
     event: str | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Failure:
-    """Something that could not be read.
-
-    Attributes:
-        place: As for a record.
-        problems: What is wrong, one line each.
-        final: Whether nothing behind it can be read.
-    """
-
-    place: str
-    problems: tuple[str, ...]
-    final: bool = False
 
 
 Item = Record | Failure
@@ -85,7 +72,7 @@ class Reader:
                 return self._read_lines()
             case Format.SSE:
                 return self._read_events()
-        return self._read_delimited() if delimited else self._read_whole(self._parse_binary)
+        return self._read_delimited() if delimited else self._read_whole(self._parse_only_binary)
 
     @property
     def _limits(self) -> Limits:
@@ -111,8 +98,8 @@ class Reader:
             place = f":{number}"
             if not within_bound:
                 yield Failure(place, (self._too_long("a line"),))
-            elif line := line.strip():
-                yield self._parse_json(place, line)
+            elif line.strip():
+                yield self._parse_json(place, line.rstrip())
 
     def _read_delimited(self) -> Iterator[Item]:
         number = 0
@@ -129,7 +116,7 @@ class Reader:
                 continue
             data = self.source.read(size)
             if len(data) < size:
-                problem = f"expected {size} bytes, found the end of the file after {len(data)}"
+                problem = f"expected {counted(size, 'byte')}, found the end of the file after {len(data)}"
                 yield Failure(place, (problem,), final=True)
                 return
             yield self._parse_binary(place, data)
@@ -166,33 +153,20 @@ class Reader:
             message_type = self.types.of_json(data)
             return Record(place, from_json(message_type, data, validate=self.validate, limits=self._limits))
         except DecodeError as error:
-            return _failure_of(place, error)
+            return failure_of(place, error)
 
-    def _parse_binary(self, place: str, data: bytes) -> Item:
+    def _parse_binary(self, place: str, data: bytes, hint: str = "") -> Item:
         message_type = self.types.of_binary()
-        name = message_type.DESCRIPTOR.name
-        try:
-            message = message_type.FromString(data)
-        except WireError:
-            return Failure(
-                place, (f"expected the wire bytes of a {name}, found {len(data)} bytes that are none",)
-            )
-        if self.validate and _has_unknown_fields(message):
-            problem = f"expected the fields of a {name}, found others, which the output would lose"
-            return Failure(place, (problem,))
-        return Record(place, message)
+        found = parse_binary(message_type, data, place, validate=self.validate, hint=hint)
+        return found if isinstance(found, Failure) else Record(place, found)
+
+    def _parse_only_binary(self, place: str, data: bytes) -> Item:
+        return self._parse_binary(place, data, _FRAMING_HINT)
 
     def _parse_text(self, place: str, data: bytes) -> Item:
-        message = self.types.of_text(data)()
-        try:
-            text_format.Parse(data.decode(), message)
-        except UnicodeDecodeError as error:
-            return Failure(place, (f"expected UTF-8 text, found byte 0x{data[error.start]:02x}",))
-        except text_format.ParseError as error:
-            line = error.GetLine()
-            problem = f"expected the protobuf text of a {message.DESCRIPTOR.name}, found {error}"
-            return Failure(f":{line}" if line else place, (" ".join(problem.split()),))
-        return Record(place, message)
+        message_type = self.types.of_text(data)
+        found = parse_text(message_type, data, place, validate=self.validate)
+        return found if isinstance(found, Failure) else Record(place, found)
 
 
 def _drain(decoder: SseDecoder[Message]) -> Iterator[Item]:
@@ -212,28 +186,10 @@ def _drain(decoder: SseDecoder[Message]) -> Iterator[Item]:
 
 
 def _bad_event(decoder: SseDecoder[Message], error: DecodeError) -> Failure:
-    return _failure_of(f":{decoder.line}", error, final=error.reason == "STREAM_TRUNCATED")
+    return failure_of(
+        f":{decoder.line}", error, part=" of the data", final=error.reason == "STREAM_TRUNCATED"
+    )
 
 
 def _error_text(error: ErrorResponse) -> str:
-    text = error.message_string or error.detail_string or to_json(error).decode()
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _failure_of(place: str, error: DecodeError, *, final: bool = False) -> Failure:
-    """Make a failure of an error of the codec, one line for each violation."""
-    problems = [
-        f"{f'{path}: ' if path else ''}expected {expected}, found {found}"
-        for path, expected, found in error.violations
-    ]
-    if error.truncated:
-        problems.append("and more violations")
-    return Failure(place, tuple(problems), final)
-
-
-def _has_unknown_fields(message: Message) -> bool:
-    """Say whether the message, or one in it, has fields that its type does not know."""
-    known = type(message)()
-    known.CopyFrom(message)
-    known.DiscardUnknownFields()
-    return known.ByteSize() != message.ByteSize()
+    return error.message_string or error.detail_string or to_json(error).decode()

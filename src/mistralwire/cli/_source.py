@@ -48,12 +48,11 @@ class Source:
         self._head = io.BytesIO()
         self.item_bytes_max = item_bytes_max
 
-    def beginning(self) -> tuple[bytes, bytes]:
-        """Look at the beginning without consuming it.
+    def first_line(self) -> bytes:
+        """Look at the first line that is not blank, without consuming it; before anything is read.
 
         Returns:
-            The first line that is not blank, and the first byte behind it that is no white space; both empty
-            if the input ends before or is blank for long.
+            The line without white space around it; empty if the input ends before or is blank for long.
         """
         taken = bytearray()
         line = b""
@@ -62,12 +61,23 @@ class Source:
             if not line:
                 break
             taken += line
-        following = self._reader.peek(1)[:1] if line.endswith(b"\n") else b""
-        while following.isspace() and len(taken) < _LOOK_BYTES_MAX + len(line):
+        self._head = io.BytesIO(taken)
+        return line.strip()
+
+    def byte_after_first_line(self) -> bytes:
+        """Look at the first byte behind that line that is no white space, without consuming it.
+
+        Returns:
+            The byte; empty if the input ends before or is blank for long.
+        """
+        taken = bytearray(self._head.getvalue())
+        bound = len(taken) + _LOOK_BYTES_MAX
+        following = self._reader.peek(1)[:1] if taken.endswith(b"\n") else b""
+        while following.isspace() and len(taken) < bound:
             taken += self._reader.read(1)
             following = self._reader.peek(1)[:1]
         self._head = io.BytesIO(taken)
-        return line.strip(), following
+        return following
 
     def read(self, size: int) -> bytes:
         """Read `size` bytes; fewer at the end."""

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import click
 
+from mistralwire.cli._failures import Failure
 from mistralwire.cli._progress import Progress
-from mistralwire.cli._records import Failure, Item, Record
+from mistralwire.cli._records import Item, Record
+from mistralwire.cli._wording import printable
 from mistralwire.cli._writer import Writer
 from mistralwire.errors import EncodeError
 
@@ -37,7 +39,7 @@ class Report:
             click.exceptions.Exit: If it is the end of the run: 1.
         """
         for problem in failure.problems:
-            self._progress.print(f"{self._file}{failure.place}: {problem}")
+            self._progress.print(printable(f"{self._file}{failure.place}: {problem}"))
         self.failures += 1
         if not self._keep_going:
             raise click.exceptions.Exit(EXIT_BAD_INPUT)
@@ -50,20 +52,17 @@ def transfer(items: Iterator[Item], writer: Writer, report: Report) -> None:
         click.exceptions.Exit: If the output would be no whole one.
         click.UsageError: If the options leave open what the input is.
     """
-    is_whole = True
     for item in items:
         failure = item if isinstance(item, Failure) else _write(item, writer)
         if failure is not None:
             report.add(failure)
-            is_whole = not failure.final
             if failure.final:
                 break
     if writer.is_lacking:
         if report.failures == 0:
             report.add(Failure("", ("expected a message, found none",)))
         raise click.exceptions.Exit(EXIT_BAD_INPUT)
-    if is_whole:
-        writer.end()
+    writer.end(is_whole=report.failures == 0)
 
 
 def _write(record: Record, writer: Writer) -> Failure | None:

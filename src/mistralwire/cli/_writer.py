@@ -40,6 +40,7 @@ class Writer:
         self._delimited = delimited
         self._names = names
         self._indent = indent
+        self._held = b""
         self._single = format_ in (Format.JSON, Format.TXTPB) or (format_ is Format.BINPB and not delimited)
         self.count = 0
 
@@ -54,17 +55,27 @@ class Writer:
         return self._single and self.count == 0
 
     def write(self, record: Record) -> None:
-        """Write a message.
+        """Write a message; the one of a format that holds one when the end shows that there are no others.
 
         Raises:
             EncodeError: If it has no JSON form; nothing is written then.
         """
-        self._stream.write(self._encode(record))
+        data = self._encode(record)
+        if self._single:
+            self._held = data
+        else:
+            self._stream.write(data)
         self.count += 1
 
-    def end(self) -> None:
-        """Write what comes after the last message of a stream that is whole."""
-        if self.format is Format.SSE:
+    def end(self, *, is_whole: bool) -> None:
+        """Write what is left to write after the last message.
+
+        Args:
+            is_whole: Whether nothing was left out. A stream of events says so at its end.
+        """
+        self._stream.write(self._held)
+        self._held = b""
+        if self.format is Format.SSE and is_whole:
             self._stream.write(encode_sse(SseDone()))
 
     def _encode(self, record: Record) -> bytes:

@@ -1,24 +1,14 @@
 """`mistralwire convert`: between JSON, server-sent events and protobuf."""
 
-import contextlib
-import sys
-from collections.abc import Iterator
-from typing import Literal, cast
+from typing import Literal
 
 import click
 from google.protobuf.message import Message
 
-from mistralwire.cli._formats import Format, default_output, format_of_content, format_of_name
-from mistralwire.cli._message_types import MESSAGE_TYPES, TypeChoice, choose_type
-from mistralwire.cli._output import STANDARD_OUTPUT, open_output
-from mistralwire.cli._progress import show_progress
-from mistralwire.cli._records import Reader
-from mistralwire.cli._source import Readable, Source
-from mistralwire.cli._transfer import EXIT_BAD_INPUT, Report, transfer
-from mistralwire.cli._writer import Writer
-from mistralwire.codec import DOCUMENT_BYTES_MAX
+from mistralwire.cli._conversion import Conversion
+from mistralwire.cli._formats import Format
+from mistralwire.cli._message_types import MESSAGE_TYPES, choose_type
 
-_STANDARD_INPUT = "-"
 _FORMATS = click.Choice([format_.value for format_ in Format])
 
 
@@ -35,7 +25,8 @@ _FORMATS = click.Choice([format_.value for format_ in Format])
     type=click.Path(dir_okay=False, allow_dash=True),
     default="-",
     metavar="FILE",
-    help="File to write; standard output without it. The file appears when all is converted, not before.",
+    help="File to write; standard output without it. The file appears when all is converted, not before; "
+    "pipes, devices and descriptors such as /dev/stdout are written as it goes.",
 )
 @click.option(
     "--names",
@@ -52,9 +43,15 @@ _FORMATS = click.Choice([format_.value for format_ in Format])
 @click.option(
     "--no-validate",
     is_flag=True,
-    help="Take every JSON object, also one that breaks the contract; what no field can hold is kept whole.",
+    help="Take every JSON object, also one that breaks the contract; what no field can hold is kept whole. "
+    "Of protobuf, take every message of the type; fields that the type does not know stay an error, as the "
+    "output would lose them.",
 )
-@click.option("--keep-going", is_flag=True, help="Report what can't be converted, leave it out, and go on.")
+@click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Report what can't be converted, leave it out, and go on. An sse output then lacks its [DONE].",
+)
 def convert(
     *,
     file: str | None,
@@ -84,14 +81,24 @@ def convert(
     number of messages with the length of each before it as a varint, as Java's writeDelimitedTo and
     parseDelimitedFrom have it. Several messages don't fit into json and txtpb.
 
+    The input is checked against the contract, protobuf as well as JSON. So no bytes at all are no message,
+    unless its type has no required members.
+
     --from is needed where neither the file's extension nor its beginning tells the format, --type where
     the first document does not tell its type: always for binpb, never for sse, which consists of
-    CompletionChunk. Without --to, the extension of the output decides, else JSON becomes binpb and protobuf
-    becomes json.
+    CompletionChunk. Without --to, the extension of the output decides; on standard output, JSON becomes
+    binpb and protobuf becomes json.
 
-    What can't be converted is reported on standard error as FILE:LINE: PATH: what was expected, what was
-    found. binpb has no lines: there, messages are counted. So is an error that an upstream sent in a stream,
-    and a stream that ends before [DONE]. A message of more than 64 MiB is not converted.
+    What can't be converted is reported on standard error, with what was expected and what was found:
+
+    \b
+      FILE:LINE: PATH: ...       a line of jsonl, an event of sse
+      FILE: PATH: ...            a json, txtpb or binpb document
+      FILE: message N: PATH: ... a message of several in binpb
+      FILE:LINE: ...             text that is no JSON, or no txtpb
+
+    An error that an upstream sent in a stream is reported too, and a stream that ends before [DONE]. A
+    message of more than 64 MiB is not converted.
 
     \b
     Examples:
@@ -106,70 +113,14 @@ def convert(
       1  some of the input could not be converted
       2  the command line was wrong, or left open what it has to say
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    name = "<stdin>" if file in (None, _STANDARD_INPUT) else str(file)
-    to_terminal = output == STANDARD_OUTPUT and sys.stdout.isatty()
-    with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(_open_input(file))
-        target = stack.enter_context(open_output(output))
-        progress = stack.enter_context(show_progress(stream, output_is_terminal=to_terminal))
-
-        def before_read(count: int) -> None:
-            # Whoever reads the output gets what is done before this waits for more input.
-            target.flush()
-            progress.advance(count)
-
-        source = Source(stream, before_read, DOCUMENT_BYTES_MAX)
-        source_format = Format(from_name) if from_name else _guess_format(name, source)
-        target_format = _choose_target(source_format, to_name, output)
-        _check_target(source_format, target_format, names, indent, to_terminal)
-        delimited = source_format.is_sequence or target_format.is_sequence
-        reader = Reader(source, TypeChoice(message_type, name), validate=not no_validate)
-        writer = Writer(target, target_format, delimited=delimited, names=names or "snake", indent=indent)
-        report = Report(name, progress, keep_going=keep_going)
-        transfer(reader.read(source_format, delimited=delimited), writer, report)
-    if report.failures:
-        click.echo(f"{name}: {writer.count} messages converted, {report.failures} failures", err=True)
-        raise click.exceptions.Exit(EXIT_BAD_INPUT)
-
-
-@contextlib.contextmanager
-def _open_input(file: str | None) -> Iterator[Readable]:
-    if file is not None and file != _STANDARD_INPUT:
-        with open(file, "rb") as stream:
-            yield stream
-        return
-    if file is None and sys.stdin.isatty():
-        raise click.UsageError(
-            "there is no FILE, and standard input is a terminal; name a FILE, or - to type it"
-        )
-    yield cast("Readable", sys.stdin.buffer)
-
-
-def _guess_format(name: str, source: Source) -> Format:
-    guess = format_of_name(name) or format_of_content(*source.beginning())
-    if guess is None:
-        raise click.UsageError(
-            f"neither the name of {name} nor its beginning tells its format; say which with --from"
-        )
-    return guess
-
-
-def _choose_target(source_format: Format, to_name: str | None, output: str) -> Format:
-    if to_name is not None:
-        return Format(to_name)
-    return format_of_name(output) or default_output(source_format)
-
-
-def _check_target(
-    source: Format, target: Format, names: str | None, indent: int | None, to_terminal: bool
-) -> None:
-    if source is target is Format.BINPB:
-        raise click.UsageError("binpb to binpb changes nothing; say with --to what it is to become")
-    if names is not None and not target.is_json:
-        raise click.UsageError(f"--names is about JSON, and the output is {target}")
-    if indent is not None and target is not Format.JSON:
-        raise click.UsageError(f"--indent is about json, and the output is {target}")
-    if target is Format.BINPB and to_terminal:
-        raise click.UsageError(
-            "binpb is not for a terminal; write it to a file with -o, pipe it, or choose a text with --to"
-        )
+    Conversion(
+        file=file,
+        message_type=message_type,
+        source_format=Format(from_name) if from_name else None,
+        target_format=Format(to_name) if to_name else None,
+        output=output,
+        names=names,
+        indent=indent,
+        validate=not no_validate,
+        keep_going=keep_going,
+    ).run()

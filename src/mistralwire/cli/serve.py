@@ -1,14 +1,29 @@
 """`mistralwire serve`: a gRPC service that plays recorded answers."""
 
 import asyncio
+import math
 import pathlib
 import signal
+from typing import Any
 
 import click
 
+from mistralwire._loopback import is_loopback
 from mistralwire.errors import MistralwireError
 from mistralwire.service import DRAIN_S, HOST, PORT, Server, create_server
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _FiniteRange(click.FloatRange):
+    """A range that means it: NaN is beyond no bound, and infinity is below none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
 
 
 @click.command()
@@ -25,13 +40,13 @@ from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 )
 @click.option(
     "--chunks-per-second",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_FiniteRange(min=0, min_open=True),
     metavar="N",
     help="Pace of the streams. Without it they are played with the pauses they were recorded with.",
 )
 @click.option(
     "--drain-seconds",
-    type=click.FloatRange(min=0),
+    type=_FiniteRange(min=0),
     default=DRAIN_S,
     show_default=True,
     metavar="N",
@@ -89,6 +104,12 @@ def serve(
 
 
 def _create_server(upstream: ReplayUpstream, host: str, port: int, insecure: bool) -> Server:
+    if host and not insecure and not is_loopback(host):
+        raise click.BadParameter(
+            f"expected a loopback address such as {HOST}, found {host!r}: calls from other machines would "
+            "travel in plain text; add --insecure to allow that",
+            param_hint="--host",
+        )
     try:
         return create_server(upstream, host=host, port=port, insecure=insecure)
     except ValueError as error:
@@ -105,12 +126,12 @@ def _describe(recordings: tuple[pathlib.Path, ...], count: int) -> str:
 async def _run(server: Server, description: str, drain_s: float) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, stopping.set)
-    await server.start()
-    click.echo(f"listening on {server.address}, playing {description}; Ctrl-C ends it")
-    await stopping.wait()
-    # From here on a second signal has its usual effect.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-    await server.stop(drain_s)
+    async with server:
+        click.echo(f"listening on {server.address}, playing {description}; Ctrl-C ends it")
+        await stopping.wait()
+        # From here on a second signal has its usual effect.
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+        await server.stop(drain_s)

@@ -1,6 +1,7 @@
 """The servicer of mistralwire.v1.ChatCompletionService."""
 
 import asyncio
+import concurrent.futures
 import functools
 import logging
 import traceback
@@ -23,6 +24,12 @@ _SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompleti
 SERVICE_NAME: str = _SERVICE.full_name
 """Full name of the service, for health checks and reflection."""
 
+LOOP_BYTES_MAX = 64 * 1024
+"""Bytes of a request up to which it is checked in the event loop: 64 KiB, mostly a millisecond's work."""
+
+CHECKS_MAX = 2
+"""Requests beyond that size which are checked at one time: each is a thread that competes with the loop."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -39,6 +46,8 @@ class ChatCompletionServicer:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        # Threads of its own: the loop's are for what waits, and these would keep it from them.
+        self._checks = concurrent.futures.ThreadPoolExecutor(CHECKS_MAX, "mistralwire-check")
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service with a server that was not started yet.
@@ -64,19 +73,30 @@ class ChatCompletionServicer:
         self, request_type: type[Any], data: bytes, context: grpc.aio.ServicerContext
     ) -> bytes:
         try:
-            response = await self._upstream.complete(read_request(request_type, data))
+            response = await self._upstream.complete(await self._read(request_type, data))
             return response.SerializeToString()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
             await _abort(context, error)
 
     async def _stream(self, request_type: type[Any], data: bytes, context: grpc.aio.ServicerContext) -> None:
         try:
-            request = read_request(request_type, data)
+            request = await self._read(request_type, data)
             async with CoalescedStream(self._upstream.stream(request)) as messages:
                 while (message := await messages.take()) is not None:
                     await context.write(message)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
             await _abort(context, error)
+
+    async def _read(self, request_type: type[Message], data: bytes) -> Any:
+        """Read a request; a large one in a thread, so that all other calls go on.
+
+        A call that is cancelled stops waiting. A check that has begun then comes to its own end, which the
+        codec's limits bound; one that has not never begins.
+        """
+        if len(data) <= LOOP_BYTES_MAX:
+            return read_request(request_type, data)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._checks, read_request, request_type, data)
 
 
 def read_request(request_type: type[Message], data: bytes) -> Any:
@@ -104,9 +124,16 @@ def read_request(request_type: type[Message], data: bytes) -> Any:
     try:
         from_json(request_type, to_json(request))
     except EncodeError as error:
-        violation = Violation(error.path, "a value that has a JSON form", error.message)
-        raise DecodeError([violation], type_name=name, reason=error.reason) from None
+        raise DecodeError([_violation(error)], type_name=name, reason=error.reason) from None
     return request
+
+
+def _violation(error: EncodeError) -> Violation:
+    """Say in the error's own words what is wrong with a place."""
+    expected, separator, found = error.message.removeprefix("expected ").partition(", found ")
+    if separator and error.message.startswith("expected "):
+        return Violation(error.path, expected, found)
+    return Violation(error.path, "a value that has a JSON form", error.message)
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: BaseException) -> Never:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import TypeAlias
 
 from mistralwire.codec import (
     SseDecoder,
@@ -17,9 +18,11 @@ from mistralwire.codec import (
     accumulate,
     explode,
     from_json,
+    is_error_body,
+    to_dict,
     to_json,
 )
-from mistralwire.errors import CodecError, DecodeError, UpstreamError
+from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamError
 from mistralwire.upstream._upstream import (
     CompletionRequest,
     CompletionResponse,
@@ -29,6 +32,7 @@ from mistralwire.upstream._upstream import (
 from mistralwire.v1 import (
     ChatCompletionResponse,
     CompletionChunk,
+    ErrorResponse,
     FIMCompletionRequest,
     FIMCompletionResponse,
     FIMCompletionStreamRequest,
@@ -41,6 +45,9 @@ BAD_RECORDING = "BAD_RECORDING"
 STREAM_TRUNCATED = "STREAM_TRUNCATED"
 
 _SUFFIXES = (".json", ".sse")
+_Failure: TypeAlias = Callable[[], UpstreamError]
+"""Makes an error, a new one for each call."""
+
 _DELAY = re.compile(rb":[ ]?delay (\d{1,9})\s*\Z")
 
 
@@ -60,15 +67,15 @@ class _Recording:
         is_fim: Whether it answers FIM requests rather than chat requests.
         is_stream: Whether it was recorded as a stream.
         steps: The chunks.
-        response: The answer in one piece; None if the stream broke.
-        failure: Makes the error with which the stream broke; None if it ended well.
+        failure: The error behind the chunks; None if the stream ends well.
+        answer: The answer in one piece, or the error in its place.
     """
 
     is_fim: bool
     is_stream: bool
     steps: tuple[_Step, ...]
-    response: CompletionResponse | None
-    failure: Callable[[], UpstreamError] | None
+    failure: _Failure | None
+    answer: CompletionResponse | _Failure
 
 
 class ReplayUpstream:
@@ -82,7 +89,9 @@ class ReplayUpstream:
 
     Streams are played as fast as they are read. A comment line `: delay 120` in an SSE file asks for a pause
     of 120 milliseconds before the event behind it. An error body in a stream becomes an UpstreamError after
-    the chunks before it, and so does a stream that ends without `[DONE]`.
+    the chunks before it, and so does a stream that ends without `[DONE]`. A JSON file that holds an error
+    body, by the rule of SseDecoder, becomes one for either kind of request; a response that can't be cut into
+    chunks becomes one for streaming requests alone.
 
     The messages are shared between calls: they are not to be changed.
 
@@ -119,20 +128,20 @@ class ReplayUpstream:
         """Give the next recording as one response, at once.
 
         Raises:
-            UpstreamError: If it is a stream that broke.
+            UpstreamError: If it is an error, or a stream that broke.
         """
         is_fim = isinstance(request, FIMCompletionRequest)
-        recording = next(self._turns[is_fim, False])
-        if recording.failure is not None:
-            raise recording.failure()
-        assert recording.response is not None  # noqa: S101 - what did not fail has one
-        return _as_kind(recording.response, is_fim)
+        answer = next(self._turns[is_fim, False]).answer
+        if isinstance(answer, ChatCompletionResponse | FIMCompletionResponse):
+            return _as_kind(answer, is_fim)
+        raise answer()
 
     async def stream(self, request: CompletionStreamRequest) -> AsyncIterator[CompletionChunk]:
         """Give the next recording as a stream.
 
         Raises:
-            UpstreamError: Where the recorded stream broke, after the chunks before.
+            UpstreamError: Where the recorded stream broke, after the chunks before; at once if the recording
+                is an error, or can't be cut into chunks.
         """
         recording = next(self._turns[isinstance(request, FIMCompletionStreamRequest), True])
         loop = asyncio.get_running_loop()
@@ -184,7 +193,9 @@ def _read(file: pathlib.Path, chunks_per_second: float | None) -> _Recording:
         raise _bad_recording(f"{file}: expected a file that can be read, found: {error.strerror}") from error
     is_fim = file.name.startswith("fim")
     try:
-        recording = _read_json(data, is_fim) if file.suffix == ".json" else _read_sse(file, data, is_fim)
+        recording = (
+            _read_json(file, data, is_fim) if file.suffix == ".json" else _read_sse(file, data, is_fim)
+        )
     except CodecError as error:
         # The parser's own message says which line of a JSON file it was.
         raise _bad_recording(f"{file}: {error}") from error
@@ -197,35 +208,46 @@ def _read(file: pathlib.Path, chunks_per_second: float | None) -> _Recording:
     return dataclasses.replace(recording, steps=steps)
 
 
-def _read_json(data: bytes, is_fim: bool) -> _Recording:
+def _read_json(file: pathlib.Path, data: bytes, is_fim: bool) -> _Recording:
+    if is_error_body(data):
+        error = functools.partial(error_from_body, from_json(ErrorResponse, data, validate=False))
+        return _Recording(is_fim, is_stream=False, steps=(), failure=error, answer=error)
     response = _read_response(data, is_fim)
-    steps = tuple(_Step(0.0, chunk) for chunk in explode(response))
-    return _Recording(is_fim, is_stream=False, steps=steps, response=response, failure=None)
+    if to_dict(response).get("choices") is None:
+        raise _bad_recording(f"{file}: expected choices, or an error body, found an object that has neither")
+    steps: tuple[_Step, ...] = ()
+    failure: _Failure | None = None
+    try:
+        steps = tuple(_Step(0.0, chunk) for chunk in explode(response))
+    except EncodeError as error:
+        failure = functools.partial(_bad_recording, f"{file}: {error}")
+    return _Recording(is_fim, is_stream=False, steps=steps, failure=failure, answer=response)
 
 
 def _read_sse(file: pathlib.Path, data: bytes, is_fim: bool) -> _Recording:
     steps: list[_Step] = []
-    failure: Callable[[], UpstreamError] | None = None
+    failure: _Failure | None = None
     for delay_s, event in _read_events(file, data):
         if isinstance(event, SseMessage):
             steps.append(_Step(delay_s, event.message))
         elif isinstance(event, SseError):
             failure = functools.partial(error_from_body, event.error)
             break
-        elif event is None:
+        elif isinstance(event, DecodeError):
             failure = _truncated
+            if data.strip() and not steps:
+                found = event.violations[0].found
+                raise _bad_recording(f"{file}: expected the events of a stream, found {found}")
     if not steps and failure in (None, _truncated):
         raise _bad_recording(f"{file}: expected the events of a stream, found none")
-    response: CompletionResponse | None = None
-    if failure is None:
-        response = _as_kind(accumulate(step.chunk for step in steps), is_fim)
-    return _Recording(is_fim, is_stream=True, steps=tuple(steps), response=response, failure=failure)
+    answer = failure or _as_kind(accumulate(step.chunk for step in steps), is_fim)
+    return _Recording(is_fim, is_stream=True, steps=tuple(steps), failure=failure, answer=answer)
 
 
 def _read_events(
     file: pathlib.Path, data: bytes
-) -> Iterator[tuple[float, SseMessage[CompletionChunk] | SseError | SseDone | None]]:
-    """Give the events with the pauses before them; None stands for an end without `[DONE]`."""
+) -> Iterator[tuple[float, SseMessage[CompletionChunk] | SseError | SseDone | DecodeError]]:
+    """Give the events with the pauses before them; the error is an end without `[DONE]`."""
     decoder = SseDecoder(CompletionChunk, validate=False)
     delay_s = 0.0
     try:
@@ -242,7 +264,7 @@ def _read_events(
     except DecodeError as error:
         if error.reason != STREAM_TRUNCATED:
             raise _bad_recording(f"{file}:{decoder.line}: {error}") from error
-        yield delay_s, None
+        yield delay_s, error
 
 
 def _truncated() -> UpstreamError:
