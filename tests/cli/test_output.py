@@ -101,10 +101,14 @@ def test_a_signal_that_ends_it_leaves_no_file(tmp_path: pathlib.Path, number: si
 
 def test_the_handlers_of_signals_are_the_former_ones_afterwards(tmp_path: pathlib.Path) -> None:
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    with open_output(str(tmp_path / "out")):
-        assert signal.SIG_DFL not in [signal.getsignal(number) for number in numbers]
-    assert [signal.getsignal(number) for number in numbers] == before
+    former = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    try:
+        with open_output(str(tmp_path / "out")):
+            assert signal.SIG_DFL not in [signal.getsignal(number) for number in numbers]
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_DFL] * 2
+    finally:
+        for number, handler in zip(numbers, former, strict=True):
+            signal.signal(number, handler)
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path: pathlib.Path) -> None:

@@ -89,10 +89,23 @@ def test_an_error_in_a_text_has_one_position_and_no_control_characters(text: byt
     assert stderr.removesuffix("\n").isprintable()
 
 
-def test_an_error_in_a_long_text_does_not_repeat_it() -> None:
-    result = convert("--from", "txtpb", "--to", "json", "--type", "UsageInfo", stdin=b"a {" * 100_000)
+@pytest.mark.parametrize(
+    "text",
+    [b"a {" * 100_000, b'prompt_tokens: "' + b"x" * 100_000 + b'"', b"prompt_tokens: 1 " + b"y" * 100_000],
+)
+def test_an_error_in_a_long_text_does_not_repeat_it(text: bytes) -> None:
+    result = convert("--from", "txtpb", "--to", "json", "--type", "UsageInfo", stdin=text)
     assert result.exit_code == 1
     assert len(result.output) < 1_000
+
+
+def test_an_error_in_a_text_says_what_is_wrong_and_not_what_is_right_before_it() -> None:
+    result = convert(
+        "--from", "txtpb", "--to", "json", "--type", "CompletionChunk", stdin=b'id: "right" model 5'
+    )
+    assert result.exit_code == 1
+    assert "found at column 19: " in result.output
+    assert "right" not in result.output
 
 
 def test_a_text_has_its_letters_as_they_are() -> None:

@@ -44,6 +44,15 @@ def test_files_are_converted_with_all_streams_closed(tmp_path: pathlib.Path) -> 
     assert run_in_shell(line, RESPONSE, tmp_path) == expected
 
 
+def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: pathlib.Path) -> None:
+    # Otherwise the input has the descriptor of standard output, and is taken for where that goes.
+    file = tmp_path / "response.json"
+    file.write_bytes(RESPONSE.read_bytes())
+    line = "$mistralwire convert $1 -o $1 --names camel >&-"
+    assert run_in_shell(line, file) == (0, "", "")
+    assert b'"finishReason"' in file.read_bytes()
+
+
 @pytest.mark.parametrize(
     "arguments", ["--help", "--version", "convert --help", "convert $1 --to json", "convert $1"]
 )

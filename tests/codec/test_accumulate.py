@@ -607,3 +607,18 @@ def test_what_is_no_type_of_response_is_refused() -> None:
     wrong: Any = int
     with pytest.raises(TypeError, match="expected a type of response"):
         Accumulator(wrong)
+
+
+def test_many_calls_in_two_chunks_are_found_by_their_identifiers() -> None:
+    """Comparing each piece with each call would take minutes."""
+    count = 20_000
+    calls = [{"id": f"a{number}", "function": {"name": "f", "arguments": "{"}} for number in range(count)]
+    ends = [{"id": f"a{number}", "function": {"name": "", "arguments": "}"}} for number in range(count)]
+    chunks = [
+        {"id": "i", "choices": [{"index": 0, "delta": {"tool_calls": pieces}}]}
+        for pieces in (calls, ends[::-1])
+    ]
+    response = accumulate(from_dict(CompletionChunk, chunk, validate=False) for chunk in chunks)
+    result = response.choices[0].message.tool_calls
+    assert [call.id for call in result] == [call["id"] for call in calls]
+    assert {call.function.arguments_string for call in result} == {"{}"}

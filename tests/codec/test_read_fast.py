@@ -148,3 +148,19 @@ def test_a_document_of_too_many_values_is_refused() -> None:
 def test_commas_in_text_are_no_values() -> None:
     text = '{"service_tier":"' + "," * 1_000_001 + '"}'
     assert from_json(UsageInfo, text).service_tier == "," * 1_000_001
+
+
+def test_a_long_document_is_read_fast_at_once() -> None:
+    messages = ",".join(['{"role":"user","content":"hi"}'] * 5_000)
+    text = f'{{"model":"m","messages":[{messages}],"n":1,"an_odd_one":1}}'.encode()
+    reader = FastReader(validate=True)
+    plan = plan_for(ChatCompletionRequest)
+    assert reader.read(ChatCompletionRequest, text, DEFAULT_LIMITS) is None
+    value = json.loads(text)
+    reader.learn(plan, value, len(text))
+    assert reader.read_parsed(ChatCompletionRequest, value, text) is not None
+
+
+def test_an_integer_of_endless_bits_is_refused() -> None:
+    with pytest.raises(DecodeError, match="x: expected an integer of at most 100000 bits"):
+        from_dict(UsageInfo, {"x": 1 << 200_000}, validate=False)

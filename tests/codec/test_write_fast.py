@@ -1,5 +1,8 @@
 """What the fast writer leaves to the complete one, and what it remembers."""
 
+import contextlib
+import sys
+
 import pytest
 
 from mistralwire import binary_to_json, from_json, to_json
@@ -46,3 +49,19 @@ def test_indented_text_is_unicode_whatever_the_indent() -> None:
     message = UsageInfo(service_tier="é")
     assert "é" in to_json(message, indent=2).decode()
     assert "é" in to_json(message, indent=4).decode()
+
+
+def test_a_compilation_that_was_interrupted_leaves_nothing_behind() -> None:
+    writer = _write_fast.FastWriter(camel=False)
+    message = from_json(ChatCompletionRequest, '{"model":"m","messages":[{"role":"user","content":"a"}]}')
+
+    def write_at(depth: int) -> None:
+        if depth:
+            write_at(depth - 1)
+        else:
+            writer.write(message)
+
+    for depth in range(sys.getrecursionlimit() - 120, sys.getrecursionlimit(), 5):
+        with contextlib.suppress(RecursionError):
+            write_at(depth)
+    assert writer.write(message) == {"model": "m", "messages": [{"content": "a", "role": "user"}]}

@@ -104,13 +104,21 @@ async def test_an_error_comes_after_the_chunks_before_it() -> None:
             await stream.take()
 
 
-async def test_an_error_that_nobody_waits_for_any_more_is_not_reported() -> None:
+async def test_an_error_of_an_upstream_that_is_left_is_not_reported() -> None:
+    started = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[CompletionChunk]:
+        try:
+            yield chunk(0)
+            started.set()
+            await asyncio.Event().wait()
+        finally:
+            raise UpstreamError("broken")
+
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
-    upstream = HeldUpstream()
-    upstream.items.put_nowait(UpstreamError("broken"))
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST)) as stream:
-        await upstream.closed.wait()
+    async with CoalescedStream(chunks()) as stream:
+        await started.wait()
     del stream
     gc.collect()
 

@@ -53,6 +53,13 @@ def test_a_long_list_of_violations_is_cut_to_fit_into_trailers() -> None:
     assert info_of(status).metadata == {"truncated": "true", "violations": "32"}
 
 
+@pytest.mark.parametrize("length", range(1, 200, 7))
+def test_as_many_violations_as_there_is_room_for_still_fit(length: int) -> None:
+    status = to_status(DecodeError([Violation("p", "e", "f" * length)] * 500, truncated=True))
+
+    assert 2 * 1024 < status.ByteSize() <= 3 * 1024
+
+
 def test_each_text_of_a_violation_is_cut_for_itself() -> None:
     status = to_status(DecodeError([Violation("p" * 999, "e" * 999, "f" * 999)]))
 

@@ -14,6 +14,7 @@ from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
 from mistralwire.codec._write_fast import SNAKE
+from mistralwire.errors import EncodeError
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 
 R = TypeVar("R", ChatCompletionResponse, FIMCompletionResponse)
@@ -27,6 +28,8 @@ _CONSTANT = frozenset(("id", "object", "created", "model"))
 _WHOLE = frozenset(("id", "type", "index", "name"))
 # Members of a delta that come in one piece: the last value counts.
 _REPLACED = frozenset(("role", "tool_call_id", "index", "metadata"))
+# So many calls are looked at closely for each piece: more are hardly ever under way at a time.
+_CALLS_SEARCHED = 64
 # What servers send for a tool call without an identifier.
 _NO_ID = (None, "", "null")
 # Merging one of these changes nothing.
@@ -100,7 +103,17 @@ class Accumulator(Generic[R]):
                 _keep_last(self._members, name, value)
 
     def result(self) -> R:
-        """Give the response so far; more chunks may follow."""
+        """Give the response so far; more chunks may follow.
+
+        Raises:
+            EncodeError: If members without a field are nested deeper than the stack has room for.
+        """
+        try:
+            return self._result()
+        except RecursionError:
+            raise EncodeError("nesting that the stack has no room for; call from a shallower one") from None
+
+    def _result(self) -> R:
         document = dict(self._members)
         if self._choices:
             document["choices"] = [_finish_choice(choice) for choice in self._ordered_choices()]
@@ -264,17 +277,39 @@ def _goes_on(last: Any, first: Any) -> bool:
 
 def _merge_tool_calls(calls: list[Any], pieces: list[Any]) -> list[Any]:
     """Add pieces to their calls; from the end, so that those that do not say which belong to the last."""
-    free = list(range(len(calls)))
+    taken: set[int] = set()
     begun = []
+    # The last calls are looked at one by one, the earlier ones are found by their identifiers.
+    recent = range(len(calls) - 1, max(-1, len(calls) - 1 - _CALLS_SEARCHED), -1)
+    earlier = {call["id"]: at for at, call in enumerate(calls[: len(calls) - len(recent)]) if _has_id(call)}
     for piece in reversed(pieces):
-        position = next((at for at in reversed(free) if _continues(calls[at], at, piece)), None)
+        position = _find_call(calls, recent, earlier, taken, piece)
         if position is None:
             begun.append(piece)
         else:
-            free.remove(position)
+            taken.add(position)
             _extend_tool_call(calls[position], piece)
     calls.extend(reversed(begun))
     return calls
+
+
+def _find_call(
+    calls: list[Any], recent: range, earlier: dict[str, int], taken: set[int], piece: Any
+) -> int | None:
+    if type(piece) is not dict:
+        return None
+    positions = list(recent)
+    index = piece.get("index")
+    if type(index) is int and 0 <= index < len(calls):
+        positions.append(index)
+    if _has_id(piece) and piece["id"] in earlier:
+        positions.append(earlier[piece["id"]])
+    found = (at for at in positions if at not in taken and _continues(calls[at], at, piece))
+    return next(found, None)
+
+
+def _has_id(call: Any) -> bool:
+    return type(call) is dict and type(call.get("id")) is str and call["id"] not in _NO_ID
 
 
 def _continues(call: Any, position: int, piece: Any) -> bool:

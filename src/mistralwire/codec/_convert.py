@@ -11,7 +11,7 @@ from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import Number, as_bytes, parse, to_indented_text, to_text, too_deep
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
-from mistralwire.codec._read_fast import LAX, STRICT
+from mistralwire.codec._read_fast import LAX, LONG_BYTES, STRICT
 from mistralwire.codec._write import write_document
 from mistralwire.codec._write_fast import CAMEL, SNAKE, FastWriter
 from mistralwire.errors import DecodeError, EncodeError, Violation
@@ -167,7 +167,7 @@ def _read_slowly(message_type: type[M], data: bytes | str, validate: bool, limit
     try:
         value = parse(text, limits, plan.name)
         # A long document may show the same shape many times, and then need not be read slowly.
-        if type(value) is dict and reader.learn(plan, value, len(text)):
+        if type(value) is dict and (reader.learn(plan, value, len(text)) or len(text) >= LONG_BYTES):
             wire = reader.read_parsed(message_type, value, text)
             if wire is not None:
                 return message_type.FromString(wire)

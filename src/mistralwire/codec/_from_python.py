@@ -9,6 +9,9 @@ from mistralwire.codec._parse import LIMIT_EXCEEDED, Number, exact_number, too_d
 from mistralwire.codec._read import join_path
 from mistralwire.errors import DecodeError, Violation
 
+# Writing an integer in decimal takes time with the square of its length.
+_INTEGER_BITS_MAX = 100_000
+
 
 def to_parsed(value: Any, limits: Limits, type_name: str) -> Any:
     """Copy a value of dicts, lists, strings, numbers, bools and None into what the JSON parser gives.
@@ -35,6 +38,9 @@ class _Converter:
             case None | bool() | str():
                 return str.__str__(value) if isinstance(value, str) else value
             case int():
+                if value.bit_length() > _INTEGER_BITS_MAX:
+                    expected = f"an integer of at most {_INTEGER_BITS_MAX} bits"
+                    raise self._error(path, expected, f"one of {value.bit_length()} bits", LIMIT_EXCEEDED)
                 return int(value) if -(2**63) <= value < 2**64 else Number(_int_text(value))
             case float() if math.isfinite(value):
                 return float(value)

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire.codec._varint import write_varint
+from mistralwire.v1 import JsonExtra
 from mistralwire.v1 import json_options_pb2 as options
 
 EXTRA_FIELD = "json_extra"
@@ -177,7 +178,9 @@ def plan_for(message_class: type[Message]) -> MessagePlan:
 
 def _is_object(descriptor: Descriptor) -> bool:
     extra = descriptor.fields_by_name.get(EXTRA_FIELD)
-    return extra is not None and extra.number == EXTRA_NUMBER
+    if extra is None or extra.number != EXTRA_NUMBER or extra.message_type is None:
+        return False
+    return bool(extra.message_type.full_name == JsonExtra.DESCRIPTOR.full_name)
 
 
 def _plan_of(descriptor: Descriptor | None) -> MessagePlan:

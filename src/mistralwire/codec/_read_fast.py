@@ -23,9 +23,15 @@ SIGHTINGS = 8
 SIGHTINGS_ONCE_FULL = 100
 SHAPES_SEEN_MAX = 256
 SHAPE_MEMBERS_MAX = 64
-SHAPE_CHARACTERS_MAX = 2_048
-# Bound on the members of all compiled shapes of a library, which take about 500 bytes each.
+SHAPE_CHARACTERS_MAX = 1_024
+# Bound on the members of all compiled shapes of a library, which take about 500 bytes each; a shape counts
+# for some more, and so do long names.
 LIBRARY_MEMBERS_MAX = 16_384
+_SHAPE_MEMBERS = 4
+_MEMBER_CHARACTERS = 64
+# A document of this size is worth compiling the shapes that occur in it once, but not more than so many.
+LONG_BYTES = 65_536
+_LONG_SHAPES_MAX = 8
 # Up to this size of a document no part of its wire form is longer than the list of sizes: JSON grows by less
 # than five times on its way, as `-1,` does, which is 13 bytes as an element of a union.
 _SHORT_BYTES = 2_048
@@ -46,21 +52,34 @@ class Shapes(dict[tuple[str, ...], Read]):
         self._sightings: dict[tuple[str, ...], int] = {}
 
     def __missing__(self, shape: tuple[str, ...]) -> Read:
-        raise Bail
+        raise Bail(self, shape)
 
     def note(self, shape: tuple[str, ...]) -> None:
         """Count a sighting, and compile a shape that was seen often enough."""
-        if len(shape) > SHAPE_MEMBERS_MAX or shape in self or sum(map(len, shape)) > SHAPE_CHARACTERS_MAX:
+        if shape in self or not _is_ordinary(shape):
             return
         seen = self._sightings.get(shape, 0) + 1
         if seen >= self._library.sightings:
             self._sightings.pop(shape, None)
-            self._library.make_room(len(shape))
-            self[shape] = compile_shape(self._plan, shape, self._library)
+            self.add(shape)
             return
         if len(self._sightings) >= SHAPES_SEEN_MAX:
             self._sightings.clear()
         self._sightings[shape] = seen
+
+    def add(self, shape: tuple[str, ...]) -> None:
+        """Compile a shape."""
+        self._library.make_room(len(shape) + _SHAPE_MEMBERS + _characters(shape) // _MEMBER_CHARACTERS)
+        self[shape] = compile_shape(self._plan, shape, self._library)
+
+
+def _is_ordinary(shape: tuple[str, ...]) -> bool:
+    """Say whether a shape is of a size that is worth remembering."""
+    return len(shape) <= SHAPE_MEMBERS_MAX and _characters(shape) <= SHAPE_CHARACTERS_MAX
+
+
+def _characters(shape: tuple[str, ...]) -> int:
+    return sum(map(len, shape))
 
 
 class Library:
@@ -186,12 +205,24 @@ class FastReader:
         return None
 
     def read_parsed(self, message_type: type[Message], item: dict[str, Any], text: bytes) -> bytes | None:
-        """Read a document that was parsed, and found within the limits, as `read` does."""
+        """Read a document that was parsed, and found within the limits, as `read` does.
+
+        What it takes to read a long one is compiled at once.
+        """
         library = self._short if len(text) <= _SHORT_BYTES else self._long
-        try:
-            return library.shapes(plan_for(message_type))[(*item,)](item, [text]).encode("latin-1")
-        except NOT_FAST:
-            return None
+        root = library.shapes(plan_for(message_type))
+        for _ in range(_LONG_SHAPES_MAX if len(text) >= LONG_BYTES else 1):
+            try:
+                return root[(*item,)](item, [text]).encode("latin-1")
+            except Bail as bail:
+                if not bail.args or not _is_ordinary(bail.args[1]):
+                    return None
+                shapes, shape = bail.args
+                if len(text) >= LONG_BYTES:
+                    shapes.add(shape)
+            except NOT_FAST:
+                return None
+        return None
 
     def learn(self, plan: MessagePlan, value: dict[str, Any], size: int) -> bool:
         """Note the shapes of a document of so many bytes that this engine could not read.

@@ -241,7 +241,8 @@ def encode_sse(
 ) -> bytes:
     """Encode one server-sent event; SseDecoder gives the same event back.
 
-    An error body that SseDecoder would not take for one gets the event name `error`.
+    An error body that SseDecoder would not take for one gets the event name `error`. A message that looks
+    like an error body, such as a chunk without choices but with an unknown member `error`, is decoded as one.
 
     Args:
         item: The event. A message alone is one without id and name; an ErrorResponse alone is an SseError.

@@ -161,13 +161,26 @@ class FastWriter:
         walk = self._by_class.get(message.__class__)
         if walk is None:
             plan = plan_for(message.__class__)
-            with self._lock:
-                walk = self._by_class[message.__class__] = self._namespace[self._function(plan)]
+            try:
+                walk = self._by_class[message.__class__] = self._compile(plan)
+            except RecursionError:
+                return None
         wire = message.SerializeToString()
         try:
             return walk(wire + _END, 0, len(wire))
         except NOT_FAST:
             return None
+
+    def _compile(self, plan: MessagePlan) -> _Walk:
+        with self._lock:
+            before = dict(self._names)
+            try:
+                walk: _Walk = self._namespace[self._function(plan)]
+            except BaseException:
+                # Interrupted, or the stack was full: nothing half made stays behind.
+                self._names = before
+                raise
+            return walk
 
     def _function(self, plan: MessagePlan) -> str:
         name = self._names.get(plan)
