@@ -1,4 +1,4 @@
-"""What all tests share: how long the property tests search."""
+"""What all tests share: how long the property tests search, and whether each run searches elsewhere."""
 
 import os
 
@@ -6,6 +6,11 @@ from hypothesis import HealthCheck, settings
 
 for name, max_examples in (("default", 100), ("long", 5_000)):
     settings.register_profile(
-        name, max_examples=max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        name,
+        max_examples=max_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        # Where a change is judged, the same change gets the same verdict; on a desk each run looks elsewhere.
+        derandomize="CI" in os.environ and name == "default",
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

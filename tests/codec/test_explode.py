@@ -91,6 +91,21 @@ def test_responses_with_messages_give_valid_chunks(typed: TypedDocument) -> None
         assert from_json(CompletionChunk, to_json(chunk)) == chunk
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"usage":[],"odd":null,"choices":[{}]}',
+        '{"odd":1,"usage":5,"even":2,"choices":[{}],"model":7}',
+        '{"choices":[{"odd":1,"finish_reason":"tired","even":2}]}',
+        '{"choices":[{"odd":1,"finish_reason":5,"index":"x"}]}',
+        '{"usage":null,"odd":1,"choices":[{"finish_reason":null}]}',
+    ],
+)
+def test_members_without_a_field_keep_their_order(text: str) -> None:
+    response = from_json(ChatCompletionResponse, text, validate=False)
+    assert accumulate(explode(response)) == response
+
+
 @given(loose)
 def test_every_object_comes_back_the_same(typed: TypedDocument) -> None:
     response = from_json(typed[0], to_json_text(typed[1]), validate=False)

@@ -59,7 +59,8 @@ def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | N
     if type(choices) is not list or not choices or not all(type(choice) is dict for choice in choices):
         return head, None
     constant = {name: head[name] for name in ("id", "object", "created", "model") if name in head}
-    usage = {"usage": head.pop("usage")} if "usage" in head else {}
+    # A usage that is no object has its place among the members without a field, and stays there.
+    usage = {"usage": head.pop("usage")} if type(head.get("usage")) is dict else {}
     first = head | {"choices": [_first(choice) for choice in choices]}
     last = constant | {"choices": [_last(choice) for choice in choices]} | usage
     return first, last
