@@ -9,6 +9,7 @@ from mistralwire.cli._formats import Format
 from mistralwire.cli._message_types import PACKAGE
 from mistralwire.cli._records import Record
 from mistralwire.codec import SseDone, SseMessage, encode_sse, to_json
+from mistralwire.codec._varint import write_varint
 
 
 class Writer:
@@ -90,7 +91,7 @@ class Writer:
             case Format.TXTPB:
                 return _text(message)
         data = message.SerializeToString()
-        return _varint(len(data)) + data if self._delimited else data
+        return write_varint(len(data)) + data if self._delimited else data
 
 
 def _text(message: Message) -> bytes:
@@ -98,12 +99,3 @@ def _text(message: Message) -> bytes:
     descriptor = message.DESCRIPTOR
     header = f"# proto-file: {descriptor.file.name}\n# proto-message: {PACKAGE}.{descriptor.name}\n\n"
     return (header + text_format.MessageToString(message, as_utf8=True)).encode()
-
-
-def _varint(value: int) -> bytes:
-    result = bytearray()
-    while value >= 0x80:
-        result.append(value & 0x7F | 0x80)
-        value >>= 7
-    result.append(value)
-    return bytes(result)

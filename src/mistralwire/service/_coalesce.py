@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Self
 
+from mistralwire.codec._varint import write_varint
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
 
 MESSAGE_CHUNKS_MAX = 256
@@ -99,10 +100,4 @@ def encode_chunk(chunk: CompletionChunk) -> bytes:
     Source: https://protobuf.dev/programming-guides/encoding/#length-types
     """
     data = chunk.SerializeToString()
-    prefix = bytearray(_TAG)
-    length = len(data)
-    while length > 0x7F:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix) + data
+    return _TAG + write_varint(len(data)) + data
