@@ -5,6 +5,7 @@
     │   ├── DecodeError            JSON that breaks the contract, or no JSON at all
     │   └── EncodeError            a message that has no JSON form
     ├── UpstreamError              the source of completions failed
+    ├── OverloadError              the service takes no more calls for now
     └── CallError                  a call of the service ended with a status other than OK
 
 A wrong argument of the caller's own (an unknown option, a message type without a JSON form) is a built-in
@@ -119,16 +120,45 @@ class UpstreamError(MistralwireError):
 
     Attributes:
         status: HTTP status of the upstream's answer; None if there was none.
+        upstream_code: What the upstream's error body says as `code`; None if it says nothing.
+        upstream_type: What it says as `type`.
+        retry_after_s: After how many seconds a new try makes sense; None if the upstream did not say.
     """
 
     code = "UNAVAILABLE"
     reason = "UPSTREAM_FAILED"
 
     def __init__(
-        self, message: str, *, status: int | None = None, code: str | None = None, reason: str | None = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        reason: str | None = None,
+        upstream_code: str | None = None,
+        upstream_type: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, code=code, reason=reason)
         self.status = status
+        self.upstream_code = upstream_code
+        self.upstream_type = upstream_type
+        self.retry_after_s = retry_after_s
+
+
+class OverloadError(MistralwireError):
+    """The service takes no more calls for now; the upstream has not heard of this one.
+
+    Attributes:
+        retry_after_s: After how many seconds a new try makes sense.
+    """
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_s = retry_after_s
 
 
 class CallError(MistralwireError):

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from mistralwire import to_json
 from mistralwire.cli.serve import _run
 from mistralwire.client import Client
-from mistralwire.service import create_server
+from mistralwire.service import ServerConfig, create_server
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
 
 REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
@@ -208,7 +208,7 @@ def full_output() -> Iterator[None]:
 
 
 async def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:
-    server = create_server(HeldUpstream(), port=0)
+    server = create_server(HeldUpstream(), ServerConfig(port=0))
     with full_output(), pytest.raises(OSError, match="No space left"):
         await _run(server, "nothing", 0)
 

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire.client import DEADLINE_S_MAX, Client
 from mistralwire.errors import CallError, Violation
-from mistralwire.service import SERVICE_NAME, create_server
+from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
 from mistralwire.v1 import (
     ChatCompletionResponse,
     ChatCompletionStreamResponse,
@@ -72,7 +72,7 @@ async def test_the_kind_of_request_decides_the_kind_of_response() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(ChatCompletionResponse(id="chat"))
     upstream.items.put_nowait(FIMCompletionResponse(id="fim"))
-    async with create_server(upstream, port=0) as server, Client(server.address) as client:
+    async with create_server(upstream, ServerConfig(port=0)) as server, Client(server.address) as client:
         chat = await client.complete(REQUEST)
         fim = await client.complete(FIMCompletionRequest(model="m", prompt="p"))
 
@@ -81,7 +81,10 @@ async def test_the_kind_of_request_decides_the_kind_of_response() -> None:
 
 
 async def test_batches_come_as_single_chunks() -> None:
-    async with create_server(EagerUpstream(1000), port=0) as server, Client(server.address) as client:
+    async with (
+        create_server(EagerUpstream(1000), ServerConfig(port=0)) as server,
+        Client(server.address) as client,
+    ):
         received = [item.id async for item in client.stream(STREAM_REQUEST)]
 
     assert received == [str(number) for number in range(1000)]
@@ -91,7 +94,7 @@ async def test_closing_the_stream_inside_a_batch_cancels_the_call() -> None:
     upstream = EagerUpstream(None, "x" * 100)
     async with (
         asyncio.timeout(30),
-        create_server(upstream, port=0) as server,
+        create_server(upstream, ServerConfig(port=0)) as server,
         Client(server.address) as client,
     ):
         stream = client.stream(STREAM_REQUEST)
@@ -101,7 +104,7 @@ async def test_closing_the_stream_inside_a_batch_cancels_the_call() -> None:
 
 
 async def test_no_service_is_unavailable() -> None:
-    server = create_server(HeldUpstream(), port=0)
+    server = create_server(HeldUpstream(), ServerConfig(port=0))
     await server.start()
     await server.stop(0)
     async with Client(server.address) as client:
@@ -115,7 +118,10 @@ async def test_no_service_is_unavailable() -> None:
 
 async def test_tls_is_spoken_on_loopback_too_when_asked_for() -> None:
     upstream = HeldUpstream()
-    async with create_server(upstream, port=0) as server, Client(server.address, insecure=False) as client:
+    async with (
+        create_server(upstream, ServerConfig(port=0)) as server,
+        Client(server.address, insecure=False) as client,
+    ):
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST)
 
@@ -125,7 +131,10 @@ async def test_tls_is_spoken_on_loopback_too_when_asked_for() -> None:
 
 async def test_the_clients_deadline_holds_where_the_call_has_none() -> None:
     upstream = HeldUpstream()
-    async with create_server(upstream, port=0) as server, Client(server.address, deadline_s=0.1) as client:
+    async with (
+        create_server(upstream, ServerConfig(port=0)) as server,
+        Client(server.address, deadline_s=0.1) as client,
+    ):
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST)
 
@@ -136,7 +145,7 @@ async def test_a_message_beyond_the_limit_is_an_error() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(chunk(0, "x" * 2000))
     async with (
-        create_server(upstream, port=0) as server,
+        create_server(upstream, ServerConfig(port=0)) as server,
         Client(server.address, message_bytes_max=1000) as client,
     ):
         with pytest.raises(CallError) as caught:
@@ -220,7 +229,7 @@ async def test_an_answer_of_no_bytes_is_an_empty_message() -> None:
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_closing_the_client_ends_its_calls_with_an_error_and_no_cancellation(is_stream: bool) -> None:
     upstream = HeldUpstream()
-    async with asyncio.timeout(30), create_server(upstream, port=0) as server:
+    async with asyncio.timeout(30), create_server(upstream, ServerConfig(port=0)) as server:
         client = Client(server.address)
         stream = client.stream(STREAM_REQUEST)
         if is_stream:
@@ -239,7 +248,7 @@ async def test_closing_the_client_ends_its_calls_with_an_error_and_no_cancellati
 
 async def test_a_task_that_is_cancelled_stays_cancelled_while_the_client_closes() -> None:
     upstream = HeldUpstream()
-    async with asyncio.timeout(30), create_server(upstream, port=0) as server:
+    async with asyncio.timeout(30), create_server(upstream, ServerConfig(port=0)) as server:
         client = Client(server.address)
         call = asyncio.create_task(client.complete(REQUEST))
         await upstream.started.wait()
@@ -275,7 +284,7 @@ async def test_the_longest_deadline_is_not_over_at_once() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(ChatCompletionResponse(id="1"))
     async with (
-        create_server(upstream, port=0) as server,
+        create_server(upstream, ServerConfig(port=0)) as server,
         Client(server.address, deadline_s=DEADLINE_S_MAX) as client,
     ):
         assert (await client.complete(REQUEST)).id == "1"

@@ -8,9 +8,26 @@ from typing import Any
 import pytest
 
 from mistralwire.errors import UpstreamError
-from mistralwire.service._coalesce import MESSAGE_BYTES_MAX, MESSAGE_CHUNKS_MAX, CoalescedStream, encode_chunk
+from mistralwire.service import _coalesce
+from mistralwire.service._coalesce import StreamLimits, encode_chunk
+from mistralwire.service._slots import UpstreamSlots
+from mistralwire.upstream import CallContext
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, FIMCompletionStreamResponse
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+
+CONTEXT = CallContext()
+MESSAGE_CHUNKS_MAX = 256
+MESSAGE_BYTES_MAX = 1024 * 1024
+
+
+def CoalescedStream(chunks: AsyncIterator[CompletionChunk]) -> _coalesce.CoalescedStream:
+    limits = StreamLimits(
+        message_chunks_max=MESSAGE_CHUNKS_MAX,
+        message_bytes_max=MESSAGE_BYTES_MAX,
+        buffer_bytes_max=MESSAGE_BYTES_MAX,
+        upstream_idle_s=30,
+    )
+    return _coalesce.CoalescedStream(chunks, limits, UpstreamSlots(10, 0))
 
 
 def ids(message: bytes | None) -> list[int]:
@@ -20,7 +37,7 @@ def ids(message: bytes | None) -> list[int]:
 
 async def take_all(upstream: EagerUpstream) -> list[bytes]:
     messages = []
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST)) as stream:
+    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
         while (message := await stream.take()) is not None:
             messages.append(message)
     return messages
@@ -36,7 +53,7 @@ def test_an_encoded_chunk_is_an_element_of_a_stream_response(length: int) -> Non
 
 async def test_a_chunk_goes_out_at_once_while_the_upstream_is_held() -> None:
     upstream = HeldUpstream()
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST)) as stream:
+    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
         for number in range(3):
             upstream.items.put_nowait(chunk(number))
             assert ids(await stream.take()) == [number]
@@ -44,7 +61,7 @@ async def test_a_chunk_goes_out_at_once_while_the_upstream_is_held() -> None:
 
 async def test_what_arrives_during_a_write_goes_out_together() -> None:
     upstream = HeldUpstream()
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST)) as stream:
+    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
         upstream.items.put_nowait(chunk(0))
         assert ids(await stream.take()) == [0]
 
@@ -78,7 +95,7 @@ async def test_a_chunk_larger_than_the_bound_travels_alone() -> None:
 
 async def test_the_upstream_is_read_no_further_than_one_message_ahead() -> None:
     upstream = EagerUpstream(None)
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST)) as stream:
+    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
         for _ in range(100):
             await asyncio.sleep(0)
         assert upstream.produced == MESSAGE_CHUNKS_MAX + 1
@@ -93,7 +110,7 @@ async def test_the_upstream_is_read_no_further_than_one_message_ahead() -> None:
 
 async def test_an_error_comes_after_the_chunks_before_it() -> None:
     upstream = HeldUpstream()
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST)) as stream:
+    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
         upstream.items.put_nowait(chunk(0))
         upstream.items.put_nowait(chunk(1))
         upstream.items.put_nowait(UpstreamError("broken"))
@@ -127,7 +144,10 @@ async def test_an_error_of_an_upstream_that_is_left_is_not_reported() -> None:
 
 async def test_leaving_closes_an_upstream_that_waits_and_one_that_is_full() -> None:
     waiting, full = HeldUpstream(), EagerUpstream(None)
-    async with CoalescedStream(waiting.stream(STREAM_REQUEST)), CoalescedStream(full.stream(STREAM_REQUEST)):
+    async with (
+        CoalescedStream(waiting.stream(STREAM_REQUEST, CONTEXT)),
+        CoalescedStream(full.stream(STREAM_REQUEST, CONTEXT)),
+    ):
         await waiting.started.wait()
         assert not waiting.closed.is_set()
         assert not full.closed.is_set()

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError
-from mistralwire.service import SERVICE_NAME, create_server
+from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
@@ -27,7 +27,7 @@ def health_stub(channel: Any) -> Any:
 @pytest.mark.parametrize("name", ["", SERVICE_NAME, "grpc.health.v1.Health"])
 async def test_every_service_reports_its_health(name: str) -> None:
     async with (
-        create_server(HeldUpstream(), port=0) as server,
+        create_server(HeldUpstream(), ServerConfig(port=0)) as server,
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         answer = await health_stub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
@@ -36,7 +36,7 @@ async def test_every_service_reports_its_health(name: str) -> None:
 
 
 async def test_health_says_when_the_server_drains() -> None:
-    server = create_server(HeldUpstream(), port=0)
+    server = create_server(HeldUpstream(), ServerConfig(port=0))
     await server.start()
     async with asyncio.timeout(30), grpc.aio.insecure_channel(server.address) as channel:
         watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAME))
@@ -57,7 +57,7 @@ async def test_reflection_gives_the_whole_contract() -> None:
             assert "messages" in request.fields_by_name
             return sorted(database.get_services()), sorted(method.name for method in service.methods)
 
-    async with create_server(HeldUpstream(), port=0) as server:
+    async with create_server(HeldUpstream(), ServerConfig(port=0)) as server:
         services, methods = await asyncio.to_thread(look, server.address)
 
     assert services == [
@@ -70,22 +70,22 @@ async def test_reflection_gives_the_whole_contract() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_an_address_beyond_this_machine_is_refused(host: str) -> None:
-    with pytest.raises(ValueError, match="expected a loopback address"):
-        create_server(HeldUpstream(), host=host)
+    with pytest.raises(ValueError, match="host must be a loopback address"):
+        create_server(HeldUpstream(), ServerConfig(host=host))
 
 
 async def test_an_address_beyond_this_machine_works_when_asked_for() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(ChatCompletionResponse(id="1"))
     async with (
-        create_server(upstream, host="0.0.0.0", port=0, insecure=True) as server,
+        create_server(upstream, ServerConfig(host="0.0.0.0", port=0, insecure=True)) as server,
         Client(f"127.0.0.1:{server.port}") as client,
     ):
         assert (await client.complete(REQUEST)).id == "1"
 
 
 async def test_an_ipv6_address_is_written_with_brackets() -> None:
-    server = create_server(HeldUpstream(), host="::1", port=50051)
+    server = create_server(HeldUpstream(), ServerConfig(host="::1", port=50051))
 
     assert server.address == "[::1]:50051"
 
@@ -94,12 +94,12 @@ async def test_a_port_that_is_taken_is_an_error_and_not_shared() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(MistralwireError, match=f"^127.0.0.1:{port} is in use; ") as caught:
-            await create_server(HeldUpstream(), port=port).start()
+            await create_server(HeldUpstream(), ServerConfig(port=port)).start()
     assert caught.value.reason == "CANNOT_LISTEN"
 
-    async with create_server(HeldUpstream(), port=0) as server:
+    async with create_server(HeldUpstream(), ServerConfig(port=0)) as server:
         with pytest.raises(MistralwireError, match="is in use"):
-            await create_server(HeldUpstream(), port=server.port).start()
+            await create_server(HeldUpstream(), ServerConfig(port=server.port)).start()
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ async def test_an_address_that_is_not_of_this_machine_is_told_from_one_in_use(
     host: str, message: str
 ) -> None:
     with pytest.raises(MistralwireError, match=message) as caught:
-        await create_server(HeldUpstream(), host=host, port=0, insecure=True).start()
+        await create_server(HeldUpstream(), ServerConfig(host=host, port=0, insecure=True)).start()
 
     assert caught.value.reason == "CANNOT_LISTEN"
 
 
 async def test_a_server_that_could_not_start_can_try_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        server = create_server(HeldUpstream(), port=taken.getsockname()[1])
+        server = create_server(HeldUpstream(), ServerConfig(port=taken.getsockname()[1]))
         with pytest.raises(MistralwireError, match="is in use"):
             await server.start()
         await server.stop()
@@ -145,7 +145,7 @@ async def test_a_server_that_could_not_start_can_try_again() -> None:
 def test_an_argument_out_of_its_range_is_refused(arguments: dict[str, Any]) -> None:
     (name,) = arguments
     with pytest.raises(ValueError, match=f"{name} must" if name != "host" else "loopback|must not be empty"):
-        create_server(HeldUpstream(), **arguments)
+        create_server(HeldUpstream(), ServerConfig(**arguments))
 
 
 @pytest.mark.parametrize(
@@ -154,19 +154,19 @@ def test_an_argument_out_of_its_range_is_refused(arguments: dict[str, Any]) -> N
 def test_an_argument_of_another_type_is_refused(arguments: dict[str, Any]) -> None:
     (name,) = arguments
     with pytest.raises(TypeError, match=f"{name} must be an? (integer|string), not "):
-        create_server(HeldUpstream(), **arguments)
+        create_server(HeldUpstream(), ServerConfig(**arguments))
 
 
 @pytest.mark.parametrize("drain_s", [-1, float("nan"), float("inf")])
 async def test_a_drain_without_an_end_is_refused(drain_s: float) -> None:
-    async with create_server(HeldUpstream(), port=0) as server:
+    async with create_server(HeldUpstream(), ServerConfig(port=0)) as server:
         with pytest.raises(ValueError, match="drain_s must be 0 or more and finite"):
             await server.stop(drain_s)
 
 
 async def test_a_running_stream_ends_well_while_the_server_drains() -> None:
     upstream = HeldUpstream()
-    server = create_server(upstream, port=0)
+    server = create_server(upstream, ServerConfig(port=0))
     await server.start()
     async with asyncio.timeout(30), Client(server.address) as client:
         chunks = client.stream(STREAM_REQUEST)
@@ -187,7 +187,7 @@ async def test_a_running_stream_ends_well_while_the_server_drains() -> None:
 
 async def test_a_call_that_outlives_the_drain_is_cancelled_with_its_upstream() -> None:
     upstream = HeldUpstream()
-    server = create_server(upstream, port=0)
+    server = create_server(upstream, ServerConfig(port=0))
     await server.start()
     async with asyncio.timeout(30), Client(server.address) as client:
         call = asyncio.create_task(client.complete(REQUEST))
@@ -199,14 +199,14 @@ async def test_a_call_that_outlives_the_drain_is_cancelled_with_its_upstream() -
 
 
 async def test_stopping_a_server_that_never_started_does_nothing() -> None:
-    await create_server(HeldUpstream(), port=0).stop()
+    await create_server(HeldUpstream(), ServerConfig(port=0)).stop()
 
 
 async def test_a_call_beyond_the_limit_is_turned_away() -> None:
     upstream = HeldUpstream()
     async with (
         asyncio.timeout(30),
-        create_server(upstream, port=0, calls_max=1) as server,
+        create_server(upstream, ServerConfig(port=0, calls_max=1)) as server,
         Client(server.address) as client,
     ):
         first = asyncio.create_task(client.complete(REQUEST))
@@ -222,7 +222,7 @@ async def test_a_call_beyond_the_limit_is_turned_away() -> None:
 async def test_a_request_beyond_the_limit_is_turned_away() -> None:
     upstream = HeldUpstream()
     async with (
-        create_server(upstream, port=0, message_bytes_max=REQUEST.ByteSize() - 1) as server,
+        create_server(upstream, ServerConfig(port=0, message_bytes_max=REQUEST.ByteSize() - 1)) as server,
         Client(server.address) as client,
     ):
         with pytest.raises(CallError) as caught:

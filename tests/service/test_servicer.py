@@ -20,7 +20,7 @@ from grpc_status import rpc_status
 from mistralwire import to_json
 from mistralwire.client import Client
 from mistralwire.errors import CallError, UpstreamError
-from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, create_server
+from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, ServerConfig, create_server
 from mistralwire.service import _servicer as servicer_module
 from mistralwire.service._servicer import LOOP_BYTES_MAX
 from mistralwire.upstream import ReplayUpstream, Upstream
@@ -47,7 +47,7 @@ async def serving(upstream: Upstream) -> AsyncIterator[Client]:
     # The timeout is there for a failing test alone: nothing waits for it.
     async with (
         asyncio.timeout(30),
-        create_server(upstream, port=0) as server,
+        create_server(upstream, ServerConfig(port=0)) as server,
         Client(server.address) as client,
     ):
         yield client
@@ -58,7 +58,7 @@ async def channel_to(upstream: Upstream) -> AsyncIterator[Any]:
     """Give a bare channel, for what a client of another make would see."""
     async with (
         asyncio.timeout(30),
-        create_server(upstream, port=0) as server,
+        create_server(upstream, ServerConfig(port=0)) as server,
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         yield channel
@@ -259,7 +259,7 @@ async def test_a_cancelled_call_does_not_wait_for_its_check(monkeypatch: pytest.
     upstream.items.put_nowait(ChatCompletionResponse(id="1"))
     async with (
         asyncio.timeout(30),
-        create_server(upstream, port=0, calls_max=1) as server,
+        create_server(upstream, ServerConfig(port=0, calls_max=1)) as server,
         Client(server.address) as client,
     ):
         checks = HeldChecks(monkeypatch)

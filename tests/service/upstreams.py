@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
-from mistralwire.upstream import CompletionRequest, CompletionResponse, CompletionStreamRequest
+from mistralwire.upstream import CallContext, CompletionRequest, CompletionResponse, CompletionStreamRequest
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionStreamRequest,
@@ -32,6 +32,7 @@ class HeldUpstream:
     Attributes:
         items: What to give.
         requests: What it was asked.
+        contexts: What else it was told, by request.
         closed: Set when a call of it is over, however it ended.
     """
 
@@ -40,11 +41,13 @@ class HeldUpstream:
             asyncio.Queue()
         )
         self.requests: list[CompletionRequest | CompletionStreamRequest] = []
+        self.contexts: list[CallContext] = []
         self.started = asyncio.Event()
         self.closed = asyncio.Event()
 
-    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         self.requests.append(request)
+        self.contexts.append(context)
         self.started.set()
         try:
             item = await self.items.get()
@@ -56,8 +59,11 @@ class HeldUpstream:
         assert not isinstance(item, CompletionChunk)
         return item
 
-    async def stream(self, request: CompletionStreamRequest) -> AsyncIterator[CompletionChunk]:
+    async def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
         self.requests.append(request)
+        self.contexts.append(context)
         self.started.set()
         try:
             while (item := await self.items.get()) is not None:
@@ -89,10 +95,12 @@ class EagerUpstream:
         self._count = count
         self._content = content
 
-    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         raise NotImplementedError
 
-    async def stream(self, request: CompletionStreamRequest) -> AsyncIterator[CompletionChunk]:
+    async def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
         try:
             for number in itertools.count() if self._count is None else range(self._count):
                 self.produced += 1

@@ -10,7 +10,7 @@ import pytest
 
 from mistralwire import to_json
 from mistralwire.errors import UpstreamError
-from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.upstream import DEMONSTRATION, CallContext, ReplayUpstream
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -40,7 +40,10 @@ async def play(
     upstream: ReplayUpstream,
     request: ChatCompletionStreamRequest | FIMCompletionStreamRequest | None = None,
 ) -> list[Any]:
-    return [as_json(chunk) async for chunk in upstream.stream(request or ChatCompletionStreamRequest())]
+    return [
+        as_json(chunk)
+        async for chunk in upstream.stream(request or ChatCompletionStreamRequest(), CallContext())
+    ]
 
 
 @pytest.mark.parametrize("name", ["chat.sse", "tool-calls.sse", "paced.sse"])
@@ -51,7 +54,7 @@ async def test_a_stream_is_played_as_it_was_recorded(name: str) -> None:
 async def test_a_response_is_played_as_it_was_recorded() -> None:
     upstream = ReplayUpstream(REPLAY / "chat.json")
 
-    response = await upstream.complete(ChatCompletionRequest())
+    response = await upstream.complete(ChatCompletionRequest(), CallContext())
 
     assert isinstance(response, ChatCompletionResponse)
     assert as_json(response) == recorded_response("chat.json")
@@ -60,17 +63,19 @@ async def test_a_response_is_played_as_it_was_recorded() -> None:
 async def test_each_kind_of_request_picks_its_kind_of_recording() -> None:
     upstream = ReplayUpstream([REPLAY / "chat.json", REPLAY / "fim.json", REPLAY / "chat.sse"])
 
-    fim = await upstream.complete(FIMCompletionRequest())
+    fim = await upstream.complete(FIMCompletionRequest(), CallContext())
 
     assert isinstance(fim, FIMCompletionResponse)
     assert as_json(fim) == recorded_response("fim.json")
-    assert as_json(await upstream.complete(ChatCompletionRequest())) == recorded_response("chat.json")
+    assert as_json(await upstream.complete(ChatCompletionRequest(), CallContext())) == recorded_response(
+        "chat.json"
+    )
     assert await play(upstream) == recorded_chunks("chat.sse")
     assert (await play(upstream, FIMCompletionStreamRequest()))[0]["id"] == "fim-1"
 
 
 async def test_a_chat_recording_answers_fim_requests_where_there_is_no_other() -> None:
-    response = await ReplayUpstream(REPLAY / "chat.json").complete(FIMCompletionRequest())
+    response = await ReplayUpstream(REPLAY / "chat.json").complete(FIMCompletionRequest(), CallContext())
 
     assert isinstance(response, FIMCompletionResponse)
     assert as_json(response) == recorded_response("chat.json")
@@ -79,7 +84,7 @@ async def test_a_chat_recording_answers_fim_requests_where_there_is_no_other() -
 async def test_a_stream_answers_unary_requests_put_together() -> None:
     upstream = ReplayUpstream(REPLAY / "tool-calls.sse")
 
-    response = as_json(await upstream.complete(ChatCompletionRequest()))
+    response = as_json(await upstream.complete(ChatCompletionRequest(), CallContext()))
 
     calls = response["choices"][0]["message"]["tool_calls"]
     assert [call["function"] for call in calls] == [
@@ -98,7 +103,7 @@ async def test_recordings_take_turns() -> None:
 
 async def test_an_error_in_the_middle_comes_after_the_chunks_before_it() -> None:
     upstream = ReplayUpstream(REPLAY / "error-in-the-middle.sse")
-    chunks = upstream.stream(ChatCompletionStreamRequest())
+    chunks = upstream.stream(ChatCompletionStreamRequest(), CallContext())
 
     played = [as_json(await anext(chunks)), as_json(await anext(chunks))]
     with pytest.raises(UpstreamError, match="the capacity of this tier is exceeded") as caught:
@@ -107,11 +112,11 @@ async def test_an_error_in_the_middle_comes_after_the_chunks_before_it() -> None
     assert played == recorded_chunks("error-in-the-middle.sse")[:2]
     assert (caught.value.status, caught.value.code) == (429, "RESOURCE_EXHAUSTED")
     with pytest.raises(UpstreamError, match="the capacity"):
-        await upstream.complete(ChatCompletionRequest())
+        await upstream.complete(ChatCompletionRequest(), CallContext())
 
 
 async def test_a_stream_without_done_breaks_at_its_end() -> None:
-    chunks = ReplayUpstream(REPLAY / "without-done.sse").stream(ChatCompletionStreamRequest())
+    chunks = ReplayUpstream(REPLAY / "without-done.sse").stream(ChatCompletionStreamRequest(), CallContext())
 
     played = [as_json(await anext(chunks)), as_json(await anext(chunks))]
     with pytest.raises(UpstreamError, match=r"found its end without it") as caught:
@@ -150,7 +155,9 @@ def times_s(upstream: ReplayUpstream) -> list[float]:
     async def play_timed() -> list[float]:
         loop = asyncio.get_running_loop()
         start_s = loop.time()
-        return [loop.time() - start_s async for _ in upstream.stream(ChatCompletionStreamRequest())]
+        return [
+            loop.time() - start_s async for _ in upstream.stream(ChatCompletionStreamRequest(), CallContext())
+        ]
 
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(play_timed())
@@ -207,7 +214,7 @@ async def test_a_recorded_error_body_is_an_error_for_every_request(
 
     for request in (ChatCompletionRequest(), FIMCompletionRequest()):
         with pytest.raises(UpstreamError, match=message) as caught:
-            await upstream.complete(request)
+            await upstream.complete(request, CallContext())
         assert (caught.value.code, caught.value.reason) == (code, "UPSTREAM_FAILED")
     for stream_request in (ChatCompletionStreamRequest(), FIMCompletionStreamRequest()):
         with pytest.raises(UpstreamError, match=message) as caught:
@@ -219,7 +226,7 @@ async def test_a_response_with_an_error_beside_its_choices_is_a_response(tmp_pat
     body = {"id": "1", "choices": [], "error": {"message": "partly"}}
     (tmp_path / "chat.json").write_text(json.dumps(body))
 
-    assert as_json(await ReplayUpstream(tmp_path).complete(ChatCompletionRequest())) == body
+    assert as_json(await ReplayUpstream(tmp_path).complete(ChatCompletionRequest(), CallContext())) == body
 
 
 async def test_a_response_that_no_stream_can_carry_fails_streaming_requests_alone(
@@ -229,7 +236,7 @@ async def test_a_response_that_no_stream_can_carry_fails_streaming_requests_alon
     (tmp_path / "chat.json").write_text(json.dumps(body))
     upstream = ReplayUpstream(tmp_path)
 
-    assert as_json(await upstream.complete(ChatCompletionRequest())) == body
+    assert as_json(await upstream.complete(ChatCompletionRequest(), CallContext())) == body
     with pytest.raises(UpstreamError, match=r"chat\.json: .*expected members that a stream can") as caught:
         await play(upstream)
     assert caught.value.reason == "BAD_RECORDING"
@@ -287,8 +294,12 @@ async def test_the_demonstration_answers_every_kind_of_request() -> None:
 
     assert (
         "recorded"
-        in as_json(await upstream.complete(ChatCompletionRequest()))["choices"][0]["message"]["content"]
+        in as_json(await upstream.complete(ChatCompletionRequest(), CallContext()))["choices"][0]["message"][
+            "content"
+        ]
     )
-    assert as_json(await upstream.complete(FIMCompletionRequest()))["model"] == "codestral-latest"
+    assert (
+        as_json(await upstream.complete(FIMCompletionRequest(), CallContext()))["model"] == "codestral-latest"
+    )
     assert (await play(upstream))[-1]["choices"][0]["finish_reason"] == "tool_calls"
     assert (await play(upstream, FIMCompletionStreamRequest()))[0]["model"] == "codestral-latest"

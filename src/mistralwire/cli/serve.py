@@ -10,7 +10,7 @@ import click
 
 from mistralwire._loopback import is_loopback
 from mistralwire.errors import MistralwireError
-from mistralwire.service import DRAIN_S, HOST, PORT, Server, create_server
+from mistralwire.service import Server, ServerConfig, create_server
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -30,11 +30,11 @@ class _FiniteRange(click.FloatRange):
 @click.argument(
     "recordings", type=click.Path(exists=True, path_type=pathlib.Path), nargs=-1, metavar="[RECORDING]..."
 )
-@click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
+@click.option("--host", default=ServerConfig().host, show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
-    default=PORT,
+    default=ServerConfig().port,
     show_default=True,
     help="Port to listen on; 0 for any that is free.",
 )
@@ -47,7 +47,7 @@ class _FiniteRange(click.FloatRange):
 @click.option(
     "--drain-seconds",
     type=_FiniteRange(min=0),
-    default=DRAIN_S,
+    default=ServerConfig().drain_s,
     show_default=True,
     metavar="N",
     help="How long running calls may go on after SIGTERM or Ctrl-C, before they are cancelled.",
@@ -106,12 +106,12 @@ def serve(
 def _create_server(upstream: ReplayUpstream, host: str, port: int, insecure: bool) -> Server:
     if host and not insecure and not is_loopback(host):
         raise click.BadParameter(
-            f"expected a loopback address such as {HOST}, found {host!r}: calls from other machines would "
+            f"expected a loopback address such as 127.0.0.1, found {host!r}: calls from other machines would "
             "travel in plain text; add --insecure to allow that",
             param_hint="--host",
         )
     try:
-        return create_server(upstream, host=host, port=port, insecure=insecure)
+        return create_server(upstream, ServerConfig(host=host, port=port, insecure=insecure))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--host") from error
 

@@ -1,30 +1,26 @@
 """The gRPC service: the servicer, the server around it, and how errors become statuses.
 
 `create_server(upstream)` gives a whole server; `ChatCompletionServicer(upstream)` is for those who have one.
+`ServerConfig` holds the settings of both.
 """
 
-from mistralwire.service._server import (
-    CALLS_MAX,
-    DRAIN_S,
-    HOST,
-    MESSAGE_BYTES_MAX,
-    PORT,
-    Server,
-    create_server,
-)
-from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
+from mistralwire.service._config import ServerConfig, Setting, settings
+from mistralwire.service._record import CallObserver, CallRecord
+from mistralwire.service._server import Server, create_server
+from mistralwire.service._servicer import REQUEST_ID, SERVICE_NAME, ChatCompletionServicer
 from mistralwire.service._status import ERROR_DOMAIN, to_status
 
 __all__ = [
-    "CALLS_MAX",
-    "DRAIN_S",
     "ERROR_DOMAIN",
-    "HOST",
-    "MESSAGE_BYTES_MAX",
-    "PORT",
+    "REQUEST_ID",
     "SERVICE_NAME",
+    "CallObserver",
+    "CallRecord",
     "ChatCompletionServicer",
     "Server",
+    "ServerConfig",
+    "Setting",
     "create_server",
+    "settings",
     "to_status",
 ]

@@ -2,10 +2,15 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import logging
+import re
+import time
 import traceback
-from typing import Any, Never
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Never, cast
 
 import grpc
 from google.protobuf.message import DecodeError as WireError
@@ -13,11 +18,21 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire.codec import from_json, to_json
-from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
-from mistralwire.service._coalesce import CoalescedStream
+from mistralwire.errors import (
+    DecodeError,
+    EncodeError,
+    MistralwireError,
+    OverloadError,
+    Violation,
+)
+from mistralwire.service._coalesce import CoalescedStream, StreamLimits, silent_error
+from mistralwire.service._config import ServerConfig
+from mistralwire.service._idle import IdleTimer
+from mistralwire.service._record import CallObserver, CallRecord
+from mistralwire.service._slots import UpstreamSlots
 from mistralwire.service._status import to_status
-from mistralwire.upstream import Upstream
-from mistralwire.v1 import chat_completion_service_pb2
+from mistralwire.upstream import CallContext, Upstream
+from mistralwire.v1 import CompletionChunk, chat_completion_service_pb2
 
 _SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
 
@@ -30,6 +45,11 @@ LOOP_BYTES_MAX = 64 * 1024
 CHECKS_MAX = 2
 """Requests beyond that size which are checked at one time: each is a thread that competes with the loop."""
 
+REQUEST_ID = "x-request-id"
+"""Name of the metadata that holds the id of a call, in both directions."""
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
 _logger = logging.getLogger(__name__)
 
 
@@ -38,14 +58,31 @@ class ChatCompletionServicer:
 
     A request that breaks the contract ends with INVALID_ARGUMENT before the upstream hears of it. A call that
     is cancelled, or that runs out of time, cancels the upstream. A stream that breaks delivers the chunks
-    before the break, then the status.
+    before the break, then the status. Each call has an id, the caller's `x-request-id` or a new one, which
+    goes out in the trailing metadata.
 
     Args:
         upstream: Where the completions come from.
+        config: Its limits: those of calls, of the upstream and of streams.
+        observers: Who watches the calls.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(
+        self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
+    ) -> None:
+        config = config or ServerConfig()
         self._upstream = upstream
+        self._observers = tuple(observers)
+        self._calls = 0
+        self._calls_max = config.calls_max
+        self._caller_idle_s = config.caller_idle_s
+        self._slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
+        self._limits = StreamLimits(
+            message_chunks_max=config.stream_message_chunks_max,
+            message_bytes_max=config.stream_message_bytes_max,
+            buffer_bytes_max=config.stream_buffer_bytes_max,
+            upstream_idle_s=config.upstream_idle_s,
+        )
         # Threads of its own: the loop's are for what waits, and these would keep it from them.
         self._checks = concurrent.futures.ThreadPoolExecutor(CHECKS_MAX, "mistralwire-check")
 
@@ -53,7 +90,8 @@ class ChatCompletionServicer:
         """Register the service with a server that was not started yet.
 
         The handlers take and give wire bytes: the generated registration would decode a broken request
-        out of our hands, and encode each chunk of a stream once more.
+        out of our hands, and encode each chunk of a stream once more. They read the one request themselves,
+        as if there could be more, because grpc would wait for it without end.
 
         Args:
             server: The server.
@@ -62,30 +100,111 @@ class ChatCompletionServicer:
         for method in _SERVICE.methods:
             request_type = GetMessageClass(method.input_type)
             if method.server_streaming:
-                stream = functools.partial(self._stream, request_type)
-                handlers[method.name] = grpc.unary_stream_rpc_method_handler(stream)
+                stream = functools.partial(self._stream, method.name, request_type)
+                handlers[method.name] = grpc.stream_stream_rpc_method_handler(stream)
             else:
-                complete = functools.partial(self._complete, request_type)
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(complete)
+                complete = functools.partial(self._complete, method.name, request_type)
+                handlers[method.name] = grpc.stream_unary_rpc_method_handler(complete)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
     async def _complete(
-        self, request_type: type[Any], data: bytes, context: grpc.aio.ServicerContext
+        self, method: str, request_type: type[Any], _: object, context: grpc.aio.ServicerContext
     ) -> bytes:
-        try:
-            response = await self._upstream.complete(await self._read(request_type, data))
+        async with self._calling(method, context) as call:
+            request = await self._start(call, request_type, context)
+            async with self._slots:
+                try:
+                    async with asyncio.timeout(self._limits.upstream_idle_s) as idle:
+                        response = await self._upstream.complete(request, _context_of(call, context))
+                except TimeoutError:
+                    if idle.expired():
+                        raise silent_error(self._limits.upstream_idle_s) from None
+                    raise
+            call.response = response
             return response.SerializeToString()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
-            await _abort(context, error)
+        raise AssertionError("a call that failed does not come here")
 
-    async def _stream(self, request_type: type[Any], data: bytes, context: grpc.aio.ServicerContext) -> None:
+    async def _stream(
+        self, method: str, request_type: type[Any], _: object, context: grpc.aio.ServicerContext
+    ) -> None:
+        async with self._calling(method, context) as call:
+            request = await self._start(call, request_type, context)
+            chunks = self._upstream.stream(request, _context_of(call, context))
+            on_chunk = self._chunk_observer(call)
+            async with CoalescedStream(chunks, self._limits, self._slots, on_chunk) as messages:
+                try:
+                    with self._impatience() as caller:
+                        while (message := await messages.take()) is not None:
+                            caller.wait()
+                            await context.write(message)
+                            caller.rest()
+                finally:
+                    call.chunks, call.first_chunk_s = messages.count, messages.first_s
+
+    @contextlib.asynccontextmanager
+    async def _calling(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[CallRecord]:
+        """Keep the record of a call; what it raises becomes its status."""
+        metadata = tuple(context.invocation_metadata() or ())
+        call = CallRecord(
+            method=method, request_id=_request_id(metadata), metadata=metadata, peer=context.peer()
+        )
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        self._calls += 1
         try:
-            request = await self._read(request_type, data)
-            async with CoalescedStream(self._upstream.stream(request)) as messages:
-                while (message := await messages.take()) is not None:
-                    await context.write(message)
+            yield call
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
-            await _abort(context, error)
+            await _fail(call, context, error)
+        finally:
+            self._calls -= 1
+            call.ended_s = time.perf_counter()
+            for observer in self._observers:
+                observer.ended(call)
+
+    async def _start(
+        self, call: CallRecord, request_type: type[Any], context: grpc.aio.ServicerContext
+    ) -> Any:
+        """Read the request and tell the observers."""
+        if self._calls > self._calls_max:
+            raise OverloadError(
+                f"the service has {self._calls_max} calls, as many as it takes; try again later",
+                reason="TOO_MANY_CALLS",
+            )
+        with self._impatience() as caller:
+            caller.wait()
+            data = await context.read()
+        if data is grpc.aio.EOF:
+            name = request_type.DESCRIPTOR.name
+            raise DecodeError([Violation("", f"a {name}", "the end of the call")], type_name=name)
+        call.request = await self._read(request_type, data)
+        for observer in self._observers:
+            observer.started(call)
+        return call.request
+
+    @contextlib.contextmanager
+    def _impatience(self) -> Iterator[IdleTimer]:
+        """Give a timer that ends the call when its caller keeps us waiting for too long."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        timer = IdleTimer(self._caller_idle_s, task.cancel)
+        try:
+            with timer:
+                yield timer
+        except asyncio.CancelledError:
+            if not timer.has_gone_off:
+                raise
+            task.uncancel()
+            message = f"the caller was silent for {self._caller_idle_s:g} seconds"
+            raise MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT") from None
+
+    def _chunk_observer(self, call: CallRecord) -> Callable[[CompletionChunk], None] | None:
+        observers = self._observers
+        if not observers:
+            return None
+
+        def tell(chunk: CompletionChunk) -> None:
+            for observer in observers:
+                observer.chunk(call, chunk)
+
+        return tell
 
     async def _read(self, request_type: type[Message], data: bytes) -> Any:
         """Read a request; a large one in a thread, so that all other calls go on.
@@ -136,18 +255,34 @@ def _violation(error: EncodeError) -> Violation:
     return Violation(error.path, "a value that has a JSON form", error.message)
 
 
-async def _abort(context: grpc.aio.ServicerContext, error: BaseException) -> Never:
+def _request_id(metadata: Sequence[tuple[str, str | bytes]]) -> str:
+    """Give the caller's id of the call, if it can go into a log as it is, or else a new one."""
+    for name, value in metadata:
+        if name == REQUEST_ID and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
+
+
+def _context_of(call: CallRecord, context: grpc.aio.ServicerContext) -> CallContext:
+    remaining_s = context.time_remaining()
+    deadline_s = None if remaining_s is None else time.monotonic() + remaining_s
+    return CallContext(request_id=call.request_id, deadline_s=deadline_s)
+
+
+async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: BaseException) -> Never:
     """End a call with the status of an error, whatever it is."""
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         # The call itself was cancelled. An upstream that cancels itself would leave its caller waiting.
+        call.code = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
         raise error
     if not isinstance(error, MistralwireError):
         # The stack without the error's text, which may quote the request.
         stack = "".join(traceback.format_tb(error.__traceback__))
-        _logger.error("a call ended with an unexpected %s\n%s", type(error).__name__, stack)
-    status = to_status(error)
-    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+        _logger.error("call %s ended with an unexpected %s\n%s", call.request_id, type(error).__name__, stack)
+    status = to_status(error, call.request_id)
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    call.code, call.error = code.name, error
+    trailers = (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID, call.request_id))
     await context.abort(code, status.message, trailers)
     raise AssertionError("abort always raises")

@@ -25,13 +25,14 @@ _FRAME_BYTES = 192
 _logger = logging.getLogger(__name__)
 
 
-def to_status(error: BaseException) -> status_pb2.Status:
+def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
     """Turn an error into the status that a call ends with; there is one for every error.
 
     Args:
         error: A MistralwireError becomes its code and message, with its violations as BadRequest and its
             reason as ErrorInfo; a code that is none of gRPC's errors becomes INTERNAL. Anything else becomes
             INTERNAL, and nothing of its text goes out.
+        request_id: Id of the call, which becomes RequestInfo; none if empty.
 
     Returns:
         The status; small enough for trailers, so that long texts, violations and metadata are cut.

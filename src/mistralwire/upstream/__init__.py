@@ -5,6 +5,7 @@
 
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._upstream import (
+    CallContext,
     CompletionRequest,
     CompletionResponse,
     CompletionStreamRequest,
@@ -14,6 +15,7 @@ from mistralwire.upstream._upstream import (
 
 __all__ = [
     "DEMONSTRATION",
+    "CallContext",
     "CompletionRequest",
     "CompletionResponse",
     "CompletionStreamRequest",

@@ -24,6 +24,7 @@ from mistralwire.codec import (
 )
 from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamError
 from mistralwire.upstream._upstream import (
+    CallContext,
     CompletionRequest,
     CompletionResponse,
     CompletionStreamRequest,
@@ -124,7 +125,11 @@ class ReplayUpstream:
             for is_stream in (False, True)
         }
 
-    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+    async def complete(
+        self,
+        request: CompletionRequest,
+        context: CallContext,  # noqa: ARG002 - the protocol
+    ) -> CompletionResponse:
         """Give the next recording as one response, at once.
 
         Raises:
@@ -136,7 +141,9 @@ class ReplayUpstream:
             return _as_kind(answer, is_fim)
         raise answer()
 
-    async def stream(self, request: CompletionStreamRequest) -> AsyncIterator[CompletionChunk]:
+    async def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
         """Give the next recording as a stream.
 
         Raises:

@@ -1,5 +1,7 @@
 """What a source of completions has to do, and how its error bodies become errors."""
 
+import dataclasses
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeAlias
 
@@ -26,6 +28,24 @@ CompletionStreamRequest: TypeAlias = ChatCompletionStreamRequest | FIMCompletion
 """A request that is answered as a stream of chunks."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CallContext:
+    """What an upstream gets to know of a call beside its request.
+
+    Attributes:
+        request_id: Id of the call, for logs and for the upstream's own request; a token of printable ASCII.
+        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does. The call
+            is cancelled then in any case.
+    """
+
+    request_id: str = ""
+    deadline_s: float | None = None
+
+    def remaining_s(self) -> float | None:
+        """Give the time until the deadline in seconds, 0 or more; None if there is none."""
+        return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
+
+
 class Upstream(Protocol):
     """A source of completions, chat and fill-in-the-middle alike.
 
@@ -34,11 +54,12 @@ class Upstream(Protocol):
     the request.
     """
 
-    async def complete(self, request: CompletionRequest) -> CompletionResponse:
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         """Answer a request in one piece.
 
         Args:
             request: A request that keeps the contract.
+            context: What else is known of the call.
 
         Returns:
             A ChatCompletionResponse to a ChatCompletionRequest, a FIMCompletionResponse to a
@@ -49,7 +70,9 @@ class Upstream(Protocol):
         """
         ...
 
-    def stream(self, request: CompletionStreamRequest) -> AsyncIterator[CompletionChunk]:
+    def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
         """Answer a request as a stream, chunk by chunk as they are produced.
 
         Nothing happens before the first chunk is asked for. An async generator is closed when the stream is
@@ -57,6 +80,7 @@ class Upstream(Protocol):
 
         Args:
             request: A request that keeps the contract.
+            context: What else is known of the call.
 
         Returns:
             The chunks; the iteration raises UpstreamError where the stream breaks, after those before it.

@@ -1,0 +1,59 @@
+"""What is known of one call, for those who watch: the log, telemetry."""
+
+import dataclasses
+import time
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from mistralwire.v1 import CompletionChunk
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class CallRecord:
+    """One call of the service; what is known of it grows while it runs.
+
+    Attributes:
+        method: Name of the method, such as `ChatCompletionStream`.
+        request_id: Id of the call: the caller's own, or one that was made for it. Printable ASCII
+            without spaces.
+        metadata: What the caller sent beside the request, as pairs of name and value. May hold secrets.
+        peer: Who calls, as gRPC names it, such as `ipv4:127.0.0.1:41234`.
+        started_s: When it began, in seconds of `time.perf_counter`.
+        first_chunk_s: When its first chunk came from the upstream; None if there was none.
+        ended_s: When it ended; None while it runs.
+        request: The request, once it was read and found to keep the contract.
+        response: The response of a call in one piece.
+        chunks: How many chunks came from the upstream.
+        code: Name of its gRPC status code.
+        error: What ended it; None if it ended well, or was cancelled.
+    """
+
+    method: str
+    request_id: str
+    metadata: tuple[tuple[str, str | bytes], ...] = ()
+    peer: str = ""
+    started_s: float = dataclasses.field(default_factory=time.perf_counter)
+    first_chunk_s: float | None = None
+    ended_s: float | None = None
+    request: Any = None
+    response: Message | None = None
+    chunks: int = 0
+    code: str = "OK"
+    error: BaseException | None = None
+
+
+class CallObserver(Protocol):
+    """Watches calls. All of it runs in the event loop, so it must not wait, and it must not raise."""
+
+    def started(self, call: CallRecord) -> None:
+        """A request was read and is about to go to the upstream; runs in the task of the call.
+
+        A call whose request breaks the contract has no start, only an end.
+        """
+
+    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
+        """A chunk came from the upstream; on the hot path."""
+
+    def ended(self, call: CallRecord) -> None:
+        """The call is over, however it ended; runs in the task of the call."""
