@@ -2,7 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The oldest supported run time, in an environment of its own.
 OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-reflection==1.73.1 \
-	grpcio-status==1.73.1 googleapis-common-protos==1.70.0 orjson==3.10.7 click==8.1.8
+	grpcio-status==1.73.1 grpcio-channelz==1.73.1 googleapis-common-protos==1.70.0 orjson==3.10.7 click==8.1.8 \
+	python-json-logger==3.3.0 opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
 
@@ -15,14 +16,14 @@ help: ## Show the targets
 	@echo "making .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP) --editable . --group dev
+	@$(BIN)/python $(PIP) --editable ".[channelz,otel]" --group dev
 	@touch $@
 
 .venv-oldest/.installed: pyproject.toml Makefile
 	@echo "making .venv-oldest"
 	@$(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/python $(PIP) --upgrade 'pip>=25.1'
-	@.venv-oldest/bin/python $(PIP) --editable . --group test $(OLDEST)
+	@.venv-oldest/bin/python $(PIP) --editable ".[channelz,otel]" --group test $(OLDEST)
 	@touch $@
 
 .venv-generate/.installed: Makefile

@@ -68,6 +68,10 @@ class ServerConfig:
 
     host: str = _setting("127.0.0.1", "Address to listen on.", "HOST")
     port: int = _setting(50051, "Port to listen on; 0 for any that is free.", "PORT", 0, 65_535)
+    share_port: bool = _setting(
+        False,
+        "Let other processes of the same user listen on the same port: each gets a share of the connections.",
+    )
     insecure: bool = _setting(False, "Serve plain text to other machines too, on the address of --host.")
 
     tls_certificate: pathlib.Path | None = _setting(
@@ -146,7 +150,8 @@ class ServerConfig:
         if not self.is_local and not self.insecure and self.tls_certificate is None:
             raise ValueError(
                 f"host must be a loopback address such as 127.0.0.1, not {self.host!r}: calls from other "
-                "machines would travel in plain text; set tls_certificate and tls_key, or insecure to allow that"
+                "machines would travel in plain text; set tls_certificate and tls_key, or insecure to allow "
+                "that"
             )
 
     @property

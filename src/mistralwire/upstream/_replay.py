@@ -142,7 +142,9 @@ class ReplayUpstream:
         raise answer()
 
     async def stream(
-        self, request: CompletionStreamRequest, context: CallContext
+        self,
+        request: CompletionStreamRequest,
+        context: CallContext,  # noqa: ARG002 - the protocol
     ) -> AsyncIterator[CompletionChunk]:
         """Give the next recording as a stream.
 
