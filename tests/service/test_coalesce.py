@@ -6,28 +6,36 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mistralwire.errors import UpstreamError
-from mistralwire.service import _coalesce
-from mistralwire.service._coalesce import StreamLimits, encode_chunk
+from mistralwire.errors import OverloadError, UpstreamError
+from mistralwire.service._coalesce import CoalescedStream, StreamLimits, encode_chunk
 from mistralwire.service._slots import UpstreamSlots
 from mistralwire.upstream import CallContext
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, FIMCompletionStreamResponse
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
-CONTEXT = CallContext()
-MESSAGE_CHUNKS_MAX = 256
-MESSAGE_BYTES_MAX = 1024 * 1024
+CHUNKS_MAX = 256
+BYTES_MAX = 1024 * 1024
 
 
-def CoalescedStream(chunks: AsyncIterator[CompletionChunk]) -> _coalesce.CoalescedStream:
-    limits = StreamLimits(
-        message_chunks_max=MESSAGE_CHUNKS_MAX,
-        message_bytes_max=MESSAGE_BYTES_MAX,
-        buffer_bytes_max=MESSAGE_BYTES_MAX,
-        upstream_idle_s=30,
+def limits(
+    chunks: int = CHUNKS_MAX, message: int = BYTES_MAX, buffer: int = BYTES_MAX, idle_s: float = 30
+) -> StreamLimits:
+    return StreamLimits(
+        message_chunks_max=chunks, message_bytes_max=message, buffer_bytes_max=buffer, upstream_idle_s=idle_s
     )
-    return _coalesce.CoalescedStream(chunks, limits, UpstreamSlots(10, 0))
+
+
+def coalesced(
+    source: HeldUpstream | EagerUpstream | AsyncIterator[CompletionChunk],
+    limits_: StreamLimits | None = None,
+    slots: UpstreamSlots | None = None,
+    **arguments: Any,
+) -> CoalescedStream:
+    chunks = source.stream(STREAM_REQUEST, CallContext()) if hasattr(source, "stream") else source
+    return CoalescedStream(chunks, limits_ or limits(), slots or UpstreamSlots(10, 0), **arguments)
 
 
 def ids(message: bytes | None) -> list[int]:
@@ -37,10 +45,16 @@ def ids(message: bytes | None) -> list[int]:
 
 async def take_all(upstream: EagerUpstream) -> list[bytes]:
     messages = []
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
+    async with coalesced(upstream) as stream:
         while (message := await stream.take()) is not None:
             messages.append(message)
     return messages
+
+
+async def turn(times: int) -> None:
+    """Let everything else go on so many times."""
+    for _ in range(times):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 127, 128, 16_383, 16_384, 3_000_000])
@@ -53,7 +67,7 @@ def test_an_encoded_chunk_is_an_element_of_a_stream_response(length: int) -> Non
 
 async def test_a_chunk_goes_out_at_once_while_the_upstream_is_held() -> None:
     upstream = HeldUpstream()
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
+    async with coalesced(upstream) as stream:
         for number in range(3):
             upstream.items.put_nowait(chunk(number))
             assert ids(await stream.take()) == [number]
@@ -61,7 +75,7 @@ async def test_a_chunk_goes_out_at_once_while_the_upstream_is_held() -> None:
 
 async def test_what_arrives_during_a_write_goes_out_together() -> None:
     upstream = HeldUpstream()
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
+    async with coalesced(upstream) as stream:
         upstream.items.put_nowait(chunk(0))
         assert ids(await stream.take()) == [0]
 
@@ -83,34 +97,98 @@ async def test_a_message_has_a_bounded_number_of_chunks() -> None:
 async def test_a_message_has_a_bounded_number_of_bytes() -> None:
     messages = await take_all(EagerUpstream(7, "x" * 300_000))
 
-    assert [len(ids(message)) for message in messages] == [3, 3, 1]
-    assert max(map(len, messages)) <= MESSAGE_BYTES_MAX
+    assert max(map(len, messages)) <= BYTES_MAX
+    assert [number for message in messages for number in ids(message)] == list(range(7))
 
 
 async def test_a_chunk_larger_than_the_bound_travels_alone() -> None:
-    messages = await take_all(EagerUpstream(3, "x" * (MESSAGE_BYTES_MAX + 1)))
+    messages = await take_all(EagerUpstream(3, "x" * (BYTES_MAX + 1)))
 
     assert [ids(message) for message in messages] == [[0], [1], [2]]
 
 
-async def test_the_upstream_is_read_no_further_than_one_message_ahead() -> None:
-    upstream = EagerUpstream(None)
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert upstream.produced == MESSAGE_CHUNKS_MAX + 1
+async def test_the_upstream_is_read_no_further_than_the_buffer_is_long() -> None:
+    upstream = EagerUpstream(None, "x" * 100)
+    size = len(encode_chunk(chunk(0, "x" * 100)))
+    async with coalesced(upstream, limits(chunks=10, buffer=100 * size)) as stream:
+        await turn(100)
+        # The numbers take two digits at most.
+        assert 99 <= upstream.produced <= 100
 
-        assert len(ids(await stream.take())) == MESSAGE_CHUNKS_MAX
-        for _ in range(100):
-            await asyncio.sleep(0)
-        assert upstream.produced == 2 * MESSAGE_CHUNKS_MAX + 1
+        before = upstream.produced
+        assert len(ids(await stream.take())) == 10
+        await turn(100)
+        assert before + 9 <= upstream.produced <= before + 11
 
     assert upstream.closed.is_set()
 
 
+@st.composite
+def streams(draw: st.DrawFn) -> dict[str, Any]:
+    """Give a stream: how long each chunk and each write takes, in turns of the event loop, and the bounds."""
+    waits = st.integers(0, 4)
+    return {
+        "chunks": draw(st.lists(st.tuples(waits, st.integers(0, 300)), max_size=60)),
+        "writes": draw(st.lists(waits, min_size=1, max_size=20)),
+        "error_waits": draw(st.none() | waits),
+        "limits": limits(
+            chunks=draw(st.integers(1, 20)),
+            message=draw(st.integers(1, 2000)),
+            buffer=draw(st.integers(1, 4000)),
+        ),
+    }
+
+
+@given(streams())
+def test_order_count_and_bounds_hold_for_any_timing(stream: dict[str, Any]) -> None:
+    asyncio.run(check_stream(**stream))
+
+
+async def check_stream(
+    chunks: list[tuple[int, int]], writes: list[int], error_waits: int | None, limits: StreamLimits
+) -> None:
+    items = [chunk(number, "x" * length) for number, (_, length) in enumerate(chunks)]
+    sizes = [len(encode_chunk(item)) for item in items]
+    asked_for = taken = 0
+
+    async def source() -> AsyncIterator[CompletionChunk]:
+        nonlocal asked_for
+        for item, (wait, _) in zip(items, chunks, strict=True):
+            await turn(wait)
+            asked_for += 1
+            yield item
+        if error_waits is not None:
+            await turn(error_waits)
+            raise UpstreamError("broken")
+
+    received: list[CompletionChunk] = []
+    error = None
+    seen: list[CompletionChunk] = []
+    async with coalesced(source(), limits, on_chunk=seen.append) as messages:
+        try:
+            while (message := await messages.take()) is not None:
+                batch = list(ChatCompletionStreamResponse.FromString(message).chunks)
+                assert 1 <= len(batch) <= limits.message_chunks_max
+                assert len(message) <= limits.message_bytes_max or len(batch) == 1
+                received += batch
+                taken += len(message)
+                # What is read ahead is the buffer, one chunk that filled it, and one that was asked for.
+                ahead = sum(sizes[:asked_for]) - taken
+                assert ahead <= limits.buffer_bytes_max + 2 * max(sizes)
+                await turn(writes[len(received) % len(writes)])
+        except UpstreamError as caught:
+            error = caught
+
+    assert received == items
+    assert seen == items
+    assert messages.count == len(items)
+    assert (messages.first_s is None) == (not items)
+    assert (error is None) == (error_waits is None)
+
+
 async def test_an_error_comes_after_the_chunks_before_it() -> None:
     upstream = HeldUpstream()
-    async with CoalescedStream(upstream.stream(STREAM_REQUEST, CONTEXT)) as stream:
+    async with coalesced(upstream) as stream:
         upstream.items.put_nowait(chunk(0))
         upstream.items.put_nowait(chunk(1))
         upstream.items.put_nowait(UpstreamError("broken"))
@@ -119,6 +197,50 @@ async def test_an_error_comes_after_the_chunks_before_it() -> None:
         assert ids(await stream.take()) == [0, 1]
         with pytest.raises(UpstreamError, match="broken"):
             await stream.take()
+
+
+async def test_an_upstream_that_falls_silent_is_closed_after_the_chunks_before() -> None:
+    upstream = HeldUpstream()
+    async with coalesced(upstream, limits(idle_s=0.05)) as stream:
+        upstream.items.put_nowait(chunk(0))
+        await upstream.closed.wait()
+
+        assert ids(await stream.take()) == [0]
+        with pytest.raises(UpstreamError, match=r"the upstream was silent for 0\.05 seconds") as caught:
+            await stream.take()
+
+    assert (caught.value.code, caught.value.reason) == ("DEADLINE_EXCEEDED", "UPSTREAM_SILENT")
+
+
+async def test_an_upstream_that_is_not_read_because_of_its_reader_is_not_silent() -> None:
+    upstream = EagerUpstream(3, "x" * 100)
+    async with coalesced(upstream, limits(buffer=1, idle_s=0.02)) as stream:
+        received = []
+        while (message := await stream.take()) is not None:
+            received += ids(message)
+            await asyncio.sleep(0.06)
+
+    assert received == [0, 1, 2]
+
+
+async def test_the_slot_is_taken_before_the_first_chunk_and_given_back_with_the_last() -> None:
+    slots = UpstreamSlots(1, 1)
+    first, second, third = HeldUpstream(), HeldUpstream(), HeldUpstream()
+    async with coalesced(first, slots=slots) as stream:
+        await first.started.wait()
+        async with coalesced(second, slots=slots), coalesced(third, slots=slots) as too_many:
+            with pytest.raises(OverloadError):
+                await too_many.take()
+            assert not second.started.is_set()
+
+            # The reader of the first has not taken anything; its upstream is free all the same.
+            first.items.put_nowait(chunk(0))
+            first.items.put_nowait(None)
+            await second.started.wait()
+            assert ids(await stream.take()) == [0]
+            assert await stream.take() is None
+
+    assert not third.started.is_set()
 
 
 async def test_an_error_of_an_upstream_that_is_left_is_not_reported() -> None:
@@ -134,7 +256,7 @@ async def test_an_error_of_an_upstream_that_is_left_is_not_reported() -> None:
 
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
-    async with CoalescedStream(chunks()) as stream:
+    async with coalesced(chunks()) as stream:
         await started.wait()
     del stream
     gc.collect()
@@ -144,10 +266,7 @@ async def test_an_error_of_an_upstream_that_is_left_is_not_reported() -> None:
 
 async def test_leaving_closes_an_upstream_that_waits_and_one_that_is_full() -> None:
     waiting, full = HeldUpstream(), EagerUpstream(None)
-    async with (
-        CoalescedStream(waiting.stream(STREAM_REQUEST, CONTEXT)),
-        CoalescedStream(full.stream(STREAM_REQUEST, CONTEXT)),
-    ):
+    async with coalesced(waiting), coalesced(full):
         await waiting.started.wait()
         assert not waiting.closed.is_set()
         assert not full.closed.is_set()
@@ -182,7 +301,7 @@ async def test_an_upstream_that_takes_time_to_close_does_not_lose_the_end() -> N
             await self.may_close.wait()
 
     upstream = SlowToClose()
-    async with CoalescedStream(upstream) as stream:
+    async with coalesced(upstream) as stream:
         assert ids(await stream.take()) == [0, 1]
         end = asyncio.create_task(stream.take())
         await asyncio.sleep(0)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import pathlib
-import selectors
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from mistralwire.v1 import (
     FIMCompletionResponse,
     FIMCompletionStreamRequest,
 )
+from tests.clock import JumpingLoop
 
 REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
 
@@ -124,29 +124,6 @@ async def test_a_stream_without_done_breaks_at_its_end() -> None:
 
     assert played == recorded_chunks("without-done.sse")
     assert caught.value.reason == "STREAM_TRUNCATED"
-
-
-class JumpingSelector(selectors.SelectSelector):
-    """Does not wait for the next timer, but moves the clock there."""
-
-    now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            return super().select()
-        self.now_s += timeout
-        return super().select(0)
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop in which pauses take their time on its clock, and no other."""
-
-    def __init__(self) -> None:
-        self._jumping = JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now_s
 
 
 def times_s(upstream: ReplayUpstream) -> list[float]:

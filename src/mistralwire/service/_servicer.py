@@ -48,6 +48,11 @@ CHECKS_MAX = 2
 REQUEST_ID = "x-request-id"
 """Name of the metadata that holds the id of a call, in both directions."""
 
+# Beyond that, a deadline is none: a hundred years.
+_DEADLINE_S_MAX = 100 * 366 * 86_400.0
+# The caller's clock ends a call before ours does. So close to the deadline it was the deadline.
+_LATE_S = 0.1
+
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 _logger = logging.getLogger(__name__)
@@ -264,9 +269,16 @@ def _request_id(metadata: Sequence[tuple[str, str | bytes]]) -> str:
 
 
 def _context_of(call: CallRecord, context: grpc.aio.ServicerContext) -> CallContext:
-    remaining_s = context.time_remaining()
+    remaining_s = _remaining_s(context)
     deadline_s = None if remaining_s is None else time.monotonic() + remaining_s
     return CallContext(request_id=call.request_id, deadline_s=deadline_s)
+
+
+def _remaining_s(context: grpc.aio.ServicerContext) -> float | None:
+    """Give the time until the caller's deadline, in seconds; None if there is none."""
+    remaining_s: float | None = context.time_remaining()
+    # grpc says none by a time that is far beyond.
+    return None if remaining_s is None or remaining_s > _DEADLINE_S_MAX else remaining_s
 
 
 async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: BaseException) -> Never:
@@ -274,7 +286,9 @@ async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: Base
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         # The call itself was cancelled. An upstream that cancels itself would leave its caller waiting.
-        call.code = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+        remaining_s = _remaining_s(context)
+        is_late = remaining_s is not None and remaining_s < _LATE_S
+        call.code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
         raise error
     if not isinstance(error, MistralwireError):
         # The stack without the error's text, which may quote the request.
