@@ -23,11 +23,12 @@ from mistralwire.upstream import (
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
+    ChatCompletionStreamRequest,
     ChatCompletionStreamResponse,
     CompletionChunk,
 )
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
-from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+from tests.service.upstreams import MESSAGES, REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 
 class Watching:
@@ -136,6 +137,37 @@ async def test_a_silent_upstream_ends_the_stream_after_what_was_received() -> No
     assert received == ["0", "1"]
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert error.details() == "the upstream was silent for 0.3 seconds"
+
+
+class BreakingUpstream:
+    """Breaks each stream after as many chunks as the request's `max_tokens` says."""
+
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
+        raise NotImplementedError
+
+    async def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
+        for number in range(request.max_tokens):
+            yield chunk(number, "x" * (number % 700))
+            if number % 97 == 0:
+                await asyncio.sleep(0)
+        raise UpstreamError("broken")
+
+
+async def test_no_chunk_is_lost_behind_an_error_however_slow_the_reader() -> None:
+    async with channel_to(BreakingUpstream()) as channel:
+        stub = stub_of(channel)
+
+        async def read(count: int) -> None:
+            request = ChatCompletionStreamRequest(model="m", messages=MESSAGES, max_tokens=count)
+            call = stub.ChatCompletionStream(request)
+            await asyncio.sleep(count % 5 / 10)
+            received, error = await read_to_error(call)
+            assert received == [str(number) for number in range(count)]
+            assert error.details() == "broken"
+
+        await asyncio.gather(*(read(count) for count in range(1, 2000, 37)))
 
 
 async def test_a_silent_upstream_ends_a_call_in_one_piece() -> None:
