@@ -12,8 +12,33 @@ A wrong argument of the caller's own (an unknown option, a message type without 
 TypeError or ValueError, as everywhere in Python.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+RETRY_AFTER_S_MAX = 86_400.0
+"""The longest time in seconds that an error asks to wait before a new try: a day."""
+
+HTTP_STATUS, UPSTREAM_CODE, UPSTREAM_TYPE = "http_status", "upstream_code", "upstream_type"
+"""What the metadata of a status's ErrorInfo calls the attributes of an UpstreamError."""
+
+_TOKEN = re.compile("[!-~]{1,64}")
+_REQUEST_ID = re.compile("[!-~]{1,128}")
+_HTTP_STATUS = re.compile("[1-9][0-9]{2}")
+
+
+def _token(text: str | None) -> str | None:
+    """Give a word that can go into a log and a metric as it is, or None."""
+    return text if isinstance(text, str) and _TOKEN.fullmatch(text) else None
+
+
+def _delay_s(delay_s: float | None) -> float | None:
+    """Give a time to wait that makes sense, or None: what a peer says may be anything."""
+    is_number = isinstance(delay_s, int | float) and not isinstance(delay_s, bool)
+    if delay_s is None or not is_number or not 0 <= delay_s < math.inf:
+        return None
+    return float(min(delay_s, RETRY_AFTER_S_MAX))
 
 
 class MistralwireError(Exception):
@@ -96,13 +121,14 @@ class DecodeError(CodecError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuild from the violations, so that the error crosses process boundaries."""
-        return _rebuild_decode_error, (self.violations, self.type_name, self.truncated, self.reason)
+        arguments = (type(self), self.violations, self.type_name, self.truncated)
+        return _rebuild_decode_error, arguments, vars(self)
 
 
 def _rebuild_decode_error(
-    violations: list[Violation], type_name: str, truncated: bool, reason: str
+    error_type: type[DecodeError], violations: list[Violation], type_name: str, truncated: bool
 ) -> DecodeError:
-    return DecodeError(violations, type_name=type_name, truncated=truncated, reason=reason)
+    return error_type(violations, type_name=type_name, truncated=truncated)
 
 
 class EncodeError(CodecError):
@@ -120,9 +146,11 @@ class UpstreamError(MistralwireError):
 
     Attributes:
         status: HTTP status of the upstream's answer; None if there was none.
-        upstream_code: What the upstream's error body says as `code`; None if it says nothing.
-        upstream_type: What it says as `type`.
-        retry_after_s: After how many seconds a new try makes sense; None if the upstream did not say.
+        upstream_code: What the upstream's error body says as `code`, such as `1300`; None if it says nothing,
+            or nothing that can go into logs and metrics: up to 64 printable ASCII characters without blanks.
+        upstream_type: What it says as `type`, such as `rate_limited`, with the same bound.
+        retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if the upstream did
+            not say, or nothing that makes sense.
     """
 
     code = "UNAVAILABLE"
@@ -141,24 +169,25 @@ class UpstreamError(MistralwireError):
     ) -> None:
         super().__init__(message, code=code, reason=reason)
         self.status = status
-        self.upstream_code = upstream_code
-        self.upstream_type = upstream_type
-        self.retry_after_s = retry_after_s
+        self.upstream_code = _token(upstream_code)
+        self.upstream_type = _token(upstream_type)
+        self.retry_after_s = _delay_s(retry_after_s)
 
 
 class OverloadError(MistralwireError):
     """The service takes no more calls for now; the upstream has not heard of this one.
 
     Attributes:
-        retry_after_s: After how many seconds a new try makes sense.
+        retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if that can't be
+            said.
     """
 
     code = "RESOURCE_EXHAUSTED"
     reason = "OVERLOADED"
 
-    def __init__(self, message: str, *, reason: str | None = None, retry_after_s: float = 1.0) -> None:
+    def __init__(self, message: str, *, reason: str | None = None, retry_after_s: float | None = 1.0) -> None:
         super().__init__(message, reason=reason)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = _delay_s(retry_after_s)
 
 
 class CallError(MistralwireError):
@@ -167,6 +196,10 @@ class CallError(MistralwireError):
     Attributes:
         violations: The places of the request that break the contract, for `INVALID_ARGUMENT`.
         metadata: What the service's ErrorInfo said beside the reason.
+        request_id: Id of the call, to look for in the service's logs: up to 128 printable ASCII characters
+            without blanks. Empty if it is not known, or is no such id.
+        retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if the service did
+            not say, or nothing that makes sense.
     """
 
     def __init__(
@@ -177,7 +210,27 @@ class CallError(MistralwireError):
         reason: str = "UNKNOWN",
         violations: Sequence[Violation] = (),
         metadata: dict[str, str] | None = None,
+        request_id: str = "",
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, code=code, reason=reason, path=violations[0].path if violations else "")
         self.violations = list(violations)
         self.metadata = metadata or {}
+        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
+        self.retry_after_s = _delay_s(retry_after_s)
+
+    @property
+    def upstream_status(self) -> int | None:
+        """HTTP status of the answer that the service had from its upstream; None if it had none."""
+        text = self.metadata.get(HTTP_STATUS, "")
+        return int(text) if _HTTP_STATUS.fullmatch(text) else None
+
+    @property
+    def upstream_code(self) -> str | None:
+        """What the upstream's error body said as `code`, such as `1300`; None if nothing is known of it."""
+        return _token(self.metadata.get(UPSTREAM_CODE))
+
+    @property
+    def upstream_type(self) -> str | None:
+        """What the upstream's error body said as `type`, such as `rate_limited`; None as for the code."""
+        return _token(self.metadata.get(UPSTREAM_TYPE))

@@ -1,29 +1,46 @@
 """Errors become statuses with details, small enough for trailers."""
 
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistralwire.errors import (
     CallError,
     DecodeError,
     EncodeError,
     MistralwireError,
+    OverloadError,
     UpstreamError,
     Violation,
 )
 from mistralwire.service import to_status
+from mistralwire.service._status import Failure, failure_of
+
+M = TypeVar("M", bound=Message)
+Calling: TypeAlias = Callable[[bytes], Awaitable[grpc.aio.AioRpcError]]
+
+
+def details_of(status: status_pb2.Status, kind: type[M]) -> list[M]:
+    return [kind.FromString(detail.value) for detail in status.details if detail.Is(kind.DESCRIPTOR)]
 
 
 def info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
-    info = error_details_pb2.ErrorInfo()
-    assert status.details[-1].Unpack(info)
+    (info,) = details_of(status, error_details_pb2.ErrorInfo)
     return info
 
 
 def bad_request_of(status: status_pb2.Status) -> error_details_pb2.BadRequest:
-    bad_request = error_details_pb2.BadRequest()
-    assert status.details[0].Unpack(bad_request)
+    (bad_request,) = details_of(status, error_details_pb2.BadRequest)
     return bad_request
 
 
@@ -113,7 +130,7 @@ def test_an_error_that_is_not_as_documented_still_has_a_status() -> None:
     bad_metadata = CallError("secret", metadata=["secret"])  # type: ignore[arg-type]
 
     for error in (UnspeakableError("secret"), bad_violation, bad_reason, bad_metadata):
-        assert to_status(error) == to_status(KeyError())
+        assert to_status(error, "id-1") == to_status(KeyError(), "id-1")
 
 
 def test_an_upstream_error_keeps_its_code_and_says_the_http_status() -> None:
@@ -123,6 +140,50 @@ def test_an_upstream_error_keeps_its_code_and_says_the_http_status() -> None:
     assert status.message == "too many requests"
     assert info_of(status).reason == "UPSTREAM_FAILED"
     assert info_of(status).metadata == {"http_status": "429"}
+
+
+def test_an_upstream_error_says_what_the_upstream_said() -> None:
+    error = UpstreamError("m", status=429, upstream_code="1300", upstream_type="rate_limited")
+
+    assert info_of(to_status(error)).metadata == {
+        "http_status": "429",
+        "upstream_code": "1300",
+        "upstream_type": "rate_limited",
+    }
+    assert info_of(to_status(UpstreamError("m"))).metadata == {}
+
+
+@pytest.mark.parametrize("kind", [UpstreamError, OverloadError, CallError])
+@pytest.mark.parametrize(
+    ("delay_s", "seconds", "nanos"),
+    [(0, 0, 0), (1.5, 1, 500_000_000), (1e-9, 0, 1_000_000), (10**9, 86_400, 0)],
+)
+def test_the_time_until_a_new_try_is_a_detail(kind: Any, delay_s: float, seconds: int, nanos: int) -> None:
+    (retry_info,) = details_of(to_status(kind("m", retry_after_s=delay_s)), error_details_pb2.RetryInfo)
+
+    assert (retry_info.retry_delay.seconds, retry_info.retry_delay.nanos) == (seconds, nanos)
+
+
+def test_without_a_time_or_an_id_there_is_no_detail_of_them() -> None:
+    for error in (UpstreamError("m"), OverloadError("m", retry_after_s=None), EncodeError("m"), KeyError()):
+        assert len(to_status(error).details) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamError("m"), DecodeError([Violation("a", "b", "c")]), KeyError("m")]
+)
+def test_the_id_of_the_call_is_a_detail(error: Exception) -> None:
+    (request_info,) = details_of(to_status(error, "id-1"), error_details_pb2.RequestInfo)
+
+    assert request_info == error_details_pb2.RequestInfo(request_id="id-1")
+
+
+@pytest.mark.parametrize("request_id", ["", "two words", "a\nb", "é", "\ud800", "x" * 129])
+def test_an_id_that_is_none_goes_nowhere(request_id: str) -> None:
+    failure = failure_of(KeyError(), request_id)
+
+    assert to_status(KeyError(), request_id) == to_status(KeyError())
+    assert [name for name, _ in failure.trailing_metadata] == ["grpc-status-details-bin"]
 
 
 def test_an_error_of_a_call_further_in_passes_through() -> None:
@@ -153,3 +214,262 @@ def test_an_unexpected_error_gives_nothing_of_its_text() -> None:
     assert status.code == grpc.StatusCode.INTERNAL.value[0]
     assert b"secret" not in status.SerializeToString()
     assert info_of(status).reason == "INTERNAL"
+
+
+def trailers_of(error: BaseException, remaining_s: float | None = None) -> dict[str, Any]:
+    return dict(failure_of(error, "id-1", remaining_s).trailing_metadata)
+
+
+def test_a_failure_is_the_status_with_all_trailers() -> None:
+    error = UpstreamError("slow down", code="RESOURCE_EXHAUSTED", retry_after_s=2)
+
+    assert failure_of(error, "id-1") == Failure(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "slow down",
+        (
+            ("grpc-status-details-bin", to_status(error, "id-1").SerializeToString()),
+            ("x-request-id", "id-1"),
+            ("grpc-retry-pushback-ms", "2000"),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "remaining_s", "pushback"),
+    [
+        (0, None, "1"),
+        (0.0001, None, "1"),
+        (1.5, None, "1500"),
+        (30, None, "30000"),
+        (30.1, None, "-1"),
+        (10**9, None, "-1"),
+        (5, 5.0, "5000"),
+        (5, 4.9, "-1"),
+        (1, 0.0, "-1"),
+        (31, 60.0, "-1"),
+    ],
+)
+def test_a_client_waits_as_long_as_there_is_time_and_else_does_not_retry(
+    delay_s: float, remaining_s: float | None, pushback: str
+) -> None:
+    for error in (OverloadError("m", retry_after_s=delay_s), UpstreamError("m", retry_after_s=delay_s)):
+        assert trailers_of(error, remaining_s)["grpc-retry-pushback-ms"] == pushback
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamError("m"),
+        OverloadError("m", retry_after_s=None),
+        UpstreamError("m", code="FAILED_PRECONDITION", retry_after_s=1),
+        UpstreamError("m", code="UNHEARD_OF", retry_after_s=1),
+        DecodeError([Violation("a", "b", "c")]),
+        KeyError("m"),
+    ],
+)
+def test_nothing_is_said_of_a_retry_without_a_time_or_a_use(error: Exception) -> None:
+    assert set(trailers_of(error)) == {"grpc-status-details-bin", "x-request-id"}
+
+
+# Hard on trailers: three bytes percent-encoded for one, line ends, NUL, what is no Unicode at all.
+NASTY = ["\ud800", "\n\r\x00\x1b\x7f", "%", "%0A", "é", "\u2028", "\N{OWL}", "\uffff", " ", "\t", "x" * 9]
+nasty_texts = st.builds(
+    lambda text, count: text * count,
+    st.text(st.characters(exclude_categories=()), max_size=6) | st.sampled_from(NASTY),
+    st.sampled_from([0, 1, 2, 63, 64, 65, 127, 128, 255, 256, 257, 512, 3000]),
+)
+codes = st.sampled_from([code.name for code in grpc.StatusCode]) | nasty_texts
+violations = st.builds(Violation, nasty_texts, nasty_texts, nasty_texts)
+delays = st.none() | st.floats() | st.integers()
+nasty_errors: st.SearchStrategy[BaseException] = st.one_of(
+    st.builds(MistralwireError, nasty_texts, code=codes, reason=nasty_texts),
+    st.builds(EncodeError, nasty_texts, path=nasty_texts, code=codes, reason=nasty_texts),
+    st.builds(DecodeError, st.lists(violations, min_size=1), type_name=nasty_texts, truncated=st.booleans()),
+    st.builds(
+        UpstreamError,
+        nasty_texts,
+        status=st.none() | st.integers(),
+        code=codes,
+        reason=nasty_texts,
+        upstream_code=nasty_texts,
+        upstream_type=nasty_texts,
+        retry_after_s=delays,
+    ),
+    st.builds(OverloadError, nasty_texts, reason=nasty_texts, retry_after_s=delays),
+    st.builds(
+        CallError,
+        nasty_texts,
+        code=codes,
+        reason=nasty_texts,
+        violations=st.lists(violations),
+        metadata=st.dictionaries(nasty_texts, nasty_texts),
+        request_id=nasty_texts,
+        retry_after_s=delays,
+    ),
+    st.builds(KeyError, nasty_texts),
+)
+request_ids = nasty_texts | st.sampled_from(["", "id-1", "~" * 128])
+
+
+@contextlib.asynccontextmanager
+async def failing(
+    failure_at: Callable[[bytes, grpc.aio.ServicerContext], Failure], options: Any = ()
+) -> AsyncIterator[tuple[Calling, Calling]]:
+    """Serve two methods that fail, a unary one, and a stream that fails after as many messages as it got.
+
+    Args:
+        failure_at: What each call ends with.
+        options: Those of the client's channel.
+
+    Yields:
+        For each method what calls it, and gives what the client gets.
+    """
+
+    async def complete(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        await context.abort(*failure_at(request, context))
+        raise AssertionError
+
+    async def stream(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        if request:
+            await context.write(request)
+        await context.abort(*failure_at(request, context))
+
+    handlers = {
+        "Complete": grpc.unary_unary_rpc_method_handler(complete),
+        "Stream": grpc.unary_stream_rpc_method_handler(stream),
+    }
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Failing", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with (
+            asyncio.timeout(30),
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as channel,
+        ):
+
+            async def call_complete(request: bytes) -> grpc.aio.AioRpcError:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await channel.unary_unary("/test.Failing/Complete")(request, timeout=60)
+                return caught.value
+
+            async def call_stream(request: bytes) -> grpc.aio.AioRpcError:
+                messages = channel.unary_stream("/test.Failing/Stream")(request, timeout=60)
+                if request:
+                    assert await messages.read() == request
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await messages.read()
+                return caught.value
+
+            yield call_complete, call_stream
+    finally:
+        await server.stop(None)
+
+
+async def assert_delivered(failures: Sequence[Failure]) -> None:
+    async with failing(lambda request, _: failures[int(request)]) as calls:
+        for number, failure in enumerate(failures):
+            for call in calls:
+                error = await call(str(number).encode())
+                assert error.code() is failure.code
+                assert error.details() == failure.details
+                # In no order of ours.
+                assert sorted(error.trailing_metadata() or ()) == sorted(failure.trailing_metadata)
+
+
+@given(st.lists(st.tuples(nasty_errors, request_ids), min_size=1, max_size=5))
+def test_any_error_has_a_small_status_that_a_call_delivers_whole(
+    errors: list[tuple[BaseException, str]],
+) -> None:
+    failures = [failure_of(error, request_id) for error, request_id in errors]
+
+    for failure in failures:
+        status = status_pb2.Status.FromString(dict(failure.trailing_metadata)["grpc-status-details-bin"])
+        assert status.ByteSize() <= 3 * 1024
+        assert len(status.message.encode()) <= 512
+        assert status.code == failure.code.value[0] != 0
+        assert len(details_of(status, error_details_pb2.ErrorInfo)) == 1
+    asyncio.run(assert_delivered(failures))
+
+
+@pytest.mark.parametrize("nasty", ["\x00", "\n", "\N{OWL}", "\ud800", "%", "\x7f"], ids=ascii)
+def test_the_largest_status_of_all_fits_beside_everything_else(nasty: str) -> None:
+    long = nasty * 3000
+    error = CallError(
+        long,
+        code="RESOURCE_EXHAUSTED",
+        reason=long,
+        violations=[Violation(long, long, long)] * 99 + [Violation("p", "e", "f")] * 99,
+        metadata={f"{number}{long}": long for number in range(50)},
+        retry_after_s=86_399.999,
+    )
+
+    failure = failure_of(error, "~" * 128)
+
+    status = to_status(error, "~" * 128)
+    assert [detail.type_url.rpartition(".")[2] for detail in status.details] == [
+        "BadRequest",
+        "ErrorInfo",
+        "RetryInfo",
+        "RequestInfo",
+    ]
+    assert 2 * 1024 < status.ByteSize() <= 3 * 1024
+    assert bad_request_of(status).field_violations
+    # As HTTP/2 counts trailers, with the worst encodings of the two that grpc writes itself.
+    trailers = [*failure.trailing_metadata, ("grpc-status", "8"), ("grpc-message", long[:512])]
+    sizes = {"grpc-status-details-bin": 4 * 1024, "grpc-message": 3 * 512}
+    assert sum(32 + len(name) + sizes.get(name, len(value)) for name, value in trailers) <= 7 * 1024
+    asyncio.run(assert_delivered([failure]))
+
+
+async def attempts_of(error: BaseException, backoff: str) -> list[int]:
+    """Give how often grpc's own retries come to a service that fails so, a unary call and a stream."""
+    attempts = 0
+
+    def fail(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> Failure:
+        nonlocal attempts
+        attempts += 1
+        return failure_of(error, "id-1", context.time_remaining())
+
+    policy = {
+        "maxAttempts": 3,
+        "initialBackoff": backoff,
+        "maxBackoff": backoff,
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+    }
+    config = {"methodConfig": [{"name": [{"service": "test.Failing"}], "retryPolicy": policy}]}
+    result = []
+    async with failing(fail, [("grpc.service_config", json.dumps(config))]) as calls:
+        for call in calls:
+            attempts = 0
+            assert (await call(b"")).code() is failure_of(error).code
+            result.append(attempts)
+    return result
+
+
+async def test_grpc_retries_after_the_time_that_the_error_says() -> None:
+    # By its own backoff it would wait beyond the guard.
+    assert await attempts_of(OverloadError("full", retry_after_s=0), backoff="1000s") == [3, 3]
+
+
+async def test_grpc_does_not_retry_what_can_not_succeed_in_time() -> None:
+    assert await attempts_of(UpstreamError("down", retry_after_s=600), backoff="0.01s") == [1, 1]
+
+
+async def test_grpc_retries_by_its_own_backoff_where_the_error_says_no_time() -> None:
+    assert await attempts_of(UpstreamError("down"), backoff="0.01s") == [3, 3]
+
+
+def test_an_error_that_has_no_status_leaves_nothing_of_itself_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error = UpstreamError("secret text")
+    error.retry_after_s = "secret time"  # type: ignore[assignment]
+
+    with caplog.at_level(logging.DEBUG):
+        failure = failure_of(error, "id-1")
+
+    assert failure == failure_of(KeyError(), "id-1")
+    assert "UpstreamError" in caplog.text
+    assert "secret" not in caplog.text

@@ -168,23 +168,35 @@ def test_the_recordings_of_a_folder_come_in_the_order_of_their_names(tmp_path: p
 
 
 @pytest.mark.parametrize(
-    ("body", "message", "code"),
+    ("body", "message", "code_and_reason"),
     [
         (
             {"object": "error", "message": "no such model", "raw_status_code": 404},
             "no such model",
-            "NOT_FOUND",
+            ("NOT_FOUND", "UPSTREAM_NOT_FOUND"),
         ),
-        ({"detail": [{"loc": ["body"], "msg": "is missing"}]}, "is missing", "UNAVAILABLE"),
-        ({"detail": "not today"}, "not today", "UNAVAILABLE"),
-        ({"message": "Unauthorized", "status": 401}, "Unauthorized", "FAILED_PRECONDITION"),
-        ({"error": {"message": "slow down", "code": 429}}, "slow down", "RESOURCE_EXHAUSTED"),
-        ({"error": "broken", "choices": None}, "broken", "UNAVAILABLE"),
+        (
+            {"detail": [{"loc": ["body"], "msg": "is missing"}]},
+            "is missing",
+            ("INVALID_ARGUMENT", "UPSTREAM_INVALID_REQUEST"),
+        ),
+        ({"detail": "not today"}, "not today", ("UNAVAILABLE", "UPSTREAM_FAILED")),
+        (
+            {"message": "Unauthorized", "status": 401},
+            "refused the credentials of the service",
+            ("FAILED_PRECONDITION", "UPSTREAM_UNAUTHENTICATED"),
+        ),
+        (
+            {"error": {"message": "slow down", "code": 429}},
+            "slow down",
+            ("RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED"),
+        ),
+        ({"error": "broken", "choices": None}, "broken", ("UNAVAILABLE", "UPSTREAM_FAILED")),
     ],
 )
 @pytest.mark.parametrize("name", ["chat.json", "fim.json"])
 async def test_a_recorded_error_body_is_an_error_for_every_request(
-    tmp_path: pathlib.Path, name: str, body: dict[str, Any], message: str, code: str
+    tmp_path: pathlib.Path, name: str, body: dict[str, Any], message: str, code_and_reason: tuple[str, str]
 ) -> None:
     (tmp_path / name).write_text(json.dumps(body))
     upstream = ReplayUpstream(tmp_path, chunks_per_second=1000)
@@ -192,11 +204,11 @@ async def test_a_recorded_error_body_is_an_error_for_every_request(
     for request in (ChatCompletionRequest(), FIMCompletionRequest()):
         with pytest.raises(UpstreamError, match=message) as caught:
             await upstream.complete(request, CallContext())
-        assert (caught.value.code, caught.value.reason) == (code, "UPSTREAM_FAILED")
+        assert (caught.value.code, caught.value.reason) == code_and_reason
     for stream_request in (ChatCompletionStreamRequest(), FIMCompletionStreamRequest()):
         with pytest.raises(UpstreamError, match=message) as caught:
             await play(upstream, stream_request)
-        assert caught.value.code == code
+        assert (caught.value.code, caught.value.reason) == code_and_reason
 
 
 async def test_a_response_with_an_error_beside_its_choices_is_a_response(tmp_path: pathlib.Path) -> None:

@@ -7,8 +7,8 @@
 from mistralwire.service._config import ServerConfig, Setting, settings
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._server import Server, create_server
-from mistralwire.service._servicer import REQUEST_ID, SERVICE_NAME, ChatCompletionServicer
-from mistralwire.service._status import ERROR_DOMAIN, to_status
+from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
+from mistralwire.service._status import ERROR_DOMAIN, REQUEST_ID, to_status
 
 __all__ = [
     "ERROR_DOMAIN",

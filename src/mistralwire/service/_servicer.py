@@ -5,7 +5,6 @@ import concurrent.futures
 import contextlib
 import functools
 import logging
-import re
 import time
 import traceback
 import uuid
@@ -30,7 +29,7 @@ from mistralwire.service._config import ServerConfig
 from mistralwire.service._idle import IdleTimer
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._slots import UpstreamSlots
-from mistralwire.service._status import to_status
+from mistralwire.service._status import REQUEST_ID, REQUEST_ID_PATTERN, failure_of
 from mistralwire.upstream import CallContext, Upstream
 from mistralwire.v1 import CompletionChunk, chat_completion_service_pb2
 
@@ -45,15 +44,10 @@ LOOP_BYTES_MAX = 64 * 1024
 CHECKS_MAX = 2
 """Requests beyond that size which are checked at one time: each is a thread that competes with the loop."""
 
-REQUEST_ID = "x-request-id"
-"""Name of the metadata that holds the id of a call, in both directions."""
-
 # Beyond that, a deadline is none: a hundred years.
 _DEADLINE_S_MAX = 100 * 366 * 86_400.0
 # The caller's clock ends a call before ours does. So close to the deadline it was the deadline.
 _LATE_S = 0.1
-
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 _logger = logging.getLogger(__name__)
 
@@ -263,7 +257,7 @@ def _violation(error: EncodeError) -> Violation:
 def _request_id(metadata: Sequence[tuple[str, str | bytes]]) -> str:
     """Give the caller's id of the call, if it can go into a log as it is, or else a new one."""
     for name, value in metadata:
-        if name == REQUEST_ID and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+        if name == REQUEST_ID and isinstance(value, str) and REQUEST_ID_PATTERN.fullmatch(value):
             return value
     return uuid.uuid4().hex
 
@@ -294,9 +288,7 @@ async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: Base
         # The stack without the error's text, which may quote the request.
         stack = "".join(traceback.format_tb(error.__traceback__))
         _logger.error("call %s ended with an unexpected %s\n%s", call.request_id, type(error).__name__, stack)
-    status = to_status(error, call.request_id)
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-    call.code, call.error = code.name, error
-    trailers = (("grpc-status-details-bin", status.SerializeToString()), (REQUEST_ID, call.request_id))
-    await context.abort(code, status.message, trailers)
+    failure = failure_of(error, call.request_id, _remaining_s(context))
+    call.code, call.error = failure.code.name, error
+    await context.abort(*failure)
     raise AssertionError("abort always raises")

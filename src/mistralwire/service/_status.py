@@ -1,87 +1,177 @@
 """The one place that turns an error into a google.rpc.Status."""
 
 import logging
+import math
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from mistralwire.errors import CallError, DecodeError, MistralwireError, UpstreamError, Violation
+from mistralwire.errors import (
+    HTTP_STATUS,
+    UPSTREAM_CODE,
+    UPSTREAM_TYPE,
+    CallError,
+    DecodeError,
+    MistralwireError,
+    OverloadError,
+    UpstreamError,
+    Violation,
+)
 
 ERROR_DOMAIN = "mistralwire"
 """Domain of the reasons in ErrorInfo."""
 
+REQUEST_ID = "x-request-id"
+"""Name of the metadata that holds the id of a call, in both directions."""
+
+REQUEST_ID_PATTERN = re.compile(r"[!-~]{1,128}")
+"""What an id of a call is: printable ASCII, that can go into a log and into metadata as it is."""
+
+RETRY_WAIT_S_MAX = 30.0
+"""The longest time in seconds that a client's gRPC library is asked to wait by itself before a retry."""
+
 # The status travels in trailers, whose default bound is 8 KiB in most gRPC languages. The message is there
-# twice, once percent-encoded at up to three bytes a byte, and the details in base64: together 7 KiB at most.
+# twice, once percent-encoded at up to three bytes a byte, and the details in base64: with the id of the call,
+# the time to wait and the 32 bytes that HTTP/2 counts for each trailer, together 7 KiB at most.
 MESSAGE_BYTES_MAX = 512
 STATUS_BYTES_MAX = 3 * 1024
 _TEXT_BYTES_MAX = 256
 _REASON_BYTES_MAX = 64
 _METADATA_BYTES_MAX = 1024
-# Beside the details themselves: the tags, lengths and type URLs around the two, and the count of violations.
-_FRAME_BYTES = 192
+# Beside the violations themselves: the tags, lengths and type URL around them, and their count.
+_FRAME_BYTES = 96
+# What a client may try again after a while; other codes end a call for good.
+_RETRIABLE = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _logger = logging.getLogger(__name__)
+
+
+class Failure(NamedTuple):
+    """How a call ends that failed: the arguments of `ServicerContext.abort`.
+
+    Attributes:
+        code: The status code.
+        details: The message.
+        trailing_metadata: All trailing metadata: the status with its details, the id of the call, and how
+            long a client that retries by itself shall wait.
+    """
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def failure_of(error: BaseException, request_id: str = "", remaining_s: float | None = None) -> Failure:
+    """Turn an error into what ends its call.
+
+    Where the error says when a new try makes sense, the client's gRPC library is told so too
+    (`grpc-retry-pushback-ms`, gRFC A6): to wait that long, or, if that is longer than 30 seconds or than the
+    call has left, not to retry. It would wait until the deadline, and the caller would learn nothing but
+    that one.
+
+    Args:
+        error: What ended the call.
+        request_id: Id of the call; one that can't be metadata is left out.
+        remaining_s: How long the call has left until its deadline, in seconds; None if it has none.
+
+    Returns:
+        The arguments for `abort`.
+    """
+    status = to_status(error, request_id)
+    code = _CODES[status.code]
+    trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
+    if REQUEST_ID_PATTERN.fullmatch(request_id):
+        trailers.append((REQUEST_ID, request_id))
+    delay_s = _retry_after_s(error)
+    if delay_s is not None and code in _RETRIABLE:
+        wait_s_max = RETRY_WAIT_S_MAX if remaining_s is None else min(RETRY_WAIT_S_MAX, remaining_s)
+        # Not 0: gRPC's C core, Python's own client, then waits for ever (seen with 1.73 and 1.85).
+        pushback_ms = max(1, math.ceil(delay_s * 1000)) if delay_s <= wait_s_max else -1
+        trailers.append(("grpc-retry-pushback-ms", str(pushback_ms)))
+    return Failure(code, status.message, tuple(trailers))
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
     """Turn an error into the status that a call ends with; there is one for every error.
 
     Args:
-        error: A MistralwireError becomes its code and message, with its violations as BadRequest and its
-            reason as ErrorInfo; a code that is none of gRPC's errors becomes INTERNAL. Anything else becomes
-            INTERNAL, and nothing of its text goes out.
-        request_id: Id of the call, which becomes RequestInfo; none if empty.
+        error: A MistralwireError becomes its code and message, with its violations as BadRequest, the time
+            until a new try as RetryInfo, and its reason as ErrorInfo, whose metadata are `http_status`,
+            `upstream_code` and `upstream_type` of an UpstreamError; a code that is none of gRPC's errors
+            becomes INTERNAL. Anything else becomes INTERNAL, and nothing of its text goes out.
+        request_id: Id of the call, which becomes RequestInfo; none if it is empty, or more than 128
+            characters of printable ASCII.
 
     Returns:
         The status; small enough for trailers, so that long texts, violations and metadata are cut.
     """
+    request_info: list[Message] = []
+    if REQUEST_ID_PATTERN.fullmatch(request_id):
+        request_info.append(error_details_pb2.RequestInfo(request_id=request_id))
     if isinstance(error, MistralwireError):
         try:
-            return _describe(error)
+            return _describe(error, request_info)
         except Exception as cause:  # noqa: BLE001 - a call can't go without a status
             # An error whose attributes are not what they should be; their text stays inside.
             _logger.error("a %s has no status of its own: %s", type(error).__name__, type(cause).__name__)
-    status = _status(grpc.StatusCode.INTERNAL, "internal error of the service")
-    status.details.append(_pack(error_details_pb2.ErrorInfo(reason="INTERNAL", domain=ERROR_DOMAIN)))
-    return status
+    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=ERROR_DOMAIN)
+    return _status(grpc.StatusCode.INTERNAL, "internal error of the service", [info, *request_info])
 
 
-def _describe(error: MistralwireError) -> status_pb2.Status:
+def _describe(error: MistralwireError, request_info: list[Message]) -> status_pb2.Status:
     code = grpc.StatusCode.__members__.get(error.code, grpc.StatusCode.OK)
     if code is grpc.StatusCode.OK:
         # An error that says it is none, or names no code, is a mistake of the service's own.
         code = grpc.StatusCode.INTERNAL
-    status = _status(code, str(error))
     info = error_details_pb2.ErrorInfo(
         reason=_cut(error.reason, _REASON_BYTES_MAX),
         domain=ERROR_DOMAIN,
         metadata=_within(_metadata(error), _METADATA_BYTES_MAX),
     )
+    details: list[Message] = [info, *_retry_info(error), *request_info]
     if isinstance(error, DecodeError | CallError) and error.violations:
-        room = STATUS_BYTES_MAX - _FRAME_BYTES - status.ByteSize() - info.ByteSize()
+        room = STATUS_BYTES_MAX - _FRAME_BYTES - _status(code, str(error), details).ByteSize()
         bad_request = _bad_request(error.violations, room)
         if len(bad_request.field_violations) < len(error.violations):
             info.metadata["violations"] = str(len(error.violations))
-        status.details.append(_pack(bad_request))
-    status.details.append(_pack(info))
+        details.insert(0, bad_request)
+    return _status(code, str(error), details)
+
+
+def _retry_after_s(error: BaseException) -> float | None:
+    return error.retry_after_s if isinstance(error, UpstreamError | OverloadError | CallError) else None
+
+
+def _retry_info(error: MistralwireError) -> list[Message]:
+    delay_s = _retry_after_s(error)
+    if delay_s is None:
+        return []
+    info = error_details_pb2.RetryInfo()
+    info.retry_delay.FromMilliseconds(math.ceil(delay_s * 1000))
+    return [info]
+
+
+def _status(code: grpc.StatusCode, message: str, details: Iterable[Message]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=_cut(message, MESSAGE_BYTES_MAX))
+    for detail in details:
+        status.details.add().Pack(detail)
     return status
 
 
-def _status(code: grpc.StatusCode, message: str) -> status_pb2.Status:
-    return status_pb2.Status(code=code.value[0], message=_cut(message, MESSAGE_BYTES_MAX))
-
-
-def _pack(detail: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(detail)
-    return packed
-
-
 def _metadata(error: MistralwireError) -> dict[str, str]:
-    if isinstance(error, UpstreamError) and error.status is not None:
-        return {"http_status": str(error.status)}
+    if isinstance(error, UpstreamError):
+        members = (
+            (HTTP_STATUS, error.status),
+            (UPSTREAM_CODE, error.upstream_code),
+            (UPSTREAM_TYPE, error.upstream_type),
+        )
+        return {name: str(value) for name, value in members if value is not None}
     if isinstance(error, DecodeError) and error.truncated:
         return {"truncated": "true"}
     if isinstance(error, CallError):

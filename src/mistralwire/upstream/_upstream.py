@@ -1,12 +1,15 @@
 """What a source of completions has to do, and how its error bodies become errors."""
 
 import dataclasses
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeAlias
 
 from mistralwire.codec import to_dict
-from mistralwire.errors import UpstreamError
+from mistralwire.errors import EncodeError, UpstreamError
+from mistralwire.upstream._error_text import is_secret, text_of
+from mistralwire.upstream._statuses import ERROR_STATUSES, fault_of
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -88,59 +91,78 @@ class Upstream(Protocol):
         ...
 
 
-_ERROR_STATUSES = range(400, 600)
-_TEXT_NAMES = ("message", "msg", "detail", "error")
-# The request was at fault; waiting helps; the service itself is not in order. The rest is for a retry.
-_CODES: dict[int | None, str] = {
-    400: "INVALID_ARGUMENT",
-    401: "FAILED_PRECONDITION",
-    402: "FAILED_PRECONDITION",
-    403: "FAILED_PRECONDITION",
-    404: "NOT_FOUND",
-    408: "DEADLINE_EXCEEDED",
-    413: "INVALID_ARGUMENT",
-    422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    504: "DEADLINE_EXCEEDED",
-}
+_STATUS_TEXT = re.compile("[45][0-9]{2}")
+_STATUS_NAMES = ("raw_status_code", "status_code", "statusCode", "status", "code")
+_CODE_MAX = 10**64
 
 
-def error_from_body(body: ErrorResponse, *, status: int | None = None) -> UpstreamError:
+def error_from_body(
+    body: ErrorResponse, *, status: int | None = None, retry_after_s: float | None = None
+) -> UpstreamError:
     """Turn an error body into an error.
+
+    The HTTP status decides what the error means, that of the answer before one in the body; without either
+    the body's own `code` and `type` do.
 
     Args:
         body: The body, of an error answer or of an error event in a stream, in any of the shapes that are in
-            use.
+            use; an empty one for an answer that is no JSON.
         status: HTTP status of the answer; None to take what the body says.
+        retry_after_s: After how many seconds a new try makes sense, as the answer's Retry-After says.
 
     Returns:
-        The error, UNAVAILABLE where the status does not say better.
+        The error, UNAVAILABLE where nothing says better. Its message is the upstream's own text, in one line
+        of at most 1,000 characters, without anything that looks like a credential, and without the values
+        that the violations quote. If the upstream refused the service itself, it is a text of ours: that of
+        the upstream may quote the key.
     """
-    document = to_dict(body)
-    if status is None:
-        status = _status_of(document)
-    message = (
-        _text_of(document) or "expected a completion from the upstream, found an error without a message"
-    )
-    return UpstreamError(message, status=status, code=_CODES.get(status, "UNAVAILABLE"))
-
-
-def _status_of(document: dict[str, Any]) -> int | None:
+    try:
+        document = to_dict(body)
+    except EncodeError:
+        # Not from JSON, but made by a program, and with text in it that is no JSON.
+        document = {}
     inner = document.get("error")
-    for holder in (document, inner if isinstance(inner, dict) else {}):
-        for name in ("raw_status_code", "status", "code"):
-            value = holder.get(name)
-            if type(value) is int and value in _ERROR_STATUSES:
+    holders = [inner, document] if isinstance(inner, dict) else [document]
+    if status not in ERROR_STATUSES:
+        status = _status_of(holders) or status
+    upstream_code, upstream_type = _word_of(holders, ("code",)), _word_of(holders, ("type", "status"))
+    # A list of violations, as in the documented HTTPValidationError, is an answer 422, said or not.
+    shape = "unprocessable_entity" if _has_violations(document) else None
+    code, fault = fault_of(status, filter(None, (upstream_code, upstream_type, shape)))
+    return UpstreamError(
+        (text_of(document) if fault.is_quoted else "") or fault.text,
+        status=status,
+        code=code,
+        reason=fault.reason,
+        upstream_code=upstream_code,
+        upstream_type=upstream_type,
+        retry_after_s=retry_after_s,
+    )
+
+
+def _has_violations(document: dict[str, Any]) -> bool:
+    message = document.get("message")
+    return any(
+        isinstance(holder, dict) and isinstance(holder.get("detail"), list) for holder in (document, message)
+    )
+
+
+def _status_of(holders: list[dict[str, Any]]) -> int | None:
+    for holder in reversed(holders):
+        for value in map(holder.get, _STATUS_NAMES):
+            if isinstance(value, str) and _STATUS_TEXT.fullmatch(value):
+                return int(value)
+            if type(value) is int and value in ERROR_STATUSES:
                 return value
     return None
 
 
-def _text_of(value: Any) -> str:
-    """Find the text for people, however deep it is."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(_text_of, value)))
-    if isinstance(value, dict):
-        return next(filter(None, (_text_of(value.get(name)) for name in _TEXT_NAMES)), "")
-    return ""
+def _word_of(holders: list[dict[str, Any]], names: tuple[str, ...]) -> str | None:
+    """Give the first of these members that is a word for programs, and no key."""
+    for holder in holders:
+        for value in map(holder.get, names):
+            if type(value) is int and abs(value) < _CODE_MAX:
+                return str(value)
+            if isinstance(value, str) and value and not is_secret(value):
+                return value
+    return None
