@@ -498,6 +498,33 @@ async def test_the_servicer_joins_a_server_of_ones_own() -> None:
         await server.stop(None)
 
 
+class IteratingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Iterates over the answer to a stream, as the interceptors of other packages do."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+
+        async def behavior(request: Any, context: Any) -> AsyncIterator[bytes]:
+            async for message in handler.stream_stream(request, context):
+                yield message
+
+        return grpc.stream_stream_rpc_method_handler(behavior)
+
+
+async def test_a_stream_goes_through_interceptors_that_iterate_over_it() -> None:
+    server = grpc.aio.server(interceptors=[IteratingInterceptor()])
+    ChatCompletionServicer(EagerUpstream(1000)).add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with Client(f"127.0.0.1:{port}") as client:
+            received = [item.id async for item in client.stream(STREAM_REQUEST)]
+    finally:
+        await server.stop(None)
+
+    assert received == [str(number) for number in range(1000)]
+
+
 async def test_a_chunk_of_any_size_reaches_a_client_that_allows_it() -> None:
     content = "x" * 5_000_000
     upstream = HeldUpstream()

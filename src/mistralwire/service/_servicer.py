@@ -99,7 +99,7 @@ class ChatCompletionServicer:
         for method in _SERVICE.methods:
             request_type = GetMessageClass(method.input_type)
             if method.server_streaming:
-                stream = functools.partial(self._stream, method.name, request_type)
+                stream = functools.partial(self._stream_in_form, method.name, request_type)
                 handlers[method.name] = grpc.stream_stream_rpc_method_handler(stream)
             else:
                 complete = functools.partial(self._complete, method.name, request_type)
@@ -123,9 +123,19 @@ class ChatCompletionServicer:
             return response.SerializeToString()
         raise AssertionError("a call that failed does not come here")
 
-    async def _stream(
+    async def _stream_in_form(
         self, method: str, request_type: type[Any], _: object, context: grpc.aio.ServicerContext
-    ) -> None:
+    ) -> AsyncIterator[bytes]:
+        """Answer with a stream, as a generator that gives nothing: the messages are written by themselves.
+
+        Interceptors of other packages, OpenTelemetry's for one, iterate over the answer to a stream. Giving
+        the messages here would not do: a cancelled generator is closed later, and in another task.
+        """
+        await self._stream(method, request_type, context)
+        return
+        yield b""
+
+    async def _stream(self, method: str, request_type: type[Any], context: grpc.aio.ServicerContext) -> None:
         async with self._calling(method, context) as call:
             request = await self._start(call, request_type, context)
             chunks = self._upstream.stream(request, _context_of(call, context))

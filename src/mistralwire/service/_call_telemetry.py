@@ -1,0 +1,296 @@
+"""Spans and metrics of calls, through the API package of OpenTelemetry alone."""
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import Token
+from typing import Any, TypeAlias
+
+from opentelemetry import context as contexts
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import Histogram, Meter, MeterProvider
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
+
+from mistralwire.service import _conventions as names
+from mistralwire.service._record import CallRecord
+from mistralwire.service._servicer import SERVICE_NAME
+from mistralwire.v1 import CompletionChunk
+
+GAPS_MAX = 1000
+"""Times between chunks that are all measured in one second, in all streams together."""
+
+GAPS_EVERY = 64
+"""Beyond that, one in so many is. A power of two."""
+
+# Names that metrics keep: more models than one service offers, more reasons than there are.
+_MODELS_MAX = 100
+_REASONS_MAX = 100
+
+# Where the usage and the finish reason of a stream are: in the last chunk, or in the last few.
+_RECENT_CHUNKS = 4
+
+_TOKEN_TYPES = (("input", "gen_ai.usage.input_tokens"), ("output", "gen_ai.usage.output_tokens"))
+
+_Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+
+class _MetadataGetter(Getter[_Metadata]):
+    """Reads the metadata of a call for a propagator."""
+
+    def get(self, carrier: _Metadata, key: str) -> list[str] | None:
+        key = key.lower()
+        return [value for name, value in carrier if name == key and isinstance(value, str)] or None
+
+    def keys(self, carrier: _Metadata) -> list[str]:
+        return [name for name, _ in carrier]
+
+
+_GETTER = _MetadataGetter()
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _RpcSpan:
+    """The span of a call.
+
+    Attributes:
+        span: The span.
+        context: Its own, for what is below it.
+        started_ns: When it began, in nanoseconds since the Unix epoch.
+    """
+
+    span: Span
+    context: Context
+    started_ns: int
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Running:
+    """What is kept of a call while the upstream works.
+
+    Attributes:
+        rpc: The span of the call.
+        span: The span of what is asked of the model.
+        token: What takes that span back from being the current one; None if it is not.
+        model: Name of the model that was asked for.
+        has_choices: Whether several choices were asked for, which end at different chunks.
+        labels: Attributes of the metrics; measurements keep them, so they never change after the first one.
+        asked_s: When the upstream was asked, in seconds of `time.perf_counter`.
+        last_s: When the last chunk came; 0 before the first one.
+        first_chunk_s: How long the first chunk took, in seconds.
+        recent: The last few chunks.
+        finish_reasons: Why the model stopped, by choice, if there are several.
+    """
+
+    rpc: _RpcSpan
+    span: Span
+    token: Token[Context] | None
+    model: str
+    has_choices: bool
+    labels: dict[str, str]
+    asked_s: float = dataclasses.field(default_factory=time.perf_counter)
+    last_s: float = 0.0
+    first_chunk_s: float = 0.0
+    recent: deque[CompletionChunk] = dataclasses.field(default_factory=lambda: deque(maxlen=_RECENT_CHUNKS))
+    finish_reasons: dict[int, str] = dataclasses.field(default_factory=dict)
+
+
+class CallTelemetry:
+    """Reports calls to OpenTelemetry, by the rpc and the GenAI semantic conventions; a CallObserver.
+
+    Each call has a server span, whose parent is the caller's own span if he sent one, and below it a client
+    span for what is asked of the model. That one is the current span while the upstream works, so that the
+    span of its HTTP request comes below it. docs/telemetry.md lists all of it.
+
+    Nothing of a prompt, a completion, the metadata or an exception's text is reported.
+
+    Args:
+        tracer_provider: Where the spans go.
+        meter_provider: Where the metrics go.
+
+    Attributes:
+        is_on: Whether anybody gets to see them.
+    """
+
+    def __init__(self, tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
+        self._tracer = tracer_provider.get_tracer("mistralwire", schema_url=names.SCHEMA_URL)
+        meter = meter_provider.get_meter("mistralwire", schema_url=names.SCHEMA_URL)
+        self._has_tracer = _is_real(self._tracer)
+        self._has_meter = _is_real(meter)
+        self.is_on = self._has_tracer or self._has_meter
+        self._instruments = _Instruments(meter)
+        self._running: dict[int, _Running] = {}
+        self._models = names.KnownNames(_MODELS_MAX)
+        self._reasons = names.KnownNames(_REASONS_MAX)
+        self._gaps_left = 0
+        self._gaps_until_s = 0.0
+
+    def started(self, call: CallRecord) -> None:
+        """Begin both spans, and make the lower one the current one."""
+        rpc = self._start_rpc(call)
+        attributes = names.request_attributes(call.request, call.method)
+        operation, model = attributes[names.OPERATION], attributes[names.REQUEST_MODEL]
+        name = operation if model == names.OTHER else f"{operation} {model}"
+        span = self._tracer.start_span(name, rpc.context, SpanKind.CLIENT, attributes)
+        # One that goes nowhere must not come before the current one of another observer.
+        context = trace.set_span_in_context(span, rpc.context)
+        self._running[id(call)] = _Running(
+            rpc=rpc,
+            span=span,
+            token=contexts.attach(context) if self._has_tracer else None,
+            model=model,
+            has_choices="gen_ai.request.choice.count" in attributes,
+            labels={
+                names.OPERATION: operation,
+                names.PROVIDER: attributes[names.PROVIDER],
+                names.REQUEST_MODEL: self._models.known(model),
+            },
+        )
+
+    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
+        """Measure when a chunk came. All else waits for the end, if it can: this is the hot path."""
+        running = self._running[id(call)]
+        now_s = time.perf_counter()
+        running.recent.append(chunk)
+        if running.has_choices:
+            running.finish_reasons.update(names.finish_reasons_of((chunk,)))
+        if not running.last_s:
+            self._answered(running, chunk)
+            running.first_chunk_s = now_s - running.asked_s
+            self._instruments.time_to_first_chunk.record(running.first_chunk_s, running.labels)
+        elif self._has_meter:
+            # A measurement costs more than all the rest that is done for a chunk.
+            if now_s >= self._gaps_until_s:
+                self._gaps_until_s = now_s + 1.0
+                self._gaps_left = GAPS_MAX
+            self._gaps_left -= 1
+            if self._gaps_left >= 0 or not self._gaps_left % GAPS_EVERY:
+                self._instruments.time_per_output_chunk.record(now_s - running.last_s, running.labels)
+        running.last_s = now_s
+
+    def ended(self, call: CallRecord) -> None:
+        """End what was begun, with all that is known now."""
+        running = self._running.pop(id(call), None)
+        ended_s = call.ended_s or time.perf_counter()
+        if running is None:
+            rpc = self._start_rpc(call)
+        else:
+            rpc = running.rpc
+            self._end_model(call, running, ended_s)
+            if running.token is not None:
+                contexts.detach(running.token)
+        self._end_rpc(call, rpc, ended_s)
+
+    def _start_rpc(self, call: CallRecord) -> _RpcSpan:
+        """Begin the span of a call at the time when the call began, below the span that its caller sent."""
+        # Not below what is current here: that may be left over from when the server was started.
+        parent = propagate.extract(call.metadata, Context(), _GETTER)
+        attributes = {**_rpc_labels(call), **names.peer_attributes(call.peer)}
+        started_ns = time.time_ns() - int((time.perf_counter() - call.started_s) * 1e9)
+        name = attributes[names.METHOD]
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=started_ns)
+        return _RpcSpan(span, trace.set_span_in_context(span, parent), started_ns)
+
+    def _end_rpc(self, call: CallRecord, rpc: _RpcSpan, ended_s: float) -> None:
+        labels = {**_rpc_labels(call), names.STATUS_CODE: call.code}
+        if names.is_server_fault(call.code):
+            labels[names.ERROR_TYPE] = call.code
+            rpc.span.set_status(StatusCode.ERROR)
+        reason = names.failure_of(call)
+        if reason:
+            labels[names.ERROR_REASON] = self._reasons.admit(reason)
+        rpc.span.set_attributes(labels)
+        self._instruments.rpc_duration.record(ended_s - call.started_s, labels)
+        rpc.span.end(_in_ns(call, rpc, ended_s))
+
+    def _answered(self, running: _Running, answer: Any) -> None:
+        """Let the names of models into the metrics, now that there is an answer to them."""
+        running.labels[names.REQUEST_MODEL] = self._models.admit(running.model)
+        if answer.model:
+            running.labels[names.RESPONSE_MODEL] = self._models.admit(names.name_of(answer.model))
+
+    def _end_model(self, call: CallRecord, running: _Running, ended_s: float) -> None:
+        answers: Iterable[Any] = running.recent
+        if call.response is not None:
+            self._answered(running, call.response)
+            answers = (call.response,)
+        finish_reasons = running.finish_reasons or names.finish_reasons_of(answers)
+        attributes = names.answer_attributes(answers, finish_reasons)
+        if running.last_s:
+            attributes[names.TIME_TO_FIRST_CHUNK] = running.first_chunk_s
+            if call.code == "OK":
+                # How long the caller took for the rest of the stream is not the model's time.
+                ended_s = running.last_s
+        self._record_usage(running, attributes, names.one_of(finish_reasons))
+        labels = running.labels
+        reason = names.failure_of(call)
+        if reason:
+            labels = {**labels, names.ERROR_TYPE: self._reasons.admit(reason)}
+            attributes[names.ERROR_TYPE] = reason
+            running.span.set_status(StatusCode.ERROR)
+        self._instruments.operation_duration.record(ended_s - running.asked_s, labels)
+        running.span.set_attributes(attributes)
+        running.span.end(_in_ns(call, running.rpc, ended_s))
+
+    def _record_usage(
+        self, running: _Running, attributes: Mapping[str, Any], finish_reason: str | None
+    ) -> None:
+        labels = running.labels
+        if finish_reason is not None:
+            labels = {**labels, names.FINISH_REASON: finish_reason}
+        for token_type, name in _TOKEN_TYPES:
+            tokens = attributes.get(name, -1)
+            # An upstream may say anything.
+            if tokens >= 0:
+                self._instruments.token_usage.record(tokens, {**labels, names.TOKEN_TYPE: token_type})
+
+
+class _Instruments:
+    """The instruments, with the buckets that the conventions recommend."""
+
+    def __init__(self, meter: Meter) -> None:
+        def seconds(name: str, description: str, buckets: Sequence[float]) -> Histogram:
+            return meter.create_histogram(
+                name, "s", description, explicit_bucket_boundaries_advisory=list(buckets)
+            )
+
+        self.rpc_duration = seconds(
+            "rpc.server.call.duration", "Duration of an incoming call.", names.RPC_BUCKETS_S
+        )
+        self.operation_duration = seconds(
+            "gen_ai.client.operation.duration",
+            "Time from asking the model to the end of its answer.",
+            names.MODEL_BUCKETS_S,
+        )
+        self.time_to_first_chunk = seconds(
+            "gen_ai.client.operation.time_to_first_chunk",
+            "Time from asking the model to the first chunk.",
+            names.MODEL_BUCKETS_S,
+        )
+        self.time_per_output_chunk = seconds(
+            "gen_ai.client.operation.time_per_output_chunk",
+            "Time between a chunk and the one before it.",
+            names.MODEL_BUCKETS_S,
+        )
+        self.token_usage = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            "{token}",
+            "Tokens that one call used.",
+            explicit_bucket_boundaries_advisory=list(names.TOKEN_BUCKETS),
+        )
+
+
+def _rpc_labels(call: CallRecord) -> dict[str, Any]:
+    return {names.SYSTEM: "grpc", names.METHOD: f"{SERVICE_NAME}/{call.method}"}
+
+
+def _in_ns(call: CallRecord, rpc: _RpcSpan, at_s: float) -> int:
+    """Give a time of `time.perf_counter` on the clock of the spans, so that durations agree with metrics."""
+    return rpc.started_ns + int((at_s - call.started_s) * 1e9)
+
+
+def _is_real(maker: Tracer | Meter) -> bool:
+    """Say whether a tracer or a meter does anything: those that the API itself has do not."""
+    return not type(maker).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))

@@ -1,0 +1,216 @@
+"""Names, buckets and values of the telemetry: what the semantic conventions call it, and what is let in.
+
+The names are those of version 1.41 of the semantic conventions: the last one that had rpc and GenAI both. The
+rpc ones have become stable since, unchanged; the GenAI ones moved out, and have had no release of their own.
+
+Source: https://github.com/open-telemetry/semantic-conventions/tree/v1.41.0/docs
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+from urllib.parse import unquote
+
+from mistralwire.errors import MistralwireError
+from mistralwire.service._record import CallRecord
+from mistralwire.v1 import FinishReason, ResponseFormatType
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
+
+ERROR_TYPE = "error.type"
+ERROR_REASON = "mistralwire.error.reason"
+FINISH_REASON = "mistralwire.finish_reason"
+METHOD = "rpc.method"
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+STATUS_CODE = "rpc.response.status_code"
+SYSTEM = "rpc.system.name"
+TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - no secret, but the kind of a token
+
+OTHER = "_OTHER"
+"""What stands for a value that is not let in, as the conventions have it."""
+
+MIXED = "mixed"
+"""What stands for the finish reasons of several choices that differ."""
+
+RPC_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+MODEL_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+TOKEN_BUCKETS = tuple(4**power for power in range(14))
+
+# The statuses that are the service's own fault. The others are the caller's, and no error of a server span.
+_SERVER_FAULTS = frozenset(
+    {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
+_REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_PEER = re.compile(r"(ipv4|ipv6):(.+):(\d{1,5})")
+
+# What becomes of the fields of a request. Stop strings are missing on purpose: they are the caller's text.
+_REQUEST_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "frequency_penalty": ("gen_ai.request.frequency_penalty", float),
+    "max_tokens": ("gen_ai.request.max_tokens", int),
+    "presence_penalty": ("gen_ai.request.presence_penalty", float),
+    "random_seed": ("gen_ai.request.seed", int),
+    "temperature": ("gen_ai.request.temperature", float),
+    "top_k": ("gen_ai.request.top_k", float),
+    "top_p": ("gen_ai.request.top_p", float),
+}
+_OUTPUT_TYPES = {
+    ResponseFormatType.RESPONSE_FORMAT_TYPE_TEXT: "text",
+    ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT: "json",
+    ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA: "json",
+}
+
+
+class KnownNames:
+    """The names that become attributes of metrics, which are kept for as long as the process lives.
+
+    Callers choose the names of models, and may choose a new one in every call: only so many are let in.
+
+    Args:
+        names_max: How many.
+    """
+
+    def __init__(self, names_max: int) -> None:
+        self._names_max = names_max
+        self._names: set[str] = set()
+
+    def admit(self, name: str) -> str:
+        """Let a name in, if there is room for it.
+
+        Returns:
+            The name, or `_OTHER`.
+        """
+        if name not in self._names and len(self._names) < self._names_max and name != OTHER:
+            self._names.add(name)
+        return self.known(name)
+
+    def known(self, name: str) -> str:
+        """Give a name that was let in before, or else `_OTHER`."""
+        return name if name in self._names else OTHER
+
+
+def name_of(value: str) -> str:
+    """Give the name of a model if it looks like one, or else `_OTHER`: it may be any text."""
+    return value if _NAME.fullmatch(value) else OTHER
+
+
+def operation_of(method: str) -> str:
+    """Give the name of the operation behind a method; for the conventions, FIM completes text."""
+    return "text_completion" if method.startswith("FIM") else "chat"
+
+
+def is_server_fault(code: str) -> bool:
+    """Say whether a status is an error of the service, and not of who called it.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
+    """
+    return code in _SERVER_FAULTS
+
+
+def failure_of(call: CallRecord) -> str:
+    """Give the reason why a call failed; empty if it ended well, or its caller cancelled it."""
+    error = call.error
+    if error is None:
+        # Nothing was raised, but the caller's time was over.
+        return call.code if is_server_fault(call.code) else ""
+    if not isinstance(error, MistralwireError):
+        return "INTERNAL"
+    # An upstream's own error may have anything there.
+    is_reason = isinstance(error.reason, str) and _REASON.fullmatch(error.reason)
+    return error.reason if is_reason else OTHER
+
+
+def peer_attributes(peer: str) -> dict[str, Any]:
+    """Give the attributes of who called, as far as gRPC's name of him says it."""
+    if peer.startswith("unix:"):
+        return {"network.transport": "unix"}
+    match = _PEER.fullmatch(peer)
+    if match is None:
+        return {}
+    return {
+        "network.transport": "tcp",
+        "network.type": match[1],
+        "network.peer.address": unquote(match[2]).strip("[]"),
+        "network.peer.port": int(match[3]),
+    }
+
+
+def request_attributes(request: Any, method: str) -> dict[str, Any]:
+    """Give the attributes of a request: its parameters, nothing of its texts."""
+    attributes: dict[str, Any] = {
+        OPERATION: operation_of(method),
+        PROVIDER: "mistral_ai",
+        REQUEST_MODEL: name_of(request.model),
+    }
+    if method.endswith("Stream"):
+        attributes["gen_ai.request.stream"] = True
+    for field, value in request.ListFields():
+        if field.name in _REQUEST_FIELDS:
+            name, convert = _REQUEST_FIELDS[field.name]
+            attributes[name] = convert(value)
+        elif field.name == "n" and value != 1:
+            attributes["gen_ai.request.choice.count"] = value
+        elif field.name == "response_format" and value.type in _OUTPUT_TYPES:
+            attributes["gen_ai.output.type"] = _OUTPUT_TYPES[value.type]
+    return attributes
+
+
+def answer_attributes(answers: Iterable[Any], finish_reasons: dict[int, str]) -> dict[str, Any]:
+    """Give the attributes of an answer.
+
+    Args:
+        answers: The response, or chunks; each later one adds to the earlier ones.
+        finish_reasons: Why the model stopped, by choice.
+    """
+    attributes: dict[str, Any] = {}
+    for answer in answers:
+        if _NAME.fullmatch(answer.id):
+            attributes["gen_ai.response.id"] = answer.id
+        if answer.model:
+            attributes[RESPONSE_MODEL] = name_of(answer.model)
+        if answer.HasField("usage"):
+            attributes.update(_usage_attributes(answer.usage))
+    if finish_reasons:
+        attributes["gen_ai.response.finish_reasons"] = [finish_reasons[key] for key in sorted(finish_reasons)]
+    return attributes
+
+
+def _usage_attributes(usage: Any) -> dict[str, Any]:
+    attributes = {}
+    if usage.HasField("prompt_tokens"):
+        attributes["gen_ai.usage.input_tokens"] = usage.prompt_tokens
+    if usage.HasField("completion_tokens"):
+        attributes["gen_ai.usage.output_tokens"] = usage.completion_tokens
+    if usage.HasField("num_cached_tokens"):
+        attributes["gen_ai.usage.cache_read.input_tokens"] = usage.num_cached_tokens
+    elif usage.prompt_tokens_details.HasField("cached_tokens"):
+        attributes["gen_ai.usage.cache_read.input_tokens"] = usage.prompt_tokens_details.cached_tokens
+    return attributes
+
+
+def finish_reasons_of(answers: Iterable[Any]) -> dict[int, str]:
+    """Give why the model stopped, by the index of the choice, from a response or from chunks."""
+    return {
+        choice.index: finish_reason(choice.finish_reason)
+        for answer in answers
+        for choice in answer.choices
+        if choice.finish_reason
+    }
+
+
+def finish_reason(number: int) -> str:
+    """Give a finish reason as it is in JSON; `_OTHER` for one that this contract does not know."""
+    try:
+        return FinishReason.Name(cast("Any", number)).removeprefix("FINISH_REASON_").lower()
+    except ValueError:
+        return OTHER
+
+
+def one_of(finish_reasons: dict[int, str]) -> str | None:
+    """Give the one finish reason of all choices, `mixed` if they differ, None if there is none."""
+    reasons = set(finish_reasons.values())
+    return MIXED if len(reasons) > 1 else next(iter(reasons), None)

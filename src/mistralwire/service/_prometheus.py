@@ -1,0 +1,134 @@
+"""A page of metrics for Prometheus to read."""
+
+import contextlib
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from mistralwire.errors import MistralwireError
+from mistralwire.service._record import CallObserver
+
+_STALLED_S = 10
+"""How long one who asks for the page may take to say so, in seconds."""
+
+# Two readers would show everything twice, since they share one registry.
+_only_one = threading.Lock()
+
+
+class PrometheusEndpoint:
+    """A page of metrics that is being served; made by `start_prometheus`.
+
+    Attributes:
+        host: The address it listens on.
+        port: The port it listens on; the one that was found free, if any was to be taken.
+        observer: What fills the page, to be given to a server among its observers.
+    """
+
+    def __init__(self, host: str, port: int, observer: CallObserver, close: Callable[[], None]) -> None:
+        self.host = host
+        self.port = port
+        self.observer = observer
+        self._close = close
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Stop to listen. Takes up to half a second, so an event loop leaves it to a thread."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._close()
+
+
+def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEndpoint:
+    """Serve the metrics of calls in the text format of Prometheus, from a thread, at `/metrics`.
+
+    It has a meter provider of its own, beside the one that the program may have set up: that one goes on as
+    before, and so do the traces. The page also has what the Python client of Prometheus tells of the process,
+    such as its memory.
+
+    Args:
+        host: Address to listen on. The page is plain text, and open to everybody who reaches the address.
+        port: Port to listen on; 0 for any that is free. 9464 is what Prometheus has reserved for
+            OpenTelemetry.
+
+    Returns:
+        The endpoint, which listens already.
+
+    Raises:
+        MistralwireError: If the packages for it are not installed, with the reason EXTRA_MISSING; if the
+            address can't be listened on, with the reason CANNOT_LISTEN; if this process has an endpoint
+            already, with the reason PROMETHEUS_TAKEN.
+    """
+    try:
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader  # noqa: PLC0415 - an extra
+        from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - an extra
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - an extra
+        from opentelemetry.trace import NoOpTracerProvider  # noqa: PLC0415 - an extra
+        from prometheus_client import start_http_server  # noqa: PLC0415 - an extra
+
+        from mistralwire.service._call_telemetry import CallTelemetry  # noqa: PLC0415 - needs them
+    except ModuleNotFoundError as error:
+        raise MistralwireError(
+            "expected the packages for a Prometheus endpoint, found none; install mistralwire[otel]",
+            code="FAILED_PRECONDITION",
+            reason="EXTRA_MISSING",
+        ) from error
+    if not _only_one.acquire(blocking=False):
+        raise MistralwireError(
+            "expected one Prometheus endpoint in a process, since its page shows the metrics of the process, "
+            "found another; close that one first, or give its observer to both servers",
+            code="FAILED_PRECONDITION",
+            reason="PROMETHEUS_TAKEN",
+        )
+    # The reader registers itself with the registry that the page shows.
+    resource = Resource.create({"service.name": "mistralwire"}).merge(OTELResourceDetector().detect())
+    provider = MeterProvider([PrometheusMetricReader()], resource, shutdown_on_exit=False)
+    try:
+        server, thread = start_http_server(port, host)
+    except BaseException as error:
+        provider.shutdown()
+        _only_one.release()
+        if not isinstance(error, OSError | UnicodeError):
+            raise
+        message = _why_not(host, port, error)
+        raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
+    server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
+
+    def close() -> None:
+        _stop(server, thread)
+        provider.shutdown()
+        _only_one.release()
+
+    observer = CallTelemetry(NoOpTracerProvider(), provider)
+    return PrometheusEndpoint(host, server.server_port, observer, close)
+
+
+def _impatient(handler: Any) -> Any:
+    """Give a handler that hangs up on those who connect and ask for nothing: each holds a thread."""
+
+    class ImpatientHandler(handler):  # type: ignore[misc] # it is what the package's server has
+        timeout = _STALLED_S
+
+        def handle(self) -> None:
+            # Who stalls or breaks off would otherwise have a stack written to stderr.
+            with contextlib.suppress(OSError):
+                super().handle()
+
+    return ImpatientHandler
+
+
+def _stop(server: Any, thread: threading.Thread) -> None:
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _why_not(host: str, port: int, error: OSError | UnicodeError) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"expected an address of this machine for the metrics, found {host!r}, which does not resolve"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host}, for the metrics, is in use; stop what listens there, or take another"
+    text = os.strerror(error.errno or 0).lower()
+    return f"expected an address to listen on for the metrics, found port {port} of {host}: {text}"

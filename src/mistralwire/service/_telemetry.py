@@ -1,0 +1,25 @@
+"""Whether calls are to be reported to OpenTelemetry."""
+
+from mistralwire.service._record import CallObserver
+
+
+def find_telemetry() -> CallObserver | None:
+    """Give what reports calls to OpenTelemetry, if the process has OpenTelemetry set up.
+
+    It is set up by `opentelemetry-instrument`, or by a program that sets a tracer provider or a meter
+    provider of its own. Without, calls cost nothing.
+
+    Returns:
+        The observer; None if the package opentelemetry-api is not installed, or nobody would get to see what
+        is reported.
+    """
+    try:
+        from opentelemetry import metrics, trace  # noqa: PLC0415 - not there unless it is asked for
+
+        from mistralwire.service._call_telemetry import CallTelemetry  # noqa: PLC0415 - needs it
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "opentelemetry":
+            return None
+        raise
+    telemetry = CallTelemetry(trace.get_tracer_provider(), metrics.get_meter_provider())
+    return telemetry if telemetry.is_on else None
