@@ -259,8 +259,8 @@ def test_a_client_waits_as_long_as_there_is_time_and_else_does_not_retry(
 @pytest.mark.parametrize(
     "error",
     [
-        UpstreamError("m"),
         OverloadError("m", retry_after_s=None),
+        MistralwireError("m", code="UNAVAILABLE"),
         UpstreamError("m", code="FAILED_PRECONDITION", retry_after_s=1),
         UpstreamError("m", code="UNHEARD_OF", retry_after_s=1),
         DecodeError([Violation("a", "b", "c")]),
@@ -458,7 +458,11 @@ async def test_grpc_does_not_retry_what_can_not_succeed_in_time() -> None:
 
 
 async def test_grpc_retries_by_its_own_backoff_where_the_error_says_no_time() -> None:
-    assert await attempts_of(UpstreamError("down"), backoff="0.01s") == [3, 3]
+    assert await attempts_of(MistralwireError("m", code="UNAVAILABLE"), backoff="0.01s") == [3, 3]
+
+
+async def test_grpc_does_not_ask_again_an_upstream_that_has_failed() -> None:
+    assert await attempts_of(UpstreamError("down"), backoff="0.01s") == [1, 1]
 
 
 def test_an_error_that_has_no_status_leaves_nothing_of_itself_in_the_log(

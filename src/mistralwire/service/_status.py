@@ -70,10 +70,11 @@ class Failure(NamedTuple):
 def failure_of(error: BaseException, request_id: str = "", remaining_s: float | None = None) -> Failure:
     """Turn an error into what ends its call.
 
-    Where the error says when a new try makes sense, the client's gRPC library is told so too
-    (`grpc-retry-pushback-ms`, gRFC A6): to wait that long, or, if that is longer than 30 seconds or than the
-    call has left, not to retry. It would wait until the deadline, and the caller would learn nothing but
-    that one.
+    A client's gRPC library that retries by itself is told what it shall do (`grpc-retry-pushback-ms`, gRFC
+    A6). Where the error says when a new try makes sense: to wait that long, or, if that is longer than 30
+    seconds or than the call has left, not to retry; it would wait until the deadline, and the caller would
+    learn nothing but that one. Where the upstream failed and did not say: not to retry, since it has been
+    asked, and may have made, and billed, what was lost on the way.
 
     Args:
         error: What ended the call.
@@ -89,12 +90,18 @@ def failure_of(error: BaseException, request_id: str = "", remaining_s: float | 
     if REQUEST_ID_PATTERN.fullmatch(request_id):
         trailers.append((REQUEST_ID, request_id))
     delay_s = _retry_after_s(error)
-    if delay_s is not None and code in _RETRIABLE:
-        wait_s_max = RETRY_WAIT_S_MAX if remaining_s is None else min(RETRY_WAIT_S_MAX, remaining_s)
-        # Not 0: gRPC's C core, Python's own client, then waits for ever (seen with 1.73 and 1.85).
-        pushback_ms = max(1, math.ceil(delay_s * 1000)) if delay_s <= wait_s_max else -1
-        trailers.append(("grpc-retry-pushback-ms", str(pushback_ms)))
+    if code in _RETRIABLE and (delay_s is not None or isinstance(error, UpstreamError)):
+        trailers.append(("grpc-retry-pushback-ms", str(_pushback_ms(delay_s, remaining_s))))
     return Failure(code, status.message, tuple(trailers))
+
+
+def _pushback_ms(delay_s: float | None, remaining_s: float | None) -> int:
+    """Give how long a client shall wait before its next try, in milliseconds; -1 if there shall be none."""
+    wait_s_max = RETRY_WAIT_S_MAX if remaining_s is None else min(RETRY_WAIT_S_MAX, remaining_s)
+    if delay_s is None or delay_s > wait_s_max:
+        return -1
+    # Not 0: gRPC's C core, Python's own client, then waits for ever (seen with 1.73 and 1.85).
+    return max(1, math.ceil(delay_s * 1000))
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
