@@ -6,11 +6,14 @@ OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-
 	python-json-logger==3.3.0 opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
+# The packages that the tests with Node.js need; without npm these tests are skipped.
+NODE := tests/interop/node
+NODE_PACKAGES := $(if $(shell command -v npm),$(NODE)/node_modules/.installed)
 
-.PHONY: help demo test check format lint types stubs generate buf bench fuzz clean
+.PHONY: help demo test check format lint types stubs generate buf bench bench-stream fuzz clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .venv/.installed: pyproject.toml
 	@echo "making .venv"
@@ -31,10 +34,14 @@ help: ## Show the targets
 	@.venv-generate/bin/python $(PIP) 'grpcio-tools==1.73.1' 'setuptools<81'
 	@touch $@
 
+$(NODE)/node_modules/.installed: $(NODE)/package-lock.json
+	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
 	@$(BIN)/python -m tools.demo
 
-test: .venv/.installed .venv-oldest/.installed ## Run the tests, on the newest and on the oldest protobuf
+test: .venv/.installed .venv-oldest/.installed $(NODE_PACKAGES) ## Run the tests, on the newest and on the oldest protobuf
 	$(BIN)/python -m pytest
 	.venv-oldest/bin/python -m pytest
 
@@ -64,9 +71,12 @@ buf: .venv/.installed
 bench: .venv/.installed ## Measure the codec against its peers
 	$(BIN)/python -m benchmarks
 
+bench-stream: .venv/.installed ## Measure the streaming service against plain grpcio
+	$(BIN)/python -m benchmarks.stream
+
 fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
 	@$(BIN)/python $(PIP) atheris
 	$(BIN)/python tools/fuzz.py $(if $(SECONDS),-max_total_time=$(SECONDS))
 
 clean: ## Remove what these targets made
-	rm -rf .venv .venv-oldest .venv-generate build dist
+	rm -rf .venv .venv-oldest .venv-generate build dist $(NODE)/node_modules

@@ -10,7 +10,7 @@ from mistralwire.cli import main
 
 from .commands import TIMEOUT_S
 
-COMMANDS = ["convert", "proto", "serve"]
+COMMANDS = ["call", "convert", "proto", "serve"]
 
 
 def help_of(*names: str) -> str:

@@ -228,6 +228,17 @@ async def test_a_caller_who_does_not_read_loses_his_upstream() -> None:
     assert error.details() == "the caller was silent for 0.3 seconds"
 
 
+async def test_a_caller_who_never_reads_is_gone_with_his_connection() -> None:
+    upstream, watching = EagerUpstream(None, "x" * 10_000), Watching()
+    async with channel_to(upstream, watching, caller_idle_s=0.3, connection_age_s=0.5) as channel:
+        # Kept, so that it is not cancelled.
+        call = stub_of(channel).ChatCompletionStream(STREAM_REQUEST)
+        await watching.has_ended.wait()
+        assert not call.done()
+
+    assert str(watching.records[0].error) == "the caller was silent for 0.3 seconds"
+
+
 async def test_calls_wait_for_the_upstream_and_those_beyond_are_told_when_to_come_again() -> None:
     upstream = HeldUpstream()
     async with channel_to(upstream, upstream_calls_max=1, upstream_queue_max=1) as channel:

@@ -1,50 +1,33 @@
-"""What stands around the service: addresses, health, reflection, limits, drain."""
+"""What stands around the service: addresses, reflection, channelz, limits, drain."""
 
 import asyncio
+import re
 import socket
+import sys
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError
-from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
+from mistralwire.service import SERVICE_NAME, Server, ServerConfig, create_server
+from mistralwire.upstream import CallContext, CompletionRequest, CompletionResponse
 from mistralwire.v1 import ChatCompletionResponse
-from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
+from tests.service.peers import DATA, GOAWAY, RawPeer
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
+COMPLETION = "/mistralwire.v1.ChatCompletionService/ChatCompletion"
 SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def health_stub(channel: Any) -> Any:
     return health_pb2_grpc.HealthStub(channel)
-
-
-@pytest.mark.parametrize("name", ["", SERVICE_NAME, "grpc.health.v1.Health"])
-async def test_every_service_reports_its_health(name: str) -> None:
-    async with (
-        create_server(HeldUpstream(), ServerConfig(port=0)) as server,
-        grpc.aio.insecure_channel(server.address) as channel,
-    ):
-        answer = await health_stub(channel).Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
-
-    assert answer.status == SERVING
-
-
-async def test_health_says_when_the_server_drains() -> None:
-    server = create_server(HeldUpstream(), ServerConfig(port=0))
-    await server.start()
-    async with asyncio.timeout(30), grpc.aio.insecure_channel(server.address) as channel:
-        watch = health_stub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAME))
-        assert (await watch.read()).status == SERVING
-        stopping = asyncio.create_task(server.stop(30))
-        assert (await watch.read()).status == NOT_SERVING
-        watch.cancel()
-        await stopping
 
 
 async def test_reflection_gives_the_whole_contract() -> None:
@@ -230,3 +213,172 @@ async def test_a_request_beyond_the_limit_is_turned_away() -> None:
 
     assert caught.value.code == "RESOURCE_EXHAUSTED"
     assert upstream.requests == []
+
+
+async def services_of(server: Server) -> list[str]:
+    """Ask by reflection."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        answer = await stub.ServerReflectionInfo(iter([request]), timeout=30).read()
+        return sorted(service.name for service in answer.list_services_response.service)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_reflected"),
+    [
+        ({}, True),
+        ({"reflection": False}, False),
+        ({"host": "0.0.0.0", "insecure": True}, False),
+        ({"host": "0.0.0.0", "insecure": True, "reflection": True}, True),
+    ],
+)
+async def test_reflection_is_for_this_machine_unless_told_otherwise(
+    settings: dict[str, Any], is_reflected: bool
+) -> None:
+    async with create_server(HeldUpstream(), ServerConfig(port=0, **settings)) as server:
+        if is_reflected:
+            assert SERVICE_NAME in await services_of(server)
+        else:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await services_of(server)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_channelz_tells_of_connections_where_it_is_asked_for() -> None:
+    async with (
+        create_server(HeldUpstream(), ServerConfig(port=0, channelz=True)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        assert "grpc.channelz.v1.Channelz" in await services_of(server)
+        stub = channelz_pb2_grpc.ChannelzStub(channel)
+        answer = await stub.GetServers(channelz_pb2.GetServersRequest(), timeout=30)
+        assert any(item.listen_socket for item in answer.server)
+
+    async with create_server(HeldUpstream(), ServerConfig(port=0)) as server:
+        assert "grpc.channelz.v1.Channelz" not in await services_of(server)
+
+
+async def test_channelz_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc_channelz.v1", None)
+    server = create_server(HeldUpstream(), ServerConfig(port=0, channelz=True))
+    with pytest.raises(MistralwireError, match=r"pip install 'mistralwire\[channelz\]'") as caught:
+        await server.start()
+    assert caught.value.code == "FAILED_PRECONDITION"
+
+
+async def test_a_server_that_runs_does_not_start_again() -> None:
+    async with create_server(HeldUpstream(), ServerConfig(port=0)) as server:
+        with pytest.raises(RuntimeError, match=r"found one on 127\.0\.0\.1:"):
+            await server.start()
+
+
+async def test_new_calls_are_refused_while_the_server_drains() -> None:
+    upstream = HeldUpstream()
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client, RawPeer(server.port) as peer:
+        chunks = client.stream(STREAM_REQUEST)
+        upstream.items.put_nowait(chunk(0))
+        assert (await anext(chunks)).id == "0"
+        stopping = asyncio.create_task(server.stop(30))
+        # A peer that does not care that the server goes away, as one that has not heard of it yet.
+        await peer.received(GOAWAY)
+        peer.call(COMPLETION)
+        trailers = await peer.ended()
+        # grpc itself answers these, in its own words: UNAVAILABLE or CANCELLED, or it closes the connection.
+        assert peer.closed.is_set() or re.search(rb"grpc-status(\x0214|\x011)", trailers)
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+        assert caught.value.code == "UNAVAILABLE"
+        upstream.items.put_nowait(None)
+        assert [item async for item in chunks] == []
+        await stopping
+    assert len(upstream.requests) == 1
+
+
+async def test_a_stream_that_outlives_the_drain_ends_for_its_caller_too() -> None:
+    upstream = HeldUpstream()
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client:
+        chunks = client.stream(STREAM_REQUEST)
+        upstream.items.put_nowait(chunk(0))
+        assert (await anext(chunks)).id == "0"
+        await server.stop(0.05)
+        with pytest.raises(CallError) as caught:
+            await anext(chunks)
+        await upstream.closed.wait()
+    assert caught.value.code in ("UNAVAILABLE", "CANCELLED")
+
+
+async def test_a_reader_that_stalls_does_not_keep_the_server_from_stopping() -> None:
+    upstream = EagerUpstream(None)
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), RawPeer(server.port, window=1000) as peer:
+        peer.call(COMPLETION + "Stream")
+        await peer.request(STREAM_REQUEST.SerializeToString())
+        await peer.received(DATA)
+        await server.stop(0.05)
+        await upstream.closed.wait()
+        await peer.closed.wait()
+
+
+class StubbornUpstream(HeldUpstream):
+    """Ends when it likes, whatever it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cancelled, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
+        try:
+            return await super().complete(request, context)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            await self.may_end.wait()
+            raise
+
+
+async def test_an_upstream_that_does_not_care_keeps_neither_its_caller_nor_the_server() -> None:
+    upstream = StubbornUpstream()
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client:
+        call = asyncio.create_task(client.complete(REQUEST))
+        await upstream.started.wait()
+        await server.stop(0)
+        with pytest.raises(CallError) as caught:
+            await call
+        await upstream.cancelled.wait()
+        upstream.may_end.set()
+    assert caught.value.code in ("UNAVAILABLE", "CANCELLED")
+
+
+async def test_the_shortest_of_several_stops_counts() -> None:
+    upstream = HeldUpstream()
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client:
+        call = asyncio.create_task(client.complete(REQUEST))
+        await upstream.started.wait()
+        patient = [asyncio.create_task(server.stop(3600)) for _ in range(3)]
+        await asyncio.gather(server.stop(0), server.stop(0.01), *patient)
+        with pytest.raises(CallError):
+            await call
+    await server.stop()
+
+
+async def test_a_stop_that_is_given_up_goes_on_with_the_next() -> None:
+    upstream = HeldUpstream()
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client:
+        call = asyncio.create_task(client.complete(REQUEST))
+        await upstream.started.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(server.stop(3600), 0.01)
+        await server.stop(0)
+        with pytest.raises(CallError):
+            await call

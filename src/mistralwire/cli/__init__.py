@@ -11,6 +11,7 @@ from mistralwire.cli._lazy_group import LazyGroup
 __all__ = ["main"]
 
 _COMMANDS = {
+    "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
     "proto": "Write the .proto files and the descriptor set.",
     "serve": "Serve chat completions over gRPC.",
@@ -31,6 +32,7 @@ def main() -> None:
       mistralwire convert response.json -o response.binpb
       curl -sN ... | mistralwire convert --from sse --to jsonl
       mistralwire proto --out contract
+      mistralwire call "What is the weather in Paris?"
 
     \b
     Exit codes of every command:

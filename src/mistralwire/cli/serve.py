@@ -1,73 +1,39 @@
 """`mistralwire serve`: a gRPC service that plays recorded answers."""
 
 import asyncio
-import math
-import pathlib
+import dataclasses
+import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from mistralwire._loopback import is_loopback
+from mistralwire.cli._logging import configure_logging
+from mistralwire.cli._serving import make_server, run_until_signal, serving_metrics
+from mistralwire.cli._settings import (
+    ServeSettings,
+    SettingsCommand,
+    build,
+    check_environment,
+    setting_options,
+)
+from mistralwire.cli._settings_file import config_option, write_settings
+from mistralwire.cli._workers import Workers, reserved_port
 from mistralwire.errors import MistralwireError
-from mistralwire.service import Server, ServerConfig, create_server
-from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from mistralwire.service import Server, ServerConfig
 
 
-class _FiniteRange(click.FloatRange):
-    """A range that means it: NaN is beyond no bound, and infinity is below none."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{number} is not a finite number.", param, ctx)
-        return number
-
-
-@click.command()
-@click.argument(
-    "recordings", type=click.Path(exists=True, path_type=pathlib.Path), nargs=-1, metavar="[RECORDING]..."
-)
-@click.option("--host", default=ServerConfig().host, show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=ServerConfig().port,
-    show_default=True,
-    help="Port to listen on; 0 for any that is free.",
-)
-@click.option(
-    "--chunks-per-second",
-    type=_FiniteRange(min=0, min_open=True),
-    metavar="N",
-    help="Pace of the streams. Without it they are played with the pauses they were recorded with.",
-)
-@click.option(
-    "--drain-seconds",
-    type=_FiniteRange(min=0),
-    default=ServerConfig().drain_s,
-    show_default=True,
-    metavar="N",
-    help="How long running calls may go on after SIGTERM or Ctrl-C, before they are cancelled.",
-)
-@click.option(
-    "--insecure", is_flag=True, help="Serve plain text to other machines too, on the address of --host."
-)
-def serve(
-    *,
-    recordings: tuple[pathlib.Path, ...],
-    host: str,
-    port: int,
-    chunks_per_second: float | None,
-    drain_seconds: float,
-    insecure: bool,
-) -> None:
+@click.command(cls=SettingsCommand)
+@setting_options
+@config_option
+@click.option("--print-config", is_flag=True, help="Print the configuration in effect as TOML, and exit.")
+@click.pass_context
+def serve(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
     """Serve chat completions over gRPC, from recordings.
 
     Answers all methods of mistralwire.v1.ChatCompletionService with what each RECORDING holds, or, without
-    one, with a small demonstration. Health checking and reflection are included.
+    one, with a small demonstration. Health checking is included, and on a loopback address reflection.
 
     \b
     A RECORDING is one of
@@ -83,55 +49,72 @@ def serve(
     The service ends on SIGTERM or Ctrl-C: it takes no new calls, lets those that run end, and exits with 0.
     A second signal ends it at once.
 
+    Each setting has one name and can be given in three ways: a flag counts before an environment variable,
+    that before the file, and that before the default. --print-config shows what is in effect and why.
+
+    \b
+      --drain-s 30                      a flag
+      MISTRALWIRE_SERVE_DRAIN_S=30      an environment variable
+      drain_s = 30                      in the table [serve] of the file that
+                                        --config or MISTRALWIRE_CONFIG names
+
+    The recordings are the setting "recordings": in the environment separated like the folders of PATH, in
+    the file an array. Paths in the file are relative to its folder.
+
     \b
     Examples:
       mistralwire serve
       mistralwire serve recordings/ --port 8080 --chunks-per-second 50
+      mistralwire serve --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem --workers 4
+      mistralwire serve --print-config > mistralwire.toml && mistralwire serve --config mistralwire.toml
       curl -sN https://... > answer.sse && mistralwire serve answer.sse
 
     \b
     Exit codes:
       0  ended by a signal
-      1  a recording can't be played, or the address can't be listened on
-      2  the command line was wrong
+      1  a recording can't be played, the address can't be listened on, or the workers keep dying
+      2  the command line, the environment or the file was wrong
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    check_environment(os.environ)
+    settings, config = build(values, ctx)
+    if print_config:
+        click.echo(write_settings(values, ctx))
+        return
+    configure_logging(settings.log_level, settings.log_format)
     try:
-        upstream = ReplayUpstream(recordings or DEMONSTRATION, chunks_per_second=chunks_per_second)
-        server = _create_server(upstream, host, port, insecure)
-        asyncio.run(_run(server, _describe(recordings, len(upstream.files)), drain_seconds))
+        if settings.workers == 1:
+            with serving_metrics(settings, 0) as observers:
+                server, what = make_server(settings, config, observers)
+                asyncio.run(run_until_signal(server, _announcement(server, what, settings, config)))
+        else:
+            _run_workers(settings, config)
     except MistralwireError as error:
         raise click.ClickException(error.message) from error
 
 
-def _create_server(upstream: ReplayUpstream, host: str, port: int, insecure: bool) -> Server:
-    if host and not insecure and not is_loopback(host):
-        raise click.BadParameter(
-            f"expected a loopback address such as 127.0.0.1, found {host!r}: calls from other machines would "
-            "travel in plain text; add --insecure to allow that",
-            param_hint="--host",
-        )
-    try:
-        return create_server(upstream, ServerConfig(host=host, port=port, insecure=insecure))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--host") from error
+def _run_workers(settings: ServeSettings, config: ServerConfig) -> None:
+    # Is never started: it finds out what can't be played, and says what is.
+    server, what = make_server(settings, config)
+    with reserved_port(config, server.address) as server.port:
+        workers = Workers(settings, dataclasses.replace(config, port=server.port))
+        last_signal = asyncio.run(workers.run(_announcement(server, what, settings, config)))
+    if last_signal == signal.SIGINT:
+        raise KeyboardInterrupt
+    if last_signal is not None:
+        signal.signal(last_signal, signal.SIG_DFL)
+        os.kill(os.getpid(), last_signal)
 
 
-def _describe(recordings: tuple[pathlib.Path, ...], count: int) -> str:
-    if not recordings:
-        return "the demonstration"
-    files = "1 recording" if count == 1 else f"{count} recordings"
-    return f"{files} from {', '.join(map(str, recordings))}"
-
-
-async def _run(server: Server, description: str, drain_s: float) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stopping.set)
-    async with server:
-        click.echo(f"listening on {server.address}, playing {description}; Ctrl-C ends it")
-        await stopping.wait()
-        # From here on a second signal has its usual effect.
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
-        await server.stop(drain_s)
+def _announcement(
+    server: Server, what: str, settings: ServeSettings, config: ServerConfig
+) -> Callable[[], None]:
+    """Give a function that says where the server listens, once it does."""
+    facts = []
+    if config.tls_certificate is not None:
+        facts.append("TLS" if config.tls_client_ca is None else "mutual TLS")
+    if config.token_file is not None:
+        facts.append("bearer tokens")
+    if settings.workers > 1:
+        facts.append(f"{settings.workers} workers")
+    with_ = f" with {', '.join(facts)}" if facts else ""
+    return lambda: click.echo(f"listening on {server.address}{with_}, playing {what}; Ctrl-C ends it")

@@ -1,5 +1,29 @@
-"""The Python client of the service, for asyncio."""
+"""The Python client of the service: `Client` for asyncio, `SyncClient` for the rest."""
 
-from mistralwire.client._client import DEADLINE_S, DEADLINE_S_MAX, MESSAGE_BYTES_MAX, Client
+from mistralwire.client._batch import ChunkBatch
+from mistralwire.client._client import (
+    ATTEMPTS_MAX,
+    DEADLINE_S,
+    DEADLINE_S_MAX,
+    KEEPALIVE_S,
+    KEEPALIVE_TIMEOUT_S,
+    MESSAGE_BYTES_MAX,
+    CallOptions,
+    Client,
+    ClientOptions,
+)
+from mistralwire.client._sync import SyncClient
 
-__all__ = ["DEADLINE_S", "DEADLINE_S_MAX", "MESSAGE_BYTES_MAX", "Client"]
+__all__ = [
+    "ATTEMPTS_MAX",
+    "DEADLINE_S",
+    "DEADLINE_S_MAX",
+    "KEEPALIVE_S",
+    "KEEPALIVE_TIMEOUT_S",
+    "MESSAGE_BYTES_MAX",
+    "CallOptions",
+    "ChunkBatch",
+    "Client",
+    "ClientOptions",
+    "SyncClient",
+]

@@ -2,17 +2,27 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
-from typing import Any, Never, Self, TypeVar, overload
+import math
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from typing import Any, Never, Self, TypedDict, TypeVar, overload
 
 import grpc
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire._loopback import is_loopback_target
-from mistralwire.errors import CallError, Violation
+from mistralwire.client._batch import ChunkBatch, read_message
+from mistralwire.client._call_error import call_error
+from mistralwire.client._channel import SERVICE, Path, channel_options, tls_credentials
+from mistralwire.client._metadata import (
+    ACCEPT_ENCODING,
+    AUTHORIZATION,
+    REQUEST_ID,
+    checked_metadata,
+    checked_request_id,
+)
+from mistralwire.client._token import FixedToken, TokenFile
+from mistralwire.errors import CallError
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -21,7 +31,6 @@ from mistralwire.v1 import (
     FIMCompletionRequest,
     FIMCompletionResponse,
     FIMCompletionStreamRequest,
-    chat_completion_service_pb2,
 )
 
 DEADLINE_S = 60.0
@@ -33,14 +42,52 @@ DEADLINE_S_MAX = 366 * 24 * 3600.0
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """Default bound on the bytes of one message from the service: 64 MiB."""
 
-CLIENT_CLOSED = "CLIENT_CLOSED"
-NOT_PROTOBUF = "NOT_PROTOBUF"
+ATTEMPTS_MAX = 4
+"""Default of how often a call is tried."""
 
-_SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
-# grpc's own bound on numbers.
+KEEPALIVE_S = 30.0
+"""Default of the silence after which a connection is asked whether it still works, in seconds."""
+
+KEEPALIVE_TIMEOUT_S = 10.0
+"""Default of how long the answer to that may take, in seconds."""
+
+CLIENT_CLOSED = "CLIENT_CLOSED"
+GRPC_FAILED = "GRPC_FAILED"
+NO_ANSWER = "NO_ANSWER"
+
+# grpc's own bounds on numbers, and on attempts.
 _INT32_MAX = 2**31 - 1
+_ATTEMPTS_MAX = 5
+_KEEPALIVE_S_MAX = 7_200.0
 
 M = TypeVar("M", bound=Message)
+
+
+class ClientOptions(TypedDict, total=False):
+    """The arguments of a client beside its target."""
+
+    insecure: bool | None
+    credentials: grpc.ChannelCredentials | None
+    tls_ca: Path | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+    token: str | None
+    token_file: Path | None
+    deadline_s: float
+    attempts_max: int
+    compress_requests: bool
+    compress_answers: bool
+    keepalive_s: float
+    keepalive_timeout_s: float
+    message_bytes_max: int
+
+
+class CallOptions(TypedDict, total=False):
+    """The arguments of a call beside its request."""
+
+    deadline_s: float | None
+    request_id: str | None
+    metadata: Mapping[str, str | bytes]
 
 
 class Client:
@@ -51,16 +98,45 @@ class Client:
             async for chunk in client.stream(stream_request):
                 ...
 
+    It connects with the first call, and belongs to the event loop of that call. Calls take turns among all
+    addresses of the target; when one fails, the name is looked up again.
+
+    A call that ends with UNAVAILABLE is tried again after a pause, within its deadline, as long as nothing of
+    its answer has arrived: never after the first chunk. A service can forbid it, as this package's own does
+    once its upstream has failed. One that dies may have asked its model already: then an answer is generated,
+    and billed, a second time, at worst once for each attempt. `attempts_max=1` never tries again. When most
+    calls fail, retries stop until calls succeed again.
+
     Args:
-        target: The service, as gRPC takes it: `host:port`, `dns:///host:port`, `unix:path`.
+        target: The service, as gRPC takes it: `host:port`, `dns:///host:port`, `unix:path`,
+            `ipv4:address:port,address:port`.
         insecure: Whether to talk plain text. None: on a loopback address yes, elsewhere TLS.
         credentials: Of the channel, instead of TLS with the public certificate authorities.
+        tls_ca: PEM file with the authorities that the server's certificate must come from. The files are read
+            once, here.
+        tls_certificate: PEM file with the client's own certificate chain, for mutual TLS.
+        tls_key: PEM file with its private key.
+        token: Bearer token that is sent with each call.
+        token_file: File with the bearer token, its first line that is no comment with #; read again when it
+            changes.
         deadline_s: Deadline of each call, in seconds, above 0, at most a year; a call can set its own.
+        attempts_max: How often a call is tried, 1 to 5.
+        compress_requests: Whether to compress requests, with gzip. A service that takes none, such as one on
+            grpcio before 1.84, ends the call with UNIMPLEMENTED.
+        compress_answers: Whether to ask for compressed answers. Without, only plain ones are taken.
+        keepalive_s: After how much silence of a running call its connection is asked whether it still works,
+            in seconds, 1 to 7200. The service disconnects who asks too often; its default allows 10 seconds,
+            gRPC servers of another make mostly 300.
+        keepalive_timeout_s: How long the answer to that may take before the connection counts as lost, in
+            seconds, above 0, at most 7200.
         message_bytes_max: Bound on the bytes of one message from the service, 1 to 2147483647.
 
     Raises:
+        OSError: If a file can't be read.
         TypeError: If the target is no string, or a number none.
-        ValueError: If the target is empty, a number out of its range, or `insecure` comes with credentials.
+        ValueError: If the target is empty, a number out of its range, a file without what it should have, or
+            arguments contradict each other: plain text with credentials, a token over plain text to another
+            machine, where everyone on the way could read it.
     """
 
     def __init__(
@@ -69,30 +145,45 @@ class Client:
         *,
         insecure: bool | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        tls_ca: Path | None = None,
+        tls_certificate: Path | None = None,
+        tls_key: Path | None = None,
+        token: str | None = None,
+        token_file: Path | None = None,
         deadline_s: float = DEADLINE_S,
+        attempts_max: int = ATTEMPTS_MAX,
+        compress_requests: bool = False,
+        compress_answers: bool = False,
+        keepalive_s: float = KEEPALIVE_S,
+        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
-        if not isinstance(target, str):
-            raise TypeError(f"target must be a string such as 'localhost:50051', not {target!r}")
-        if not target:
-            raise ValueError("target must not be empty, but such as 'localhost:50051'")
-        if insecure and credentials is not None:
-            raise ValueError("expected insecure or credentials, found both")
-        if type(message_bytes_max) is not int:
-            raise TypeError(f"message_bytes_max must be an integer, not {message_bytes_max!r}")
-        if not 1 <= message_bytes_max <= _INT32_MAX:
-            raise ValueError(f"message_bytes_max must be 1 to {_INT32_MAX}, not {message_bytes_max}")
+        self._target = _checked_target(target)
         self._deadline_s = _checked_deadline(deadline_s)
-        options = [("grpc.max_receive_message_length", message_bytes_max)]
-        is_local = is_loopback_target(target)
-        if is_local:
-            options.append(("grpc.enable_http_proxy", 0))
-        if insecure or (insecure is None and credentials is None and is_local):
-            self._channel = grpc.aio.insecure_channel(target, options=options)
-        else:
-            credentials = credentials or grpc.ssl_channel_credentials()
-            self._channel = grpc.aio.secure_channel(target, credentials, options=options)
-        self._methods = _methods_of(self._channel)
+        self._compression = grpc.Compression.Gzip if compress_requests else None
+        self._wishes = ((ACCEPT_ENCODING, "gzip"),) if compress_answers else ()
+        self._options = channel_options(
+            target,
+            attempts_max=_checked_count("attempts_max", attempts_max, _ATTEMPTS_MAX),
+            keepalive_s=_checked_seconds("keepalive_s", keepalive_s, 1),
+            keepalive_timeout_s=_checked_seconds("keepalive_timeout_s", keepalive_timeout_s, 0),
+            message_bytes_max=_checked_count("message_bytes_max", message_bytes_max, _INT32_MAX),
+            is_gzip_enabled=compress_requests or compress_answers,
+        )
+        from_files = tls_credentials(tls_ca, tls_certificate, tls_key)
+        if credentials is not None and from_files is not None:
+            raise ValueError("expected credentials or TLS files, found both")
+        self._credentials = _chosen_credentials(target, insecure, credentials or from_files)
+        if token is not None and token_file is not None:
+            raise ValueError("expected token or token_file, found both")
+        self._token = None if token is None else FixedToken(token)
+        self._token_file = None if token_file is None else TokenFile(token_file)
+        self._may_authorize = self._credentials is not None or is_loopback_target(target)
+        if token is not None or token_file is not None:
+            self._refuse_plain_text()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[type, Any] = {}
         self._calls: set[grpc.aio.Call] = set()
         self._is_closed = False
 
@@ -109,40 +200,69 @@ class Client:
         self._is_closed = True
         for call in list(self._calls):
             call.cancel()
-        await self._channel.close()
+        if self._channel is not None:
+            await self._channel.close()
 
     @overload
     async def complete(
-        self, request: ChatCompletionRequest, *, deadline_s: float | None = None
+        self,
+        request: ChatCompletionRequest,
+        *,
+        deadline_s: float | None = None,
+        request_id: str | None = None,
+        metadata: Mapping[str, str | bytes] = {},
     ) -> ChatCompletionResponse: ...
 
     @overload
     async def complete(
-        self, request: FIMCompletionRequest, *, deadline_s: float | None = None
+        self,
+        request: FIMCompletionRequest,
+        *,
+        deadline_s: float | None = None,
+        request_id: str | None = None,
+        metadata: Mapping[str, str | bytes] = {},
     ) -> FIMCompletionResponse: ...
 
     async def complete(
-        self, request: ChatCompletionRequest | FIMCompletionRequest, *, deadline_s: float | None = None
+        self,
+        request: ChatCompletionRequest | FIMCompletionRequest,
+        *,
+        deadline_s: float | None = None,
+        request_id: str | None = None,
+        metadata: Mapping[str, str | bytes] = {},
     ) -> ChatCompletionResponse | FIMCompletionResponse:
         """Ask for a completion in one piece.
 
         Args:
             request: The request.
-            deadline_s: Deadline of this call, in seconds, above 0; None for the client's.
+            deadline_s: Deadline of this call with all its attempts, in seconds, above 0; None for the
+                client's.
+            request_id: Id of the call, for the logs on both sides: 1 to 128 characters of printable ASCII
+                without spaces. None for a new one.
+            metadata: What else to send with it, such as `traceparent`: strings of printable ASCII by
+                lower-case names, bytes by names that end in `-bin`.
 
         Returns:
             The response, of the request's kind.
 
         Raises:
             CallError: If the call ends with a status other than OK: INTERNAL with the reason NOT_PROTOBUF if
-                the answer is no such message, CANCELLED with CLIENT_CLOSED if the client is closed.
-            TypeError: If it is no such request, or the deadline no number.
-            ValueError: If the deadline is out of its range.
+                the answer is no such message, NO_ANSWER if there is none, GRPC_FAILED if grpc itself fails;
+                CANCELLED with CLIENT_CLOSED if the client is closed.
+            RuntimeError: If it is called in another event loop than the client's.
+            TypeError: If it is no such request, or another argument has the wrong type.
+            ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
         """
         response_type = _RESPONSE_TYPES.get(type(request)) or _refuse(request, _RESPONSE_TYPES)
-        with self._calling(request, deadline_s) as call:
+        request_id = checked_request_id(request_id)
+        with self._calling(request, deadline_s, request_id, metadata) as call:
             data = await call
-        response: ChatCompletionResponse | FIMCompletionResponse = _read(response_type, data)
+        if data is None:
+            # grpc has no error for a call that ends well and without an answer.
+            message = f"expected a {response_type.DESCRIPTOR.name} from the service, found none"
+            raise CallError(message, code="INTERNAL", reason=NO_ANSWER, request_id=request_id)
+        response: ChatCompletionResponse | FIMCompletionResponse
+        response = read_message(response_type, data, request_id)
         return response
 
     async def stream(
@@ -150,6 +270,8 @@ class Client:
         request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
         *,
         deadline_s: float | None = None,
+        request_id: str | None = None,
+        metadata: Mapping[str, str | bytes] = {},
     ) -> AsyncGenerator[CompletionChunk, None]:
         """Ask for a completion as a stream.
 
@@ -159,6 +281,8 @@ class Client:
         Args:
             request: The request.
             deadline_s: Deadline of the whole stream, in seconds, above 0; None for the client's.
+            request_id: As for `complete`.
+            metadata: As for `complete`.
 
         Yields:
             The chunks, one by one.
@@ -166,78 +290,129 @@ class Client:
         Raises:
             CallError: If the call ends with a status other than OK, as for `complete`, after the
                 chunks before.
-            TypeError: If it is no such request, or the deadline no number.
-            ValueError: If the deadline is out of its range.
+            RuntimeError: As for `complete`.
+            TypeError: If it is no such request, or another argument has the wrong type.
+            ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
         """
-        response_type = _STREAM_TYPES.get(type(request)) or _refuse(request, _STREAM_TYPES)
-        with self._calling(request, deadline_s) as call:
+        request_id = checked_request_id(request_id)
+        with self._calling(_streamed(request), deadline_s, request_id, metadata) as call:
             async for data in call:
-                for chunk in _read(response_type, data).chunks:
+                for chunk in ChunkBatch(data, request_id):
                     yield chunk
 
+    async def stream_batches(
+        self,
+        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        *,
+        deadline_s: float | None = None,
+        request_id: str | None = None,
+        metadata: Mapping[str, str | bytes] = {},
+    ) -> AsyncGenerator[ChunkBatch, None]:
+        """Ask for a completion as a stream, message by message: for those who pass it on.
+
+        A message holds the chunks that were ready when it was sent: one when the stream is slow, many when
+        it is fast. Nothing is decoded before it is read.
+
+        Args:
+            request: The request.
+            deadline_s: As for `stream`.
+            request_id: As for `complete`.
+            metadata: As for `complete`.
+
+        Yields:
+            The batches, one for each message.
+
+        Raises:
+            CallError: As for `stream`; for bytes that are no message when the batch is read.
+            RuntimeError: As for `complete`.
+            TypeError: As for `stream`.
+            ValueError: As for `stream`.
+        """
+        request_id = checked_request_id(request_id)
+        with self._calling(_streamed(request), deadline_s, request_id, metadata) as call:
+            async for data in call:
+                yield ChunkBatch(data, request_id)
+
     @contextlib.contextmanager
-    def _calling(self, request: Message, deadline_s: float | None) -> Iterator[Any]:
+    def _calling(
+        self,
+        request: Message,
+        deadline_s: float | None,
+        request_id: str,
+        metadata: Mapping[str, str | bytes],
+    ) -> Iterator[Any]:
         """Give the call of a request, which gives wire bytes; what it raises becomes a CallError."""
         timeout_s = self._deadline_s if deadline_s is None else _checked_deadline(deadline_s)
+        pairs = self._metadata(request_id, metadata)
         if self._is_closed:
-            raise _closed_error()
-        call = self._methods[type(request)](request.SerializeToString(), timeout=timeout_s)
+            raise _closed_error(request_id)
+        method = self._method(type(request))
+        call = method(request.SerializeToString(), timeout=timeout_s, metadata=pairs)
         self._calls.add(call)
         try:
             yield call
         except grpc.aio.AioRpcError as error:
-            raise call_error(error) from None
+            raise call_error(error, request_id) from None
+        except (grpc.aio.BaseError, KeyError) as error:
+            # What grpc says when it does not understand itself; the second of a status code that is none.
+            message = f"grpc could not make the call: {type(error).__name__}"
+            raise CallError(message, code="INTERNAL", reason=GRPC_FAILED, request_id=request_id) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._is_closed and task is not None and not task.cancelling():
-                raise _closed_error() from None
+                raise _closed_error(request_id) from None
             raise
         finally:
             # Without effect on a call that is over.
             call.cancel()
             self._calls.discard(call)
 
+    def _metadata(
+        self, request_id: str, metadata: Mapping[str, str | bytes]
+    ) -> tuple[tuple[str, str | bytes], ...]:
+        pairs = [*checked_metadata(metadata), *self._wishes, (REQUEST_ID, request_id)]
+        token = self._token or self._token_file
+        if AUTHORIZATION in metadata:
+            if token is not None:
+                raise ValueError(f"expected a token or the metadata {AUTHORIZATION!r}, found both")
+            self._refuse_plain_text()
+        elif token is not None:
+            pairs.append((AUTHORIZATION, f"Bearer {token.current()}"))
+        return tuple(pairs)
 
-def call_error(error: grpc.aio.AioRpcError) -> CallError:
-    """Turn the status of a call into an error.
+    def _refuse_plain_text(self) -> None:
+        if not self._may_authorize:
+            raise ValueError(
+                f"a token for {self._target!r} would travel in plain text to another machine; leave out "
+                "insecure, or reach the service by a loopback address"
+            )
 
-    Args:
-        error: What grpc raised.
+    def _method(self, request_type: type) -> Any:
+        """Give the method for a type of request; with the first call comes the channel."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise RuntimeError("the client belongs to another event loop; make one client for each loop")
+            self._loop = loop
+            self._channel = self._open_channel()
+            self._methods = _methods_of(self._channel)
+        return self._methods[request_type]
 
-    Returns:
-        The error, with what the status details say: the violations, the reason, the metadata. A service
-        that gives no reason has the name of the code for one.
-    """
-    code = error.code().name
-    info, bad_request = _details_of(error)
-    return CallError(
-        error.details() or f"the call ended with {code}",
-        code=code,
-        reason=info.reason or code,
-        violations=[_violation(item.field, item.description) for item in bad_request.field_violations],
-        metadata=dict(info.metadata),
-    )
-
-
-def _details_of(
-    error: grpc.aio.AioRpcError,
-) -> tuple[error_details_pb2.ErrorInfo, error_details_pb2.BadRequest]:
-    info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            try:
-                for detail in status_pb2.Status.FromString(value).details:
-                    detail.Unpack(info)
-                    detail.Unpack(bad_request)
-            except (WireError, UnicodeDecodeError):
-                # Some other service's own use of the name; the code and the message still say what happened.
-                return error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    return info, bad_request
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(self._target, self._options, self._compression)
+        return grpc.aio.secure_channel(self._target, self._credentials, self._options, self._compression)
 
 
-def _violation(path: str, description: str) -> Violation:
-    expected, separator, found = description.removeprefix("expected ").partition(", found ")
-    return Violation(path, expected, found if separator else "something else")
+def _chosen_credentials(
+    target: str, insecure: bool | None, credentials: grpc.ChannelCredentials | None
+) -> grpc.ChannelCredentials | None:
+    """Give the credentials of the channel; None for plain text."""
+    if insecure and credentials is not None:
+        raise ValueError("expected insecure or credentials, found both")
+    if insecure or (insecure is None and credentials is None and is_loopback_target(target)):
+        return None
+    return credentials or grpc.ssl_channel_credentials()
 
 
 def _methods_of(channel: grpc.aio.Channel) -> dict[type, Any]:
@@ -246,16 +421,16 @@ def _methods_of(channel: grpc.aio.Channel) -> dict[type, Any]:
     The generated stub would have grpc parse the answers, and grpc takes one that can't be parsed for none.
     """
     result: dict[type, Any] = {}
-    for method in _SERVICE.methods:
+    for method in SERVICE.methods:
         make = channel.unary_stream if method.server_streaming else channel.unary_unary
-        result[GetMessageClass(method.input_type)] = make(f"/{_SERVICE.full_name}/{method.name}")
+        result[GetMessageClass(method.input_type)] = make(f"/{SERVICE.full_name}/{method.name}")
     return result
 
 
 def _response_types(*, is_stream: bool) -> dict[type, Any]:
     return {
         GetMessageClass(method.input_type): GetMessageClass(method.output_type)
-        for method in _SERVICE.methods
+        for method in SERVICE.methods
         if method.server_streaming is is_stream
     }
 
@@ -264,21 +439,20 @@ _RESPONSE_TYPES = _response_types(is_stream=False)
 _STREAM_TYPES = _response_types(is_stream=True)
 
 
-def _read(message_type: type[M], data: bytes) -> M:
-    try:
-        return message_type.FromString(data)
-    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
-        name = message_type.DESCRIPTOR.name
-        message = (
-            f"expected the wire bytes of a {name} from the service, found {len(data)} bytes that are none"
-        )
-        raise CallError(message, code="INTERNAL", reason=NOT_PROTOBUF) from None
-
-
-def _closed_error() -> CallError:
+def _closed_error(request_id: str) -> CallError:
     return CallError(
-        "the client is closed; make another for more calls", code="CANCELLED", reason=CLIENT_CLOSED
+        "the client is closed; make another for more calls",
+        code="CANCELLED",
+        reason=CLIENT_CLOSED,
+        request_id=request_id,
     )
+
+
+def _streamed(request: M) -> M:
+    """Give the request, if it is one that is answered as a stream."""
+    if type(request) not in _STREAM_TYPES:
+        _refuse(request, _STREAM_TYPES)
+    return request
 
 
 def _refuse(request: object, types: dict[type, Any]) -> Never:
@@ -286,9 +460,38 @@ def _refuse(request: object, types: dict[type, Any]) -> Never:
     raise TypeError(f"expected a {names}, not a {type(request).__name__}")
 
 
+def _checked_target(target: str) -> str:
+    if not isinstance(target, str):
+        raise TypeError(f"target must be a string such as 'localhost:50051', not {target!r}")
+    if not target:
+        raise ValueError("target must not be empty, but such as 'localhost:50051'")
+    return target
+
+
+def _checked_number(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    return value
+
+
 def _checked_deadline(deadline_s: float) -> float:
-    if isinstance(deadline_s, bool) or not isinstance(deadline_s, int | float):
-        raise TypeError(f"deadline_s must be a number, not {deadline_s!r}")
-    if not 0 < deadline_s <= DEADLINE_S_MAX:
+    if not 0 < _checked_number("deadline_s", deadline_s) <= DEADLINE_S_MAX:
         raise ValueError(f"deadline_s must be above 0 and at most {DEADLINE_S_MAX:.0f}, not {deadline_s!r}")
     return deadline_s
+
+
+def _checked_seconds(name: str, value: float, least: float) -> float:
+    _checked_number(name, value)
+    is_enough = value >= least if least else value > 0
+    if not is_enough or not value <= _KEEPALIVE_S_MAX or math.isnan(value):
+        range_ = f"{least:g} to" if least else "above 0, at most"
+        raise ValueError(f"{name} must be {range_} {_KEEPALIVE_S_MAX:.0f}, not {value!r}")
+    return value
+
+
+def _checked_count(name: str, value: int, most: int) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not 1 <= value <= most:
+        raise ValueError(f"{name} must be 1 to {most}, not {value}")
+    return value

@@ -4,23 +4,30 @@
 `ServerConfig` holds the settings of both.
 """
 
+from mistralwire.service._access_log import AccessLog
+from mistralwire.service._compression import ACCEPT_ENCODING
 from mistralwire.service._config import ServerConfig, Setting, settings
+from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._server import Server, create_server
 from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
 from mistralwire.service._status import ERROR_DOMAIN, REQUEST_ID, to_status
 
 __all__ = [
+    "ACCEPT_ENCODING",
     "ERROR_DOMAIN",
     "REQUEST_ID",
     "SERVICE_NAME",
+    "AccessLog",
     "CallObserver",
     "CallRecord",
     "ChatCompletionServicer",
+    "PrometheusEndpoint",
     "Server",
     "ServerConfig",
     "Setting",
     "create_server",
     "settings",
+    "start_prometheus",
     "to_status",
 ]

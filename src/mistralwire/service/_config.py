@@ -95,7 +95,10 @@ class ServerConfig:
         False, "Serve channelz, which tells the state of all connections; needs grpcio-channelz."
     )
 
-    message_bytes_max: int = _count(16 * 1024 * 1024, "Bytes of one request.")
+    message_bytes_max: int = _count(16 * 1024 * 1024, "Bytes of one request, after its decompression.")
+    metadata_bytes_max: int = _count(
+        16 * 1024, "Bytes of the metadata of one call, with 32 more for each entry.", 1024, 1024 * 1024
+    )
     calls_max: int = _count(
         1024, "Calls at one time, those that wait for the upstream included.", most=_INT32_MAX - 1024
     )
@@ -116,6 +119,18 @@ class ServerConfig:
         512 * 1024, "Bytes that wait for one caller; then the upstream is read no further."
     )
 
+    handshake_s: float = _seconds(
+        10.0, "How long a caller may take to set up a connection, TLS included.", 3_600.0
+    )
+    connection_idle_s: float = _seconds(
+        1_800.0, "How long a connection without calls is kept; clients open another when they need it."
+    )
+    connection_age_s: float = _seconds(
+        3_600.0,
+        "After how long a connection takes no new calls, so that clients open another, perhaps elsewhere; "
+        "after as long again it is closed, with the calls that still run.",
+        _SECONDS_MAX / 2,
+    )
     keepalive_s: float = _seconds(
         60.0, "After how much silence a connection is asked whether it still works.", _KEEPALIVE_S_MAX
     )
@@ -132,6 +147,12 @@ class ServerConfig:
         "How long running calls may go on when the server stops, before they are cancelled.",
         is_above=False,
     )
+    drain_notice_s: float = _seconds(
+        0.0,
+        "How much of that new calls are still taken, while health says NOT_SERVING: time for load balancers "
+        "to send them elsewhere. Behind one, twice the interval of its health checks.",
+        is_above=False,
+    )
 
     def __post_init__(self) -> None:
         """Check each value, then those that depend on each other."""
@@ -145,6 +166,11 @@ class ServerConfig:
             raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: without TLS nobody shows one")
+        if self.drain_notice_s > self.drain_s:
+            raise ValueError(
+                f"drain_notice_s must be at most drain_s, which is {self.drain_s:g}, "
+                f"not {self.drain_notice_s:g}"
+            )
         if self.insecure and self.tls_certificate is not None:
             raise ValueError("expected insecure or tls_certificate, found both")
         if not self.is_local and not self.insecure and self.tls_certificate is None:

@@ -1,30 +1,58 @@
-"""A gRPC server with everything around the service: health, reflection, limits, drain."""
+"""A gRPC server with everything around the service: TLS, tokens, health, reflection, limits, drain."""
 
 import asyncio
-import errno
+import contextlib
+import dataclasses
 import logging
 import math
-import os
-import socket
 from collections.abc import Sequence
 from typing import Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
-from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from mistralwire.errors import MistralwireError
+from mistralwire.service._auth import TokenFile, TokenInterceptor
 from mistralwire.service._config import ServerConfig
+from mistralwire.service._health import Health
+from mistralwire.service._listen import why_not
+from mistralwire.service._options import server_options
 from mistralwire.service._record import CallObserver
+from mistralwire.service._refusal import refuse
 from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
+from mistralwire.service._telemetry import find_telemetry
+from mistralwire.service._tls import TlsFiles
 from mistralwire.upstream import Upstream
 
 # Calls beside the service's own: health checks, watches, reflection. They go on when the service is full.
 _OTHER_CALLS_MAX = 1024
 
+_CHANNELZ_NAME = "grpc.channelz.v1.Channelz"
+
+# Longer than any drain: when it is over is decided here, where a later call of `stop` can shorten it.
+_FOREVER_S = 1e9
+
 _logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(slots=True)
+class _Running:
+    """What there is between a start and the end of the stop.
+
+    Attributes:
+        server: The server.
+        health: Its health checks.
+        is_urgent: Set when its notice is over, however long it was to be.
+        ending: Done when all calls are over; None until it stops.
+        cancelling: Cancels them; None until their time is over.
+    """
+
+    server: grpc.aio.Server
+    health: Health
+    is_urgent: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    ending: asyncio.Task[None] | None = None
+    cancelling: asyncio.Task[None] | None = None
 
 
 class Server:
@@ -42,8 +70,7 @@ class Server:
         self.port = config.port
         self._config = config
         self._servicer = ChatCompletionServicer(upstream, config, observers)
-        self._server: grpc.aio.Server | None = None
-        self._health = health_aio.HealthServicer()
+        self._running: _Running | None = None
 
     @property
     def address(self) -> str:
@@ -55,39 +82,92 @@ class Server:
         """Listen and answer.
 
         Raises:
-            MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN.
+            MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if a file
+                can't be used, with the code FAILED_PRECONDITION and the setting as the reason, such as
+                TLS_KEY or TOKEN_FILE; if a package is missing, with the reason CHANNELZ.
+            RuntimeError: If it runs already.
         """
-        options = (
-            ("grpc.max_receive_message_length", self._config.message_bytes_max),
-            # A second server on the same port is a mistake, not a share of the calls.
-            ("grpc.so_reuseport", 0),
+        if self._running is not None:
+            raise RuntimeError(f"expected a server that does not run, found one on {self.address}")
+        config = self._config
+        # Whatever is wrong with the files is said before anything listens.
+        credentials, interceptors = self._credentials(), self._interceptors()
+        calls_max = config.calls_max + _OTHER_CALLS_MAX
+        server = grpc.aio.server(
+            interceptors=interceptors,
+            options=server_options(config, calls_max),
+            maximum_concurrent_rpcs=calls_max,
         )
-        calls_max = self._config.calls_max + _OTHER_CALLS_MAX
-        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=calls_max)
         try:
-            await self._start(server)
+            names = self._add_services(server)
+            health = Health(names, config.caller_idle_s)
+            health.add_to(server)
+            await self._listen(server, credentials)
+            self._running = _Running(server, health)
+            await server.start()
         except BaseException:
+            self._running = None
             await server.stop(None)
             raise
-        self._server = server
         _logger.info("listening on %s", self.address)
 
-    async def _start(self, server: grpc.aio.Server) -> None:
-        try:
-            self.port = server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            message = await _why_not(self.host, self.port, self.address)
-            raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        config = self._config
+        if config.tls_certificate is None or config.tls_key is None:
+            return None
+        return TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca).credentials()
+
+    def _interceptors(self) -> list[TokenInterceptor]:
+        config = self._config
+        if config.token_file is None:
+            return []
+        if config.tls_certificate is None and not config.is_local:
+            _logger.warning("tokens travel in plain text: insecure is set, without TLS")
+        return [TokenInterceptor(TokenFile(config.token_file), _is_open, self._refuse)]
+
+    async def _refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
+        service, _, name = method.removeprefix("/").rpartition("/")
+        if service == SERVICE_NAME:
+            # With a record, for the observers.
+            await self._servicer.refuse(name, context, error)
+        await refuse(context, error)
+
+    def _add_services(self, server: grpc.aio.Server) -> list[str]:
+        """Register all services but health; give the names of all."""
         self._servicer.add_to(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
-        for name in names:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        await server.start()
+        names = [SERVICE_NAME, HEALTH_NAME]
+        if self._config.channelz:
+            _add_channelz(server)
+            names.append(_CHANNELZ_NAME)
+        is_reflected = self._config.reflection
+        if self._config.is_local if is_reflected is None else is_reflected:
+            names.append(reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        return names
+
+    async def _listen(self, server: grpc.aio.Server, credentials: grpc.ServerCredentials | None) -> None:
+        try:
+            if credentials is None:
+                self.port = server.add_insecure_port(self.address)
+            else:
+                self.port = server.add_secure_port(self.address, credentials)
+        except RuntimeError as error:
+            message = await why_not(self.host, self.port, self.address, share_port=self._config.share_port)
+            if message is None and credentials is not None:
+                message = (
+                    f"expected a certificate and key that gRPC can use, found {self._config.tls_certificate} "
+                    f"and {self._config.tls_key}, which it refuses; take an RSA or ECDSA P-256 key"
+                )
+                raise MistralwireError(message, code="FAILED_PRECONDITION", reason="TLS_KEY") from error
+            message = message or f"{self.address} was not free a moment ago, and is now; try again"
+            raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no new calls, let those that run end, and cancel those that do not.
+
+        Health says at once that nothing is served. It comes back when all calls are over for their callers;
+        an upstream that takes its time to be cancelled goes on by itself. It may be called again, also while
+        it runs: the shortest time counts.
 
         Args:
             drain_s: Time for running calls to end, in seconds, finite, 0 or more; None for the setting.
@@ -99,10 +179,30 @@ class Server:
             drain_s = self._config.drain_s
         if not 0 <= drain_s < math.inf:
             raise ValueError(f"drain_s must be 0 or more and finite, not {drain_s!r}")
-        if self._server is None:
+        running = self._running
+        if running is None:
             return
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(drain_s)
+        running.health.drain()
+        if running.ending is None:
+            running.ending = asyncio.create_task(self._end(running))
+        await asyncio.wait([running.ending], timeout=drain_s)
+        if not running.ending.done():
+            running.is_urgent.set()
+            if running.cancelling is None:
+                running.cancelling = asyncio.create_task(running.server.stop(None))
+            await asyncio.wait([running.ending])
+        if self._running is running:
+            self._running = None
+
+    async def _end(self, running: _Running) -> None:
+        """Refuse new calls once load balancers had time to see what health says; wait for the running ones.
+
+        grpc ends calls that come in the moment it stops with CANCELLED, which no balancer tries again.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain_notice_s):
+                await running.is_urgent.wait()
+        await running.server.stop(_FOREVER_S)
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -119,6 +219,8 @@ def create_server(
 ) -> Server:
     """Put a server together: the service with everything around it.
 
+    If OpenTelemetry is set up by now, it reports its calls there.
+
     Args:
         upstream: Where the completions come from.
         config: Its settings; without, the defaults.
@@ -127,27 +229,21 @@ def create_server(
     Returns:
         The server, not started yet.
     """
+    telemetry = find_telemetry()
+    if telemetry is not None:
+        observers = (*observers, telemetry)
     return Server(upstream, config or ServerConfig(), observers)
 
 
-async def _why_not(host: str, port: int, address: str) -> str:
-    """Say why an address can't be listened on: grpc itself does not."""
-    loop = asyncio.get_running_loop()
+def _is_open(method: str) -> bool:
+    """Say whether a method needs no token: health checks come from balancers, which have none."""
+    return method.startswith(f"/{HEALTH_NAME}/")
+
+
+def _add_channelz(server: grpc.aio.Server) -> None:
     try:
-        found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return f"expected an address of this machine to listen on, found {host!r}, which does not resolve"
-    for family, kind, protocol, _, place in found:
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                # As grpc does: what an earlier server left behind is not in use.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(place)
-                probe.listen()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return f"{address} is in use; stop what listens there, or take another port"
-            return (
-                f"expected an address to listen on, found {address}: {os.strerror(error.errno or 0).lower()}"
-            )
-    return f"expected an address to listen on, found {address}, which was not free a moment ago; try again"
+        from grpc_channelz.v1 import channelz  # noqa: PLC0415 - of an extra
+    except ImportError:
+        message = "channelz needs the package grpcio-channelz; pip install 'mistralwire[channelz]'"
+        raise MistralwireError(message, code="FAILED_PRECONDITION", reason="CHANNELZ") from None
+    channelz.add_channelz_servicer(server)

@@ -25,9 +25,11 @@ from mistralwire.errors import (
     Violation,
 )
 from mistralwire.service._coalesce import CoalescedStream, StreamLimits, silent_error
+from mistralwire.service._compression import compress_answers
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._idle import IdleTimer
 from mistralwire.service._record import CallObserver, CallRecord
+from mistralwire.service._refusal import refuse
 from mistralwire.service._slots import UpstreamSlots
 from mistralwire.service._status import REQUEST_ID, REQUEST_ID_PATTERN, failure_of
 from mistralwire.upstream import CallContext, Upstream
@@ -106,6 +108,17 @@ class ChatCompletionServicer:
                 handlers[method.name] = grpc.stream_unary_rpc_method_handler(complete)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
+    async def refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
+        """End a call with an error before its request is read; the observers hear of its end.
+
+        Args:
+            method: Name of the method, without the service.
+            context: The call.
+            error: The error.
+        """
+        async with self._calling(method, context):
+            raise error
+
     async def _complete(
         self, method: str, request_type: type[Any], _: object, context: grpc.aio.ServicerContext
     ) -> bytes:
@@ -120,6 +133,7 @@ class ChatCompletionServicer:
                         raise silent_error(self._limits.upstream_idle_s) from None
                     raise
             call.response = response
+            await compress_answers(context, call.metadata)
             return response.SerializeToString()
         raise AssertionError("a call that failed does not come here")
 
@@ -143,10 +157,14 @@ class ChatCompletionServicer:
             async with CoalescedStream(chunks, self._limits, self._slots, on_chunk) as messages:
                 try:
                     with self._impatience() as caller:
-                        while (message := await messages.take()) is not None:
+                        message = await messages.take()
+                        if message is not None:
+                            await compress_answers(context, call.metadata)
+                        while message is not None:
                             caller.wait()
                             await context.write(message)
                             caller.rest()
+                            message = await messages.take()
                 finally:
                     call.chunks, call.first_chunk_s = messages.count, messages.first_s
 
@@ -298,7 +316,5 @@ async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: Base
         # The stack without the error's text, which may quote the request.
         stack = "".join(traceback.format_tb(error.__traceback__))
         _logger.error("call %s ended with an unexpected %s\n%s", call.request_id, type(error).__name__, stack)
-    failure = failure_of(error, call.request_id, _remaining_s(context))
-    call.code, call.error = failure.code.name, error
-    await context.abort(*failure)
-    raise AssertionError("abort always raises")
+    call.code, call.error = failure_of(error).code.name, error
+    await refuse(context, error, call.request_id)

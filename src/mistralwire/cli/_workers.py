@@ -1,0 +1,219 @@
+"""Several processes on one port: they are started, watched, replaced and ended from here."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from mistralwire.cli._serving import SIGNALS
+from mistralwire.cli._settings import ServeSettings
+from mistralwire.cli._worker import READY, pack_job
+from mistralwire.errors import MistralwireError
+from mistralwire.service import ServerConfig
+from mistralwire.service._listen import why_not
+
+QUICK_DEATHS_MAX = 3
+"""How many times in a row a worker may die soon after its start, before all is given up."""
+
+_SOON_S = 1.0
+# How long a worker may take to end when the time of its calls is over. Calls that were cancelled have a few
+# seconds more.
+_END_S = 15.0
+
+_logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def reserved_port(config: ServerConfig, address: str) -> Iterator[int]:
+    """Keep a port for workers to listen on.
+
+    The sockets that keep it do not listen, so that no connection comes to them.
+
+    Args:
+        config: Says which one; 0 for any that is free on all addresses of the host.
+        address: The host and the port, for messages.
+
+    Yields:
+        The port.
+
+    Raises:
+        MistralwireError: If it can't be had, with the reason CANNOT_LISTEN.
+    """
+    port = config.port
+    # Without sharing: other programs that share theirs would be found out by nothing else.
+    if message := asyncio.run(why_not(config.host, port, address, share_port=config.share_port)):
+        raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN")
+    found = socket.getaddrinfo(config.host.strip("[]"), port, type=socket.SOCK_STREAM)
+    with contextlib.ExitStack() as stack:
+        for family, kind, protocol, _, place in found:
+            keeper = stack.enter_context(socket.socket(family, kind, protocol))
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            keeper.bind((place[0], port, *place[2:]))
+            port = keeper.getsockname()[1]
+        yield port
+
+
+class Workers:
+    """The processes.
+
+    A worker that ends although nobody asked for it is replaced. If one dies again and again as soon as it has
+    started, all is given up. When this process dies, the workers see that their input ends, and end too.
+
+    Args:
+        settings: The settings of `serve`.
+        config: Those of each server; its port is the one that was reserved.
+    """
+
+    def __init__(self, settings: ServeSettings, config: ServerConfig) -> None:
+        self._settings = settings
+        self._config = dataclasses.replace(config, share_port=True)
+        self._processes: dict[int, Process] = {}
+        self._ready: set[int] = set()
+        self._started = asyncio.Event()
+        self._is_stopping = False
+        self._last_signal: signal.Signals | None = None
+        self._failure = ""
+
+    async def run(self, announce: Callable[[], None]) -> signal.Signals | None:
+        """Run until SIGTERM or SIGINT, then let the calls of all workers end.
+
+        Args:
+            announce: Is called when all workers listen.
+
+        Returns:
+            The second signal, if there was one and the workers were killed; None if all ended by themselves.
+
+        Raises:
+            MistralwireError: If the workers can't start, die all the time, or do not end.
+        """
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        keepers = [asyncio.create_task(self._keep(index)) for index in range(self._settings.workers)]
+        try:
+            await self._started.wait()
+            if not self._is_stopping:
+                announce()
+                await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stop()
+            await asyncio.wait(keepers)
+        for keeper in keepers:
+            keeper.result()
+        if self._failure and self._last_signal is None:
+            raise MistralwireError(self._failure, code="UNAVAILABLE", reason="WORKERS_FAILED")
+        return self._last_signal
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._is_stopping:
+            self._last_signal = number
+            self._kill()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Ask all workers to end, and see to it that they do."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        self._started.set()
+        for process in self._processes.values():
+            _input_of(process).close()
+        asyncio.get_running_loop().call_later(self._config.drain_s + _END_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if pids := [str(process.pid) for process in self._processes.values()]:
+            self._fail(f"workers did not end in time and were killed: {', '.join(pids)}")
+            self._kill()
+
+    def _kill(self) -> None:
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    def _fail(self, message: str) -> None:
+        self._failure = self._failure or message
+        _logger.error("%s", message)
+        self._stop()
+
+    async def _keep(self, index: int) -> None:
+        """Keep one worker running."""
+        quick_deaths = 0
+        while not self._is_stopping:
+            try:
+                lived_s, how = await self._run_worker(index)
+            except OSError as error:
+                self._fail(f"a worker can't be started: {(error.strerror or 'unknown error').lower()}")
+                return
+            if self._is_stopping:
+                return
+            if lived_s is None and not self._started.is_set():
+                # At the first start it is the surroundings that are at fault, and no other try will help.
+                self._fail(how)
+                return
+            quick_deaths = quick_deaths + 1 if lived_s is None or lived_s < _SOON_S else 0
+            if quick_deaths == QUICK_DEATHS_MAX:
+                self._fail(f"worker {index} died {QUICK_DEATHS_MAX} times in a row right after its start")
+                return
+            _logger.warning("worker %d: %s; it is replaced", index, how)
+
+    async def _run_worker(self, index: int) -> tuple[float | None, str]:
+        """Run one process to its end; give how long it listened, None if it never did, and how it ended."""
+        process = await _start()
+        self._processes[index] = process
+        try:
+            _input_of(process).write(pack_job(index, self._settings, self._config))
+            if self._is_stopping:
+                _input_of(process).close()
+            line = await cast("asyncio.StreamReader", process.stdout).readline()
+            began_s = asyncio.get_running_loop().time()
+            if line == READY:
+                _logger.info("worker %d is process %d", index, process.pid)
+                self._ready.add(index)
+                if len(self._ready) == self._settings.workers:
+                    self._started.set()
+            code = await process.wait()
+        finally:
+            del self._processes[index]
+            _input_of(process).close()
+        if self._is_stopping and code not in (0, -signal.SIGTERM, -signal.SIGKILL):
+            self._fail(f"worker process {process.pid} ended with {code} instead of 0")
+        how = line.decode(errors="replace").strip() if code and line not in (b"", READY) else ""
+        how = how or f"process {process.pid} ended with {_ending(code)}"
+        return (asyncio.get_running_loop().time() - began_s if line == READY else None), how
+
+
+def _input_of(process: Process) -> asyncio.StreamWriter:
+    return cast("asyncio.StreamWriter", process.stdin)
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+async def _start() -> Process:
+    """Start the process of a worker.
+
+    It is in a process group of its own: Ctrl-C in a terminal goes to this process alone, which passes on what
+    is to be done.
+    """
+    # What this process imports from, however it was started; the working folder only if that is part of it.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "mistralwire.cli._worker",
+        stdin=PIPE,
+        stdout=PIPE,
+        env=environment,
+        process_group=0,
+    )

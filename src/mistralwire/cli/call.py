@@ -1,0 +1,235 @@
+"""`mistralwire call`: asks a service for a completion."""
+
+import asyncio
+import contextlib
+import sys
+
+import click
+from click.core import ParameterSource
+
+from mistralwire.cli._answer import Answer, JsonAnswer, TextAnswer
+from mistralwire.cli._request import Request, chat_request, fim_request, read_prompt, read_request
+from mistralwire.cli._wording import printable
+from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
+from mistralwire.client._metadata import checked_request_id
+from mistralwire.errors import CallError, MistralwireError
+from mistralwire.v1 import (
+    ChatCompletionStreamRequest,
+    FIMCompletionStreamRequest,
+)
+
+_FILE = click.Path(exists=True, dir_okay=False)
+
+
+def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Check an id before anything is read or sent: a click callback."""
+    try:
+        return None if value is None else checked_request_id(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx=ctx, param=param) from error
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option(
+    "--target",
+    default="127.0.0.1:50051",
+    show_default=True,
+    envvar="MISTRALWIRE_CALL_TARGET",
+    show_envvar=True,
+    help="The service: host:port, dns:///host:port, unix:path.",
+)
+@click.option(
+    "--model",
+    default="mistral-small-latest",
+    show_default=True,
+    envvar="MISTRALWIRE_CALL_MODEL",
+    show_envvar=True,
+    help="Name of the model.",
+)
+@click.option("--system", metavar="TEXT", help="What the model is told before the prompt.")
+@click.option("--fim", is_flag=True, help="Fill in the middle: the prompt is the code before the gap.")
+@click.option("--suffix", metavar="CODE", help="The code behind the gap, for --fim.")
+@click.option(
+    "--request",
+    "request_file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="JSON document with the whole request, in the place of a prompt; - is standard input.",
+)
+@click.option("--no-stream", is_flag=True, help="Ask for the answer in one piece.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, a line for each chunk.")
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, DEADLINE_S_MAX, min_open=True),
+    default=DEADLINE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the whole call may take.",
+)
+@click.option(
+    "--request-id",
+    callback=_check_id,
+    metavar="ID",
+    help="Id of the call in the logs of the service; a new one by default.",
+)
+@click.option(
+    "--token-file",
+    type=_FILE,
+    envvar="MISTRALWIRE_CALL_TOKEN_FILE",
+    show_envvar=True,
+    metavar="FILE",
+    help="File with the bearer token, its first line that is no comment.",
+)
+@click.option(
+    "--tls-ca",
+    type=_FILE,
+    envvar="MISTRALWIRE_CALL_TLS_CA",
+    show_envvar=True,
+    metavar="FILE",
+    help="PEM file with the authorities that the service's certificate must come from.",
+)
+@click.option(
+    "--tls-certificate",
+    type=_FILE,
+    envvar="MISTRALWIRE_CALL_TLS_CERTIFICATE",
+    show_envvar=True,
+    metavar="FILE",
+    help="PEM file with a certificate of your own, for mutual TLS.",
+)
+@click.option(
+    "--tls-key",
+    type=_FILE,
+    envvar="MISTRALWIRE_CALL_TLS_KEY",
+    show_envvar=True,
+    metavar="FILE",
+    help="PEM file with its private key.",
+)
+@click.option("--insecure", is_flag=True, help="Talk plain text to another machine too.")
+def call(
+    *,
+    prompt: str | None,
+    target: str,
+    model: str,
+    system: str | None,
+    fim: bool,
+    suffix: str | None,
+    request_file: str | None,
+    no_stream: bool,
+    as_json: bool,
+    deadline: float,
+    request_id: str | None,
+    token_file: str | None,
+    tls_ca: str | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    insecure: bool,
+) -> None:
+    """Ask a service for a completion, and print the answer as it comes.
+
+    PROMPT is the question; without one, or for -, it is read from standard input. Tool calls are printed
+    behind the text, one a line. Of anything else in an answer, such as reasoning, --json has all: each line
+    is a chunk of the stream, or, with --no-stream, the response, as `mistralwire convert` reads them.
+
+    On a loopback address the call is plain text, elsewhere TLS. A token is never sent in plain text to
+    another machine. A service that is not there is tried four times.
+
+    Ctrl-C ends the call, and with it the model's work. Control characters in an answer are shown as such on
+    a terminal, \\x1b for instance, and left alone in a file or a pipe.
+
+    \b
+    Examples:
+      mistralwire call "What is the weather in Paris?"
+      git diff | mistralwire call --system "Write a commit message for this diff."
+      mistralwire call --fim "def add(a, b):" --suffix "return result"
+      mistralwire call --request request.json --json > chunks.jsonl
+      mistralwire call --target llm.example.com:443 --token-file token "Hello"
+
+    \b
+    Exit codes:
+      0    the answer is complete
+      1    the call failed; the text before is printed, standard error says why
+      2    the command line was wrong
+      130  interrupted by Ctrl-C
+      141  whatever read the output closed it
+    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    source = click.get_current_context().get_parameter_source
+    given = {
+        name: source(name) is ParameterSource.COMMANDLINE for name in ("model", "system", "suffix", "fim")
+    }
+    if request_file is not None:
+        _refuse_beside_request(prompt, given)
+        request = read_request(request_file, may_stream=not no_stream)
+    else:
+        request = _request_of(prompt, model, system, suffix, is_fim=fim, is_stream=not no_stream)
+    if sys.stdout is None:
+        raise click.ClickException("standard output is closed; there is nowhere to print the answer to")
+    answer: Answer = JsonAnswer(sys.stdout) if as_json else TextAnswer(sys.stdout)
+    try:
+        client = Client(
+            target,
+            insecure=insecure or None,
+            tls_ca=tls_ca,
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+            token_file=token_file,
+            deadline_s=deadline,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        asyncio.run(_call(client, request, answer, request_id))
+    except KeyboardInterrupt:
+        answer.break_off()
+        raise
+    except MistralwireError as error:
+        answer.break_off()
+        raise click.ClickException(_describe(error)) from error
+
+
+def _refuse_beside_request(prompt: str | None, given: dict[str, bool]) -> None:
+    names = ["PROMPT"] if prompt is not None else []
+    names += [f"--{name}" for name, is_given in given.items() if is_given]
+    if names:
+        raise click.UsageError(f"--request holds the whole request; leave out {', '.join(names)}")
+
+
+def _request_of(
+    prompt: str | None, model: str, system: str | None, suffix: str | None, *, is_fim: bool, is_stream: bool
+) -> Request:
+    if is_fim and system is not None:
+        raise click.UsageError("--system is for chat; --fim has no messages")
+    if suffix is not None and not is_fim:
+        raise click.UsageError("--suffix is the code behind a gap; it needs --fim")
+    if prompt in (None, "-"):
+        prompt = read_prompt()
+    if is_fim:
+        return fim_request(model, prompt, suffix, is_stream=is_stream)
+    return chat_request(model, prompt, system, is_stream=is_stream)
+
+
+async def _call(client: Client, request: Request, answer: Answer, request_id: str | None) -> None:
+    async with client:
+        if isinstance(request, ChatCompletionStreamRequest | FIMCompletionStreamRequest):
+            stream = client.stream_batches(request, request_id=request_id)
+            async with contextlib.aclosing(stream) as batches:
+                async for batch in batches:
+                    for chunk in batch:
+                        answer.chunk(chunk)
+                    answer.flush()
+        else:
+            answer.response(await client.complete(request, request_id=request_id))
+    answer.end()
+
+
+def _describe(error: MistralwireError) -> str:
+    """Say what went wrong: the code and the reason, the message, each violation, the id for the logs."""
+    reason = "" if error.reason == error.code else f" ({printable(error.reason)})"
+    lines = [f"{error.code}{reason}: {printable(error.message)}"]
+    if isinstance(error, CallError):
+        lines += [f"  {printable(str(violation))}" for violation in error.violations]
+        if error.retry_after_s is not None:
+            lines.append(f"  try again after {error.retry_after_s:g} s")
+        if error.request_id:
+            lines.append(f"  request id: {printable(error.request_id)}")
+    return "\n".join(lines)

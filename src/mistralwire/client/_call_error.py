@@ -1,0 +1,113 @@
+"""The status that a call ended with, as an error."""
+
+from collections.abc import Iterator
+
+import grpc
+from google.protobuf.message import DecodeError as WireError
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from mistralwire.client._metadata import REQUEST_ID, is_request_id
+from mistralwire.errors import CallError, Violation
+
+_DETAILS = "grpc-status-details-bin"
+
+
+def call_error(error: grpc.aio.AioRpcError, request_id: str = "") -> CallError:
+    """Turn the status of a call into an error.
+
+    Args:
+        error: What grpc raised.
+        request_id: The id that the call was sent with.
+
+    Returns:
+        The error, with what the status details say: the violations, the reason, the metadata, when to try
+        again. A service that gives no reason has the name of the code for one, one that gives no id has that
+        of the request.
+    """
+    code = error.code().name
+    details = _Details(error)
+    info = details.info
+    ids = (details.request_info.request_id, _trailing_id(error), request_id)
+    return CallError(
+        error.details() or f"the call ended with {code}",
+        code=code,
+        reason=info.reason or code,
+        violations=[_violation(item.field, item.description) for item in details.request.field_violations],
+        metadata=dict(info.metadata),
+        request_id=next(filter(is_request_id, ids), ""),
+        retry_after_s=details.retry_after_s(),
+    )
+
+
+class _Details:
+    """What the details of a status say: empty messages where they say nothing that can be read."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self.info = error_details_pb2.ErrorInfo()
+        self.request = error_details_pb2.BadRequest()
+        self.request_info = error_details_pb2.RequestInfo()
+        self.retry: error_details_pb2.RetryInfo | None = None
+        for detail in _unpacked(error):
+            match detail:
+                case error_details_pb2.ErrorInfo():
+                    self.info = detail
+                case error_details_pb2.BadRequest():
+                    self.request = detail
+                case error_details_pb2.RequestInfo():
+                    self.request_info = detail
+                case error_details_pb2.RetryInfo():
+                    self.retry = detail
+
+    def retry_after_s(self) -> float | None:
+        if self.retry is None:
+            return None
+        delay = self.retry.retry_delay
+        seconds: float = delay.seconds + delay.nanos / 1e9
+        return seconds
+
+
+_KINDS: dict[str, type[Message]] = {
+    kind.DESCRIPTOR.full_name: kind
+    for kind in (
+        error_details_pb2.ErrorInfo,
+        error_details_pb2.BadRequest,
+        error_details_pb2.RequestInfo,
+        error_details_pb2.RetryInfo,
+    )
+}
+
+
+def _unpacked(error: grpc.aio.AioRpcError) -> Iterator[Message]:
+    """Give the details that are known and can be read.
+
+    Another service may use the name for something of its own; the code and the message still say what
+    happened.
+    """
+    for key, value in error.trailing_metadata() or ():
+        if key != _DETAILS:
+            continue
+        try:
+            details = status_pb2.Status.FromString(value).details
+        except (WireError, UnicodeDecodeError):
+            continue
+        for detail in details:
+            kind = _KINDS.get(detail.type_url.rpartition("/")[2])
+            if kind is None:
+                continue
+            try:
+                yield kind.FromString(detail.value)
+            except (WireError, UnicodeDecodeError):
+                continue
+
+
+def _trailing_id(error: grpc.aio.AioRpcError) -> str:
+    for key, value in error.trailing_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str):
+            return value
+    return ""
+
+
+def _violation(path: str, description: str) -> Violation:
+    expected, separator, found = description.removeprefix("expected ").partition(", found ")
+    return Violation(path, expected, found if separator else "something else")

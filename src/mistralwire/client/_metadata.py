@@ -1,0 +1,99 @@
+"""What a call sends beside its request: its id, a bearer token, the caller's own metadata."""
+
+import re
+import uuid
+from collections.abc import Mapping
+
+REQUEST_ID = "x-request-id"
+"""Name of the metadata that holds the id of a call, in both directions."""
+
+AUTHORIZATION = "authorization"
+"""Name of the metadata that holds the bearer token."""
+
+ACCEPT_ENCODING = "x-accept-encoding"
+"""Name of the metadata that asks for compressed answers."""
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+# What HTTP/2 and gRPC take: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+_NAME = re.compile(r"[0-9a-z_.-]+")
+_TEXT = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+_OF_THE_PROTOCOL = frozenset(("content-type", "host", "te", "user-agent"))
+
+
+def is_request_id(text: str) -> bool:
+    """Say whether a text can be the id of a call: one that can go into a log as it is."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
+def checked_request_id(request_id: str | None) -> str:
+    """Give the id of a call: the caller's own, or a new one.
+
+    Args:
+        request_id: The caller's own; None for a new one.
+
+    Returns:
+        The id.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it can't go into a log as it is: 1 to 128 characters of printable ASCII, no spaces.
+    """
+    if request_id is None:
+        return uuid.uuid4().hex
+    if not isinstance(request_id, str):
+        raise TypeError(f"request_id must be a string, not a {type(request_id).__name__}")
+    if not is_request_id(request_id):
+        raise ValueError(
+            "request_id must be 1 to 128 characters of printable ASCII without spaces, "
+            f"not {request_id[:128]!r}"
+        )
+    return request_id
+
+
+def checked_metadata(metadata: Mapping[str, str | bytes]) -> list[tuple[str, str | bytes]]:
+    """Check a caller's own metadata, which gRPC itself would refuse without a word of what is wrong.
+
+    Args:
+        metadata: Values by name.
+
+    Returns:
+        The same as pairs.
+
+    Raises:
+        TypeError: If it is no mapping, or a value has another type than its name asks for.
+        ValueError: If a name or a value can't be sent. The message never quotes a value.
+    """
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping of names to values, not a {type(metadata).__name__}")
+    for name, value in metadata.items():
+        _check_name(name)
+        _check_value(name, value)
+    return list(metadata.items())
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"a name of metadata must be a string, not a {type(name).__name__}")
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"a name of metadata must consist of lower-case letters, digits and the characters _ - . , "
+            f"not {name!r}"
+        )
+    if name == REQUEST_ID:
+        raise ValueError(f"{REQUEST_ID} is sent by the client; pass it as request_id")
+    if name.startswith("grpc-") or name in _OF_THE_PROTOCOL:
+        raise ValueError(f"{name!r} is a name of the protocol's own; take another for metadata")
+
+
+def _check_value(name: str, value: str | bytes) -> None:
+    expected = bytes if name.endswith("-bin") else str
+    if not isinstance(value, expected):
+        raise TypeError(
+            f"the metadata {name!r} must be {'bytes' if expected is bytes else 'a string'}, not a "
+            f"{type(value).__name__}; names that end in -bin have bytes, others strings"
+        )
+    if isinstance(value, str) and not _TEXT.fullmatch(value):
+        raise ValueError(
+            f"the metadata {name!r} must be printable ASCII without spaces around it; a name that ends in "
+            "-bin can have any bytes"
+        )

@@ -1,0 +1,259 @@
+"""The client for programs without an event loop."""
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from typing import Any, Self, TypeVar, Unpack, overload
+
+from mistralwire.client._batch import ChunkBatch
+from mistralwire.client._client import CallOptions, Client, ClientOptions
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+    CompletionChunk,
+    FIMCompletionRequest,
+    FIMCompletionResponse,
+    FIMCompletionStreamRequest,
+)
+
+_EXIT_S = 5.0
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """Calls a ChatCompletionService from a program without an event loop.
+
+        with SyncClient("localhost:50051") as client:
+            response = client.complete(request)
+            for chunk in client.stream(stream_request):
+                ...
+
+    It is a `Client` that runs in a thread of the package's own, one for all of them; arguments, limits and
+    errors are the same. Several threads can use it at a time. Ctrl-C, or another exception in the waiting
+    thread, cancels the call. At the end of the program what still runs is cancelled.
+
+    A process that was forked can't use it, as gRPC itself does not survive a fork: start processes with the
+    methods `spawn` or `forkserver` of multiprocessing. In a program with an event loop, use `Client`: this
+    one would hold the loop up.
+
+    Args:
+        target: As for `Client`.
+        **options: As for `Client`.
+
+    Raises:
+        OSError: As for `Client`.
+        RuntimeError: If the process was forked from one that has used a SyncClient.
+        TypeError: As for `Client`.
+        ValueError: As for `Client`.
+    """
+
+    def __init__(self, target: str, **options: Unpack[ClientOptions]) -> None:
+        self._client = Client(target, **options)
+        self._runner = _shared_runner()
+        self._runner.clients.add(self._client)
+
+    def __enter__(self) -> Self:
+        """Give the client; it connects with the first call."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
+        if self._runner.is_here():
+            self._runner.run(self._client.close())
+
+    @overload
+    def complete(
+        self, request: ChatCompletionRequest, **options: Unpack[CallOptions]
+    ) -> ChatCompletionResponse: ...
+
+    @overload
+    def complete(
+        self, request: FIMCompletionRequest, **options: Unpack[CallOptions]
+    ) -> FIMCompletionResponse: ...
+
+    def complete(
+        self, request: ChatCompletionRequest | FIMCompletionRequest, **options: Unpack[CallOptions]
+    ) -> Any:
+        """Ask for a completion in one piece.
+
+        Args:
+            request: The request.
+            **options: As for `Client.complete`: `deadline_s`, `request_id`, `metadata`.
+
+        Returns:
+            The response, of the request's kind.
+
+        Raises:
+            CallError: As for `Client.complete`.
+            RuntimeError: In a forked process.
+            TypeError: As for `Client.complete`.
+            ValueError: As for `Client.complete`.
+        """
+        return self._runner.run(self._client.complete(request, **options))
+
+    def stream(
+        self,
+        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        **options: Unpack[CallOptions],
+    ) -> Generator[CompletionChunk, None, None]:
+        """Ask for a completion as a stream.
+
+        The call starts with the first chunk that is asked for. Leaving the loop early cancels the call when
+        the generator goes away; `contextlib.closing` makes it certain.
+
+        Args:
+            request: The request.
+            **options: As for `Client.stream`.
+
+        Yields:
+            The chunks, one by one.
+
+        Raises:
+            CallError: As for `Client.stream`.
+            RuntimeError: In a forked process.
+            TypeError: As for `Client.stream`.
+            ValueError: As for `Client.stream`.
+        """
+        with contextlib.closing(self.stream_batches(request, **options)) as batches:
+            for batch in batches:
+                yield from batch
+
+    def stream_batches(
+        self,
+        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        **options: Unpack[CallOptions],
+    ) -> Generator[ChunkBatch, None, None]:
+        """Ask for a completion as a stream, message by message.
+
+        Args:
+            request: The request.
+            **options: As for `Client.stream`.
+
+        Yields:
+            The batches, one for each message.
+
+        Raises:
+            CallError: As for `Client.stream_batches`.
+            RuntimeError: In a forked process.
+            TypeError: As for `Client.stream`.
+            ValueError: As for `Client.stream`.
+        """
+        stream = _Stream(self._client.stream_batches(request, **options))
+        try:
+            while (batch := self._runner.run(stream.next())) is not None:
+                yield batch
+        finally:
+            # Not waited for: the garbage collector may close this in any thread, the loop's own included.
+            self._runner.begin(stream.close())
+
+
+class _Stream:
+    """The batches of one call, one step at a time: one that was cancelled ends before the call is closed."""
+
+    def __init__(self, batches: AsyncGenerator[ChunkBatch, None]) -> None:
+        self._batches = batches
+        self._step = asyncio.Lock()
+
+    async def next(self) -> ChunkBatch | None:
+        async with self._step:
+            return await anext(self._batches, None)
+
+    async def close(self) -> None:
+        async with self._step:
+            await self._batches.aclose()
+
+
+class _Runner:
+    """A thread with an event loop that runs until the program ends.
+
+    Attributes:
+        clients: Those that run in it, to be closed at the end.
+    """
+
+    def __init__(self) -> None:
+        self.clients: weakref.WeakSet[Client] = weakref.WeakSet()
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # A daemon, as the program would not get as far as `stop` otherwise.
+        self._thread = threading.Thread(target=self._serve, name="mistralwire-client", daemon=True)
+        self._thread.start()
+        atexit.register(self.stop)
+
+    def is_here(self) -> bool:
+        """Say whether the thread is in this process, and not in the one that this was forked from."""
+        return os.getpid() == self._pid
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait for a coroutine to end in the thread; an exception in this one cancels it."""
+        if not self.is_here():
+            coroutine.close()
+            raise RuntimeError(_FORKED)
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Without effect when it is the coroutine's own.
+            future.cancel()
+            raise
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Let a coroutine run in the thread, without waiting for it."""
+        if not self.is_here() or self._loop.is_closed():
+            coroutine.close()
+            return
+        self._loop.call_soon_threadsafe(self._begin, coroutine)
+
+    def stop(self) -> None:
+        """Close the clients and end the thread, at the end of the program."""
+        if not self.is_here():
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_EXIT_S)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._close_clients())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def _close_clients(self) -> None:
+        for client in list(self.clients):
+            await client.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=_EXIT_S / 2)
+
+
+_FORKED = (
+    "this process was forked from one that has used a SyncClient, and gRPC does not survive that; start "
+    "processes with the methods spawn or forkserver of multiprocessing"
+)
+_lock = threading.Lock()
+_runners: list[_Runner] = []
+
+
+def _shared_runner() -> _Runner:
+    """Give the runner of the process."""
+    with _lock:
+        if not _runners:
+            _runners.append(_Runner())
+        if not _runners[0].is_here():
+            raise RuntimeError(_FORKED)
+        return _runners[0]

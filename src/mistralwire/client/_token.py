@@ -1,0 +1,94 @@
+"""The bearer token of a client: one that stays, or a file that is read again when it changes."""
+
+import logging
+import os
+import pathlib
+import re
+
+_BYTES_MAX = 64 * 1024
+# Source: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}=*")
+
+_logger = logging.getLogger(__name__)
+
+
+class FixedToken:
+    """A token that stays the same.
+
+    Args:
+        token: The token.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it is none that can be sent. The message does not quote it.
+    """
+
+    def __init__(self, token: str) -> None:
+        if not isinstance(token, str):
+            raise TypeError(f"token must be a string, not a {type(token).__name__}")
+        if not _TOKEN.fullmatch(token):
+            raise ValueError(
+                "token must be 1 to 4096 letters, digits and characters of ._~+/- without spaces, and = at "
+                "its end; found another length or other characters"
+            )
+        self._token = token
+
+    def current(self) -> str:
+        """Give the token."""
+        return self._token
+
+
+class TokenFile:
+    """A token in a file: its first line that is neither blank nor a comment with #.
+
+    A file that can't be read any more, or has no token in it while it is being written, changes nothing: the
+    token before stays, and the log says so once.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If it can't be read.
+        ValueError: If there is no token in it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = pathlib.Path(path)
+        self._state = _state_of(self._path)
+        self._token = _read(self._path)
+
+    def current(self) -> str:
+        """Give the token as it is in the file now."""
+        try:
+            state = _state_of(self._path)
+        except OSError as error:
+            self._keep(None, error.strerror or type(error).__name__)
+            return self._token
+        if state != self._state:
+            try:
+                self._token = _read(self._path)
+            except (OSError, ValueError) as error:
+                self._keep(state, type(error).__name__)
+            self._state = state
+        return self._token
+
+    def _keep(self, state: tuple[int, ...] | None, problem: str) -> None:
+        if state != self._state:
+            _logger.warning("%s: no token to be read there (%s); the one before stays", self._path, problem)
+        self._state = state
+
+
+def _state_of(path: pathlib.Path) -> tuple[int, ...] | None:
+    """Give what changes when a file is written or replaced."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _read(path: pathlib.Path) -> str:
+    with path.open("rb") as stream:
+        data = stream.read(_BYTES_MAX)
+    lines = (line.strip() for line in data.decode(errors="replace").splitlines())
+    token = next((line for line in lines if line and not line.startswith("#")), "")
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(f"{path}: expected a bearer token on the first line that is no comment, found none")
+    return token

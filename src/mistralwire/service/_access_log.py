@@ -1,0 +1,86 @@
+"""One line of the log for each call."""
+
+import logging
+import re
+from typing import Any
+
+from mistralwire.errors import MistralwireError, UpstreamError
+from mistralwire.service._record import CallRecord
+from mistralwire.v1 import CompletionChunk
+
+# How calls end that nobody who runs the service has to look at: well, or by the caller's own doing.
+_CALLERS_OWN = {
+    "OK",
+    "CANCELLED",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "FAILED_PRECONDITION",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+}
+# Whom the upstream turns away is this service, not its caller.
+_UPSTREAM_REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED"}
+
+# What names of models and codes look like. Anything else that stands in their place stays out of the log.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
+
+_logger = logging.getLogger("mistralwire.access")
+
+
+class AccessLog:
+    """A CallObserver that logs each call when it is over, to the logger `mistralwire.access`.
+
+    The level is WARNING if the service or its upstream failed, and INFO if the call ended well or by the
+    caller's own doing. What is known of the call is in attributes of the log record: `request_id`, `method`,
+    `code`, `reason`, `duration_ms`, `chunks`, `first_chunk_ms`, `model`, `peer`, `http_status` and
+    `upstream_code`. Nothing of the request, the answer, the metadata or the text of an error is among them,
+    but for the name of the model and the upstream's code, and these only if they look like names.
+    """
+
+    def started(self, call: CallRecord) -> None:
+        """Do nothing: a call is logged when it is over."""
+
+    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
+        """Do nothing: chunks are counted in the record."""
+
+    def ended(self, call: CallRecord) -> None:
+        """Log the call."""
+        level = logging.INFO if _is_callers_own(call) else logging.WARNING
+        if _logger.isEnabledFor(level):
+            _logger.log(level, "%s %s", call.method, call.code, extra=_attributes(call))
+
+
+def _is_callers_own(call: CallRecord) -> bool:
+    if isinstance(call.error, UpstreamError) and call.code in _UPSTREAM_REFUSALS:
+        return False
+    return call.code in _CALLERS_OWN
+
+
+def _attributes(call: CallRecord) -> dict[str, Any]:
+    error = call.error
+    attributes = {
+        "request_id": call.request_id,
+        "method": call.method,
+        "code": call.code,
+        "reason": _name(error.reason) if isinstance(error, MistralwireError) else None,
+        "duration_ms": _milliseconds(call, call.ended_s),
+        "chunks": call.chunks if call.method.endswith("Stream") else None,
+        "first_chunk_ms": _milliseconds(call, call.first_chunk_s),
+        "model": _name(getattr(call.request, "model", None)),
+        "peer": call.peer,
+        "http_status": error.status if isinstance(error, UpstreamError) else None,
+        "upstream_code": _name(error.upstream_code) if isinstance(error, UpstreamError) else None,
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _milliseconds(call: CallRecord, until_s: float | None) -> float | None:
+    return None if until_s is None else round((until_s - call.started_s) * 1000, 1)
+
+
+def _name(text: object) -> str | None:
+    """Give the text if it looks like a name; someone may have put anything there."""
+    return text if isinstance(text, str) and _NAME.fullmatch(text) else None

@@ -1,0 +1,114 @@
+"""Health checking: the standard protocol, for services that serve from the start until they drain."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError as WireError
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health import SERVICE_NAME
+
+from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Violation
+from mistralwire.service._refusal import refuse
+
+CALLS_MAX = 512
+"""Checks and watches at one time. They need no token, so they must not take the place of other calls."""
+
+_Response = health_pb2.HealthCheckResponse
+
+
+class Health:
+    """Answers grpc.health.v1.Health.
+
+    The standard package has a servicer as well. It holds a lock of all watchers while it writes to one, so
+    that one who does not read keeps the server from telling anybody that it drains, and from stopping.
+
+    Args:
+        names: Full names of the services that are served; the empty name stands for all of them.
+        caller_idle_s: How long a caller may take to send its request, in seconds.
+
+    Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+    """
+
+    def __init__(self, names: Iterable[str], caller_idle_s: float) -> None:
+        self._names = frozenset(("", *names))
+        self._caller_idle_s = caller_idle_s
+        self._draining = asyncio.Event()
+        self._calls = 0
+
+    def drain(self) -> None:
+        """Say from now on that nothing is served."""
+        self._draining.set()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register the service with a server that was not started yet.
+
+        The handlers read the one request themselves: grpc would wait for it without end.
+
+        Args:
+            server: The server.
+        """
+        handlers = {
+            "Check": grpc.stream_unary_rpc_method_handler(
+                self._guarded(self._check), response_serializer=_Response.SerializeToString
+            ),
+            "Watch": grpc.stream_stream_rpc_method_handler(
+                self._guarded(self._watch), response_serializer=_Response.SerializeToString
+            ),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+
+    def _guarded(
+        self, answer: Callable[[str, grpc.aio.ServicerContext], Awaitable[object]]
+    ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[object]]:
+        async def handle(_: object, context: grpc.aio.ServicerContext) -> object:
+            self._calls += 1
+            try:
+                if self._calls > CALLS_MAX:
+                    message = f"the service has {CALLS_MAX} health checks, as many as it takes; try later"
+                    raise OverloadError(message, reason="TOO_MANY_CALLS")
+                return await answer(await self._read(context), context)
+            except MistralwireError as error:
+                await refuse(context, error)
+            finally:
+                self._calls -= 1
+
+        return handle
+
+    async def _read(self, context: grpc.aio.ServicerContext) -> str:
+        try:
+            async with asyncio.timeout(self._caller_idle_s):
+                data = await context.read()
+        except TimeoutError:
+            message = f"the caller was silent for {self._caller_idle_s:g} seconds"
+            raise MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT") from None
+        if data is grpc.aio.EOF:
+            raise _no_request("the end of the call")
+        try:
+            return str(health_pb2.HealthCheckRequest.FromString(data).service)
+        except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
+            raise _no_request(f"{len(data)} bytes that are none") from None
+
+    async def _check(self, name: str, _: object) -> Any:
+        if name not in self._names:
+            message = "expected the name of a service that is served, found another"
+            raise MistralwireError(message, code="NOT_FOUND", reason="UNKNOWN_SERVICE")
+        return _Response(status=_Response.NOT_SERVING if self._draining.is_set() else _Response.SERVING)
+
+    async def _watch(self, name: str, context: grpc.aio.ServicerContext) -> None:
+        is_served = name in self._names
+        if not self._draining.is_set():
+            await context.write(
+                _Response(status=_Response.SERVING if is_served else _Response.SERVICE_UNKNOWN)
+            )
+            await self._draining.wait()
+        if is_served:
+            await context.write(_Response(status=_Response.NOT_SERVING))
+        # Left open, every watch would make the drain as long as it may be.
+        message = "the server drains; watch another"
+        raise MistralwireError(message, code="UNAVAILABLE", reason="DRAINING")
+
+
+def _no_request(found: str) -> DecodeError:
+    return DecodeError([Violation("", "a HealthCheckRequest", found)], reason="NOT_PROTOBUF")

@@ -1,0 +1,48 @@
+"""How the tests run `mistralwire serve`."""
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+
+REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
+COMMAND = (sys.executable, "-m", "mistralwire", "serve")
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    *arguments: str, command: Sequence[str] = COMMAND, env: dict[str, str] | None = None
+) -> AsyncIterator[tuple[Process, str, str]]:
+    """Run the command on a free port; give the process, the address, and the line that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        "--port",
+        "0",
+        *arguments,
+        stdout=PIPE,
+        stderr=PIPE,
+        env={**os.environ, **(env or {})},
+        # As a shell does it: signals from a terminal go to the group.
+        process_group=0,
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert process.stdout is not None
+            line = (await process.stdout.readline()).decode()
+            assert line, (await process.communicate())[1].decode()
+            yield process, line.split()[2].rstrip(","), line
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        # Read to the end, so that the pipes are closed with the loop still there.
+        async with asyncio.timeout(60):
+            await process.communicate()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)

@@ -1,0 +1,87 @@
+"""The pages for Prometheus of `mistralwire serve`."""
+
+import asyncio
+import os
+import pathlib
+import random
+import socket
+import subprocess
+import urllib.request
+
+from mistralwire.client import Client
+from tests.service.upstreams import REQUEST
+
+from .serving import COMMAND, run, serving
+
+
+def free_ports() -> int:
+    """Find a port that is free, and the next one too, where the system gives none to others."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        try:
+            for number in (port, port + 1):
+                socket.create_server(("127.0.0.1", number)).close()
+        except OSError:
+            continue
+        return port
+
+
+async def page(port: int) -> str:
+    def read() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    return await asyncio.to_thread(read)
+
+
+async def test_calls_are_on_the_page() -> None:
+    port = free_ports()
+    async with serving("--prometheus-port", str(port)) as (_, address, _line), Client(address) as client:
+        await client.complete(REQUEST)
+        assert "ChatCompletion" in await page(port)
+
+
+async def test_each_worker_has_a_page_of_its_own() -> None:
+    port = free_ports()
+    async with (
+        serving("--prometheus-port", str(port), "--workers", "2") as (_, address, _line),
+        Client(address) as client,
+    ):
+        await client.complete(REQUEST)
+        pages = [await page(port), await page(port + 1)]
+
+    assert ["ChatCompletion" in text for text in pages].count(True) == 1
+    assert all("process_resident_memory_bytes" in text for text in pages)
+
+
+def test_a_port_of_the_page_that_is_taken_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        results = [
+            run("--port", "0", "--log-level", "error", "--prometheus-port", port),
+            run("--port", "0", "--log-level", "error", "--prometheus-port", port, "--workers", "2"),
+        ]
+
+    for result in results:
+        assert (result.returncode, result.stdout) == (1, "")
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith("Error: ")
+        assert port in last
+        assert "Traceback" not in result.stderr
+
+
+def test_packages_that_are_missing_are_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "opentelemetry").mkdir()
+    (tmp_path / "opentelemetry" / "__init__.py").write_text("raise ModuleNotFoundError(name='opentelemetry')")
+    result = subprocess.run(
+        [*COMMAND, "--port", "0", "--prometheus-port", "9464"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: ")
+    assert "mistralwire[otel]" in result.stderr

@@ -1,0 +1,340 @@
+"""The settings of `serve`: one name for a flag, a variable and a key of the file."""
+
+import pathlib
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import click.testing
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistralwire.cli import main
+from mistralwire.cli._settings import FIELDS, flag_of, groups, in_words_of, kind_of, variable_of
+from mistralwire.cli._settings_file import _toml
+
+from .serving import REPLAY
+
+# Settings that do not go without others.
+COMPANIONS = {
+    "tls_certificate": ["--tls-key", "/key"],
+    "tls_key": ["--tls-certificate", "/certificate"],
+    "tls_client_ca": ["--tls-key", "/key", "--tls-certificate", "/certificate"],
+}
+SETTINGS = [name for name in FIELDS if name != "recordings"]
+
+
+def serve(
+    *arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None
+) -> click.testing.Result:
+    return click.testing.CliRunner().invoke(main, ["serve", *map(str, arguments)], env=env)
+
+
+def printed(*arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None) -> str:
+    result = serve(*arguments, "--print-config", env=env)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def values(text: str) -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads(text)["serve"]
+    return table
+
+
+def refused(*arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None) -> str:
+    """Give the message of a usage error, in one line."""
+    result = serve(*arguments, "--print-config", env=env)
+    assert result.exit_code == 2, result.output
+    return " ".join(result.output.partition("Error: ")[2].split())
+
+
+def three_values(name: str) -> list[Any]:
+    """Give three values that a setting may have, none of them its default."""
+    match kind_of(name):
+        case kind if kind is bool:
+            return [True, False, True]
+        case kind if kind is int:
+            least = int(FIELDS[name].metadata["setting"].least)
+            return [least + 7, least + 8, least + 9]
+        case kind if kind is float:
+            return [1.25, 2.5, 3.75]
+        case kind if kind is pathlib.Path:
+            return ["/one", "/two", "/three"]
+        case kind if kind is str:
+            return ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+        case _:
+            return {"log_level": ["debug", "warning", "error"], "log_format": ["json", "text", "json"]}[name]
+
+
+def toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_flag_counts_before_a_variable_and_that_before_the_file(name: str, tmp_path: pathlib.Path) -> None:
+    first, second, third = three_values(name)
+    file = tmp_path / "m.toml"
+    file.write_text(f"[serve]\n{name} = {toml(first)}\n")
+    flag = [flag_of(name)] if third is True else [flag_of(name), str(third)]
+    config = ["--config", str(file), *COMPANIONS.get(name, [])]
+    env = {variable_of(name): str(second)}
+
+    from_file, from_variable, from_flag = (
+        printed(*config),
+        printed(*config, env=env),
+        printed(*config, *flag, env=env),
+    )
+
+    assert [values(text)[name] for text in (from_file, from_variable, from_flag)] == [first, second, third]
+    origins = [
+        re.search(rf"^{name} = .*  # (.*)$", text, re.MULTILINE)
+        for text in (from_file, from_variable, from_flag)
+    ]
+    assert [origin and origin[1] for origin in origins] == [str(file), variable_of(name), flag_of(name)]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_printed_with_its_help_and_its_default(name: str) -> None:
+    text = printed()
+    field = FIELDS[name]
+
+    assert f"# {field.metadata['setting'].help}\n" in text
+    if field.default is None:
+        assert f"\n# {name} is not set\n" in text
+    else:
+        assert values(text)[name] == field.default
+        assert re.search(rf"^{name} = .*  # default$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("flag", ["--insecure", "--share-port", "--reflection", "--channelz"])
+def test_a_flag_can_take_back_what_the_file_says(flag: str, tmp_path: pathlib.Path) -> None:
+    name = flag.removeprefix("--").replace("-", "_")
+    file = tmp_path / "m.toml"
+    file.write_text(f"[serve]\n{name} = true\n")
+
+    assert values(printed("--config", file))[name] is True
+    assert values(printed("--config", file, f"--no-{flag.removeprefix('--')}"))[name] is False
+
+
+def test_the_printed_configuration_can_be_fed_back(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / 'a "folder" of\n\ttwo \\ lines, é 😀'
+    folder.mkdir()
+    arguments = ["--port", "0", "--host", "localhost", "--drain-s", "1e-05", "--chunks-per-second", "3"]
+    arguments += ["--tls-key", "key.pem", "--tls-certificate", "certificate.pem", "--workers", "3"]
+    arguments += ["--no-reflection", "--prometheus-port", "9464", str(REPLAY / "chat.sse"), str(folder)]
+    first = printed(*arguments)
+    file = folder / "m.toml"
+    file.write_text(first)
+
+    again = printed("--config", file)
+
+    assert values(again) == values(first)
+    assert values(again)["recordings"] == [str(REPLAY / "chat.sse"), str(folder)]
+    assert values(again)["tls_key"] == str(tmp_path / "key.pem")
+    origins = {line.rpartition("  # ")[2] for line in again.splitlines() if " = " in line}
+    assert origins == {str(file).replace("\n", "\\n").replace("\t", "\\t")}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_can_be_a_value_of_the_printed_file(text: str) -> None:
+    assert tomllib.loads(f"x = {_toml(text)}  # comment")["x"] == text
+
+
+def test_a_path_that_toml_can_not_hold_is_an_error() -> None:
+    result = serve("--token-file", "a\udcff", "--print-config")
+
+    assert result.exit_code == 1
+    assert "found bytes that are not UTF-8" in result.output
+    assert "\\udcff" in result.output
+
+
+def test_paths_in_the_file_are_relative_to_its_folder(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "chat.json").write_bytes((REPLAY / "chat.json").read_bytes())
+    file = tmp_path / "m.toml"
+    file.write_text('[serve]\nrecordings = ["chat.json"]\ntoken_file = "../tokens"\n')
+
+    found = values(printed("--config", file))
+
+    assert found["recordings"] == [str(tmp_path / "chat.json")]
+    assert found["token_file"] == str(tmp_path.parent / "tokens")
+
+
+def test_recordings_in_the_environment_are_separated_as_in_path() -> None:
+    paths = [str(REPLAY / name) for name in ("chat.json", "chat.sse")]
+    env = {"MISTRALWIRE_SERVE_RECORDINGS": ":".join(paths)}
+
+    assert values(printed(env=env))["recordings"] == paths
+    assert values(printed(paths[0], env=env))["recordings"] == paths[:1]
+
+
+def test_the_environment_names_the_file(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text("[serve]\nport = 1\n")
+
+    assert values(printed(env={"MISTRALWIRE_CONFIG": str(file)}))["port"] == 1
+
+
+def test_tables_of_other_commands_are_left_to_them(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text("[convert]\nanything = 1\n[serve]\nport = 1\n")
+
+    assert values(printed("--config", file))["port"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('port = "50"', 'port: expected an integer, found the string "50"'),
+        ("port = 50.0", "port: expected an integer, found the number 50"),
+        ("port = true", "port: expected an integer, found true"),
+        ('drain_s = "5"', 'drain_s: expected a number, found the string "5"'),
+        ("drain_s = false", "drain_s: expected a number, found false"),
+        ("drain_s = 2024-01-01", "drain_s: expected a number, found a date or time"),
+        ('insecure = "yes"', 'insecure: expected true or false, found the string "yes"'),
+        ("insecure = 1", "insecure: expected true or false, found an integer"),
+        ("host = 5", "host: expected a string with something in it"),
+        ('host = "a\\u0000"', "and no null character"),
+        ('token_file = ""', "token_file: expected a string with something in it"),
+        ("log_level = 1", "log_level: expected one of debug, info, warning, error, found an integer"),
+        ('recordings = "a"', "recordings: expected an array of strings, found the string"),
+        ("recordings = [1]", "recordings: expected an array of strings, found an array"),
+        ("[serve.port]", "port: expected an integer, found a table"),
+        ("drain-s = 5", '"drain-s" is no setting of [serve], did you mean drain_s?'),
+        ("zzz = 5", '"zzz" is no setting of [serve]'),
+        ("port = 1\n[srve]", "[srve] is no table of this file, did you mean serve?"),
+        ("port =", "not TOML: Invalid value (at line 2, column 7)"),
+        ("port = 1\nport = 2", "not TOML: Cannot overwrite a value (at line 3"),
+        (f"recordings = {'[' * 5000}", "not TOML: nested too deeply"),
+        (f"port = {'9' * 5000}", "not TOML: "),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_said_with_file_and_key(
+    content: str, said: str, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text(f"[serve]\n{content}\n")
+
+    message = refused("--config", file)
+
+    assert message.startswith(f"{file}: {said}") or (message.startswith(f"{file}: ") and said in message)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("port = 65536", "port"),
+        ("drain_s = nan", "drain_s"),
+        ("drain_s = -1", "drain_s"),
+        (f"drain_s = 1{'0' * 400}", "drain_s"),
+        ('log_level = "loud"', "log_level"),
+        ('recordings = ["nowhere"]', "recordings"),
+    ],
+)
+def test_a_value_out_of_range_in_the_file_is_said_with_file_and_key(
+    content: str, name: str, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text(f"[serve]\n{content}\n")
+
+    assert refused("--config", file).startswith(f"Invalid value for {name} in {file}: ")
+
+
+def test_a_key_outside_of_a_table_is_an_error(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text("port = 1\n")
+
+    assert refused("--config", file).endswith('expected tables such as [serve], found the key "port" outside')
+
+
+def test_a_file_that_is_not_utf_8_is_said_with_its_line(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_bytes(b'[serve]\n\nhost = "\xff"\n')
+
+    assert refused("--config", file).endswith("expected UTF-8, found other bytes (at line 3)")
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("/nowhere/m.toml", "/nowhere/m.toml: can't be read: no such file or directory"),
+        ("/dev/zero", "/dev/zero: expected at most 1048576 bytes, found more"),
+    ],
+)
+def test_a_file_that_can_not_be_read_is_said(file: str, said: str) -> None:
+    assert refused("--config", file) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "MISTRALWIRE_SERVE_DRIAN_S",
+            "DRIAN_S is no setting of serve; unset it, did you mean MISTRALWIRE_SERVE_DRAIN_S?",
+        ),
+        ("MISTRALWIRE_SERVE_CONFIG", "did you mean MISTRALWIRE_"),
+        ("MISTRALWIRE_SERVE_", "is no setting of serve"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_an_error(name: str, said: str) -> None:
+    assert said in refused(env={name: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "x"), ("PORT", "65536"), ("DRAIN_S", "nan"), ("INSECURE", "maybe")]
+)
+def test_a_bad_value_of_a_variable_is_said_with_the_variable(name: str, value: str) -> None:
+    message = refused(env={f"MISTRALWIRE_SERVE_{name}": value})
+
+    assert message.startswith(f"Invalid value for MISTRALWIRE_SERVE_{name}: ")
+
+
+def test_a_variable_without_a_value_is_as_good_as_none() -> None:
+    assert values(printed(env={"MISTRALWIRE_SERVE_PORT": ""}))["port"] == 50051
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tls-key", "a"], "--tls-certificate and --tls-key go together: expected both or none, found one"),
+        (["--tls-client-ca", "a"], "--tls-client-ca needs --tls-certificate and --tls-key"),
+        (
+            ["--insecure", "--tls-key", "a", "--tls-certificate", "b"],
+            "expected --insecure or --tls-certificate, found both",
+        ),
+        (["--prometheus-port", "65535", "--workers", "2"], "--prometheus-port leaves too few ports above it"),
+        (["--prometheus-host", ""], "--prometheus-host must not be empty"),
+    ],
+)
+def test_values_that_do_not_go_together_are_said_with_their_flags(arguments: list[str], said: str) -> None:
+    assert said in refused(*arguments)
+
+
+def test_values_that_do_not_go_together_are_said_with_their_places(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text('[serve]\nhost = "0.0.0.0"\n')
+
+    assert refused("--config", file).endswith(f"(--host is set by {file})")
+    assert refused(env={"MISTRALWIRE_SERVE_HOST": "::"}).endswith("(--host is set by MISTRALWIRE_SERVE_HOST)")
+
+
+@pytest.mark.parametrize("host", ["host", "my.host", "host-1", "port.host.net"])
+def test_the_words_of_a_value_stay_as_they_are(host: str) -> None:
+    message = in_words_of(click.Context(click.Command("serve")), f"host must be an address, not {host!r}")
+
+    assert message == f"--host must be an address, not {host!r}"
+
+
+def test_the_help_shows_every_setting_under_a_heading() -> None:
+    text = serve("--help").stdout
+    position = 0
+    for heading, names in groups().items():
+        assert heading
+        assert (position := text.index(f"\n{heading}:\n", position)) > 0
+        for name in names:
+            if name != "recordings":
+                assert (position := text.index(f"\n  {flag_of(name)} ", position)) > 0
+    assert text.index("--print-config  Print") > position

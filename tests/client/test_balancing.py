@@ -1,0 +1,89 @@
+"""Calls over several servers: they take turns, and go on when one is gone."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import cast
+
+from mistralwire.client import Client
+from mistralwire.service import Server, ServerConfig, create_server
+from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
+
+
+async def started(upstream: EagerUpstream) -> Server:
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    return server
+
+
+async def test_calls_take_turns_and_go_on_when_a_server_is_gone() -> None:
+    upstreams = [EagerUpstream(1), EagerUpstream(1)]
+    servers = [await started(upstream) for upstream in upstreams]
+    target = "ipv4:" + ",".join(server.address for server in servers)
+    async with asyncio.timeout(60), Client(target) as client:
+
+        async def call() -> list[str]:
+            return [item.id async for item in client.stream(STREAM_REQUEST)]
+
+        # The second connection may take a moment longer than the first.
+        while not all(upstream.produced for upstream in upstreams):
+            assert await call() == ["0"]
+        before = [upstream.produced for upstream in upstreams]
+        for _ in range(10):
+            assert await call() == ["0"]
+        assert [upstream.produced for upstream in upstreams] == [count + 5 for count in before]
+
+        await servers[0].stop(0)
+        before = [upstream.produced for upstream in upstreams]
+        for _ in range(10):
+            assert await call() == ["0"]
+        assert [upstream.produced for upstream in upstreams] == [before[0], before[1] + 10]
+        await servers[1].stop(0)
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """Says that every name has one address.
+
+    Source: https://www.rfc-editor.org/rfc/rfc1035#section-4
+    """
+
+    def __init__(self) -> None:
+        self.address = "127.0.0.1"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        end = data.index(b"\x00", 12) + 5
+        question, is_for_ipv4 = data[12:end], data[end - 4 : end - 2] == b"\x00\x01"
+        answer = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04"
+        answer += bytes(map(int, self.address.split(".")))
+        counts = b"\x00\x01" + (b"\x00\x01" if is_for_ipv4 else b"\x00\x00") + b"\x00\x00\x00\x00"
+        reply = data[:2] + b"\x81\x80" + counts + question + (answer if is_for_ipv4 else b"")
+        self._transport.sendto(reply, addr)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[int]:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", 0))
+        try:
+            yield transport.get_extra_info("sockname")[1]
+        finally:
+            transport.close()
+
+
+async def test_a_name_is_looked_up_again_when_its_address_fails() -> None:
+    names, upstreams = NameServer(), [EagerUpstream(1), EagerUpstream(1)]
+    first = await started(upstreams[0])
+    second = create_server(upstreams[1], ServerConfig(host="127.0.0.2", port=first.port))
+    await second.start()
+    async with asyncio.timeout(60), names.serving() as name_port:
+        target = f"dns://127.0.0.1:{name_port}/completions.test:{first.port}"
+        async with Client(target, insecure=True) as client:
+            assert [item.id async for item in client.stream(STREAM_REQUEST)] == ["0"]
+            names.address = "127.0.0.2"
+            await first.stop(0)
+            assert [item.id async for item in client.stream(STREAM_REQUEST)] == ["0"]
+    await second.stop(0)
+
+    assert [upstream.produced for upstream in upstreams] == [1, 1]

@@ -1,0 +1,257 @@
+"""The client without an event loop, used from threads and processes of its own against a real server."""
+
+import asyncio
+import contextlib
+import inspect
+import signal
+import sys
+import threading
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from typing import Any, get_type_hints
+
+import pytest
+
+from mistralwire.client import CallOptions, Client, ClientOptions, SyncClient
+from mistralwire.errors import CallError
+from mistralwire.service import Server, ServerConfig, create_server
+from mistralwire.upstream import Upstream
+from mistralwire.v1 import ChatCompletionResponse, FIMCompletionRequest, FIMCompletionResponse
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+
+
+def serving(upstream: Upstream) -> Server:
+    return create_server(upstream, ServerConfig(port=0))
+
+
+async def test_it_answers_as_the_client_that_it_wraps() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(ChatCompletionResponse(id="chat"))
+    upstream.items.put_nowait(FIMCompletionResponse(id="fim"))
+
+    def use(address: str) -> None:
+        with SyncClient(address) as client:
+            assert client.complete(REQUEST, request_id="mine").id == "chat"
+            fim = client.complete(FIMCompletionRequest(model="m", prompt="p"))
+            assert (type(fim), fim.id) == (FIMCompletionResponse, "fim")
+
+    async with asyncio.timeout(30), serving(upstream) as server:
+        await asyncio.to_thread(use, server.address)
+
+    assert upstream.contexts[0].request_id == "mine"
+
+
+async def test_streams_come_as_chunks_or_as_batches() -> None:
+    def use(address: str) -> tuple[list[str], list[int]]:
+        with SyncClient(address) as client:
+            chunks = [item.id for item in client.stream(STREAM_REQUEST)]
+            return chunks, [len(batch) for batch in client.stream_batches(STREAM_REQUEST)]
+
+    async with asyncio.timeout(30), serving(EagerUpstream(1000)) as server:
+        chunks, sizes = await asyncio.to_thread(use, server.address)
+
+    assert chunks == [str(number) for number in range(1000)]
+    assert sum(sizes) == 1000
+    assert len(sizes) < 1000
+
+
+async def test_several_threads_can_use_it_at_a_time() -> None:
+    async with asyncio.timeout(60), serving(EagerUpstream(200)) as server:
+        client = SyncClient(server.address)
+
+        def use() -> int:
+            return sum(1 for _ in client.stream(STREAM_REQUEST))
+
+        counts = await asyncio.gather(*(asyncio.to_thread(use) for _ in range(8)))
+        await asyncio.to_thread(client.close)
+
+    assert counts == [200] * 8
+
+
+async def test_leaving_a_stream_early_cancels_the_call() -> None:
+    upstream = EagerUpstream(None, "x" * 100)
+
+    def use(client: SyncClient) -> None:
+        for item in client.stream(STREAM_REQUEST):
+            assert item.id == "0"
+            break
+
+    async with asyncio.timeout(30), serving(upstream) as server:
+        client = SyncClient(server.address)
+        await asyncio.to_thread(use, client)
+        await upstream.closed.wait()
+        await asyncio.to_thread(client.close)
+
+
+async def test_errors_are_the_same() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(chunk(0))
+    upstream.items.put_nowait(RuntimeError())
+
+    def use(address: str) -> None:
+        with SyncClient(address) as client:
+            stream = client.stream(STREAM_REQUEST, request_id="mine")
+            assert next(stream) == chunk(0)
+            with pytest.raises(CallError) as caught:
+                next(stream)
+            assert (caught.value.code, caught.value.request_id) == ("INTERNAL", "mine")
+            with pytest.raises(TypeError, match="expected a ChatCompletionRequest"):
+                client.complete(STREAM_REQUEST)  # type: ignore[call-overload]
+            with pytest.raises(ValueError, match="deadline_s must be above 0"):
+                next(client.stream(STREAM_REQUEST, deadline_s=0))
+        for call in (lambda: client.complete(REQUEST), lambda: next(client.stream(STREAM_REQUEST))):
+            with pytest.raises(CallError, match="the client is closed"):
+                call()
+        client.close()
+
+    async with asyncio.timeout(30), serving(upstream) as server:
+        await asyncio.to_thread(use, server.address)
+    with pytest.raises(ValueError, match="target must not be empty"):
+        SyncClient("")
+
+
+async def test_closing_it_ends_the_calls_of_other_threads() -> None:
+    upstream = HeldUpstream()
+    async with asyncio.timeout(30), serving(upstream) as server:
+        client = SyncClient(server.address)
+        call = asyncio.create_task(asyncio.to_thread(client.complete, REQUEST))
+        await upstream.started.wait()
+        await asyncio.to_thread(client.close)
+        with pytest.raises(CallError) as caught:
+            await call
+        await upstream.closed.wait()
+
+    assert caught.value.reason == "CLIENT_CLOSED"
+
+
+async def test_a_stream_can_be_thrown_away_by_the_thread_that_runs_it() -> None:
+    """The garbage collector runs in any thread."""
+    upstream = EagerUpstream(None, "x" * 100)
+    async with asyncio.timeout(30), serving(upstream) as server:
+        client = SyncClient(server.address)
+        stream = client.stream(STREAM_REQUEST)
+        await asyncio.to_thread(next, stream)
+        done = threading.Event()
+
+        def close() -> None:
+            stream.close()
+            done.set()
+
+        client._runner._loop.call_soon_threadsafe(close)
+        assert await asyncio.to_thread(done.wait, 30)
+        await upstream.closed.wait()
+        await asyncio.to_thread(client.close)
+
+
+def test_its_arguments_are_those_of_the_client() -> None:
+    def arguments(function: Any) -> dict[str, Any]:
+        hints = get_type_hints(function)
+        names = [
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        ]
+        return {name: hints[name] for name in names}
+
+    assert arguments(Client.__init__) == get_type_hints(ClientOptions)
+    for method in (Client.complete, Client.stream, Client.stream_batches):
+        assert arguments(method) == get_type_hints(CallOptions)
+
+
+PRELUDE = """
+import os, sys
+from mistralwire.client import SyncClient
+from mistralwire.v1 import *
+messages = [ChatMessage(user=UserMessage(role="user", content_string="hello"))]
+request = ChatCompletionRequest(model="m", messages=messages)
+stream_request = ChatCompletionStreamRequest(model="m", messages=messages)
+client = SyncClient(sys.argv[1])
+"""
+
+
+@contextlib.asynccontextmanager
+async def program(code: str, address: str) -> AsyncIterator[Process]:
+    # In development mode Python reports what is left open at the end.
+    command = (sys.executable, "-X", "dev", "-c", PRELUDE + code, address)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.mark.parametrize("call", ["client.complete(request)", "list(client.stream(stream_request))"])
+async def test_control_c_cancels_the_call(call: str) -> None:
+    upstream = HeldUpstream()
+    code = f"try:\n    {call}\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
+    async with (
+        asyncio.timeout(60),
+        serving(upstream) as server,
+        program(code, server.address) as process,
+    ):
+        await upstream.started.wait()
+        process.send_signal(signal.SIGINT)
+        await upstream.closed.wait()
+        output, errors = await process.communicate()
+
+    assert (process.returncode, output, errors.decode()) == (0, b"interrupted\n", "")
+
+
+async def test_a_program_that_ends_in_the_middle_of_a_stream_just_ends() -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(chunk(0))
+    code = "stream = client.stream(stream_request)\nprint(next(stream).id)\n"
+    async with (
+        asyncio.timeout(60),
+        serving(upstream) as server,
+        program(code, server.address) as process,
+    ):
+        output, errors = await process.communicate()
+        await upstream.closed.wait()
+
+    assert (process.returncode, output, errors.decode()) == (0, b"0\n", "")
+
+
+async def test_a_call_in_another_thread_does_not_keep_the_program() -> None:
+    upstream = HeldUpstream()
+    code = """
+import threading
+threading.Thread(target=lambda: client.complete(request), daemon=True).start()
+sys.stdin.read(1)
+"""
+    async with asyncio.timeout(60), serving(upstream) as server:
+        command = (sys.executable, "-c", PRELUDE + code, server.address)
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        await upstream.started.wait()
+        await process.communicate(b"x")
+        await upstream.closed.wait()
+
+    assert process.returncode == 0
+
+
+async def test_a_forked_process_gets_an_error_instead_of_silence() -> None:
+    code = """
+assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]
+if child := os.fork():
+    _, status = os.waitpid(child, 0)
+    assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]
+    print("parent", os.waitstatus_to_exitcode(status))
+else:
+    for call in (lambda: client.complete(request), lambda: SyncClient(sys.argv[1])):
+        try:
+            call()
+        except RuntimeError as error:
+            assert "spawn or forkserver" in str(error)
+    client.close()
+    os._exit(7)
+"""
+    async with (
+        asyncio.timeout(60),
+        serving(EagerUpstream(1)) as server,
+        program(code, server.address) as process,
+    ):
+        output, _ = await process.communicate()
+
+    assert (process.returncode, output) == (0, b"parent 7\n")
