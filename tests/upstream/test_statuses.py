@@ -1,5 +1,6 @@
 """One table for both directions: what an upstream says, gRPC codes, HTTP statuses at the edge."""
 
+import pathlib
 import re
 
 import grpc
@@ -132,3 +133,15 @@ def test_an_error_stays_an_error_of_its_side_through_both_directions(status: int
 @given(st.none() | st.integers(), st.lists(st.text(), max_size=3))
 def test_everything_has_a_fault(status: int | None, words: list[str]) -> None:
     assert fault_of(status, words) in FAULTS
+
+
+def test_the_documentation_has_the_table() -> None:
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    table = text.partition("<!-- statuses -->")[2].partition("<!-- /statuses -->")[0]
+
+    rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()[2:]]
+    assert rows == [
+        [", ".join(map(str, fault.statuses)), f"`{row.code}`", f"`{fault.reason}`"]
+        for row in TABLE
+        for fault in row.faults
+    ]
