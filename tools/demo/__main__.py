@@ -43,13 +43,25 @@ async def main() -> int:
             click.echo(f"A gRPC service of its own process listens on {target}.\n")
             equal = [await _show_response(client, response_text), await _show_stream(client, stream_text)]
     click.secho("All is equal." if all(equal) else "NOT EQUAL.", bold=True)
+    command = pathlib.Path(sys.executable).with_name("mistralwire")
+    click.echo(
+        f"\nTo try the service, in two terminals:\n"
+        f"  {_shown(command)} serve\n"
+        f'  {_shown(command)} call "What is the weather in Paris?"'
+    )
     return 0 if all(equal) else 1
+
+
+def _shown(path: pathlib.Path) -> pathlib.Path:
+    """Give a path as one would type it here."""
+    folder = pathlib.Path.cwd()
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
 @contextlib.asynccontextmanager
 async def _service(folder: str) -> AsyncIterator[str]:
     """Run `mistralwire serve` on a free port; give its address."""
-    command = [sys.executable, "-m", "mistralwire", "serve", folder, "--port", "0"]
+    command = [sys.executable, "-m", "mistralwire", "serve", folder, "--port", "0", "--log-level", "warning"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
