@@ -23,8 +23,10 @@ RETRY_AFTER_S_MAX = 86_400.0
 HTTP_STATUS, UPSTREAM_CODE, UPSTREAM_TYPE = "http_status", "upstream_code", "upstream_type"
 """What the metadata of a status's ErrorInfo calls the attributes of an UpstreamError."""
 
+REQUEST_ID_PATTERN = re.compile("[!-~]{1,128}")
+"""What an id of a call is: printable ASCII, that can go into a log and into metadata as it is."""
+
 _TOKEN = re.compile("[!-~]{1,64}")
-_REQUEST_ID = re.compile("[!-~]{1,128}")
 _HTTP_STATUS = re.compile("[1-9][0-9]{2}")
 
 
@@ -216,7 +218,7 @@ class CallError(MistralwireError):
         super().__init__(message, code=code, reason=reason, path=violations[0].path if violations else "")
         self.violations = list(violations)
         self.metadata = metadata or {}
-        self.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else ""
+        self.request_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""
         self.retry_after_s = _delay_s(retry_after_s)
 
     @property

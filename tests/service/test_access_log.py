@@ -11,7 +11,8 @@ from mistralwire.client import Client
 from mistralwire.errors import DecodeError, OverloadError, UpstreamError, Violation
 from mistralwire.service import CallRecord, ServerConfig, create_server
 from mistralwire.service._access_log import AccessLog
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse
+from mistralwire.upstream import error_from_body
+from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse, ErrorResponse
 
 from .upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
@@ -153,15 +154,24 @@ def test_the_level_says_who_has_to_look(code: str, level: str, caplog: pytest.Lo
     assert logged(caplog, code=code).levelname == level
 
 
+@pytest.mark.parametrize("status", [401, 402, 403, 407])
 def test_an_upstream_that_refuses_the_service_is_no_fault_of_the_caller(
+    status: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    error = UpstreamError("no", code="UNAUTHENTICATED")
+    error = error_from_body(ErrorResponse(), status=status)
 
-    assert logged(caplog, code="UNAUTHENTICATED", error=error).levelname == "WARNING"
+    assert logged(caplog, code=error.code, error=error).levelname == "WARNING"
 
 
-@pytest.mark.parametrize("model", [SECRET, "a" * 65, "m\nm", "m\x1b[0m", "é", "-m", ""])
+def test_the_code_and_the_type_of_the_upstream_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    error = UpstreamError("no", status=429, upstream_code="1300", upstream_type="rate_limited")
+    record = logged(caplog, code=error.code, error=error)
+
+    assert (record.http_status, record.upstream_code, record.upstream_type) == (429, "1300", "rate_limited")
+
+
+@pytest.mark.parametrize("model", [SECRET, "a" * 101, "m\nm", "m\x1b[0m", "é", "-m", ""])
 def test_what_does_not_look_like_the_name_of_a_model_stays_out(
     model: str, caplog: pytest.LogCaptureFixture
 ) -> None:

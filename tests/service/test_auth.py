@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import pathlib
+import resource
 from typing import Any
 
 import grpc
@@ -33,14 +34,16 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 class Observer:
+    """Keeps the record of a call each time that it is told of it."""
+
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
 
     def started(self, call: CallRecord) -> None:
-        raise AssertionError("it must not start")
+        self.records.append(call)
 
     def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
-        raise AssertionError("there must be none")
+        self.records.append(call)
 
     def ended(self, call: CallRecord) -> None:
         self.records.append(call)
@@ -128,6 +131,30 @@ async def test_a_call_is_refused_before_its_request_has_come(file: pathlib.Path)
             assert await peer.ended(2 * number + 1)
 
 
+async def test_a_name_of_a_method_that_a_caller_made_up_reaches_no_observer(file: pathlib.Path) -> None:
+    observer = Observer()
+    async with serve(file, None, observer) as server, grpc.aio.insecure_channel(server.address) as channel:
+        call = channel.unary_unary("/mistralwire.v1.ChatCompletionService/MadeUp")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"", timeout=30)
+
+    assert reason_of(caught.value) == "TOKEN_MISSING"
+    assert observer.records == []
+
+
+async def test_a_refusal_by_any_service_has_the_id_of_the_call(file: pathlib.Path) -> None:
+    methods = (
+        "/mistralwire.v1.ChatCompletionService/ChatCompletion",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/no.such.Service/Method",
+    )
+    async with serve(file) as server, grpc.aio.insecure_channel(server.address) as channel:
+        for method in methods:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary(method)(b"", timeout=30, metadata=[("x-request-id", "mine")])
+            assert ("x-request-id", "mine") in tuple(caught.value.trailing_metadata())
+
+
 async def test_reflection_needs_a_token(file: pathlib.Path) -> None:
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     async with serve(file) as server, grpc.aio.insecure_channel(server.address) as channel:
@@ -158,12 +185,30 @@ async def test_a_changed_file_counts_without_a_restart(
         assert (await complete(server, f"Bearer {NEW}")).id == "1"
 
 
-async def test_a_file_is_looked_at_once_in_a_while(file: pathlib.Path) -> None:
+def test_a_file_is_looked_at_once_in_a_while(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_auth, "CHECK_S", 3600.0)
     tokens = TokenFile(file)
-    metadata = [("authorization", f"Bearer {TOKEN}")]
-    tokens.check(metadata)
-    write(file, None)
-    tokens.check(metadata)
+    write(file, f"{NEW}\n")
+    tokens.check([("authorization", f"Bearer {TOKEN}")])
+
+
+def test_a_changed_file_that_could_not_be_read_at_once_is_read_later(
+    file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_auth, "CHECK_S", 0.0)
+    tokens = TokenFile(file)
+    write(file, f"{NEW}\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        tokens.check([("authorization", f"Bearer {TOKEN}")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "too many open files" in caplog.text
+
+    with pytest.raises(MistralwireError):
+        tokens.check([("authorization", f"Bearer {TOKEN}")])
+    tokens.check([("authorization", f"Bearer {NEW}")])
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "two words\n", "\0\n", None], ids=repr)

@@ -28,7 +28,10 @@ from mistralwire.v1 import (
     CompletionChunk,
 )
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
+from tests.service.peers import ACK, PING, Frame, RawPeer
 from tests.service.upstreams import MESSAGES, REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+
+SECRET = "my secret prompt"
 
 
 class Watching:
@@ -181,6 +184,40 @@ async def test_a_silent_upstream_ends_a_call_in_one_piece() -> None:
     assert caught.value.details() == "the upstream was silent for 0.3 seconds"
 
 
+class Clumsy(HeldUpstream):
+    """Fails when it is cancelled."""
+
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
+        try:
+            return await super().complete(request, context)
+        except asyncio.CancelledError:
+            raise UpstreamError("the connection broke") from None
+
+    async def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
+        try:
+            async for item in super().stream(request, context):
+                yield item
+        except asyncio.CancelledError:
+            raise UpstreamError("the connection broke") from None
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_silent_upstream_is_that_whatever_it_makes_of_being_cancelled(is_stream: bool) -> None:
+    async with channel_to(Clumsy(), upstream_idle_s=0.05) as channel:
+        stub = stub_of(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await (
+                stub.ChatCompletionStream(STREAM_REQUEST).read()
+                if is_stream
+                else stub.ChatCompletion(REQUEST)
+            )
+
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert caught.value.details() == "the upstream was silent for 0.05 seconds"
+
+
 async def test_a_timeout_of_the_upstream_itself_is_not_taken_for_silence() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(TimeoutError("its own"))
@@ -212,6 +249,22 @@ async def test_a_call_without_a_request_is_an_invalid_argument() -> None:
         call = channel.stream_stream(f"/{SERVICE_NAME}/ChatCompletionStream")()
         await call.done_writing()
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("method", ["ChatCompletion", "ChatCompletionStream"])
+async def test_a_caller_who_is_gone_before_his_request_has_cancelled_his_call(method: str) -> None:
+    watching = Watching()
+    server = create_server(HeldUpstream(), ServerConfig(port=0), [watching])
+    async with asyncio.timeout(30), server:
+        async with RawPeer(server.port) as peer:
+            peer.call(f"/{SERVICE_NAME}/{method}")
+            # Answered behind the call: it has begun.
+            peer.send(Frame(PING, 0, 0, bytes(8)))
+            await peer.received(PING, ACK)
+        await watching.has_ended.wait()
+
+    (record,) = watching.records
+    assert (record.code, record.error) == ("CANCELLED", None)
 
 
 async def test_a_caller_who_does_not_read_loses_his_upstream() -> None:
@@ -359,6 +412,53 @@ async def test_observers_see_each_call_from_its_start_to_its_end() -> None:
     )
     assert (refused.code, refused.request) == ("INVALID_ARGUMENT", None)
     assert stream.peer.startswith("ipv4:127.0.0.1:")
+
+
+class Raising(Watching):
+    """Raises whatever it is told, with a secret in the text.
+
+    Args:
+        what: Name of the method that raises.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def started(self, call: CallRecord) -> None:
+        super().started(call)
+        self._raise("started")
+
+    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
+        super().chunk(call, chunk)
+        self._raise("chunk")
+
+    def ended(self, call: CallRecord) -> None:
+        super().ended(call)
+        self._raise("ended")
+
+    def _raise(self, what: str) -> None:
+        if what == self._what:
+            raise ValueError(SECRET)
+
+
+@pytest.mark.parametrize(("what", "chunks"), [("started", 0), ("chunk", 1), ("ended", 3)])
+async def test_an_observer_that_raises_harms_neither_the_call_nor_other_observers(
+    what: str, chunks: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    raising, watching = Raising(what), Watching()
+    received: list[str] = []
+    async with channel_to(EagerUpstream(3), raising, watching) as channel:
+        async for message in stub_of(channel).ChatCompletionStream(STREAM_REQUEST):
+            received += [item.id for item in message.chunks]
+        await watching.has_ended.wait()
+
+    assert received == ["0", "1", "2"]
+    assert (watching.starts, len(watching.chunks), watching.records[0].code) == (1, 3, "OK")
+    assert (raising.starts, len(raising.chunks), len(raising.records)) == (1, chunks, 1)
+    (record,) = (record for record in caplog.records if record.levelname == "ERROR")
+    assert "the observer Raising raised an unexpected ValueError" in record.getMessage()
+    assert SECRET not in caplog.text
 
 
 class SocketUpstream:

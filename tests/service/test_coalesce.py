@@ -264,6 +264,39 @@ async def test_an_error_of_an_upstream_that_is_left_is_not_reported() -> None:
     assert reports == []
 
 
+async def test_an_error_of_an_upstream_is_not_reported_though_leaving_it_was_cancelled() -> None:
+    started, may_end = asyncio.Event(), asyncio.Event()
+
+    async def chunks() -> AsyncIterator[CompletionChunk]:
+        try:
+            yield chunk(0)
+            started.set()
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+            raise UpstreamError("broken")
+
+    async def leave() -> None:
+        async with coalesced(chunks()):
+            await started.wait()
+
+    reports: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
+    leaving = asyncio.create_task(leave())
+    await started.wait()
+    await turn(3)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    may_end.set()
+    await turn(10)
+    assert leaving.cancelled()
+    # It holds what it was in, the stream with its reader.
+    del leaving
+    gc.collect()
+
+    assert reports == []
+
+
 async def test_leaving_closes_an_upstream_that_waits_and_one_that_is_full() -> None:
     waiting, full = HeldUpstream(), EagerUpstream(None)
     async with coalesced(waiting), coalesced(full):

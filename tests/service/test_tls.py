@@ -5,6 +5,7 @@ import datetime
 import logging
 import os
 import pathlib
+import resource
 import ssl
 
 import grpc
@@ -199,6 +200,26 @@ async def test_files_that_can_not_be_used_leave_the_old_ones_and_are_logged_once
         await check(server, trust(authority))
         renewed = issue(authority, files.certificate.parent)
         assert await asyncio.to_thread(shown, server) == on_disk(renewed) != first
+
+
+def test_changed_files_that_could_not_be_read_at_once_are_read_later(
+    files: Files, authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = TlsFiles(*files)
+    tls.credentials()
+    issue(authority, files.certificate.parent)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert tls._fetch() is None
+        assert tls._fetch() is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("TLS goes on with the files as they were before: tls_certificate")
+
+    assert tls._fetch() is not None
+    assert tls._fetch() is None
 
 
 def pem(key: PrivateKeyTypes, encryption: serialization.KeySerializationEncryption) -> bytes:

@@ -40,6 +40,11 @@ def test_the_text_for_people_is_found_in_every_shape(body: dict[str, object], me
     assert (error.status, error.upstream_code, error.upstream_type, error.retry_after_s) == (None,) * 4
 
 
+def test_a_number_in_status_is_no_type() -> None:
+    assert error_of({"status": 404, "error": "Not Found"}).upstream_type is None
+    assert error_of({"error": {"status": "NOT_FOUND", "code": 404}}).upstream_type == "NOT_FOUND"
+
+
 @pytest.mark.parametrize(
     "body",
     [

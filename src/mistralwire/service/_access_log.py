@@ -1,11 +1,10 @@
 """One line of the log for each call."""
 
 import logging
-import re
 from typing import Any
 
 from mistralwire.errors import MistralwireError, UpstreamError
-from mistralwire.service._record import CallRecord
+from mistralwire.service._record import NAME_PATTERN, CallRecord
 from mistralwire.v1 import CompletionChunk
 
 # How calls end that nobody who runs the service has to look at: well, or by the caller's own doing.
@@ -22,10 +21,7 @@ _CALLERS_OWN = {
     "UNIMPLEMENTED",
 }
 # Whom the upstream turns away is this service, not its caller.
-_UPSTREAM_REFUSALS = {"PERMISSION_DENIED", "UNAUTHENTICATED"}
-
-# What names of models and codes look like. Anything else that stands in their place stays out of the log.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,63}")
+_UPSTREAM_REFUSALS = {"FAILED_PRECONDITION", "PERMISSION_DENIED", "UNAUTHENTICATED"}
 
 _logger = logging.getLogger("mistralwire.access")
 
@@ -35,9 +31,10 @@ class AccessLog:
 
     The level is WARNING if the service or its upstream failed, and INFO if the call ended well or by the
     caller's own doing. What is known of the call is in attributes of the log record: `request_id`, `method`,
-    `code`, `reason`, `duration_ms`, `chunks`, `first_chunk_ms`, `model`, `peer`, `http_status` and
-    `upstream_code`. Nothing of the request, the answer, the metadata or the text of an error is among them,
-    but for the name of the model and the upstream's code, and these only if they look like names.
+    `code`, `reason`, `duration_ms`, `chunks`, `first_chunk_ms`, `model`, `peer`, `http_status`,
+    `upstream_code` and `upstream_type`. Nothing of the request, the answer, the metadata or the text of an
+    error is among them, but for the name of the model and the upstream's code and type, and these only if
+    they look like names.
     """
 
     def started(self, call: CallRecord) -> None:
@@ -73,6 +70,7 @@ def _attributes(call: CallRecord) -> dict[str, Any]:
         "peer": call.peer,
         "http_status": error.status if isinstance(error, UpstreamError) else None,
         "upstream_code": _name(error.upstream_code) if isinstance(error, UpstreamError) else None,
+        "upstream_type": _name(error.upstream_type) if isinstance(error, UpstreamError) else None,
     }
     return {name: value for name, value in attributes.items() if value is not None}
 
@@ -83,4 +81,4 @@ def _milliseconds(call: CallRecord, until_s: float | None) -> float | None:
 
 def _name(text: object) -> str | None:
     """Give the text if it looks like a name; someone may have put anything there."""
-    return text if isinstance(text, str) and _NAME.fullmatch(text) else None
+    return text if isinstance(text, str) and NAME_PATTERN.fullmatch(text) else None

@@ -45,6 +45,7 @@ class TokenFile:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._stamps: tuple[Stamp, ...] = ()
+        self._problem = ""
         self._checked_s = time.monotonic()
         self._digests = self._read()
         if is_open_to_all(path):
@@ -91,8 +92,13 @@ class TokenFile:
         try:
             self._digests = self._read()
         except MistralwireError as error:
-            _logger.warning("the tokens stay as they were before: %s", error)
+            # To be read again: it may be this process that has no room for a file just now.
+            self._stamps = ()
+            if self._problem != error.message:
+                self._problem = error.message
+                _logger.warning("the tokens stay as they were before: %s", error)
         else:
+            self._problem = ""
             _logger.info("%d tokens from the changed %s", len(self._digests), self._path)
 
     def _read(self) -> list[bytes]:

@@ -84,15 +84,13 @@ class CoalescedStream:
     async def __aenter__(self) -> Self:
         """Start to read."""
         self._reader = asyncio.create_task(self._read())
+        self._reader.add_done_callback(_retrieve)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop to read."""
         self._reader.cancel()
         await asyncio.wait([self._reader])
-        if not self._reader.cancelled():
-            # An error that nobody took, because the call is over, is nobody's any more.
-            self._reader.exception()
 
     async def take(self) -> bytes | None:
         """Wait for the next message.
@@ -123,7 +121,8 @@ class CoalescedStream:
             async with self._slots:
                 with IdleTimer(self._limits.upstream_idle_s, self._give_up) as idle:
                     await self._read_chunks(idle)
-        except asyncio.CancelledError:
+        except (Exception, asyncio.CancelledError):
+            # Whatever the chunks make of being cancelled.
             if self._is_silent:
                 raise silent_error(self._limits.upstream_idle_s) from None
             raise
@@ -175,6 +174,12 @@ class CoalescedStream:
     def _give_up(self) -> None:
         self._is_silent = True
         self._reader.cancel()
+
+
+def _retrieve(reader: asyncio.Task[None]) -> None:
+    """Take the error of a reader: one that nobody else takes, because the call is over, is nobody's."""
+    if not reader.cancelled():
+        reader.exception()
 
 
 def encode_chunk(chunk: CompletionChunk) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from mistralwire.errors import MistralwireError
-from mistralwire.service._record import CallRecord
+from mistralwire.service._record import NAME_PATTERN, CallRecord
 from mistralwire.v1 import FinishReason, ResponseFormatType
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
@@ -44,7 +44,6 @@ TOKEN_BUCKETS = tuple(4**power for power in range(14))
 _SERVER_FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _PEER = re.compile(r"(ipv4|ipv6):(.+):(\d{1,5})")
 
@@ -95,7 +94,7 @@ class KnownNames:
 
 def name_of(value: str) -> str:
     """Give the name of a model if it looks like one, or else `_OTHER`: it may be any text."""
-    return value if _NAME.fullmatch(value) else OTHER
+    return value if NAME_PATTERN.fullmatch(value) else OTHER
 
 
 def operation_of(method: str) -> str:
@@ -168,7 +167,7 @@ def answer_attributes(answers: Iterable[Any], finish_reasons: dict[int, str]) ->
     """
     attributes: dict[str, Any] = {}
     for answer in answers:
-        if _NAME.fullmatch(answer.id):
+        if NAME_PATTERN.fullmatch(answer.id):
             attributes["gen_ai.response.id"] = answer.id
         if answer.model:
             attributes[RESPONSE_MODEL] = name_of(answer.model)

@@ -82,27 +82,21 @@ def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEnd
             code="FAILED_PRECONDITION",
             reason="PROMETHEUS_TAKEN",
         )
-    # The reader registers itself with the registry that the page shows.
-    resource = Resource.create({"service.name": "mistralwire"}).merge(OTELResourceDetector().detect())
-    provider = MeterProvider([PrometheusMetricReader()], resource, shutdown_on_exit=False)
-    try:
-        server, thread = start_http_server(port, host)
-    except BaseException as error:
-        provider.shutdown()
-        _only_one.release()
-        if not isinstance(error, OSError | UnicodeError):
-            raise
-        message = _why_not(host, port, error)
-        raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
-    server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
-
-    def close() -> None:
-        _stop(server, thread)
-        provider.shutdown()
-        _only_one.release()
-
-    observer = CallTelemetry(NoOpTracerProvider(), provider)
-    return PrometheusEndpoint(host, server.server_port, observer, close)
+    with contextlib.ExitStack() as undoing:
+        undoing.callback(_only_one.release)
+        resource = Resource.create({"service.name": "mistralwire"}).merge(OTELResourceDetector().detect())
+        # The reader registers itself with the registry that the page shows.
+        provider = MeterProvider([PrometheusMetricReader()], resource, shutdown_on_exit=False)
+        undoing.callback(provider.shutdown)
+        try:
+            server, thread = start_http_server(port, host)
+        except (OSError, UnicodeError) as error:
+            message = _why_not(host, port, error)
+            raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
+        undoing.callback(_stop, server, thread)
+        server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
+        observer = CallTelemetry(NoOpTracerProvider(), provider)
+        return PrometheusEndpoint(host, server.server_port, observer, undoing.pop_all().close)
 
 
 def _impatient(handler: Any) -> Any:

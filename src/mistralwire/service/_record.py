@@ -1,12 +1,16 @@
 """What is known of one call, for those who watch: the log, telemetry."""
 
 import dataclasses
+import re
 import time
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from mistralwire.v1 import CompletionChunk
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
+"""What names of models and codes look like: anything else in their place may be text, and is not shown."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -44,7 +48,11 @@ class CallRecord:
 
 
 class CallObserver(Protocol):
-    """Watches calls. All of it runs in the event loop, so it must not wait, and it must not raise."""
+    """Watches calls. All of it runs in the event loop, so it must not wait.
+
+    What it raises is logged without its text, and goes no further: the call goes on, and of that call the
+    observer then hears the end alone.
+    """
 
     def started(self, call: CallRecord) -> None:
         """A request was read and is about to go to the upstream; runs in the task of the call.

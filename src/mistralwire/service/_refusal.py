@@ -5,22 +5,26 @@ from typing import Never
 
 import grpc
 
-from mistralwire.service._status import failure_of
+from mistralwire.service._status import failure_of, request_id_of
 
 
-async def refuse(context: grpc.aio.ServicerContext, error: BaseException, request_id: str = "") -> Never:
+async def refuse(
+    context: grpc.aio.ServicerContext, error: BaseException, request_id: str | None = None
+) -> Never:
     """End a call with the status of an error, whatever it is.
 
     Args:
         context: The call.
         error: The error.
-        request_id: Id of the call; none if empty.
+        request_id: Id of the call; None to take the caller's own, or a new one.
 
     Raises:
         grpc.aio.AbortError: Always; grpc waits for it.
         asyncio.CancelledError: If the call is over already, its caller gone, say: grpc would log it as a
             failure, stack and all.
     """
+    if request_id is None:
+        request_id = request_id_of(context.invocation_metadata() or ())
     try:
         await context.abort(*failure_of(error, request_id, context.time_remaining()))
     except grpc.aio.AbortError as abort:

@@ -20,7 +20,7 @@ from mistralwire.service._listen import why_not
 from mistralwire.service._options import server_options
 from mistralwire.service._record import CallObserver
 from mistralwire.service._refusal import refuse
-from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
+from mistralwire.service._servicer import METHODS, SERVICE_NAME, ChatCompletionServicer
 from mistralwire.service._telemetry import find_telemetry
 from mistralwire.service._tls import TlsFiles
 from mistralwire.upstream import Upstream
@@ -127,8 +127,8 @@ class Server:
 
     async def _refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
         service, _, name = method.removeprefix("/").rpartition("/")
-        if service == SERVICE_NAME:
-            # With a record, for the observers.
+        # With a record, for the observers. They keep the names of methods, so callers must not make them up.
+        if service == SERVICE_NAME and name in METHODS:
             await self._servicer.refuse(name, context, error)
         await refuse(context, error)
 

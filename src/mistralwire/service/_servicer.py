@@ -7,8 +7,7 @@ import functools
 import logging
 import time
 import traceback
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Never, cast
 
 import grpc
@@ -31,14 +30,18 @@ from mistralwire.service._idle import IdleTimer
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._refusal import refuse
 from mistralwire.service._slots import UpstreamSlots
-from mistralwire.service._status import REQUEST_ID, REQUEST_ID_PATTERN, failure_of
+from mistralwire.service._status import REQUEST_ID, failure_of, request_id_of
+from mistralwire.service._watch import Watch
 from mistralwire.upstream import CallContext, Upstream
-from mistralwire.v1 import CompletionChunk, chat_completion_service_pb2
+from mistralwire.v1 import chat_completion_service_pb2
 
 _SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
 
 SERVICE_NAME: str = _SERVICE.full_name
 """Full name of the service, for health checks and reflection."""
+
+METHODS = frozenset(_SERVICE.methods_by_name)
+"""Names of its methods, such as `ChatCompletionStream`."""
 
 LOOP_BYTES_MAX = 64 * 1024
 """Bytes of a request up to which it is checked in the event loop: 64 KiB, mostly a millisecond's work."""
@@ -122,13 +125,14 @@ class ChatCompletionServicer:
     async def _complete(
         self, method: str, request_type: type[Any], _: object, context: grpc.aio.ServicerContext
     ) -> bytes:
-        async with self._calling(method, context) as call:
-            request = await self._start(call, request_type, context)
+        async with self._calling(method, context) as (call, watch):
+            request = await self._start(call, watch, request_type, context)
             async with self._slots:
                 try:
                     async with asyncio.timeout(self._limits.upstream_idle_s) as idle:
                         response = await self._upstream.complete(request, _context_of(call, context))
-                except TimeoutError:
+                except Exception:
+                    # Whatever it makes of being cancelled.
                     if idle.expired():
                         raise silent_error(self._limits.upstream_idle_s) from None
                     raise
@@ -150,10 +154,10 @@ class ChatCompletionServicer:
         yield b""
 
     async def _stream(self, method: str, request_type: type[Any], context: grpc.aio.ServicerContext) -> None:
-        async with self._calling(method, context) as call:
-            request = await self._start(call, request_type, context)
+        async with self._calling(method, context) as (call, watch):
+            request = await self._start(call, watch, request_type, context)
             chunks = self._upstream.stream(request, _context_of(call, context))
-            on_chunk = self._chunk_observer(call)
+            on_chunk = watch.chunk if self._observers else None
             async with CoalescedStream(chunks, self._limits, self._slots, on_chunk) as messages:
                 try:
                     with self._impatience() as caller:
@@ -169,26 +173,28 @@ class ChatCompletionServicer:
                     call.chunks, call.first_chunk_s = messages.count, messages.first_s
 
     @contextlib.asynccontextmanager
-    async def _calling(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[CallRecord]:
+    async def _calling(
+        self, method: str, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[tuple[CallRecord, Watch]]:
         """Keep the record of a call; what it raises becomes its status."""
         metadata = tuple(context.invocation_metadata() or ())
         call = CallRecord(
-            method=method, request_id=_request_id(metadata), metadata=metadata, peer=context.peer()
+            method=method, request_id=request_id_of(metadata), metadata=metadata, peer=context.peer()
         )
+        watch = Watch(call, self._observers)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         self._calls += 1
         try:
-            yield call
+            yield call, watch
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
             await _fail(call, context, error)
         finally:
             self._calls -= 1
             call.ended_s = time.perf_counter()
-            for observer in self._observers:
-                observer.ended(call)
+            watch.ended()
 
     async def _start(
-        self, call: CallRecord, request_type: type[Any], context: grpc.aio.ServicerContext
+        self, call: CallRecord, watch: Watch, request_type: type[Any], context: grpc.aio.ServicerContext
     ) -> Any:
         """Read the request and tell the observers."""
         if self._calls > self._calls_max:
@@ -203,8 +209,7 @@ class ChatCompletionServicer:
             name = request_type.DESCRIPTOR.name
             raise DecodeError([Violation("", f"a {name}", "the end of the call")], type_name=name)
         call.request = await self._read(request_type, data)
-        for observer in self._observers:
-            observer.started(call)
+        watch.started()
         return call.request
 
     @contextlib.contextmanager
@@ -221,17 +226,6 @@ class ChatCompletionServicer:
             task.uncancel()
             message = f"the caller was silent for {self._caller_idle_s:g} seconds"
             raise MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT") from None
-
-    def _chunk_observer(self, call: CallRecord) -> Callable[[CompletionChunk], None] | None:
-        observers = self._observers
-        if not observers:
-            return None
-
-        def tell(chunk: CompletionChunk) -> None:
-            for observer in observers:
-                observer.chunk(call, chunk)
-
-        return tell
 
     async def _read(self, request_type: type[Message], data: bytes) -> Any:
         """Read a request; a large one in a thread, so that all other calls go on.
@@ -282,14 +276,6 @@ def _violation(error: EncodeError) -> Violation:
     return Violation(error.path, "a value that has a JSON form", error.message)
 
 
-def _request_id(metadata: Sequence[tuple[str, str | bytes]]) -> str:
-    """Give the caller's id of the call, if it can go into a log as it is, or else a new one."""
-    for name, value in metadata:
-        if name == REQUEST_ID and isinstance(value, str) and REQUEST_ID_PATTERN.fullmatch(value):
-            return value
-    return uuid.uuid4().hex
-
-
 def _context_of(call: CallRecord, context: grpc.aio.ServicerContext) -> CallContext:
     remaining_s = _remaining_s(context)
     deadline_s = None if remaining_s is None else time.monotonic() + remaining_s
@@ -317,4 +303,10 @@ async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: Base
         stack = "".join(traceback.format_tb(error.__traceback__))
         _logger.error("call %s ended with an unexpected %s\n%s", call.request_id, type(error).__name__, stack)
     call.code, call.error = failure_of(error).code.name, error
-    await refuse(context, error, call.request_id)
+    try:
+        await refuse(context, error, call.request_id)
+    except asyncio.CancelledError:
+        if call.request is None:
+            # A caller who is gone before his request has come looks like one who sends none.
+            call.code, call.error = "CANCELLED", None
+        raise

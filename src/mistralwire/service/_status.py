@@ -2,7 +2,7 @@
 
 import logging
 import math
-import re
+import uuid
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire.errors import (
     HTTP_STATUS,
+    REQUEST_ID_PATTERN,
     UPSTREAM_CODE,
     UPSTREAM_TYPE,
     CallError,
@@ -27,9 +28,6 @@ ERROR_DOMAIN = "mistralwire"
 
 REQUEST_ID = "x-request-id"
 """Name of the metadata that holds the id of a call, in both directions."""
-
-REQUEST_ID_PATTERN = re.compile(r"[!-~]{1,128}")
-"""What an id of a call is: printable ASCII, that can go into a log and into metadata as it is."""
 
 RETRY_WAIT_S_MAX = 30.0
 """The longest time in seconds that a client's gRPC library is asked to wait by itself before a retry."""
@@ -65,6 +63,18 @@ class Failure(NamedTuple):
     code: grpc.StatusCode
     details: str
     trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Give the caller's id of a call, if it can go into a log as it is, or else a new one.
+
+    Args:
+        metadata: What the caller sent beside the request.
+    """
+    for name, value in metadata:
+        if name == REQUEST_ID and isinstance(value, str) and REQUEST_ID_PATTERN.fullmatch(value):
+            return value
+    return uuid.uuid4().hex
 
 
 def failure_of(error: BaseException, request_id: str = "", remaining_s: float | None = None) -> Failure:

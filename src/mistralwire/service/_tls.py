@@ -44,6 +44,7 @@ class TlsFiles:
         self._client_ca = client_ca
         self._paths = [path for path in (certificate, key, client_ca) if path is not None]
         self._stamps: tuple[Stamp, ...] = ()
+        self._problem = ""
         self._expires_s: float | None = None
         # grpc asks from threads of its own.
         self._lock = threading.Lock()
@@ -74,14 +75,22 @@ class TlsFiles:
                 return None
             try:
                 configuration = self._read()
-            except MistralwireError as error:
-                _logger.warning("TLS goes on with the files as they were before: %s", error)
-                return None
             except Exception as error:  # noqa: BLE001 - grpc would log its text, which may quote the key
-                _logger.error("TLS goes on with the files as they were before: %s", type(error).__name__)
+                self._keep(error)
                 return None
+            self._problem = ""
             _logger.info("TLS uses the changed files from now on: %s", ", ".join(map(str, self._paths)))
             return configuration
+
+    def _keep(self, error: Exception) -> None:
+        """Go on with the files as they were, until they can be read: each handshake tries it again."""
+        # Not only when they change: it may be this process that has no room for a file just now.
+        self._stamps = ()
+        problem = error.message if isinstance(error, MistralwireError) else type(error).__name__
+        if problem != self._problem:
+            self._problem = problem
+            _logger.warning("TLS goes on with the files as they were before: %s", problem)
+        self._warn_when_expired()
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         """Read all files as they were at one moment."""

@@ -160,8 +160,10 @@ def _status_of(holders: list[dict[str, Any]]) -> int | None:
 def _word_of(holders: list[dict[str, Any]], names: tuple[str, ...]) -> str | None:
     """Give the first of these members that is a word for programs, and no key."""
     for holder in holders:
-        for value in map(holder.get, names):
-            if type(value) is int and abs(value) < _CODE_MAX:
+        for name in names:
+            value = holder.get(name)
+            # A number in `status` is the HTTP status once more, and no type.
+            if name == "code" and type(value) is int and abs(value) < _CODE_MAX:
                 return str(value)
             if isinstance(value, str) and value and not is_secret(value):
                 return value

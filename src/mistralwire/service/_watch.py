@@ -1,0 +1,63 @@
+"""Telling those who watch a call, whatever they do."""
+
+import logging
+import traceback
+from collections.abc import Sequence
+
+from mistralwire.service._record import CallObserver, CallRecord
+from mistralwire.v1 import CompletionChunk
+
+_logger = logging.getLogger(__name__)
+
+
+class Watch:
+    """Tells the observers of one call.
+
+    An observer that raises does no harm: the call and the other observers go on. It is logged, and hears of
+    the end of this call alone.
+
+    Args:
+        call: The call.
+        observers: Who watches it.
+    """
+
+    def __init__(self, call: CallRecord, observers: Sequence[CallObserver]) -> None:
+        self._call = call
+        self._observers = observers
+        self._listening = observers
+
+    def started(self) -> None:
+        """Tell of the start."""
+        for observer in self._listening:
+            try:
+                observer.started(self._call)
+            except Exception as error:  # noqa: BLE001 - it is not the call's
+                self._drop(observer, error)
+
+    def chunk(self, chunk: CompletionChunk) -> None:
+        """Tell of a chunk."""
+        for observer in self._listening:
+            try:
+                observer.chunk(self._call, chunk)
+            except Exception as error:  # noqa: BLE001 - it is not the call's
+                self._drop(observer, error)
+
+    def ended(self) -> None:
+        """Tell of the end."""
+        for observer in self._observers:
+            try:
+                observer.ended(self._call)
+            except Exception as error:  # noqa: BLE001 - it is not the call's
+                self._drop(observer, error)
+
+    def _drop(self, observer: CallObserver, error: Exception) -> None:
+        # A new sequence: the one before is being gone through.
+        self._listening = [other for other in self._listening if other is not observer]
+        # The stack without the error's text, which may quote the request.
+        _logger.error(
+            "call %s: the observer %s raised an unexpected %s\n%s",
+            self._call.request_id,
+            type(observer).__name__,
+            type(error).__name__,
+            "".join(traceback.format_tb(error.__traceback__)),
+        )
