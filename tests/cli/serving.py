@@ -25,7 +25,7 @@ async def serving(
         *arguments,
         stdout=PIPE,
         stderr=PIPE,
-        env={**os.environ, **(env or {})},
+        env={**_environment(), **(env or {})},
         # As a shell does it: signals from a terminal go to the group.
         process_group=0,
     )
@@ -45,4 +45,11 @@ async def serving(
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, env=_environment()
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Give the environment without the settings of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MISTRALWIRE_")}

@@ -267,8 +267,10 @@ async def test_a_request_that_breaks_the_contract_is_not_sent(document: bytes, s
         (("hi", "--suffix", "x"), "it needs --fim"),
         (("hi", "--fim", "--system", "x"), "--system is for chat"),
         (("hi", "--request-id", "a b"), "request_id must be 1 to 128 characters"),
-        (("hi", "--deadline", "0"), "--deadline"),
-        (("hi", "--deadline", "nan"), "deadline_s must be above 0"),
+        (("hi", "--deadline", "0"), "--deadline': expected seconds above 0, at most 31622400, found 0"),
+        (("hi", "--deadline", "nan"), "--deadline': expected seconds above 0"),
+        (("hi", "--deadline", "soon"), "--deadline': 'soon' is not a valid float"),
+        (("hi", "--target", "http://localhost:1"), "not a URL: 'http://localhost:1'"),
         (("hi", "--target", ""), "target must not be empty"),
         (("hi", "--tls-key", __file__), "tls_certificate and tls_key go together"),
         (("hi", "--tls-ca", __file__), "must be a PEM file"),
@@ -332,9 +334,44 @@ async def test_no_service_and_no_time_left_are_errors() -> None:
     async with server:
         code, _, errors = await call("hi", "--deadline", "0.5", "--target", server.address)
     assert (code, errors[:24]) == (1, "Error: DEADLINE_EXCEEDED")
+    assert "\n  allow more with --deadline, or look whether " in errors
 
     code, _, errors = await call("hi", "--target", server.address)
     assert (code, errors[:19]) == (1, "Error: UNAVAILABLE:")
+    assert f"\n  check that a service runs at {server.address}, and " in errors
+
+
+async def test_nothing_but_the_error_is_printed_when_tls_meets_plain_text(tmp_path: pathlib.Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca")
+    _, server = serving()
+    async with server:
+        port = server.address.rpartition(":")[2]
+        arguments = ("hi", "--target", f"localhost:{port}", "--tls-ca", str(tmp_path / "ca"))
+        code, _, errors = await call(*arguments)
+
+    first, *more = errors.splitlines()
+    assert (code, first[:19]) == (1, "Error: UNAVAILABLE:")
+    assert all(line.startswith("  ") for line in more)
+
+
+async def test_a_service_that_wants_a_token_is_told_with_the_option_for_it(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "tokens").write_text("a-token-of-the-service\n")
+    (tmp_path / "other").write_text("another-token\n")
+    async with create_server(HeldUpstream(), ServerConfig(port=0, token_file=tmp_path / "tokens")) as server:
+        _, _, missing = await call("hi", "--target", server.address)
+        _, _, invalid = await call("hi", "--target", server.address, "--token-file", str(tmp_path / "other"))
+
+    assert "UNAUTHENTICATED (TOKEN_MISSING)" in missing
+    assert "UNAUTHENTICATED (TOKEN_INVALID)" in invalid
+    for errors in (missing, invalid):
+        assert "\n  name the file with a token of this service with --token-file\n" in errors
+
+
+async def test_a_variable_that_call_does_not_know_is_an_error() -> None:
+    code, _, errors = await call("hi", MISTRALWIRE_CALL_TOKENFILE="token")
+
+    assert code == 2
+    assert "did you mean MISTRALWIRE_CALL_TOKEN_FILE?" in " ".join(errors.split())
 
 
 @pytest.mark.parametrize("has_text", [True, False])

@@ -188,6 +188,31 @@ async def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:
         pass
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_file_that_can_not_be_used_is_said_with_the_place_that_names_it(
+    workers: str, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text('[serve]\ntoken_file = "nowhere"\n')
+
+    arguments = ("--port", "0", "--workers", workers)
+    by_flag, by_file = run(*arguments, "--token-file", "nowhere"), run(*arguments, "--config", str(file))
+
+    assert by_flag.returncode == by_file.returncode == 1
+    said = by_flag.stderr.splitlines()[-1]
+    assert said == "Error: --token-file: expected a file, found none at nowhere; check the path"
+    said = by_file.stderr.splitlines()[-1]
+    assert said.startswith(f"Error: token_file in {file}: expected a file, found none at {tmp_path}")
+
+
+async def test_the_log_says_what_ended_the_service() -> None:
+    async with serving() as (process, _, _line):
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+
+    assert b"SIGTERM: no new calls, and those that run may end" in errors
+
+
 def test_a_bad_recording_is_said_with_file_and_line(tmp_path: pathlib.Path) -> None:
     recording = tmp_path / "bad.sse"
     recording.write_text("data: {}\n\ndata: {oops\n\n")

@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import socket
+import subprocess
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -191,15 +192,17 @@ async def test_workers_that_die_again_and_again_end_all() -> None:
 
 
 async def test_workers_end_themselves_when_the_process_above_them_dies() -> None:
-    async with working(*SLOWLY) as (process, address, _, pids), Client(address) as client:
+    async with working(*SLOWLY) as (process, address, errors, pids), Client(address) as client:
         stream = client.stream(STREAM_REQUEST)
         first = await anext(stream)
         process.kill()
         rest = [item async for item in stream]
+        text = await errors.rest()
         for pid in pids.values():
             await gone(pid)
 
     assert len([first, *rest]) == 12
+    assert text.count(b"standard input ended: no new calls") == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
@@ -241,6 +244,33 @@ async def test_a_worker_that_hangs_does_not_stop_the_end() -> None:
 
     assert process.returncode == 1
     assert re.search(rb"workers did not end in time and were killed: .*\b%d\b" % pids[1], text)
+
+
+async def test_an_error_that_nobody_expected_ends_all_instead_of_hanging() -> None:
+    program = (
+        "import sys, mistralwire.cli._workers as workers; workers.pack_job = None; "
+        "from mistralwire.cli import main; main(['serve', '--workers', '2', '--port', '0'])"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(30):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+    assert (process.returncode, output) == (1, b"")
+    assert b"builtins.TypeError" in errors
+
+
+def test_a_worker_that_gets_nothing_to_do_just_ends() -> None:
+    command = [sys.executable, "-m", "mistralwire.cli._worker"]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+
+    assert (result.returncode, result.stdout, result.stderr) == (1, b"", b"")
 
 
 async def test_a_port_that_is_taken_is_said_as_without_workers() -> None:
@@ -295,6 +325,7 @@ def test_what_keeps_the_workers_from_starting_is_said_once(arguments: list[str],
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1].startswith("Error: ")
     assert said in result.stderr.splitlines()[-1]
+    assert result.stderr.count(" ERROR ") <= 1
     assert "Traceback" not in result.stderr
 
 

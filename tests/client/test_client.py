@@ -20,6 +20,7 @@ from mistralwire.v1 import (
     FIMCompletionResponse,
 )
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
+from tests.client.peers import started
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 
@@ -56,16 +57,6 @@ async def service_of_bytes(*answers: bytes) -> AsyncIterator[str]:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
     async with started(server) as target:
         yield target
-
-
-@contextlib.asynccontextmanager
-async def started(server: grpc.aio.Server) -> AsyncIterator[str]:
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
 
 
 async def test_the_kind_of_request_decides_the_kind_of_response() -> None:
@@ -299,6 +290,8 @@ async def test_contradicting_and_impossible_arguments_are_refused() -> None:
         Client("127.0.0.1:1", message_bytes_max=2**31)
     with pytest.raises(TypeError, match="message_bytes_max must be an integer"):
         Client("127.0.0.1:1", message_bytes_max="5")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"not a URL: 'https://example\.com'"):
+        Client("https://example.com")
     with pytest.raises(ValueError, match="target must not be empty"):
         Client("")
     for target in (None, 50051, b"localhost"):

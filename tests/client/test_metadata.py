@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from mistralwire.client import Client
 from mistralwire.errors import CallError
 from mistralwire.service import ServerConfig, create_server
+from mistralwire.v1 import ChatCompletionResponse
 from tests.client.peers import ANSWER, service_of
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
@@ -127,6 +128,21 @@ async def test_a_token_file_is_read_again_when_it_changes(tmp_path: pathlib.Path
         assert recording.metadata["authorization"] == "Bearer third"
 
 
+@pytest.mark.parametrize("text", ["\ufefffirst\n", "# mine\nfirst # until May\n"])
+async def test_a_token_file_of_the_service_is_one_of_the_client_too(
+    tmp_path: pathlib.Path, text: str
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(text, encoding="utf-8")
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(ChatCompletionResponse(id="answer"))
+    async with (
+        create_server(upstream, ServerConfig(port=0, token_file=file)) as server,
+        Client(server.address, token_file=file) as client,
+    ):
+        assert (await client.complete(REQUEST)).id == "answer"
+
+
 @pytest.mark.parametrize("harm", ["emptied", "removed"])
 async def test_a_token_file_that_was_lost_leaves_the_token_and_is_logged_once(
     tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, harm: str
@@ -238,6 +254,21 @@ async def test_all_that_the_details_say_is_in_the_error() -> None:
     assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "UPSTREAM_BUSY")
     assert (error.retry_after_s, error.request_id) == (2.5, "theirs")
     assert (error.upstream_status, error.upstream_code, error.upstream_type) == (429, "1300", "t")
+
+
+async def test_a_time_to_wait_is_never_below_zero() -> None:
+    retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=-5))
+    status = status_pb2.Status(code=8, message="busy", details=[_packed(retry)])
+
+    async def fail(context: Any) -> None:
+        trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", trailers)
+
+    async with service_of(fail) as target, Client(target) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+
+    assert caught.value.retry_after_s == 0
 
 
 def _packed(detail: Any) -> AnyMessage:

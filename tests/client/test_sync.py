@@ -231,6 +231,25 @@ sys.stdin.read(1)
     assert process.returncode == 0
 
 
+async def test_what_runs_after_the_end_of_its_thread_gets_an_error_or_nothing_to_close() -> None:
+    code = """
+try:
+    client.complete(request)
+except RuntimeError as error:
+    print(error)
+client.close()
+"""
+    # Functions of atexit run in reverse: one from before the client is made comes after its end.
+    prelude = f"import atexit\natexit.register(lambda: exec({code!r}, globals()))\n"
+    async with asyncio.timeout(60):
+        command = (sys.executable, "-X", "dev", "-c", prelude + PRELUDE, "127.0.0.1:1")
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        output, errors = await process.communicate()
+
+    assert (process.returncode, errors.decode()) == (0, "")
+    assert output.startswith(b"the program ends, and its SyncClients are closed")
+
+
 async def test_a_forked_process_gets_an_error_instead_of_silence() -> None:
     code = """
 assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]

@@ -112,6 +112,28 @@ async def test_a_cancelled_call_cancels_its_upstream(is_stream: bool) -> None:
     assert watching.records[0].code == "CANCELLED"
 
 
+async def test_callers_who_leave_in_the_middle_of_a_message_are_no_failures(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watching = Watching()
+    async with channel_to(EagerUpstream(None, "x" * 1000), watching) as channel:
+        stub = stub_of(channel)
+
+        async def leave(messages: int) -> None:
+            call = stub.ChatCompletionStream(STREAM_REQUEST)
+            for _ in range(messages):
+                await call.read()
+            call.cancel()
+
+        await asyncio.gather(*(leave(1 + number % 7) for number in range(150)))
+        while len(watching.records) < 150:
+            watching.has_ended.clear()
+            await watching.has_ended.wait()
+
+    assert {record.code for record in watching.records} == {"CANCELLED"}
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_a_call_that_runs_out_of_time_ends_its_upstream(is_stream: bool) -> None:
     upstream, watching = HeldUpstream(), Watching()

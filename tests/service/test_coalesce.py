@@ -3,13 +3,13 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistralwire.errors import OverloadError, UpstreamError
+from mistralwire.errors import MistralwireError, OverloadError, UpstreamError
 from mistralwire.service._coalesce import CoalescedStream, StreamLimits, encode_chunk
 from mistralwire.service._slots import UpstreamSlots
 from mistralwire.upstream import CallContext
@@ -21,21 +21,69 @@ BYTES_MAX = 1024 * 1024
 
 
 def limits(
-    chunks: int = CHUNKS_MAX, message: int = BYTES_MAX, buffer: int = BYTES_MAX, idle_s: float = 30
+    chunks: int = CHUNKS_MAX,
+    message: int = BYTES_MAX,
+    buffer: int = BYTES_MAX,
+    idle_s: float = 30,
+    caller_idle_s: float = 30,
 ) -> StreamLimits:
     return StreamLimits(
-        message_chunks_max=chunks, message_bytes_max=message, buffer_bytes_max=buffer, upstream_idle_s=idle_s
+        message_chunks_max=chunks,
+        message_bytes_max=message,
+        buffer_bytes_max=buffer,
+        upstream_idle_s=idle_s,
+        caller_idle_s=caller_idle_s,
     )
 
 
-def coalesced(
-    source: HeldUpstream | EagerUpstream | AsyncIterator[CompletionChunk],
-    limits_: StreamLimits | None = None,
-    slots: UpstreamSlots | None = None,
-    **arguments: Any,
-) -> CoalescedStream:
-    chunks = source.stream(STREAM_REQUEST, CallContext()) if hasattr(source, "stream") else source
-    return CoalescedStream(chunks, limits_ or limits(), slots or UpstreamSlots(10, 0), **arguments)
+class Caller:
+    """Takes messages one after the other, as the test takes them: a write lasts until the next `take`."""
+
+    def __init__(
+        self,
+        source: HeldUpstream | EagerUpstream | AsyncIterator[CompletionChunk],
+        limits_: StreamLimits | None = None,
+        slots: UpstreamSlots | None = None,
+        **arguments: Any,
+    ) -> None:
+        chunks = source.stream(STREAM_REQUEST, CallContext()) if hasattr(source, "stream") else source
+        self.stream = CoalescedStream(
+            chunks, self._write, limits_ or limits(), slots or UpstreamSlots(10, 0), **arguments
+        )
+        self._messages: asyncio.Queue[bytes] = asyncio.Queue()
+        self._wants_more = asyncio.Semaphore(0)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.stream.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _write(self, message: bytes) -> None:
+        self._messages.put_nowait(message)
+        await self._wants_more.acquire()
+
+    async def take(self) -> bytes | None:
+        """Give the next message; None at the end; raise what the stream raises."""
+        if self._has_taken:
+            self._wants_more.release()
+        self._has_taken = True
+        getting = asyncio.create_task(self._messages.get())
+        await asyncio.wait([getting, self._task], return_when=asyncio.FIRST_COMPLETED)
+        if getting.done():
+            return getting.result()
+        getting.cancel()
+        self._has_taken = False
+        await self._task
+        return None
+
+    async def end(self) -> None:
+        """Wait for the end, without taking anything more."""
+        await self._task
+
+    _has_taken = False
 
 
 def ids(message: bytes | None) -> list[int]:
@@ -45,7 +93,7 @@ def ids(message: bytes | None) -> list[int]:
 
 async def take_all(upstream: EagerUpstream) -> list[bytes]:
     messages = []
-    async with coalesced(upstream) as stream:
+    async with Caller(upstream) as stream:
         while (message := await stream.take()) is not None:
             messages.append(message)
     return messages
@@ -67,7 +115,7 @@ def test_an_encoded_chunk_is_an_element_of_a_stream_response(length: int) -> Non
 
 async def test_a_chunk_goes_out_at_once_while_the_upstream_is_held() -> None:
     upstream = HeldUpstream()
-    async with coalesced(upstream) as stream:
+    async with Caller(upstream) as stream:
         for number in range(3):
             upstream.items.put_nowait(chunk(number))
             assert ids(await stream.take()) == [number]
@@ -75,7 +123,7 @@ async def test_a_chunk_goes_out_at_once_while_the_upstream_is_held() -> None:
 
 async def test_what_arrives_during_a_write_goes_out_together() -> None:
     upstream = HeldUpstream()
-    async with coalesced(upstream) as stream:
+    async with Caller(upstream) as stream:
         upstream.items.put_nowait(chunk(0))
         assert ids(await stream.take()) == [0]
 
@@ -110,15 +158,18 @@ async def test_a_chunk_larger_than_the_bound_travels_alone() -> None:
 async def test_the_upstream_is_read_no_further_than_the_buffer_is_long() -> None:
     upstream = EagerUpstream(None, "x" * 100)
     size = len(encode_chunk(chunk(0, "x" * 100)))
-    async with coalesced(upstream, limits(chunks=10, buffer=100 * size)) as stream:
+    async with Caller(upstream, limits(chunks=10, buffer=100 * size)) as stream:
         await turn(100)
-        # The numbers take two digits at most.
-        assert 99 <= upstream.produced <= 100
+        # One message in flight, and the buffer.
+        assert 109 <= upstream.produced <= 111
 
-        before = upstream.produced
         assert len(ids(await stream.take())) == 10
         await turn(100)
-        assert before + 9 <= upstream.produced <= before + 11
+        assert 109 <= upstream.produced <= 111
+
+        assert len(ids(await stream.take())) == 10
+        await turn(100)
+        assert 119 <= upstream.produced <= 121
 
     assert upstream.closed.is_set()
 
@@ -164,7 +215,8 @@ async def check_stream(
     received: list[CompletionChunk] = []
     error = None
     seen: list[CompletionChunk] = []
-    async with coalesced(source(), limits, on_chunk=seen.append) as messages:
+    async with Caller(source(), limits, on_chunk=seen.append) as messages:
+        stream = messages.stream
         try:
             while (message := await messages.take()) is not None:
                 batch = list(ChatCompletionStreamResponse.FromString(message).chunks)
@@ -172,23 +224,24 @@ async def check_stream(
                 assert len(message) <= limits.message_bytes_max or len(batch) == 1
                 received += batch
                 taken += len(message)
-                # What is read ahead is the buffer, one chunk that filled it, and one that was asked for.
+                # Ahead: a message in flight, the buffer, the chunk that filled it, one that was asked for.
                 ahead = sum(sizes[:asked_for]) - taken
-                assert ahead <= limits.buffer_bytes_max + 2 * max(sizes)
+                in_flight = max(limits.message_bytes_max, *sizes)
+                assert ahead <= in_flight + limits.buffer_bytes_max + 2 * max(sizes)
                 await turn(writes[len(received) % len(writes)])
         except UpstreamError as caught:
             error = caught
 
     assert received == items
     assert seen == items
-    assert messages.count == len(items)
-    assert (messages.first_s is None) == (not items)
+    assert stream.count == len(items)
+    assert (stream.first_s is None) == (not items)
     assert (error is None) == (error_waits is None)
 
 
 async def test_an_error_comes_after_the_chunks_before_it() -> None:
     upstream = HeldUpstream()
-    async with coalesced(upstream) as stream:
+    async with Caller(upstream) as stream:
         upstream.items.put_nowait(chunk(0))
         upstream.items.put_nowait(chunk(1))
         upstream.items.put_nowait(UpstreamError("broken"))
@@ -201,7 +254,7 @@ async def test_an_error_comes_after_the_chunks_before_it() -> None:
 
 async def test_an_upstream_that_falls_silent_is_closed_after_the_chunks_before() -> None:
     upstream = HeldUpstream()
-    async with coalesced(upstream, limits(idle_s=0.05)) as stream:
+    async with Caller(upstream, limits(idle_s=0.05)) as stream:
         upstream.items.put_nowait(chunk(0))
         await upstream.closed.wait()
 
@@ -214,7 +267,7 @@ async def test_an_upstream_that_falls_silent_is_closed_after_the_chunks_before()
 
 async def test_an_upstream_that_is_not_read_because_of_its_reader_is_not_silent() -> None:
     upstream = EagerUpstream(3, "x" * 100)
-    async with coalesced(upstream, limits(buffer=1, idle_s=0.02)) as stream:
+    async with Caller(upstream, limits(buffer=1, idle_s=0.02)) as stream:
         received = []
         while (message := await stream.take()) is not None:
             received += ids(message)
@@ -223,12 +276,51 @@ async def test_an_upstream_that_is_not_read_because_of_its_reader_is_not_silent(
     assert received == [0, 1, 2]
 
 
+async def test_a_caller_who_takes_nothing_loses_his_upstream() -> None:
+    upstream = EagerUpstream(None, "x" * 100)
+    async with Caller(upstream, limits(caller_idle_s=0.05)) as stream:
+        assert ids(await stream.take())[0] == 0
+        await upstream.closed.wait()
+
+        with pytest.raises(MistralwireError, match=r"the caller was silent for 0\.05 seconds") as caught:
+            await stream.end()
+
+    assert (caught.value.code, caught.value.reason) == ("DEADLINE_EXCEEDED", "CALLER_SILENT")
+
+
+async def test_a_write_that_fails_ends_the_stream_at_once() -> None:
+    upstream = EagerUpstream(None)
+
+    async def write(message: bytes) -> None:
+        await asyncio.sleep(0)
+        raise ConnectionError("gone")
+
+    stream = CoalescedStream(
+        upstream.stream(STREAM_REQUEST, CallContext()), write, limits(), UpstreamSlots(1, 0)
+    )
+    with pytest.raises(ConnectionError, match="gone"):
+        await stream.run()
+    assert upstream.closed.is_set()
+
+
+async def test_writes_that_never_wait_are_as_good_as_others() -> None:
+    received: list[int] = []
+
+    async def write(message: bytes) -> None:
+        received.extend(ids(message))
+
+    chunks = EagerUpstream(5000).stream(STREAM_REQUEST, CallContext())
+    await CoalescedStream(chunks, write, limits(chunks=1), UpstreamSlots(1, 0)).run()
+
+    assert received == list(range(5000))
+
+
 async def test_the_slot_is_taken_before_the_first_chunk_and_given_back_with_the_last() -> None:
     slots = UpstreamSlots(1, 1)
     first, second, third = HeldUpstream(), HeldUpstream(), HeldUpstream()
-    async with coalesced(first, slots=slots) as stream:
+    async with Caller(first, slots=slots) as stream:
         await first.started.wait()
-        async with coalesced(second, slots=slots), coalesced(third, slots=slots) as too_many:
+        async with Caller(second, slots=slots), Caller(third, slots=slots) as too_many:
             with pytest.raises(OverloadError):
                 await too_many.take()
             assert not second.started.is_set()
@@ -256,7 +348,7 @@ async def test_an_error_of_an_upstream_that_is_left_is_not_reported() -> None:
 
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
-    async with coalesced(chunks()) as stream:
+    async with Caller(chunks()) as stream:
         await started.wait()
     del stream
     gc.collect()
@@ -276,22 +368,24 @@ async def test_an_error_of_an_upstream_is_not_reported_though_leaving_it_was_can
             await may_end.wait()
             raise UpstreamError("broken")
 
-    async def leave() -> None:
-        async with coalesced(chunks()):
-            await started.wait()
+    async def write(message: bytes) -> None:
+        pass
+
+    async def send() -> None:
+        await CoalescedStream(chunks(), write, limits(), UpstreamSlots(1, 0)).run()
 
     reports: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, report: reports.append(report))
-    leaving = asyncio.create_task(leave())
+    sending = asyncio.create_task(send())
     await started.wait()
-    await turn(3)
-    leaving.cancel()
-    await asyncio.wait([leaving])
+    for _ in range(2):
+        sending.cancel()
+        await turn(3)
+    assert sending.cancelled()
     may_end.set()
     await turn(10)
-    assert leaving.cancelled()
     # It holds what it was in, the stream with its reader.
-    del leaving
+    del sending
     gc.collect()
 
     assert reports == []
@@ -299,7 +393,7 @@ async def test_an_error_of_an_upstream_is_not_reported_though_leaving_it_was_can
 
 async def test_leaving_closes_an_upstream_that_waits_and_one_that_is_full() -> None:
     waiting, full = HeldUpstream(), EagerUpstream(None)
-    async with coalesced(waiting), coalesced(full):
+    async with Caller(waiting), Caller(full):
         await waiting.started.wait()
         assert not waiting.closed.is_set()
         assert not full.closed.is_set()
@@ -334,7 +428,7 @@ async def test_an_upstream_that_takes_time_to_close_does_not_lose_the_end() -> N
             await self.may_close.wait()
 
     upstream = SlowToClose()
-    async with coalesced(upstream) as stream:
+    async with Caller(upstream) as stream:
         assert ids(await stream.take()) == [0, 1]
         end = asyncio.create_task(stream.take())
         await asyncio.sleep(0)

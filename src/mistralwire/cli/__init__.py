@@ -4,11 +4,17 @@
 never imports grpc.
 """
 
+import os
+
 import click
 
 from mistralwire.cli._lazy_group import LazyGroup
 
 __all__ = ["main"]
+
+# The native part of grpc writes to standard error by itself, whatever else is written there. It reads this
+# variable when it is loaded, which this module comes before. Who wants to see its lines sets another value.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _COMMANDS = {
     "call": "Ask a service for a completion.",
@@ -32,6 +38,7 @@ def main() -> None:
       mistralwire convert response.json -o response.binpb
       curl -sN ... | mistralwire convert --from sse --to jsonl
       mistralwire proto --out contract
+      mistralwire serve
       mistralwire call "What is the weather in Paris?"
 
     \b

@@ -36,13 +36,10 @@ _ATTRIBUTES = (
     "peer",
     "http_status",
     "upstream_code",
+    "upstream_type",
 )
 _FRAMES_MAX = 30
 _EXCEPTIONS_MAX = 5
-
-# The native part of grpc writes to standard error by itself, whatever else is written there. It reads this
-# variable when it is loaded, so this module comes first. Who wants to see its lines sets another value.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,6 +11,8 @@ from mistralwire.cli._settings import ServeSettings
 from mistralwire.cli._wording import counted
 from mistralwire.service import AccessLog, CallObserver, Server, ServerConfig, create_server, start_prometheus
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+
+_logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What ends the service."""
@@ -62,6 +65,11 @@ def make_server(
     return create_server(upstream, config, (AccessLog(), *observers)), what
 
 
+def log_end(why: str) -> None:
+    """Log that the service begins to end, and what made it."""
+    _logger.info("%s: no new calls, and those that run may end", why)
+
+
 async def run_until_signal(server: Server, announce: Callable[[], None]) -> None:
     """Run a server until SIGTERM or SIGINT, then let its calls end; a second signal has its usual effect.
 
@@ -75,11 +83,21 @@ async def run_until_signal(server: Server, announce: Callable[[], None]) -> None
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
+
+    def stop(why: str) -> None:
+        log_end(why)
+        stopping.set()
+
     for number in SIGNALS:
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, stop, number.name)
     async with server:
         announce()
         await stopping.wait()
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+        loop.remove_signal_handler(signal.SIGTERM)
+        # Python's own handler would raise wherever the program is: inside of grpc it would be lost.
+        loop.add_signal_handler(signal.SIGINT, _interrupt)
         await server.stop()
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt

@@ -5,13 +5,12 @@ environment variable and a key of the file, all three by the same name; click de
 """
 
 import dataclasses
-import difflib
 import math
 import os
 import pathlib
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
@@ -25,7 +24,7 @@ ENVIRONMENT_PREFIX = "MISTRALWIRE_SERVE_"
 """What the names of environment variables begin with; then follows the name of the setting, in capitals."""
 
 CONFIG_VARIABLE = "MISTRALWIRE_CONFIG"
-"""Environment variable that names the file; it is for all commands."""
+"""Environment variable that names the file."""
 
 # A maximum above this is none that anybody has to know.
 _SHOWN_MAX = 1_000_000
@@ -178,6 +177,12 @@ def in_words_of(ctx: click.Context, message: str) -> str:
     return f"{text} ({places})" if places else text
 
 
+def with_place(ctx: click.Context, message: str) -> str:
+    """Put the place where a setting was set in the place of its name, if a message begins with one."""
+    name, separator, rest = message.partition(": ")
+    return f"{_hint(ctx, name)}: {rest}" if separator and name in FIELDS else message
+
+
 def origin_of(ctx: click.Context, name: str) -> str:
     """Say where the value of a setting comes from: `default`, a flag, a variable, or a file."""
     match ctx.get_parameter_source(name):
@@ -189,30 +194,6 @@ def origin_of(ctx: click.Context, name: str) -> str:
             return printable(str(ctx.meta[CONFIG_VARIABLE]))
         case _:
             return "default"
-
-
-def check_environment(names: Iterable[str]) -> None:
-    """Refuse variables that look like settings and are none.
-
-    Args:
-        names: The names of all environment variables.
-
-    Raises:
-        click.UsageError: If one begins with the prefix, and the rest is no setting.
-    """
-    known = {variable_of(name) for name in FIELDS}
-    for name in sorted(names):
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
-            raise click.UsageError(
-                f"environment variable {printable(name)} is no setting of serve; unset it"
-                f"{nearest(name, [*known, CONFIG_VARIABLE])}"
-            )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether another name was meant, if there is one like it."""
-    matches = difflib.get_close_matches(name, sorted(known), 1)
-    return f", did you mean {matches[0]}?" if matches else ""
 
 
 class _WholeRange(click.IntRange):

@@ -2,8 +2,9 @@
 
 import json
 import pathlib
+import textwrap
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -14,10 +15,9 @@ from mistralwire.cli._settings import (
     absolute,
     groups,
     kind_of,
-    nearest,
     origin_of,
 )
-from mistralwire.cli._wording import printable
+from mistralwire.cli._wording import nearest, printable
 from mistralwire.service import Setting
 
 _TABLE = "serve"
@@ -42,11 +42,9 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def _load(ctx: click.Context, param: click.Parameter, path: pathlib.Path | None) -> None:  # noqa: ARG001
     if path is None:
         return
-    root = ctx.find_root().command
-    commands = root.list_commands(ctx) if isinstance(root, click.Group) else [_TABLE]
     ctx.meta[CONFIG_VARIABLE] = path
     try:
-        ctx.default_map = read_settings(path, commands)
+        ctx.default_map = read_settings(path)
     except _BadFileError as error:
         raise click.UsageError(f"{printable(str(path))}: {error}", ctx) from error
 
@@ -55,12 +53,11 @@ class _BadFileError(Exception):
     """A file that holds no settings; the text says why."""
 
 
-def read_settings(path: pathlib.Path, tables: Sequence[str]) -> dict[str, Any]:
+def read_settings(path: pathlib.Path) -> dict[str, Any]:
     """Read the settings of `serve` from a file.
 
     Args:
         path: The file.
-        tables: Names of all tables that somebody reads.
 
     Returns:
         The values of the right types, by the names of their settings. Paths are absolute: in the file they
@@ -73,8 +70,8 @@ def read_settings(path: pathlib.Path, tables: Sequence[str]) -> dict[str, Any]:
     for name, value in document.items():
         if not isinstance(value, dict):
             raise _BadFileError(f"expected tables such as [{_TABLE}], found the key {_quoted(name)} outside")
-        if name not in tables:
-            raise _BadFileError(f"[{printable(name)}] is no table of this file{nearest(name, tables)}")
+        if name != _TABLE:
+            raise _BadFileError(f"expected the table [{_TABLE}] and no other, found [{printable(name)}]")
     result = {}
     for name, value in document.get(_TABLE, {}).items():
         if name not in FIELDS:
@@ -170,7 +167,7 @@ def write_settings(values: Mapping[str, Any], ctx: click.Context) -> str:
         lines += ["", f"## {heading}"]
         for name in names:
             setting: Setting = FIELDS[name].metadata["setting"]
-            lines += ["", f"# {setting.help}"]
+            lines += ["", *textwrap.wrap(setting.help, 100, initial_indent="# ", subsequent_indent="# ")]
             value, origin = values[name], origin_of(ctx, name)
             lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}  # {origin}")
     return "\n".join(lines)

@@ -1,4 +1,7 @@
-"""How numbers and foreign text are shown to people."""
+"""How numbers, foreign text and misspelt names are shown to people."""
+
+import difflib
+from collections.abc import Iterable
 
 
 def counted(number: int, noun: str) -> str:
@@ -14,3 +17,9 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ask whether another name was meant, if there is one like it."""
+    matches = difflib.get_close_matches(name, sorted(known), 1)
+    return f", did you mean {matches[0]}?" if matches else ""

@@ -12,7 +12,7 @@ import signal
 import sys
 
 from mistralwire.cli._logging import configure_logging, log_loop_error
-from mistralwire.cli._serving import SIGNALS, make_server, serving_metrics
+from mistralwire.cli._serving import SIGNALS, log_end, make_server, serving_metrics
 from mistralwire.cli._settings import ServeSettings
 from mistralwire.errors import MistralwireError
 from mistralwire.service import Server, ServerConfig
@@ -30,7 +30,11 @@ def main() -> None:
     """Run a worker."""
     # In a process group of its own it is in the background, where a terminal may stop whoever writes to it.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    index, settings, config = pickle.load(sys.stdin.buffer)  # noqa: S301 - the process that started this one
+    try:
+        index, settings, config = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this one
+    except EOFError:
+        # It died before it could say what there is to do.
+        sys.exit(1)
     configure_logging(settings.log_level, settings.log_format)
     try:
         with serving_metrics(settings, index) as observers:
@@ -51,6 +55,7 @@ async def _run(server: Server) -> None:
 
     def end() -> None:
         loop.remove_reader(0)
+        log_end("standard input ended")
         stopping.set()
 
     async with server:

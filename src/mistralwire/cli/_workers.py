@@ -12,7 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from mistralwire.cli._serving import SIGNALS
+from mistralwire.cli._serving import SIGNALS, log_end
 from mistralwire.cli._settings import ServeSettings
 from mistralwire.cli._worker import READY, pack_job
 from mistralwire.errors import MistralwireError
@@ -98,12 +98,15 @@ class Workers:
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
         keepers = [asyncio.create_task(self._keep(index)) for index in range(self._settings.workers)]
+        started = asyncio.create_task(self._started.wait())
         try:
-            await self._started.wait()
-            if not self._is_stopping:
+            # What a keeper did not expect ends it before anything has started.
+            await asyncio.wait([started, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            if self._started.is_set() and not self._is_stopping:
                 announce()
                 await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            started.cancel()
             self._stop()
             await asyncio.wait(keepers)
         for keeper in keepers:
@@ -117,6 +120,7 @@ class Workers:
             self._last_signal = number
             self._kill()
         else:
+            log_end(number.name)
             self._stop()
 
     def _stop(self) -> None:
@@ -184,7 +188,8 @@ class Workers:
         finally:
             del self._processes[index]
             _input_of(process).close()
-        if self._is_stopping and code not in (0, -signal.SIGTERM, -signal.SIGKILL):
+        # One that never listened has said why, as the first of them did, and that is known already.
+        if self._is_stopping and line == READY and code not in (0, -signal.SIGTERM, -signal.SIGKILL):
             self._fail(f"worker process {process.pid} ended with {code} instead of 0")
         how = line.decode(errors="replace").strip() if code and line not in (b"", READY) else ""
         how = how or f"process {process.pid} ended with {_ending(code)}"

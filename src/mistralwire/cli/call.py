@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from mistralwire.cli._answer import Answer, JsonAnswer, TextAnswer
+from mistralwire.cli._environment import check_environment
 from mistralwire.cli._request import Request, chat_request, fim_request, read_prompt, read_request
 from mistralwire.cli._wording import printable
 from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
@@ -19,6 +20,14 @@ from mistralwire.v1 import (
 )
 
 _FILE = click.Path(exists=True, dir_okay=False)
+
+
+def _check_deadline(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """Check a deadline before anything is read or sent: a click callback. NaN is none."""
+    if not 0 < value <= DEADLINE_S_MAX:
+        message = f"expected seconds above 0, at most {DEADLINE_S_MAX:.0f}, found {value:g}"
+        raise click.BadParameter(message, ctx=ctx, param=param)
+    return value
 
 
 def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -33,6 +42,7 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.argument("prompt", required=False)
 @click.option(
     "--target",
+    metavar="TARGET",
     default="127.0.0.1:50051",
     show_default=True,
     envvar="MISTRALWIRE_CALL_TARGET",
@@ -41,6 +51,7 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 )
 @click.option(
     "--model",
+    metavar="NAME",
     default="mistral-small-latest",
     show_default=True,
     envvar="MISTRALWIRE_CALL_MODEL",
@@ -61,11 +72,11 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, a line for each chunk.")
 @click.option(
     "--deadline",
-    type=click.FloatRange(0, DEADLINE_S_MAX, min_open=True),
+    type=float,
+    callback=_check_deadline,
     default=DEADLINE_S,
-    show_default=True,
     metavar="SECONDS",
-    help="How long the whole call may take.",
+    help=f"How long the whole call may take.  [default: {DEADLINE_S:g}]",
 )
 @click.option(
     "--request-id",
@@ -79,7 +90,7 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     envvar="MISTRALWIRE_CALL_TOKEN_FILE",
     show_envvar=True,
     metavar="FILE",
-    help="File with the bearer token, its first line that is no comment.",
+    help="File with the bearer token, the first in it; # begins a comment.",
 )
 @click.option(
     "--tls-ca",
@@ -153,9 +164,11 @@ def call(
       130  interrupted by Ctrl-C
       141  whatever read the output closed it
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    source = click.get_current_context().get_parameter_source
+    ctx = click.get_current_context()
+    check_environment(ctx)
     given = {
-        name: source(name) is ParameterSource.COMMANDLINE for name in ("model", "system", "suffix", "fim")
+        name: ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        for name in ("model", "system", "suffix", "fim")
     }
     if request_file is not None:
         _refuse_beside_request(prompt, given)
@@ -184,7 +197,7 @@ def call(
         raise
     except MistralwireError as error:
         answer.break_off()
-        raise click.ClickException(_describe(error)) from error
+        raise click.ClickException(_describe(error, target)) from error
 
 
 def _refuse_beside_request(prompt: str | None, given: dict[str, bool]) -> None:
@@ -222,14 +235,26 @@ async def _call(client: Client, request: Request, answer: Answer, request_id: st
     answer.end()
 
 
-def _describe(error: MistralwireError) -> str:
-    """Say what went wrong: the code and the reason, the message, each violation, the id for the logs."""
+# What can be done here, by reason. Where gRPC itself ended the call, the code stands for the reason.
+_REMEDIES = {
+    "DEADLINE_EXCEEDED": "allow more with --deadline, or look whether the service at {target} answers others",
+    "TOKEN_INVALID": "name the file with a token of this service with --token-file",
+    "TOKEN_MISSING": "name the file with a token of this service with --token-file",
+    "UNAVAILABLE": "check that a service runs at {target}, and that both ends speak TLS, or both plain text "
+    "(--tls-ca, --tls-certificate, --insecure)",
+}
+
+
+def _describe(error: MistralwireError, target: str) -> str:
+    """Say what went wrong: code and reason, the message, each violation, what to do, the id for the logs."""
     reason = "" if error.reason == error.code else f" ({printable(error.reason)})"
     lines = [f"{error.code}{reason}: {printable(error.message)}"]
     if isinstance(error, CallError):
         lines += [f"  {printable(str(violation))}" for violation in error.violations]
         if error.retry_after_s is not None:
             lines.append(f"  try again after {error.retry_after_s:g} s")
+        if remedy := _REMEDIES.get(error.reason):
+            lines.append(f"  {remedy.format(target=printable(target))}")
         if error.request_id:
             lines.append(f"  request id: {printable(error.request_id)}")
     return "\n".join(lines)

@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
+from mistralwire.cli._environment import check_environment
 from mistralwire.cli._logging import configure_logging
 from mistralwire.cli._serving import make_server, run_until_signal, serving_metrics
 from mistralwire.cli._settings import (
     ServeSettings,
     SettingsCommand,
     build,
-    check_environment,
     setting_options,
+    with_place,
 )
 from mistralwire.cli._settings_file import config_option, write_settings
 from mistralwire.cli._workers import Workers, reserved_port
@@ -75,7 +76,7 @@ def serve(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
       1  a recording can't be played, the address can't be listened on, or the workers keep dying
       2  the command line, the environment or the file was wrong
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    check_environment(os.environ)
+    check_environment(ctx)
     settings, config = build(values, ctx)
     if print_config:
         click.echo(write_settings(values, ctx))
@@ -89,7 +90,7 @@ def serve(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
         else:
             _run_workers(settings, config)
     except MistralwireError as error:
-        raise click.ClickException(error.message) from error
+        raise click.ClickException(with_place(ctx, error.message)) from error
 
 
 def _run_workers(settings: ServeSettings, config: ServerConfig) -> None:

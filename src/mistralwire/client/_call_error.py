@@ -64,7 +64,8 @@ class _Details:
             return None
         delay = self.retry.retry_delay
         seconds: float = delay.seconds + delay.nanos / 1e9
-        return seconds
+        # A time in the past is now: who sleeps for it must not fail.
+        return max(0.0, seconds)
 
 
 _KINDS: dict[str, type[Message]] = {

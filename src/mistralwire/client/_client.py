@@ -117,7 +117,7 @@ class Client:
         tls_certificate: PEM file with the client's own certificate chain, for mutual TLS.
         tls_key: PEM file with its private key.
         token: Bearer token that is sent with each call.
-        token_file: File with the bearer token, its first line that is no comment with #; read again when it
+        token_file: File with the bearer token, the first in it; # begins a comment. Read again when it
             changes.
         deadline_s: Deadline of each call, in seconds, above 0, at most a year; a call can set its own.
         attempts_max: How often a call is tried, 1 to 5.
@@ -134,9 +134,9 @@ class Client:
     Raises:
         OSError: If a file can't be read.
         TypeError: If the target is no string, or a number none.
-        ValueError: If the target is empty, a number out of its range, a file without what it should have, or
-            arguments contradict each other: plain text with credentials, a token over plain text to another
-            machine, where everyone on the way could read it.
+        ValueError: If the target is empty or a URL, a number out of its range, a file without what it should
+            have, or arguments contradict each other: plain text with credentials, a token over plain text to
+            another machine, where everyone on the way could read it.
     """
 
     def __init__(
@@ -465,6 +465,8 @@ def _checked_target(target: str) -> str:
         raise TypeError(f"target must be a string such as 'localhost:50051', not {target!r}")
     if not target:
         raise ValueError("target must not be empty, but such as 'localhost:50051'")
+    if target.lower().startswith(("http://", "https://")):
+        raise ValueError(f"target must be such as 'localhost:50051', not a URL: {target!r}")
     return target
 
 

@@ -4,6 +4,8 @@ import re
 import uuid
 from collections.abc import Mapping
 
+from mistralwire.errors import REQUEST_ID_PATTERN
+
 REQUEST_ID = "x-request-id"
 """Name of the metadata that holds the id of a call, in both directions."""
 
@@ -13,7 +15,6 @@ AUTHORIZATION = "authorization"
 ACCEPT_ENCODING = "x-accept-encoding"
 """Name of the metadata that asks for compressed answers."""
 
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 # What HTTP/2 and gRPC take: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _TEXT = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
@@ -22,7 +23,7 @@ _OF_THE_PROTOCOL = frozenset(("content-type", "host", "te", "user-agent"))
 
 def is_request_id(text: str) -> bool:
     """Say whether a text can be the id of a call: one that can go into a log as it is."""
-    return _REQUEST_ID.fullmatch(text) is not None
+    return REQUEST_ID_PATTERN.fullmatch(text) is not None
 
 
 def checked_request_id(request_id: str | None) -> str:

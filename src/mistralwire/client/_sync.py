@@ -68,7 +68,7 @@ class SyncClient:
 
     def close(self) -> None:
         """Close the connection. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
-        if self._runner.is_here():
+        if self._runner.is_running():
             self._runner.run(self._client.close())
 
     @overload
@@ -95,7 +95,7 @@ class SyncClient:
 
         Raises:
             CallError: As for `Client.complete`.
-            RuntimeError: In a forked process.
+            RuntimeError: In a forked process, or while the program ends.
             TypeError: As for `Client.complete`.
             ValueError: As for `Client.complete`.
         """
@@ -120,7 +120,7 @@ class SyncClient:
 
         Raises:
             CallError: As for `Client.stream`.
-            RuntimeError: In a forked process.
+            RuntimeError: In a forked process, or while the program ends.
             TypeError: As for `Client.stream`.
             ValueError: As for `Client.stream`.
         """
@@ -144,7 +144,7 @@ class SyncClient:
 
         Raises:
             CallError: As for `Client.stream_batches`.
-            RuntimeError: In a forked process.
+            RuntimeError: In a forked process, or while the program ends.
             TypeError: As for `Client.stream`.
             ValueError: As for `Client.stream`.
         """
@@ -194,11 +194,15 @@ class _Runner:
         """Say whether the thread is in this process, and not in the one that this was forked from."""
         return os.getpid() == self._pid
 
+    def is_running(self) -> bool:
+        """Say whether the thread can take something to run."""
+        return self.is_here() and not self._loop.is_closed()
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Wait for a coroutine to end in the thread; an exception in this one cancels it."""
-        if not self.is_here():
+        if not self.is_running():
             coroutine.close()
-            raise RuntimeError(_FORKED)
+            raise RuntimeError(_ENDING if self.is_here() else _FORKED)
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -209,7 +213,7 @@ class _Runner:
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Let a coroutine run in the thread, without waiting for it."""
-        if not self.is_here() or self._loop.is_closed():
+        if not self.is_running():
             coroutine.close()
             return
         self._loop.call_soon_threadsafe(self._begin, coroutine)
@@ -245,6 +249,7 @@ _FORKED = (
     "this process was forked from one that has used a SyncClient, and gRPC does not survive that; start "
     "processes with the methods spawn or forkserver of multiprocessing"
 )
+_ENDING = "the program ends, and its SyncClients are closed; call before its functions of atexit run"
 _lock = threading.Lock()
 _runners: list[_Runner] = []
 

@@ -39,7 +39,7 @@ class FixedToken:
 
 
 class TokenFile:
-    """A token in a file: its first line that is neither blank nor a comment with #.
+    """A token in a file: its first line that is neither blank nor a comment; # begins a comment.
 
     A file that can't be read any more, or has no token in it while it is being written, changes nothing: the
     token before stays, and the log says so once.
@@ -87,8 +87,9 @@ def _state_of(path: pathlib.Path) -> tuple[int, ...] | None:
 def _read(path: pathlib.Path) -> str:
     with path.open("rb") as stream:
         data = stream.read(_BYTES_MAX)
-    lines = (line.strip() for line in data.decode(errors="replace").splitlines())
-    token = next((line for line in lines if line and not line.startswith("#")), "")
+    # As the service reads its file of tokens: one file can serve both.
+    lines = (line.partition("#")[0].strip() for line in data.decode("utf-8-sig", "replace").splitlines())
+    token = next(filter(None, lines), "")
     if not _TOKEN.fullmatch(token):
         raise ValueError(f"{path}: expected a bearer token on the first line that is no comment, found none")
     return token

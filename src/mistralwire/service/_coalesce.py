@@ -4,11 +4,12 @@ import asyncio
 import dataclasses
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from mistralwire.codec._varint import write_varint
-from mistralwire.errors import UpstreamError
+from mistralwire.errors import MistralwireError, UpstreamError
+from mistralwire.service._eager import EagerCall
 from mistralwire.service._idle import IdleTimer
 from mistralwire.service._slots import UpstreamSlots
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
@@ -17,6 +18,9 @@ UPSTREAM_SILENT = "UPSTREAM_SILENT"
 
 # The tag of the field `chunks`, the same in every stream response; its wire type is 2, with a length.
 _TAG = bytes([ChatCompletionStreamResponse.DESCRIPTOR.fields_by_name["chunks"].number << 3 | 2])
+
+# The tag and the length before a chunk of so many bytes, for the lengths that nearly all chunks have.
+_HEADS = tuple(_TAG + write_varint(length) for length in range(1024))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,25 +33,27 @@ class StreamLimits:
         buffer_bytes_max: Bytes of chunks that wait to be taken. When there are so many, or one chunk more,
             the upstream is read no further.
         upstream_idle_s: How long the upstream may be silent, in seconds.
+        caller_idle_s: How long a write may take, in seconds.
     """
 
     message_chunks_max: int
     message_bytes_max: int
     buffer_bytes_max: int
     upstream_idle_s: float
+    caller_idle_s: float
 
 
 class CoalescedStream:
-    """Reads chunks ahead while a message is being written, up to a bound.
+    """Sends chunks as messages: each at once if nothing is being written, else with all that come meanwhile.
 
-    One task reads the chunks, and encodes each once; `take` gives away what is there, as soon as there is a
-    chunk: the concatenation of encoded chunks. So an idle stream has a chunk a message without delay, and a
-    loaded one has full messages.
-
-    As a context manager it stops reading, and closes the chunks if they are an async generator.
+    One task reads the chunks ahead, up to a bound, and encodes each once; a message is the concatenation of
+    encoded chunks. So an idle stream has a chunk a message without delay, and a loaded one has full messages.
+    The write is started from where the chunk arrived, so that none waits for a turn of the event loop: only
+    the first chunk does, for those that are ready with it.
 
     Args:
-        chunks: The chunks.
+        chunks: The chunks; closed at the end if they are an async generator.
+        write: Writes a message.
         limits: Its bounds.
         slots: Where the upstream's slot is taken from before the first chunk is asked for. It is given back
             as soon as the chunks have ended, however long their reader takes.
@@ -61,6 +67,7 @@ class CoalescedStream:
     def __init__(
         self,
         chunks: AsyncIterator[CompletionChunk],
+        write: Callable[[bytes], Coroutine[Any, Any, None]],
         limits: StreamLimits,
         slots: UpstreamSlots,
         on_chunk: Callable[[CompletionChunk], None] | None = None,
@@ -68,6 +75,7 @@ class CoalescedStream:
         self.count = 0
         self.first_s: float | None = None
         self._chunks = chunks
+        self._write = write
         self._limits = limits
         self._slots = slots
         self._on_chunk = on_chunk
@@ -78,57 +86,52 @@ class CoalescedStream:
         self._buffered_bytes = 0
         self._is_silent = False
         self._has_ended = False
-        self._has_more = asyncio.Event()
         self._has_room = asyncio.Event()
+        # The write in flight, and whether there is one, or one is due.
+        self._writing: EagerCall | None = None
+        self._is_busy = False
+        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._caller = IdleTimer(limits.caller_idle_s, self._give_up_caller)
 
-    async def __aenter__(self) -> Self:
-        """Start to read."""
-        self._reader = asyncio.create_task(self._read())
-        self._reader.add_done_callback(_retrieve)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Stop to read."""
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
-
-    async def take(self) -> bytes | None:
-        """Wait for the next message.
-
-        Returns:
-            Its wire bytes, or None at the end.
+    async def run(self) -> None:
+        """Read and write everything.
 
         Raises:
             UpstreamError: If the chunks were silent for too long, with the reason UPSTREAM_SILENT.
             OverloadError: If there is no slot of the upstream for this call.
-            Exception: What the chunks raised. Each of these comes after all messages before it.
+            MistralwireError: If a write took too long, with the reason CALLER_SILENT.
+            Exception: What the chunks raised. This and the first two come after all messages before; or what
+                `write` raised, at once.
         """
-        await self._has_more.wait()
-        if not self._full:
-            if not self._parts:
-                await self._reader
-                return None
-            self._seal()
-        message = self._full.popleft()
-        self._buffered_bytes -= len(message)
-        self._has_room.set()
-        if not self._buffered_bytes and not self._has_ended:
-            self._has_more.clear()
-        return message
+        reader = self._reader = asyncio.create_task(self._read())
+        for future in (reader, self._finished):
+            future.add_done_callback(_retrieve)
+        try:
+            with self._caller:
+                await self._finished
+            await reader
+        finally:
+            self._finished.cancel()
+            if self._writing is not None:
+                self._writing.cancel()
+            reader.cancel()
+            await asyncio.wait([reader])
 
     async def _read(self) -> None:
         try:
             async with self._slots:
-                with IdleTimer(self._limits.upstream_idle_s, self._give_up) as idle:
+                with IdleTimer(self._limits.upstream_idle_s, self._give_up_upstream) as idle:
                     await self._read_chunks(idle)
         except (Exception, asyncio.CancelledError):
             # Whatever the chunks make of being cancelled.
-            if self._is_silent:
-                raise silent_error(self._limits.upstream_idle_s) from None
+            self._blame_silence()
             raise
+        else:
+            self._blame_silence()
         finally:
             self._has_ended = True
-            self._has_more.set()
+            if not self._is_busy:
+                self._pump()
 
     async def _read_chunks(self, idle: IdleTimer) -> None:
         limits = self._limits
@@ -137,8 +140,6 @@ class CoalescedStream:
             async for chunk in self._chunks:
                 if self._on_chunk is not None:
                     self._on_chunk(chunk)
-                if not self.count:
-                    self.first_s = time.perf_counter()
                 self.count += 1
                 part = encode_chunk(chunk)
                 size = len(part)
@@ -150,7 +151,8 @@ class CoalescedStream:
                 self._parts.append(part)
                 self._parts_bytes += size
                 self._buffered_bytes += size
-                self._has_more.set()
+                if not self._is_busy:
+                    self._begin()
                 if self._buffered_bytes >= limits.buffer_bytes_max:
                     idle.rest()
                     await self._wait_for_room()
@@ -160,10 +162,54 @@ class CoalescedStream:
             if isinstance(self._chunks, AsyncGenerator):
                 await self._chunks.aclose()
 
+    def _begin(self) -> None:
+        """Write the chunk that has just come; the first one with those that are ready now."""
+        if self.first_s is None:
+            self.first_s = time.perf_counter()
+            self._is_busy = True
+            asyncio.get_running_loop().call_soon(self._pump)
+        else:
+            self._pump()
+
     async def _wait_for_room(self) -> None:
         while self._buffered_bytes >= self._limits.buffer_bytes_max:
             self._has_room.clear()
             await self._has_room.wait()
+
+    def _pump(self) -> None:
+        """Write the next message; if there is none, and none will come, finish."""
+        while not self._finished.done():
+            if not self._full:
+                if not self._parts:
+                    self._is_busy = False
+                    if self._has_ended:
+                        self._finished.set_result(None)
+                    return
+                self._seal()
+            message = self._full.popleft()
+            self._buffered_bytes -= len(message)
+            self._has_room.set()
+            self._is_busy = True
+            self._caller.wait()
+            self._writing = EagerCall(self._write(message), self._go_on)
+            try:
+                if not self._writing.start():
+                    return
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is handed on
+                self._fail(error)
+            self._caller.rest()
+
+    def _go_on(self, error: BaseException | None) -> None:
+        """Go on after a write that took its time."""
+        self._caller.rest()
+        if error is None:
+            self._pump()
+        else:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._finished.done():
+            self._finished.set_exception(error)
 
     def _seal(self) -> None:
         """Let the message that is being filled be a full one."""
@@ -171,15 +217,22 @@ class CoalescedStream:
         self._parts.clear()
         self._parts_bytes = 0
 
-    def _give_up(self) -> None:
+    def _blame_silence(self) -> None:
+        if self._is_silent:
+            raise silent_error(self._limits.upstream_idle_s) from None
+
+    def _give_up_upstream(self) -> None:
         self._is_silent = True
         self._reader.cancel()
 
+    def _give_up_caller(self) -> None:
+        self._fail(caller_silent_error(self._limits.caller_idle_s))
 
-def _retrieve(reader: asyncio.Task[None]) -> None:
-    """Take the error of a reader: one that nobody else takes, because the call is over, is nobody's."""
-    if not reader.cancelled():
-        reader.exception()
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Take the error of a future: one that nobody else takes, because the call is over, is nobody's."""
+    if not future.cancelled():
+        future.exception()
 
 
 def encode_chunk(chunk: CompletionChunk) -> bytes:
@@ -188,7 +241,9 @@ def encode_chunk(chunk: CompletionChunk) -> bytes:
     Source: https://protobuf.dev/programming-guides/encoding/#length-types
     """
     data = chunk.SerializeToString()
-    return _TAG + write_varint(len(data)) + data
+    length = len(data)
+    head = _HEADS[length] if length < len(_HEADS) else _TAG + write_varint(length)
+    return head + data
 
 
 def silent_error(limit_s: float) -> UpstreamError:
@@ -196,3 +251,9 @@ def silent_error(limit_s: float) -> UpstreamError:
     return UpstreamError(
         f"the upstream was silent for {limit_s:g} seconds", code="DEADLINE_EXCEEDED", reason=UPSTREAM_SILENT
     )
+
+
+def caller_silent_error(limit_s: float) -> MistralwireError:
+    """Give the error of a caller who kept us waiting for too long."""
+    message = f"the caller was silent for {limit_s:g} seconds"
+    return MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT")

@@ -7,7 +7,7 @@ import functools
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Never, cast
 
 import grpc
@@ -23,8 +23,8 @@ from mistralwire.errors import (
     OverloadError,
     Violation,
 )
-from mistralwire.service._coalesce import CoalescedStream, StreamLimits, silent_error
-from mistralwire.service._compression import compress_answers
+from mistralwire.service._coalesce import CoalescedStream, StreamLimits, caller_silent_error, silent_error
+from mistralwire.service._compression import compress_answers, wants_gzip
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._idle import IdleTimer
 from mistralwire.service._record import CallObserver, CallRecord
@@ -86,6 +86,7 @@ class ChatCompletionServicer:
             message_bytes_max=config.stream_message_bytes_max,
             buffer_bytes_max=config.stream_buffer_bytes_max,
             upstream_idle_s=config.upstream_idle_s,
+            caller_idle_s=config.caller_idle_s,
         )
         # Threads of its own: the loop's are for what waits, and these would keep it from them.
         self._checks = concurrent.futures.ThreadPoolExecutor(CHECKS_MAX, "mistralwire-check")
@@ -158,19 +159,29 @@ class ChatCompletionServicer:
             request = await self._start(call, watch, request_type, context)
             chunks = self._upstream.stream(request, _context_of(call, context))
             on_chunk = watch.chunk if self._observers else None
-            async with CoalescedStream(chunks, self._limits, self._slots, on_chunk) as messages:
-                try:
-                    with self._impatience() as caller:
-                        message = await messages.take()
-                        if message is not None:
-                            await compress_answers(context, call.metadata)
-                        while message is not None:
-                            caller.wait()
-                            await context.write(message)
-                            caller.rest()
-                            message = await messages.take()
-                finally:
-                    call.chunks, call.first_chunk_s = messages.count, messages.first_s
+            stream = CoalescedStream(chunks, self._writer(call, context), self._limits, self._slots, on_chunk)
+            try:
+                await stream.run()
+            finally:
+                call.chunks, call.first_chunk_s = stream.count, stream.first_s
+
+    def _writer(
+        self, call: CallRecord, context: grpc.aio.ServicerContext
+    ) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+        """Give what writes a message."""
+        if not wants_gzip(call.metadata):
+            write: Callable[[bytes], Coroutine[Any, Any, None]] = context.write
+            return write
+        is_first = True
+
+        async def write_compressed(message: bytes) -> None:
+            nonlocal is_first
+            if is_first:
+                is_first = False
+                await compress_answers(context, call.metadata)
+            await context.write(message)
+
+        return write_compressed
 
     @contextlib.asynccontextmanager
     async def _calling(
@@ -224,8 +235,7 @@ class ChatCompletionServicer:
             if not timer.has_gone_off:
                 raise
             task.uncancel()
-            message = f"the caller was silent for {self._caller_idle_s:g} seconds"
-            raise MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT") from None
+            raise caller_silent_error(self._caller_idle_s) from None
 
     async def _read(self, request_type: type[Message], data: bytes) -> Any:
         """Read a request; a large one in a thread, so that all other calls go on.
@@ -294,19 +304,26 @@ async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: Base
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         # The call itself was cancelled. An upstream that cancels itself would leave its caller waiting.
-        remaining_s = _remaining_s(context)
-        is_late = remaining_s is not None and remaining_s < _LATE_S
-        call.code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
+        call.code = _code_of_cancelled(context)
         raise error
-    if not isinstance(error, MistralwireError):
-        # The stack without the error's text, which may quote the request.
-        stack = "".join(traceback.format_tb(error.__traceback__))
-        _logger.error("call %s ended with an unexpected %s\n%s", call.request_id, type(error).__name__, stack)
     call.code, call.error = failure_of(error).code.name, error
     try:
         await refuse(context, error, call.request_id)
     except asyncio.CancelledError:
-        if call.request is None:
-            # A caller who is gone before his request has come looks like one who sends none.
-            call.code, call.error = "CANCELLED", None
+        if call.request is None or isinstance(error, grpc.aio.InternalError):
+            # A caller who is gone looks like one who sends no request, and grpc fails to write to him.
+            call.code, call.error = _code_of_cancelled(context), None
         raise
+    finally:
+        if call.error is not None and not isinstance(call.error, MistralwireError):
+            # The stack without the error's text, which may quote the request.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            name = type(error).__name__
+            _logger.error("call %s ended with an unexpected %s\n%s", call.request_id, name, stack)
+
+
+def _code_of_cancelled(context: grpc.aio.ServicerContext) -> str:
+    """Say why a call was cancelled: by its deadline, or by its caller."""
+    remaining_s = _remaining_s(context)
+    is_late = remaining_s is not None and remaining_s < _LATE_S
+    return "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
