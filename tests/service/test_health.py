@@ -1,6 +1,7 @@
 """Health: what is asked, what is told without being asked, and callers who keep it waiting."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -97,7 +98,7 @@ async def test_bytes_that_are_no_request_get_a_status_that_says_so(server: Serve
 
 
 async def test_a_check_whose_request_never_comes_ends() -> None:
-    config = ServerConfig(port=0, caller_idle_s=0.05)
+    config = ServerConfig(port=0, request_s=0.05)
     async with (
         asyncio.timeout(30),
         create_server(HeldUpstream(), config) as server,
@@ -108,16 +109,27 @@ async def test_a_check_whose_request_never_comes_ends() -> None:
         assert b"the caller was silent for 0.05 seconds" in await peer.ended()
 
 
-async def test_checks_beyond_the_limit_are_turned_away(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["WATCHES_MAX", "CONNECTION_WATCHES_MAX"])
+async def test_watches_beyond_the_limit_are_turned_away_and_checks_go_on(
+    name: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_health, "CALLS_MAX", 1)
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    monkeypatch.setattr(_health, name, 1)
+    async with asyncio.timeout(30), grpc.aio.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == SERVING
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await check(channel, "")
+            await stub.Watch(health_pb2.HealthCheckRequest()).read()
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await check(channel, "") == SERVING
+
+        # One that ends makes room for another.
+        watch.cancel()
+        while True:
+            another = stub.Watch(health_pb2.HealthCheckRequest())
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                assert (await another.read()).status == SERVING
+                break
 
 
 async def test_a_server_that_starts_again_serves_again(server: Server) -> None:

@@ -14,16 +14,17 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from mistralwire import to_json
 from mistralwire.client import Client
-from mistralwire.errors import CallError, UpstreamError
+from mistralwire.errors import CallError, DecodeError, UpstreamError, Violation
 from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, ServerConfig, create_server
 from mistralwire.service import _servicer as servicer_module
-from mistralwire.service._servicer import LOOP_BYTES_MAX
-from mistralwire.upstream import ReplayUpstream, Upstream
+from mistralwire.service._servicer import LOOP_BYTES_MAX, LOOP_VALUES_MAX
+from mistralwire.upstream import CallContext, ReplayUpstream, Upstream
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -425,6 +426,91 @@ for data in (b"\\xff\\xff\\xff", b"\\x12\\x01\\xff"):
     )
 
     assert result.stdout.split() == [implementation, "NOT_PROTOBUF", "NOT_PROTOBUF"], result.stderr
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ChatCompletionRequest(
+            model="m", messages=[ChatMessage()] * 60_000, stop_array={"items": ["x"] * 50_000}
+        ),
+        ChatCompletionRequest(model="m", messages=MESSAGES, metadata=f'{{"a": [{"1," * 200_000}1]}}'),
+    ],
+    ids=["messages and elements", "JSON text"],
+)
+async def test_a_request_of_more_values_than_the_bound_is_refused(request_: ChatCompletionRequest) -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        with pytest.raises(CallError, match="at most 100000 values") as caught:
+            await client.complete(request_)
+
+    assert (caught.value.code, caught.value.reason) == ("INVALID_ARGUMENT", "LIMIT_EXCEEDED")
+    assert upstream.requests == []
+
+
+async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def check(request: Message) -> None:
+        threads.append(threading.current_thread().name)
+
+    monkeypatch.setattr(servicer_module, "check_request", check)
+    upstream = HeldUpstream()
+    async with serving(upstream) as client:
+        for count in (1, LOOP_VALUES_MAX // 2, LOOP_VALUES_MAX):
+            upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+            message = ChatMessage(user=UserMessage(content_string="x"))
+            await client.complete(ChatCompletionRequest(model="m", messages=[message] * count))
+
+    assert ["mistralwire-check" in name for name in threads] == [False, False, True]
+
+
+class OddError(BaseException):
+    """What no upstream should raise."""
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (DecodeError([Violation("a", "b", "the private text")]), "INTERNAL", "UPSTREAM_UNREADABLE"),
+        (OddError("the private text"), "INTERNAL", "INTERNAL"),
+        (GeneratorExit("the private text"), "INTERNAL", "INTERNAL"),
+        (BaseExceptionGroup("the private text", [OddError()]), "INTERNAL", "INTERNAL"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_whatever_an_upstream_raises_is_not_the_callers_fault_and_ends_his_call(
+    error: BaseException, code: str, reason: str, is_stream: bool
+) -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(error)
+    async with serving(upstream) as client:
+        with pytest.raises(CallError) as caught:
+            await (anext(client.stream(STREAM_REQUEST)) if is_stream else client.complete(REQUEST))
+
+    assert (caught.value.code, caught.value.reason) == (code, reason)
+    assert "private" not in str(caught.value)
+
+
+class WrongUpstream:
+    """Answers with messages of other types."""
+
+    async def complete(self, request: Any, context: CallContext) -> Any:
+        return chunk(0)
+
+    async def stream(self, request: Any, context: CallContext) -> AsyncIterator[Any]:
+        yield ChatCompletionResponse(id="1")
+
+
+async def test_an_answer_of_another_type_is_never_sent() -> None:
+    async with serving(WrongUpstream()) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+        assert caught.value.code == "INTERNAL"
+        with pytest.raises(CallError) as caught:
+            await anext(client.stream(STREAM_REQUEST))
+        assert caught.value.code == "INTERNAL"
 
 
 async def test_an_error_with_a_code_that_is_none_is_internal() -> None:

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from mistralwire.codec._varint import write_varint
-from mistralwire.errors import MistralwireError, UpstreamError
+from mistralwire.errors import CodecError, UpstreamError
 from mistralwire.service._eager import EagerCall
 from mistralwire.service._idle import IdleTimer
+from mistralwire.service._receive import caller_silent_error
 from mistralwire.service._slots import UpstreamSlots
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
 
@@ -122,10 +123,10 @@ class CoalescedStream:
             async with self._slots:
                 with IdleTimer(self._limits.upstream_idle_s, self._give_up_upstream) as idle:
                     await self._read_chunks(idle)
-        except (Exception, asyncio.CancelledError):
+        except BaseException as error:  # noqa: BLE001 - it is raised as what it is for the call
             # Whatever the chunks make of being cancelled.
             self._blame_silence()
-            raise
+            raise of_upstream(error) from None
         else:
             self._blame_silence()
         finally:
@@ -138,6 +139,8 @@ class CoalescedStream:
         try:
             idle.wait()
             async for chunk in self._chunks:
+                if type(chunk) is not CompletionChunk:
+                    raise TypeError(f"expected a CompletionChunk, not a {type(chunk).__name__}")
                 if self._on_chunk is not None:
                     self._on_chunk(chunk)
                 self.count += 1
@@ -253,7 +256,15 @@ def silent_error(limit_s: float) -> UpstreamError:
     )
 
 
-def caller_silent_error(limit_s: float) -> MistralwireError:
-    """Give the error of a caller who kept us waiting for too long."""
-    message = f"the caller was silent for {limit_s:g} seconds"
-    return MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT")
+def of_upstream(error: BaseException) -> BaseException:
+    """Give what an error of an upstream is for its call.
+
+    An answer that can't be read is the upstream's fault: as an error of the codec it would be the caller's.
+    What is neither an Exception nor asyncio's or the interpreter's own would end a task, and not the call.
+    """
+    if isinstance(error, CodecError):
+        message = "the answer of the upstream could not be read"
+        return UpstreamError(message, code="INTERNAL", reason="UPSTREAM_UNREADABLE")
+    if isinstance(error, Exception | asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+        return error
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

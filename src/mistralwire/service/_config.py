@@ -107,9 +107,8 @@ class ServerConfig:
     upstream_idle_s: float = _seconds(
         300.0, "How long the upstream may be silent: before an answer, and between two chunks."
     )
-    caller_idle_s: float = _seconds(
-        300.0, "How long a caller may be silent: send no request, or take no message of a stream."
-    )
+    request_s: float = _seconds(30.0, "How long a request may take to arrive.")
+    caller_idle_s: float = _seconds(300.0, "How long a caller may take no message of a stream.")
 
     stream_message_chunks_max: int = _count(256, "Chunks in one message of a stream.")
     stream_message_bytes_max: int = _count(
@@ -162,6 +161,8 @@ class ServerConfig:
             raise ValueError(
                 "host must not be empty; 127.0.0.1 is this machine, 0.0.0.0 all of its addresses"
             )
+        if not self.host.isprintable():
+            raise ValueError(f"host must be an address or a name such as 127.0.0.1, not {self.host!r}")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
         if self.tls_client_ca is not None and self.tls_certificate is None:

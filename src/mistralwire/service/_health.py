@@ -1,6 +1,7 @@
 """Health checking: the standard protocol, for services that serve from the start until they drain."""
 
 import asyncio
+import collections
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -10,10 +11,17 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME
 
 from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Violation
+from mistralwire.service._receive import receive
 from mistralwire.service._refusal import refuse
 
-CALLS_MAX = 512
-"""Checks and watches at one time. They need no token, so they must not take the place of other calls."""
+WATCHES_MAX = 256
+"""Watches at one time. They need no token, so they must not take the place of other calls."""
+
+CONNECTION_WATCHES_MAX = 16
+"""Watches of one connection at one time."""
+
+REQUEST_S_MAX = 5.0
+"""The longest that is waited for the request of a check, in seconds."""
 
 _Response = health_pb2.HealthCheckResponse
 
@@ -26,16 +34,16 @@ class Health:
 
     Args:
         names: Full names of the services that are served; the empty name stands for all of them.
-        caller_idle_s: How long a caller may take to send its request, in seconds.
+        request_s: How long a caller may take to send its request, in seconds; 5 at most.
 
     Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
     """
 
-    def __init__(self, names: Iterable[str], caller_idle_s: float) -> None:
+    def __init__(self, names: Iterable[str], request_s: float) -> None:
         self._names = frozenset(("", *names))
-        self._caller_idle_s = caller_idle_s
+        self._request_s = min(request_s, REQUEST_S_MAX)
         self._draining = asyncio.Event()
-        self._calls = 0
+        self._watches: collections.Counter[str] = collections.Counter()
 
     def drain(self) -> None:
         """Say from now on that nothing is served."""
@@ -63,27 +71,16 @@ class Health:
         self, answer: Callable[[str, grpc.aio.ServicerContext], Awaitable[object]]
     ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[object]]:
         async def handle(_: object, context: grpc.aio.ServicerContext) -> object:
-            self._calls += 1
             try:
-                if self._calls > CALLS_MAX:
-                    message = f"the service has {CALLS_MAX} health checks, as many as it takes; try later"
-                    raise OverloadError(message, reason="TOO_MANY_CALLS")
                 return await answer(await self._read(context), context)
             except MistralwireError as error:
                 await refuse(context, error)
-            finally:
-                self._calls -= 1
 
         return handle
 
     async def _read(self, context: grpc.aio.ServicerContext) -> str:
-        try:
-            async with asyncio.timeout(self._caller_idle_s):
-                data = await context.read()
-        except TimeoutError:
-            message = f"the caller was silent for {self._caller_idle_s:g} seconds"
-            raise MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT") from None
-        if data is grpc.aio.EOF:
+        data = await receive(context, self._request_s)
+        if data is None:
             raise _no_request("the end of the call")
         try:
             return str(health_pb2.HealthCheckRequest.FromString(data).service)
@@ -97,6 +94,20 @@ class Health:
         return _Response(status=_Response.NOT_SERVING if self._draining.is_set() else _Response.SERVING)
 
     async def _watch(self, name: str, context: grpc.aio.ServicerContext) -> None:
+        peer = context.peer()
+        if self._watches.total() >= WATCHES_MAX or self._watches[peer] >= CONNECTION_WATCHES_MAX:
+            message = (
+                f"expected at most {WATCHES_MAX} watches, and {CONNECTION_WATCHES_MAX} of one connection, "
+                "found as many; use the one you have, or Check"
+            )
+            raise OverloadError(message, reason="TOO_MANY_CALLS")
+        self._watches[peer] += 1
+        try:
+            await self._tell(name, context)
+        finally:
+            self._watches -= collections.Counter((peer,))
+
+    async def _tell(self, name: str, context: grpc.aio.ServicerContext) -> None:
         is_served = name in self._names
         if not self._draining.is_set():
             await context.write(

@@ -100,7 +100,7 @@ class Server:
         )
         try:
             names = self._add_services(server)
-            health = Health(names, config.caller_idle_s)
+            health = Health(names, config.request_s)
             health.add_to(server)
             await self._listen(server, credentials)
             self._running = _Running(server, health)

@@ -7,15 +7,15 @@ import functools
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Never, cast
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Never
 
 import grpc
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mistralwire.codec import from_json, to_json
+from mistralwire.codec import DEFAULT_LIMITS, Limits, from_json, to_json
 from mistralwire.errors import (
     DecodeError,
     EncodeError,
@@ -23,10 +23,10 @@ from mistralwire.errors import (
     OverloadError,
     Violation,
 )
-from mistralwire.service._coalesce import CoalescedStream, StreamLimits, caller_silent_error, silent_error
+from mistralwire.service._coalesce import CoalescedStream, StreamLimits, of_upstream, silent_error
 from mistralwire.service._compression import compress_answers, wants_gzip
 from mistralwire.service._config import ServerConfig
-from mistralwire.service._idle import IdleTimer
+from mistralwire.service._receive import receive
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._refusal import refuse
 from mistralwire.service._slots import UpstreamSlots
@@ -44,10 +44,22 @@ METHODS = frozenset(_SERVICE.methods_by_name)
 """Names of its methods, such as `ChatCompletionStream`."""
 
 LOOP_BYTES_MAX = 64 * 1024
-"""Bytes of a request up to which it is checked in the event loop: 64 KiB, mostly a millisecond's work."""
+"""Bytes of a request up to which it is checked in the event loop, if it has few values: 64 KiB."""
+
+LOOP_VALUES_MAX = 500
+"""Values of a request up to which it is checked in the event loop: some milliseconds' work at most."""
+
+FEW_BYTES_MAX = 2 * 1024
+"""Bytes of a request up to which its values are not counted: there can't be many more."""
+
+VALUES_MAX = 100_000
+"""Messages and elements in one request, and JSON values in its JSON form."""
 
 CHECKS_MAX = 2
 """Requests beyond that size which are checked at one time: each is a thread that competes with the loop."""
+
+_LIMITS = Limits(values_max=VALUES_MAX)
+_SINGLE = (Message, str, bytes, int, float)
 
 # Beyond that, a deadline is none: a hundred years.
 _DEADLINE_S_MAX = 100 * 366 * 86_400.0
@@ -79,7 +91,7 @@ class ChatCompletionServicer:
         self._observers = tuple(observers)
         self._calls = 0
         self._calls_max = config.calls_max
-        self._caller_idle_s = config.caller_idle_s
+        self._request_s = config.request_s
         self._slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
         self._limits = StreamLimits(
             message_chunks_max=config.stream_message_chunks_max,
@@ -108,7 +120,8 @@ class ChatCompletionServicer:
                 stream = functools.partial(self._stream_in_form, method.name, request_type)
                 handlers[method.name] = grpc.stream_stream_rpc_method_handler(stream)
             else:
-                complete = functools.partial(self._complete, method.name, request_type)
+                response_type = GetMessageClass(method.output_type)
+                complete = functools.partial(self._complete, method.name, request_type, response_type)
                 handlers[method.name] = grpc.stream_unary_rpc_method_handler(complete)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
 
@@ -124,7 +137,12 @@ class ChatCompletionServicer:
             raise error
 
     async def _complete(
-        self, method: str, request_type: type[Any], _: object, context: grpc.aio.ServicerContext
+        self,
+        method: str,
+        request_type: type[Any],
+        response_type: type[Message],
+        _: object,
+        context: grpc.aio.ServicerContext,
     ) -> bytes:
         async with self._calling(method, context) as (call, watch):
             request = await self._start(call, watch, request_type, context)
@@ -132,11 +150,13 @@ class ChatCompletionServicer:
                 try:
                     async with asyncio.timeout(self._limits.upstream_idle_s) as idle:
                         response = await self._upstream.complete(request, _context_of(call, context))
-                except Exception:
+                except BaseException as error:  # noqa: BLE001 - it is raised as what it is for the call
                     # Whatever it makes of being cancelled.
                     if idle.expired():
                         raise silent_error(self._limits.upstream_idle_s) from None
-                    raise
+                    raise of_upstream(error) from None
+            if type(response) is not response_type:
+                raise TypeError(f"expected a {response_type.__name__}, not a {type(response).__name__}")
             call.response = response
             await compress_answers(context, call.metadata)
             return response.SerializeToString()
@@ -199,6 +219,10 @@ class ChatCompletionServicer:
             yield call, watch
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
             await _fail(call, context, error)
+        except BaseException:
+            # What ends the process.
+            call.code = "INTERNAL"
+            raise
         finally:
             self._calls -= 1
             call.ended_s = time.perf_counter()
@@ -213,29 +237,13 @@ class ChatCompletionServicer:
                 f"the service has {self._calls_max} calls, as many as it takes; try again later",
                 reason="TOO_MANY_CALLS",
             )
-        with self._impatience() as caller:
-            caller.wait()
-            data = await context.read()
-        if data is grpc.aio.EOF:
+        data = await receive(context, self._request_s)
+        if data is None:
             name = request_type.DESCRIPTOR.name
             raise DecodeError([Violation("", f"a {name}", "the end of the call")], type_name=name)
         call.request = await self._read(request_type, data)
         watch.started()
         return call.request
-
-    @contextlib.contextmanager
-    def _impatience(self) -> Iterator[IdleTimer]:
-        """Give a timer that ends the call when its caller keeps us waiting for too long."""
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        timer = IdleTimer(self._caller_idle_s, task.cancel)
-        try:
-            with timer:
-                yield timer
-        except asyncio.CancelledError:
-            if not timer.has_gone_off:
-                raise
-            task.uncancel()
-            raise caller_silent_error(self._caller_idle_s) from None
 
     async def _read(self, request_type: type[Message], data: bytes) -> Any:
         """Read a request; a large one in a thread, so that all other calls go on.
@@ -244,16 +252,16 @@ class ChatCompletionServicer:
         codec's limits bound; one that has not never begins.
         """
         if len(data) <= LOOP_BYTES_MAX:
-            return read_request(request_type, data)
+            request = parse_request(request_type, data)
+            if len(data) <= FEW_BYTES_MAX or not _has_more_than(LOOP_VALUES_MAX, request):
+                check_request(request)
+                return request
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._checks, read_request, request_type, data)
 
 
 def read_request(request_type: type[Message], data: bytes) -> Any:
     """Read a request and check that it keeps the contract.
-
-    Protobuf itself knows no required fields, no JSON text and no fixed strings; the JSON form of the request
-    does, so that a gRPC caller gets the same violations as one who sends JSON.
 
     Args:
         request_type: Type of the request.
@@ -265,17 +273,72 @@ def read_request(request_type: type[Message], data: bytes) -> Any:
     Raises:
         DecodeError: If the bytes are no such message, or it breaks the contract.
     """
-    name = request_type.DESCRIPTOR.name
+    request = parse_request(request_type, data)
+    check_request(request)
+    return request
+
+
+def parse_request(request_type: type[Message], data: bytes) -> Any:
+    """Read a request, as protobuf does.
+
+    Args:
+        request_type: Type of the request.
+        data: Its wire bytes.
+
+    Returns:
+        The request.
+
+    Raises:
+        DecodeError: If the bytes are no such message.
+    """
     try:
-        request = request_type.FromString(data)
+        return request_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
+        name = request_type.DESCRIPTOR.name
         violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
         raise DecodeError([violation], type_name=name, reason="NOT_PROTOBUF") from None
+
+
+def check_request(request: Message) -> None:
+    """Check that a request keeps the contract.
+
+    Protobuf itself knows no required fields, no JSON text and no fixed strings; the JSON form of the request
+    does, so that a gRPC caller gets the same violations as one who sends JSON.
+
+    Args:
+        request: The request.
+
+    Raises:
+        DecodeError: If it breaks the contract, or has more than VALUES_MAX values.
+    """
+    name = request.DESCRIPTOR.name
+    if _has_more_than(VALUES_MAX, request):
+        # Four bytes on the wire can be one: its JSON form would take a hundred times the memory.
+        violation = Violation("", f"at most {VALUES_MAX} values", "more")
+        raise DecodeError([violation], type_name=name, reason="LIMIT_EXCEEDED")
     try:
-        from_json(request_type, to_json(request))
+        text = to_json(request)
+        # A short text can't have so many, and needs no counting.
+        from_json(type(request), text, limits=DEFAULT_LIMITS if len(text) < VALUES_MAX else _LIMITS)
     except EncodeError as error:
         raise DecodeError([_violation(error)], type_name=name, reason=error.reason) from None
-    return request
+
+
+def _has_more_than(count: int, message: Message) -> bool:
+    """Say whether a message has more than so many messages and elements in it, at any depth."""
+    rest = [message]
+    while rest:
+        for field, value in rest.pop().ListFields():
+            is_list = not isinstance(value, _SINGLE)
+            if is_list:
+                count -= len(value)
+            elif field.message_type is not None:
+                count -= 1
+            if count < 0:
+                return True
+            if field.message_type is not None:
+                rest.extend(value if is_list else (value,))
+    return False
 
 
 def _violation(error: EncodeError) -> Violation:

@@ -1,0 +1,36 @@
+"""Receiving the one request of a call, within a bound on its time."""
+
+import asyncio
+
+import grpc
+
+from mistralwire.errors import MistralwireError
+
+
+async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | None:
+    """Wait for the request of a call.
+
+    grpc itself would wait for it without end; so our handlers are registered as if a call had several.
+
+    Args:
+        context: The call.
+        limit_s: How long to wait, in seconds.
+
+    Returns:
+        Its wire bytes; None if the call has ended without one.
+
+    Raises:
+        MistralwireError: If it has not come by then, with the reason CALLER_SILENT.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            data = await context.read()
+    except TimeoutError:
+        raise caller_silent_error(limit_s) from None
+    return None if data is grpc.aio.EOF else data
+
+
+def caller_silent_error(limit_s: float) -> MistralwireError:
+    """Give the error of a caller who kept us waiting for too long."""
+    message = f"the caller was silent for {limit_s:g} seconds"
+    return MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT")
