@@ -1,6 +1,7 @@
 """What all tests share: how long the property tests search, and whether each run searches elsewhere."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +15,8 @@ for name, max_examples in (("default", 100), ("long", 5_000)):
         derandomize="CI" in os.environ and name == "default",
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Processes inherit which signals are ignored: by nohup, say, or in the background of a script.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

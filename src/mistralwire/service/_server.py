@@ -30,6 +30,9 @@ _OTHER_CALLS_MAX = 1024
 
 _CHANNELZ_NAME = "grpc.channelz.v1.Channelz"
 
+# How long the statuses of calls that are stopped may take to go out.
+_STATUS_S = 1.0
+
 # Longer than any drain: when it is over is decided here, where a later call of `stop` can shorten it.
 _FOREVER_S = 1e9
 
@@ -188,6 +191,10 @@ class Server:
         await asyncio.wait([running.ending], timeout=drain_s)
         if not running.ending.done():
             running.is_urgent.set()
+            self._servicer.stop_calls()
+            # What can't be told, since its caller takes nothing, say, is cut.
+            await asyncio.wait([running.ending], timeout=_STATUS_S)
+        if not running.ending.done():
             if running.cancelling is None:
                 running.cancelling = asyncio.create_task(running.server.stop(None))
             await asyncio.wait([running.ending])

@@ -8,7 +8,7 @@ import logging
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Never
+from typing import Any, Never, cast
 
 import grpc
 from google.protobuf.message import DecodeError as WireError
@@ -89,7 +89,8 @@ class ChatCompletionServicer:
         config = config or ServerConfig()
         self._upstream = upstream
         self._observers = tuple(observers)
-        self._calls = 0
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopped: set[asyncio.Task[Any]] = set()
         self._calls_max = config.calls_max
         self._request_s = config.request_s
         self._slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
@@ -124,6 +125,12 @@ class ChatCompletionServicer:
                 complete = functools.partial(self._complete, method.name, request_type, response_type)
                 handlers[method.name] = grpc.stream_unary_rpc_method_handler(complete)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+
+    def stop_calls(self) -> None:
+        """End all running calls, with UNAVAILABLE and the reason SERVER_STOPPING, and their upstreams."""
+        for task in self._running - self._stopped:
+            self._stopped.add(task)
+            task.cancel()
 
     async def refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
         """End a call with an error before its request is read; the observers hear of its end.
@@ -214,17 +221,23 @@ class ChatCompletionServicer:
         )
         watch = Watch(call, self._observers)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
-        self._calls += 1
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._running.add(task)
         try:
             yield call, watch
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it ends the call with a status
+            if task in self._stopped and isinstance(error, asyncio.CancelledError):
+                task.uncancel()
+                message = "the server stops, and the time for running calls is over"
+                error = MistralwireError(message, code="UNAVAILABLE", reason="SERVER_STOPPING")
             await _fail(call, context, error)
         except BaseException:
             # What ends the process.
             call.code = "INTERNAL"
             raise
         finally:
-            self._calls -= 1
+            self._running.discard(task)
+            self._stopped.discard(task)
             call.ended_s = time.perf_counter()
             watch.ended()
 
@@ -232,7 +245,7 @@ class ChatCompletionServicer:
         self, call: CallRecord, watch: Watch, request_type: type[Any], context: grpc.aio.ServicerContext
     ) -> Any:
         """Read the request and tell the observers."""
-        if self._calls > self._calls_max:
+        if len(self._running) > self._calls_max:
             raise OverloadError(
                 f"the service has {self._calls_max} calls, as many as it takes; try again later",
                 reason="TOO_MANY_CALLS",
