@@ -14,7 +14,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import Message
 
 from mistralwire import from_json, to_json
-from mistralwire.v1 import ChatCompletionResponse
+from mistralwire.client import Client
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+    ChatMessage,
+    UserMessage,
+)
 from tests.json_equality import parse_exactly
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
@@ -168,3 +175,24 @@ async def test_the_client_example_runs_against_serve() -> None:
         await service.wait()
     assert example.returncode == 0
     assert output.decode().startswith("Let me look at the weather in Paris.")
+
+
+async def test_the_upstream_example_answers_and_ends_on_a_signal() -> None:
+    source = _BLOCKS[3].replace("port=50052", "port=0").replace('address}")', 'address}", flush=True)')
+    pipe = asyncio.subprocess.PIPE
+    example = await asyncio.create_subprocess_exec(sys.executable, "-c", source, stdout=pipe)
+    assert example.stdout is not None
+    try:
+        address = (await asyncio.wait_for(example.stdout.readline(), 30)).decode().split()[2]
+        messages = [ChatMessage(user=UserMessage(content_string="say it again"))]
+        async with Client(address) as client:
+            response = await client.complete(ChatCompletionRequest(model="m", messages=messages))
+            stream = client.stream(ChatCompletionStreamRequest(model="m", messages=messages))
+            chunks = [chunk async for chunk in stream]
+    finally:
+        example.terminate()
+        await example.communicate()
+
+    assert response.choices[0].message.content_string == "say it again "
+    assert [chunk.choices[0].delta.content_string for chunk in chunks] == ["say ", "it ", "again "]
+    assert example.returncode == 0

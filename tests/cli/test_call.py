@@ -18,7 +18,7 @@ import trustme
 
 from mistralwire import explode, from_json, to_json
 from mistralwire.client import Client
-from mistralwire.errors import DecodeError, OverloadError, UpstreamError, Violation
+from mistralwire.errors import CallError, OverloadError, UpstreamError, Violation
 from mistralwire.service import Server, ServerConfig, create_server
 from mistralwire.v1 import (
     AssistantMessage,
@@ -32,6 +32,7 @@ from mistralwire.v1 import (
     ContentChunkList,
     DeltaMessage,
     FIMCompletionRequest,
+    FIMCompletionResponse,
     FIMCompletionStreamRequest,
     FinishReason,
     FunctionCall,
@@ -150,7 +151,8 @@ async def test_fim_fills_the_gap_between_prompt_and_suffix(is_stream: bool) -> N
         upstream.items.put_nowait(chunk(0, "gap"))
         upstream.items.put_nowait(None)
     else:
-        fim = response(AssistantMessage(content_string="gap"))
+        chat = response(AssistantMessage(content_string="gap"))
+        fim = from_json(FIMCompletionResponse, to_json(chat))
         upstream.items.put_nowait(fim)
     arguments = ["--fim", "def f(", "--suffix", "return 1", "--model", "code"]
     async with server:
@@ -306,16 +308,22 @@ async def test_what_went_wrong_comes_behind_the_text_before() -> None:
             output, errors = await process.communicate()
 
     assert (process.returncode, output) == (1, b"\n")
-    assert errors.decode() == ("Error: UNAVAILABLE (UPSTREAM_FAILED): it \\x1b[31mbroke\n  request id: r-7\n")
+    assert errors.decode() == (
+        "Error: UNAVAILABLE (UPSTREAM_FAILED): it \\x1b[31mbroke\n"
+        "  the answer above is not complete\n"
+        "  request id: r-7\n"
+    )
 
 
 async def test_an_error_is_told_with_its_violations() -> None:
-    upstream, server = serving(DecodeError([Violation("messages[0].role", "a role", "none")]))
+    violation = Violation("messages[0].role", "a role", "none")
+    error = CallError(str(violation), code="INVALID_ARGUMENT", reason="REFUSED", violations=[violation])
+    upstream, server = serving(error)
     async with server:
         code, output, errors = await call("hi", "--no-stream", "--target", server.address)
 
     assert (code, output) == (1, "")
-    assert errors.startswith("Error: INVALID_ARGUMENT (CONTRACT_VIOLATION): ")
+    assert errors.startswith("Error: INVALID_ARGUMENT (REFUSED): ")
     assert "\n  messages[0].role: expected a role, found none\n  request id: " in errors
     assert len(upstream.requests) == 1
 

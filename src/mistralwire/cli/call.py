@@ -52,8 +52,7 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.option(
     "--model",
     metavar="NAME",
-    default="mistral-small-latest",
-    show_default=True,
+    show_default="mistral-small-latest; codestral-latest with --fim",
     envvar="MISTRALWIRE_CALL_MODEL",
     show_envvar=True,
     help="Name of the model.",
@@ -121,7 +120,7 @@ def call(
     *,
     prompt: str | None,
     target: str,
-    model: str,
+    model: str | None,
     system: str | None,
     fim: bool,
     suffix: str | None,
@@ -208,7 +207,13 @@ def _refuse_beside_request(prompt: str | None, given: dict[str, bool]) -> None:
 
 
 def _request_of(
-    prompt: str | None, model: str, system: str | None, suffix: str | None, *, is_fim: bool, is_stream: bool
+    prompt: str | None,
+    model: str | None,
+    system: str | None,
+    suffix: str | None,
+    *,
+    is_fim: bool,
+    is_stream: bool,
 ) -> Request:
     if is_fim and system is not None:
         raise click.UsageError("--system is for chat; --fim has no messages")
@@ -217,22 +222,38 @@ def _request_of(
     if prompt in (None, "-"):
         prompt = read_prompt()
     if is_fim:
-        return fim_request(model, prompt, suffix, is_stream=is_stream)
-    return chat_request(model, prompt, system, is_stream=is_stream)
+        return fim_request(model or "codestral-latest", prompt, suffix, is_stream=is_stream)
+    return chat_request(model or "mistral-small-latest", prompt, system, is_stream=is_stream)
 
 
 async def _call(client: Client, request: Request, answer: Answer, request_id: str | None) -> None:
     async with client:
         if isinstance(request, ChatCompletionStreamRequest | FIMCompletionStreamRequest):
-            stream = client.stream_batches(request, request_id=request_id)
-            async with contextlib.aclosing(stream) as batches:
-                async for batch in batches:
-                    for chunk in batch:
-                        answer.chunk(chunk)
-                    answer.flush()
+            await _print_stream(client, request, answer, request_id)
         else:
             answer.response(await client.complete(request, request_id=request_id))
     answer.end()
+
+
+async def _print_stream(
+    client: Client,
+    request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+    answer: Answer,
+    request_id: str | None,
+) -> None:
+    has_begun = False
+    stream = client.stream_batches(request, request_id=request_id)
+    try:
+        async with contextlib.aclosing(stream) as batches:
+            async for batch in batches:
+                for chunk in batch:
+                    answer.chunk(chunk)
+                answer.flush()
+                has_begun = True
+    except CallError as error:
+        if has_begun:
+            error.add_note("the answer above is not complete")
+        raise
 
 
 # What can be done here, by reason. Where gRPC itself ended the call, the code stands for the reason.
@@ -241,7 +262,7 @@ _REMEDIES = {
     "TOKEN_INVALID": "name the file with a token of this service with --token-file",
     "TOKEN_MISSING": "name the file with a token of this service with --token-file",
     "UNAVAILABLE": "check that a service runs at {target}, and that both ends speak TLS, or both plain text "
-    "(--tls-ca, --tls-certificate, --insecure)",
+    "(--tls-ca, --insecure); a service may want a certificate of yours (--tls-certificate)",
 }
 
 
@@ -253,7 +274,9 @@ def _describe(error: MistralwireError, target: str) -> str:
         lines += [f"  {printable(str(violation))}" for violation in error.violations]
         if error.retry_after_s is not None:
             lines.append(f"  try again after {error.retry_after_s:g} s")
-        if remedy := _REMEDIES.get(error.reason):
+        if notes := getattr(error, "__notes__", None):
+            lines += [f"  {note}" for note in notes]
+        elif remedy := _REMEDIES.get(error.reason):
             lines.append(f"  {remedy.format(target=printable(target))}")
         if error.request_id:
             lines.append(f"  request id: {printable(error.request_id)}")
