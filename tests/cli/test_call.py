@@ -129,7 +129,8 @@ async def test_the_request_is_made_of_the_arguments() -> None:
     )
     assert upstream.requests == [from_json(ChatCompletionStreamRequest, document)]
     assert upstream.contexts[0].request_id == "r-1"
-    assert 0 < (upstream.contexts[0].remaining_s() or 0) <= 60
+    # gRPC rounds timeouts up.
+    assert 0 < (upstream.contexts[0].remaining_s() or 0) < 65
 
 
 @pytest.mark.parametrize("arguments", [(), ("-",)])
