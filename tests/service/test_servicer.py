@@ -299,6 +299,15 @@ BROKEN_REQUESTS = {
     "a FIM request": (FIMCompletionRequest(model="m"), {"prompt"}),
     "no JSON text": (ChatCompletionRequest(model="m", messages=MESSAGES, metadata="{oops"), {"metadata"}),
     "NaN": (ChatCompletionRequest(model="m", messages=MESSAGES, temperature=float("nan")), {"temperature"}),
+    "several without a JSON form, and others": (
+        ChatCompletionRequest(
+            messages=[ChatMessage(), *MESSAGES, ChatMessage(user=UserMessage())],
+            temperature=float("nan"),
+            top_p=float("inf"),
+            metadata="[1]",
+        ),
+        {"model", "messages[0]", "messages[2].content", "temperature", "top_p", "metadata"},
+    ),
     "values that no field could hold": (
         ChatCompletionRequest(model="m", messages=MESSAGES, json_extra=EXTRA),
         {"temperature", "max_tokens"},

@@ -30,7 +30,28 @@ def write_document(plan: MessagePlan, message: Any, *, camel: bool) -> dict[str,
     try:
         return _Writer(camel).write_object(plan, message)
     except RecursionError:
-        raise EncodeError("nesting that the stack has no room for; write it from a shallower call") from None
+        raise _no_room() from None
+
+
+def write_what_can_be(plan: MessagePlan, message: Any) -> tuple[dict[str, Any], list[EncodeError]]:
+    """Give the parsed JSON of a message with stand-ins for what has no JSON form, and the errors of those.
+
+    Args:
+        plan: Plan of the message, a JSON object.
+        message: The message.
+
+    Raises:
+        EncodeError: If it is nested too deeply.
+    """
+    errors: list[EncodeError] = []
+    try:
+        return _Writer(camel=False, errors=errors).write_object(plan, message), errors
+    except RecursionError:
+        raise _no_room() from None
+
+
+def _no_room() -> EncodeError:
+    return EncodeError("nesting that the stack has no room for; write it from a shallower call")
 
 
 def merge_members(
@@ -94,14 +115,31 @@ def parse_text(text: str, path: tuple[str | int, ...], *, must_be_object: bool) 
 
 
 class _Writer:
-    """Writes one message."""
+    """Writes one message.
 
-    def __init__(self, camel: bool) -> None:
+    Args:
+        camel: Whether member names are lowerCamelCase.
+        errors: Where to put what has no JSON form; None to raise the first.
+    """
+
+    def __init__(self, camel: bool, errors: list[EncodeError] | None = None) -> None:
         self._camel = camel
+        self._errors = errors
         self._path: list[str | int] = []
 
-    def _error(self, message: str) -> EncodeError:
-        return EncodeError(message, path=join_path(tuple(self._path)))
+    def _stand_in(self, value: Any, message: str) -> Any:
+        """Give what stands for a value that has no JSON form, where errors are collected."""
+        error = EncodeError(message, path=join_path(tuple(self._path)))
+        if self._errors is None:
+            raise error
+        self._errors.append(error)
+        return value
+
+    def _parse(self, text: str, *, must_be_object: bool) -> Any:
+        try:
+            return parse_text(text, tuple(self._path), must_be_object=must_be_object)
+        except EncodeError as error:
+            return self._stand_in({}, error.message)
 
     def write_object(self, plan: MessagePlan, message: Any) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -120,7 +158,7 @@ class _Writer:
                 result[name] = None
         if extra.members:
             self._path.append(EXTRA_FIELD)
-            members = parse_text(extra.members, tuple(self._path), must_be_object=True)
+            members = self._parse(extra.members, must_be_object=True)
             self._path.pop()
             merge_members(plan, result, members, camel=self._camel)
         return result
@@ -144,7 +182,7 @@ class _Writer:
             self._path.append(index)
             value = self._write_value(field, item)
             if value is _ABSENT:
-                raise self._error("an enum value that has no JSON string")
+                value = self._stand_in("", "an enum value that has no JSON string")
             result.append(value)
             self._path.pop()
         return result
@@ -158,10 +196,10 @@ class _Writer:
                 return field.enum_strings.get(value, value) if value else _ABSENT
             case Kind.NUMBER:
                 if not math.isfinite(value):
-                    raise self._error(f"{value}, which JSON does not have; set a finite number")
+                    return self._stand_in(0, f"{value}, which JSON does not have; set a finite number")
                 return value
             case Kind.TEXT_ANY | Kind.TEXT_OBJECT:
-                return parse_text(value, tuple(self._path), must_be_object=field.kind is Kind.TEXT_OBJECT)
+                return self._parse(value, must_be_object=field.kind is Kind.TEXT_OBJECT)
             case _:
                 return value
 
@@ -175,7 +213,7 @@ class _Writer:
             return self._write_items(plan.item, getattr(message, plan.item.name))
         alternative = next((field for field in plan.alternatives if message.HasField(field.name)), None)
         if alternative is None:
-            raise self._error(f"a {plan.name} without an alternative; set one of its fields")
+            return self._stand_in({}, f"a {plan.name} without an alternative; set one of its fields")
         value = self._write_value(alternative, getattr(message, alternative.name))
         if plan.discriminator is not None and alternative is not plan.unknown:
             return tagged(plan, alternative, value)
