@@ -69,6 +69,10 @@ _LATE_S = 0.1
 _logger = logging.getLogger(__name__)
 
 
+class _NoRequestError(DecodeError):
+    """The call has ended without a request."""
+
+
 class ChatCompletionServicer:
     """Answers the four methods of ChatCompletionService from an upstream.
 
@@ -253,7 +257,7 @@ class ChatCompletionServicer:
         data = await receive(context, self._request_s)
         if data is None:
             name = request_type.DESCRIPTOR.name
-            raise DecodeError([Violation("", f"a {name}", "the end of the call")], type_name=name)
+            raise _NoRequestError([Violation("", f"a {name}", "the end of the call")], type_name=name)
         call.request = await self._read(request_type, data)
         watch.started()
         return call.request
@@ -373,7 +377,7 @@ async def _fail(call: CallRecord, context: grpc.aio.ServicerContext, error: Base
     try:
         await refuse(context, error, call.request_id)
     except asyncio.CancelledError:
-        if call.request is None or isinstance(error, grpc.aio.InternalError):
+        if isinstance(error, _NoRequestError | grpc.aio.InternalError):
             # A caller who is gone looks like one who sends no request, and grpc fails to write to him.
             call.code, call.error = _code_of_cancelled(context), None
         raise
