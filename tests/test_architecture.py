@@ -15,20 +15,24 @@ import mistralwire.codec
 ROOT = pathlib.Path(mistralwire.__file__).parent
 # What each room may import of this package. `mistralwire` is the package itself, which re-exports.
 _CONTRACT = {"errors", "v1"}
+_SHARED = {"_files", "_loopback", "_settings", "_tokens"}
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
     "v1": {"v1"},
     "errors": set(),
     "codec": _CONTRACT,
     "log": _CONTRACT | {"codec"},
-    "upstream": _CONTRACT | {"codec", "log"},
-    "service": _BELOW_SERVICE | {"_loopback"},
-    "client": _BELOW_SERVICE | {"_loopback"},
-    "gateway": _BELOW_SERVICE | {"_loopback", "client"},
+    "upstream": _CONTRACT | {"codec", "log", "_files"},
+    "service": _BELOW_SERVICE | _SHARED,
+    "client": _BELOW_SERVICE | _SHARED,
+    "gateway": _BELOW_SERVICE | _SHARED | {"client"},
     "mistralwire": _CONTRACT | {"codec"},
-    "cli": _BELOW_SERVICE | {"_loopback", "service", "client", "gateway", "mistralwire"},
+    "cli": _BELOW_SERVICE | _SHARED | {"service", "client", "gateway", "mistralwire"},
     "__main__": {"cli"},
+    "_files": {"errors"},
     "_loopback": set(),
+    "_settings": set(),
+    "_tokens": {"errors", "_files"},
 }
 NOT_IN_THE_CODEC = {
     "aiohttp",

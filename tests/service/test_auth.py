@@ -12,9 +12,10 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from mistralwire import _tokens
+from mistralwire._tokens import TokenFile, parse_tokens
 from mistralwire.errors import MistralwireError
-from mistralwire.service import CallRecord, Server, ServerConfig, _auth, create_server
-from mistralwire.service._auth import TokenFile, parse_tokens
+from mistralwire.service import CallRecord, Server, ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.peers import RawPeer
@@ -176,7 +177,7 @@ async def test_health_checks_need_none(file: pathlib.Path) -> None:
 async def test_a_changed_file_counts_without_a_restart(
     file: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_auth, "CHECK_S", 0.0)
+    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
     upstream = HeldUpstream()
     async with serve(file, upstream) as server:
         write(file, f"{NEW}\n")
@@ -186,7 +187,7 @@ async def test_a_changed_file_counts_without_a_restart(
 
 
 def test_a_file_is_looked_at_once_in_a_while(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_auth, "CHECK_S", 3600.0)
+    monkeypatch.setattr(_tokens, "CHECK_S", 3600.0)
     tokens = TokenFile(file)
     write(file, f"{NEW}\n")
     tokens.check([("authorization", f"Bearer {TOKEN}")])
@@ -195,7 +196,7 @@ def test_a_file_is_looked_at_once_in_a_while(file: pathlib.Path, monkeypatch: py
 def test_a_changed_file_that_could_not_be_read_at_once_is_read_later(
     file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_auth, "CHECK_S", 0.0)
+    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
     tokens = TokenFile(file)
     write(file, f"{NEW}\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -218,7 +219,7 @@ def test_a_file_that_can_not_be_used_leaves_the_old_tokens_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_auth, "CHECK_S", 0.0)
+    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
     tokens = TokenFile(file)
     write(file, text)
     for _ in range(3):

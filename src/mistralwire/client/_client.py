@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Never, Self, TypedDict, TypeVar, overload
 
 import grpc
+from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
 
 from mistralwire._loopback import is_loopback_target
 from mistralwire.client._batch import ChunkBatch, read_message
@@ -333,6 +335,33 @@ class Client:
             async for data in call:
                 yield ChunkBatch(data, request_id)
 
+    async def is_serving(self, *, deadline_s: float | None = None) -> bool:
+        """Ask the service's health check whether it takes calls.
+
+        Args:
+            deadline_s: As for `complete`.
+
+        Returns:
+            True if it says SERVING; False if it says something else, or nothing by then.
+
+        Raises:
+            RuntimeError: As for `complete`.
+            ValueError: If the deadline is out of its range.
+
+        Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+        """
+        question = health_pb2.HealthCheckRequest(service=SERVICE.full_name)
+        try:
+            with self._calling(question, deadline_s, checked_request_id(None), {}) as call:
+                data = await call
+        except CallError:
+            return False
+        try:
+            status = health_pb2.HealthCheckResponse.FromString(data or b"").status
+        except WireError:
+            return False
+        return bool(status == health_pb2.HealthCheckResponse.SERVING)
+
     @contextlib.contextmanager
     def _calling(
         self,
@@ -424,6 +453,7 @@ def _methods_of(channel: grpc.aio.Channel) -> dict[type, Any]:
     for method in SERVICE.methods:
         make = channel.unary_stream if method.server_streaming else channel.unary_unary
         result[GetMessageClass(method.input_type)] = make(f"/{SERVICE.full_name}/{method.name}")
+    result[health_pb2.HealthCheckRequest] = channel.unary_unary("/grpc.health.v1.Health/Check")
     return result
 
 

@@ -4,9 +4,10 @@
 `ServerConfig` holds the settings of both.
 """
 
+from mistralwire._settings import Setting
 from mistralwire.service._access_log import AccessLog
 from mistralwire.service._compression import ACCEPT_ENCODING
-from mistralwire.service._config import ServerConfig, Setting, settings
+from mistralwire.service._config import ServerConfig, settings
 from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._server import Server, create_server

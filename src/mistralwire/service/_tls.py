@@ -10,8 +10,8 @@ import time
 
 import grpc
 
+from mistralwire._files import Stamp, file_error, is_open_to_all, read_file, stamps_of
 from mistralwire.errors import MistralwireError
-from mistralwire.service._files import Stamp, file_error, is_open_to_all, read_file, stamps_of
 
 # How often files that change while they are read are read again.
 _READS_MAX = 3
