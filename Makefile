@@ -3,12 +3,13 @@ BIN := .venv/bin
 # The oldest supported run time, in an environment of its own.
 OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-reflection==1.73.1 \
 	grpcio-status==1.73.1 grpcio-channelz==1.73.1 googleapis-common-protos==1.70.0 orjson==3.10.7 click==8.1.8 \
-	python-json-logger==3.3.0 opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0
+	python-json-logger==3.3.0 opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0 \
+	starlette==0.46.0 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohttp==3.11.11 google-auth==2.38.0
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
 # The packages that the tests with Node.js need; without npm these tests are skipped.
 NODE := tests/interop/node
-NODE_PACKAGES := $(if $(shell command -v npm),$(NODE)/node_modules/.installed)
+NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
 .PHONY: help demo test check format lint types stubs generate buf bench bench-stream fuzz clean
 
@@ -19,14 +20,14 @@ help: ## Show the targets
 	@echo "making .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP) --editable ".[channelz,otel]" --group dev
+	@$(BIN)/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group dev
 	@touch $@
 
 .venv-oldest/.installed: pyproject.toml Makefile
 	@echo "making .venv-oldest"
 	@$(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/python $(PIP) --upgrade 'pip>=25.1'
-	@.venv-oldest/bin/python $(PIP) --editable ".[channelz,otel]" --group test $(OLDEST)
+	@.venv-oldest/bin/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group test $(OLDEST)
 	@touch $@
 
 .venv-generate/.installed: Makefile
@@ -34,8 +35,8 @@ help: ## Show the targets
 	@.venv-generate/bin/python $(PIP) 'grpcio-tools==1.73.1' 'setuptools<81'
 	@touch $@
 
-$(NODE)/node_modules/.installed: $(NODE)/package-lock.json
-	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --silent
+%/node_modules/.installed: %/package-lock.json
+	@npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
@@ -79,4 +80,4 @@ fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
 	$(BIN)/python tools/fuzz.py $(if $(SECONDS),-max_total_time=$(SECONDS))
 
 clean: ## Remove what these targets made
-	rm -rf .venv .venv-oldest .venv-generate build dist $(NODE)/node_modules
+	rm -rf .venv .venv-oldest .venv-generate build dist $(NODE:%=%/node_modules)

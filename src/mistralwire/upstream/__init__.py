@@ -1,10 +1,21 @@
 """Where completions come from: one file a kind.
 
-`Upstream` is what the service asks of a source; `ReplayUpstream` plays recorded answers. `error_from_body`
-says what the error of a source means, `http_status` what a gateway answers then.
+`Upstream` is what the service asks of a source. `ReplayUpstream` plays recorded answers, `MistralUpstream`
+asks the public API or a server like it, `VertexUpstream` Vertex AI; `RoutedUpstream` is several in one, and
+`routed_from_tables` makes it from a configuration file. `error_from_body` says what the error of a source
+means, `http_status` what a gateway answers then.
+
+The two that speak HTTP need the extras `gateway` and `vertex`, and are imported when they are used.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mistralwire.upstream._configured import routed_from_tables
+from mistralwire.upstream._http_settings import HttpSettings
+from mistralwire.upstream._key import Key
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
+from mistralwire.upstream._routing import Route, RoutedUpstream
 from mistralwire.upstream._statuses import http_status
 from mistralwire.upstream._upstream import (
     CallContext,
@@ -15,14 +26,36 @@ from mistralwire.upstream._upstream import (
     error_from_body,
 )
 
+if TYPE_CHECKING:
+    from mistralwire.upstream._mistral import MistralUpstream
+    from mistralwire.upstream._vertex import VertexUpstream
+
+_LAZY = {
+    "MistralUpstream": "mistralwire.upstream._mistral",
+    "VertexUpstream": "mistralwire.upstream._vertex",
+}
+
 __all__ = [
     "DEMONSTRATION",
     "CallContext",
     "CompletionRequest",
     "CompletionResponse",
     "CompletionStreamRequest",
+    "HttpSettings",
+    "Key",
+    "MistralUpstream",
     "ReplayUpstream",
+    "Route",
+    "RoutedUpstream",
     "Upstream",
+    "VertexUpstream",
     "error_from_body",
     "http_status",
+    "routed_from_tables",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,11 @@
+"""The HTTP edge: the JSON API and its streams, gRPC inside.
+
+`create_app` gives an ASGI application around a `Client`, to be served alone or mounted in another one;
+`GatewayConfig` holds its settings, and `GatewayServer` serves it over HTTP. It needs the extra `gateway`.
+"""
+
+from mistralwire.gateway._app import create_app
+from mistralwire.gateway._config import GatewayConfig
+from mistralwire.gateway._server import GatewayServer
+
+__all__ = ["GatewayConfig", "GatewayServer", "create_app"]

@@ -1,0 +1,134 @@
+"""The application: the routes put together."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mistralwire.client import Client
+from mistralwire.errors import MistralwireError
+from mistralwire.gateway._completions import Completions, Edge
+from mistralwire.gateway._config import GatewayConfig
+from mistralwire.gateway._errors import EdgeError, answer_of
+from mistralwire.gateway._metrics import CONTENT_TYPE, NoMetrics, PrometheusMetrics
+from mistralwire.v1 import ChatCompletionRequest, FIMCompletionRequest
+
+_JSON = "application/json"
+_HEALTH_S = 3.0
+_VERTEX = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
+
+
+def create_app(
+    client: Client, config: GatewayConfig | None = None, *, models: Sequence[str] = ()
+) -> Starlette:
+    """Make the gateway: an ASGI application that anyone can serve, or mount in an application of their own.
+
+    Args:
+        client: Calls the service; it belongs to the event loop that serves the application, and is closed by
+            whoever made it. With `attempts_max=1` callers are told at once when to try again; otherwise the
+            client's own retries come first.
+        config: The settings. Those of addresses, TLS and connections are for whoever serves it.
+        models: Names of the models that `GET /v1/models` lists.
+
+    Returns:
+        The application.
+
+    Raises:
+        MistralwireError: If the file with the keys can't be used, or the package for metrics is missing.
+    """
+    config = config or GatewayConfig()
+    metrics = PrometheusMetrics() if config.metrics else None
+    edge = Edge(client, config, metrics or NoMetrics())
+    routes = [*_completions(edge), *_about(edge, models)]
+    if metrics is not None:
+        routes.append(_metrics_route(metrics))
+    middleware = []
+    if config.allowed_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=config.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("x-request-id", "retry-after"),
+        )
+        middleware.append(cors)
+    return Starlette(
+        routes=routes, middleware=middleware, exception_handlers={HTTPException: _refuse, Exception: _fail}
+    )
+
+
+def _completions(edge: Edge) -> list[Route]:
+    """Give the routes that answer completions."""
+    post = functools.partial(Route, methods=["POST"])
+    return [
+        post("/v1/chat/completions", Completions(edge, "/v1/chat/completions", ChatCompletionRequest)),
+        post("/v1/fim/completions", Completions(edge, "/v1/fim/completions", FIMCompletionRequest)),
+        post(f"{_VERTEX}:rawPredict", Completions(edge, ":rawPredict", None, is_stream=False)),
+        post(f"{_VERTEX}:streamRawPredict", Completions(edge, ":streamRawPredict", None, is_stream=True)),
+    ]
+
+
+def _about(edge: Edge, models: Sequence[str]) -> list[Route]:
+    """Give the routes that tell of the gateway."""
+    listed = orjson.dumps(
+        {
+            "object": "list",
+            "data": [
+                {"id": name, "object": "model", "created": 0, "owned_by": "mistralai"} for name in models
+            ],
+        }
+    )
+
+    async def list_models(request: Request) -> Response:
+        try:
+            edge.admit(dict(request.scope["headers"]))
+        except MistralwireError as error:
+            return _response(error)
+        return Response(listed, media_type=_JSON)
+
+    async def is_ready(_: Request) -> Response:
+        if await edge.client.is_serving(deadline_s=_HEALTH_S):
+            return Response(b'{"status":"ready"}', media_type=_JSON)
+        return Response(b'{"status":"the service is not serving"}', 503, media_type=_JSON)
+
+    async def is_alive(_: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type=_JSON)
+
+    return [
+        Route("/v1/models", list_models),
+        Route("/healthz", is_alive),
+        Route("/readyz", is_ready),
+    ]
+
+
+def _metrics_route(metrics: PrometheusMetrics) -> Route:
+    async def give_metrics(_: Request) -> Response:
+        return Response(metrics.page(), media_type=CONTENT_TYPE)
+
+    return Route("/metrics", give_metrics)
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    """Answer where there is no such route, or not by this method."""
+    refused = cast("HTTPException", error)
+    message = f"expected one of the routes of this gateway, found none: {refused.detail.lower()}"
+    return _response(EdgeError(refused.status_code, message, reason="NO_SUCH_ROUTE"), refused.headers)
+
+
+async def _fail(_: Request, __: Exception) -> Response:
+    """Answer where the gateway itself is at fault; the text of the error stays inside."""
+    return _response(MistralwireError("internal error of the gateway"))
+
+
+def _response(error: MistralwireError, headers: Mapping[str, str] | None = None) -> Response:
+    status, body, more = answer_of(error)
+    named = {name.decode(): value.decode() for name, value in more}
+    return Response(body, status, {**named, **(headers or {})}, _JSON)

@@ -1,0 +1,195 @@
+"""The routes that answer completions."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from mistralwire._tokens import TokenFile
+from mistralwire.client import Client
+from mistralwire.codec import Limits, from_json, to_json
+from mistralwire.errors import CodecError, MistralwireError, OverloadError
+from mistralwire.gateway._config import GatewayConfig
+from mistralwire.gateway._errors import Answer, EdgeError, answer_of
+from mistralwire.gateway._exchange import CallerGoneError, Exchange, Receive, Scope, Send, WhileCaller
+from mistralwire.gateway._metrics import Metrics
+from mistralwire.gateway._stream import send_stream
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionStreamRequest,
+    FIMCompletionRequest,
+    FIMCompletionStreamRequest,
+)
+
+VALUES_MAX = 100_000
+"""JSON values in one request: as many as the service takes."""
+
+GONE = 499
+"""Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
+
+_LIMITS = Limits(values_max=VALUES_MAX)
+_STREAM_TYPES: dict[type[Message], type[Message]] = {
+    ChatCompletionRequest: ChatCompletionStreamRequest,
+    FIMCompletionRequest: FIMCompletionStreamRequest,
+}
+
+_logger = logging.getLogger("mistralwire.gateway.access")
+
+M = TypeVar("M", bound=Message)
+
+
+class Edge:
+    """What all routes of a gateway share.
+
+    Args:
+        client: Calls the service.
+        config: The settings.
+        metrics: Counts requests.
+
+    Raises:
+        MistralwireError: If the file with the keys can't be used.
+    """
+
+    def __init__(self, client: Client, config: GatewayConfig, metrics: Metrics) -> None:
+        self.client = client
+        self.config = config
+        self.metrics = metrics
+        self.running = 0
+        self._tokens = None if config.token_file is None else TokenFile(config.token_file)
+
+    def admit(self, headers: Mapping[bytes, bytes]) -> None:
+        """Let a request pass, or not.
+
+        Args:
+            headers: Its headers.
+
+        Raises:
+            EdgeError: If it comes from a page of another origin (403).
+            MistralwireError: If it has no key that is known (401).
+            OverloadError: If there are too many requests (429).
+        """
+        self._check_origin(headers)
+        if self._tokens is not None:
+            value = headers.get(b"authorization")
+            self._tokens.check([] if value is None else [("authorization", value.decode("latin-1"))])
+        if self.running >= self.config.requests_max:
+            raise OverloadError(
+                f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",
+                reason="TOO_MANY_REQUESTS",
+            )
+
+    def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse pages of other origins: a browser sends what they ask for, allowed or not."""
+        origin = headers.get(b"origin", b"").decode("latin-1").rstrip("/")
+        if not origin or origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
+            return
+        allowed = self.config.allowed_origins
+        if "*" not in allowed and origin not in allowed:
+            message = "expected a page whose origin is in cors_origins, found another"
+            raise EdgeError(403, message, reason="ORIGIN_NOT_ALLOWED")
+
+
+class Completions:
+    """Answers one route: an ASGI application.
+
+    Args:
+        edge: What it shares with the others.
+        route: Name of the route, for the log and for metrics.
+        request_type: The class of its requests; None to see from the body, as Vertex AI has it.
+        is_stream: Whether the answer is a stream; None to see from the body.
+    """
+
+    def __init__(
+        self, edge: Edge, route: str, request_type: type[Message] | None, *, is_stream: bool | None = None
+    ) -> None:
+        self._edge = edge
+        self._route = route
+        self._request_type = request_type
+        self._is_stream = is_stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        edge = self._edge
+        exchange = Exchange(scope, receive, send, edge.config.caller_idle_s)
+        failure: MistralwireError | None = None
+        is_gone = False
+        with edge.metrics.watching(self._route, exchange):
+            try:
+                edge.admit(exchange.headers)
+                edge.running += 1
+                try:
+                    failure = await self._answer(exchange)
+                finally:
+                    edge.running -= 1
+            except CallerGoneError:
+                is_gone = True
+            except MistralwireError as error:
+                failure = error
+                await exchange.answer(answer_of(error))
+            finally:
+                if is_gone:
+                    exchange.status = GONE
+                _log(self._route, exchange, failure)
+
+    async def _answer(self, exchange: Exchange) -> MistralwireError | None:
+        config = self._edge.config
+        body = await exchange.read_body(config.body_bytes_max, config.request_s)
+        request, is_stream = self._read(body)
+        options: dict[str, Any] = {
+            "deadline_s": config.deadline_s,
+            "request_id": exchange.request_id,
+            "metadata": exchange.metadata(),
+        }
+        async with WhileCaller(exchange):
+            if is_stream:
+                batches = self._edge.client.stream_batches(request, **options)
+                return await send_stream(exchange, batches, config.heartbeat_s)
+            response = await self._edge.client.complete(request, **options)
+            await exchange.answer(Answer(200, _written(response), []))
+            return None
+
+    def _read(self, body: bytes) -> tuple[Any, bool]:
+        """Read a request, checked; say whether its answer is a stream."""
+        request_type = self._request_type or _type_of(body)
+        request: Any = from_json(request_type, body, limits=_LIMITS)
+        is_stream = request.stream if self._is_stream is None else self._is_stream
+        return (_retyped(request, _STREAM_TYPES[request_type]) if is_stream else request), is_stream
+
+
+def _type_of(body: bytes) -> type[Message]:
+    """Say which kind of request came where the path does not."""
+    if from_json(ChatCompletionRequest, body, validate=False, limits=_LIMITS).messages:
+        return ChatCompletionRequest
+    is_fim = from_json(FIMCompletionRequest, body, validate=False, limits=_LIMITS).HasField("prompt")
+    return FIMCompletionRequest if is_fim else ChatCompletionRequest
+
+
+def _retyped(request: Message, stream_type: type[M]) -> M:
+    """Give a request as one for a stream: the two have the same fields under the same numbers."""
+    return stream_type.FromString(request.SerializeToString())
+
+
+def _written(response: Message) -> bytes:
+    try:
+        return to_json(response)
+    except CodecError:
+        message = "the answer of the upstream could not be written as JSON"
+        raise MistralwireError(message, code="INTERNAL", reason="UPSTREAM_UNREADABLE") from None
+
+
+def _log(route: str, exchange: Exchange, failure: MistralwireError | None) -> None:
+    """Log a request when it is over; nothing of its content, and no text of an error."""
+    level = logging.WARNING if exchange.status >= 500 else logging.INFO
+    if not _logger.isEnabledFor(level):
+        return
+    extra: dict[str, Any] = {
+        "request_id": exchange.request_id,
+        "http_status": exchange.status,
+        "duration_ms": round(exchange.elapsed_s() * 1000, 1),
+    }
+    if exchange.chunks:
+        extra["chunks"] = exchange.chunks
+    if failure is not None:
+        extra["reason"] = failure.reason
+    _logger.log(level, "POST %s %d", route, exchange.status, extra=extra)

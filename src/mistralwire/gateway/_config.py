@@ -1,0 +1,85 @@
+"""What a gateway can be told: one definition for programs, flags, environment and file."""
+
+import dataclasses
+import pathlib
+
+from mistralwire._loopback import is_loopback
+from mistralwire._settings import check_settings, count_field, seconds_field, setting_field
+
+_DEADLINE_S_MAX = 86_400.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GatewayConfig:
+    """The settings of a gateway, each with its default.
+
+    The fields are the settings: `mistralwire gateway --help` lists them with their meaning and range.
+
+    Raises:
+        TypeError: If a value is of another type.
+        ValueError: If a value is out of its range, or values do not go together; the message names them.
+    """
+
+    host: str = setting_field("127.0.0.1", "Address to listen on.", "HOST")
+    port: int = setting_field(8080, "Port to listen on; 0 for any that is free.", "PORT", 0, 65_535)
+    insecure: bool = setting_field(False, "Serve plain text to other machines too, on the address of --host.")
+
+    tls_certificate: pathlib.Path | None = setting_field(
+        None, "PEM file with the certificate chain of the gateway.", "FILE"
+    )
+    tls_key: pathlib.Path | None = setting_field(
+        None, "PEM file with the private key of the gateway.", "FILE"
+    )
+    token_file: pathlib.Path | None = setting_field(
+        None,
+        "File with the keys that callers may use, one a line; # begins a comment. Read again when changed.",
+        "FILE",
+    )
+    cors_origins: str | None = setting_field(
+        None,
+        "Origins whose pages may call from a browser, separated by commas; * for all. Without it none may.",
+        "ORIGINS",
+    )
+
+    metrics: bool = setting_field(False, "Serve metrics for Prometheus at /metrics; needs prometheus-client.")
+
+    body_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of the body of one request.")
+    header_bytes_max: int = count_field(
+        32 * 1024, "Bytes of the request line and the headers of one request.", 1024, 1024 * 1024
+    )
+    requests_max: int = count_field(1024, "Requests at one time.")
+    connections_max: int = count_field(4096, "Connections at one time.")
+    request_s: float = seconds_field(30.0, "How long a request may take to arrive.")
+    caller_idle_s: float = seconds_field(300.0, "How long a caller may take nothing of an answer.")
+    deadline_s: float = seconds_field(
+        600.0, "How long an answer may take in all, to its last chunk.", _DEADLINE_S_MAX
+    )
+    heartbeat_s: float = seconds_field(
+        15.0, "After how much silence of a stream a comment is sent, so that nobody takes it for dead."
+    )
+    drain_s: float = seconds_field(
+        10.0,
+        "How long running requests may go on when the gateway stops, before they are cut.",
+        is_above=False,
+    )
+
+    def __post_init__(self) -> None:
+        """Check each value, then those that depend on each other."""
+        check_settings(self)
+        if not self.host or not self.host.isprintable():
+            raise ValueError(f"host must be an address or a name such as 127.0.0.1, not {self.host!r}")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
+        if self.insecure and self.tls_certificate is not None:
+            raise ValueError("expected insecure or tls_certificate, found both")
+        if not is_loopback(self.host) and not self.insecure and self.tls_certificate is None:
+            raise ValueError(
+                f"host must be a loopback address such as 127.0.0.1, not {self.host!r}: requests from other "
+                "machines would travel in plain text; set tls_certificate and tls_key, or insecure to allow "
+                "that"
+            )
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`, one by one."""
+        return tuple(filter(None, (origin.strip() for origin in (self.cors_origins or "").split(","))))

@@ -1,0 +1,90 @@
+"""Metrics of the edge, for Prometheus."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from mistralwire.errors import MistralwireError
+from mistralwire.gateway._exchange import Exchange
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics(Protocol):
+    """Counts requests."""
+
+    def watching(self, route: str, exchange: Exchange) -> contextlib.AbstractContextManager[None]:
+        """Count a request that runs in the block."""
+        ...
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def __init__(self) -> None:
+        self._nothing = contextlib.nullcontext()
+
+    def watching(self, route: str, exchange: Exchange) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
+        """Do nothing."""
+        return self._nothing
+
+
+class PrometheusMetrics:
+    """Counts requests by route and status, their time, those that run, and chunks.
+
+    Raises:
+        MistralwireError: If the package for it is not installed, with the reason EXTRA_MISSING.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from prometheus_client import (  # noqa: PLC0415 - an extra
+                CollectorRegistry,
+                Counter,
+                Gauge,
+                Histogram,
+                generate_latest,
+            )
+        except ModuleNotFoundError as error:
+            raise MistralwireError(
+                "expected the package prometheus-client for metrics, found none; install mistralwire[otel]",
+                code="FAILED_PRECONDITION",
+                reason="EXTRA_MISSING",
+            ) from error
+        self._registry = CollectorRegistry()
+        self._generate = generate_latest
+        names: dict[str, Any] = {"registry": self._registry}
+        self._requests = Counter(
+            "mistralwire_gateway_requests", "Requests that have ended.", ["route", "status"], **names
+        )
+        self._seconds = Histogram(
+            "mistralwire_gateway_request_seconds",
+            "Time of a request to the last byte of its answer.",
+            ["route"],
+            buckets=_BUCKETS_S,
+            **names,
+        )
+        self._running = Gauge(
+            "mistralwire_gateway_requests_running", "Requests that run now.", ["route"], **names
+        )
+        self._chunks = Counter("mistralwire_gateway_chunks", "Chunks sent to callers.", ["route"], **names)
+
+    @contextlib.contextmanager
+    def watching(self, route: str, exchange: Exchange) -> Iterator[None]:
+        """Count a request that runs in the block."""
+        running = self._running.labels(route)
+        running.inc()
+        try:
+            yield
+        finally:
+            running.dec()
+            self._requests.labels(route, str(exchange.status)).inc()
+            self._seconds.labels(route).observe(exchange.elapsed_s())
+            self._chunks.labels(route).inc(exchange.chunks)
+
+    def page(self) -> bytes:
+        """Give the page that Prometheus reads."""
+        page: bytes = self._generate(self._registry)
+        return page

@@ -1,0 +1,149 @@
+"""The gateway's own server: uvicorn, with the bounds and the end that the settings ask for."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import Any, Self
+
+import uvicorn
+
+from mistralwire.errors import MistralwireError
+from mistralwire.gateway._config import GatewayConfig
+from mistralwire.gateway._protocol import HttpProtocol
+
+_BACKLOG = 2048
+# Between two requests of a connection: longer than most proxies and SDKs keep theirs, so they close first.
+_KEEP_ALIVE_S = 75
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, which tells when it listens, and leaves signals to whoever runs it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_listening.set()
+
+    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+        return contextlib.nullcontext()
+
+
+class GatewayServer:
+    """Serves a gateway over HTTP/1.1. As an async context manager it starts and stops.
+
+    Args:
+        app: The ASGI application, as `create_app` makes it.
+        config: The settings.
+
+    Attributes:
+        port: The port it listens on; the one that was found free, once it was started with port 0.
+    """
+
+    def __init__(self, app: Any, config: GatewayConfig) -> None:
+        self.port = config.port
+        self._app = app
+        self._config = config
+
+    @property
+    def url(self) -> str:
+        """Where it listens, such as `http://127.0.0.1:8080`."""
+        host = self._config.host.removeprefix("[").removesuffix("]")
+        scheme = "http" if self._config.tls_certificate is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen and answer.
+
+        Raises:
+            MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if
+                certificate and key can't be used, with the reason TLS_KEY.
+        """
+        server = _Uvicorn(self._uvicorn_config())
+        sockets = await self._bind()
+        self.port = sockets[0].getsockname()[1]
+        self._server = server
+        self._serving = asyncio.create_task(server.serve(sockets))
+        listening = asyncio.create_task(server.is_listening.wait())
+        await asyncio.wait([self._serving, listening], return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        if self._serving.done():
+            self._serving.result()
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Take no new requests, let those that run end, and cut those that do not.
+
+        It may be called again, also while it runs: the shortest time counts.
+
+        Args:
+            drain_s: Time for running requests to end, in seconds; None for the setting.
+        """
+        self._server.should_exit = True
+        limit_s = self._config.drain_s if drain_s is None else drain_s
+        await asyncio.wait([self._serving], timeout=limit_s)
+        if not self._serving.done():
+            for task in list(self._server.server_state.tasks):
+                task.cancel()
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+        await self._serving
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop, and cut what still runs."""
+        await self.stop(0)
+
+    def _uvicorn_config(self) -> uvicorn.Config:
+        config = self._config
+        bounds = {"head_bytes_max": config.header_bytes_max, "head_s": config.request_s}
+        uvicorn_config = uvicorn.Config(
+            self._app,
+            http=type("BoundedHttpProtocol", (HttpProtocol,), bounds),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # Who calls is told by the socket: nothing here goes by what proxies say.
+            proxy_headers=False,
+            limit_concurrency=config.connections_max,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            ssl_certfile=config.tls_certificate,
+            ssl_keyfile=config.tls_key,
+        )
+        try:
+            uvicorn_config.load()
+        except OSError as error:
+            message = (
+                f"expected a certificate and its key, found {config.tls_certificate} and {config.tls_key}, "
+                f"which can't be used: {(error.strerror or type(error).__name__).lower()}"
+            )
+            raise MistralwireError(message, code="FAILED_PRECONDITION", reason="TLS_KEY") from error
+        return uvicorn_config
+
+    async def _bind(self) -> list[socket.socket]:
+        """Bind to all addresses of the host, to one port."""
+        host, port = self._config.host.removeprefix("[").removesuffix("]"), self._config.port
+        loop = asyncio.get_running_loop()
+        sockets: list[socket.socket] = []
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            for family, _, _, _, place in dict.fromkeys(found):
+                listener = socket.create_server((place[0], port, *place[2:]), family=family, backlog=_BACKLOG)
+                sockets.append(listener)
+                port = listener.getsockname()[1]
+        except (OSError, UnicodeError) as error:
+            for listener in sockets:
+                listener.close()
+            number = error.errno if isinstance(error, OSError) else None
+            reason = os.strerror(number).lower() if number and number > 0 else "it does not resolve"
+            message = f"expected an address to listen on, found {host} port {port}: {reason}; take another"
+            raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
+        return sockets

@@ -1,0 +1,108 @@
+"""What goes wrong with an upstream over HTTP, as errors that quote nothing of it but its own error bodies."""
+
+import datetime
+import email.utils
+import re
+from collections.abc import Mapping
+
+import aiohttp
+
+from mistralwire.codec import from_json
+from mistralwire.errors import DecodeError, UpstreamError
+from mistralwire.upstream._upstream import error_from_body
+from mistralwire.v1 import ErrorResponse
+
+UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
+UPSTREAM_SILENT = "UPSTREAM_SILENT"
+UPSTREAM_UNREACHABLE = "UPSTREAM_UNREACHABLE"
+UPSTREAM_UNREADABLE = "UPSTREAM_UNREADABLE"
+UPSTREAM_REDIRECTED = "UPSTREAM_REDIRECTED"
+UPSTREAM_ANSWER_TOO_LARGE = "UPSTREAM_ANSWER_TOO_LARGE"
+STREAM_TRUNCATED = "STREAM_TRUNCATED"
+
+_DECIMAL = re.compile("[0-9]{1,15}([.][0-9]{1,9})?", re.ASCII)
+
+# The first that fits; the text of the exception itself may quote addresses and headers.
+_UNREACHABLE = (
+    (aiohttp.ClientConnectorDNSError, "its name is not known; check base_url"),
+    (aiohttp.ClientConnectorCertificateError, "its certificate is not to be trusted"),
+    (aiohttp.ClientSSLError, "TLS failed"),
+    (aiohttp.ClientProxyConnectionError, "the proxy can't be reached"),
+    (aiohttp.ClientHttpProxyError, "the proxy refused to connect"),
+    (aiohttp.ClientConnectorError, "the connection was refused; check base_url"),
+    (aiohttp.ServerDisconnectedError, "it closed the connection instead of answering"),
+    (aiohttp.ClientOSError, "the connection broke"),
+)
+
+
+def unreachable(error: Exception) -> UpstreamError:
+    """Give the error for a connection that failed before any answer came."""
+    why = next((why for kind, why in _UNREACHABLE if isinstance(error, kind)), "there is no answer")
+    return UpstreamError(f"the upstream can't be reached: {why}", reason=UPSTREAM_UNREACHABLE)
+
+
+def late(what: str, limit_s: float) -> UpstreamError:
+    """Give the error for what took longer than a limit in seconds: `a connection`, say."""
+    message = f"expected {what} from the upstream within {limit_s:g} s, found none"
+    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=UPSTREAM_TIMEOUT)
+
+
+def silent(limit_s: float) -> UpstreamError:
+    """Give the error for an answer that stopped in its middle for longer than a limit in seconds."""
+    message = f"expected the upstream to go on with its answer within {limit_s:g} s, found silence"
+    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=UPSTREAM_SILENT)
+
+
+def unreadable(found: str, status: int | None = None) -> UpstreamError:
+    """Give the error for an answer that is none."""
+    message = f"expected a completion from the upstream, found {found}"
+    return UpstreamError(message, status=status, reason=UPSTREAM_UNREADABLE)
+
+
+def truncated(found: str) -> UpstreamError:
+    """Give the error for a stream that ends too early."""
+    return UpstreamError(f"expected the stream to end with [DONE], found {found}", reason=STREAM_TRUNCATED)
+
+
+def too_large(bound: str) -> UpstreamError:
+    """Give the error for an answer beyond a bound."""
+    message = f"expected an answer of the upstream within {bound}, found a larger one"
+    return UpstreamError(message, reason=UPSTREAM_ANSWER_TOO_LARGE)
+
+
+def redirected(status: int) -> UpstreamError:
+    """Give the error for a redirect, which is not followed: the key is for one host alone."""
+    message = f"expected an answer from the upstream, found a redirect ({status}); correct base_url"
+    return UpstreamError(message, status=status, code="FAILED_PRECONDITION", reason=UPSTREAM_REDIRECTED)
+
+
+def refused(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
+    """Give the error that an answer with an error status is.
+
+    Args:
+        status: The status, 400 or more.
+        body: The body; one that is no JSON object says nothing.
+        headers: The headers of the answer, whose names are found whatever their case.
+    """
+    try:
+        error = from_json(ErrorResponse, body, validate=False)
+    except DecodeError:
+        error = ErrorResponse()
+    return error_from_body(error, status=status, retry_after_s=_retry_after_s(headers))
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read when to try again: Retry-After in seconds or as a date (RFC 9110), or retry-after-ms."""
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    if _DECIMAL.fullmatch(milliseconds):
+        return float(milliseconds) / 1000
+    text = headers.get("retry-after", "").strip()
+    if _DECIMAL.fullmatch(text):
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # A date without a zone is in UTC, as all dates of HTTP are.
+    date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
+    return max(0.0, (date - datetime.datetime.now(datetime.UTC)).total_seconds())

@@ -1,0 +1,107 @@
+"""The key of an upstream: where it comes from, and that it is never shown."""
+
+import os
+import pathlib
+import re
+from typing import Self
+
+from mistralwire.errors import MistralwireError
+
+UPSTREAM_KEY = "UPSTREAM_KEY"
+
+_KEY_BYTES_MAX = 4096
+_KEY = re.compile("[!-~]+")
+
+
+class Key:
+    """A key that an upstream wants, from an environment variable or a file; never shown.
+
+        key = Key.from_environment("MISTRAL_API_KEY")
+        key = Key.from_file("/run/secrets/mistral")
+
+    A file is read again when it has changed. If there is no key in it then, or it can't be read, the key from
+    before is still used: it may be in the middle of being written.
+    """
+
+    def __init__(self, value: str, source: str, path: pathlib.Path | None = None) -> None:
+        self._value = value
+        self._source = source
+        self._path = path
+        self._stamp = _stamp_of(path)
+
+    @classmethod
+    def from_environment(cls, name: str) -> Self:
+        """Take the key from an environment variable, as it is now.
+
+        Args:
+            name: Name of the variable.
+
+        Raises:
+            MistralwireError: If it is not set, or holds no key; with the code FAILED_PRECONDITION.
+        """
+        return cls(_checked(os.environ.get(name, ""), f"the environment variable {name}"), name)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Take the key from a file that has nothing else in it but blanks and newlines.
+
+        Args:
+            path: Where the file is; at most 4 KiB.
+
+        Raises:
+            MistralwireError: If it can't be read, or holds no key; with the code FAILED_PRECONDITION.
+        """
+        file = pathlib.Path(path)
+        key = cls("", str(file), file)
+        key._value = _read(file)
+        return key
+
+    def read(self) -> str:
+        """Give the key as it is now."""
+        if self._path is not None and (stamp := _stamp_of(self._path)) != self._stamp:
+            try:
+                self._value = _read(self._path)
+            except MistralwireError:
+                return self._value
+            # Only now: one that could not be read is tried again with the next call.
+            self._stamp = stamp
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Key(from {self._source})"
+
+
+def _read(path: pathlib.Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_KEY_BYTES_MAX + 1)
+    except OSError as error:
+        found = (error.strerror or type(error).__name__).lower()
+        raise _error(f"expected a file with a key at {path}, found: {found}") from None
+    return _checked(data.decode("latin-1"), str(path))
+
+
+def _checked(text: str, source: str) -> str:
+    value = text.strip()
+    if not value:
+        raise _error(f"expected a key in {source}, found none")
+    if len(value) > _KEY_BYTES_MAX or not _KEY.fullmatch(value):
+        raise _error(
+            f"expected a key in {source}: up to {_KEY_BYTES_MAX} printable ASCII characters without blanks, "
+            "found something else"
+        )
+    return value
+
+
+def _error(message: str) -> MistralwireError:
+    return MistralwireError(message, code="FAILED_PRECONDITION", reason=UPSTREAM_KEY)
+
+
+def _stamp_of(path: pathlib.Path | None) -> tuple[int, ...] | None:
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,79 @@
+"""The upstream that asks Mistral's API, or any server with the same one."""
+
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+from mistralwire.upstream._http import HttpUpstream
+from mistralwire.upstream._http_settings import HttpSettings
+from mistralwire.upstream._key import Key
+from mistralwire.v1 import FIMCompletionRequest, FIMCompletionStreamRequest
+
+MISTRAL_URL = "https://api.mistral.ai"
+"""Base URL of the public API."""
+
+
+def checked_url(name: str, url: str) -> str:
+    """Give a base URL without what paths bring along: a slash or `/v1` at its end.
+
+    Args:
+        name: Name of the setting, for the error.
+        url: The URL.
+
+    Raises:
+        ValueError: If it is no http or https URL with a host, or has a password, a query or a fragment.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_url = False
+    if not is_url or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            f"{name} must be a URL such as {MISTRAL_URL}: http or https, a host, and neither password, query "
+            "nor fragment"
+        )
+    return url.rstrip("/").removesuffix("/v1")
+
+
+class MistralUpstream(HttpUpstream):
+    """Asks the public API, or a server with the same one: vLLM, llama.cpp, a proxy.
+
+    Requests go out as they came, members that nobody documented included; only `stream` is set where it
+    contradicts the call. Answers are read without validation, so that none is lost.
+
+    Args:
+        base_url: Where the API is, with or without `/v1`.
+        key: What authorizes the service there; None for servers that ask for none.
+        settings: Times and bounds.
+
+    Raises:
+        ValueError: If `base_url` is no such URL.
+    """
+
+    def __init__(
+        self,
+        base_url: str = MISTRAL_URL,
+        *,
+        key: Key | None = None,
+        settings: HttpSettings | None = None,
+    ) -> None:
+        super().__init__(_MistralTarget(checked_url("base_url", base_url), key), settings or HttpSettings())
+
+
+class _MistralTarget:
+    def __init__(self, base_url: str, key: Key | None) -> None:
+        self._base_url = base_url
+        self._key = key
+
+    @property
+    def probe_url(self) -> str:
+        return f"{self._base_url}/v1/models"
+
+    def body_of(self, request: Any) -> Any:
+        return request
+
+    async def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
+        is_fim = isinstance(request, FIMCompletionRequest | FIMCompletionStreamRequest)
+        headers = {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
+        return f"{self._base_url}/v1/{'fim' if is_fim else 'chat'}/completions", headers

@@ -1,0 +1,148 @@
+"""Several upstreams behind one: by the name of the model, by weight, and on to the next where one fails."""
+
+import contextlib
+import dataclasses
+import fnmatch
+import logging
+import math
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from mistralwire.errors import UpstreamError
+from mistralwire.upstream._upstream import (
+    CallContext,
+    CompletionRequest,
+    CompletionResponse,
+    CompletionStreamRequest,
+    Upstream,
+)
+from mistralwire.v1 import CompletionChunk
+
+# What another upstream may do better. A request that one refuses as invalid is invalid elsewhere too.
+_FAILED_OVER = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION")
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """An upstream with the models that go there.
+
+    Attributes:
+        name: What it is called in logs and messages.
+        upstream: The upstream.
+        models: Patterns of the models' names, with `*`, `?` and `[...]`.
+        weight: Its share among the routes that match; 0 to be asked only when the others have failed.
+
+    Raises:
+        ValueError: If the weight is negative or not finite, or there is no pattern.
+    """
+
+    name: str
+    upstream: Upstream
+    models: tuple[str, ...] = ("*",)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight must be 0 or more and finite, not {self.weight!r}")
+        if not self.models:
+            raise ValueError("models must have a pattern, such as *")
+
+    def matches(self, model: str) -> bool:
+        """Say whether a model goes here."""
+        return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
+
+
+class RoutedUpstream:
+    """Asks one of several upstreams, drawn by weight; the next where one fails before its first chunk.
+
+    Args:
+        routes: The upstreams.
+
+    Raises:
+        ValueError: If there is no route, or two have one name.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        if not routes or len({route.name for route in routes}) < len(routes):
+            raise ValueError("expected at least one route, and a name of its own for each")
+        self.routes = tuple(routes)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of models that the routes have without a wildcard, in order."""
+        names = {name for route in self.routes for name in route.models if not set(name) & set("*?[")}
+        return tuple(sorted(names))
+
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
+        """Ask for an answer in one piece.
+
+        Raises:
+            UpstreamError: The last one, if all routes failed; MODEL_NOT_FOUND if none has the model.
+        """
+        *others, last = self._drawn(request.model)
+        for route in others:
+            try:
+                return await route.upstream.complete(request, context)
+            except UpstreamError as error:
+                _pass_over(route, error)
+        return await last.upstream.complete(request, context)
+
+    async def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
+        """Ask for an answer as a stream.
+
+        Raises:
+            UpstreamError: As for `complete`; and where the stream breaks, after the chunks before.
+        """
+        routes = self._drawn(request.model)
+        for route in routes:
+            chunks = route.upstream.stream(request, context)
+            async with _closing(chunks):
+                try:
+                    chunk = await anext(chunks, None)
+                except UpstreamError as error:
+                    if route is routes[-1]:
+                        raise
+                    _pass_over(route, error)
+                    continue
+                if chunk is not None:
+                    yield chunk
+                    async for chunk in chunks:
+                        yield chunk
+                return
+
+    async def close(self) -> None:
+        """Close the upstreams that can be closed."""
+        for route in self.routes:
+            if close := getattr(route.upstream, "close", None):
+                await close()
+
+    def _drawn(self, model: str) -> list[Route]:
+        """Give the routes of a model in the order in which they are to be asked."""
+        routes = [route for route in self.routes if route.matches(model)]
+        if not routes:
+            message = "no upstream has this model; /v1/models, or the configuration, says which there are"
+            raise UpstreamError(message, code="NOT_FOUND", reason="MODEL_NOT_FOUND")
+        # With these keys, the greatest first, each order is as likely as by drawing one after the other
+        # without putting any back (Efraimidis and Spirakis, 2006).
+        keys = {
+            route.name: math.log(1.0 - random.random()) / route.weight if route.weight else -math.inf  # noqa: S311
+            for route in routes
+        }
+        return sorted(routes, key=lambda route: keys[route.name], reverse=True)
+
+
+def _pass_over(route: Route, error: UpstreamError) -> None:
+    """Log that a route failed, or raise where another would not do better."""
+    if error.code not in _FAILED_OVER:
+        raise error
+    _logger.warning("upstream %s failed with %s, %s; the next is asked", route.name, error.code, error.reason)
+
+
+def _closing(chunks: AsyncIterator[CompletionChunk]) -> contextlib.AbstractAsyncContextManager[object]:
+    if isinstance(chunks, AsyncGenerator):
+        return contextlib.aclosing(chunks)
+    return contextlib.nullcontext()

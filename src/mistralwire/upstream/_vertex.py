@@ -1,0 +1,120 @@
+"""The upstream that asks Mistral's models on Vertex AI."""
+
+import asyncio
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+from mistralwire.errors import MistralwireError, UpstreamError
+from mistralwire.upstream._http import HttpUpstream
+from mistralwire.upstream._http_settings import HttpSettings
+from mistralwire.upstream._mistral import checked_url
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+# Models whose version stands behind an @ in the path, and not at all in the body.
+# Source: LEGACY_MODEL_ID_FORMAT of Mistral's public SDK for Vertex AI.
+_VERSIONED = {
+    "codestral-2405": ("codestral@2405", "codestral"),
+    "mistral-large-2407": ("mistral-large@2407", "mistral-large"),
+    "mistral-nemo-2407": ("mistral-nemo@2407", "mistral-nemo"),
+}
+
+
+class VertexUpstream(HttpUpstream):
+    """Asks Mistral's models on Vertex AI, by `:rawPredict` and `:streamRawPredict`.
+
+    Args:
+        project: The Google Cloud project that pays.
+        region: Where the models run, such as `europe-west4`; or `global`.
+        credentials: Of `google-auth`; None for the application default ones, found with the first call.
+        base_url: Where Vertex AI is; None for that of the region.
+        settings: Times and bounds.
+
+    Raises:
+        MistralwireError: If google-auth is not installed, with the reason EXTRA_MISSING.
+        ValueError: If the project or the region is empty, or `base_url` no URL.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        region: str,
+        *,
+        credentials: Any = None,
+        base_url: str | None = None,
+        settings: HttpSettings | None = None,
+    ) -> None:
+        if not project or not region:
+            raise ValueError("project and region must not be empty")
+        host = "aiplatform" if region == "global" else f"{region}-aiplatform"
+        base = checked_url("base_url", base_url or f"https://{host}.googleapis.com")
+        quoted = [urllib.parse.quote(part, safe="") for part in (project, region)]
+        models = f"{base}/v1/projects/{quoted[0]}/locations/{quoted[1]}/publishers/mistralai/models"
+        target = _VertexTarget(base, models, _Credentials(credentials))
+        super().__init__(target, settings or HttpSettings())
+
+
+class _VertexTarget:
+    def __init__(self, base_url: str, models_url: str, credentials: "_Credentials") -> None:
+        self.probe_url = base_url
+        self._models_url = models_url
+        self._credentials = credentials
+
+    def body_of(self, request: Any) -> Any:
+        versioned = _VERSIONED.get(request.model)
+        if versioned is None:
+            return request
+        copy = type(request)()
+        copy.CopyFrom(request)
+        copy.model = versioned[1]
+        return copy
+
+    async def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:
+        model, _ = _VERSIONED.get(request.model, (request.model, ""))
+        method = "streamRawPredict" if is_stream else "rawPredict"
+        token = await self._credentials.token()
+        url = f"{self._models_url}/{urllib.parse.quote(model, safe='@')}:{method}"
+        return url, {"authorization": f"Bearer {token}"}
+
+
+class _Credentials:
+    """Tokens of Google, asked for when there is none that is valid."""
+
+    def __init__(self, credentials: Any) -> None:
+        try:
+            import google.auth  # noqa: PLC0415 - an extra
+            import google.auth.transport.requests  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            raise MistralwireError(
+                "expected the package google-auth for Vertex AI, found none; install mistralwire[vertex]",
+                code="FAILED_PRECONDITION",
+                reason="EXTRA_MISSING",
+            ) from error
+        self._auth = google.auth
+        self._credentials = credentials
+        self._lock = asyncio.Lock()
+
+    async def token(self) -> str:
+        """Give a token that is valid.
+
+        Raises:
+            UpstreamError: If Google gives none, with the reason UPSTREAM_UNAUTHENTICATED.
+        """
+        if self._credentials is None or not self._credentials.valid:
+            async with self._lock:
+                if self._credentials is None or not self._credentials.valid:
+                    await asyncio.to_thread(self._refresh)
+        token: str = self._credentials.token
+        return token
+
+    def _refresh(self) -> None:
+        try:
+            if self._credentials is None:
+                self._credentials, _ = self._auth.default(scopes=[_SCOPE])
+            self._credentials.refresh(self._auth.transport.requests.Request())
+        except self._auth.exceptions.GoogleAuthError as error:
+            message = f"Google gave no token for the service: {type(error).__name__}"
+            raise UpstreamError(
+                message, code="FAILED_PRECONDITION", reason="UPSTREAM_UNAUTHENTICATED"
+            ) from None

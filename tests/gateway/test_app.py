@@ -1,0 +1,331 @@
+"""The gateway over real sockets: routes, errors, limits, streams, callers that leave."""
+
+import asyncio
+import json
+import pathlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mistralwire.errors import UpstreamError
+from mistralwire.gateway import GatewayConfig
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest
+from tests.gateway_stack import running_gateway
+from tests.service.upstreams import EagerUpstream, HeldUpstream, chunk
+
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+STREAM_QUESTION = {**QUESTION, "stream": True}
+CHAT = "/v1/chat/completions"
+VERTEX = "/v1/projects/p/locations/europe-west4/publishers/mistralai/models/m"
+WAIT_S = 30
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def _events(response: aiohttp.ClientResponse) -> list[bytes]:
+    return (await response.read()).split(b"\n\n")[:-1]
+
+
+async def test_a_request_is_answered_in_one_piece(http: aiohttp.ClientSession) -> None:
+    upstream = ReplayUpstream(DEMONSTRATION / "answer.json")
+    async with (
+        running_gateway(upstream) as url,
+        http.post(url + CHAT, json=QUESTION, headers={"x-request-id": "my-id"}) as response,
+    ):
+        assert response.status == 200
+        assert response.content_type == "application/json"
+        assert response.headers["x-request-id"] == "my-id"
+        assert await response.json() == json.loads((DEMONSTRATION / "answer.json").read_bytes())
+
+
+async def test_a_stream_has_an_event_a_chunk_with_ids_and_done(http: aiohttp.ClientSession) -> None:
+    async with (
+        running_gateway(EagerUpstream(3)) as url,
+        http.post(url + CHAT, json=STREAM_QUESTION) as response,
+    ):
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        assert response.headers["cache-control"] == "no-cache, no-transform"
+        assert response.headers["x-accel-buffering"] == "no"
+        *events, done = await _events(response)
+    assert done == b"data: [DONE]"
+    for number, event in enumerate(events):
+        head, data = event.split(b"\n")
+        assert head == b"id: %d" % number
+        assert json.loads(data.removeprefix(b"data: "))["id"] == str(number)
+
+
+@pytest.mark.parametrize("stream", [None, False])
+async def test_the_upstream_gets_what_the_caller_sent(
+    http: aiohttp.ClientSession, stream: bool | None
+) -> None:
+    upstream = HeldUpstream()
+    body = {**QUESTION, "stream": stream, "new_member": {"n": 12345678901234567890123}, "temperature": None}
+    async with running_gateway(upstream) as url:
+        post = asyncio.create_task(http.post(url + CHAT, json=body).__aenter__())
+        await asyncio.wait_for(upstream.started.wait(), WAIT_S)
+        [request] = upstream.requests
+        await upstream.items.put(UpstreamError("no"))
+        (await asyncio.wait_for(post, WAIT_S)).release()
+    assert isinstance(request, ChatCompletionRequest)
+    from mistralwire import to_json
+
+    assert json.loads(to_json(request)) == body
+
+
+async def test_violations_are_422_with_their_places(http: aiohttp.ClientSession) -> None:
+    upstream = HeldUpstream()
+    bad = {"model": 7, "messages": [{"role": "user", "content": 5}]}
+    async with running_gateway(upstream) as url, http.post(url + CHAT, json=bad) as response:
+        assert response.status == 422
+        detail = (await response.json())["detail"]
+    assert [item["loc"] for item in detail] == [["body", "model"], ["body", "messages", 0, "content"]]
+    assert all(item["msg"].startswith("expected ") and item["type"] for item in detail)
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"model":"m"}', b"[" * 100_000])
+@pytest.mark.parametrize("path", [CHAT, "/v1/fim/completions", f"{VERTEX}:rawPredict"])
+async def test_what_is_no_request_is_422(http: aiohttp.ClientSession, path: str, body: bytes) -> None:
+    async with running_gateway(HeldUpstream()) as url, http.post(url + path, data=body) as response:
+        assert response.status == 422
+        assert (await response.json())["detail"][0]["loc"][0] == "body"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("RESOURCE_EXHAUSTED", 429),
+        ("UNAVAILABLE", 503),
+        ("DEADLINE_EXCEEDED", 504),
+        ("NOT_FOUND", 404),
+        ("INVALID_ARGUMENT", 400),
+    ],
+)
+@pytest.mark.parametrize("question", [QUESTION, STREAM_QUESTION], ids=["unary", "stream"])
+async def test_an_error_before_the_first_chunk_is_a_status(
+    http: aiohttp.ClientSession, question: dict[str, Any], code: str, status: int
+) -> None:
+    upstream = HeldUpstream()
+    error = UpstreamError("no luck", code=code, upstream_code="1300", upstream_type="odd", retry_after_s=7)
+    await upstream.items.put(error)
+    async with running_gateway(upstream) as url, http.post(url + CHAT, json=question) as response:
+        assert response.status == status
+        assert response.headers["retry-after"] == "7"
+        body = await response.json()
+    assert body == {"object": "error", "message": "no luck", "type": "odd", "param": None, "code": "1300"}
+
+
+async def test_an_error_after_chunks_is_an_event_without_done(http: aiohttp.ClientSession) -> None:
+    upstream = HeldUpstream()
+    async with running_gateway(upstream) as url:
+        await upstream.items.put(chunk(0))
+        async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+            assert response.status == 200
+            assert (await response.content.readuntil(b"\n\n")).startswith(b"id: 0\n")
+            await upstream.items.put(UpstreamError("no luck", upstream_code="x"))
+            [event] = await _events(response)
+    assert json.loads(event.removeprefix(b"data: ")) == {
+        "object": "error", "message": "no luck", "type": "upstream_failed", "param": None, "code": "x",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("question", [QUESTION, STREAM_QUESTION], ids=["unary", "stream"])
+async def test_a_caller_who_hangs_up_cancels_the_upstream(
+    http: aiohttp.ClientSession, question: dict[str, Any]
+) -> None:
+    upstream = HeldUpstream()
+    async with running_gateway(upstream) as url:
+        post = asyncio.create_task(http.post(url + CHAT, json=question).__aenter__())
+        await asyncio.wait_for(upstream.started.wait(), WAIT_S)
+        post.cancel()
+        await asyncio.wait_for(upstream.closed.wait(), WAIT_S)
+
+
+async def test_a_caller_who_leaves_a_stream_cancels_the_upstream(http: aiohttp.ClientSession) -> None:
+    upstream = HeldUpstream()
+    async with running_gateway(upstream) as url:
+        await upstream.items.put(chunk(0))
+        async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+            await response.content.readuntil(b"\n\n")
+            assert not upstream.closed.is_set()
+            response.close()
+        await asyncio.wait_for(upstream.closed.wait(), WAIT_S)
+
+
+async def test_a_reader_who_does_not_read_holds_the_upstream_back_and_is_cut() -> None:
+    upstream = EagerUpstream(None, "x" * 10_000)
+    config = GatewayConfig(port=0, caller_idle_s=0.5)
+    async with running_gateway(upstream, config) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        body = json.dumps(STREAM_QUESTION).encode()
+        writer.write(
+            b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (CHAT.encode(), len(body))
+        )
+        writer.write(body)
+        await asyncio.wait_for(upstream.closed.wait(), WAIT_S)
+        assert upstream.produced < 5_000
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(100_000_000)
+        writer.close()
+
+
+async def test_silence_is_filled_with_comments(http: aiohttp.ClientSession) -> None:
+    upstream = HeldUpstream()
+    async with running_gateway(upstream, GatewayConfig(port=0, heartbeat_s=0.05)) as url:
+        await upstream.items.put(chunk(0))
+        async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+            await response.content.readuntil(b"\n\n")
+            assert await response.content.readuntil(b"\n\n") == b": keep-alive\n\n"
+            await upstream.items.put(None)
+            assert (await response.read()).endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(("method", "is_stream"), [("rawPredict", False), ("streamRawPredict", True)])
+@pytest.mark.parametrize("kind", ["chat", "fim"])
+async def test_vertex_paths_answer_by_their_method(
+    http: aiohttp.ClientSession, method: str, is_stream: bool, kind: str
+) -> None:
+    question = QUESTION if kind == "chat" else {"model": "m", "prompt": "def f("}
+    async with (
+        running_gateway(ReplayUpstream(DEMONSTRATION)) as url,
+        http.post(f"{url}{VERTEX}:{method}", json=question) as response,
+    ):
+        assert response.status == 200
+        assert response.content_type == ("text/event-stream" if is_stream else "application/json")
+        await response.read()
+
+
+async def test_a_body_that_is_too_large_is_413(http: aiohttp.ClientSession) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(8):
+            yield b" " * 1000
+
+    config = GatewayConfig(port=0, body_bytes_max=5000)
+    async with running_gateway(HeldUpstream(), config) as url:
+        for data in (b" " * 6000, pieces()):
+            async with http.post(url + CHAT, data=data) as response:
+                assert response.status == 413
+                assert (await response.json())["type"] == "body_too_large"
+
+
+async def test_a_body_that_does_not_come_is_408() -> None:
+    async with running_gateway(HeldUpstream(), GatewayConfig(port=0, request_s=0.1)) as url:
+        answer = await _raw(
+            url, b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{" % CHAT.encode()
+        )
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("cut", [40_000, 4_000_000], ids=["whole", "endless"])
+async def test_a_head_that_is_too_large_is_431(cut: int) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-large: " + b"a" * cut
+    async with running_gateway(HeldUpstream()) as url:
+        answer = await _raw(url, head + (b"\r\n\r\n" if cut < 100_000 else b""))
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_compressed_body_is_415(http: aiohttp.ClientSession) -> None:
+    async with (
+        running_gateway(HeldUpstream()) as url,
+        http.post(url + CHAT, json=QUESTION, headers={"content-encoding": "x-odd"}) as response,
+    ):
+        assert response.status == 415
+
+
+async def test_keys_are_asked_for(http: aiohttp.ClientSession, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("an-example-of-a-key\n")
+    file.chmod(0o600)
+    good, bad = (
+        {"authorization": "Bearer an-example-of-a-key"},
+        {"authorization": "Bearer another-one-of-them"},
+    )
+    upstream = ReplayUpstream(DEMONSTRATION)
+    async with running_gateway(upstream, GatewayConfig(port=0, token_file=file)) as url:
+        for headers, status in ((good, 200), (bad, 401), ({}, 401)):
+            async with http.post(url + CHAT, json=QUESTION, headers=headers) as response:
+                assert response.status == status
+            async with http.get(f"{url}/v1/models", headers=headers) as response:
+                assert response.status == status
+        async with http.get(f"{url}/healthz") as response:
+            assert response.status == 200
+
+
+async def test_pages_of_other_origins_are_refused_unless_they_are_allowed(
+    http: aiohttp.ClientSession,
+) -> None:
+    upstream = ReplayUpstream(DEMONSTRATION)
+    origin = {"origin": "https://example.com"}
+    async with running_gateway(upstream) as url:
+        async with http.post(url + CHAT, json=QUESTION, headers=origin) as response:
+            assert response.status == 403
+        async with http.post(url + CHAT, json=QUESTION, headers={"origin": url}) as response:
+            assert response.status == 200
+    config = GatewayConfig(port=0, cors_origins="https://example.com, https://example.org")
+    async with running_gateway(upstream, config) as url:
+        async with http.post(url + CHAT, json=QUESTION, headers=origin) as response:
+            assert response.status == 200
+            assert response.headers["access-control-allow-origin"] == "https://example.com"
+        asked = {**origin, "access-control-request-method": "POST"}
+        async with http.options(url + CHAT, headers=asked) as response:
+            assert response.status == 200
+
+
+async def test_more_requests_than_it_takes_are_429(http: aiohttp.ClientSession) -> None:
+    upstream = HeldUpstream()
+    async with running_gateway(upstream, GatewayConfig(port=0, requests_max=1)) as url:
+        post = asyncio.create_task(http.post(url + CHAT, json=QUESTION).__aenter__())
+        await asyncio.wait_for(upstream.started.wait(), WAIT_S)
+        async with http.post(url + CHAT, json=QUESTION) as response:
+            assert response.status == 429
+            assert response.headers["retry-after"] == "1"
+        post.cancel()
+        await asyncio.wait_for(upstream.closed.wait(), WAIT_S)
+
+
+async def test_it_tells_of_itself(http: aiohttp.ClientSession) -> None:
+    config = GatewayConfig(port=0, metrics=True)
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), config, models=("a", "b")) as url:
+        async with http.get(f"{url}/v1/models") as response:
+            assert [model["id"] for model in (await response.json())["data"]] == ["a", "b"]
+        async with http.get(f"{url}/readyz") as response:
+            assert response.status == 200
+        async with http.post(url + CHAT, json=QUESTION) as response:
+            assert response.status == 200
+        async with http.get(f"{url}/metrics") as response:
+            line = 'mistralwire_gateway_requests_total{route="/v1/chat/completions",status="200"} 1.0'
+            assert line in (await response.text()).splitlines()
+
+
+async def test_a_wrong_path_or_method_has_an_error_body(http: aiohttp.ClientSession) -> None:
+    async with running_gateway(HeldUpstream()) as url:
+        async with http.get(f"{url}/v1/nothing") as response:
+            assert response.status == 404
+            assert (await response.json())["object"] == "error"
+        async with http.get(url + CHAT) as response:
+            assert response.status == 405
+            assert response.headers["allow"] == "POST"
+
+
+async def test_the_two_types_of_a_request_have_the_same_fields() -> None:
+    one, other = ChatCompletionRequest.DESCRIPTOR, ChatCompletionStreamRequest.DESCRIPTOR
+    assert {(f.name, f.number) for f in one.fields} == {(f.name, f.number) for f in other.fields}
+
+
+async def _raw(url: str, data: bytes) -> bytes:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    try:
+        return await asyncio.wait_for(reader.read(100), WAIT_S)
+    finally:
+        writer.close()
