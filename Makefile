@@ -4,14 +4,14 @@ BIN := .venv/bin
 OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-reflection==1.73.1 \
 	grpcio-status==1.73.1 grpcio-channelz==1.73.1 googleapis-common-protos==1.70.0 orjson==3.10.7 click==8.1.8 \
 	python-json-logger==3.3.0 opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0 \
-	starlette==0.46.0 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohttp==3.11.11 google-auth==2.38.0
+	starlette==0.46.0 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohttp==3.13.3 google-auth==2.38.0
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
 # The packages that the tests with Node.js need; without npm these tests are skipped.
-NODE := tests/interop/node
+NODE := tests/interop/node tests/sdk_node
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
-.PHONY: help demo test check format lint types stubs generate buf bench bench-stream fuzz clean
+.PHONY: help demo test check format lint types stubs generate buf bench bench-stream bench-gateway fuzz clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -33,6 +33,12 @@ help: ## Show the targets
 .venv-generate/.installed: Makefile
 	@$(PYTHON) -m venv .venv-generate
 	@.venv-generate/bin/python $(PIP) 'grpcio-tools==1.73.1' 'setuptools<81'
+	@touch $@
+
+.venv-litellm/.installed: benchmarks/gateway/litellm.txt
+	@echo "making .venv-litellm"
+	@$(PYTHON) -m venv .venv-litellm
+	@.venv-litellm/bin/python $(PIP) --requirement benchmarks/gateway/litellm.txt
 	@touch $@
 
 %/node_modules/.installed: %/package-lock.json
@@ -75,9 +81,12 @@ bench: .venv/.installed ## Measure the codec against its peers
 bench-stream: .venv/.installed ## Measure the streaming service against plain grpcio
 	$(BIN)/python -m benchmarks.stream
 
+bench-gateway: .venv/.installed .venv-litellm/.installed ## Measure the gateway against LiteLLM and Envoy
+	$(BIN)/python -m benchmarks.gateway
+
 fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
 	@$(BIN)/python $(PIP) atheris
 	$(BIN)/python tools/fuzz.py $(if $(SECONDS),-max_total_time=$(SECONDS))
 
 clean: ## Remove what these targets made
-	rm -rf .venv .venv-oldest .venv-generate build dist $(NODE:%=%/node_modules)
+	rm -rf .venv .venv-oldest .venv-generate .venv-litellm build dist $(NODE:%=%/node_modules)

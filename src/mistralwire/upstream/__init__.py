@@ -11,7 +11,7 @@ The two that speak HTTP need the extras `gateway` and `vertex`, and are imported
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mistralwire.upstream._configured import routed_from_tables
+from mistralwire.upstream._configured import check_upstream_tables, routed_from_tables
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
@@ -49,6 +49,7 @@ __all__ = [
     "RoutedUpstream",
     "Upstream",
     "VertexUpstream",
+    "check_upstream_tables",
     "error_from_body",
     "http_status",
     "routed_from_tables",

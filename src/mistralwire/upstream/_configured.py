@@ -1,8 +1,8 @@
 """Upstreams as a configuration file has them: the tables `[[upstreams]]`."""
 
 import importlib
-import math
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +21,8 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    # An integer of TOML may be larger than any float.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 _Check = tuple[str, Callable[[Any], bool]]
@@ -44,6 +45,27 @@ _KINDS: dict[str, dict[str, _Check]] = {
 _REQUIRED = {"mistral": (), "vertex": ("project", "region"), "replay": ()}
 
 
+def check_upstream_tables(tables: Any) -> None:
+    """Check the tables [[upstreams]] of a configuration file; whether what they name is there is left open.
+
+    Args:
+        tables: What the file has as `upstreams`.
+
+    Raises:
+        MistralwireError: If a table is not as it should be, with its place; with the code
+            FAILED_PRECONDITION.
+    """
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+        raise _error("upstreams: expected tables [[upstreams]], found something else")
+    names: set[str] = set()
+    for index, table in enumerate(tables):
+        place = f"upstreams[{index}]"
+        name = table.get("name", _checked(place, table))
+        if name in names:
+            raise _error(f"{place}.name: expected a name of its own, found one that another upstream has")
+        names.add(name)
+
+
 def routed_from_tables(tables: list[dict[str, Any]], folder: pathlib.Path) -> RoutedUpstream:
     """Make the upstreams that a configuration file describes.
 
@@ -60,24 +82,18 @@ def routed_from_tables(tables: list[dict[str, Any]], folder: pathlib.Path) -> Ro
         MistralwireError: If a table is not as it should be, with its place, or what it names can't be used;
             with the code FAILED_PRECONDITION.
     """
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise _error("upstreams: expected tables [[upstreams]], found something else")
+    check_upstream_tables(tables)
     routes: list[Route] = []
     for index, table in enumerate(tables):
-        place = f"upstreams[{index}]"
-        kind = _checked(place, table)
-        name = table.get("name", kind)
-        if any(route.name == name for route in routes):
-            raise _error(f"{place}.name: expected a name of its own, found one that another upstream has")
+        place, kind = f"upstreams[{index}]", table["kind"]
         try:
             upstream = _MAKERS[kind](table, folder)
         except ValueError as error:
             raise _error(f"{place}: {error}") from error
         except MistralwireError as error:
             raise _error(f"{place}: {error.message}", error.reason) from error
-        routes.append(
-            Route(name, upstream, tuple(table.get("models", ("*",))), float(table.get("weight", 1)))
-        )
+        models, weight = tuple(table.get("models", ("*",))), float(table.get("weight", 1))
+        routes.append(Route(table.get("name", kind), upstream, models, weight))
     return RoutedUpstream(routes)
 
 

@@ -15,6 +15,7 @@ from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamErr
 from mistralwire.upstream._http_answer import Body, ChunkReader
 from mistralwire.upstream._http_errors import late, redirected, refused, truncated, unreachable, unreadable
 from mistralwire.upstream._http_settings import HttpSettings
+from mistralwire.upstream._proxy import proxy_of
 from mistralwire.upstream._upstream import (
     CallContext,
     CompletionRequest,
@@ -67,11 +68,15 @@ class HttpUpstream:
     Args:
         target: Where requests go.
         settings: Times and bounds.
+
+    Raises:
+        MistralwireError: If the environment names a proxy that is none.
     """
 
     def __init__(self, target: Target, settings: HttpSettings) -> None:
         self._target = target
         self._settings = settings
+        self._proxy = proxy_of(target.probe_url)
         self._session: aiohttp.ClientSession | None = None
         self._resting: set[asyncio.Task[None]] = set()
 
@@ -122,7 +127,7 @@ class HttpUpstream:
         timeout = aiohttp.ClientTimeout(total=_PROBE_S)
         try:
             async with self._opened().get(
-                self._target.probe_url, timeout=timeout, allow_redirects=False
+                self._target.probe_url, proxy=self._proxy, timeout=timeout, allow_redirects=False
             ) as answer:
                 return None if answer.status else "no status"
         except TimeoutError:
@@ -132,8 +137,10 @@ class HttpUpstream:
 
     async def close(self) -> None:
         """Close all connections."""
-        for task in list(self._resting):
+        resting = list(self._resting)
+        for task in resting:
             task.cancel()
+        await asyncio.gather(*resting, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
@@ -145,7 +152,6 @@ class HttpUpstream:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._settings.connect_s),
                 read_bufsize=_READ_BYTES,
-                trust_env=True,
                 headers={"user-agent": "mistralwire"},
             )
         return self._session
@@ -211,7 +217,9 @@ class HttpUpstream:
         settings = self._settings
         try:
             async with asyncio.timeout(settings.first_byte_s):
-                response = await self._opened().post(url, data=data, headers=headers, allow_redirects=False)
+                response = await self._opened().post(
+                    url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
+                )
         except aiohttp.ConnectionTimeoutError:
             raise late("a connection", settings.connect_s) from None
         except TimeoutError:
@@ -246,21 +254,22 @@ class HttpUpstream:
             response.release()
             return
         task = asyncio.create_task(_rest(response))
+
+        def rested(_: "asyncio.Task[None]") -> None:
+            # Without effect on one that is released. Not in the task: it may be cancelled before it starts.
+            response.close()
+            self._resting.discard(task)
+
         self._resting.add(task)
-        task.add_done_callback(self._resting.discard)
+        task.add_done_callback(rested)
 
 
 async def _rest(response: aiohttp.ClientResponse) -> None:
-    try:
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
         async with asyncio.timeout(_REST_S):
             while not response.content.at_eof():
                 await response.content.readany()
         response.release()
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        response.close()
-    except asyncio.CancelledError:
-        response.close()
-        raise
 
 
 def _may_be_tried_again(error: UpstreamError) -> bool:

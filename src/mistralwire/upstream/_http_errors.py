@@ -101,7 +101,8 @@ def _retry_after_s(headers: Mapping[str, str]) -> float | None:
         return float(text)
     try:
         date = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # The latter for numbers in a date that no date has.
         return None
     # A date without a zone is in UTC, as all dates of HTTP are.
     date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)

@@ -6,6 +6,7 @@ import re
 from typing import Self
 
 from mistralwire.errors import MistralwireError
+from mistralwire.upstream._error_text import is_secret
 
 UPSTREAM_KEY = "UPSTREAM_KEY"
 
@@ -39,7 +40,8 @@ class Key:
         Raises:
             MistralwireError: If it is not set, or holds no key; with the code FAILED_PRECONDITION.
         """
-        return cls(_checked(os.environ.get(name, ""), f"the environment variable {name}"), name)
+        shown = _shown(name)
+        return cls(_checked(os.environ.get(name, ""), f"the environment variable {shown}"), shown)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -52,7 +54,7 @@ class Key:
             MistralwireError: If it can't be read, or holds no key; with the code FAILED_PRECONDITION.
         """
         file = pathlib.Path(path)
-        key = cls("", str(file), file)
+        key = cls("", _shown_path(file), file)
         key._value = _read(file)
         return key
 
@@ -77,8 +79,17 @@ def _read(path: pathlib.Path) -> str:
             data = file.read(_KEY_BYTES_MAX + 1)
     except OSError as error:
         found = (error.strerror or type(error).__name__).lower()
-        raise _error(f"expected a file with a key at {path}, found: {found}") from None
-    return _checked(data.decode("latin-1"), str(path))
+        raise _error(f"expected a file with a key at {_shown_path(path)}, found: {found}") from None
+    return _checked(data.decode("latin-1"), _shown_path(path))
+
+
+def _shown(name: str) -> str:
+    """Give a name as messages may have it: the key itself may stand where its name should."""
+    return "[redacted]" if is_secret(name) else name
+
+
+def _shown_path(path: pathlib.Path) -> str:
+    return str(path.parent / _shown(path.name))
 
 
 def _checked(text: str, source: str) -> str:

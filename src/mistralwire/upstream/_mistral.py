@@ -49,6 +49,7 @@ class MistralUpstream(HttpUpstream):
 
     Raises:
         ValueError: If `base_url` is no such URL.
+        MistralwireError: If the environment names a proxy that is none, with the reason PROXY.
     """
 
     def __init__(

@@ -188,8 +188,13 @@ def _bad_recording(message: str) -> UpstreamError:
 
 
 def _find_files(path: pathlib.Path) -> list[pathlib.Path]:
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    try:
+        if path.is_dir():
+            return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    except OSError as error:
+        raise _bad_recording(
+            f"{path}: expected a folder that can be read, found: {error.strerror}"
+        ) from error
     if path.suffix not in _SUFFIXES:
         raise _bad_recording(f"{path}: expected a .json file, an .sse file or a folder of them")
     return [path]

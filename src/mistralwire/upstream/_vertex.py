@@ -1,6 +1,7 @@
 """The upstream that asks Mistral's models on Vertex AI."""
 
 import asyncio
+import re
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from mistralwire.upstream._http import HttpUpstream
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._mistral import checked_url
 
+_REGION = re.compile("[a-z0-9-]+")
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 # Models whose version stands behind an @ in the path, and not at all in the body.
@@ -33,7 +35,8 @@ class VertexUpstream(HttpUpstream):
 
     Raises:
         MistralwireError: If google-auth is not installed, with the reason EXTRA_MISSING.
-        ValueError: If the project or the region is empty, or `base_url` no URL.
+            Or if the environment names a proxy that is none, with the reason PROXY.
+        ValueError: If the project is empty, the region no name of one, or `base_url` no URL.
     """
 
     def __init__(
@@ -45,12 +48,15 @@ class VertexUpstream(HttpUpstream):
         base_url: str | None = None,
         settings: HttpSettings | None = None,
     ) -> None:
-        if not project or not region:
-            raise ValueError("project and region must not be empty")
+        if not project:
+            raise ValueError("project must not be empty")
+        # It becomes a part of the host that gets the token.
+        if not _REGION.fullmatch(region):
+            raise ValueError("region must be small letters, digits and hyphens, such as europe-west4")
         host = "aiplatform" if region == "global" else f"{region}-aiplatform"
         base = checked_url("base_url", base_url or f"https://{host}.googleapis.com")
-        quoted = [urllib.parse.quote(part, safe="") for part in (project, region)]
-        models = f"{base}/v1/projects/{quoted[0]}/locations/{quoted[1]}/publishers/mistralai/models"
+        quoted = urllib.parse.quote(project, safe="")
+        models = f"{base}/v1/projects/{quoted}/locations/{region}/publishers/mistralai/models"
         target = _VertexTarget(base, models, _Credentials(credentials))
         super().__init__(target, settings or HttpSettings())
 
@@ -85,26 +91,31 @@ class _Credentials:
         try:
             import google.auth  # noqa: PLC0415 - an extra
             import google.auth.transport.requests  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
+        except ImportError as error:
+            # Not only ModuleNotFoundError: google-auth raises this one for requests.
             raise MistralwireError(
-                "expected the package google-auth for Vertex AI, found none; install mistralwire[vertex]",
+                "expected the packages google-auth and requests for Vertex AI, found none; "
+                "install mistralwire[vertex]",
                 code="FAILED_PRECONDITION",
                 reason="EXTRA_MISSING",
             ) from error
         self._auth = google.auth
         self._credentials = credentials
-        self._lock = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def token(self) -> str:
         """Give a token that is valid.
 
         Raises:
-            UpstreamError: If Google gives none, with the reason UPSTREAM_UNAUTHENTICATED.
+            UpstreamError: If there is none: with the reason UPSTREAM_UNREACHABLE if Google can't be reached,
+                else UPSTREAM_UNAUTHENTICATED.
         """
         if self._credentials is None or not self._credentials.valid:
-            async with self._lock:
-                if self._credentials is None or not self._credentials.valid:
-                    await asyncio.to_thread(self._refresh)
+            if self._refreshing is None:
+                self._refreshing = asyncio.create_task(asyncio.to_thread(self._refresh))
+                self._refreshing.add_done_callback(self._refreshed)
+            # One for all calls that wait: it goes on if one of them is cancelled.
+            await asyncio.shield(self._refreshing)
         token: str = self._credentials.token
         return token
 
@@ -113,8 +124,18 @@ class _Credentials:
             if self._credentials is None:
                 self._credentials, _ = self._auth.default(scopes=[_SCOPE])
             self._credentials.refresh(self._auth.transport.requests.Request())
-        except self._auth.exceptions.GoogleAuthError as error:
-            message = f"Google gave no token for the service: {type(error).__name__}"
+        except (self._auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
+            # The texts quote what Google answered, and parts of files. OSError and ValueError: a file of
+            # credentials that can't be read.
+            is_lost = isinstance(error, self._auth.exceptions.TransportError)
             raise UpstreamError(
-                message, code="FAILED_PRECONDITION", reason="UPSTREAM_UNAUTHENTICATED"
+                f"Google gave no token for the service: {type(error).__name__}",
+                code="UNAVAILABLE" if is_lost else "FAILED_PRECONDITION",
+                reason="UPSTREAM_UNREACHABLE" if is_lost else "UPSTREAM_UNAUTHENTICATED",
             ) from None
+
+    def _refreshed(self, task: "asyncio.Task[None]") -> None:
+        self._refreshing = None
+        if not task.cancelled():
+            # Nobody may be left to take it.
+            task.exception()

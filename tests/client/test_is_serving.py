@@ -1,0 +1,168 @@
+"""Whether a service takes calls: what its health check says, and services that say nothing."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from mistralwire.client import DEADLINE_S_MAX, Client
+from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
+from mistralwire.v1 import ChatCompletionResponse
+from tests.client.peers import RawPeer, answer_of, message, started
+from tests.service.upstreams import REQUEST, HeldUpstream
+
+WAIT_S = 30
+SHORT_S = 0.2
+
+
+@contextlib.asynccontextmanager
+async def foreign_health(check: Callable[[bytes, Any], Awaitable[bytes]]) -> AsyncIterator[str]:
+    """Serve a health check of the test's own."""
+    handler = grpc.unary_unary_rpc_method_handler(check)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": handler}),)
+    )
+    async with started(server) as target:
+        yield target
+
+
+async def test_a_service_that_takes_calls_is_serving() -> None:
+    async with (
+        create_server(HeldUpstream(), ServerConfig(port=0)) as server,
+        Client(server.address) as client,
+    ):
+        assert await client.is_serving()
+        assert await client.is_serving(deadline_s=WAIT_S)
+
+
+async def test_a_service_that_drains_is_not_serving_though_it_answers() -> None:
+    upstream = HeldUpstream()
+    config = ServerConfig(port=0, drain_s=WAIT_S, drain_notice_s=WAIT_S)
+    async with create_server(upstream, config) as server, Client(server.address) as client:
+        call = asyncio.create_task(client.complete(REQUEST))
+        await asyncio.wait_for(upstream.started.wait(), WAIT_S)
+        assert await client.is_serving()
+        stopping = asyncio.create_task(server.stop())
+        assert not await client.is_serving()
+        upstream.items.put_nowait(ChatCompletionResponse(id="before"))
+        upstream.items.put_nowait(ChatCompletionResponse(id="during"))
+        assert ((await call).id, (await client.complete(REQUEST)).id) == ("before", "during")
+        await server.stop(0)
+        await stopping
+        assert not await client.is_serving(deadline_s=SHORT_S)
+
+
+async def test_a_service_that_comes_back_is_serving_again() -> None:
+    async with create_server(HeldUpstream(), ServerConfig(port=0)) as server:
+        port = server.port
+        client = Client(server.address)
+        assert await client.is_serving()
+    assert not await client.is_serving(deadline_s=SHORT_S)
+    async with create_server(HeldUpstream(), ServerConfig(port=port)), asyncio.timeout(WAIT_S):
+        # grpc connects again after a pause of its own.
+        while not await client.is_serving(deadline_s=SHORT_S):
+            pass
+    await client.close()
+
+
+async def test_nobody_there_is_not_serving(unused_tcp_port: int) -> None:
+    async with Client(f"127.0.0.1:{unused_tcp_port}") as client:
+        assert not await client.is_serving(deadline_s=SHORT_S)
+
+
+async def test_silence_is_not_serving_once_the_deadline_is_over() -> None:
+    peer = RawPeer(answer_of())
+    async with peer.listening() as target, Client(target, attempts_max=1) as client, asyncio.timeout(WAIT_S):
+        assert not await client.is_serving(deadline_s=SHORT_S)
+    assert peer.calls == 1
+
+
+async def test_the_deadline_of_the_client_counts_without_one_for_the_call() -> None:
+    async with (
+        RawPeer(None).listening() as target,
+        Client(target, deadline_s=SHORT_S) as client,
+        asyncio.timeout(WAIT_S),
+    ):
+        assert not await client.is_serving()
+
+
+@pytest.mark.parametrize("name", health_pb2.HealthCheckResponse.ServingStatus.keys())
+async def test_only_one_of_the_states_is_serving(name: str) -> None:
+    asked: list[bytes] = []
+
+    async def check(request: bytes, context: Any) -> bytes:
+        asked.append(request)
+        status = health_pb2.HealthCheckResponse.ServingStatus.Value(name)
+        return bytes(health_pb2.HealthCheckResponse(status=status).SerializeToString())
+
+    async with foreign_health(check) as target, Client(target) as client:
+        assert await client.is_serving() is (name == "SERVING")
+    assert health_pb2.HealthCheckRequest.FromString(asked[0]).service == SERVICE_NAME
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x08\x63", b"\x08", b"\xff"], ids=["none", "99", "cut", "garbage"])
+async def test_an_answer_that_says_nothing_is_not_serving(answer: bytes) -> None:
+    async def check(request: bytes, context: Any) -> bytes:
+        return answer
+
+    async with foreign_health(check) as target, Client(target) as client:
+        assert await client.is_serving() is False
+
+
+async def test_an_answer_without_a_message_is_not_serving() -> None:
+    trailers = b"\x00\x0bgrpc-status\x010"
+    for answer in (answer_of(trailers=trailers), answer_of(message(b""), trailers=trailers)):
+        async with RawPeer(answer).listening() as target, Client(target) as client:
+            assert not await client.is_serving(deadline_s=WAIT_S)
+
+
+async def test_a_service_without_a_health_check_is_not_serving() -> None:
+    async with started(grpc.aio.server()) as target, Client(target) as client:
+        assert not await client.is_serving(deadline_s=WAIT_S)
+
+
+async def test_a_health_check_that_does_not_know_the_service_is_not_serving() -> None:
+    async def check(request: bytes, context: Any) -> bytes:
+        await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        raise AssertionError("unreachable")
+
+    async with foreign_health(check) as target, Client(target) as client:
+        assert await client.is_serving() is False
+
+
+async def test_a_check_that_is_cancelled_leaves_the_service() -> None:
+    arrived, gone = asyncio.Event(), asyncio.Event()
+
+    async def check(request: bytes, context: Any) -> bytes:
+        arrived.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            gone.set()
+
+    async with foreign_health(check) as target, Client(target) as client, asyncio.timeout(WAIT_S):
+        call = asyncio.create_task(client.is_serving())
+        await arrived.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        await gone.wait()
+
+
+@pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), DEADLINE_S_MAX * 2])
+async def test_what_is_no_deadline_is_refused(deadline_s: float) -> None:
+    async with Client("127.0.0.1:1") as client:
+        with pytest.raises(ValueError, match="deadline_s must be"):
+            await client.is_serving(deadline_s=deadline_s)
+
+
+async def test_a_client_that_is_closed_asks_nobody() -> None:
+    async with create_server(HeldUpstream(), ServerConfig(port=0)) as server:
+        client = Client(server.address)
+        await client.close()
+        assert await client.is_serving() is False

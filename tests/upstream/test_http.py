@@ -1,0 +1,361 @@
+"""Upstreams over HTTP: what is tried again and until when, connections, bounds, and keys that stay unseen."""
+
+import asyncio
+import datetime
+import email.utils
+import gc
+import gzip
+import json
+import logging
+import pathlib
+import time
+import traceback
+import tracemalloc
+from collections.abc import AsyncGenerator, Iterator
+
+import pytest
+
+from mistralwire import from_json
+from mistralwire.errors import UpstreamError
+from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
+from mistralwire.upstream._http_errors import refused
+from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest
+from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
+
+QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+REQUEST = from_json(ChatCompletionRequest, json.dumps(QUESTION))
+STREAM_REQUEST = from_json(ChatCompletionStreamRequest, json.dumps({**QUESTION, "stream": True}))
+ANSWER = json_answer(b'{"id":"1","model":"m","choices":[{"index":0}]}')
+CHUNK = b'data: {"id":"1","model":"m","choices":[]}\n\n'
+DONE = b"data: [DONE]\n\n"
+CONTEXT = CallContext(request_id="an-id")
+TWICE = HttpSettings(attempts_max=2)
+SECRET = "Wq7rT2mZx9LbC4vN8sKd1fGh5jPy0aEu"
+WAIT_S = 30
+
+
+def _date(later_s: float) -> str:
+    at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=later_s)
+    return email.utils.format_datetime(at, usegmt=True)
+
+
+async def _error(
+    server: UpstreamServer, settings: HttpSettings = TWICE, context: CallContext = CONTEXT
+) -> UpstreamError:
+    upstream = MistralUpstream(server.url, settings=settings)
+    with pytest.raises(UpstreamError) as raised:
+        await upstream.complete(REQUEST, context)
+    await upstream.close()
+    return raised.value
+
+
+def _streaming(upstream: MistralUpstream) -> AsyncGenerator[object, None]:
+    chunks = upstream.stream(STREAM_REQUEST, CONTEXT)
+    assert isinstance(chunks, AsyncGenerator)
+    return chunks
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_who_may_come_back_is_tried_again(status: int, is_stream: bool) -> None:
+    good = sse_answer(CHUNK, DONE) if is_stream else ANSWER
+    async with UpstreamServer(json_answer(b"{}", status), good) as server:
+        upstream = MistralUpstream(server.url)
+        if is_stream:
+            assert len([chunk async for chunk in _streaming(upstream)]) == 1
+        else:
+            await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+    first, second = server.received
+    assert first == second
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("status", [300, 400, 401, 403, 404, 408, 409, 413, 422, 500, 501, 529])
+async def test_other_errors_are_final(status: int) -> None:
+    async with UpstreamServer(json_answer(b"{}", status, retry_after="0")) as server:
+        assert (await _error(server)).status == status
+    assert len(server.received) == 1
+
+
+async def test_attempts_have_an_end_and_the_last_error_counts(caplog: pytest.LogCaptureFixture) -> None:
+    answers = json_answer(b"{}", 503), json_answer(b'{"message":"the last"}', 429, retry_after="0")
+    async with UpstreamServer(*answers) as server:
+        with caplog.at_level(logging.INFO, "mistralwire"):
+            error = await _error(server, HttpSettings(attempts_max=3))
+    assert (error.reason, error.message) == ("UPSTREAM_RATE_LIMITED", "the last")
+    assert len(server.received) == 3
+    first, second = caplog.messages
+    assert first.startswith("attempt 1 failed with UPSTREAM_OVERLOADED; another in ")
+    assert second.startswith("attempt 2 failed with UPSTREAM_RATE_LIMITED; another in ")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Answer(200, {"content-length": "100"}, [b'{"id":', CUT]),
+        Answer(200, {}, [b'{"id":', CUT]),
+        Answer(200, {"content-length": "100"}, [CUT]),
+        json_answer(b'{"object":"error","message":"no","code":"3505"}'),
+        Answer(pieces=[b"HTTP/1.1 200 OK\r\n", STALL], headers={"content-length": "1"}, is_headless=True),
+    ],
+    ids=["cut", "cut-in-chunks", "cut-at-once", "error-body", "half-a-head"],
+)
+async def test_nothing_is_sent_again_behind_the_first_byte_of_an_answer(broken: Answer) -> None:
+    async with UpstreamServer(broken, ANSWER) as server:
+        await _error(server, HttpSettings(first_byte_s=0.5))
+    assert len(server.received) == 1
+
+
+async def test_a_connection_that_ends_without_an_answer_is_tried_again() -> None:
+    async with UpstreamServer(Answer(pieces=[CUT], is_headless=True), ANSWER) as server:
+        upstream = MistralUpstream(server.url)
+        assert (await upstream.complete(REQUEST, CONTEXT)).id == "1"
+        await upstream.close()
+    assert server.connections == 2
+
+
+async def test_nobody_there_is_tried_again_and_then_told(
+    unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = MistralUpstream(f"http://127.0.0.1:{unused_tcp_port}", settings=TWICE)
+    with caplog.at_level(logging.INFO, "mistralwire"), pytest.raises(UpstreamError) as raised:
+        await upstream.complete(REQUEST, CONTEXT)
+    await upstream.close()
+    assert (raised.value.code, raised.value.reason) == ("UNAVAILABLE", "UPSTREAM_UNREACHABLE")
+    assert raised.value.message == (
+        "the upstream can't be reached: the connection was refused; check base_url"
+    )
+    assert len(caplog.messages) == 1
+
+
+async def test_a_name_that_nobody_has_is_told() -> None:
+    upstream = MistralUpstream("http://nobody.invalid", settings=HttpSettings(attempts_max=1))
+    with pytest.raises(UpstreamError, match=r"its name is not known; check base_url"):
+        await upstream.complete(REQUEST, CONTEXT)
+    await upstream.close()
+
+
+@pytest.mark.parametrize("headers", [{"retry_after": _date(-60)}, {"retry_after_ms": "1"}])
+async def test_a_date_that_is_over_or_a_moment_is_waited_for(headers: dict[str, str]) -> None:
+    async with UpstreamServer(json_answer(b"{}", 429, **headers), ANSWER) as server:
+        upstream = MistralUpstream(server.url)
+        await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+    assert len(server.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "deadline_s"),
+    [("10", 5), (20, 5), (3600, None), ("31", None), ("", 0.01)],
+    ids=["seconds", "date", "far-date", "far", "the-pause-of-our-own"],
+)
+async def test_no_attempt_is_made_behind_the_deadline_or_in_half_a_minute(
+    retry_after: str | int, deadline_s: float | None
+) -> None:
+    # A date is counted from now, and not from when the tests were collected.
+    after = _date(retry_after) if isinstance(retry_after, int) else retry_after
+    async with UpstreamServer(json_answer(b"{}", 503, retry_after=after)) as server:
+        deadline_s = None if deadline_s is None else time.monotonic() + deadline_s
+        error = await _error(server, context=CallContext(deadline_s=deadline_s))
+    assert error.reason == "UPSTREAM_OVERLOADED"
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "retry_after_s"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wednesday, 21-Oct-15 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed Oct 21 07:28:00 2015"}, 0),
+        ({"retry-after": "999999999999"}, 86_400),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, 86_400),
+        ({}, None),
+        *(
+            ({"retry-after": text}, None)
+            for text in (
+                "",
+                "soon",
+                "-1",
+                "1e9",
+                "nan",
+                "\u0661",
+                "9" * 5000,
+                "Wed, 99 Oct 2015 07:28:00 GMT",
+            )
+        ),
+        ({"retry-after": "Wed, 21 Oct 2015 99999999999:28:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 +999999999999999999"}, None),
+        ({"retry-after": "Mon, 01 Jan 0001 00:00:00 +2359"}, 0),
+    ],
+)
+def test_when_to_come_back_is_seconds_or_a_date(headers: dict[str, str], retry_after_s: float | None) -> None:
+    assert refused(429, b"", headers).retry_after_s == retry_after_s
+
+
+def test_a_date_to_come_back_is_counted_from_now() -> None:
+    assert refused(503, b"", {"retry-after": _date(3600)}).retry_after_s == pytest.approx(3600, abs=60)
+
+
+async def test_a_pause_ends_when_the_call_is_cancelled() -> None:
+    async with UpstreamServer(json_answer(b"{}", 429, retry_after="29")) as server:
+        upstream = MistralUpstream(server.url)
+        call = asyncio.create_task(upstream.complete(REQUEST, CONTEXT))
+        await asyncio.wait_for(server.arrived.wait(), WAIT_S)
+        call.cancel()
+        await asyncio.wait([call])
+        await upstream.close()
+    assert call.cancelled()
+    assert len(server.received) == 1
+
+
+async def test_an_abandoned_stream_closes_its_socket() -> None:
+    async with UpstreamServer(sse_answer(CHUNK, STALL)) as server:
+        upstream = MistralUpstream(server.url)
+        chunks = _streaming(upstream)
+        await anext(chunks)
+        await chunks.aclose()
+        await asyncio.wait_for(server.gone.wait(), WAIT_S)
+        await upstream.close()
+
+
+def test_closing_does_not_wait_for_the_end_behind_the_last_event() -> None:
+    async def stream_and_close() -> None:
+        async with UpstreamServer(sse_answer(CHUNK, DONE, STALL)) as server:
+            upstream = MistralUpstream(server.url)
+            assert len([chunk async for chunk in _streaming(upstream)]) == 1
+            await upstream.close()
+            await asyncio.wait_for(server.gone.wait(), WAIT_S)
+
+    # When answers that nobody closed are collected, aiohttp warns of them if the loop is in debug mode.
+    asyncio.run(stream_and_close(), debug=True)
+    gc.collect()
+
+
+async def test_calls_one_after_the_other_share_a_connection() -> None:
+    answers = [ANSWER, json_answer(b"{}", 404), json_answer(b"{}", 503), ANSWER, ANSWER]
+    async with UpstreamServer(*answers) as server:
+        upstream = MistralUpstream(server.url)
+        await upstream.complete(REQUEST, CONTEXT)
+        with pytest.raises(UpstreamError):
+            await upstream.complete(REQUEST, CONTEXT)
+        for _ in range(2):
+            await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+    assert (len(server.received), server.connections) == (5, 1)
+
+
+async def test_calls_at_one_time_have_a_connection_each_without_a_limit() -> None:
+    async with UpstreamServer(sse_answer(CHUNK, STALL)) as server:
+        upstream = MistralUpstream(server.url)
+        streams = [_streaming(upstream) for _ in range(150)]
+        await asyncio.wait_for(asyncio.gather(*map(anext, streams)), WAIT_S)
+        assert server.connections == 150
+        for chunks in streams:
+            await chunks.aclose()
+        await upstream.close()
+
+
+async def test_a_connection_that_the_upstream_ends_is_made_anew() -> None:
+    async with UpstreamServer(json_answer(b"{}", connection="close"), ANSWER) as server:
+        upstream = MistralUpstream(server.url, settings=HttpSettings(attempts_max=1))
+        for _ in range(2):
+            await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("headers", [{}, {"content-length": "100000000"}], ids=["chunked", "length"])
+async def test_a_body_beyond_the_bound_is_refused_and_never_held(
+    status: int, headers: dict[str, str]
+) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        piece = b" " * 100_000
+        for _ in range(1000):
+            sent += len(piece)
+            yield piece
+
+    answer = Answer(status, {"content-type": "application/json", **headers}, endless())
+    tracemalloc.start()
+    try:
+        async with UpstreamServer(answer) as server:
+            error = await _error(server, HttpSettings(answer_bytes_max=1_000_000))
+            await asyncio.wait_for(server.gone.wait(), WAIT_S)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert error.reason == ("UPSTREAM_ANSWER_TOO_LARGE" if status == 200 else "UPSTREAM_FAILED")
+    assert len(server.received) == 1
+    # What is under way between two sockets counts as sent.
+    assert sent < 50_000_000
+    assert peak_bytes < 10_000_000
+
+
+async def test_the_bound_counts_what_a_compressed_body_becomes() -> None:
+    body = gzip.compress(b" " * 3_000_000)
+    async with UpstreamServer(json_answer(body, content_encoding="gzip")) as server:
+        error = await _error(server, HttpSettings(answer_bytes_max=2_000_000))
+    assert error.reason == "UPSTREAM_ANSWER_TOO_LARGE"
+
+
+async def test_a_body_that_says_it_is_compressed_and_is_not_is_an_error() -> None:
+    async with UpstreamServer(json_answer(b"{}", content_encoding="gzip")) as server:
+        error = await _error(server)
+    assert (error.code, error.reason) == ("UNAVAILABLE", "UPSTREAM_UNREADABLE")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json_answer(b'{"message":"key %b is no good"}' % SECRET.encode(), 401),
+        json_answer(b'{"message":"key %b is no good"}' % SECRET.encode(), 429, retry_after="0"),
+        json_answer(b'{"error":{"message":"%b","code":"%b"}}' % (SECRET.encode(), SECRET.encode()), 400),
+        Answer(502, {}, [b"<html>Bearer %b</html>" % SECRET.encode()]),
+        Answer(302, {"location": f"http://127.0.0.1:9/?key={SECRET}", "content-length": "0"}),
+        json_answer(f"no JSON, but {SECRET}".encode()),
+        sse_answer(b"data: %b\n\n" % SECRET.encode()),
+        Answer(pieces=[f"HTTP/1.1 {SECRET}\r\n\r\n".encode()], is_headless=True),
+    ],
+    ids=["401", "429", "400", "html", "redirect", "no-json", "no-chunk", "no-http"],
+)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_no_error_or_log_has_the_key(
+    answer: Answer, is_stream: bool, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(SECRET)
+    caplog.set_level(logging.DEBUG)
+    async with UpstreamServer(answer) as server:
+        upstream = MistralUpstream(server.url, key=Key.from_file(file), settings=TWICE)
+        with pytest.raises(UpstreamError) as raised:
+            await (anext(_streaming(upstream)) if is_stream else upstream.complete(REQUEST, CONTEXT))
+        await upstream.close()
+    assert server.received[0].headers["authorization"] == f"Bearer {SECRET}"
+    shown = [*traceback.format_exception(raised.value), repr(raised.value), caplog.text, repr(vars(upstream))]
+    shown += [repr(vars(raised.value))]
+    assert SECRET not in "".join(shown)
+
+
+async def test_a_key_that_is_exchanged_between_attempts_is_used_at_once(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("first")
+    async with UpstreamServer(json_answer(b"{}", 503), ANSWER) as server:
+        upstream = MistralUpstream(server.url, key=Key.from_file(file))
+        call = asyncio.create_task(upstream.complete(REQUEST, CONTEXT))
+        await asyncio.wait_for(server.arrived.wait(), WAIT_S)
+        file.write_text("second")
+        await call
+        await upstream.close()
+    assert [request.headers["authorization"] for request in server.received] == [
+        "Bearer first",
+        "Bearer second",
+    ]
