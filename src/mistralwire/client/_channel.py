@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -29,6 +29,19 @@ _THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
 _IDENTITY, _GZIP = 1, 4
 
 Path = str | os.PathLike[str]
+
+
+class CallChannel(Protocol):
+    """What makes calls, from wire bytes to wire bytes: the part of grpc.aio.Channel that the client uses."""
+
+    def unary_unary(self, method: str) -> Any:
+        """Give what calls a method that has one answer."""
+
+    def unary_stream(self, method: str) -> Any:
+        """Give what calls a method that is answered by a stream."""
+
+    async def close(self) -> None:
+        """Close it."""
 
 
 def service_config(attempts_max: int) -> str:

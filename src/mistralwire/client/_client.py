@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 from mistralwire._loopback import is_loopback_target
 from mistralwire.client._batch import ChunkBatch, read_message
 from mistralwire.client._call_error import call_error
-from mistralwire.client._channel import SERVICE, Path, channel_options, tls_credentials
+from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
 from mistralwire.client._metadata import (
     ACCEPT_ENCODING,
     AUTHORIZATION,
@@ -61,6 +61,9 @@ NO_ANSWER = "NO_ANSWER"
 _INT32_MAX = 2**31 - 1
 _ATTEMPTS_MAX = 5
 _KEEPALIVE_S_MAX = 7_200.0
+
+# What stands for the target where the channel was given.
+_GIVEN = "127.0.0.1"
 
 M = TypeVar("M", bound=Message)
 
@@ -183,11 +186,28 @@ class Client:
         self._may_authorize = self._credentials is not None or is_loopback_target(target)
         if token is not None or token_file is not None:
             self._refuse_plain_text()
+        self._given_channel: CallChannel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._channel: grpc.aio.Channel | None = None
+        self._channel: CallChannel | None = None
         self._methods: dict[type, Any] = {}
         self._calls: set[grpc.aio.Call] = set()
         self._is_closed = False
+
+    @classmethod
+    def on(cls, channel: CallChannel, *, deadline_s: float = DEADLINE_S) -> Self:
+        """Make a client on a channel that is there already, such as `mistralwire.service.LocalChannel`.
+
+        Args:
+            channel: Makes the calls; a grpc.aio.Channel is one. It belongs to the client, which closes it.
+            deadline_s: Deadline of each call, in seconds, above 0, at most a year; a call can set its own.
+
+        Raises:
+            TypeError: If the deadline is no number.
+            ValueError: If it is out of its range.
+        """
+        client = cls(_GIVEN, insecure=True, deadline_s=deadline_s)
+        client._given_channel = channel
+        return client
 
     async def __aenter__(self) -> Self:
         """Give the client; it connects with the first call."""
@@ -427,10 +447,17 @@ class Client:
             self._methods = _methods_of(self._channel)
         return self._methods[request_type]
 
-    def _open_channel(self) -> grpc.aio.Channel:
+    def _open_channel(self) -> CallChannel:
+        if self._given_channel is not None:
+            return self._given_channel
+        channel: CallChannel
         if self._credentials is None:
-            return grpc.aio.insecure_channel(self._target, self._options, self._compression)
-        return grpc.aio.secure_channel(self._target, self._credentials, self._options, self._compression)
+            channel = grpc.aio.insecure_channel(self._target, self._options, self._compression)
+        else:
+            channel = grpc.aio.secure_channel(
+                self._target, self._credentials, self._options, self._compression
+            )
+        return channel
 
 
 def _chosen_credentials(
@@ -444,7 +471,7 @@ def _chosen_credentials(
     return credentials or grpc.ssl_channel_credentials()
 
 
-def _methods_of(channel: grpc.aio.Channel) -> dict[type, Any]:
+def _methods_of(channel: CallChannel) -> dict[type, Any]:
     """Give the methods by type of request, from wire bytes to wire bytes.
 
     The generated stub would have grpc parse the answers, and grpc takes one that can't be parsed for none.

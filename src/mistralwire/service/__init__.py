@@ -1,13 +1,14 @@
 """The gRPC service: the servicer, the server around it, and how errors become statuses.
 
-`create_server(upstream)` gives a whole server; `ChatCompletionServicer(upstream)` is for those who have one.
-`ServerConfig` holds the settings of both.
+`create_server(upstream)` gives a whole server; `ChatCompletionServicer(upstream)` is for those who have one,
+`LocalChannel(upstream)` for those who call it from the same process. `ServerConfig` holds their settings.
 """
 
 from mistralwire._settings import Setting
 from mistralwire.service._access_log import AccessLog
 from mistralwire.service._compression import ACCEPT_ENCODING
 from mistralwire.service._config import ServerConfig, settings
+from mistralwire.service._local import LocalChannel
 from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._server import Server, create_server
@@ -23,6 +24,7 @@ __all__ = [
     "CallObserver",
     "CallRecord",
     "ChatCompletionServicer",
+    "LocalChannel",
     "PrometheusEndpoint",
     "Server",
     "ServerConfig",

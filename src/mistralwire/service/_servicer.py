@@ -108,15 +108,12 @@ class ChatCompletionServicer:
         # Threads of its own: the loop's are for what waits, and these would keep it from them.
         self._checks = concurrent.futures.ThreadPoolExecutor(CHECKS_MAX, "mistralwire-check")
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Register the service with a server that was not started yet.
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """Give the handlers of its methods, by their names.
 
-        The handlers take and give wire bytes: the generated registration would decode a broken request
-        out of our hands, and encode each chunk of a stream once more. They read the one request themselves,
-        as if there could be more, because grpc would wait for it without end.
-
-        Args:
-            server: The server.
+        They take and give wire bytes: the generated registration would decode a broken request out of our
+        hands, and encode each chunk of a stream once more. They read the one request themselves, as if there
+        could be more, because grpc would wait for it without end.
         """
         handlers = {}
         for method in _SERVICE.methods:
@@ -128,13 +125,26 @@ class ChatCompletionServicer:
                 response_type = GetMessageClass(method.output_type)
                 complete = functools.partial(self._complete, method.name, request_type, response_type)
                 handlers[method.name] = grpc.stream_unary_rpc_method_handler(complete)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+        return handlers
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register the service with a server that was not started yet.
+
+        Args:
+            server: The server.
+        """
+        handlers = grpc.method_handlers_generic_handler(SERVICE_NAME, self.handlers())
+        server.add_generic_rpc_handlers((handlers,))
 
     def stop_calls(self) -> None:
-        """End all running calls, with UNAVAILABLE and the reason SERVER_STOPPING, and their upstreams."""
+        """End all running calls, with UNAVAILABLE and the reason SERVER_STOPPING, and their upstreams.
+
+        Those that are being cancelled already stay cancelled.
+        """
         for task in self._running - self._stopped:
-            self._stopped.add(task)
-            task.cancel()
+            if not task.cancelling():
+                self._stopped.add(task)
+                task.cancel()
 
     async def refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
         """End a call with an error before its request is read; the observers hear of its end.
