@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
-from mistralwire.service import ServerConfig, create_server
+from mistralwire.service import LocalChannel, ServerConfig, create_server
 from mistralwire.upstream import Upstream
 
 
@@ -16,12 +16,21 @@ async def running_gateway(
     *,
     service: ServerConfig | None = None,
     models: Sequence[str] = (),
+    is_embedded: bool = False,
 ) -> AsyncIterator[str]:
-    """Run a gateway and the service behind it on free ports; give the gateway's URL."""
+    """Run a gateway and the service behind it on free ports; give the gateway's URL.
+
+    Embedded, the service is called without a socket.
+    """
     config = config or GatewayConfig(port=0)
-    async with (
-        create_server(upstream, service or ServerConfig(port=0)) as server,
-        Client(server.address, attempts_max=1) as client,
-        GatewayServer(create_app(client, config, models=models), config) as gateway,
-    ):
+    service = service or ServerConfig(port=0)
+    async with contextlib.AsyncExitStack() as stack:
+        if is_embedded:
+            client = Client.on(LocalChannel(upstream, service))
+        else:
+            server = await stack.enter_async_context(create_server(upstream, service))
+            client = Client(server.address, attempts_max=1)
+        await stack.enter_async_context(client)
+        app = create_app(client, config, models=models)
+        gateway = await stack.enter_async_context(GatewayServer(app, config))
         yield gateway.url

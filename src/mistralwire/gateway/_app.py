@@ -1,8 +1,9 @@
 """The application: the routes put together."""
 
+import asyncio
 import functools
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import orjson
 from starlette.applications import Starlette
@@ -47,7 +48,7 @@ def create_app(
     config = config or GatewayConfig()
     metrics = PrometheusMetrics() if config.metrics else None
     edge = Edge(client, config, metrics or NoMetrics())
-    routes = [*_completions(edge), *_about(edge, models)]
+    routes = [*_completions(edge), *_about(edge, models), *_documentation()]
     if metrics is not None:
         routes.append(_metrics_route(metrics))
     middleware = []
@@ -107,6 +108,39 @@ def _about(edge: Edge, models: Sequence[str]) -> list[Route]:
         Route("/healthz", is_alive),
         Route("/readyz", is_ready),
     ]
+
+
+def _documentation() -> list[Route]:
+    """Give the routes of the OpenAPI document and of its page.
+
+    Both are made when first asked for, as the modules that make them are loaded then: most gateways are never
+    asked. They are made in a thread, so that no stream waits for them.
+    """
+
+    @functools.cache
+    def document() -> dict[str, Any]:
+        from mistralwire.gateway._openapi import openapi_document  # noqa: PLC0415 - see above
+
+        return openapi_document()
+
+    @functools.cache
+    def page() -> tuple[bytes, Mapping[str, str]]:
+        from mistralwire.gateway._docs import PAGE_HEADERS, docs_page  # noqa: PLC0415 - see above
+
+        return docs_page(document()), PAGE_HEADERS
+
+    async def give_document(request: Request) -> Response:
+        # Where the application is mounted in another one, its paths begin there.
+        root = request.scope.get("root_path", "")
+        servers = {"servers": [{"url": root}]} if root else {}
+        content = {**await asyncio.to_thread(document), **servers}
+        return Response(orjson.dumps(content), media_type=_JSON)
+
+    async def give_page(_: Request) -> Response:
+        content, headers = await asyncio.to_thread(page)
+        return Response(content, headers=headers, media_type="text/html")
+
+    return [Route("/openapi.json", give_document), Route("/docs", give_page)]
 
 
 def _metrics_route(metrics: PrometheusMetrics) -> Route:

@@ -135,7 +135,7 @@ class Completions:
     async def _answer(self, exchange: Exchange) -> MistralwireError | None:
         config = self._edge.config
         body = await exchange.read_body(config.body_bytes_max, config.request_s)
-        request, is_stream = self._read(body)
+        request, is_stream = self._read(body, exchange.path_model)
         options: dict[str, Any] = {
             "deadline_s": config.deadline_s,
             "request_id": exchange.request_id,
@@ -149,10 +149,14 @@ class Completions:
             await exchange.answer(Answer(200, _written(response), []))
             return None
 
-    def _read(self, body: bytes) -> tuple[Any, bool]:
+    def _read(self, body: bytes, path_model: str) -> tuple[Any, bool]:
         """Read a request, checked; say whether its answer is a stream."""
         request_type = self._request_type or _type_of(body)
         request: Any = from_json(request_type, body, limits=_LIMITS)
+        # On Vertex AI the path alone has the version of some models: codestral@2405 for codestral.
+        name, _, version = path_model.partition("@")
+        if version and request.model == name:
+            request.model = f"{name}-{version}"
         is_stream = request.stream if self._is_stream is None else self._is_stream
         return (_retyped(request, _STREAM_TYPES[request_type]) if is_stream else request), is_stream
 

@@ -83,7 +83,7 @@ def answer_of(error: MistralwireError) -> Answer:
 
 
 def error_body(error: MistralwireError) -> ErrorResponse:
-    """Give the error body of the API for an error: as an answer, or as an event in a stream.
+    """Give the error body of the API for an error.
 
     Args:
         error: The error. A status of a gRPC library has its text, one of ours never that of an exception.
@@ -97,6 +97,20 @@ def error_body(error: MistralwireError) -> ErrorResponse:
             body.code_string = error.upstream_code
             nulls.pop()
     body.json_extra.CopyFrom(JsonExtra(null_fields=nulls))
+    return body
+
+
+def error_event(error: MistralwireError) -> ErrorResponse:
+    """Give the error body for an event in a stream.
+
+    It has the error once more as a member `error`: OpenAI's SDK raises for that, and takes any other event
+    for a chunk.
+
+    Args:
+        error: The error.
+    """
+    body = error_body(error)
+    body.json_extra.members = f'{{"error":{to_json(body).decode()}}}'
     return body
 
 

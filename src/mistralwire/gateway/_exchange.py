@@ -55,6 +55,11 @@ class Exchange:
         self._send = send
         self._caller_idle_s = caller_idle_s
 
+    @property
+    def path_model(self) -> str:
+        """The model that the path names; empty where it names none."""
+        return str(self.scope.get("path_params", {}).get("model", ""))
+
     def elapsed_s(self) -> float:
         """Give the time since the request began, in seconds."""
         return time.perf_counter() - self._started_s

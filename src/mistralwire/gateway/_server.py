@@ -138,6 +138,9 @@ class GatewayServer:
             for family, _, _, _, place in dict.fromkeys(found):
                 listener = socket.create_server((place[0], port, *place[2:]), family=family, backlog=_BACKLOG)
                 sockets.append(listener)
+                # asyncio sets it where a socket names its protocol, unlike these: the second write of an
+                # answer would wait 40 ms for the caller's acknowledgement. Connections inherit it.
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 port = listener.getsockname()[1]
         except (OSError, UnicodeError) as error:
             for listener in sockets:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from mistralwire.client import ChunkBatch
 from mistralwire.codec import SseDone, encode_sse
 from mistralwire.errors import CodecError, MistralwireError
-from mistralwire.gateway._errors import error_body
+from mistralwire.gateway._errors import error_event
 from mistralwire.gateway._exchange import Exchange
 
 _HEADERS = (
@@ -53,7 +53,7 @@ async def send_stream(
                 async for batch in batches:
                     await exchange.write(_events(exchange, batch))
         except MistralwireError as error:
-            await exchange.write(encode_sse(error_body(_shown(error))), is_last=True)
+            await exchange.write(encode_sse(error_event(_shown(error))), is_last=True)
             return error
         await exchange.write(_DONE, is_last=True)
         return None

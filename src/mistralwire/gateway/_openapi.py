@@ -1,0 +1,134 @@
+"""The OpenAPI document of the gateway, its types from the contract.
+
+Source: https://spec.openapis.org/oas/v3.1.0
+"""
+
+import importlib.metadata
+
+from mistralwire.errors import REQUEST_ID_PATTERN
+from mistralwire.gateway._operations import (
+    ERRORS,
+    UNPROCESSABLE,
+    Object,
+    completion_paths,
+    content,
+    gateway_paths,
+    vertex_paths,
+)
+from mistralwire.gateway._schema import Schema, message_schemas, reference
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    CompletionChunk,
+    ErrorResponse,
+    FIMCompletionRequest,
+    FIMCompletionResponse,
+    HTTPValidationError,
+)
+
+_ABOUT = """\
+Chat and fill-in-the-middle completions over HTTP, with Protobuf and gRPC inside.
+
+Members that are not documented here are passed on as they are, in requests and in answers, and so are \
+strings outside an enum and objects with another `type` or `role`. Null counts as absent wherever a member \
+may be absent. What an upstream answers is passed on even where it is not as documented.
+
+A key is needed only where the gateway was given keys; it is sent as a bearer token."""
+
+_TYPES = (
+    *(ChatCompletionRequest, ChatCompletionResponse, FIMCompletionRequest, FIMCompletionResponse),
+    *(CompletionChunk, ErrorResponse, HTTPValidationError),
+)
+_RETRY_STATUSES = ("429", "503")
+
+
+def openapi_document() -> Object:
+    """Make the document.
+
+    Returns:
+        An OpenAPI 3.1.0 document, as JSON has it, with every route that a gateway may have.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mistralwire gateway",
+            "version": importlib.metadata.version("mistralwire"),
+            "description": _ABOUT,
+            "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [
+            {"name": "completions", "description": "Completions, as the API has them."},
+            {"name": "vertex", "description": "Completions, as Vertex AI has them."},
+            {"name": "gateway", "description": "What the gateway says of itself."},
+        ],
+        "paths": {**completion_paths(), **vertex_paths(), **gateway_paths()},
+        "components": {
+            "schemas": dict(sorted({**message_schemas(_TYPES), **_own_schemas()}.items())),
+            "responses": {f"Error{status}": _error(status) for status in ERRORS},
+            "parameters": {"RequestId": _request_id()},
+            "headers": _headers(),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _error(status: str) -> Object:
+    body = HTTPValidationError if status == UNPROCESSABLE else ErrorResponse
+    response = content(ERRORS[status], reference(body.DESCRIPTOR.name))
+    if status in _RETRY_STATUSES:
+        response["headers"] = {"retry-after": {"$ref": "#/components/headers/RetryAfter"}}
+    return response
+
+
+def _request_id() -> Object:
+    return {
+        "name": "x-request-id",
+        "in": "header",
+        "description": "The caller's own id of the request. The gateway makes one where there is none, or "
+        "none that fits.",
+        "schema": {"type": "string", "pattern": f"^{REQUEST_ID_PATTERN.pattern}$"},
+    }
+
+
+def _headers() -> Object:
+    return {
+        "RequestId": {
+            "description": "The id of the request, which the logs of gateway and service have too.",
+            "schema": {"type": "string"},
+        },
+        "RetryAfter": {
+            "description": "After how many seconds to try again, where that is known.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+    }
+
+
+def _own_schemas() -> dict[str, Schema]:
+    """Give the schemas of what the contract does not have."""
+    text = {"type": "string"}
+    model = {
+        "id": {**text, "description": "Name of the model."},
+        "object": {**text, "const": "model", "description": "Kind of the object."},
+        "created": {"type": "integer", "description": "Always 0: the time is not known."},
+        "owned_by": {**text, "description": "Who the model is from."},
+    }
+    models = {
+        "object": {**text, "const": "list", "description": "Kind of the object."},
+        "data": {"type": "array", "items": reference("Model"), "description": "The models."},
+    }
+    status = {"status": {**text, "description": "The state, for people."}}
+    return {
+        "Model": _record("One model.", model),
+        "ModelList": _record("The models of the gateway.", models),
+        "Status": _record("Whether all is well.", status),
+    }
+
+
+def _record(description: str, properties: Object) -> Schema:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": True,
+    }

@@ -1,0 +1,207 @@
+"""The routes of the gateway as OpenAPI has them: what each takes, and what it answers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from mistralwire.gateway._schema import Schema, reference
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    CompletionChunk,
+    ErrorResponse,
+    FIMCompletionRequest,
+    FIMCompletionResponse,
+)
+
+Object = dict[str, Any]
+
+JSON = "application/json"
+UNPROCESSABLE = "422"
+
+ERRORS = {
+    "400": "The upstream refused the request as invalid.",
+    "401": "There is no key, or one that the gateway does not know.",
+    "403": "The request comes from a page of an origin that is not allowed.",
+    "404": "The upstream does not have what was asked for, such as the model.",
+    "408": "The body took too long to arrive.",
+    "409": "The upstream found a conflict.",
+    "413": "The body is too large.",
+    "415": "The body is compressed.",
+    UNPROCESSABLE: "The request is no JSON, or breaks the contract: each violation with its place.",
+    "429": "Too many requests, for the gateway, the service or the upstream.",
+    "500": "The gateway or the service is not in order.",
+    "501": "The upstream does not support the call.",
+    "503": "The upstream, or the service, failed or is overloaded.",
+    "504": "The answer took too long.",
+}
+"""What each error status of a completion says."""
+
+_MODEL_ERRORS = ("401", "403", "429")
+_EVENTS = "text/event-stream"
+_VERTEX = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
+_STREAM = (
+    "Server-sent events. Each has an `id`, its number from 0, and one chunk as its `data`. The last one has "
+    "the data `[DONE]`. If the stream breaks behind its first chunk, the last event is an error body "
+    "instead, and there is no `[DONE]`. After some silence a comment line is sent, which means nothing."
+)
+_WHICH = "A request with messages is one of chat, one with a prompt fills in the middle."
+_QUESTION: Object = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "Say hello."}]}
+_GAP: Object = {"model": "codestral-latest", "prompt": "def add(a, b):\n", "suffix": "\n    return total"}
+_CHAT_OR_GAP: Mapping[str, Object] = {"chat": _QUESTION, "middle": _GAP}
+
+
+def completion_paths() -> Object:
+    """Give the paths that answer completions, as the API has them."""
+    chat = _completion(
+        "createChatCompletion",
+        ("Continue a conversation", "Answers in one piece, or with `stream` true as a stream."),
+        [ChatCompletionRequest],
+        _answers(ChatCompletionResponse, is_stream=True),
+        {"answer": _QUESTION, "stream": {**_QUESTION, "stream": True}},
+    )
+    fim = _completion(
+        "createFIMCompletion",
+        (
+            "Fill in the middle",
+            "Answers what stands between `prompt` and `suffix`: in one piece, or with `stream` true as a "
+            "stream.",
+        ),
+        [FIMCompletionRequest],
+        _answers(FIMCompletionResponse, is_stream=True),
+        {"answer": _GAP, "stream": {**_GAP, "stream": True}},
+    )
+    return {"/v1/chat/completions": {"post": chat}, "/v1/fim/completions": {"post": fim}}
+
+
+def vertex_paths() -> Object:
+    """Give the paths that answer completions, as Vertex AI has them."""
+    requests = [ChatCompletionRequest, FIMCompletionRequest]
+    whole = _completion(
+        "rawPredict",
+        ("Complete, in one piece", f"{_WHICH} The answer is never a stream, whatever `stream` says."),
+        requests,
+        _answers(ChatCompletionResponse, FIMCompletionResponse),
+        _CHAT_OR_GAP,
+    )
+    stream = _completion(
+        "streamRawPredict",
+        ("Complete, as a stream", f"{_WHICH} The answer is always a stream, whatever `stream` says."),
+        requests,
+        _answers(is_stream=True),
+        _CHAT_OR_GAP,
+    )
+    parameters = [
+        _path_parameter("project", "Project of Google Cloud; any is taken.", "my-project"),
+        _path_parameter("location", "Region; any is taken.", "europe-west4"),
+        _path_parameter("publisher", "Publisher of the model; any is taken.", "mistralai"),
+        _path_parameter("model", "Any is taken: the body names the model that answers.", "mistral-small"),
+    ]
+    return {
+        f"{_VERTEX}:rawPredict": {"parameters": parameters, "post": {**whole, "tags": ["vertex"]}},
+        f"{_VERTEX}:streamRawPredict": {"parameters": parameters, "post": {**stream, "tags": ["vertex"]}},
+    }
+
+
+def gateway_paths() -> Object:
+    """Give the paths that tell of the gateway."""
+    status, text = reference("Status"), {"type": "string"}
+    models = _about("listModels", "List the models", content("The models.", reference("ModelList")))
+    models["description"] = "Those that the gateway was told of; the upstreams may have others."
+    models["security"] = _KEY_OR_NONE
+    models["responses"] |= _errors(_MODEL_ERRORS)
+    ready = _about("isReady", "See if the gateway is ready", content("The service takes calls.", status))
+    ready["responses"]["503"] = content("The service does not take calls.", status)
+    metrics = _about("giveMetrics", "Metrics for Prometheus", content("The metrics.", text, "text/plain"))
+    metrics["description"] = "This route is there only if the gateway was started with `--metrics`."
+    operations = {
+        "/v1/models": models,
+        "/healthz": _about("isAlive", "See if the gateway lives", content("It does.", status)),
+        "/readyz": ready,
+        "/metrics": metrics,
+        "/openapi.json": _about("giveDocument", "This document", content("OpenAPI.", {"type": "object"})),
+        "/docs": _about("giveDocs", "This document as a page", content("A page.", text, "text/html")),
+    }
+    return {path: {"get": operation} for path, operation in operations.items()}
+
+
+def content(description: str, schema: Schema, media_type: str = JSON) -> Object:
+    """Give an answer of one media type.
+
+    Args:
+        description: What it says.
+        schema: Its body.
+        media_type: The type of the body.
+    """
+    return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
+def _completion(
+    name: str,
+    texts: tuple[str, str],
+    requests: list[type[Message]],
+    answers: Object,
+    examples: Mapping[str, Object],
+) -> Object:
+    summary, description = texts
+    body = {
+        "schema": _any_of(requests),
+        "examples": {title: {"value": value} for title, value in examples.items()},
+    }
+    answer = {
+        "description": "The answer.",
+        "headers": {"x-request-id": {"$ref": "#/components/headers/RequestId"}},
+        "content": answers,
+    }
+    return {
+        "operationId": name,
+        "tags": ["completions"],
+        "summary": summary,
+        "description": description,
+        "security": _KEY_OR_NONE,
+        "parameters": [{"$ref": "#/components/parameters/RequestId"}],
+        "requestBody": {"required": True, "content": {JSON: body}},
+        "responses": {"200": answer, **_errors(ERRORS)},
+    }
+
+
+def _answers(*types: type[Message], is_stream: bool = False) -> Object:
+    answers: Object = {JSON: {"schema": _any_of(types)}} if types else {}
+    if is_stream:
+        schema = {"description": _STREAM, **_any_of([CompletionChunk, ErrorResponse])}
+        answers[_EVENTS] = {"schema": schema}
+    return answers
+
+
+def _any_of(types: Iterable[type[Message]]) -> Schema:
+    references = [reference(each.DESCRIPTOR.name) for each in types]
+    return references[0] if len(references) == 1 else {"anyOf": references}
+
+
+def _about(name: str, summary: str, answer: Object) -> Object:
+    return {
+        "operationId": name,
+        "tags": ["gateway"],
+        "summary": summary,
+        "security": [],
+        "responses": {"200": answer},
+    }
+
+
+def _errors(statuses: Iterable[str]) -> Object:
+    return {status: {"$ref": f"#/components/responses/Error{status}"} for status in statuses}
+
+
+def _path_parameter(name: str, description: str, example: str) -> Object:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "schema": {"type": "string"},
+        "example": example,
+    }
+
+
+_KEY_OR_NONE: list[Object] = [{"key": []}, {}]

@@ -1,0 +1,170 @@
+"""The page of the docs: it says what the document says, fetches nothing, and its links lead somewhere."""
+
+import html.parser
+import re
+import shlex
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from mistralwire.gateway._docs import docs_page
+from mistralwire.gateway._openapi import openapi_document
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from tests.gateway_stack import running_gateway
+
+DOCUMENT = openapi_document()
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class _Page(html.parser.HTMLParser):
+    """Takes a page apart: ids, links, texts; tags must be closed in order."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.blocks: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(page.decode())
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "pre":
+            self.blocks.append("")
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name == "id":
+                self.ids.append(value or "")
+            if name == "href":
+                self.links.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if "pre" in self._open:
+            self.blocks[-1] += data
+
+
+PAGE = _Page(docs_page(DOCUMENT))
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def test_ids_are_unique_and_links_lead_somewhere() -> None:
+    assert len(set(PAGE.ids)) == len(PAGE.ids)
+    anchors = {f"#{each}" for each in PAGE.ids}
+    assert set(PAGE.links) - anchors == {"openapi.json"}
+
+
+def test_it_fetches_nothing_and_runs_nothing() -> None:
+    assert not PAGE.tags & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    assert PAGE.attributes == {"href", "id", "class", "lang", "charset", "name", "content"}
+    assert not re.search(rb"url\(|@import|https?://(?!127\.0\.0\.1:8080)", docs_page(DOCUMENT))
+
+
+def test_every_type_is_there_and_linked_from_what_holds_it() -> None:
+    names = DOCUMENT["components"]["schemas"]
+    assert {f"type-{name}" for name in names} <= set(PAGE.ids)
+    assert {f"#type-{name}" for name in names} <= set(PAGE.links)
+    for name, schema in names.items():
+        assert schema["description"].replace("`", "") in PAGE.text, name
+        for member, described in schema.get("properties", {}).items():
+            assert member in PAGE.text
+            assert described["description"] in PAGE.text, member
+
+
+def test_every_route_is_there_with_an_example() -> None:
+    commands = [shlex.split(block) for block in PAGE.blocks[1:]]
+    for path, item in DOCUMENT["paths"].items():
+        assert path in PAGE.text
+        example = re.sub(r"\{\w+\}", "[^/{}]+", path)
+        urls = [word for command in commands for word in command if word.startswith("$GATEWAY/")]
+        assert any(re.fullmatch(re.escape("$GATEWAY") + example, url) for url in urls), path
+        for operation in (item[method] for method in ("get", "post") if method in item):
+            assert operation["operationId"] in PAGE.ids
+            assert operation["summary"] in PAGE.text
+    assert all(command[0] == "curl" for command in commands)
+
+
+def test_a_type_is_shown_as_people_read_it() -> None:
+    schemas = {
+        "Thing": {
+            "description": "A `thing`.",
+            "type": "object",
+            "properties": {
+                "a": {"description": "Text.", "type": ["string", "null"]},
+                "b": {"description": "Any."},
+                "c": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"const": "x"}]}},
+            },
+            "required": ["a"],
+        }
+    }
+    page = docs_page(_document(schemas=schemas)).decode()
+    assert "<p>A <code>thing</code>.</p>" in page
+    assert (
+        "<tr><td><code>a</code></td><td>string or null</td><td>required</td><td><p>Text.</p></td></tr>"
+        in page
+    )
+    assert "<tr><td><code>b</code></td><td>any value</td><td></td><td><p>Any.</p></td></tr>" in page
+    assert "<td>array of (integer or <code>&quot;x&quot;</code>)</td>" in page
+
+
+def test_texts_are_no_html() -> None:
+    evil = "</style><script>alert('1')</script>\""
+    operation = {
+        "operationId": evil,
+        "tags": ["t"],
+        "summary": evil,
+        "description": evil,
+        "security": [],
+        "parameters": [{"name": evil, "in": evil, "description": evil}],
+        "responses": {evil: {"description": evil, "headers": {evil: {}}, "content": {}}},
+    }
+    schema = {
+        "type": "object",
+        "description": evil,
+        "properties": {evil: {"const": evil, "description": evil}},
+    }
+    document = _document(paths={f"/{evil}": {"get": operation}}, schemas={evil: schema}, text=evil)
+    page = _Page(docs_page(document))
+    assert "script" not in page.tags
+    assert page.text.count(evil) > 10
+
+
+def _document(
+    *, paths: dict[str, Any] | None = None, schemas: dict[str, Any], text: str = "text"
+) -> dict[str, Any]:
+    return {
+        "info": {"title": text, "version": text, "description": text},
+        "tags": [{"name": "t", "description": text}],
+        "paths": paths or {},
+        "components": {"schemas": schemas},
+    }
+
+
+async def test_it_is_served_under_a_policy_that_lets_it_load_nothing(http: aiohttp.ClientSession) -> None:
+    async with (
+        running_gateway(ReplayUpstream(DEMONSTRATION)) as url,
+        http.get(f"{url}/docs") as response,
+    ):
+        assert response.status == 200
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        policy = response.headers["content-security-policy"].split("; ")
+        assert policy[:2] == ["default-src 'none'", "style-src 'unsafe-inline'"]
+        assert "script-src" not in response.headers["content-security-policy"]
+        assert await response.read() == docs_page(DOCUMENT)

@@ -1,0 +1,259 @@
+"""The OpenAPI document: it keeps its standard, has the routes that are there, and says how they answer."""
+
+import json
+import pathlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from mistralwire.client import Client
+from mistralwire.codec import from_json
+from mistralwire.errors import UpstreamError
+from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.gateway._openapi import openapi_document
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.upstream._statuses import TABLE
+from mistralwire.v1 import ChatCompletionRequest, FIMCompletionRequest
+from tests.gateway_stack import running_gateway
+from tests.service.upstreams import HeldUpstream, chunk
+
+DOCUMENT = openapi_document()
+CHAT = "/v1/chat/completions"
+VERTEX = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
+COMPLETIONS = (CHAT, "/v1/fim/completions", f"{VERTEX}:rawPredict", f"{VERTEX}:streamRawPredict")
+# Nobody listens there; these clients call nothing.
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+def _resolved(thing: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in thing:
+        return thing
+    found: Any = DOCUMENT
+    for step in thing["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return dict(found)
+
+
+def _validator(schema: dict[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+
+
+def _check_body(path: str, method: str, status: int, media_type: str, body: bytes) -> None:
+    """Check that an answer is one that the document has."""
+    responses = DOCUMENT["paths"][path][method]["responses"]
+    schema = _resolved(responses[str(status)])["content"][media_type]["schema"]
+    _validator(schema).validate(json.loads(body))
+
+
+async def _check(path: str, method: str, response: aiohttp.ClientResponse) -> None:
+    _check_body(path, method, response.status, response.content_type, await response.read())
+
+
+def _operations() -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, item[method])
+        for path, item in DOCUMENT["paths"].items()
+        for method in ("get", "post")
+        if method in item
+    ]
+
+
+def test_it_keeps_the_standard() -> None:
+    assert DOCUMENT["openapi"] == "3.1.0"
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+    for schema in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def test_it_is_made_of_json_alone() -> None:
+    assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
+
+
+async def test_it_has_the_routes_that_are_there() -> None:
+    async with Client(NOWHERE) as client:
+        app = create_app(client, GatewayConfig(metrics=True))
+    routes = {
+        (route.path, method.lower())
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert len(routes) == len(app.routes)
+    assert {(path, method) for path, method, _ in _operations()} == routes
+
+
+def test_each_operation_is_explained_and_has_a_name_of_its_own() -> None:
+    names = [operation["operationId"] for _, _, operation in _operations()]
+    assert len(set(names)) == len(names)
+    tags = {tag["name"] for tag in DOCUMENT["tags"]}
+    for _, _, operation in _operations():
+        assert operation["summary"]
+        assert set(operation["tags"]) <= tags
+
+
+def test_a_key_may_be_sent_to_all_that_look_at_it() -> None:
+    with_key = {path for path, _, operation in _operations() if operation["security"]}
+    assert with_key == {*COMPLETIONS, "/v1/models"}
+    for path in with_key:
+        [operation] = (operation for each, _, operation in _operations() if each == path)
+        assert operation["security"] == [{"key": []}, {}]
+
+
+@pytest.mark.parametrize("path", COMPLETIONS)
+def test_completions_have_every_status_that_an_upstream_may_cause(path: str) -> None:
+    responses = DOCUMENT["paths"][path]["post"]["responses"]
+    assert {str(row.http_status) for row in TABLE if row.faults} <= set(responses)
+    assert {"401", "403", "408", "413", "415", "422", "429"} <= set(responses)
+
+
+@pytest.mark.parametrize("path", COMPLETIONS)
+def test_examples_are_requests(path: str) -> None:
+    body = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    assert len(body["examples"]) == 2
+    for example in body["examples"].values():
+        value = example["value"]
+        from_json(ChatCompletionRequest if "messages" in value else FIMCompletionRequest, json.dumps(value))
+        _validator(body["schema"]).validate(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "media_types"),
+    [
+        (CHAT, {"application/json", "text/event-stream"}),
+        ("/v1/fim/completions", {"application/json", "text/event-stream"}),
+        (f"{VERTEX}:rawPredict", {"application/json"}),
+        (f"{VERTEX}:streamRawPredict", {"text/event-stream"}),
+    ],
+)
+async def test_examples_are_answered_as_documented(
+    http: aiohttp.ClientSession, path: str, media_types: set[str]
+) -> None:
+    operation = DOCUMENT["paths"][path]["post"]
+    seen = set()
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url:
+        for example in operation["requestBody"]["content"]["application/json"]["examples"].values():
+            async with http.post(url + path.format_map(_Names()), json=example["value"]) as response:
+                assert response.status == 200
+                assert "x-request-id" in response.headers
+                seen.add(response.content_type)
+                if response.content_type == "application/json":
+                    await _check(path, "post", response)
+                else:
+                    *events, done = (await response.read()).split(b"\n\n")[:-1]
+                    assert done == b"data: [DONE]"
+                    for event in events:
+                        data = event.partition(b"data: ")[2]
+                        _check_body(path, "post", 200, response.content_type, data)
+    assert seen == media_types == set(operation["responses"]["200"]["content"])
+
+
+class _Names(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b'{"model":"m"}', {}, 422),
+        (b"{", {}, 422),
+        (b'{"model":"m","messages":[{"role":"user","content":7}]}', {}, 422),
+        (b"{}", {"content-encoding": "gzip"}, 415),
+        (b"x" * 2000, {}, 413),
+        (b"{}", {"origin": "https://elsewhere.example"}, 403),
+    ],
+)
+async def test_refusals_are_as_documented(
+    http: aiohttp.ClientSession, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    config = GatewayConfig(port=0, body_bytes_max=1000)
+    async with (
+        running_gateway(ReplayUpstream(DEMONSTRATION), config) as url,
+        http.post(url + CHAT, data=body, headers=headers) as response,
+    ):
+        assert response.status == status
+        await _check(CHAT, "post", response)
+
+
+async def test_errors_of_the_upstream_are_as_documented(http: aiohttp.ClientSession) -> None:
+    upstream = HeldUpstream()
+    error = UpstreamError("slowly", code="RESOURCE_EXHAUSTED", retry_after_s=2.0)
+    upstream.items.put_nowait(error)
+    question = {"model": "m", "messages": []}
+    async with running_gateway(upstream) as url:
+        async with http.post(url + CHAT, json=question) as response:
+            assert response.status == 429
+            [header] = _resolved(DOCUMENT["paths"][CHAT]["post"]["responses"]["429"])["headers"]
+            assert response.headers[header] == "2"
+            await _check(CHAT, "post", response)
+        upstream.items.put_nowait(chunk(1))
+        upstream.items.put_nowait(error)
+        async with http.post(url + CHAT, json={**question, "stream": True}) as response:
+            *_, event = (await response.read()).split(b"\n\n")[:-1]
+            _check_body(CHAT, "post", 200, response.content_type, event.partition(b"data: ")[2])
+            assert json.loads(event.partition(b"data: ")[2])["object"] == "error"
+
+
+async def test_what_the_gateway_says_of_itself_is_as_documented(http: aiohttp.ClientSession) -> None:
+    config = GatewayConfig(port=0, metrics=True)
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), config, models=("a",)) as url:
+        for path in ("/v1/models", "/healthz", "/readyz", "/openapi.json"):
+            async with http.get(url + path) as response:
+                assert response.status == 200
+                await _check(path, "get", response)
+        for path in ("/metrics", "/docs"):
+            async with http.get(url + path) as response:
+                assert response.status == 200
+                [media_type] = DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]
+                assert response.content_type == media_type
+
+
+async def test_a_service_that_is_gone_is_as_documented(http: aiohttp.ClientSession) -> None:
+    config = GatewayConfig(port=0)
+    async with (
+        Client(NOWHERE, attempts_max=1) as client,
+        GatewayServer(create_app(client, config), config) as gateway,
+        http.get(f"{gateway.url}/readyz") as response,
+    ):
+        assert response.status == 503
+        await _check("/readyz", "get", response)
+
+
+async def test_it_is_served_to_those_without_a_key(
+    http: aiohttp.ClientSession, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("one-of-the-keys-of-callers\n")
+    file.chmod(0o600)
+    config = GatewayConfig(port=0, token_file=file)
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), config) as url:
+        async with http.get(f"{url}/v1/models") as response:
+            assert response.status == 401
+            await _check("/v1/models", "get", response)
+        async with http.get(f"{url}/openapi.json") as response:
+            assert response.status == 200
+            assert await response.json() == DOCUMENT
+
+
+async def test_mounted_it_says_where_its_paths_begin(http: aiohttp.ClientSession) -> None:
+    config = GatewayConfig(port=0)
+    async with Client(NOWHERE) as client:
+        outer = Starlette(routes=[Mount("/edge", create_app(client, config))])
+        async with (
+            GatewayServer(outer, config) as gateway,
+            http.get(f"{gateway.url}/edge/openapi.json") as response,
+        ):
+            assert await response.json() == {**DOCUMENT, "servers": [{"url": "/edge"}]}
