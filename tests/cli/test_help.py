@@ -86,4 +86,4 @@ def test_the_help_says_how_signals_end_it() -> None:
     text = help_of()
     for code in ("129", "130", "141", "143"):
         assert f"\n    {code}  " in text
-    assert text.count("serve then ends as it should, with 0") == 2
+    assert text.count("serve and gateway then end as they should, with 0") == 2

@@ -14,7 +14,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mistralwire import to_json
-from mistralwire.cli._serving import run_until_signal
+from mistralwire.cli._serving import serve_until_signal
+from mistralwire.cli._upstreams import Source
 from mistralwire.client import Client
 from mistralwire.service import ServerConfig, create_server
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
@@ -180,9 +181,10 @@ def full_output() -> Iterator[None]:
 
 
 async def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:
-    server = create_server(HeldUpstream(), ServerConfig(port=0))
+    source = Source(HeldUpstream(), "holding")
+    server = create_server(source.upstream, ServerConfig(port=0))
     with full_output(), pytest.raises(OSError, match="No space left"):
-        await run_until_signal(server, lambda: print("here", flush=True))
+        await serve_until_signal(server, source, lambda: print("here", flush=True))
 
     with socket.create_server((server.host, server.port)):
         pass

@@ -1,4 +1,4 @@
-"""The settings of `serve`: one name for a flag, a variable and a key of the file."""
+"""The settings of a command: one name for a flag, a variable and a key of the file."""
 
 import pathlib
 import re
@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistralwire.cli import main
-from mistralwire.cli._settings import FIELDS, flag_of, groups, in_words_of, kind_of, variable_of
+from mistralwire.cli._gateway_settings import GATEWAY
+from mistralwire.cli._serve_settings import SERVE
+from mistralwire.cli._settings import SettingsDefinition, flag_of
 from mistralwire.cli._settings_file import _toml
 
 from .serving import REPLAY
@@ -23,24 +25,34 @@ COMPANIONS = {
     "tls_certificate": ["--tls-key", "/key"],
     "tls_key": ["--tls-certificate", "/certificate"],
     "tls_client_ca": ["--tls-key", "/key", "--tls-certificate", "/certificate"],
+    **{name: ["--service", "host:1"] for name in GATEWAY.fields if name.startswith("service_")},
 }
-SETTINGS = [name for name in FIELDS if name != "recordings"]
+FIELDS = SERVE.fields
+DEFINITIONS = (SERVE, GATEWAY)
+SETTINGS = [
+    pytest.param(definition, name, id=f"{definition.command}-{name}")
+    for definition in DEFINITIONS
+    for name in definition.fields
+    if name != "recordings"
+]
 
 
 def serve(
-    *arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None
+    *arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None, command: str = "serve"
 ) -> click.testing.Result:
-    return click.testing.CliRunner().invoke(main, ["serve", *map(str, arguments)], env=env)
+    return click.testing.CliRunner().invoke(main, [command, *map(str, arguments)], env=env)
 
 
-def printed(*arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None) -> str:
-    result = serve(*arguments, "--print-config", env=env)
+def printed(
+    *arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None, command: str = "serve"
+) -> str:
+    result = serve(*arguments, "--print-config", env=env, command=command)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def values(text: str) -> dict[str, Any]:
-    table: dict[str, Any] = tomllib.loads(text)["serve"]
+def values(text: str, command: str = "serve") -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads(text)[command]
     return table
 
 
@@ -51,13 +63,13 @@ def refused(*arguments: str | pathlib.Path, env: Mapping[str, str | None] | None
     return " ".join(result.output.partition("Error: ")[2].split())
 
 
-def three_values(name: str) -> list[Any]:
+def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
     """Give three values that a setting may have, none of them its default."""
-    match kind_of(name):
+    match definition.kind_of(name):
         case kind if kind is bool:
             return [True, False, True]
         case kind if kind is int:
-            least = int(FIELDS[name].metadata["setting"].least)
+            least = int(definition.fields[name].metadata["setting"].least)
             return [least + 7, least + 8, least + 9]
         case kind if kind is float:
             return [1.25, 2.5, 3.75]
@@ -73,40 +85,49 @@ def toml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_a_flag_counts_before_a_variable_and_that_before_the_file(name: str, tmp_path: pathlib.Path) -> None:
-    first, second, third = three_values(name)
+@pytest.mark.parametrize(("definition", "name"), SETTINGS)
+def test_a_flag_counts_before_a_variable_and_that_before_the_file(
+    definition: SettingsDefinition, name: str, tmp_path: pathlib.Path
+) -> None:
+    first, second, third = three_values(definition, name)
+    command = definition.command
     file = tmp_path / "m.toml"
-    file.write_text(f"[serve]\n{name} = {toml(first)}\n")
+    file.write_text(f"[{command}]\n{name} = {toml(first)}\n")
     flag = [flag_of(name)] if third is True else [flag_of(name), str(third)]
     config = ["--config", str(file), *COMPANIONS.get(name, [])]
-    env = {variable_of(name): str(second)}
+    env = {definition.variable_of(name): str(second)}
 
-    from_file, from_variable, from_flag = (
-        printed(*config),
-        printed(*config, env=env),
-        printed(*config, *flag, env=env),
+    from_file, from_variable, from_flag = texts = (
+        printed(*config, command=command),
+        printed(*config, env=env, command=command),
+        printed(*config, *flag, env=env, command=command),
     )
 
-    assert [values(text)[name] for text in (from_file, from_variable, from_flag)] == [first, second, third]
+    assert [values(text, command)[name] for text in texts] == [first, second, third]
     origins = [
         re.search(rf"^{name} = .*  # (.*)$", text, re.MULTILINE)
         for text in (from_file, from_variable, from_flag)
     ]
-    assert [origin and origin[1] for origin in origins] == [str(file), variable_of(name), flag_of(name)]
+    assert [origin and origin[1] for origin in origins] == [
+        str(file),
+        definition.variable_of(name),
+        flag_of(name),
+    ]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_every_setting_is_printed_with_its_help_and_its_default(name: str) -> None:
-    text = printed()
-    field = FIELDS[name]
+@pytest.mark.parametrize(("definition", "name"), SETTINGS)
+def test_every_setting_is_printed_with_its_help_and_its_default(
+    definition: SettingsDefinition, name: str
+) -> None:
+    text = printed(command=definition.command)
+    field = definition.fields[name]
 
     help_ = field.metadata["setting"].help
     assert f"\n {help_}" in text.replace("\n# ", " ")
     if field.default is None:
         assert f"\n# {name} is not set\n" in text
     else:
-        assert values(text)[name] == field.default
+        assert values(text, definition.command)[name] == field.default
         assert re.search(rf"^{name} = .*  # default$", text, re.MULTILINE)
 
 
@@ -199,8 +220,11 @@ def test_the_environment_names_the_file(tmp_path: pathlib.Path) -> None:
         ("[serve.port]", "port: expected an integer, found a table"),
         ("drain-s = 5", '"drain-s" is no setting of [serve], did you mean drain_s?'),
         ("zzz = 5", '"zzz" is no setting of [serve]'),
-        ("port = 1\n[srve]", "expected the table [serve] and no other, found [srve]"),
-        ('port = 1\n[call]\ntarget = "localhost:1"', "expected the table [serve] and no other, found [call]"),
+        ("port = 1\n[srve]", "expected the tables [serve], [gateway], [[upstreams]], found [srve]"),
+        ('port = 1\n[call]\ntarget = "localhost:1"', "[[upstreams]], found [call]"),
+        ("[[upstreams]]", "upstreams[0].kind: expected one of mistral, vertex, replay, found none"),
+        ('[[upstreams]]\nkind = "replay"\n' * 2, "upstreams[1].name: expected a name of its own"),
+        ("[upstreams]", "upstreams: expected tables [[upstreams]], found something else"),
         ("port =", "not TOML: Invalid value (at line 2, column 7)"),
         ("port = 1\nport = 2", "not TOML: Cannot overwrite a value (at line 3"),
         (f"recordings = {'[' * 5000}", "not TOML: nested too deeply"),
@@ -302,6 +326,7 @@ def test_a_variable_without_a_value_is_as_good_as_none() -> None:
         ),
         (["--prometheus-port", "65535", "--workers", "2"], "--prometheus-port leaves too few ports above it"),
         (["--prometheus-host", ""], "--prometheus-host must not be empty"),
+        (["--upstream-url", "http://a", str(REPLAY)], "expected RECORDING or --upstream-url, found both"),
     ],
 )
 def test_values_that_do_not_go_together_are_said_with_their_flags(arguments: list[str], said: str) -> None:
@@ -318,21 +343,50 @@ def test_values_that_do_not_go_together_are_said_with_their_places(tmp_path: pat
 
 @pytest.mark.parametrize("host", ["host", "my.host", "host-1", "port.host.net"])
 def test_the_words_of_a_value_stay_as_they_are(host: str) -> None:
-    message = in_words_of(click.Context(click.Command("serve")), f"host must be an address, not {host!r}")
+    ctx = click.Context(click.Command("serve"))
+
+    message = SERVE.in_words_of(ctx, f"host must be an address, not {host!r}")
 
     assert message == f"--host must be an address, not {host!r}"
 
 
-def test_the_help_shows_every_setting_under_a_heading() -> None:
-    text = serve("--help").stdout
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.command)
+def test_the_help_shows_every_setting_under_a_heading(definition: SettingsDefinition) -> None:
+    text = serve("--help", command=definition.command).stdout
     position = 0
-    for heading, names in groups().items():
+    for heading, names in definition.groups().items():
         assert heading
         assert (position := text.index(f"\n{heading}:\n", position)) > 0
         for name in names:
             if name != "recordings":
                 assert (position := text.index(f"\n  {flag_of(name)} ", position)) > 0
     assert text.index("--print-config  Print") > position
+
+
+def test_the_upstreams_are_printed_with_absolute_paths(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text(
+        '[[upstreams]]\nkind = "mistral"\nbase_url = "http://127.0.0.1:1"\nkey_file = "key"\nweight = 0.5\n'
+        '[[upstreams]]\nkind = "replay"\nmodels = ["a", "b*"]\nrecordings = ["one", "two"]\n'
+    )
+
+    for command in ("serve", "gateway"):
+        again = tmp_path.parent / "again.toml"
+        again.write_text(printed("--config", file, command=command))
+        for text in (again.read_text(), printed("--config", again, command=command)):
+            assert tomllib.loads(text)["upstreams"] == [
+                {
+                    "kind": "mistral",
+                    "base_url": "http://127.0.0.1:1",
+                    "key_file": str(tmp_path / "key"),
+                    "weight": 0.5,
+                },
+                {
+                    "kind": "replay",
+                    "models": ["a", "b*"],
+                    "recordings": [str(tmp_path / "one"), str(tmp_path / "two")],
+                },
+            ]
 
 
 def test_a_long_help_is_wrapped_in_the_printed_file() -> None:

@@ -19,6 +19,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
+    "gateway": "Serve the HTTP API at the edge, with gRPC behind it.",
     "proto": "Write the .proto files and the descriptor set.",
     "serve": "Serve chat completions over gRPC.",
 }
@@ -40,6 +41,7 @@ def main() -> None:
       mistralwire proto --out contract
       mistralwire serve
       mistralwire call "What is the weather in Paris?"
+      mistralwire gateway
 
     \b
     Exit codes of every command:
@@ -47,7 +49,7 @@ def main() -> None:
       1    the input or the surroundings were at fault; the message says which
       2    the command line was at fault
       129  ended by SIGHUP, as when a terminal closes
-      130  interrupted by Ctrl-C; serve then ends as it should, with 0
+      130  interrupted by Ctrl-C; serve and gateway then end as they should, with 0
       141  whatever read the output closed it, as in "| head"
-      143  ended by SIGTERM; serve then ends as it should, with 0
+      143  ended by SIGTERM; serve and gateway then end as they should, with 0
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself

@@ -5,6 +5,7 @@ be in there. So a line has the type of an exception and the stack that it came t
 """
 
 import asyncio
+import dataclasses
 import datetime
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
+from mistralwire._settings import setting_field
 from mistralwire.cli._wording import printable
 from mistralwire.errors import MistralwireError
 
@@ -42,6 +44,14 @@ _FRAMES_MAX = 30
 _EXCEPTIONS_MAX = 5
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LogSettings:
+    """What is logged, and how; the help of each field says what it means."""
+
+    log_level: LogLevel = setting_field("info", "Least level that is logged, to standard error.")
+    log_format: LogFormat = setting_field("text", "What a line of the log looks like.")
 
 
 def configure_logging(level: LogLevel, format_: LogFormat) -> None:

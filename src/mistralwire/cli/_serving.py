@@ -2,20 +2,39 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
-from mistralwire.cli._logging import log_loop_error
-from mistralwire.cli._settings import ServeSettings
-from mistralwire.cli._wording import counted
+from mistralwire.cli._logging import LogSettings, log_loop_error
+from mistralwire.cli._serve_settings import ServeSettings
+from mistralwire.cli._upstreams import AnswerSettings, Source, Tables, closing, make_source
 from mistralwire.service import AccessLog, CallObserver, Server, ServerConfig, create_server, start_prometheus
-from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 
 _logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What ends the service."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServeJob:
+    """All that a process of `serve` has to know.
+
+    Attributes:
+        answers: Where its answers come from.
+        config: The settings of its server.
+        settings: Those of its process.
+        logs: Those of its log.
+        tables: The upstreams of the file.
+    """
+
+    answers: AnswerSettings
+    config: ServerConfig
+    settings: ServeSettings
+    logs: LogSettings
+    tables: Tables = ()
 
 
 @contextlib.contextmanager
@@ -42,27 +61,19 @@ def serving_metrics(settings: ServeSettings, index: int) -> Iterator[tuple[CallO
         yield (endpoint.observer,)
 
 
-def make_server(
-    settings: ServeSettings, config: ServerConfig, observers: Sequence[CallObserver] = ()
-) -> tuple[Server, str]:
-    """Make the server, and say what it will answer with.
+def make_server(job: ServeJob, observers: Sequence[CallObserver] = ()) -> tuple[Server, Source]:
+    """Make the server, and what it answers from.
 
     Args:
-        settings: What it plays, and how.
-        config: Its own settings.
+        job: What it serves, and how.
         observers: Who watches its calls beside the log.
 
     Raises:
-        MistralwireError: If a recording can't be played, or a file that the server needs can't be used.
+        MistralwireError: If a recording can't be played, an upstream can't be asked, or a file that the
+            server needs can't be used.
     """
-    upstream = ReplayUpstream(
-        settings.recordings or DEMONSTRATION, chunks_per_second=settings.chunks_per_second
-    )
-    what = "the demonstration"
-    if settings.recordings:
-        places = ", ".join(map(str, settings.recordings))
-        what = f"{counted(len(upstream.files), 'recording')} from {places}"
-    return create_server(upstream, config, (AccessLog(), *observers)), what
+    source = make_source(job.answers, job.tables)
+    return create_server(source.upstream, job.config, (AccessLog(), *observers)), source
 
 
 def log_end(why: str) -> None:
@@ -70,33 +81,41 @@ def log_end(why: str) -> None:
     _logger.info("%s: no new calls, and those that run may end", why)
 
 
-async def run_until_signal(server: Server, announce: Callable[[], None]) -> None:
+async def serve_until_signal(server: Server, source: Source, announce: Callable[[], None]) -> None:
     """Run a server until SIGTERM or SIGINT, then let its calls end; a second signal has its usual effect.
 
     Args:
         server: The server.
+        source: What it answers from; it is closed at the end.
         announce: Is called when it listens.
 
     Raises:
         MistralwireError: If it can't listen.
     """
+    async with closing(source), server:
+        stopping = stop_on_signals()
+        announce()
+        await stopping.wait()
+        await server.stop()
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Give an event that SIGTERM and SIGINT set; a second signal has its usual effect."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
 
     def stop(why: str) -> None:
-        log_end(why)
         stopping.set()
-
-    for number in SIGNALS:
-        loop.add_signal_handler(number, stop, number.name)
-    async with server:
-        announce()
-        await stopping.wait()
+        # Before it is told: a second signal may come as soon as it is.
         loop.remove_signal_handler(signal.SIGTERM)
         # Python's own handler would raise wherever the program is: inside of grpc it would be lost.
         loop.add_signal_handler(signal.SIGINT, _interrupt)
-        await server.stop()
+        log_end(why)
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop, number.name)
+    return stopping
 
 
 def _interrupt() -> None:

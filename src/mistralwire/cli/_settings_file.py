@@ -1,4 +1,4 @@
-"""The settings of `serve` as a TOML file: reading it, and writing one."""
+"""The settings of a command as a TOML file: reading it, and writing one."""
 
 import json
 import pathlib
@@ -9,24 +9,31 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from mistralwire.cli._settings import (
-    CONFIG_VARIABLE,
-    FIELDS,
-    absolute,
-    groups,
-    kind_of,
-    origin_of,
-)
+from mistralwire._settings import Setting
+from mistralwire.cli._settings import CONFIG_VARIABLE, SettingsDefinition, absolute
+from mistralwire.cli._upstreams import UPSTREAMS_META
 from mistralwire.cli._wording import nearest, printable
-from mistralwire.service import Setting
+from mistralwire.errors import MistralwireError
+from mistralwire.upstream import check_upstream_tables
 
-_TABLE = "serve"
+_TABLES = ("serve", "gateway")
+_UPSTREAMS = "upstreams"
 # Far beyond any configuration, and no burden: someone may name a device.
 _FILE_BYTES_MAX = 1024 * 1024
 
 
-def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
+def config_option(definition: SettingsDefinition) -> Callable[..., Any]:
     """Give a command the option that names its file; what is in it are the defaults of the others."""
+
+    def load(ctx: click.Context, param: click.Parameter, path: pathlib.Path | None) -> None:  # noqa: ARG001
+        if path is None:
+            return
+        ctx.meta[CONFIG_VARIABLE] = path
+        try:
+            ctx.default_map, ctx.meta[UPSTREAMS_META] = read_settings(definition, path)
+        except _BadFileError as error:
+            raise click.UsageError(f"{printable(str(path))}: {error}", ctx) from error
+
     return click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=pathlib.Path),
@@ -34,52 +41,63 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         is_eager=True,
         expose_value=False,
-        callback=_load,
-        help=f"TOML file with settings in its table [{_TABLE}].",
-    )(function)
-
-
-def _load(ctx: click.Context, param: click.Parameter, path: pathlib.Path | None) -> None:  # noqa: ARG001
-    if path is None:
-        return
-    ctx.meta[CONFIG_VARIABLE] = path
-    try:
-        ctx.default_map = read_settings(path)
-    except _BadFileError as error:
-        raise click.UsageError(f"{printable(str(path))}: {error}", ctx) from error
+        callback=load,
+        help=f"TOML file with settings in its table [{definition.command}], and [[{_UPSTREAMS}]] to ask.",
+    )
 
 
 class _BadFileError(Exception):
     """A file that holds no settings; the text says why."""
 
 
-def read_settings(path: pathlib.Path) -> dict[str, Any]:
-    """Read the settings of `serve` from a file.
+def read_settings(
+    definition: SettingsDefinition, path: pathlib.Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read the settings of a command from a file.
 
     Args:
+        definition: The settings.
         path: The file.
 
     Returns:
-        The values of the right types, by the names of their settings. Paths are absolute: in the file they
-        are relative to its folder.
+        The values of the right types, by the names of their settings, and the tables [[upstreams]]. Paths are
+        absolute: in the file they are relative to its folder.
 
     Raises:
         _BadFileError: If it can't be read, is not TOML, or has something in it that is no setting.
     """
     document = _parse(path)
+    table, upstreams = definition.command, document.pop(_UPSTREAMS, [])
     for name, value in document.items():
         if not isinstance(value, dict):
-            raise _BadFileError(f"expected tables such as [{_TABLE}], found the key {_quoted(name)} outside")
-        if name != _TABLE:
-            raise _BadFileError(f"expected the table [{_TABLE}] and no other, found [{printable(name)}]")
+            raise _BadFileError(f"expected tables such as [{table}], found the key {_quoted(name)} outside")
+        if name not in _TABLES:
+            known = ", ".join(f"[{name}]" for name in _TABLES)
+            raise _BadFileError(f"expected the tables {known}, [[{_UPSTREAMS}]], found [{printable(name)}]")
     result = {}
-    for name, value in document.get(_TABLE, {}).items():
-        if name not in FIELDS:
-            raise _BadFileError(f"{_quoted(name)} is no setting of [{_TABLE}]{nearest(name, FIELDS)}")
-        if expected := _expected(name, value):
+    for name, value in document.get(table, {}).items():
+        if name not in definition.fields:
+            raise _BadFileError(
+                f"{_quoted(name)} is no setting of [{table}]{nearest(name, definition.fields)}"
+            )
+        kind = definition.kind_of(name)
+        if expected := _expected(kind, value):
             raise _BadFileError(f"{name}: expected {expected}, found {_found(value)}")
-        result[name] = _placed(name, value, path)
-    return result
+        result[name] = _placed(kind, value, path)
+    return result, _placed_upstreams(upstreams, path)
+
+
+def _placed_upstreams(tables: Any, path: pathlib.Path) -> list[dict[str, Any]]:
+    if tables == []:
+        return []
+    try:
+        check_upstream_tables(tables)
+    except MistralwireError as error:
+        raise _BadFileError(error.message) from error
+    kinds = {"key_file": pathlib.Path, "recordings": tuple}
+    return [
+        {name: _placed(kinds.get(name), value, path) for name, value in table.items()} for table in tables
+    ]
 
 
 def _parse(path: pathlib.Path) -> dict[str, Any]:
@@ -101,9 +119,8 @@ def _parse(path: pathlib.Path) -> dict[str, Any]:
         raise _BadFileError(f"not TOML: {reason}") from error
 
 
-def _expected(name: str, value: Any) -> str:
+def _expected(kind: Any, value: Any) -> str:
     """Say what a setting takes, if it does not take this value; ranges are left to the options."""
-    kind = kind_of(name)
     if kind is bool:
         return "" if isinstance(value, bool) else "true or false"
     if kind is int:
@@ -138,38 +155,37 @@ def _quoted(text: str) -> str:
     return json.dumps(text if len(text) <= 64 else f"{text[:61]}...", ensure_ascii=False)
 
 
-def _placed(name: str, value: Any, path: pathlib.Path) -> Any:
+def _placed(kind: Any, value: Any, path: pathlib.Path) -> Any:
     folder = absolute(path).parent
-    match kind_of(name):
-        case kind if kind is pathlib.Path:
-            return str(folder / value)
-        case kind if kind is tuple:
-            return [str(folder / item) for item in value]
-        case _:
-            return value
+    if kind is pathlib.Path:
+        return str(folder / value)
+    return [str(folder / item) for item in value] if kind is tuple else value
 
 
-def write_settings(values: Mapping[str, Any], ctx: click.Context) -> str:
+def write_settings(definition: SettingsDefinition, values: Mapping[str, Any], ctx: click.Context) -> str:
     """Write settings as a file that `read_settings` takes.
 
     Args:
-        values: The values of all settings.
+        definition: The settings.
+        values: The values of all of them.
         ctx: The run that they come from.
 
     Returns:
-        The file: each setting below its help, with the place that its value comes from.
+        The file: each setting below its help, with the place that its value comes from; then the upstreams.
 
     Raises:
         click.ClickException: If a path is not UTF-8, which TOML can't hold.
     """
-    lines = [f"[{_TABLE}]"]
-    for heading, names in groups().items():
+    lines = [f"[{definition.command}]"]
+    for heading, names in definition.groups().items():
         lines += ["", f"## {heading}"]
         for name in names:
-            setting: Setting = FIELDS[name].metadata["setting"]
+            setting: Setting = definition.fields[name].metadata["setting"]
             lines += ["", *textwrap.wrap(setting.help, 100, initial_indent="# ", subsequent_indent="# ")]
-            value, origin = values[name], origin_of(ctx, name)
+            value, origin = values[name], definition.origin_of(ctx, name)
             lines.append(f"# {name} is not set" if value is None else f"{name} = {_toml(value)}  # {origin}")
+    for table in ctx.meta.get(UPSTREAMS_META, ()):
+        lines += ["", f"[[{_UPSTREAMS}]]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
     return "\n".join(lines)
 
 
@@ -178,7 +194,7 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(map(_toml, value))}]"
     text = str(absolute(value)) if isinstance(value, pathlib.Path) else value
     if any("\ud800" <= character <= "\udfff" for character in text):

@@ -12,18 +12,18 @@ import signal
 import sys
 
 from mistralwire.cli._logging import configure_logging, log_loop_error
-from mistralwire.cli._serving import SIGNALS, log_end, make_server, serving_metrics
-from mistralwire.cli._settings import ServeSettings
+from mistralwire.cli._serving import SIGNALS, ServeJob, log_end, make_server, serving_metrics
+from mistralwire.cli._upstreams import Source, closing
 from mistralwire.errors import MistralwireError
-from mistralwire.service import Server, ServerConfig
+from mistralwire.service import Server
 
 READY = b"ready\n"
 """What a worker says when it listens."""
 
 
-def pack_job(index: int, settings: ServeSettings, config: ServerConfig) -> bytes:
+def pack_job(index: int, job: ServeJob) -> bytes:
     """Give what a worker has to know, for its standard input."""
-    return pickle.dumps((index, settings, config))
+    return pickle.dumps((index, job))
 
 
 def main() -> None:
@@ -31,21 +31,20 @@ def main() -> None:
     # In a process group of its own it is in the background, where a terminal may stop whoever writes to it.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     try:
-        index, settings, config = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this one
+        index, job = pickle.load(sys.stdin.buffer)  # noqa: S301 - what started this one
     except EOFError:
         # It died before it could say what there is to do.
         sys.exit(1)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(job.logs.log_level, job.logs.log_format)
     try:
-        with serving_metrics(settings, index) as observers:
-            server, _ = make_server(settings, config, observers)
-            asyncio.run(_run(server))
+        with serving_metrics(job.settings, index) as observers:
+            asyncio.run(_run(*make_server(job, observers)))
     except MistralwireError as error:
         _say(f"{error.message}\n".encode())
         sys.exit(1)
 
 
-async def _run(server: Server) -> None:
+async def _run(server: Server, source: Source) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
@@ -58,7 +57,7 @@ async def _run(server: Server) -> None:
         log_end("standard input ended")
         stopping.set()
 
-    async with server:
+    async with closing(source), server:
         loop.add_reader(0, end)
         _say(READY)
         await stopping.wait()

@@ -12,8 +12,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from mistralwire.cli._serving import SIGNALS, log_end
-from mistralwire.cli._settings import ServeSettings
+from mistralwire.cli._serving import SIGNALS, ServeJob, log_end
 from mistralwire.cli._worker import READY, pack_job
 from mistralwire.errors import MistralwireError
 from mistralwire.service import ServerConfig
@@ -68,13 +67,11 @@ class Workers:
     started, all is given up. When this process dies, the workers see that their input ends, and end too.
 
     Args:
-        settings: The settings of `serve`.
-        config: Those of each server; its port is the one that was reserved.
+        job: What each of them serves, and how; its port is the one that was reserved.
     """
 
-    def __init__(self, settings: ServeSettings, config: ServerConfig) -> None:
-        self._settings = settings
-        self._config = dataclasses.replace(config, share_port=True)
+    def __init__(self, job: ServeJob) -> None:
+        self._job = dataclasses.replace(job, config=dataclasses.replace(job.config, share_port=True))
         self._processes: dict[int, Process] = {}
         self._ready: set[int] = set()
         self._started = asyncio.Event()
@@ -97,7 +94,7 @@ class Workers:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
-        keepers = [asyncio.create_task(self._keep(index)) for index in range(self._settings.workers)]
+        keepers = [asyncio.create_task(self._keep(index)) for index in range(self._job.settings.workers)]
         started = asyncio.create_task(self._started.wait())
         try:
             # What a keeper did not expect ends it before anything has started.
@@ -131,7 +128,7 @@ class Workers:
         self._started.set()
         for process in self._processes.values():
             _input_of(process).close()
-        asyncio.get_running_loop().call_later(self._config.drain_s + _END_S, self._give_up)
+        asyncio.get_running_loop().call_later(self._job.config.drain_s + _END_S, self._give_up)
 
     def _give_up(self) -> None:
         if pids := [str(process.pid) for process in self._processes.values()]:
@@ -174,7 +171,7 @@ class Workers:
         process = await _start()
         self._processes[index] = process
         try:
-            _input_of(process).write(pack_job(index, self._settings, self._config))
+            _input_of(process).write(pack_job(index, self._job))
             if self._is_stopping:
                 _input_of(process).close()
             line = await cast("asyncio.StreamReader", process.stdout).readline()
@@ -182,7 +179,7 @@ class Workers:
             if line == READY:
                 _logger.info("worker %d is process %d", index, process.pid)
                 self._ready.add(index)
-                if len(self._ready) == self._settings.workers:
+                if len(self._ready) == self._job.settings.workers:
                     self._started.set()
             code = await process.wait()
         finally:

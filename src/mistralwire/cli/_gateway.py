@@ -1,0 +1,150 @@
+"""The process of `gateway`: the edge, and the service with it or elsewhere."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import shlex
+from collections.abc import AsyncIterator
+
+import click
+
+from mistralwire._settings import INT32_MAX
+from mistralwire.cli._gateway_settings import ServiceSettings
+from mistralwire.cli._serving import stop_on_signals
+from mistralwire.cli._upstreams import AnswerSettings, Source, Tables, closing, make_source, probe
+from mistralwire.cli._wording import printable
+from mistralwire.client import Client
+from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.service import LocalChannel, ServerConfig
+
+_PROBE_S = 3.0
+_MODEL = "mistral-small-latest"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GatewayJob:
+    """All that a gateway has to know.
+
+    Attributes:
+        answers: Where the answers of an embedded service come from.
+        service: Which service it calls.
+        config: The settings of the edge.
+        tables: The upstreams of the file.
+    """
+
+    answers: AnswerSettings
+    service: ServiceSettings
+    config: GatewayConfig
+    tables: Tables = ()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names for `GET /v1/models`."""
+        if self.service.models is not None:
+            return self.service.model_names
+        names = {name for table in self.tables for name in table.get("models", ())}
+        return tuple(sorted(name for name in names if not set(name) & set("*?[")))
+
+
+async def run_gateway(job: GatewayJob) -> None:
+    """Run a gateway until SIGTERM or SIGINT, then let its requests end; a second signal has its usual effect.
+
+    Args:
+        job: What it does.
+
+    Raises:
+        MistralwireError: If an address can't be listened on, or what it needs can't be used.
+        ValueError: If the service can't be called as the settings have it.
+    """
+    # What it logs below that is said here already.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    backend = _remote(job) if job.service.service is not None else _embedded(job)
+    async with backend as (client, source):
+        app = create_app(client, job.config, models=job.models)
+        async with GatewayServer(app, job.config) as server:
+            stopping = stop_on_signals()
+            await _announce(job, server.url, client, source)
+            await stopping.wait()
+            await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, Source | None]]:
+    """Call a service over the network."""
+    service = job.service
+    async with Client(
+        service.service or "",
+        # What is not said is found out from the target.
+        insecure=service.service_insecure or None,
+        tls_ca=service.service_tls_ca,
+        tls_certificate=service.service_tls_certificate,
+        tls_key=service.service_tls_key,
+        token_file=service.service_token_file,
+        attempts_max=1,
+    ) as client:
+        yield client, None
+
+
+@contextlib.asynccontextmanager
+async def _embedded(job: GatewayJob) -> AsyncIterator[tuple[Client, Source]]:
+    """Run the service in this process."""
+    source = make_source(job.answers, job.tables)
+    channel = LocalChannel(source.upstream, _service_config(job.config))
+    async with closing(source), Client.on(channel) as client:
+        yield client, source
+
+
+def _service_config(config: GatewayConfig) -> ServerConfig:
+    """Give the settings of a service whose bounds never come before those of the edge."""
+    return ServerConfig(
+        calls_max=min(config.requests_max + 1, INT32_MAX - 1024),
+        upstream_calls_max=config.requests_max,
+        upstream_queue_max=0,
+        caller_idle_s=config.caller_idle_s,
+    )
+
+
+async def _announce(job: GatewayJob, url: str, client: Client, source: Source | None) -> None:
+    """Say where it listens, what answers, and how to ask it."""
+    facts = []
+    if job.config.tls_certificate is not None:
+        facts.append("TLS")
+    if job.config.token_file is not None:
+        facts.append("keys of callers")
+    with_ = f" with {', '.join(facts)}" if facts else ""
+    what = f"calling the service at {printable(str(job.service.service))}" if source is None else source.what
+    click.echo(f"listening on {url}{with_}, {what}; Ctrl-C ends it")
+    if source is None:
+        is_serving = await client.is_serving(deadline_s=_PROBE_S)
+        click.echo(f"  service: {'answers' if is_serving else 'does not answer, or does not serve just now'}")
+    else:
+        for name, reason in await probe(source):
+            click.echo(
+                f"  {printable(name)}: {'answers' if reason is None else f'does not answer: {reason}'}"
+            )
+    click.echo(f"\n  {_curl(job, url)}\n")
+
+
+def _curl(job: GatewayJob, url: str) -> str:
+    """Give a command that asks this gateway for a stream."""
+    body = {
+        "model": next(iter(job.models), _MODEL),
+        "messages": [{"role": "user", "content": "Hello!"}],
+        "stream": True,
+    }
+    words = ["curl", "-sN", f"{_reachable(url)}/v1/chat/completions"]
+    words += ["-H", "content-type: application/json", "-d", json.dumps(body)]
+    if job.config.tls_certificate is not None:
+        words += ["--cacert", str(job.config.tls_certificate.absolute())]
+    line = shlex.join(words)
+    if job.config.token_file is not None:
+        # The first key of the file, without showing it.
+        find = rf"grep -om1 '^[A-Za-z0-9._~+/=-]\+' {shlex.quote(str(job.config.token_file.absolute()))}"
+        line += f' -H "authorization: Bearer $({find})"'
+    return line
+
+
+def _reachable(url: str) -> str:
+    """Give a URL to call: one that names all addresses of this machine is none."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")

@@ -1,0 +1,71 @@
+"""The settings of `gateway`."""
+
+import dataclasses
+import pathlib
+
+from mistralwire._settings import setting_field
+from mistralwire.cli._logging import LogSettings
+from mistralwire.cli._settings import SettingsDefinition
+from mistralwire.cli._upstreams import AnswerSettings
+from mistralwire.gateway import GatewayConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceSettings:
+    """Which service a gateway calls; the help of each field says what it means."""
+
+    service: str | None = setting_field(
+        None, "The service to call: host:port, dns:///host:port, unix:path.", "TARGET"
+    )
+    embedded: bool = setting_field(
+        False, "Run the service in the process of the gateway, as without --service."
+    )
+    service_insecure: bool = setting_field(False, "Talk plain text to a service on another machine too.")
+    service_tls_ca: pathlib.Path | None = setting_field(
+        None, "PEM file with the authorities that the service's certificate must come from.", "FILE"
+    )
+    service_tls_certificate: pathlib.Path | None = setting_field(
+        None, "PEM file with a certificate of the gateway's own for the service, for mutual TLS.", "FILE"
+    )
+    service_tls_key: pathlib.Path | None = setting_field(None, "PEM file with its private key.", "FILE")
+    service_token_file: pathlib.Path | None = setting_field(
+        None, "File with the bearer token for the service, the first in it; # begins a comment.", "FILE"
+    )
+    models: str | None = setting_field(
+        None,
+        "Names for /v1/models, separated by commas. Without it those that the [[upstreams]] name in full.",
+        "NAMES",
+    )
+
+    def __post_init__(self) -> None:
+        """Check what depends on each other."""
+        if self.embedded and self.service is not None:
+            raise ValueError("expected embedded or service, found both")
+        if self.service is None:
+            for name in ("insecure", "tls_ca", "tls_certificate", "tls_key", "token_file"):
+                if getattr(self, f"service_{name}"):
+                    raise ValueError(f"service_{name} needs service: the target that it is for")
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names of `models`, one by one."""
+        return tuple(filter(None, (name.strip() for name in (self.models or "").split(","))))
+
+
+GATEWAY = SettingsDefinition(
+    "gateway",
+    (AnswerSettings, ServiceSettings, GatewayConfig, LogSettings),
+    {
+        "recordings": "Answers",
+        "service": "Service",
+        "models": "Models",
+        "host": "Address",
+        "tls_certificate": "Security",
+        "metrics": "Metrics",
+        "body_bytes_max": "Limits",
+        "heartbeat_s": "Streams",
+        "drain_s": "End",
+        "log_level": "Logs",
+    },
+)
+"""The settings of `gateway`."""

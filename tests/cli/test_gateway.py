@@ -1,0 +1,282 @@
+"""`mistralwire gateway` as a process of its own."""
+
+import asyncio
+import json
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from tests.upstream_server import UpstreamServer, json_answer
+
+from .serving import REPLAY, serving
+
+COMMAND = (sys.executable, "-m", "mistralwire", "gateway")
+CHAT = "/v1/chat/completions"
+QUESTION = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "hi"}]}
+ANSWER = (REPLAY / "chat.json").read_bytes()
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def lines_until_curl(process: asyncio.subprocess.Process) -> tuple[list[str], str]:
+    """Give what is printed below the first line, and the command to paste."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith("curl "):
+        async with asyncio.timeout(60):
+            lines.append((await process.stdout.readline()).decode().strip())
+    return [line for line in lines[:-1] if line], lines[-1]
+
+
+def refused(*arguments: str | pathlib.Path, code: int = 2) -> str:
+    """Give the message of an error, in one line."""
+    command = [*COMMAND, "--port", "0", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == code, result.stderr
+    return " ".join(result.stderr.partition("Error: ")[2].split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("arguments", [(), ("--embedded",)], ids=["alone", "embedded"])
+async def test_the_demonstration_runs_with_nothing_else_and_ends_on_a_signal(
+    number: signal.Signals, arguments: tuple[str, ...], http: aiohttp.ClientSession
+) -> None:
+    async with serving("--log-level", "warning", *arguments, command=COMMAND) as (process, url, line):
+        async with http.post(url + CHAT, json=QUESTION) as response:
+            answer = await response.json()
+        async with http.get(f"{url}/readyz") as ready:
+            assert ready.status == 200
+        process.send_signal(number)
+        _, errors = await process.communicate()
+
+    assert line == f"listening on {url}, playing the demonstration; Ctrl-C ends it\n"
+    assert url.startswith("http://127.0.0.1:")
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    assert (process.returncode, errors) == (0, b"")
+
+
+@needs_curl
+@pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "tls"])
+async def test_the_curl_command_that_is_printed_works(with_tls: bool, tmp_path: pathlib.Path) -> None:
+    tokens = tmp_path / "the tokens"
+    tokens.write_text("# of the callers\n\na-key-of-twenty-characters # first\nanother-key-of-them\n")
+    arguments = ["--token-file", str(tokens)]
+    if with_tls:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+        authority.cert_pem.write_to_path(tmp_path / "certificate.pem", append=True)
+        arguments += ["--tls-certificate", str(tmp_path / "certificate.pem"), "--host", "localhost"]
+        arguments += ["--tls-key", str(tmp_path / "key.pem")]
+
+    async with serving(*arguments, command=COMMAND) as (process, _, line):
+        _, curl = await lines_until_curl(process)
+        asked = await asyncio.to_thread(
+            subprocess.run, ["sh", "-c", curl], capture_output=True, timeout=60, check=True
+        )
+
+    assert ("with TLS, keys of callers" if with_tls else "with keys of callers") in line
+    assert "a-key-of-twenty" not in curl
+    assert asked.stdout.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("key", ["key-of-the-service", None])
+async def test_one_url_is_asked_with_the_key_of_the_environment(
+    key: str | None, http: aiohttp.ClientSession
+) -> None:
+    async with UpstreamServer(json_answer(ANSWER)) as upstream:
+        env = {"MISTRAL_API_KEY": key or ""}
+        arguments = ("--upstream-url", upstream.url)
+        async with serving(*arguments, command=COMMAND, env=env) as (process, url, line):
+            lines, _ = await lines_until_curl(process)
+            async with http.post(url + CHAT, json=QUESTION) as response:
+                answer = await response.json()
+            process.send_signal(signal.SIGTERM)
+            output, errors = await process.communicate()
+
+    probed, asked = upstream.received
+    assert lines == ["upstream: answers"]
+    assert ("without a key: MISTRAL_API_KEY is not set" in line) == (key is None)
+    assert probed.path == "/v1/models"
+    assert asked.headers.get("authorization") == (None if key is None else f"Bearer {key}")
+    assert (json.loads(asked.body), answer) == (QUESTION, json.loads(ANSWER))
+    assert b"key-of-the-service" not in output + errors
+    assert process.returncode == 0
+
+
+async def test_the_upstreams_of_the_file_are_asked_and_listed(
+    tmp_path: pathlib.Path, http: aiohttp.ClientSession
+) -> None:
+    (tmp_path / "key").write_text("a-key\n")
+    file = tmp_path / "m.toml"
+    async with UpstreamServer(json_answer(ANSWER)) as upstream, UpstreamServer() as dead:
+        await dead.__aexit__(None, None, None)
+        file.write_text(f"""
+            [serve]
+            port = 1
+            [gateway]
+            log_level = "warning"
+            [[upstreams]]
+            name = "first"
+            kind = "mistral"
+            base_url = "{dead.url}"
+            attempts_max = 1
+            models = ["mistral-small-latest", "ministral-*"]
+            [[upstreams]]
+            name = "spare"
+            kind = "mistral"
+            base_url = "{upstream.url}"
+            key_file = "key"
+            weight = 0
+            models = ["*", "codestral-latest"]
+        """)
+        async with serving("--config", str(file), command=COMMAND) as (process, url, line):
+            lines, curl = await lines_until_curl(process)
+            async with http.post(url + CHAT, json=QUESTION) as response:
+                answer = await response.json()
+            async with http.get(f"{url}/v1/models") as response:
+                models = [model["id"] for model in (await response.json())["data"]]
+
+    assert "asking first, spare" in line
+    assert lines[0].startswith("first: does not answer: ")
+    assert lines[1] == "spare: answers"
+    assert json.loads(shlex.split(curl)[-1])["model"] == "codestral-latest"
+    assert models == ["codestral-latest", "mistral-small-latest"]
+    assert answer == json.loads(ANSWER)
+    assert upstream.received[-1].headers["authorization"] == "Bearer a-key"
+
+
+async def test_a_service_elsewhere_is_called(tmp_path: pathlib.Path, http: aiohttp.ClientSession) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-of-the-service\n")
+    async with serving("--token-file", str(tokens), str(REPLAY / "chat.json")) as (service, target, _):
+        arguments = ("--service", target, "--service-token-file", str(tokens), "--models", "one, two")
+        async with serving(*arguments, command=COMMAND) as (process, url, line):
+            lines, _ = await lines_until_curl(process)
+            async with http.post(url + CHAT, json=QUESTION) as response:
+                answer = await response.json()
+            async with http.get(f"{url}/v1/models") as response:
+                models = [model["id"] for model in (await response.json())["data"]]
+            service.send_signal(signal.SIGTERM)
+            await service.communicate()
+            async with http.post(url + CHAT, json=QUESTION) as response:
+                assert response.status == 503
+            async with http.get(f"{url}/readyz") as ready:
+                assert ready.status == 503
+
+    assert line == f"listening on {url}, calling the service at {target}; Ctrl-C ends it\n"
+    assert (lines, answer, models) == (["service: answers"], json.loads(ANSWER), ["one", "two"])
+
+
+async def test_a_service_that_is_not_there_is_said() -> None:
+    async with serving("--service", "127.0.0.1:1", command=COMMAND) as (process, _, _):
+        lines, _ = await lines_until_curl(process)
+
+    assert lines == ["service: does not answer, or does not serve just now"]
+
+
+async def test_a_running_stream_is_drained_before_the_end(http: aiohttp.ClientSession) -> None:
+    arguments = (str(REPLAY / "chat.sse"), "--chunks-per-second", "20")
+    async with serving(*arguments, command=COMMAND) as (process, url, _):
+        async with http.post(url + CHAT, json={**QUESTION, "stream": True}) as response:
+            first = await response.content.readline()
+            process.send_signal(signal.SIGTERM)
+            rest = await response.read()
+        await process.communicate()
+
+    assert first == b"id: 0\n"
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert process.returncode == 0
+
+
+async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> None:
+    arguments = (str(REPLAY / "chat.sse"), "--chunks-per-second", "0.01", "--drain-s", "600")
+    async with serving(*arguments, command=COMMAND) as (process, url, _):
+        response = await http.post(url + CHAT, json={**QUESTION, "stream": True})
+        assert await response.content.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while b"no new calls" not in await process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            await process.communicate()
+        response.close()
+
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--upstream-url", "http://a", REPLAY], "expected RECORDING or --upstream-url, found both"),
+        (["--service", "a:1", "--embedded"], "expected --embedded or --service, found both"),
+        (["--service", "127.0.0.1:1", REPLAY], "expected recordings or --service, found both"),
+        (["--service", "127.0.0.1:1", "--upstream-url", "http://a"], "expected --upstream-url or --service"),
+        (["--service-token-file", "a"], "--service-token-file needs --service"),
+        (["--service-insecure"], "--service-insecure needs --service"),
+        (["--service", "127.0.0.1:1", "--service-tls-key", "a"], "--service-tls-key"),
+        (["--service", ""], "--service must not be empty"),
+        (["--host", "0.0.0.0"], "--insecure to allow that"),
+        (["--port", "65536"], "Invalid value for --port"),
+    ],
+)
+def test_what_does_not_go_together_is_said_with_its_flags(arguments: list[Any], said: str) -> None:
+    assert said in refused(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--upstream-url", "ftp://a"], "--upstream-url: it must be a URL such as https://api.mistral.ai"),
+        (["--token-file", "/nowhere"], "--token-file: "),
+        (["--service", "127.0.0.1:1", "--service-token-file", "/nowhere"], "/nowhere: No such file"),
+        (["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"], "expected a certificate and its key"),
+        (["--host", "192.0.2.1", "--insecure"], "expected an address to listen on, found 192.0.2.1 port 0"),
+    ],
+)
+def test_what_can_not_be_used_is_said(arguments: list[str], said: str) -> None:
+    assert said in refused(*arguments, code=1)
+
+
+def test_upstreams_go_with_no_other_source(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text('[[upstreams]]\nkind = "replay"\n')
+
+    both = f"or the [[upstreams]] of {file}, found both"
+    assert refused("--config", file, REPLAY) == f"expected recordings {both}"
+    assert refused("--config", file, "--upstream-url", "http://a") == f"expected --upstream-url {both}"
+
+
+def test_a_key_that_is_not_there_is_said_with_its_upstream(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text('[[upstreams]]\nkind = "mistral"\nkey_env = "NO_SUCH_VARIABLE"\n')
+
+    said = "upstreams[0]: expected a key in the environment variable NO_SUCH_VARIABLE, found none"
+    assert refused("--config", file, code=1) == said
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "uvloop"])
+def test_a_package_of_the_extra_that_is_missing_is_said(package: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from mistralwire.cli import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", code, "gateway"], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    said = f"Error: the gateway needs the package {package}, found none; pip install 'mistralwire[gateway]'\n"
+    assert (run.returncode, run.stderr) == (1, said)
