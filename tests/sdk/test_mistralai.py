@@ -1,0 +1,263 @@
+"""Mistral's own Python SDK, unmodified, with its server_url at the gateway."""
+
+import asyncio
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mistralwire.gateway import GatewayConfig
+from tests.sdk import mistral_calls as calls
+from tests.sdk.both_ways import (
+    DATA,
+    WAIT_S,
+    Call,
+    Stack,
+    bodies,
+    chunks_answer,
+    gateway_to,
+    recorded,
+)
+from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
+
+pytest.importorskip("mistralai.client", reason="needs mistralai")
+
+import httpx2
+import pydantic
+from mistralai.client import Mistral, errors
+from mistralai.client.utils import BackoffStrategy, RetryConfig
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KEY = "an-example-of-a-key"
+ERROR = {
+    "object": "error",
+    "message": "no such",
+    "type": "invalid_model",
+    "param": None,
+    "code": "1500",
+}
+MODES = pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "async"])
+METHODS = pytest.mark.parametrize("method", ["chat.complete", "chat.stream"])
+ANSWERS = {"chat.complete": recorded("replay/chat.json"), "chat.stream": recorded("replay/chat.sse")}
+CHAT_JSON, CHAT_SSE = ANSWERS.values()
+FIM_JSON = recorded("replay/fim.json")
+TOOLS_JSON = recorded("documents/ChatCompletionResponse.tool_calls.json")
+TOOLS_SSE = recorded("replay/tool-calls.sse")
+THINKING_JSON = recorded("documents/ChatCompletionResponse.thinking.json")
+THINKING_SSE = chunks_answer("CompletionChunk.first", "CompletionChunk.thinking", "CompletionChunk.last")
+_PLACE = (DATA / "replay/chat.json").read_text()
+PLACE_JSON = json_answer(_PLACE.replace("Grüße aus dem Archiv.", r"{\"city\": \"Łódź\"}").encode())
+CHUNK = (
+    b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+)
+FOLDER = os.environ.get("MISTRALWIRE_CORPUS", "")
+
+
+class Place(pydantic.BaseModel):
+    city: str
+
+
+def opened(url: str, **options: Any) -> Mistral:
+    return Mistral(**{"api_key": KEY, "server_url": url, **options})
+
+
+def call(method: str, arguments: dict[str, Any], *, is_async: bool, **options: Any) -> Call:
+    """Give a call of the SDK, by the URL of the server."""
+    return lambda url: calls.ask(opened(url, **options), method, arguments, is_async=is_async)
+
+
+async def failure(call: Call, url: str) -> errors.MistralError:
+    with pytest.raises(errors.MistralError) as raised:
+        await call(url)
+    return raised.value
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("method", "arguments", "answer"),
+    [
+        ("chat.complete", calls.CHAT, CHAT_JSON),
+        ("chat.complete", calls.TOOLS, TOOLS_JSON),
+        ("chat.complete", calls.FORCED, TOOLS_JSON),
+        ("chat.complete", calls.VISION, THINKING_JSON),
+        ("chat.complete", calls.JSON_OBJECT, CHAT_JSON),
+        ("chat.complete", calls.JSON_SCHEMA, CHAT_JSON),
+        ("chat.parse", {**calls.CHAT, "response_format": Place}, PLACE_JSON),
+        ("chat.stream", calls.CHAT, CHAT_SSE),
+        ("chat.stream", calls.TOOLS, TOOLS_SSE),
+        ("chat.stream", calls.VISION, THINKING_SSE),
+        ("chat.stream", calls.JSON_SCHEMA, CHAT_SSE),
+        ("chat.parse_stream", {**calls.CHAT, "response_format": Place}, CHAT_SSE),
+        ("fim.complete", calls.FIM, FIM_JSON),
+        ("fim.stream", calls.FIM, CHAT_SSE),
+    ],
+)
+async def test_no_side_can_tell_that_the_gateway_is_there(
+    stack: Stack, method: str, arguments: dict[str, Any], answer: Answer, *, is_async: bool
+) -> None:
+    result, [request] = await stack.same_both_ways(call(method, arguments, is_async=is_async), answer)
+    path, body = bodies(request)
+    assert path == f"/v1/{method.partition('.')[0]}/completions"
+    assert body["stream"] is method.endswith("stream")
+    assert result
+
+
+@MODES
+@METHODS
+@pytest.mark.parametrize(
+    ("upstream_status", "status"), [(400, 400), (404, 404), (422, 400), (429, 429), (500, 503), (503, 503)]
+)
+async def test_errors_of_the_upstream_keep_their_body(
+    stack: Stack, method: str, upstream_status: int, status: int, *, is_async: bool
+) -> None:
+    answer = json_answer(json.dumps(ERROR).encode(), upstream_status, retry_after="7")
+    asked = call(method, calls.CHAT, is_async=is_async)
+    error, _ = await stack.through(lambda url: failure(asked, url), answer)
+    assert isinstance(error, errors.SDKError)
+    assert (error.status_code, json.loads(error.body)) == (status, ERROR)
+    assert error.headers["retry-after"] == "7"
+
+
+@MODES
+@METHODS
+async def test_a_violation_of_the_contract_names_its_place(stack: Stack, method: str, is_async: bool) -> None:
+    bad = {**calls.CHAT, "max_tokens": 2**70, "n": 2**70}
+    asked = call(method, bad, is_async=is_async)
+    error, received = await stack.through(lambda url: failure(asked, url), ANSWERS[method])
+    assert not received
+    assert isinstance(error, errors.HTTPValidationError)
+    assert [item.loc for item in error.data.detail or []] == [["body", "max_tokens"], ["body", "n"]]
+    assert all(item.msg.startswith("expected a 64-bit integer, found ") for item in error.data.detail or [])
+
+
+@MODES
+@METHODS
+async def test_a_key_is_for_the_gateway_alone(method: str, is_async: bool, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"{KEY}\n")
+    file.chmod(0o600)
+    config = GatewayConfig(port=0, token_file=file)
+    async with UpstreamServer(ANSWERS[method]) as server, gateway_to(server, config) as url:
+        error = await failure(call(method, calls.CHAT, is_async=is_async, api_key="another-of-them"), url)
+        assert (error.status_code, json.loads(error.body)["object"]) == (401, "error")
+        assert not server.received
+        assert await call(method, calls.CHAT, is_async=is_async)(url)
+    [request] = server.received
+    assert "authorization" not in request.headers
+
+
+@MODES
+@METHODS
+@pytest.mark.parametrize(
+    ("first", "pause_ms"),
+    [
+        # Nothing but the time that the upstream asks for ends this pause while the test lasts.
+        (json_answer(b"{}", 429, retry_after="1"), 3_600_000),
+        (json_answer(b"{}", 503), 1),
+        (Answer(pieces=[CUT], is_headless=True), 1),
+    ],
+    ids=["rate-limit", "overload", "cut"],
+)
+async def test_the_sdk_tries_again(
+    stack: Stack, method: str, first: Answer, pause_ms: int, is_async: bool
+) -> None:
+    backoff = BackoffStrategy(pause_ms, pause_ms, 1.0, 60_000, jitter_ms=0)
+    retries = RetryConfig("backoff", backoff, retry_connection_errors=False)
+    asked = call(method, calls.CHAT, is_async=is_async, retry_config=retries)
+    through = await stack.through(asked, first, ANSWERS[method])
+    direct = await stack.directly(asked, ANSWERS[method])
+    assert through.result == direct.result
+    assert [bodies(request) for request in through.received] == [bodies(direct.received[0])] * 2
+
+
+@MODES
+async def test_a_timeout_of_the_sdk_frees_the_upstream(is_async: bool) -> None:
+    asked = call("chat.complete", calls.CHAT, is_async=is_async, timeout_ms=300)
+    async with (
+        UpstreamServer(Answer(pieces=[STALL], is_headless=True)) as server,
+        gateway_to(server) as url,
+    ):
+        with pytest.raises(httpx2.ReadTimeout):
+            await asyncio.wait_for(asked(url), WAIT_S)
+        await asyncio.wait_for(server.gone.wait(), WAIT_S)
+
+
+async def broken(url: str, *, is_async: bool, **options: Any) -> tuple[list[Any], Exception]:
+    """Read a stream up to what breaks it; give what came, and the error."""
+    events = []
+    sdk = opened(url, **options)
+
+    def blocking() -> None:
+        with sdk, sdk.chat.stream(**calls.CHAT) as stream:
+            for event in stream:
+                events.append(calls.dumped(event))  # noqa: PERF401 - those before the error count
+
+    async def in_loop() -> None:
+        async with sdk, await sdk.chat.stream_async(**calls.CHAT) as stream:
+            async for event in stream:
+                events.append(calls.dumped(event))  # noqa: PERF401 - those before the error count
+
+    with pytest.raises((httpx2.ReadTimeout, errors.ResponseValidationError)) as raised:
+        await (in_loop() if is_async else asyncio.to_thread(blocking))
+    return events, raised.value
+
+
+@MODES
+async def test_a_timeout_in_a_stream_comes_after_its_chunks(is_async: bool) -> None:
+    async with UpstreamServer(sse_answer(CHUNK, STALL)) as server, gateway_to(server) as url:
+        events, error = await broken(url, is_async=is_async, timeout_ms=1500)
+        await asyncio.wait_for(server.gone.wait(), WAIT_S)
+    assert [event["data"]["id"] for event in events] == ["1"]
+    assert isinstance(error, httpx2.ReadTimeout)
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        (b"data: %b\n\n" % json.dumps(ERROR).encode(), "invalid_model"),
+        (CUT, "stream_truncated"),
+        (b"data: {\n\n", "upstream_unreadable"),
+    ],
+    ids=["error-event", "cut", "no-json"],
+)
+async def test_a_stream_that_breaks_is_no_stream_that_ends(
+    stack: Stack, last: Any, kind: str, is_async: bool
+) -> None:
+    answer = sse_answer(CHUNK, CHUNK, last)
+    (events, error), _ = await stack.through(lambda url: broken(url, is_async=is_async), answer)
+    assert [event["data"]["id"] for event in events] == ["1", "1"]
+    assert isinstance(error, errors.ResponseValidationError)
+    assert json.loads(error.body)["data"]["type"] == kind
+
+
+@pytest.mark.skipif(not FOLDER, reason="MISTRALWIRE_CORPUS names no folder of recorded bodies")
+@pytest.mark.parametrize(
+    ("kind", "method", "answer_of"),
+    [("chat_json", "chat.complete", json_answer), ("chat_sse", "chat.stream", sse_answer)],
+)
+async def test_the_sdk_reads_recorded_answers_the_same(
+    stack: Stack, kind: str, method: str, answer_of: Callable[[bytes], Answer]
+) -> None:
+    # One client for all calls: to make one takes longer than to use it.
+    with httpx2.Client() as client:
+        async with httpx2.AsyncClient() as async_client:
+            asked = call(method, calls.CHAT, is_async=True, client=client, async_client=async_client)
+            for path in sorted(pathlib.Path(FOLDER, kind).iterdir()):  # noqa: ASYNC240 - a local folder
+                answer = answer_of(path.read_bytes())
+                through = await stack.through(lambda url: outcome(asked, url), answer)
+                direct = await stack.directly(lambda url: outcome(asked, url), answer)
+                assert through.result == direct.result, path.name
+
+
+async def outcome(call: Call, url: str) -> Any:
+    """Give what a call gave, or where the SDK finds the answer wrong."""
+    try:
+        return await call(url)
+    except errors.ResponseValidationError as error:
+        cause: Any = error.cause
+        return [(item["loc"], item["type"]) for item in cause.errors()]
