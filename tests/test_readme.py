@@ -7,14 +7,17 @@ import json
 import pathlib
 import re
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2
 from google.protobuf.message import Message
 
 from mistralwire import from_json, to_json
 from mistralwire.client import Client
+from mistralwire.gateway import GatewayConfig, GatewayServer
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -159,22 +162,55 @@ def test_the_stream_example_runs() -> None:
     assert rest.startswith("the upstream failed: Overloaded\ndocument: expected")
 
 
-async def test_the_client_example_runs_against_serve() -> None:
-    command = [sys.executable, "-m", "mistralwire", "serve", "--port", "0"]
-    service = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    assert service.stdout is not None
+@contextlib.asynccontextmanager
+async def _listening(command: str) -> AsyncIterator[str]:
+    """Run a command on a free port; give its address."""
+    words = [sys.executable, "-m", "mistralwire", command, "--port", "0"]
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
     try:
-        address = (await asyncio.wait_for(service.stdout.readline(), 30)).decode().split()[2].rstrip(",")
-        source = _BLOCKS[2].replace("localhost:50051", address)
-        example = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", source, stdout=asyncio.subprocess.PIPE
-        )
-        output, _ = await asyncio.wait_for(example.communicate(), 60)
+        yield (await asyncio.wait_for(process.stdout.readline(), 30)).decode().split()[2].rstrip(",")
     finally:
-        service.terminate()
-        await service.wait()
+        process.terminate()
+        await process.communicate()
+
+
+async def _printed_by(source: str) -> str:
+    example = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", source, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(example.communicate(), 60)
     assert example.returncode == 0
-    assert output.decode().startswith("Let me look at the weather in Paris.")
+    return output.decode()
+
+
+async def test_the_client_example_runs_against_serve() -> None:
+    async with _listening("serve") as address:
+        printed = await _printed_by(_BLOCKS[2].replace("localhost:50051", address))
+
+    assert printed.startswith("Let me look at the weather in Paris.")
+
+
+async def test_the_sdk_example_runs_against_gateway() -> None:
+    pytest.importorskip("mistralai", reason="needs the SDK")
+    async with _listening("gateway") as url:
+        printed = await _printed_by(_BLOCKS[4].replace("http://127.0.0.1:8080", url))
+
+    assert printed.startswith("Hello! This answer was recorded")
+
+
+async def test_the_application_example_answers() -> None:
+    async with _listening("serve") as address:
+        namespace: dict[str, Any] = {"__name__": "readme"}
+        exec(compile(_BLOCKS[5].replace("localhost:50051", address), "README.md", "exec"), namespace)
+        config = GatewayConfig(port=0)
+        async with (
+            GatewayServer(namespace["app"], config) as server,
+            aiohttp.ClientSession() as session,
+            session.get(f"{server.url}/readyz") as response,
+        ):
+            assert response.status == 200
+            await namespace["client"].close()
 
 
 async def test_the_upstream_example_answers_and_ends_on_a_signal() -> None:

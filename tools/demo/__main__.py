@@ -26,6 +26,7 @@ from mistralwire.v1 import (
     CompletionChunk,
     UserMessage,
 )
+from tools.demo import edge
 
 HERE = pathlib.Path(__file__).parent
 START_S = 30.0
@@ -34,21 +35,28 @@ START_S = 30.0
 async def main() -> int:
     response_text = (HERE / "documented_response.json").read_bytes()
     stream_text = (HERE / "tool_calls.sse").read_bytes()
-    click.echo("mistralwire: JSON -> protobuf -> gRPC -> protobuf -> JSON\n")
+    click.echo("mistralwire: JSON -> protobuf -> gRPC -> protobuf -> JSON -> HTTP\n")
     with tempfile.TemporaryDirectory() as folder:
         # The service gets its recordings as an upstream of Mistral's would answer: as JSON.
         (pathlib.Path(folder) / "response.json").write_bytes(response_text)
         (pathlib.Path(folder) / "stream.sse").write_bytes(stream_text)
-        async with _service(folder) as target, Client(target) as client:
+        async with _running("serve", folder) as target, Client(target) as client:
             click.echo(f"A gRPC service of its own process listens on {target}.\n")
             equal = [await _show_response(client, response_text), await _show_stream(client, stream_text)]
+        async with _running("gateway", folder) as url:
+            equal.append(await _show_gateway(url, response_text, stream_text))
     click.secho("All is equal." if all(equal) else "NOT EQUAL.", bold=True)
     command = pathlib.Path(sys.executable).with_name("mistralwire")
     click.echo(
         f"\nTo try the service, in two terminals:\n"
         f"  {_shown(command)} serve\n"
         f'  {_shown(command)} call "What is the weather in Paris?"'
+        f"\nTo try the gateway, in two terminals:\n"
+        f"  {_shown(command)} gateway"
     )
+    for curl in edge.curl_commands("http://127.0.0.1:8080"):
+        click.echo(f"  {curl}")
+    click.echo("Its routes and types are at http://127.0.0.1:8080/docs.")
     return 0 if all(equal) else 1
 
 
@@ -59,10 +67,10 @@ def _shown(path: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.asynccontextmanager
-async def _service(folder: str) -> AsyncIterator[str]:
-    """Run `mistralwire serve` on a free port; give its address."""
-    command = [sys.executable, "-m", "mistralwire", "serve", folder, "--port", "0", "--log-level", "warning"]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+async def _running(command: str, folder: str) -> AsyncIterator[str]:
+    """Run a server on a free port, with recordings; give its address."""
+    words = [sys.executable, "-m", "mistralwire", command, folder, "--port", "0", "--log-level", "warning"]
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
         line = (await asyncio.wait_for(process.stdout.readline(), START_S)).decode()
@@ -136,6 +144,16 @@ async def _show_stream(client: Client, text: bytes) -> bool:
     same = [_exact(to_json(chunk)) for chunk in received] == [_exact(document) for document in documents]
     expected = (HERE / "expected_response.json").read_bytes()
     return _verdict(same and received == ingested and _exact(out) == _exact(expected))
+
+
+async def _show_gateway(url: str, response_text: bytes, stream_text: bytes) -> bool:
+    _head("3. The same over HTTP: the gateway, with its service in the same process")
+    click.echo(f"A gateway of its own process listens on {url}.")
+    answer, stream = await edge.ask(url)
+    chunks = edge.show(url, answer, stream)
+    same = _exact(to_json(from_json(ChatCompletionResponse, answer), names="camel")) == _exact(response_text)
+    documents = [line[6:] for line in stream_text.splitlines() if line.startswith(b"data: {")]
+    return _verdict(same and list(map(_exact, chunks)) == list(map(_exact, documents)))
 
 
 def _short(text: str) -> str:
