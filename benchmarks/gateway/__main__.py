@@ -15,7 +15,7 @@ import sys
 import tempfile
 from typing import Any
 
-from benchmarks.gateway import contenders, litellm, report, scenarios
+from benchmarks.gateway import contenders, hangup, litellm, report, scenarios
 from benchmarks.gateway.contenders import Contender
 from benchmarks.gateway.report import Runs
 from benchmarks.gateway.scenarios import CONTENDERS, ENVOY, LITELLM, LOADS, Job, Load
@@ -134,7 +134,7 @@ def main() -> None:
     if arguments.only:
         report.figures(measured)
         return
-    results = facts | report.all_of(measured)
+    results = facts | report.all_of(measured, hangup.measure())
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(f"\nwritten to {RESULTS.relative_to(pathlib.Path.cwd())}")
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import http.client
-import json
 import os
 import pathlib
 import re
@@ -162,9 +161,7 @@ class _Starter:
 
 def body_of(name: str, *, is_stream: bool) -> str:
     """Give the body of a request to a contender."""
-    if name == ENVOY:
-        return envoy.request_body()
-    return json.dumps(scenarios.request_of(is_stream=is_stream), separators=(",", ":"))
+    return envoy.request_body() if name == ENVOY else scenarios.request_body(is_stream=is_stream)
 
 
 def path_of(name: str) -> str:

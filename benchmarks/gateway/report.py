@@ -3,6 +3,7 @@
 import statistics
 from typing import Any
 
+from benchmarks.gateway import hangup
 from benchmarks.gateway.scenarios import (
     ADDED_MAX,
     CHUNKS,
@@ -23,9 +24,10 @@ Runs = dict[str, list[dict[str, Any]]]
 Figures = dict[str, Any]
 
 
-def all_of(measured: dict[str, Runs]) -> Figures:
+def all_of(measured: dict[str, Runs], hang_ups: Figures) -> Figures:
     """Print the tables and what is reached; give the figures."""
-    results = figures(measured)
+    results = figures(measured) | {"hang_ups": hang_ups}
+    hangup.show(hang_ups)
     print("\nto reach, embedded")
     for load in (ONE, MANY):
         share = results[load][EMBEDDED]["added_of_litellm"]
@@ -34,6 +36,9 @@ def all_of(measured: dict[str, Runs]) -> Figures:
     ratio = results[STREAMS][EMBEDDED]["of_litellm"]
     reach = f"at least {CHUNKS_MIN:.0f}x LiteLLM's: {verdict(ratio >= CHUNKS_MIN)}"
     print(f"  {f'chunks a second, {STREAMS}':<30}{reach} ({ratio:.1f}x)")
+    longest_ms = hang_ups["longest_ms"]
+    reach = f"at most {hangup.LONGEST_MS_MAX:.0f} ms: {verdict(longest_ms <= hangup.LONGEST_MS_MAX)}"
+    print(f"  {'longest hang-up':<30}{reach} ({longest_ms:.1f} ms)")
     return results
 
 

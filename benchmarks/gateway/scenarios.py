@@ -84,6 +84,11 @@ def request_of(*, is_stream: bool) -> dict[str, Any]:
     return request | ({"stream": True} if is_stream else {})
 
 
+def request_body(*, is_stream: bool) -> str:
+    """Give the JSON text of the request."""
+    return json.dumps(request_of(is_stream=is_stream), separators=(",", ":"))
+
+
 TEXT = (
     "A glacier moves because it is heavy: under its own weight the ice deep inside creeps like very stiff "
     "dough, and where water lies between ice and rock the whole mass slides. Most get no further than a "

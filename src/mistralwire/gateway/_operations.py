@@ -96,7 +96,12 @@ def vertex_paths() -> Object:
         _path_parameter("project", "Project of Google Cloud; any is taken.", "my-project"),
         _path_parameter("location", "Region; any is taken.", "europe-west4"),
         _path_parameter("publisher", "Publisher of the model; any is taken.", "mistralai"),
-        _path_parameter("model", "Any is taken: the body names the model that answers.", "mistral-small"),
+        _path_parameter(
+            "model",
+            "The body names the model that answers; a version that it lacks is taken from here, as in "
+            "`codestral@2405`.",
+            "mistral-small",
+        ),
     ]
     return {
         f"{_VERTEX}:rawPredict": {"parameters": parameters, "post": {**whole, "tags": ["vertex"]}},

@@ -9,9 +9,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 ABORT = "mistralwire.abort"
 """Name of the ASGI extension that holds a function which cuts the connection at once."""
 
-HEAD_BYTES_MAX = 32 * 1024
-HEAD_S = 10.0
-
 
 class HttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 of uvicorn, which refuses a head that is too large, and hangs up where one does not come.
@@ -22,8 +19,8 @@ class HttpProtocol(HttpToolsProtocol):
             uvicorn's `timeout_keep_alive`.
     """
 
-    head_bytes_max = HEAD_BYTES_MAX
-    head_s = HEAD_S
+    head_bytes_max: int
+    head_s: float
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
