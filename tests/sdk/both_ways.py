@@ -45,12 +45,16 @@ def chunks_answer(*names: str) -> Answer:
 
 @contextlib.asynccontextmanager
 async def gateway_to(
-    server: UpstreamServer, config: GatewayConfig | None = None, settings: HttpSettings = ONCE
+    server: UpstreamServer,
+    config: GatewayConfig | None = None,
+    settings: HttpSettings = ONCE,
+    *,
+    is_embedded: bool = False,
 ) -> AsyncIterator[str]:
     """Run a gateway whose upstream is a server; give its URL. It does not try again by itself."""
     upstream = MistralUpstream(server.url, settings=settings)
     try:
-        async with running_gateway(upstream, config) as url:
+        async with running_gateway(upstream, config, is_embedded=is_embedded) as url:
             yield url
     finally:
         await upstream.close()

@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from tests.sdk.both_ways import Stack, gateway_to
 from tests.upstream_server import UpstreamServer
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def stack() -> AsyncIterator[Stack]:
-    """Give a gateway in front of a model API."""
-    async with UpstreamServer() as server, gateway_to(server) as url:
+@pytest_asyncio.fixture(
+    loop_scope="module", scope="module", params=[False, True], ids=["network", "embedded"]
+)
+async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+    """Give a gateway in front of a model API, its service elsewhere or in the same process."""
+    async with UpstreamServer() as server, gateway_to(server, is_embedded=request.param) as url:
         yield Stack(server, url)

@@ -47,19 +47,22 @@ class Sides(NamedTuple):
 
     Attributes:
         stack: The model API and the gateway.
+        embedded: The model API and a gateway with its service in the same process.
         client: A client of the service.
     """
 
     stack: Stack
+    embedded: Stack
     client: Client
 
     async def ending(self, side: str, answer: Answer, *, stream: bool) -> Ending:
-        """Make a call that must fail, of the gateway (`edge`) or of the service (`grpc`)."""
+        """Make a call that must fail, of a gateway (`edge`, `embedded`) or of the service (`grpc`)."""
 
         async def call(url: str) -> Ending:
-            return await (at_the_edge(url, stream) if side == "edge" else by_grpc(self.client, stream))
+            return await (by_grpc(self.client, stream) if side == "grpc" else at_the_edge(url, stream))
 
-        ending, received = await self.stack.through(call, answer)
+        stack = self.embedded if side == "embedded" else self.stack
+        ending, received = await stack.through(call, answer)
         assert len(received) == 1
         found: Ending = ending
         return found
@@ -101,9 +104,13 @@ async def by_grpc(client: Client, is_stream: bool) -> Ending:
 
 @contextlib.asynccontextmanager
 async def both_sides(server: UpstreamServer, settings: HttpSettings) -> AsyncIterator[Sides]:
-    """Run a gateway and a service whose upstream is a server."""
-    async with gateway_to(server, settings=settings) as url, service_client(server, settings) as client:
-        yield Sides(Stack(server, url), client)
+    """Run gateways and a service whose upstream is a server."""
+    async with (
+        gateway_to(server, settings=settings) as url,
+        gateway_to(server, settings=settings, is_embedded=True) as embedded_url,
+        service_client(server, settings) as client,
+    ):
+        yield Sides(Stack(server, url), Stack(server, embedded_url), client)
 
 
 def documents_of(text: bytes) -> list[Any]:

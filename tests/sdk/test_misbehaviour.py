@@ -26,7 +26,8 @@ from tests.upstream_server import CUT, STALL, Answer, Piece, UpstreamServer, jso
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SIDES = pytest.mark.parametrize("side", ["edge", "grpc"])
+SIDES = pytest.mark.parametrize("side", ["edge", "embedded", "grpc"])
+WAYS = pytest.mark.parametrize("is_embedded", [False, True], ids=["network", "embedded"])
 STREAMS = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 SETTINGS = HttpSettings(attempts_max=1, silence_s=0.5, answer_bytes_max=2_000_000)
 
@@ -99,7 +100,7 @@ async def test_chunks_before_a_fault_are_delivered_and_the_fault_is_said(
 ) -> None:
     found = await sides.ending(side, sse_answer(*before, *pieces), stream=True)
     assert found.chunks == documents_of(b"".join(before))
-    expected = (200, reason.lower()) if side == "edge" else (code, reason)
+    expected = (code, reason) if side == "grpc" else (200, reason.lower())
     assert (found.status, found.kind) == expected
 
 
@@ -124,7 +125,7 @@ async def test_an_error_event_after_chunks_keeps_its_text(sides: Sides, side: st
     event = b"data: %b\n\n" % json.dumps(SLOWER).encode()
     found = await sides.ending(side, sse_answer(ONE, event, DONE), stream=True)
     assert (found.chunks, found.message) == (documents_of(ONE), "slower")
-    expected = (200, "rate_limited") if side == "edge" else ("RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED")
+    expected = ("RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED") if side == "grpc" else (200, "rate_limited")
     assert (found.status, found.kind) == expected
 
 
@@ -153,7 +154,7 @@ async def test_what_fails_before_a_chunk_is_a_status(
 ) -> None:
     found = await sides.ending(side, answer, stream=stream)
     http_status, code = status.split()
-    expected = (int(http_status), reason.lower()) if side == "edge" else (code, reason)
+    expected = (code, reason) if side == "grpc" else (int(http_status), reason.lower())
     assert (found.chunks, found.status, found.kind) == ([], *expected)
     assert "html" not in found.message
     assert "127.0.0.1" not in found.message
@@ -166,7 +167,7 @@ async def test_a_rate_limit_keeps_its_text_and_when_to_try_again(
 ) -> None:
     answer = json_answer(json.dumps(SLOWER).encode(), 429, retry_after="7")
     found = await sides.ending(side, answer, stream=stream)
-    expected = (429, "rate_limited") if side == "edge" else ("RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED")
+    expected = ("RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED") if side == "grpc" else (429, "rate_limited")
     assert found == ([], *expected, "slower", 7)
 
 
@@ -174,7 +175,7 @@ async def test_a_rate_limit_keeps_its_text_and_when_to_try_again(
 @STREAMS
 async def test_a_failure_of_the_api_keeps_its_text(sides: Sides, side: str, stream: bool) -> None:
     found = await sides.ending(side, json_answer(json.dumps(BUG).encode(), 500), stream=stream)
-    expected = (503, "internal_server_error") if side == "edge" else ("UNAVAILABLE", "UPSTREAM_FAILED")
+    expected = ("UNAVAILABLE", "UPSTREAM_FAILED") if side == "grpc" else (503, "internal_server_error")
     assert found == ([], *expected, "a bug", None)
 
 
@@ -198,12 +199,13 @@ async def test_a_body_of_100_megabytes_is_given_up_and_not_held(
     assert pieces.sent < sent_max
 
 
+@WAYS
 @STREAMS
-async def test_a_caller_of_the_edge_who_hangs_up_frees_the_upstream(stream: bool) -> None:
+async def test_a_caller_of_the_edge_who_hangs_up_frees_the_upstream(stream: bool, is_embedded: bool) -> None:
     question = STREAM_QUESTION if stream else QUESTION
     async with (
         UpstreamServer(Answer(pieces=[STALL], is_headless=True)) as server,
-        gateway_to(server) as url,
+        gateway_to(server, is_embedded=is_embedded) as url,
         aiohttp.ClientSession() as session,
     ):
         post = asyncio.create_task(session.post(url + CHAT, json=question).__aenter__())
@@ -213,10 +215,11 @@ async def test_a_caller_of_the_edge_who_hangs_up_frees_the_upstream(stream: bool
         await asyncio.wait_for(server.gone.wait(), WAIT_S)
 
 
-async def test_a_caller_of_the_edge_who_leaves_a_stream_frees_the_upstream() -> None:
+@WAYS
+async def test_a_caller_of_the_edge_who_leaves_a_stream_frees_the_upstream(is_embedded: bool) -> None:
     async with (
         UpstreamServer(sse_answer(ONE, STALL)) as server,
-        gateway_to(server) as url,
+        gateway_to(server, is_embedded=is_embedded) as url,
         aiohttp.ClientSession() as session,
     ):
         response = await session.post(url + CHAT, json=STREAM_QUESTION)
