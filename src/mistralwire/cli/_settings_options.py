@@ -8,10 +8,15 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from mistralwire._settings import Setting
-from mistralwire.cli._settings import SettingsDefinition, flag_of
+from mistralwire.cli._settings import CONFIG_VARIABLE, SettingsDefinition, flag_of
 
 # A maximum above this is none that anybody has to know.
 _SHOWN_MAX = 1_000_000
+
+_WAYS = (
+    "Each setting has one name and can be given in three ways: a flag counts before an environment variable, "
+    "that before the file, and that before the default. --print-config shows what is in effect and why."
+)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -140,15 +145,27 @@ def _range_of(setting: Setting) -> str:
 
 def settings_command(definition: SettingsDefinition) -> type[click.Command]:
     """Give the class of a command that shows its options under the headings of its settings."""
+    file = f"in the table [{definition.command}] of the file that --config or {CONFIG_VARIABLE} names"
+    ways = [
+        ("--drain-s 30", "a flag"),
+        (f"{definition.variable_of('drain_s')}=30", "an environment variable"),
+        ("drain_s = 30", file),
+    ]
 
     class SettingsCommand(click.Command):
         def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
             options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
             records = {option.name: option.get_help_record(ctx) for option in options}
-            rest = [name for name in records if name and name not in definition.fields]
-            for heading, names in (definition.groups() | {"Configuration": rest}).items():
+            for heading, names in definition.groups().items():
                 if rows := [record for name in names if (record := records.get(name))]:
                     with formatter.section(heading):
                         formatter.write_dl(rows)
+            with formatter.section("Configuration"):
+                formatter.write_text(_WAYS)
+                formatter.write_paragraph()
+                formatter.write_dl(ways)
+                formatter.write_paragraph()
+                own = [name for name in records if name not in definition.fields]
+                formatter.write_dl([record for name in own if (record := records[name])])
 
     return SettingsCommand

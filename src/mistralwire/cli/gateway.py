@@ -46,15 +46,6 @@ def gateway(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None
     The gateway ends on SIGTERM or Ctrl-C: it takes no new requests, lets those that run end, and exits with
     0. A second signal ends it at once.
 
-    Each setting has one name and can be given in three ways: a flag counts before an environment variable,
-    that before the file, and that before the default. --print-config shows what is in effect and why.
-
-    \b
-      --drain-s 30                      a flag
-      MISTRALWIRE_GATEWAY_DRAIN_S=30    an environment variable
-      drain_s = 30                      in the table [gateway] of the file that
-                                        --config or MISTRALWIRE_CONFIG names
-
     \b
     Examples:
       mistralwire gateway

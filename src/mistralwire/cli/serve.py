@@ -47,15 +47,6 @@ def serve(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
     The service ends on SIGTERM or Ctrl-C: it takes no new calls, lets those that run end, and exits with 0.
     A second signal ends it at once.
 
-    Each setting has one name and can be given in three ways: a flag counts before an environment variable,
-    that before the file, and that before the default. --print-config shows what is in effect and why.
-
-    \b
-      --drain-s 30                      a flag
-      MISTRALWIRE_SERVE_DRAIN_S=30      an environment variable
-      drain_s = 30                      in the table [serve] of the file that
-                                        --config or MISTRALWIRE_CONFIG names
-
     The recordings are the setting "recordings": in the environment separated like the folders of PATH, in
     the file an array. Paths in the file are relative to its folder.
 
