@@ -19,6 +19,7 @@ from mistralwire.cli._upstreams import Source
 from mistralwire.client import Client
 from mistralwire.service import ServerConfig, create_server
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
+from tests.upstream_server import UpstreamServer, json_answer
 
 from .serving import REPLAY, run, serving
 
@@ -233,3 +234,39 @@ def test_the_help_has_examples_and_exit_codes() -> None:
     assert ": delay 120" in result.stdout
     assert "Exit codes:" in result.stdout
     assert "\b" not in result.stdout
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_upstreams_of_the_file_are_asked(workers: str, tmp_path: pathlib.Path) -> None:
+    answer = (REPLAY / "chat.json").read_bytes()
+    (tmp_path / "key").write_text("a-key\n")
+    file = tmp_path / "m.toml"
+    async with UpstreamServer(json_answer(answer)) as upstream:
+        file.write_text(
+            f'[[upstreams]]\nkind = "mistral"\nname = "own"\nbase_url = "{upstream.url}"\nkey_file = "key"\n'
+        )
+        arguments = ("--config", str(file), "--workers", workers)
+        async with serving(*arguments) as (process, address, line), Client(address) as client:
+            response = await client.complete(REQUEST)
+            process.send_signal(signal.SIGTERM)
+            await process.communicate()
+
+    assert ", asking own; " in line
+    assert as_json(response) == json.loads(answer)
+    assert [request.headers["authorization"] for request in upstream.received] == ["Bearer a-key"]
+    assert process.returncode == 0
+
+
+async def test_one_url_is_asked_without_a_key_if_there_is_none() -> None:
+    answer = (REPLAY / "chat.json").read_bytes()
+    async with UpstreamServer(json_answer(answer)) as upstream:
+        arguments = ("--upstream-url", f"{upstream.url}/v1")
+        env = {"MISTRAL_API_KEY": ""}
+        async with serving(*arguments, env=env) as (_, address, line), Client(address) as client:
+            response = await client.complete(REQUEST)
+
+    assert f"asking {upstream.url}/v1, without a key: MISTRAL_API_KEY is not set; Ctrl-C" in line
+    assert as_json(response) == json.loads(answer)
+    [request] = upstream.received
+    assert request.path == "/v1/chat/completions"
+    assert "authorization" not in request.headers
