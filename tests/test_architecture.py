@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "errors": set(),
     "codec": _CONTRACT,
     "log": _CONTRACT | {"codec"},
-    "upstream": _CONTRACT | {"codec", "log", "_files"},
+    "upstream": _CONTRACT | {"codec", "log"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},

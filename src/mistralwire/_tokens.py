@@ -96,7 +96,7 @@ class TokenFile:
                 _logger.warning("the tokens stay as they were before: %s", error)
         else:
             self._problem = ""
-            _logger.info("%d tokens from the changed %s", len(self._digests), self._path)
+            _logger.info("tokens are read again: %d from %s", len(self._digests), self._path)
 
     def _read(self) -> list[bytes]:
         self._stamps = stamps_of([self._path])
@@ -104,7 +104,7 @@ class TokenFile:
         short = sum(len(token) < _TOKEN_BYTES_SHORT for token in tokens)
         if short:
             _logger.warning(
-                "token_file: %d of the tokens in %s have fewer than %d characters, which can be guessed",
+                "token_file: %d in %s with fewer than %d characters, which can be guessed",
                 short,
                 self._path,
                 _TOKEN_BYTES_SHORT,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import io
 import json
 import pathlib
 from collections.abc import AsyncIterator, Sequence
@@ -11,8 +12,10 @@ from typing import Any, Protocol
 import aiohttp
 import pytest
 
+from mistralwire import to_json
+from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
-from mistralwire.gateway import GatewayConfig
+from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest
 from tests.gateway_stack import running_gateway
@@ -92,8 +95,6 @@ async def test_the_upstream_gets_what_the_caller_sent(
         await upstream.items.put(UpstreamError("no"))
         (await asyncio.wait_for(post, WAIT_S)).release()
     assert isinstance(request, ChatCompletionRequest)
-    from mistralwire import to_json
-
     assert json.loads(to_json(request)) == body
 
 
@@ -306,6 +307,84 @@ async def test_pages_of_other_origins_are_refused_unless_they_are_allowed(
             assert response.status == 200
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "has_keys", "status"),
+    [
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}", False, 200),
+        ("localhost:{port}", "http://localhost:{port}", False, 200),
+        # A name of somebody's that leads to this machine, for a page that he serves.
+        ("evil.example:{port}", "http://evil.example:{port}", False, 403),
+        ("evil.example:{port}", "http://evil.example:{port}", True, 200),
+        ("evil.example:{port}", None, False, 200),
+        ("127.0.0.1:{port}", "https://a.example", False, 200),
+        ("127.0.0.1:{port}", "https://a.example.net", False, 403),
+    ],
+)
+async def test_pages_may_call_by_a_name_of_this_machine_or_if_they_are_named(
+    http: aiohttp.ClientSession,
+    tmp_path: pathlib.Path,
+    *,
+    host: str,
+    origin: str | None,
+    has_keys: bool,
+    status: int,
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-of-twenty-characters\n")
+    config = GatewayConfig(
+        port=0, cors_origins="https://a.example/, https://b.example", token_file=keys if has_keys else None
+    )
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), config, is_embedded=True) as url:
+        port = url.rpartition(":")[2]
+        headers = {"host": host.format(port=port), "authorization": "Bearer a-key-of-twenty-characters"}
+        if origin is not None:
+            headers["origin"] = origin.format(port=port)
+        async with http.post(url + CHAT, json=QUESTION, headers=headers) as response:
+            assert response.status == status
+
+
+async def test_chunks_before_one_that_can_not_be_written_are_sent(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    upstream = HeldUpstream()
+    bad = chunk(2)
+    bad.json_extra.members = "no JSON"
+    for item in (chunk(0), chunk(1), bad, chunk(3), None):
+        upstream.items.put_nowait(item)
+    async with running(upstream) as url, http.post(url + CHAT, json=STREAM_QUESTION) as response:
+        *events, error = await _events(response)
+    assert [event.splitlines()[0] for event in events] == [b"id: 0", b"id: 1"]
+    assert json.loads(error.removeprefix(b"data: "))["type"] == "upstream_unreadable"
+
+
+async def test_what_grpc_says_by_itself_stays_inside(http: aiohttp.ClientSession) -> None:
+    config = GatewayConfig(port=0, deadline_s=0.2)
+    async with (
+        Client("127.0.0.1:1", attempts_max=1) as client,
+        GatewayServer(create_app(client, config), config) as gateway,
+        http.post(gateway.url + CHAT, json=QUESTION) as response,
+    ):
+        assert response.status == 503
+        assert (await response.json())["message"] == "the service behind the gateway can't be reached"
+    async with (
+        running_gateway(HeldUpstream(), config) as url,
+        http.post(url + CHAT, json=QUESTION) as response,
+    ):
+        assert response.status == 504
+        text = "the answer took longer than the gateway waits for one"
+        assert (await response.json())["message"] == text
+
+
+async def test_a_large_request_is_read_whole(running: Running, http: aiohttp.ClientSession) -> None:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(UpstreamError("no"))
+    body = {**QUESTION, "messages": [{"role": "user", "content": "é" * 500_000}], "more": [None] * 1000}
+    data = io.BytesIO(json.dumps(body).encode())
+    async with running(upstream) as url, http.post(url + CHAT, data=data) as response:
+        assert response.status == 503
+    assert json.loads(to_json(upstream.requests[0])) == body
+
+
 async def test_more_requests_than_it_takes_are_429(running: Running, http: aiohttp.ClientSession) -> None:
     upstream = HeldUpstream()
     async with running(upstream, GatewayConfig(port=0, requests_max=1)) as url:
@@ -338,8 +417,9 @@ async def test_a_wrong_path_or_method_has_an_error_body(
     async with running(HeldUpstream()) as url:
         async with http.get(f"{url}/v1/nothing") as response:
             assert response.status == 404
-            assert (await response.json())["object"] == "error"
+            assert (await response.json())["type"] == "no_such_route"
         async with http.get(url + CHAT) as response:
+            assert (await response.json())["message"] == "expected POST for this route, found another method"
             assert response.status == 405
             assert response.headers["allow"] == "POST"
 

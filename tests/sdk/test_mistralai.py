@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from mistralwire.gateway import GatewayConfig
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
 from tests.sdk.both_ways import (
     DATA,
@@ -261,3 +263,14 @@ async def outcome(call: Call, url: str) -> Any:
     except errors.ResponseValidationError as error:
         cause: Any = error.cause
         return [(item["loc"], item["type"]) for item in cause.errors()]
+
+
+async def test_the_models_are_listed() -> None:
+    def listed(url: str) -> list[tuple[str, str]]:
+        with Mistral(api_key=KEY, server_url=url) as sdk:
+            return [(card.id, card.type) for card in sdk.models.list().data or []]
+
+    upstream = ReplayUpstream(DEMONSTRATION)
+    async with running_gateway(upstream, models=("codestral-latest", "mistral-small-latest")) as url:
+        models = await asyncio.to_thread(listed, url)
+    assert models == [("codestral-latest", "base"), ("mistral-small-latest", "base")]

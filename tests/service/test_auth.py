@@ -278,7 +278,7 @@ def test_what_makes_tokens_weak_is_warned_of(file: pathlib.Path, caplog: pytest.
     file.write_text("short\n")
     file.chmod(0o644)
     TokenFile(file)
-    assert "1 of the tokens in" in caplog.text
+    assert "token_file: 1 in" in caplog.text
     assert f"every user of this machine may read {file}" in caplog.text
     assert "short\n" not in caplog.text
 

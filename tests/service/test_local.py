@@ -243,6 +243,13 @@ async def test_a_channel_of_grpc_can_be_given_too() -> None:
             assert (await client.complete(REQUEST)).model == "mistral-small-latest"
 
 
+async def test_a_channel_that_was_not_used_is_closed_too() -> None:
+    channel = LocalChannel(HeldUpstream())
+    await Client.on(channel).close()
+    async with Client.on(channel) as other:
+        assert not await other.is_serving()
+
+
 def test_a_method_that_is_not_there_is_an_error() -> None:
     channel = LocalChannel(HeldUpstream())
     for path in ("/other.Service/ChatCompletion", f"{CHAT}s"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import dataclasses
 import logging
 import random
 from collections.abc import AsyncIterator
@@ -180,7 +181,9 @@ async def test_a_failure_that_is_the_upstreams_own_goes_to_the_next(
     with caplog.at_level(logging.WARNING, "mistralwire"):
         assert await _asked(routed, "m") == "second"
         assert await _streamed(routed) == ["second"] * 2
-    assert first.asked == second.asked
+    for (first_request, first_context), (request, context) in zip(first.asked, second.asked, strict=True):
+        assert first_request is request
+        assert first_context == dataclasses.replace(context, has_alternative=True)
     assert {context for _, context in second.asked} == {CONTEXT}
     assert first.ended == 1
     assert caplog.messages == [f"upstream 0 failed with {code}, A_REASON; the next is asked"] * 2

@@ -299,3 +299,16 @@ async def test_the_key_of_a_service_account_is_exchanged_for_a_token(
     assert exchange.path == "/token"
     assert b"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer" in exchange.body
     assert [request.headers["authorization"] for request in calls] == ["Bearer a-token"] * 2
+
+
+async def test_waiting_for_a_token_counts_as_waiting_for_the_answer() -> None:
+    tokens = Credentials()
+    tokens.may_go_on.clear()
+    async with UpstreamServer(ANSWER) as server:
+        settings = HttpSettings(attempts_max=1, first_byte_s=0.2)
+        upstream = VertexUpstream("p", "r", credentials=tokens, base_url=server.url, settings=settings)
+        with pytest.raises(UpstreamError, match=r"an answer from the upstream within 0\.2 s"):
+            await upstream.complete(_request(), CONTEXT)
+        tokens.may_go_on.set()
+        assert (await upstream.complete(_request(), CONTEXT)).id == "1"
+        await upstream.close()

@@ -17,6 +17,7 @@ from mistralwire.cli._wording import printable
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig
+from mistralwire.upstream import plain_names
 
 _PROBE_S = 3.0
 _MODEL = "mistral-small-latest"
@@ -43,8 +44,7 @@ class GatewayJob:
         """The names for `GET /v1/models`."""
         if self.service.models is not None:
             return self.service.model_names
-        names = {name for table in self.tables for name in table.get("models", ())}
-        return tuple(sorted(name for name in names if not set(name) & set("*?[")))
+        return plain_names(name for table in self.tables for name in table.get("models", ()))
 
 
 async def run_gateway(job: GatewayJob) -> None:
@@ -100,7 +100,9 @@ def _service_config(config: GatewayConfig) -> ServerConfig:
     return ServerConfig(
         calls_max=min(config.requests_max + 1, INT32_MAX - 1024),
         upstream_calls_max=config.requests_max,
-        upstream_queue_max=0,
+        # One whose caller has gone gives his place back a moment later.
+        upstream_queue_max=config.requests_max,
+        upstream_idle_s=config.deadline_s,
         caller_idle_s=config.caller_idle_s,
     )
 
@@ -116,6 +118,8 @@ async def _announce(job: GatewayJob, url: str, client: Client, source: Source | 
     what = f"calling the service at {printable(str(job.service.service))}" if source is None else source.what
     click.echo(f"listening on {url}{with_}, {what}; Ctrl-C ends it")
     if source is None:
+        if job.tables:
+            click.echo("  [[upstreams]]: not asked, since the service has its own")
         is_serving = await client.is_serving(deadline_s=_PROBE_S)
         click.echo(f"  service: {'answers' if is_serving else 'does not answer, or does not serve just now'}")
     else:
@@ -130,7 +134,7 @@ def _curl(job: GatewayJob, url: str) -> str:
     """Give a command that asks this gateway for a stream."""
     body = {
         "model": next(iter(job.models), _MODEL),
-        "messages": [{"role": "user", "content": "Hello!"}],
+        "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
         "stream": True,
     }
     words = ["curl", "-sN", f"{_reachable(url)}/v1/chat/completions"]
@@ -140,7 +144,8 @@ def _curl(job: GatewayJob, url: str) -> str:
     line = shlex.join(words)
     if job.config.token_file is not None:
         # The first key of the file, without showing it.
-        find = rf"grep -om1 '^[A-Za-z0-9._~+/=-]\+' {shlex.quote(str(job.config.token_file.absolute()))}"
+        keys = shlex.quote(str(job.config.token_file.absolute()))
+        find = rf"grep -om1 '^[[:space:]]*[A-Za-z0-9._~+/=-]\+' {keys}"
         line += f' -H "authorization: Bearer $({find})"'
     return line
 

@@ -14,13 +14,15 @@ from mistralwire._settings import setting_field
 from mistralwire.cli._settings import CONFIG_VARIABLE
 from mistralwire.cli._wording import counted, printable
 from mistralwire.errors import MistralwireError
-from mistralwire.upstream import DEMONSTRATION, Key, ReplayUpstream, Route, Upstream, routed_from_tables
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Route, Upstream, routed_from_tables
 
 KEY_VARIABLE = "MISTRAL_API_KEY"
 """Environment variable with the key for --upstream-url."""
 
 UPSTREAMS_META = "mistralwire.upstreams"
 """Where a run of a command keeps the tables [[upstreams]] of its file, paths in them absolute."""
+
+_HERE = pathlib.Path()
 
 Tables = Sequence[dict[str, Any]]
 
@@ -97,7 +99,7 @@ def make_source(settings: AnswerSettings, tables: Tables) -> Source:
         MistralwireError: If what they name can't be used.
     """
     if tables:
-        routed = routed_from_tables(list(tables), pathlib.Path())
+        routed = routed_from_tables(list(tables), _HERE)
         return Source(routed, f"asking {', '.join(route.name for route in routed.routes)}", routed.routes)
     if settings.upstream_url is not None:
         return _one(settings.upstream_url)
@@ -112,19 +114,16 @@ def make_source(settings: AnswerSettings, tables: Tables) -> Source:
 
 
 def _one(url: str) -> Source:
+    """Make the upstream of a table that has nothing else in it."""
+    key = {"key_env": KEY_VARIABLE} if os.environ.get(KEY_VARIABLE) else {}
     try:
-        from mistralwire.upstream import MistralUpstream  # noqa: PLC0415 - of an extra
-    except ModuleNotFoundError as error:
-        message = "upstream_url: it needs the package aiohttp; pip install 'mistralwire[gateway]'"
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason="EXTRA_MISSING") from error
-    key = Key.from_environment(KEY_VARIABLE) if os.environ.get(KEY_VARIABLE) else None
-    try:
-        upstream = MistralUpstream(url, key=key)
-    except ValueError as error:
-        message = f"upstream_url: {str(error).replace('base_url', 'it', 1)}"
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason="UPSTREAMS") from error
+        routed = routed_from_tables([{"kind": "mistral", "name": "upstream", "base_url": url, **key}], _HERE)
+    except MistralwireError as error:
+        text = error.message.removeprefix("upstreams[0]: ").replace("base_url must", "it must", 1)
+        raise MistralwireError(f"upstream_url: {text}", code=error.code, reason=error.reason) from error
     without = "" if key else f", without a key: {KEY_VARIABLE} is not set"
-    return Source(upstream, f"asking {url}{without}", (Route("upstream", upstream),))
+    # With a single one there is nothing to choose.
+    return Source(routed.routes[0].upstream, f"asking {url}{without}", routed.routes)
 
 
 @contextlib.asynccontextmanager

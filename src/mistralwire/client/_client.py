@@ -222,8 +222,9 @@ class Client:
         self._is_closed = True
         for call in list(self._calls):
             call.cancel()
-        if self._channel is not None:
-            await self._channel.close()
+        channel = self._channel or self._given_channel
+        if channel is not None:
+            await channel.close()
 
     @overload
     async def complete(

@@ -79,14 +79,9 @@ def _completions(edge: Edge) -> list[Route]:
 
 def _about(edge: Edge, models: Sequence[str]) -> list[Route]:
     """Give the routes that tell of the gateway."""
-    listed = orjson.dumps(
-        {
-            "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": 0, "owned_by": "mistralai"} for name in models
-            ],
-        }
-    )
+    # Capabilities are not known; the SDKs want the member.
+    about = {"object": "model", "created": 0, "owned_by": "mistralai", "type": "base", "capabilities": {}}
+    listed = orjson.dumps({"object": "list", "data": [{"id": name, **about} for name in models]})
 
     async def list_models(request: Request) -> Response:
         try:
@@ -153,8 +148,11 @@ def _metrics_route(metrics: PrometheusMetrics) -> Route:
 async def _refuse(_: Request, error: Exception) -> Response:
     """Answer where there is no such route, or not by this method."""
     refused = cast("HTTPException", error)
-    message = f"expected one of the routes of this gateway, found none: {refused.detail.lower()}"
-    return _response(EdgeError(refused.status_code, message, reason="NO_SUCH_ROUTE"), refused.headers)
+    message, reason = "expected a route of this gateway, which /docs lists, found another", "NO_SUCH_ROUTE"
+    if refused.status_code == 405:
+        allowed = (refused.headers or {}).get("Allow", "another method")
+        message, reason = f"expected {allowed} for this route, found another method", "METHOD_NOT_ALLOWED"
+    return _response(EdgeError(refused.status_code, message, reason=reason), refused.headers)
 
 
 async def _fail(_: Request, __: Exception) -> Response:

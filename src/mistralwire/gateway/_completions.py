@@ -1,17 +1,20 @@
 """The routes that answer completions."""
 
+import asyncio
+import concurrent.futures
 import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
-from mistralwire.codec import Limits, from_json, to_json
+from mistralwire.codec import Limits, encode_sse, from_json, to_json
 from mistralwire.errors import CodecError, MistralwireError, OverloadError
 from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._errors import Answer, EdgeError, answer_of
+from mistralwire.gateway._errors import Answer, EdgeError, answer_of, error_event, unwritable
 from mistralwire.gateway._exchange import CallerGoneError, Exchange, Receive, Scope, Send, WhileCaller
 from mistralwire.gateway._metrics import Metrics
 from mistralwire.gateway._stream import send_stream
@@ -28,6 +31,11 @@ VALUES_MAX = 100_000
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
 
+LOOP_BYTES_MAX = 64 * 1024
+"""Bytes of a request up to which it is read in the event loop: some milliseconds' work at most."""
+
+# Requests beyond that size which are read at one time: each is a thread that competes with the loop.
+_READS_MAX = 2
 _LIMITS = Limits(values_max=VALUES_MAX)
 _STREAM_TYPES: dict[type[Message], type[Message]] = {
     ChatCompletionRequest: ChatCompletionStreamRequest,
@@ -56,6 +64,7 @@ class Edge:
         self.config = config
         self.metrics = metrics
         self.running = 0
+        self.readers = concurrent.futures.ThreadPoolExecutor(_READS_MAX, "mistralwire-read")
         self._tokens = None if config.token_file is None else TokenFile(config.token_file)
 
     def admit(self, headers: Mapping[bytes, bytes]) -> None:
@@ -80,9 +89,17 @@ class Edge:
             )
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
-        """Refuse pages of other origins: a browser sends what they ask for, allowed or not."""
+        """Refuse pages of other origins: a browser sends what they ask for, allowed or not.
+
+        A page of the gateway's own origin may call. On a loopback address without keys its name must be that
+        of this machine: any other can be a name that leads here, of a page from elsewhere (DNS rebinding).
+        """
         origin = headers.get(b"origin", b"").decode("latin-1").rstrip("/")
-        if not origin or origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
+        if not origin:
+            return
+        host = headers.get(b"host", b"").decode("latin-1")
+        is_exposed = is_loopback(self.config.host) and self._tokens is None
+        if origin.partition("://")[2] == host and (not is_exposed or is_loopback_target(host)):
             return
         allowed = self.config.allowed_origins
         if "*" not in allowed and origin not in allowed:
@@ -113,41 +130,57 @@ class Completions:
         edge = self._edge
         exchange = Exchange(scope, receive, send, edge.config.caller_idle_s)
         failure: MistralwireError | None = None
-        is_gone = False
         with edge.metrics.watching(self._route, exchange):
             try:
-                edge.admit(exchange.headers)
-                edge.running += 1
-                try:
-                    failure = await self._answer(exchange)
-                finally:
-                    edge.running -= 1
+                failure = await self._outcome(exchange)
             except CallerGoneError:
-                is_gone = True
-            except MistralwireError as error:
-                failure = error
-                await exchange.answer(answer_of(error))
+                exchange.status = GONE
             finally:
-                if is_gone:
-                    exchange.status = GONE
                 _log(self._route, exchange, failure)
 
-    async def _answer(self, exchange: Exchange) -> MistralwireError | None:
+    async def _outcome(self, exchange: Exchange) -> MistralwireError | None:
+        """Answer, whatever becomes of it; give what went wrong."""
+        edge = self._edge
+        try:
+            edge.admit(exchange.headers)
+            edge.running += 1
+            try:
+                await self._answer(exchange)
+            finally:
+                edge.running -= 1
+        except MistralwireError as error:
+            if exchange.status:
+                # Behind the head of a stream.
+                await exchange.write(encode_sse(error_event(error)), is_last=True)
+            else:
+                await exchange.answer(answer_of(error))
+            return error
+        return None
+
+    async def _answer(self, exchange: Exchange) -> None:
         config = self._edge.config
         body = await exchange.read_body(config.body_bytes_max, config.request_s)
-        request, is_stream = self._read(body, exchange.path_model)
-        options: dict[str, Any] = {
-            "deadline_s": config.deadline_s,
-            "request_id": exchange.request_id,
-            "metadata": exchange.metadata(),
-        }
         async with WhileCaller(exchange):
+            request, is_stream = await self._request_of(body, exchange.path_model)
+            exchange.model = request.model
+            options: dict[str, Any] = {
+                "deadline_s": config.deadline_s,
+                "request_id": exchange.request_id,
+                "metadata": exchange.metadata(),
+            }
             if is_stream:
                 batches = self._edge.client.stream_batches(request, **options)
-                return await send_stream(exchange, batches, config.heartbeat_s)
-            response = await self._edge.client.complete(request, **options)
-            await exchange.answer(Answer(200, _written(response), []))
-            return None
+                await send_stream(exchange, batches, config.heartbeat_s)
+            else:
+                response = await self._edge.client.complete(request, **options)
+                await exchange.answer(Answer(200, _written(response), []))
+
+    async def _request_of(self, body: bytes, path_model: str) -> tuple[Any, bool]:
+        """Read a request; a large one in a thread, so that all others go on."""
+        if len(body) <= LOOP_BYTES_MAX:
+            return self._read(body, path_model)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._edge.readers, self._read, body, path_model)
 
     def _read(self, body: bytes, path_model: str) -> tuple[Any, bool]:
         """Read a request, checked; say whether its answer is a stream."""
@@ -178,13 +211,13 @@ def _written(response: Message) -> bytes:
     try:
         return to_json(response)
     except CodecError:
-        message = "the answer of the upstream could not be written as JSON"
-        raise MistralwireError(message, code="INTERNAL", reason="UPSTREAM_UNREADABLE") from None
+        raise unwritable() from None
 
 
 def _log(route: str, exchange: Exchange, failure: MistralwireError | None) -> None:
     """Log a request when it is over; nothing of its content, and no text of an error."""
-    level = logging.WARNING if exchange.status >= 500 else logging.INFO
+    is_broken = exchange.status >= 500 or (failure is not None and exchange.status == 200)
+    level = logging.WARNING if is_broken else logging.INFO
     if not _logger.isEnabledFor(level):
         return
     extra: dict[str, Any] = {
@@ -194,6 +227,9 @@ def _log(route: str, exchange: Exchange, failure: MistralwireError | None) -> No
     }
     if exchange.chunks:
         extra["chunks"] = exchange.chunks
+        extra["first_chunk_ms"] = round(exchange.first_chunk_s * 1000, 1)
     if failure is not None:
         extra["reason"] = failure.reason
-    _logger.log(level, "POST %s %d", route, exchange.status, extra=extra)
+    if exchange.model:
+        extra["model"] = exchange.model
+    _logger.log(level, "POST %s", route, extra=extra)

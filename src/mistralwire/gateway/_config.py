@@ -41,7 +41,7 @@ class GatewayConfig:
         "ORIGINS",
     )
 
-    metrics: bool = setting_field(False, "Serve metrics for Prometheus at /metrics; needs prometheus-client.")
+    metrics: bool = setting_field(False, "Serve metrics for Prometheus at /metrics; needs the extra otel.")
 
     body_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of the body of one request.")
     header_bytes_max: int = count_field(
@@ -82,4 +82,5 @@ class GatewayConfig:
     @property
     def allowed_origins(self) -> tuple[str, ...]:
         """The origins of `cors_origins`, one by one."""
-        return tuple(filter(None, (origin.strip() for origin in (self.cors_origins or "").split(","))))
+        origins = (origin.strip().rstrip("/") for origin in (self.cors_origins or "").split(","))
+        return tuple(filter(None, origins))

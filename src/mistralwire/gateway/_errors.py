@@ -25,10 +25,15 @@ from mistralwire.v1 import (
 
 Headers = list[tuple[bytes, bytes]]
 
+UNAUTHORIZED = 401
 UNPROCESSABLE = 422
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _INDEX_MAX = 2**63
+_OF_LIBRARY = {
+    "UNAVAILABLE": "the service behind the gateway can't be reached",
+    "DEADLINE_EXCEEDED": "the answer took longer than the gateway waits for one",
+}
 _NULL_FIELDS = [
     ErrorResponse.DESCRIPTOR.fields_by_name["param"].number,
     ErrorResponse.DESCRIPTOR.fields_by_name["code_string"].number,
@@ -79,6 +84,8 @@ def answer_of(error: MistralwireError) -> Answer:
     if isinstance(error, DecodeError | CallError) and error.violations:
         return Answer(UNPROCESSABLE, to_json(_validation_error(error.violations, error.reason)), headers)
     status = error.status if isinstance(error, EdgeError) else http_status(error.code)
+    if status == UNAUTHORIZED:
+        headers.append((b"www-authenticate", b"Bearer"))
     return Answer(status, to_json(error_body(error)), headers)
 
 
@@ -86,9 +93,9 @@ def error_body(error: MistralwireError) -> ErrorResponse:
     """Give the error body of the API for an error.
 
     Args:
-        error: The error. A status of a gRPC library has its text, one of ours never that of an exception.
+        error: The error. What a gRPC library says by itself, with addresses in it, stays inside.
     """
-    body = ErrorResponse(object="error", message_string=_clean(str(error.message)))
+    body = ErrorResponse(object="error", message_string=_clean(_text_of(error)))
     nulls = list(_NULL_FIELDS)
     body.type = error.reason.lower()
     if isinstance(error, CallError | UpstreamError):
@@ -112,6 +119,19 @@ def error_event(error: MistralwireError) -> ErrorResponse:
     body = error_body(error)
     body.json_extra.members = f'{{"error":{to_json(body).decode()}}}'
     return body
+
+
+def _text_of(error: MistralwireError) -> str:
+    # A service that means what it says gives a reason beside the code.
+    is_of_library = isinstance(error, CallError) and error.reason == error.code
+    text: str = error.message
+    return _OF_LIBRARY.get(error.code, text) if is_of_library else text
+
+
+def unwritable() -> MistralwireError:
+    """Give the error of an answer that has no JSON form, which is not the caller's fault."""
+    message = "the answer of the upstream could not be written as JSON"
+    return MistralwireError(message, code="INTERNAL", reason="UPSTREAM_UNREADABLE")
 
 
 def _clean(text: str) -> str:

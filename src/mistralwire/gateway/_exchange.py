@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Self, cast
 
-from mistralwire.errors import REQUEST_ID_PATTERN
+from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError
 from mistralwire.gateway._errors import Answer, EdgeError, Headers
-from mistralwire.gateway._protocol import ABORT
+from mistralwire.gateway._protocol import ABORT, ON_STOP
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,7 +40,9 @@ class Exchange:
         headers: The headers of the request; of several with one name the last.
         request_id: The caller's own id of the request, or a new one.
         status: HTTP status of the answer; 0 before it has begun.
+        model: The model that is asked for; empty before the request was read.
         chunks: How many chunks of a stream were sent.
+        first_chunk_s: When the first of them was there, in seconds from the start; 0 before.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, caller_idle_s: float) -> None:
@@ -49,7 +51,9 @@ class Exchange:
         own_id = self.headers.get(REQUEST_ID.encode(), b"").decode("latin-1")
         self.request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else uuid.uuid4().hex
         self.status = 0
+        self.model = ""
         self.chunks = 0
+        self.first_chunk_s = 0.0
         self._started_s = time.perf_counter()
         self._receive = receive
         self._send = send
@@ -115,11 +119,15 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def answer(self, answer: Answer, media_type: bytes = JSON) -> None:
-        """Send an answer in one piece."""
+    async def answer(self, answer: Answer) -> None:
+        """Send an answer in one piece.
+
+        Raises:
+            CallerGoneError: As for `write`.
+        """
         status, body, more = answer
         length = b"%d" % len(body)
-        headers = [(b"content-type", media_type), (b"content-length", length), *more]
+        headers = [(b"content-type", JSON), (b"content-length", length), *more]
         if status in (408, 413):
             # What is left of the body is not read.
             headers.append((b"connection", b"close"))
@@ -127,10 +135,14 @@ class Exchange:
         await self.write(body, is_last=True)
 
     async def begin(self, status: int, headers: Headers) -> None:
-        """Send status and headers."""
+        """Send status and headers.
+
+        Raises:
+            CallerGoneError: As for `write`.
+        """
         self.status = status
         headers.append((REQUEST_ID.encode(), self.request_id.encode()))
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._sent({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Send a part of the body.
@@ -138,9 +150,12 @@ class Exchange:
         Raises:
             CallerGoneError: If the caller takes nothing for too long; then the connection is cut.
         """
+        await self._sent({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+    async def _sent(self, message: Scope) -> None:
         try:
             async with asyncio.timeout(self._caller_idle_s):
-                await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
+                await self._send(message)
         except TimeoutError:
             self.abort()
             raise CallerGoneError from None
@@ -153,7 +168,9 @@ class Exchange:
 
 
 class WhileCaller:
-    """Cancels what runs in the block when the caller hangs up; the block then ends with CallerGoneError.
+    """Cancels what runs in the block when the caller hangs up, or when the server stops.
+
+    The block then ends with CallerGoneError, or with a MistralwireError of the reason SERVER_STOPPING.
 
     Args:
         exchange: The request, whose body was read.
@@ -161,12 +178,13 @@ class WhileCaller:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._is_gone = False
+        self._why: Exception | None = None
 
     async def __aenter__(self) -> Self:
         """Begin to watch."""
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._watcher = asyncio.create_task(self._watch())
+        self._exchange.scope.setdefault("extensions", {})[ON_STOP] = self._stop
         return self
 
     async def __aexit__(
@@ -174,13 +192,22 @@ class WhileCaller:
     ) -> None:
         """End."""
         self._watcher.cancel()
-        if self._is_gone and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
-            raise CallerGoneError from None
+        del self._exchange.scope["extensions"][ON_STOP]
+        if self._why is not None and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
+            raise self._why from None
 
     async def _watch(self) -> None:
         await self._exchange.wait_until_gone()
-        self._is_gone = True
-        self._task.cancel()
+        self._end(CallerGoneError())
+
+    def _stop(self) -> None:
+        message = "the gateway stops, and the time for running requests is over"
+        self._end(MistralwireError(message, code="UNAVAILABLE", reason="SERVER_STOPPING"))
+
+    def _end(self, why: Exception) -> None:
+        if self._why is None:
+            self._why = why
+            self._task.cancel()
 
 
 def _too_large(bytes_max: int) -> EdgeError:

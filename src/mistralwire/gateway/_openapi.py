@@ -111,6 +111,8 @@ def _own_schemas() -> dict[str, Schema]:
         "object": {**text, "const": "model", "description": "Kind of the object."},
         "created": {"type": "integer", "description": "Always 0: the time is not known."},
         "owned_by": {**text, "description": "Who the model is from."},
+        "type": {**text, "const": "base", "description": "Kind of the model."},
+        "capabilities": {"type": "object", "description": "Always empty: what it can is not known."},
     }
     models = {
         "object": {**text, "const": "list", "description": "Kind of the object."},

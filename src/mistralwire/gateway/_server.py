@@ -4,17 +4,22 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
+from http import HTTPStatus
 from typing import Any, Self
 
 import uvicorn
 
 from mistralwire.errors import MistralwireError
 from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._protocol import HttpProtocol
+from mistralwire.gateway._errors import answer_of
+from mistralwire.gateway._protocol import HttpProtocol, plain_answer
 
 _BACKLOG = 2048
 # Between two requests of a connection: longer than most proxies and SDKs keep theirs, so they close first.
 _KEEP_ALIVE_S = 75
+# How long requests have to tell their callers that the server stops.
+_STATUS_S = 1.0
 
 
 class _Uvicorn(uvicorn.Server):
@@ -32,6 +37,12 @@ class _Uvicorn(uvicorn.Server):
         return contextlib.nullcontext()
 
 
+def _refusal(connections_max: int) -> bytes:
+    message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
+    answer = answer_of(MistralwireError(message, code="UNAVAILABLE", reason="TOO_MANY_CONNECTIONS"))
+    return plain_answer(HTTPStatus(answer.status), b"application/json", answer.body)
+
+
 class GatewayServer:
     """Serves a gateway over HTTP/1.1. As an async context manager it starts and stops.
 
@@ -47,6 +58,7 @@ class GatewayServer:
         self.port = config.port
         self._app = app
         self._config = config
+        self._serving: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -74,22 +86,34 @@ class GatewayServer:
             self._serving.result()
 
     async def stop(self, drain_s: float | None = None) -> None:
-        """Take no new requests, let those that run end, and cut those that do not.
+        """Take no new requests, let those that run end, and end those that do not.
 
-        It may be called again, also while it runs: the shortest time counts.
+        What still runs then is answered with 503, or an event in a stream, and cut if that can't be told. It
+        may be called again, also while it runs: the shortest time counts.
 
         Args:
             drain_s: Time for running requests to end, in seconds; None for the setting.
         """
+        if self._serving is None:
+            return
         self._server.should_exit = True
         limit_s = self._config.drain_s if drain_s is None else drain_s
         await asyncio.wait([self._serving], timeout=limit_s)
         if not self._serving.done():
+            for connection in self._connections():
+                connection.stop_answer()
+            await asyncio.wait([self._serving], timeout=_STATUS_S)
+        if not self._serving.done():
+            # uvicorn waits no longer: not for what does not let itself be cancelled either.
+            self._server.force_exit = True
             for task in list(self._server.server_state.tasks):
                 task.cancel()
-            for connection in list(self._server.server_state.connections):
+            for connection in self._connections():
                 connection.transport.abort()
         await self._serving
+
+    def _connections(self) -> list[HttpProtocol]:
+        return [item for item in self._server.server_state.connections if isinstance(item, HttpProtocol)]
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -102,7 +126,13 @@ class GatewayServer:
 
     def _uvicorn_config(self) -> uvicorn.Config:
         config = self._config
-        bounds = {"head_bytes_max": config.header_bytes_max, "head_s": config.request_s}
+        bounds = {
+            "connections_max": config.connections_max,
+            "head_bytes_max": config.header_bytes_max,
+            "head_s": config.request_s,
+            "idle_s": config.caller_idle_s,
+            "refusal": _refusal(config.connections_max),
+        }
         uvicorn_config = uvicorn.Config(
             self._app,
             http=type("BoundedHttpProtocol", (HttpProtocol,), bounds),
@@ -113,7 +143,6 @@ class GatewayServer:
             server_header=False,
             # Who calls is told by the socket: nothing here goes by what proxies say.
             proxy_headers=False,
-            limit_concurrency=config.connections_max,
             timeout_keep_alive=_KEEP_ALIVE_S,
             ssl_certfile=config.tls_certificate,
             ssl_keyfile=config.tls_key,
@@ -121,9 +150,11 @@ class GatewayServer:
         try:
             uvicorn_config.load()
         except OSError as error:
+            is_none = isinstance(error, ssl.SSLError)
+            why = "they are none, or do not belong together" if is_none else (error.strerror or "").lower()
             message = (
                 f"expected a certificate and its key, found {config.tls_certificate} and {config.tls_key}, "
-                f"which can't be used: {(error.strerror or type(error).__name__).lower()}"
+                f"which can't be used: {why or type(error).__name__}"
             )
             raise MistralwireError(message, code="FAILED_PRECONDITION", reason="TLS_KEY") from error
         return uvicorn_config

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from typing import Self
 
 from mistralwire.client import ChunkBatch
 from mistralwire.codec import SseDone, encode_sse
-from mistralwire.errors import CodecError, MistralwireError
-from mistralwire.gateway._errors import error_event
+from mistralwire.errors import CodecError
+from mistralwire.gateway._errors import unwritable
 from mistralwire.gateway._exchange import Exchange
 
 _HEADERS = (
@@ -22,78 +23,83 @@ _DONE = encode_sse(SseDone())
 
 async def send_stream(
     exchange: Exchange, batches: AsyncGenerator[ChunkBatch, None], heartbeat_s: float
-) -> MistralwireError | None:
+) -> None:
     """Send chunks as events, each with a number as its id; those of a batch in one piece.
 
-    Status and headers wait for the first chunk, so that an error before it is an answer of its own. One after
-    it is an event, and there is no `[DONE]` then.
+    Status and headers wait for the first chunk, so that an error before it is an answer of its own; but for
+    no longer than a heartbeat does.
 
     Args:
         exchange: The request.
         batches: The chunks.
         heartbeat_s: After how much silence a comment is sent, in seconds.
 
-    Returns:
-        What broke the stream after its first chunk; None if it ended well.
-
     Raises:
-        MistralwireError: What broke it before.
+        MistralwireError: What broke it, after the chunks before. If `exchange.status` is set, it is to be
+            told as an event.
         CallerGoneError: If the caller takes nothing for too long.
     """
-    async with contextlib.aclosing(batches):
-        first = await anext(batches, None)
-        events = b"" if first is None else _events(exchange, first)
-        await exchange.begin(200, list(_HEADERS))
-        if first is None:
-            await exchange.write(_DONE, is_last=True)
-            return None
-        await exchange.write(events)
+    async with contextlib.aclosing(batches), _Writer(exchange, heartbeat_s) as writer:
+        async for batch in batches:
+            exchange.first_chunk_s = exchange.first_chunk_s or exchange.elapsed_s()
+            events: list[bytes] = []
+            try:
+                for chunk in batch:
+                    events.append(encode_sse(chunk, id=exchange.chunks))
+                    exchange.chunks += 1
+            except CodecError:
+                await writer.write(b"".join(events))
+                raise unwritable() from None
+            await writer.write(b"".join(events))
+        await writer.write(_DONE, is_last=True)
+
+
+class _Writer:
+    """Writes the stream, with a comment whenever nothing was written for some time."""
+
+    def __init__(self, exchange: Exchange, heartbeat_s: float) -> None:
+        self._exchange = exchange
+        self._heartbeat_s = heartbeat_s
+        self._written = self._seen = 0
+        self._is_writing = False
+        self._beating: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._heartbeat_s, self._beat)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if self._beating is not None:
+            # Whatever comes next must not come between its bytes.
+            await asyncio.wait([self._beating])
+
+    async def write(self, events: bytes, *, is_last: bool = False) -> None:
+        if self._beating is not None:
+            await self._beating
+        await self._send(events, is_last=is_last)
+        self._written += 1
+
+    async def _send(self, data: bytes, *, is_last: bool = False) -> None:
+        self._is_writing = True
         try:
-            async with _heartbeats(exchange, heartbeat_s):
-                async for batch in batches:
-                    await exchange.write(_events(exchange, batch))
-        except MistralwireError as error:
-            await exchange.write(encode_sse(error_event(_shown(error))), is_last=True)
-            return error
-        await exchange.write(_DONE, is_last=True)
-        return None
+            if not self._exchange.status:
+                await self._exchange.begin(200, list(_HEADERS))
+            if data:
+                await self._exchange.write(data, is_last=is_last)
+        finally:
+            self._is_writing = False
 
+    def _beat(self) -> None:
+        if self._written == self._seen and not self._is_writing:
+            self._beating = self._loop.create_task(self._send(_HEARTBEAT))
+            self._beating.add_done_callback(self._beaten)
+        self._seen = self._written
+        self._timer = self._loop.call_later(self._heartbeat_s, self._beat)
 
-def _events(exchange: Exchange, batch: ChunkBatch) -> bytes:
-    """Give the events of a batch, numbered on from those before."""
-    first_id = exchange.chunks
-    try:
-        events = [encode_sse(chunk, id=first_id + index) for index, chunk in enumerate(batch)]
-    except CodecError as error:
-        raise _shown(error) from None
-    exchange.chunks += len(events)
-    return b"".join(events)
-
-
-def _shown(error: MistralwireError) -> MistralwireError:
-    """Give what a caller gets to see: an answer that has no JSON form is not his fault."""
-    if isinstance(error, CodecError):
-        message = "the answer of the upstream could not be written as JSON"
-        return MistralwireError(message, code="INTERNAL", reason="UPSTREAM_UNREADABLE")
-    return error
-
-
-@contextlib.asynccontextmanager
-async def _heartbeats(exchange: Exchange, heartbeat_s: float) -> AsyncIterator[None]:
-    """Send a comment whenever nothing was sent for some time."""
-
-    async def beat() -> None:
-        sent = exchange.chunks
-        while True:
-            await asyncio.sleep(heartbeat_s)
-            if exchange.chunks == sent:
-                await exchange.write(_HEARTBEAT)
-            sent = exchange.chunks
-
-    beating = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beating.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await beating
+    def _beaten(self, task: "asyncio.Task[None]") -> None:
+        self._beating = None
+        if not task.cancelled():
+            # A caller who takes nothing is cut off, which ends the stream by itself.
+            task.exception()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Self, cast
 
 import grpc
@@ -133,6 +133,7 @@ class _Context:
     def __init__(self, request: bytes, timeout_s: float, metadata: Metadata) -> None:
         self.timeout_s = timeout_s
         self.error: BaseException | None = None
+        self.write: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
         self._request: Any = request
         self._metadata = metadata
         self._deadline_s = time.monotonic() + timeout_s
@@ -217,7 +218,7 @@ class _StreamCall:
         self._waiting_bytes = 0
         self._has_changed = asyncio.Event()
         self._has_room = asyncio.Event()
-        context.write = self._write  # type: ignore[attr-defined]
+        context.write = self._write
         self.task = asyncio.create_task(self._run())
         self.task.add_done_callback(self._ended)
 

@@ -15,7 +15,7 @@ from mistralwire.upstream._configured import check_upstream_tables, routed_from_
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
-from mistralwire.upstream._routing import Route, RoutedUpstream
+from mistralwire.upstream._routing import Route, RoutedUpstream, plain_names
 from mistralwire.upstream._statuses import http_status
 from mistralwire.upstream._upstream import (
     CallContext,
@@ -52,6 +52,7 @@ __all__ = [
     "check_upstream_tables",
     "error_from_body",
     "http_status",
+    "plain_names",
     "routed_from_tables",
 ]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -13,7 +14,15 @@ from google.protobuf.message import Message
 from mistralwire.codec import explode, from_json, is_error_body, to_json
 from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamError
 from mistralwire.upstream._http_answer import Body, ChunkReader
-from mistralwire.upstream._http_errors import late, redirected, refused, truncated, unreachable, unreadable
+from mistralwire.upstream._http_errors import (
+    late,
+    redirected,
+    refused,
+    truncated,
+    unconnected,
+    unreachable,
+    unreadable,
+)
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._proxy import proxy_of
 from mistralwire.upstream._upstream import (
@@ -36,6 +45,7 @@ _READ_BYTES = 256 * 1024
 _RETRIED = (429, 502, 503, 504)
 # The pause before the second attempt, doubled for each further one; drawn between half of it and all of it.
 _BACKOFF_S = 0.5
+_BACKOFF_S_MAX = 8.0
 # Who is asked to wait for longer is told so instead.
 _WAIT_S_MAX = 30.0
 _PROBE_S = 3.0
@@ -186,18 +196,23 @@ class HttpUpstream:
             data = to_json(self._target.body_of(request))
         except EncodeError as error:
             raise UpstreamError(str(error), code="INVALID_ARGUMENT", reason=error.reason) from None
+        # The next upstream is a better second attempt than a pause.
+        attempts_max = 1 if context.has_alternative else self._settings.attempts_max
         attempt = 1
         while True:
             try:
                 return await self._sent(request, data, context, is_stream=is_stream)
             except UpstreamError as error:
-                is_final = attempt >= self._settings.attempts_max or not _may_be_tried_again(error)
+                if attempt >= attempts_max or not _may_be_tried_again(error):
+                    raise
                 wait_s = _pause_s(attempt, error.retry_after_s)
                 remaining_s = context.remaining_s()
-                if is_final or wait_s > _WAIT_S_MAX or (remaining_s is not None and wait_s >= remaining_s):
+                if wait_s > _WAIT_S_MAX or (remaining_s is not None and wait_s >= remaining_s):
                     raise
                 _logger.info(
-                    "attempt %d failed with %s; another in %.1f seconds", attempt, error.reason, wait_s
+                    "attempt %d failed with %s; another in %.1f seconds",
+                    *(attempt, error.reason, wait_s),
+                    extra={"request_id": context.request_id},
                 )
             attempt += 1
             await asyncio.sleep(wait_s)
@@ -206,24 +221,26 @@ class HttpUpstream:
         self, request: Any, data: bytes, context: CallContext, *, is_stream: bool
     ) -> aiohttp.ClientResponse:
         """Send a request once."""
-        url, more = await self._target.address(request, is_stream=is_stream)
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream" if is_stream else "application/json",
-            **more,
         }
         if context.request_id:
             headers["x-request-id"] = context.request_id
         settings = self._settings
         try:
             async with asyncio.timeout(settings.first_byte_s):
+                url, more = await self._target.address(request, is_stream=is_stream)
+                headers.update(more)
+                # aiohttp writes a file in pieces, and bytes at once, which would stall all other calls.
+                body = data if len(data) <= _READ_BYTES else io.BytesIO(data)
                 response = await self._opened().post(
-                    url, data=data, headers=headers, proxy=self._proxy, allow_redirects=False
+                    url, data=body, headers=headers, proxy=self._proxy, allow_redirects=False
                 )
         except aiohttp.ConnectionTimeoutError:
-            raise late("a connection", settings.connect_s) from None
+            raise unconnected(settings.connect_s) from None
         except TimeoutError:
-            raise late("an answer", settings.first_byte_s) from None
+            raise late(settings.first_byte_s) from None
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(error) from None
         if response.status < 300:
@@ -279,7 +296,7 @@ def _may_be_tried_again(error: UpstreamError) -> bool:
 
 
 def _pause_s(attempt: int, retry_after_s: float | None) -> float:
-    backoff_s: float = _BACKOFF_S * 2.0 ** (attempt - 1)
+    backoff_s: float = min(_BACKOFF_S * 2.0 ** (attempt - 1), _BACKOFF_S_MAX)
     return max(retry_after_s or 0.0, backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
 

@@ -24,12 +24,12 @@ _DECIMAL = re.compile("[0-9]{1,15}([.][0-9]{1,9})?", re.ASCII)
 
 # The first that fits; the text of the exception itself may quote addresses and headers.
 _UNREACHABLE = (
-    (aiohttp.ClientConnectorDNSError, "its name is not known; check base_url"),
+    (aiohttp.ClientConnectorDNSError, "its name is not known"),
     (aiohttp.ClientConnectorCertificateError, "its certificate is not to be trusted"),
     (aiohttp.ClientSSLError, "TLS failed"),
     (aiohttp.ClientProxyConnectionError, "the proxy can't be reached"),
     (aiohttp.ClientHttpProxyError, "the proxy refused to connect"),
-    (aiohttp.ClientConnectorError, "the connection was refused; check base_url"),
+    (aiohttp.ClientConnectorError, "the connection was refused"),
     (aiohttp.ServerDisconnectedError, "it closed the connection instead of answering"),
     (aiohttp.ClientOSError, "the connection broke"),
 )
@@ -41,9 +41,15 @@ def unreachable(error: Exception) -> UpstreamError:
     return UpstreamError(f"the upstream can't be reached: {why}", reason=UPSTREAM_UNREACHABLE)
 
 
-def late(what: str, limit_s: float) -> UpstreamError:
-    """Give the error for what took longer than a limit in seconds: `a connection`, say."""
-    message = f"expected {what} from the upstream within {limit_s:g} s, found none"
+def unconnected(limit_s: float) -> UpstreamError:
+    """Give the error for a connection that took longer than a limit in seconds."""
+    message = f"the upstream can't be reached: no connection within {limit_s:g} s"
+    return UpstreamError(message, reason=UPSTREAM_UNREACHABLE)
+
+
+def late(limit_s: float) -> UpstreamError:
+    """Give the error for an answer that took longer than a limit in seconds to begin."""
+    message = f"expected an answer from the upstream within {limit_s:g} s, found none"
     return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=UPSTREAM_TIMEOUT)
 
 

@@ -26,6 +26,8 @@ def checked_url(name: str, url: str) -> str:
     try:
         parts = urllib.parse.urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        # A UnicodeError, which is a ValueError, for labels that no name of a host can have.
+        (parts.hostname or "").encode("idna")
     except ValueError:
         is_url = False
     if not is_url or "@" in parts.netloc or parts.query or parts.fragment:

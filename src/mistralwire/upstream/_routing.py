@@ -6,7 +6,7 @@ import fnmatch
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream._upstream import (
@@ -72,8 +72,7 @@ class RoutedUpstream:
     @property
     def models(self) -> tuple[str, ...]:
         """The names of models that the routes have without a wildcard, in order."""
-        names = {name for route in self.routes for name in route.models if not set(name) & set("*?[")}
-        return tuple(sorted(names))
+        return plain_names(pattern for route in self.routes for pattern in route.models)
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         """Ask for an answer in one piece.
@@ -82,11 +81,12 @@ class RoutedUpstream:
             UpstreamError: The last one, if all routes failed; MODEL_NOT_FOUND if none has the model.
         """
         *others, last = self._drawn(request.model)
+        hurried = dataclasses.replace(context, has_alternative=True) if others else context
         for route in others:
             try:
-                return await route.upstream.complete(request, context)
+                return await route.upstream.complete(request, hurried)
             except UpstreamError as error:
-                _pass_over(route, error)
+                _pass_over(route, error, context)
         return await last.upstream.complete(request, context)
 
     async def stream(
@@ -99,14 +99,16 @@ class RoutedUpstream:
         """
         routes = self._drawn(request.model)
         for route in routes:
-            chunks = route.upstream.stream(request, context)
+            is_last = route is routes[-1]
+            its = context if is_last else dataclasses.replace(context, has_alternative=True)
+            chunks = route.upstream.stream(request, its)
             async with _closing(chunks):
                 try:
                     chunk = await anext(chunks, None)
                 except UpstreamError as error:
-                    if route is routes[-1]:
+                    if is_last:
                         raise
-                    _pass_over(route, error)
+                    _pass_over(route, error, context)
                     continue
                 if chunk is not None:
                     yield chunk
@@ -135,11 +137,20 @@ class RoutedUpstream:
         return sorted(routes, key=lambda route: keys[route.name], reverse=True)
 
 
-def _pass_over(route: Route, error: UpstreamError) -> None:
+def plain_names(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Give the patterns that are names of models, without a wildcard, in order."""
+    return tuple(sorted({pattern for pattern in patterns if not set(pattern) & set("*?[")}))
+
+
+def _pass_over(route: Route, error: UpstreamError, context: CallContext) -> None:
     """Log that a route failed, or raise where another would not do better."""
     if error.code not in _FAILED_OVER:
         raise error
-    _logger.warning("upstream %s failed with %s, %s; the next is asked", route.name, error.code, error.reason)
+    _logger.warning(
+        "upstream %s failed with %s, %s; the next is asked",
+        *(route.name, error.code, error.reason),
+        extra={"request_id": context.request_id},
+    )
 
 
 def _closing(chunks: AsyncIterator[CompletionChunk]) -> contextlib.AbstractAsyncContextManager[object]:

@@ -39,10 +39,12 @@ class CallContext:
         request_id: Id of the call, for logs and for the upstream's own request; a token of printable ASCII.
         deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does. The call
             is cancelled then in any case.
+        has_alternative: Whether another upstream is asked if this one fails: then nothing is tried again.
     """
 
     request_id: str = ""
     deadline_s: float | None = None
+    has_alternative: bool = False
 
     def remaining_s(self) -> float | None:
         """Give the time until the deadline in seconds, 0 or more; None if there is none."""
