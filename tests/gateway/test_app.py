@@ -407,8 +407,30 @@ async def test_it_tells_of_itself(running: Running, http: aiohttp.ClientSession)
         async with http.post(url + CHAT, json=QUESTION) as response:
             assert response.status == 200
         async with http.get(f"{url}/metrics") as response:
-            line = 'mistralwire_gateway_requests_total{route="/v1/chat/completions",status="200"} 1.0'
-            assert line in (await response.text()).splitlines()
+            lines = (await response.text()).splitlines()
+        route = 'route="/v1/chat/completions"'
+        assert f'mistralwire_gateway_requests_total{{{route},status="200"}} 1.0' in lines
+        assert f"mistralwire_gateway_broken_total{{{route}}} 0.0" in lines
+
+
+async def test_an_answer_that_breaks_is_counted_and_logged(
+    running: Running, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = HeldUpstream()
+    for item in (chunk(0), UpstreamError("a text that nobody may see", reason="A_REASON")):
+        upstream.items.put_nowait(item)
+    with caplog.at_level("INFO", "mistralwire.gateway"):
+        async with running(upstream, GatewayConfig(port=0, metrics=True)) as url:
+            async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+                await response.read()
+            async with http.get(f"{url}/metrics") as response:
+                lines = (await response.text()).splitlines()
+    assert 'mistralwire_gateway_broken_total{route="/v1/chat/completions"} 1.0' in lines
+    [record] = [each for each in caplog.records if each.name == "mistralwire.gateway.access"]
+    known = vars(record)
+    assert (record.levelname, record.message) == ("WARNING", "POST /v1/chat/completions")
+    assert (known["http_status"], known["chunks"], known["reason"]) == (200, 1, "A_REASON")
+    assert (known["model"], known["first_chunk_ms"] > 0) == ("m", True)
 
 
 async def test_a_wrong_path_or_method_has_an_error_body(

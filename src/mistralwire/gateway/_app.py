@@ -108,8 +108,8 @@ def _about(edge: Edge, models: Sequence[str]) -> list[Route]:
 def _documentation() -> list[Route]:
     """Give the routes of the OpenAPI document and of its page.
 
-    Both are made when first asked for, as the modules that make them are loaded then: most gateways are never
-    asked. They are made in a thread, so that no stream waits for them.
+    The modules that make them are loaded when they are first asked for: most gateways never are. They run in
+    a thread, so that no stream waits for them.
     """
 
     @functools.cache
@@ -118,11 +118,10 @@ def _documentation() -> list[Route]:
 
         return openapi_document()
 
-    @functools.cache
-    def page() -> tuple[bytes, Mapping[str, str]]:
+    def page(address: str) -> tuple[bytes, Mapping[str, str]]:
         from mistralwire.gateway._docs import PAGE_HEADERS, docs_page  # noqa: PLC0415 - see above
 
-        return docs_page(document()), PAGE_HEADERS
+        return docs_page(document(), address), PAGE_HEADERS
 
     async def give_document(request: Request) -> Response:
         # Where the application is mounted in another one, its paths begin there.
@@ -131,8 +130,8 @@ def _documentation() -> list[Route]:
         content = {**await asyncio.to_thread(document), **servers}
         return Response(orjson.dumps(content), media_type=_JSON)
 
-    async def give_page(_: Request) -> Response:
-        content, headers = await asyncio.to_thread(page)
+    async def give_page(request: Request) -> Response:
+        content, headers = await asyncio.to_thread(page, str(request.base_url).rstrip("/"))
         return Response(content, headers=headers, media_type="text/html")
 
     return [Route("/openapi.json", give_document), Route("/docs", give_page)]

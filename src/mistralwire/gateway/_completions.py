@@ -150,7 +150,7 @@ class Completions:
                 edge.running -= 1
         except MistralwireError as error:
             if exchange.status:
-                # Behind the head of a stream.
+                exchange.is_broken = True
                 await exchange.write(encode_sse(error_event(error)), is_last=True)
             else:
                 await exchange.answer(answer_of(error))
@@ -216,8 +216,7 @@ def _written(response: Message) -> bytes:
 
 def _log(route: str, exchange: Exchange, failure: MistralwireError | None) -> None:
     """Log a request when it is over; nothing of its content, and no text of an error."""
-    is_broken = exchange.status >= 500 or (failure is not None and exchange.status == 200)
-    level = logging.WARNING if is_broken else logging.INFO
+    level = logging.WARNING if exchange.status >= 500 or exchange.is_broken else logging.INFO
     if not _logger.isEnabledFor(level):
         return
     extra: dict[str, Any] = {

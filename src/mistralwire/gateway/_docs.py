@@ -17,23 +17,24 @@ PAGE_HEADERS = {
 }
 """Headers to send with the page: it may load nothing, and nothing may frame it."""
 
-_SETUP = "export GATEWAY=http://127.0.0.1:8080\nexport GATEWAY_KEY=..."
 _STREAM = "text/event-stream"
 
 Object = Mapping[str, Any]
 
 
-def docs_page(document: Object) -> bytes:
+def docs_page(document: Object, address: str) -> bytes:
     """Make the page.
 
     Args:
         document: An OpenAPI 3.1 document whose references are all to its own components.
+        address: URL that its paths begin at, for the examples.
 
     Returns:
         HTML in UTF-8. The document itself is linked as `openapi.json` beside the page.
     """
     info = document["info"]
     title = escape(info["title"])
+    setup = escape(f"export GATEWAY={shlex.quote(address)}\nexport GATEWAY_KEY=...")
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -41,7 +42,7 @@ def docs_page(document: Object) -> bytes:
         f"<nav>{''.join(_navigation(document))}</nav><main>",
         f"<header><h1>{title} <small>{escape(info['version'])}</small></h1>{text_html(info['description'])}",
         '<p>For programs: <a href="openapi.json">openapi.json</a>. The examples take the address of the '
-        f"gateway, and a key if it needs one, from the environment:</p><pre>{_SETUP}</pre></header>",
+        f"gateway, and a key if it needs one, from the environment:</p><pre>{setup}</pre></header>",
         *(_tag_section(document, tag) for tag in document["tags"]),
         '<section id="types"><h2>Types</h2>',
         *(schema_section(name, schema) for name, schema in document["components"]["schemas"].items()),

@@ -42,6 +42,7 @@ class Exchange:
         status: HTTP status of the answer; 0 before it has begun.
         model: The model that is asked for; empty before the request was read.
         chunks: How many chunks of a stream were sent.
+        is_broken: Whether the answer broke after its status was sent.
         first_chunk_s: When the first of them was there, in seconds from the start; 0 before.
     """
 
@@ -53,6 +54,7 @@ class Exchange:
         self.status = 0
         self.model = ""
         self.chunks = 0
+        self.is_broken = False
         self.first_chunk_s = 0.0
         self._started_s = time.perf_counter()
         self._receive = receive

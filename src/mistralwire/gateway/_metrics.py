@@ -69,6 +69,9 @@ class PrometheusMetrics:
         self._running = Gauge(
             "mistralwire_gateway_requests_running", "Requests that run now.", ["route"], **names
         )
+        self._broken = Counter(
+            "mistralwire_gateway_broken", "Answers that broke after their status.", ["route"], **names
+        )
         self._chunks = Counter("mistralwire_gateway_chunks", "Chunks sent to callers.", ["route"], **names)
 
     @contextlib.contextmanager
@@ -82,6 +85,7 @@ class PrometheusMetrics:
             running.dec()
             self._requests.labels(route, str(exchange.status)).inc()
             self._seconds.labels(route).observe(exchange.elapsed_s())
+            self._broken.labels(route).inc(exchange.is_broken)
             self._chunks.labels(route).inc(exchange.chunks)
 
     def page(self) -> bytes:
