@@ -137,7 +137,7 @@ def test_what_is_no_array_of_tables_is_refused(tables: Any) -> None:
     ("kind", "found"),
     [
         (None, "none"),
-        ("openai", "a string"),
+        ("openai", "'openai'"),
         (["mistral"], "an array"),
         (1, "an integer"),
         ({}, "something else"),

@@ -95,16 +95,23 @@ def test_a_file_is_read_again_when_it_has_changed(file: pathlib.Path) -> None:
     assert key.read() == "a-third-on"
 
 
-def test_the_key_from_before_counts_until_there_is_another(file: pathlib.Path) -> None:
+def test_the_key_from_before_counts_until_there_is_another(
+    file: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file.write_text("first")
     key = Key.from_file(file)
     for text in ("", "half a key"):
         file.write_text(text)
         assert key.read() == "first"
+        assert key.read() == "first"
     file.unlink()
     assert key.read() == "first"
     file.write_text("second")
     assert key.read() == "second"
+    # Each reason once, and nothing of what is in the file.
+    assert len(caplog.messages) == 3
+    assert all(text.startswith("the key stays as it was before: expected a ") for text in caplog.messages)
+    assert "half" not in caplog.text
 
 
 def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

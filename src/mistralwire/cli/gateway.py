@@ -56,7 +56,7 @@ def gateway(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None
     \b
     Exit codes:
       0  ended by a signal
-      1  a recording can't be played, an upstream can't be asked, or the address can't be listened on
+      1  what a setting names can't be used: a recording, a file, an upstream, the address
       2  the command line, the environment or the file was wrong
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     check_environment(ctx)

@@ -62,7 +62,7 @@ def serve(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
     \b
     Exit codes:
       0  ended by a signal
-      1  a recording can't be played, an upstream can't be asked, the address can't be listened on, or the
+      1  what a setting names can't be used: a recording, a file, an upstream, the address; or the
          workers keep dying
       2  the command line, the environment or the file was wrong
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself

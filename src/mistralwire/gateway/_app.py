@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError
-from mistralwire.gateway._completions import Completions, Edge
+from mistralwire.gateway._completions import VERTEX_PATH, Completions, Edge
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import EdgeError, answer_of
 from mistralwire.gateway._metrics import CONTENT_TYPE, NoMetrics, PrometheusMetrics
@@ -24,7 +24,6 @@ from mistralwire.v1 import ChatCompletionRequest, FIMCompletionRequest
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
-_VERTEX = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
 
 
 def create_app(
@@ -72,8 +71,8 @@ def _completions(edge: Edge) -> list[Route]:
     return [
         post("/v1/chat/completions", Completions(edge, "/v1/chat/completions", ChatCompletionRequest)),
         post("/v1/fim/completions", Completions(edge, "/v1/fim/completions", FIMCompletionRequest)),
-        post(f"{_VERTEX}:rawPredict", Completions(edge, ":rawPredict", None, is_stream=False)),
-        post(f"{_VERTEX}:streamRawPredict", Completions(edge, ":streamRawPredict", None, is_stream=True)),
+        post(f"{VERTEX_PATH}:rawPredict", Completions(edge, ":rawPredict", None, is_stream=False)),
+        post(f"{VERTEX_PATH}:streamRawPredict", Completions(edge, ":streamRawPredict", None, is_stream=True)),
     ]
 
 

@@ -31,6 +31,9 @@ VALUES_MAX = 100_000
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
 
+VERTEX_PATH = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
+"""What a path of Vertex AI begins with; then follows `:rawPredict` or `:streamRawPredict`."""
+
 LOOP_BYTES_MAX = 64 * 1024
 """Bytes of a request up to which it is read in the event loop: some milliseconds' work at most."""
 

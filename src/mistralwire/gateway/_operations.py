@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from mistralwire.gateway._completions import VERTEX_PATH
 from mistralwire.gateway._schema import Schema, reference
 from mistralwire.v1 import (
     ChatCompletionRequest,
@@ -40,7 +41,6 @@ ERRORS = {
 
 _MODEL_ERRORS = ("401", "403", "429")
 _EVENTS = "text/event-stream"
-_VERTEX = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
 _STREAM = (
     "Server-sent events. Each has an `id`, its number from 0, and one chunk as its `data`. The last one has "
     "the data `[DONE]`. If the stream breaks behind its first chunk, the last event is an error body "
@@ -104,8 +104,8 @@ def vertex_paths() -> Object:
         ),
     ]
     return {
-        f"{_VERTEX}:rawPredict": {"parameters": parameters, "post": {**whole, "tags": ["vertex"]}},
-        f"{_VERTEX}:streamRawPredict": {"parameters": parameters, "post": {**stream, "tags": ["vertex"]}},
+        f"{VERTEX_PATH}:rawPredict": {"parameters": parameters, "post": {**whole, "tags": ["vertex"]}},
+        f"{VERTEX_PATH}:streamRawPredict": {"parameters": parameters, "post": {**stream, "tags": ["vertex"]}},
     }
 
 

@@ -60,7 +60,8 @@ def check_upstream_tables(tables: Any) -> None:
     names: set[str] = set()
     for index, table in enumerate(tables):
         place = f"upstreams[{index}]"
-        name = table.get("name", _checked(place, table))
+        kind = _checked(place, table)
+        name = table.get("name", kind)
         if name in names:
             raise _error(f"{place}.name: expected a name of its own, found one that another upstream has")
         names.add(name)
@@ -101,7 +102,8 @@ def _checked(place: str, table: dict[str, Any]) -> str:
     """Check a table; give its kind."""
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise _error(f"{place}.kind: expected one of {', '.join(_KINDS)}, found {_found(kind)}")
+        found = repr(kind[:64]) if isinstance(kind, str) else _found(kind)
+        raise _error(f"{place}.kind: expected one of {', '.join(_KINDS)}, found {found}")
     known = _KINDS[kind]
     for name, value in table.items():
         if name in ("key", "api_key", "token"):

@@ -1,5 +1,6 @@
 """The key of an upstream: where it comes from, and that it is never shown."""
 
+import logging
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ from mistralwire.upstream._error_text import is_secret
 UPSTREAM_KEY = "UPSTREAM_KEY"
 
 _KEY_BYTES_MAX = 4096
+_logger = logging.getLogger(__name__)
 _KEY = re.compile("[!-~]+")
 
 
@@ -29,6 +31,7 @@ class Key:
         self._source = source
         self._path = path
         self._stamp = _stamp_of(path)
+        self._problem = ""
 
     @classmethod
     def from_environment(cls, name: str) -> Self:
@@ -63,8 +66,12 @@ class Key:
         if self._path is not None and (stamp := _stamp_of(self._path)) != self._stamp:
             try:
                 self._value = _read(self._path)
-            except MistralwireError:
+            except MistralwireError as error:
+                if error.message != self._problem:
+                    self._problem = error.message
+                    _logger.warning("the key stays as it was before: %s", error)
                 return self._value
+            self._problem = ""
             # Only now: one that could not be read is tried again with the next call.
             self._stamp = stamp
         return self._value
