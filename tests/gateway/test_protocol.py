@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import pathlib
 import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+import trustme
 
 from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
@@ -233,6 +235,95 @@ async def test_a_wish_for_another_protocol_that_comes_in_pieces_is_refused_whole
         status, body = await caller.answer()
         assert await caller.rest() == b""
     assert (status, body) == (400, b"expected HTTP/1.1, found a request for another protocol\n")
+
+
+async def test_bytes_of_a_body_that_look_like_a_header_stay() -> None:
+    body = b'{"model": "m"}\r\nupgrade:AAAA'
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n".encode()
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, connected(url) as caller:
+        caller.writer.write(head)
+        await asyncio.sleep(0.1)
+        caller.writer.write(b"\r\n" + body)
+        assert (await caller.answer())[0] == 422
+        caller.writer.write(request_of())
+        assert (await caller.answer())[0] == 200
+
+
+def _chunked(*, trailers: bytes) -> bytes:
+    body = json.dumps(QUESTION).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    return head + b"%x\r\n%b\r\n0\r\n%b" % (len(body), body, trailers)
+
+
+async def test_trailers_are_no_headers() -> None:
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, connected(url) as caller:
+        caller.writer.write(_chunked(trailers=b"x-request-id: of-a-trailer\r\nx: y\r\n\r\n"))
+        head = await caller.head()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"of-a-trailer" not in head
+
+
+@pytest.mark.parametrize("piece", [b"a: b\r\n" * 1000, b"x" * 6000], ids=["many", "long"])
+async def test_trailers_without_end_end_the_connection(piece: bytes) -> None:
+    async with running_gateway(HeldUpstream()) as url, connected(url) as caller:
+        caller.writer.write(_chunked(trailers=b"first: "))
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(WAIT_S):
+                while not caller.reader.at_eof() and sent < 50_000_000:
+                    caller.writer.write(piece)
+                    await caller.writer.drain()
+                    await asyncio.sleep(0)
+                    sent += len(piece)
+        await caller.rest()
+    assert sent < 50_000_000
+
+
+async def test_a_body_that_is_too_large_is_told_so_and_the_connection_stays() -> None:
+    config = GatewayConfig(port=0, body_bytes_max=1000)
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), config) as url, connected(url) as caller:
+        caller.writer.write(request_of({**QUESTION, "more": "x" * 3_000_000}))
+        await asyncio.wait_for(caller.writer.drain(), WAIT_S)
+        assert (await caller.answer())[0] == 413
+        caller.writer.write(request_of())
+        assert (await caller.answer())[0] == 200
+
+
+async def test_a_peer_that_says_nothing_of_tls_is_cut_off(tmp_path: pathlib.Path) -> None:
+    certificate = trustme.CA().issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    config = GatewayConfig(
+        port=0, request_s=0.3, tls_certificate=tmp_path / "certificate.pem", tls_key=tmp_path / "key.pem"
+    )
+    async with (
+        serving(HeldUpstream(), config) as (server, _),
+        connected(server.url.replace("https://", "http://")) as caller,
+    ):
+        assert await caller.rest() == b""
+
+
+async def test_a_request_whose_body_is_still_coming_at_the_end_is_told_so() -> None:
+    async with serving(HeldUpstream()) as (server, _), connected(server.url) as caller:
+        request = request_of()
+        caller.writer.write(request[:-5])
+        # It is being read once another one has been answered.
+        async with connected(server.url) as other:
+            other.writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            await other.head()
+        await server.stop(0)
+        status, body = await caller.answer()
+    assert (status, json.loads(body)["type"]) == (503, "server_stopping")
+
+
+async def test_an_end_with_a_caller_who_reads_nothing_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    upstream = EagerUpstream(None, "x" * 10_000)
+    async with serving(upstream) as (server, _), connected(server.url, buffer_bytes=4096) as caller:
+        caller.writer.write(STREAM)
+        await caller.head()
+        await server.stop(0)
+        await asyncio.wait_for(upstream.closed.wait(), WAIT_S)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_no_answer_waits_for_an_acknowledgement() -> None:

@@ -162,8 +162,9 @@ class Completions:
 
     async def _answer(self, exchange: Exchange) -> None:
         config = self._edge.config
-        body = await exchange.read_body(config.body_bytes_max, config.request_s)
-        async with WhileCaller(exchange):
+        async with WhileCaller(exchange) as caller:
+            body = await exchange.read_body(config.body_bytes_max, config.request_s)
+            caller.watch()
             request, is_stream = await self._request_of(body, exchange.path_model)
             exchange.model = request.model
             options: dict[str, Any] = {

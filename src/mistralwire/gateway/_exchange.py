@@ -129,11 +129,7 @@ class Exchange:
         """
         status, body, more = answer
         length = b"%d" % len(body)
-        headers = [(b"content-type", JSON), (b"content-length", length), *more]
-        if status in (408, 413):
-            # What is left of the body is not read.
-            headers.append((b"connection", b"close"))
-        await self.begin(status, headers)
+        await self.begin(status, [(b"content-type", JSON), (b"content-length", length), *more])
         await self.write(body, is_last=True)
 
     async def begin(self, status: int, headers: Headers) -> None:
@@ -142,9 +138,9 @@ class Exchange:
         Raises:
             CallerGoneError: As for `write`.
         """
-        self.status = status
         headers.append((REQUEST_ID.encode(), self.request_id.encode()))
         await self._sent({"type": "http.response.start", "status": status, "headers": headers})
+        self.status = status
 
     async def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Send a part of the body.
@@ -170,22 +166,22 @@ class Exchange:
 
 
 class WhileCaller:
-    """Cancels what runs in the block when the caller hangs up, or when the server stops.
+    """Cancels what runs in the block when the server stops, or when the caller hangs up.
 
-    The block then ends with CallerGoneError, or with a MistralwireError of the reason SERVER_STOPPING.
+    The block then ends with a MistralwireError of the reason SERVER_STOPPING, or with CallerGoneError.
 
     Args:
-        exchange: The request, whose body was read.
+        exchange: The request.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._why: Exception | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin to watch."""
+        """Begin to listen to the server."""
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._watcher = asyncio.create_task(self._watch())
         self._exchange.scope.setdefault("extensions", {})[ON_STOP] = self._stop
         return self
 
@@ -193,10 +189,18 @@ class WhileCaller:
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         """End."""
-        self._watcher.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         del self._exchange.scope["extensions"][ON_STOP]
-        if self._why is not None and isinstance(error, asyncio.CancelledError) and self._task.uncancel() == 0:
+        # An upstream may make an error of its own of being cancelled.
+        if self._why is None or not isinstance(error, asyncio.CancelledError | MistralwireError):
+            return
+        if self._task.uncancel() == 0:
             raise self._why from None
+
+    def watch(self) -> None:
+        """Begin to look out for the caller's leaving; the body must have been read."""
+        self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         await self._exchange.wait_until_gone()

@@ -13,6 +13,9 @@ ABORT = "mistralwire.abort"
 ON_STOP = "mistralwire.on_stop"
 """Name of the ASGI extension that takes a function: it is called to end the answer when the server stops."""
 
+# How long a peer has to take the end of a connection that nothing more is said on.
+_CLOSE_S = 1.0
+
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
@@ -42,7 +45,11 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin to wait for the first request."""
         self._head_bytes = 0
         self._is_in_head = True
+        self._has_head_begun = False
         self._has_ended_request = False
+        self._is_refused = False
+        # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
+        self._idle_bytes = 0
         self._unsent_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -58,16 +65,24 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         self._stop_write_timer()
         super().connection_lost(exc)
+        # uvicorn leaves it to a connection that was reset, and with it all that belongs to it.
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; those of a head that is not complete are counted."""
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
-        if self._is_in_head and (b"pgrade:" in data or b"PGRADE:" in data):
+        # Only where the whole head is here: in a body the same bytes are something else.
+        if self._is_in_head and not self._has_head_begun and (b"pgrade:" in data or b"PGRADE:" in data):
             data = _without_upgrade(data)
         self._has_ended_request = False
+        self._idle_bytes += len(data)
         super().data_received(data)
-        if not self._is_in_head or self._has_ended_request or self.transport.is_closing():
+        if self._has_ended_request or self.transport.is_closing():
+            return
+        if not self._is_in_head:
+            if self._idle_bytes > self.head_bytes_max:
+                self._abort()
             return
         if self._is_answering():
             # A newline behind the body: the time of the next head begins with the end of the answer.
@@ -80,18 +95,27 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self._has_head_begun = True
         if self._is_answering():
             self._abort()
+        elif self._head_timer is None:
+            self._start_head_timer()
         super().on_message_begin()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment] # a TypedDict without extensions of ours
         scope["extensions"] = {ABORT: self._abort}
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a trailer behind the body is none."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Take the head, unless it is too large."""
-        self._is_in_head = False
-        self._head_bytes = 0
+        self._is_in_head = self._has_head_begun = False
+        self._head_bytes = self._idle_bytes = 0
         self._stop_head_timer()
-        if self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        if self._is_refused or self.transport.is_closing():
             return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.head_bytes_max:
@@ -101,17 +125,21 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "expected HTTP/1.1, found a request for another protocol")
         else:
             super().on_headers_complete()
+            if not self.parser.should_keep_alive():
+                # Earlier versions of uvicorn know fewer spellings of it.
+                self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body, unless its request was refused."""
-        if not self.transport.is_closing():
+        self._idle_bytes = 0
+        if not self._is_refused and not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request; the next one begins with its head."""
         self._is_in_head = True
         self._has_ended_request = True
-        if self.transport.is_closing():
+        if self._is_refused or self.transport.is_closing():
             return
         super().on_message_complete()
         if not self._is_answering():
@@ -124,6 +152,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """End an answer."""
         super().on_response_complete()
+        self._stop_write_timer()
         if self.transport.get_write_buffer_size():
             self._watch_writing()
         if not self._is_in_head and not self.transport.is_closing():
@@ -132,6 +161,7 @@ class HttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Begin to wait for a reader who is slower than the answer."""
         super().pause_writing()
+        self._stop_write_timer()
         self._watch_writing()
 
     def resume_writing(self) -> None:
@@ -144,6 +174,16 @@ class HttpProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self._watch_writing()
+
+    def shutdown(self) -> None:
+        """Close the connection, or let it end with its answer."""
+        super().shutdown()
+        if self.transport.is_closing():
+            # Over TLS the peer's consent would be waited for.
+            self.loop.call_later(_CLOSE_S, self._abort)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Leave it: it was refused, and no package is missing."""
 
     def stop_answer(self) -> None:
         """Ask whoever is answering to come to an end."""
@@ -195,8 +235,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._say(plain_answer(status, b"text/plain; charset=utf-8", body))
 
     def _say(self, answer: bytes) -> None:
+        """Answer, and take no more. What still comes is thrown away: to a reset the answer would be lost."""
+        self._is_refused = True
+        self._stop_head_timer()
         self.transport.write(answer)
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_CLOSE_S, self._abort)
 
 
 def plain_answer(status: HTTPStatus, media_type: bytes, body: bytes) -> bytes:
@@ -213,5 +258,5 @@ def plain_answer(status: HTTPStatus, media_type: bytes, body: bytes) -> bytes:
 
 def _without_upgrade(data: bytes) -> bytes:
     """Leave out the wish for another protocol, as HTTP allows: the parser would leave out the body."""
-    head, separator, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"", head) + separator + rest
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"", head) + end + rest if end else data

@@ -20,17 +20,38 @@ _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
 # How long requests have to tell their callers that the server stops.
 _STATUS_S = 1.0
+_ABORT_S = 0.2
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn, which tells when it listens, and leaves signals to whoever runs it."""
+    """uvicorn, which tells when it listens, and leaves signals to whoever runs it.
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    Args:
+        config: Its settings.
+        tls: How long TLS may take to be set up and to be ended, as arguments of `create_server`.
+    """
+
+    def __init__(self, config: uvicorn.Config, tls: dict[str, Any]) -> None:
         super().__init__(config)
         self.is_listening = asyncio.Event()
+        self._tls = tls if config.ssl is not None else {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Listen; uvicorn's own has no bounds on TLS."""
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def protocol() -> asyncio.Protocol:
+            made: Any = config.http_protocol_class
+            of_connection: asyncio.Protocol = made(
+                config=config, server_state=self.server_state, app_state={}
+            )
+            return of_connection
+
+        self.servers = [
+            await loop.create_server(protocol, sock=each, ssl=config.ssl, backlog=_BACKLOG, **self._tls)
+            for each in sockets or []
+        ]
+        self.started = True
         self.is_listening.set()
 
     def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
@@ -74,7 +95,11 @@ class GatewayServer:
             MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if
                 certificate and key can't be used, with the reason TLS_KEY.
         """
-        server = _Uvicorn(self._uvicorn_config())
+        bounds_s = {
+            "ssl_handshake_timeout": self._config.request_s,
+            "ssl_shutdown_timeout": self._config.caller_idle_s,
+        }
+        server = _Uvicorn(self._uvicorn_config(), bounds_s)
         sockets = await self._bind()
         self.port = sockets[0].getsockname()[1]
         self._server = server
@@ -106,10 +131,13 @@ class GatewayServer:
         if not self._serving.done():
             # uvicorn waits no longer: not for what does not let itself be cancelled either.
             self._server.force_exit = True
-            for task in list(self._server.server_state.tasks):
-                task.cancel()
             for connection in self._connections():
                 connection.transport.abort()
+            # Who hears that his caller has gone comes to an end by himself.
+            if tasks := list(self._server.server_state.tasks):
+                await asyncio.wait(tasks, timeout=_ABORT_S)
+            for task in list(self._server.server_state.tasks):
+                task.cancel()
         await self._serving
 
     def _connections(self) -> list[HttpProtocol]:

@@ -72,12 +72,13 @@ class _Writer:
     async def __aexit__(self, *_: object) -> None:
         self._timer.cancel()
         if self._beating is not None:
-            # Whatever comes next must not come between its bytes.
+            # Whatever comes next must not come between its bytes. It waits before it writes, not in between.
+            self._beating.cancel()
             await asyncio.wait([self._beating])
 
     async def write(self, events: bytes, *, is_last: bool = False) -> None:
-        if self._beating is not None:
-            await self._beating
+        while self._beating is not None:
+            await asyncio.wait([self._beating])
         await self._send(events, is_last=is_last)
         self._written += 1
 

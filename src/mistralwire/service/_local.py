@@ -196,13 +196,11 @@ class _UnaryCall:
                 return answer
         except (grpc.aio.AbortError, TimeoutError) as error:
             raise self._context.failed(error) from None
-        except asyncio.CancelledError:
+        finally:
+            self._task = None
             if self._is_cancelled:
                 # The call was cancelled, and not the task that waits for it.
                 task.uncancel()
-            raise
-        finally:
-            self._task = None
 
 
 class _StreamCall:
