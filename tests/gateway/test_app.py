@@ -358,7 +358,7 @@ async def test_chunks_before_one_that_can_not_be_written_are_sent(
 
 
 async def test_what_grpc_says_by_itself_stays_inside(http: aiohttp.ClientSession) -> None:
-    config = GatewayConfig(port=0, deadline_s=0.2)
+    config = GatewayConfig(port=0)
     async with (
         Client("127.0.0.1:1", attempts_max=1) as client,
         GatewayServer(create_app(client, config), config) as gateway,
@@ -367,7 +367,7 @@ async def test_what_grpc_says_by_itself_stays_inside(http: aiohttp.ClientSession
         assert response.status == 503
         assert (await response.json())["message"] == "the service behind the gateway can't be reached"
     async with (
-        running_gateway(HeldUpstream(), config) as url,
+        running_gateway(HeldUpstream(), GatewayConfig(port=0, deadline_s=0.2)) as url,
         http.post(url + CHAT, json=QUESTION) as response,
     ):
         assert response.status == 504

@@ -112,7 +112,7 @@ async def test_a_caller_who_does_not_read_his_answer_is_cut_off() -> None:
 async def test_a_caller_who_reads_slowly_gets_everything() -> None:
     upstream = HeldUpstream()
     async with (
-        running_gateway(upstream, GatewayConfig(port=0, caller_idle_s=0.3)) as url,
+        running_gateway(upstream, GatewayConfig(port=0, caller_idle_s=3)) as url,
         connected(url, buffer_bytes=4096) as caller,
     ):
         upstream.items.put_nowait(LARGE)
@@ -121,7 +121,7 @@ async def test_a_caller_who_reads_slowly_gets_everything() -> None:
         received = 0
         for _ in range(8):
             received += len(await asyncio.wait_for(caller.reader.readexactly(500_000), WAIT_S))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
         received += len(await asyncio.wait_for(caller.reader.readexactly(4_000_009), WAIT_S))
     assert received == 8_000_009
 
@@ -166,7 +166,7 @@ async def test_connections_beyond_the_bound_are_refused_with_an_error_body() -> 
 
 @pytest.mark.parametrize("path", [CHAT, "/healthz", "/v1/nothing"])
 async def test_a_body_that_never_ends_behind_its_answer_ends_the_connection(path: str) -> None:
-    config = GatewayConfig(port=0, request_s=0.3, requests_max=1, body_bytes_max=10)
+    config = GatewayConfig(port=0, request_s=1, requests_max=1, body_bytes_max=10)
     async with running_gateway(HeldUpstream(), config) as url, connected(url) as caller:
         method = "GET" if path == "/healthz" else "POST"
         caller.writer.write(f"{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n".encode())
@@ -186,13 +186,13 @@ async def test_a_body_that_ends_behind_its_answer_leaves_the_connection_usable()
 
 async def test_a_newline_behind_the_body_does_not_end_a_long_answer() -> None:
     upstream = HeldUpstream()
-    config = GatewayConfig(port=0, request_s=0.2)
+    config = GatewayConfig(port=0, request_s=1)
     async with running_gateway(upstream, config) as url, connected(url) as caller:
         caller.writer.write(STREAM)
         upstream.items.put_nowait(chunk(0))
         await caller.head()
         caller.writer.write(b"\r\n")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         upstream.items.put_nowait(None)
         assert b"data: [DONE]" in await asyncio.wait_for(caller.reader.readuntil(b"0\r\n\r\n"), WAIT_S)
         caller.writer.write(request_of())
