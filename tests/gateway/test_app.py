@@ -385,6 +385,19 @@ async def test_a_large_request_is_read_whole(running: Running, http: aiohttp.Cli
     assert json.loads(to_json(upstream.requests[0])) == body
 
 
+@pytest.mark.parametrize(("host", "is_warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+async def test_keys_that_travel_in_plain_text_are_warned_of(
+    host: str, is_warned: bool, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-of-twenty-characters\n")
+    keys.chmod(0o600)
+    config = GatewayConfig(host=host, port=0, insecure=is_warned, token_file=keys)
+    async with running_gateway(HeldUpstream(), config):
+        pass
+    assert ("keys travel in plain text: insecure is set, without TLS" in caplog.messages) is is_warned
+
+
 async def test_more_requests_than_it_takes_are_429(running: Running, http: aiohttp.ClientSession) -> None:
     upstream = HeldUpstream()
     async with running(upstream, GatewayConfig(port=0, requests_max=1)) as url:

@@ -59,11 +59,12 @@ async def run_gateway(job: GatewayJob) -> None:
     """
     # What it logs below that is said here already.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Before anything starts: a signal that comes meanwhile ends it as it should.
+    stopping = stop_on_signals()
     backend = _remote(job) if job.service.service is not None else _embedded(job)
     async with backend as (client, source):
         app = create_app(client, job.config, models=job.models)
         async with GatewayServer(app, job.config) as server:
-            stopping = stop_on_signals()
             await _announce(job, server.url, client, source)
             await stopping.wait()
             await server.stop()

@@ -92,8 +92,9 @@ async def serve_until_signal(server: Server, source: Source, announce: Callable[
     Raises:
         MistralwireError: If it can't listen.
     """
+    # Before the server starts: a signal that comes meanwhile ends it as it should.
+    stopping = stop_on_signals()
     async with closing(source), server:
-        stopping = stop_on_signals()
         announce()
         await stopping.wait()
         await server.stop()

@@ -69,6 +69,8 @@ class Edge:
         self.running = 0
         self.readers = concurrent.futures.ThreadPoolExecutor(_READS_MAX, "mistralwire-read")
         self._tokens = None if config.token_file is None else TokenFile(config.token_file)
+        if self._tokens is not None and config.tls_certificate is None and not is_loopback(config.host):
+            logging.getLogger(__name__).warning("keys travel in plain text: insecure is set, without TLS")
 
     def admit(self, headers: Mapping[bytes, bytes]) -> None:
         """Let a request pass, or not.

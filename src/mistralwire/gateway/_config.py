@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from mistralwire._loopback import is_loopback
+from mistralwire._loopback import check_exposure
 from mistralwire._settings import check_settings, count_field, seconds_field, setting_field
 
 _DEADLINE_S_MAX = 86_400.0
@@ -66,18 +66,13 @@ class GatewayConfig:
     def __post_init__(self) -> None:
         """Check each value, then those that depend on each other."""
         check_settings(self)
-        if not self.host or not self.host.isprintable():
-            raise ValueError(f"host must be an address or a name such as 127.0.0.1, not {self.host!r}")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
-        if self.insecure and self.tls_certificate is not None:
-            raise ValueError("expected insecure or tls_certificate, found both")
-        if not is_loopback(self.host) and not self.insecure and self.tls_certificate is None:
-            raise ValueError(
-                f"host must be a loopback address such as 127.0.0.1, not {self.host!r}: requests from other "
-                "machines would travel in plain text; set tls_certificate and tls_key, or insecure to allow "
-                "that"
-            )
+        check_exposure(
+            self.host,
+            insecure=self.insecure,
+            certificate=self.tls_certificate,
+            key=self.tls_key,
+            what="requests",
+        )
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

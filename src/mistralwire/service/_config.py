@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from mistralwire._loopback import is_loopback
+from mistralwire._loopback import check_exposure, is_loopback
 from mistralwire._settings import (
     INT32_MAX,
     SECONDS_MAX,
@@ -121,28 +121,19 @@ class ServerConfig:
     def __post_init__(self) -> None:
         """Check each value, then those that depend on each other."""
         check_settings(self)
-        if not self.host:
-            raise ValueError(
-                "host must not be empty; 127.0.0.1 is this machine, 0.0.0.0 all of its addresses"
-            )
-        if not self.host.isprintable():
-            raise ValueError(f"host must be an address or a name such as 127.0.0.1, not {self.host!r}")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
+        check_exposure(
+            self.host,
+            insecure=self.insecure,
+            certificate=self.tls_certificate,
+            key=self.tls_key,
+            what="calls",
+        )
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: without TLS nobody shows one")
         if self.drain_notice_s > self.drain_s:
             raise ValueError(
                 f"drain_notice_s must be at most drain_s, which is {self.drain_s:g}, "
                 f"not {self.drain_notice_s:g}"
-            )
-        if self.insecure and self.tls_certificate is not None:
-            raise ValueError("expected insecure or tls_certificate, found both")
-        if not self.is_local and not self.insecure and self.tls_certificate is None:
-            raise ValueError(
-                f"host must be a loopback address such as 127.0.0.1, not {self.host!r}: calls from other "
-                "machines would travel in plain text; set tls_certificate and tls_key, or insecure to allow "
-                "that"
             )
 
     @property

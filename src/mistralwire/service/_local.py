@@ -12,7 +12,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._record import CallObserver
 from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
-from mistralwire.service._telemetry import find_telemetry
+from mistralwire.service._telemetry import with_telemetry
 from mistralwire.upstream import Upstream
 
 _PEER = "in-process"
@@ -42,10 +42,7 @@ class LocalChannel:
     def __init__(
         self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
     ) -> None:
-        telemetry = find_telemetry()
-        if telemetry is not None:
-            observers = (*observers, telemetry)
-        self._servicer = ChatCompletionServicer(upstream, config, observers)
+        self._servicer = ChatCompletionServicer(upstream, config, with_telemetry(observers))
         self._handlers = self._servicer.handlers()
         self._streams: set[asyncio.Task[None]] = set()
         self._is_closed = False

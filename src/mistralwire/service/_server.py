@@ -22,7 +22,7 @@ from mistralwire.service._options import server_options
 from mistralwire.service._record import CallObserver
 from mistralwire.service._refusal import refuse
 from mistralwire.service._servicer import METHODS, SERVICE_NAME, ChatCompletionServicer
-from mistralwire.service._telemetry import find_telemetry
+from mistralwire.service._telemetry import with_telemetry
 from mistralwire.service._tls import TlsFiles
 from mistralwire.upstream import Upstream
 
@@ -237,10 +237,7 @@ def create_server(
     Returns:
         The server, not started yet.
     """
-    telemetry = find_telemetry()
-    if telemetry is not None:
-        observers = (*observers, telemetry)
-    return Server(upstream, config or ServerConfig(), observers)
+    return Server(upstream, config or ServerConfig(), with_telemetry(observers))
 
 
 def _is_open(method: str) -> bool:

@@ -1,6 +1,18 @@
 """Whether calls are to be reported to OpenTelemetry."""
 
+from collections.abc import Sequence
+
 from mistralwire.service._record import CallObserver
+
+
+def with_telemetry(observers: Sequence[CallObserver]) -> tuple[CallObserver, ...]:
+    """Give the observers, and behind them what reports to OpenTelemetry if there is something to report to.
+
+    Args:
+        observers: Who watches the calls beside it.
+    """
+    telemetry = find_telemetry()
+    return (*observers,) if telemetry is None else (*observers, telemetry)
 
 
 def find_telemetry() -> CallObserver | None:

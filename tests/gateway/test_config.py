@@ -1,0 +1,75 @@
+"""The settings of a gateway: their types, their ranges, and which go together."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import pytest
+
+from mistralwire._settings import settings_of
+from mistralwire.gateway import GatewayConfig
+
+FILE = pathlib.Path("file.pem")
+TLS = {"tls_certificate": FILE, "tls_key": FILE}
+SETTINGS = settings_of(GatewayConfig)
+
+
+def test_every_setting_is_explained() -> None:
+    for name, setting in SETTINGS.items():
+        assert setting.help.endswith("."), name
+        assert (setting.least is None) == (setting.most is None), name
+
+
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.least is not None])
+def test_a_number_is_taken_to_the_ends_of_its_range_and_not_beyond(name: str) -> None:
+    setting = SETTINGS[name]
+    assert setting.least is not None
+    assert setting.most is not None
+    values: dict[str, Any] = {name: setting.most}
+    GatewayConfig(**values)
+    for value in (setting.least - 1, setting.most + 1):
+        values = {name: value}
+        with pytest.raises(ValueError, match=f"^{name} must be "):
+            GatewayConfig(**values)
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(GatewayConfig), ids=lambda field: field.name)
+def test_a_value_of_another_type_is_refused(field: dataclasses.Field[Any]) -> None:
+    values: dict[str, Any] = {field.name: b"x"}
+    with pytest.raises(TypeError, match=f"^{field.name} must be "):
+        GatewayConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"host": ""}, "host must not be empty"),
+        ({"host": "a\n"}, "host must be an address or a name"),
+        ({"tls_certificate": FILE}, "tls_certificate and tls_key go together"),
+        ({"tls_key": FILE}, "tls_certificate and tls_key go together"),
+        ({**TLS, "insecure": True}, "expected insecure or tls_certificate, found both"),
+        ({"host": "0.0.0.0"}, "host must be a loopback address .* requests from other machines"),
+        ({"host": "0.0.0.0", "token_file": FILE}, "host must be a loopback address"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GatewayConfig(**values)
+
+
+@pytest.mark.parametrize("values", [{"insecure": True}, TLS])
+def test_another_address_needs_tls_or_the_word_insecure(values: dict[str, Any]) -> None:
+    assert GatewayConfig(host="0.0.0.0", **values).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        (None, ()),
+        ("", ()),
+        (" https://a.example/ ,, https://b.example:8443", ("https://a.example", "https://b.example:8443")),
+        ("*", ("*",)),
+    ],
+)
+def test_origins_are_separated_by_commas(text: str | None, origins: tuple[str, ...]) -> None:
+    assert GatewayConfig(cors_origins=text).allowed_origins == origins
