@@ -4,8 +4,11 @@ Needs grpcio-tools 1.73.1, whose stubs work with every protobuf runtime from 6.3
 runs it in an environment of its own, since these tools themselves need an older protobuf.
 """
 
+import importlib.machinery
 import pathlib
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import grpc_tools
 from google.protobuf import descriptor_pb2
@@ -42,20 +45,65 @@ def write_exports() -> None:
             names = [message.name for message in file.message_type] + [enum.name for enum in file.enum_type]
             modules[pathlib.Path(file.name).stem + "_pb2"] = sorted(names)
     lines = [HEADER]
+    modules["error_reason"] = ["Reason"]
     for module, names in sorted(modules.items()):
         lines += [f"from mistralwire.v1.{module} import (", *(f"    {name}," for name in names), ")"]
-    lines += ["", "__all__ = [", *(f'    "{name}",' for names in modules.values() for name in names), "]", ""]
+    lines += ["", f"CONTRACT_REVISION = {revision()}"]
+    lines += ['"""The revision of this contract: see docs/contract.md."""']
+    lines += ["", "__all__ = [", '    "CONTRACT_REVISION",', *(f'    "{name}",' for names in modules.values() for name in names), "]", ""]
     (PACKAGE / "__init__.py").write_text("\n".join(lines))
 
 
+def _options() -> Any:
+    """Load the stubs of the contract's options without the package around them, which needs more."""
+    loader = importlib.machinery.SourceFileLoader("json_options_pb2", str(PACKAGE / "json_options_pb2.py"))
+    return loader.load_module()
+
+
+def _descriptor_set() -> descriptor_pb2.FileDescriptorSet:
+    return descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTOR_SET.read_bytes())
+
+
+def revision() -> int:
+    """Return the contract's revision: the highest `since` of its fields and enum values, at least 1."""
+    options = _options()
+    files = [file for file in _descriptor_set().file if file.package == "mistralwire.v1"]
+    fields = (field for file in files for message in file.message_type for field in message.field)
+    values = (value for file in files for enum in file.enum_type for value in enum.value)
+    since: list[Any] = [field.options.Extensions[options.json_field].since for field in fields]
+    since += [value.options.Extensions[options.json_value].since for value in values]
+    return max(1, *since)
+
+
+def _reasons() -> Iterator[tuple[str, str]]:
+    """Yield the name of each error reason without its prefix, and its comment."""
+    (file,) = (file for file in _descriptor_set().file if file.name.endswith("/error_reason.proto"))
+    (enum,) = file.enum_type
+    comments = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
+    for index, value in enumerate(enum.value):
+        if value.number:
+            comment = comments[5, 0, 2, index]
+            yield value.name.removeprefix("ERROR_REASON_"), " ".join(comment.split())
+
+
+def write_reasons() -> None:
+    lines = ['"""The error reasons of the contract, as strings."""', "", "import enum", "", ""]
+    lines += ["class Reason(enum.StrEnum):"]
+    lines += ['    """Why a call failed: a value of ErrorReason without its prefix, as ErrorInfo has it."""', ""]
+    for name, comment in _reasons():
+        lines += [f'    {name} = "{name}"', f'    """{comment}"""', ""]
+    (PACKAGE / "error_reason.py").write_text("\n".join(lines[:-1]) + "\n")
+
+
 def main() -> None:
-    for stale in (*PACKAGE.glob("*_pb2*.py*"), DESCRIPTOR_SET):
+    for stale in (*PACKAGE.glob("*_pb2*.py*"), PACKAGE / "error_reason.py", DESCRIPTOR_SET):
         stale.unlink(missing_ok=True)
     files = sorted(str(path.relative_to(PROTO)) for path in PROTO.rglob("*.proto"))
     run_protoc(files)
     for stub in PACKAGE.glob("*_pb2_grpc.py"):
         if not stub.name.startswith("chat_completion_service"):
             stub.unlink()
+    write_reasons()
     write_exports()
 
 

@@ -17,6 +17,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mistralwire.v1 import Reason
+
 RETRY_AFTER_S_MAX = 86_400.0
 """The longest time in seconds that an error asks to wait before a new try: a day."""
 
@@ -54,7 +56,7 @@ class MistralwireError(Exception):
     """
 
     code = "INTERNAL"
-    reason = "INTERNAL"
+    reason: str = Reason.INTERNAL
 
     def __init__(
         self, message: str, *, path: str = "", code: str | None = None, reason: str | None = None
@@ -97,7 +99,7 @@ class DecodeError(CodecError):
     """
 
     code = "INVALID_ARGUMENT"
-    reason = "CONTRACT_VIOLATION"
+    reason: str = Reason.CONTRACT_VIOLATION
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ def _rebuild_decode_error(
 class EncodeError(CodecError):
     """A message that has no JSON form: text that is no JSON where JSON is due, NaN, an empty union."""
 
-    reason = "NO_JSON_FORM"
+    reason: str = Reason.NO_JSON_FORM
 
     def __str__(self) -> str:
         """Name the place and say what is wrong with it."""
@@ -156,7 +158,7 @@ class UpstreamError(MistralwireError):
     """
 
     code = "UNAVAILABLE"
-    reason = "UPSTREAM_FAILED"
+    reason: str = Reason.UPSTREAM_FAILED
 
     def __init__(
         self,
@@ -185,7 +187,7 @@ class OverloadError(MistralwireError):
     """
 
     code = "RESOURCE_EXHAUSTED"
-    reason = "OVERLOADED"
+    reason: str = Reason.OVERLOADED
 
     def __init__(self, message: str, *, reason: str | None = None, retry_after_s: float | None = 1.0) -> None:
         super().__init__(message, reason=reason)

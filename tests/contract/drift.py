@@ -17,6 +17,7 @@ DOCUMENTED_TYPES = pathlib.Path(__file__).parents[1] / "data" / "documented-type
 
 SCALARS = {
     FieldDescriptor.TYPE_STRING: "string",
+    FieldDescriptor.TYPE_INT32: "integer",
     FieldDescriptor.TYPE_INT64: "integer",
     FieldDescriptor.TYPE_DOUBLE: "number",
     FieldDescriptor.TYPE_BOOL: "boolean",
@@ -95,7 +96,7 @@ def _normalise(documented: str) -> str:
 
 def contract_types() -> Types:
     """Give the messages of the contract that are JSON objects in the common vocabulary."""
-    messages = (getattr(mistralwire.v1, name).DESCRIPTOR for name in mistralwire.v1.__all__)
+    messages = (getattr(getattr(mistralwire.v1, name), "DESCRIPTOR", None) for name in mistralwire.v1.__all__)
     return {
         message.name: dict(_contract_members(message))
         for message in messages
@@ -146,7 +147,7 @@ def _message_types(message: Descriptor) -> set[str]:
 
 
 def _enum_strings(enum: EnumDescriptor) -> Iterable[str]:
-    return filter(None, (_option(value, options.json_value) for value in enum.values))
+    return filter(None, (_option(value, options.json_value).string for value in enum.values))
 
 
 def _option(described: Any, extension: Any) -> Any:

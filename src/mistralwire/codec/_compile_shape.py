@@ -16,7 +16,9 @@ from mistralwire.codec._parse import SMALL_BYTES, count_brackets, has_inexact_nu
 from mistralwire.codec._plan import (
     EXTRA_NUMBER,
     INT64_MAX,
+    UNLISTED,
     FieldPlan,
+    Fill,
     Form,
     Kind,
     MemberPlan,
@@ -123,15 +125,27 @@ def _plain_union(plan: MessagePlan, library: "Library") -> Read:
 
 
 def compile_shape(plan: MessagePlan, shape: tuple[str, ...], library: "Library") -> Read:
-    """Compile the reader of one shape, or give the one that always bails where the shape breaks a rule."""
+    """Compile the reader of one shape, or return the one that always bails where the shape breaks a rule."""
     names = set(shape)
     members = [plan.by_name.get(name) for name in shape]
+    if any(member is not None and has_later_alternative(member) for member in members):
+        return _bail
     both = any(m is not None and m.camel is not m.name and {m.name, m.camel} <= names for m in members)
     missing = any(m.required and m.name not in names and m.camel not in names for m in plan.members)
     if both or (library.validate and missing):
         return _bail
-    read: Read = _ShapeCompiler(library, shape, members).compile(plan.name)
+    absents = [
+        member.number
+        for member in plan.members
+        if member.fill is not None and member.name not in names and member.camel not in names
+    ]
+    read: Read = _ShapeCompiler(library, shape, members, absents).compile(plan.name)
     return read
+
+
+def has_later_alternative(member: MemberPlan) -> bool:
+    """Check whether a JSON type joined the member later, under a number that is not in the member's order."""
+    return member.oneof is None and len(member.fields) > 1
 
 
 class _ShapeCompiler:
@@ -142,8 +156,11 @@ class _ShapeCompiler:
     each type has a branch that gives `wn`.
     """
 
-    def __init__(self, library: "Library", shape: tuple[str, ...], members: list[MemberPlan | None]) -> None:
+    def __init__(
+        self, library: "Library", shape: tuple[str, ...], members: list[MemberPlan | None], absents: list[int]
+    ) -> None:
         self._library = library
+        self._absents = "".join(varints[number] for number in absents)
         values = [f"v{at}" for at in range(len(shape))]
         triples = list(zip(values, shape, members, strict=True))
         self._values = values
@@ -175,7 +192,7 @@ class _ShapeCompiler:
             wire += part
         source = "\n".join(body)
         asides = [name for name in ("nulls", "empties") if f"{name} +=" in source]
-        extra, part = _extra_lines("more[" in source, bool(self._unknown), asides)
+        extra, part = _extra_lines("more[" in source, bool(self._unknown), asides, self._absents)
         if not asides:
             body.remove("nulls = empties = ''")
         if not self._unknown and "more[" not in source:
@@ -195,12 +212,14 @@ class _ShapeCompiler:
         for field in member.fields:
             if field.repeated:
                 lines, wire = self._items(field, value)
-                empty = [f"if not {value}: empties += {varints[field.number]!r}"]
-                branches.append(_Branch(f"{value}.__class__ is list", [*empty, *lines], wire))
+                if member.fill is not Fill.ARRAY:
+                    lines = [f"if not {value}: empties += {varints[field.number]!r}", *lines]
+                branches.append(_Branch(f"{value}.__class__ is list", lines, wire))
             else:
                 branches += self._branches(value, member, field)
         if not (self._library.validate and member.required and not member.nullable):
-            branches.append(_Branch(f"{value} is None", [f"nulls += {varints[member.number]!r}"], ""))
+            note = [] if member.fill is Fill.NULL else [f"nulls += {varints[member.number]!r}"]
+            branches.append(_Branch(f"{value} is None", note, ""))
         if len(branches) == 1:
             (only,) = branches
             return [f"if not ({only.condition}): raise Bail", *only.lines], only.wire
@@ -224,7 +243,8 @@ class _ShapeCompiler:
                     return [_Branch(f"{is_class} str", check, f"{{{wire}}}")]
                 return [_Branch(f"{is_class} str", latin, _sized(tag, value))]
             case Kind.INTEGER:
-                return [_Branch(f"{is_class} int", [], f"{tag}{{varints[{value}]}}")]
+                small = [] if field.bits == 64 else [f"if {_is_large(value)}: raise Bail"]
+                return [_Branch(f"{is_class} int", small, f"{tag}{{varints[{value}]}}")]
             case Kind.BOOLEAN:
                 return [_Branch(f"{is_class} bool", [], f"{tag}{{varints[{value}]}}")]
             case Kind.NUMBER:
@@ -246,8 +266,9 @@ class _ShapeCompiler:
         start = wire_tag(field).decode("latin-1")
         forms = {string: start + varints[number] for string, number in field.enum_numbers.items()}
         wire = f"e{value[1:]}"
+        unlisted = self._constant(start + varints[UNLISTED])
         # What is put aside keeps the order of the document.
-        aside = f"{wire} = ''; more[{member.name!r}] = {value}"
+        aside = f"{wire} = {unlisted}; more[{member.name!r}] = {value}"
         first = self._values.index(value) < self._aside_last
         self._aside_last = max(self._aside_last, self._values.index(value))
         lines = [
@@ -299,9 +320,13 @@ class _ShapeCompiler:
             latin = f"{value} = [each.encode().decode('latin-1') for each in {value}]"
             joined = f"{value} = ''.join([f'{_sized(tag, 'each')}' for each in {value}])"
             return [check, latin, joined], f"{{{value}}}"
+        if field.kind is Kind.INTEGER and field.bits != 64:
+            check += (
+                f"\nif {value} and ({_is_large(f'min({value})')} or {_is_large(f'max({value})')}): raise Bail"
+            )
         packed = f"{value} = ''.join([varints[each] for each in {value}])"
         sized = f"if {value}: {value} = f'{_sized(tag, value)}'"
-        return [check, packed, sized], f"{{{value}}}"
+        return [*check.split("\n"), packed, sized], f"{{{value}}}"
 
 
 class _Branch(NamedTuple):
@@ -312,18 +337,36 @@ class _Branch(NamedTuple):
     wire: str
 
 
-def _extra_lines(has_asides: bool, has_unknown: bool, flags: list[str]) -> tuple[list[str], str]:
-    """Give the lines that write JsonExtra, which is the first field, and its wire form."""
+def _is_large(value: str) -> str:
+    """Return the test that an integer does not fit into 32 bits."""
+    return f"not -0x80000000 <= {value} <= 0x7FFFFFFF"
+
+
+def _extra_lines(
+    has_asides: bool, has_unknown: bool, flags: list[str], absents: str
+) -> tuple[list[str], str]:
+    """Return the lines that write JsonExtra, which is the first field, and its wire form.
+
+    Args:
+        has_asides: Whether a value may have been put aside.
+        has_unknown: Whether the shape has members that are not documented.
+        flags: Which of `nulls` and `empties` may have numbers.
+        absents: The numbers of the members that are missing and would be filled in, as varints.
+    """
     text = "extra = dumps(more).decode('latin-1'); extra = f'\\n{sizes[len(extra)]}{extra}'"
     tags = {"nulls": "\\x12", "empties": "\\x1a"}
     adds = [f"if {name}: extra += f'{tags[name]}{{sizes[len({name})]}}{{{name}}}'" for name in flags]
     whole = f"\\x{EXTRA_NUMBER << 3 | 2:02x}{{sizes[len(extra)]}}{{extra}}"
+    if absents:
+        adds.append(f"extra += {chr(0x22) + varints[len(absents)] + absents!r}")
     if has_unknown:
         return [text, *adds], whole
     names = [*(["more"] if has_asides else []), *flags]
+    texts = [f"if more: {text}"] if has_asides else []
+    if absents:
+        return ["extra = ''", *texts, *adds], whole
     if not names:
         return [], ""
-    texts = [f"if more: {text}"] if has_asides else []
     some = ["extra = ''", *texts, *adds, f"extra = f'{whole}'"]
     return ["extra = ''", f"if {' or '.join(names)}:", *indent(some)], "{extra}"
 

@@ -9,12 +9,13 @@ from google.protobuf.message import Message
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import Number, as_bytes, parse, to_indented_text, to_text, too_deep
-from mistralwire.codec._plan import plan_for
+from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._read_fast import LAX, LONG_BYTES, STRICT
 from mistralwire.codec._write import write_document
 from mistralwire.codec._write_fast import CAMEL, SNAKE, FastWriter
 from mistralwire.errors import DecodeError, EncodeError, Violation
+from mistralwire.v1 import Reason
 
 M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
@@ -44,9 +45,16 @@ def from_json(
             violations, each with its JSON path.
         TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
     """
-    wire = (STRICT if validate else LAX).read(message_type, data, limits)
+    return read_message(message_type, plan_for(message_type), data, validate=validate, limits=limits)
+
+
+def read_message(
+    message_type: type[M], plan: MessagePlan, data: bytes | str, *, validate: bool, limits: Limits
+) -> M:
+    """Read a JSON document into a message by one of the plans of its type; otherwise as `from_json`."""
+    wire = (STRICT if validate else LAX).read(plan, data, limits)
     if wire is None:
-        return _read_slowly(message_type, data, validate, limits)
+        return _read_slowly(message_type, plan, data, validate, limits)
     return message_type.FromString(wire)
 
 
@@ -126,17 +134,32 @@ def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
 
 
 def json_to_binary(
-    message_type: type[Message], data: bytes | str, *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
+    message_type: type[Message],
+    data: bytes | str,
+    *,
+    validate: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
+    contract_revision: int = 1,
 ) -> bytes:
     """Convert a JSON document to protobuf wire bytes; as `from_json`, for those who only pass data on.
+
+    Args:
+        message_type: As for `from_json`.
+        data: As for `from_json`.
+        validate: As for `from_json`; by the contract of that revision.
+        limits: As for `from_json`.
+        contract_revision: Revision of the oldest contract that the bytes' readers have, 1 or more. What is
+            newer goes where undocumented content goes, so that such a reader keeps it.
 
     Raises:
         DecodeError: As for `from_json`.
         TypeError: As for `from_json`.
+        ValueError: If `contract_revision` is no whole number from 1.
     """
-    wire = (STRICT if validate else LAX).read(message_type, data, limits)
+    plan = plan_for(message_type, contract_revision)
+    wire = (STRICT if validate else LAX).read(plan, data, limits)
     if wire is None:
-        return _read_slowly(message_type, data, validate, limits).SerializeToString()
+        return _read_slowly(message_type, plan, data, validate, limits).SerializeToString()
     return wire
 
 
@@ -156,19 +179,20 @@ def binary_to_json(
         message = message_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
         violation = Violation("", f"the wire bytes of a {plan.name}", f"{len(data)} bytes that are none")
-        raise DecodeError([violation], type_name=plan.name, reason="NOT_PROTOBUF") from None
+        raise DecodeError([violation], type_name=plan.name, reason=Reason.NOT_PROTOBUF) from None
     return to_json(message, names=names, indent=indent)
 
 
-def _read_slowly(message_type: type[M], data: bytes | str, validate: bool, limits: Limits) -> M:
-    plan = plan_for(message_type)
+def _read_slowly(
+    message_type: type[M], plan: MessagePlan, data: bytes | str, validate: bool, limits: Limits
+) -> M:
     text = as_bytes(data, plan.name)
     reader = STRICT if validate else LAX
     try:
         value = parse(text, limits, plan.name)
         # A long document may show the same shape many times, and then need not be read slowly.
         if type(value) is dict and (reader.learn(plan, value, len(text)) or len(text) >= LONG_BYTES):
-            wire = reader.read_parsed(message_type, value, text)
+            wire = reader.read_parsed(plan, value, text)
             if wire is not None:
                 return message_type.FromString(wire)
         return message_type(**read_document(plan, value, validate=validate, limits=limits))

@@ -1,7 +1,8 @@
 """Plans: what the descriptors and their JSON options say of a message, as plain data.
 
-A plan is made once for each message descriptor and knows, for each JSON name, what to do with the member.
-Engines (reading, writing, and one in another language some day) take plans and nothing else.
+A plan is made once for each message descriptor and revision of the contract, and knows, for each JSON name,
+what to do with the member. The plan of an older revision lacks what is newer. Engines (reading, writing, and
+one in another language some day) take plans and nothing else.
 
 Source: proto/mistralwire/v1/json_options.proto.
 """
@@ -10,6 +11,7 @@ import dataclasses
 import enum
 import functools
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
@@ -17,12 +19,17 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire.codec._varint import write_varint
-from mistralwire.v1 import JsonExtra
+from mistralwire.v1 import CONTRACT_REVISION, JsonExtra
 from mistralwire.v1 import json_options_pb2 as options
 
 EXTRA_FIELD = "json_extra"
 EXTRA_NUMBER = 1
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+INT64_MAX = 2**63 - 1
+
+UNLISTED = 127
+"""Number of the value of an open enum that stands for a string which the enum does not list."""
+
+_INTEGER_BITS = {FieldDescriptor.TYPE_INT32: 32, FieldDescriptor.TYPE_INT64: 64}
 
 
 class Kind(enum.Enum):
@@ -40,6 +47,7 @@ class Kind(enum.Enum):
 
 _KINDS = {
     FieldDescriptor.TYPE_STRING: Kind.STRING,
+    FieldDescriptor.TYPE_INT32: Kind.INTEGER,
     FieldDescriptor.TYPE_INT64: Kind.INTEGER,
     FieldDescriptor.TYPE_DOUBLE: Kind.NUMBER,
     FieldDescriptor.TYPE_BOOL: Kind.BOOLEAN,
@@ -47,6 +55,25 @@ _KINDS = {
     FieldDescriptor.TYPE_MESSAGE: Kind.MESSAGE,
 }
 _TEXT_KINDS = {options.JSON_TEXT_ANY: Kind.TEXT_ANY, options.JSON_TEXT_OBJECT: Kind.TEXT_OBJECT}
+
+
+class Fill(enum.Enum):
+    """What is written for a member that has neither a value nor a note in JsonExtra."""
+
+    NULL = "null"
+    ARRAY = "[]"
+    OBJECT = "{}"
+
+    def value_of(self) -> Any:
+        """Return a new parsed JSON value."""
+        return {Fill.NULL: None, Fill.ARRAY: [], Fill.OBJECT: {}}[self]
+
+
+_FILLS = {
+    options.JSON_FILL_NULL: Fill.NULL,
+    options.JSON_FILL_EMPTY_ARRAY: Fill.ARRAY,
+    options.JSON_FILL_EMPTY_OBJECT: Fill.OBJECT,
+}
 
 
 class Form(enum.Enum):
@@ -69,6 +96,8 @@ class FieldPlan:
         message: Plan of the message that it holds, if it holds one.
         enum_numbers: For an enum: number by JSON string.
         enum_strings: For an enum: JSON string by number.
+        enum_name: For an enum: its name.
+        bits: For an integer: 32 or 64.
         constant: The only string allowed, or None.
     """
 
@@ -79,6 +108,8 @@ class FieldPlan:
     message: "MessagePlan | None"
     enum_numbers: dict[str, int]
     enum_strings: dict[int, str]
+    enum_name: str
+    bits: int
     constant: str | None
 
 
@@ -92,7 +123,10 @@ class MemberPlan:
         number: Lowest number of its fields, under which JsonExtra speaks of it.
         required: Whether validation asks for it.
         nullable: Whether null is a documented value.
-        fields: The field that holds it, or the alternatives of a oneof, one for each JSON type.
+        expected: Whether a program that makes the message should set it although it is not required.
+        fill: What is written where it has neither a value nor a note in JsonExtra; None for nothing.
+        fields: The field that holds it, or the alternatives, one for each JSON type: those of a oneof, then
+            those that joined later.
         oneof: Name of the oneof, or None.
     """
 
@@ -101,6 +135,8 @@ class MemberPlan:
     number: int
     required: bool
     nullable: bool
+    expected: bool
+    fill: Fill | None
     fields: tuple[FieldPlan, ...]
     oneof: str | None
 
@@ -141,22 +177,25 @@ class MessagePlan:
         return self.full_name.rpartition(".")[2]
 
 
-_plans: dict[Descriptor, MessagePlan] = {}
-_begun: dict[Descriptor, MessagePlan] = {}
 _lock = threading.Lock()
-_plans_by_class: dict[type[Message], MessagePlan] = {}
+_published: dict[tuple[type[Message], int], MessagePlan] = {}
 
 
-def plan_for(message_class: type[Message]) -> MessagePlan:
-    """Give the plan of a message that is a JSON object.
+def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) -> MessagePlan:
+    """Return the plan of a message that is a JSON object.
 
     Args:
         message_class: A generated class of the contract.
+        revision: The revision of the contract to plan for, 1 or more. The newest is as good as any beyond it.
 
     Raises:
         TypeError: If it is no such class, or a message that is not a JSON object of its own.
+        ValueError: If the revision is no whole number from 1.
     """
-    plan = _plans_by_class.get(message_class) if isinstance(message_class, type) else None
+    try:
+        plan = _published.get((message_class, revision))
+    except TypeError:  # what can't be hashed is no class
+        plan = None
     if plan is None:
         descriptor = getattr(message_class, "DESCRIPTOR", None)
         if (
@@ -165,15 +204,27 @@ def plan_for(message_class: type[Message]) -> MessagePlan:
             or not _is_object(descriptor)
         ):
             raise TypeError(f"{message_class!r} is no message of the contract that is a JSON object")
+        checked_revision(revision)
         with _lock:
-            try:
-                plan = _plan_of(descriptor)
-                # Published when all are finished: another thread never sees half a plan.
-                _plans.update(_begun)
-                _plans_by_class[message_class] = plan
-            finally:
-                _begun.clear()
+            plan = _planner(min(revision, CONTRACT_REVISION)).plan(descriptor)
+            _published[message_class, revision] = plan
     return plan
+
+
+def checked_revision(revision: int) -> int:
+    """Return a revision of the contract.
+
+    Raises:
+        ValueError: If it is no whole number from 1.
+    """
+    if type(revision) is not int or revision < 1:
+        raise ValueError(f"contract_revision must be a whole number of 1 or more, not {revision!r}")
+    return revision
+
+
+@functools.cache
+def _planner(revision: int) -> "_Planner":
+    return _Planner(revision)
 
 
 def _is_object(descriptor: Descriptor) -> bool:
@@ -183,39 +234,116 @@ def _is_object(descriptor: Descriptor) -> bool:
     return bool(extra.message_type.full_name == JsonExtra.DESCRIPTOR.full_name)
 
 
-def _plan_of(descriptor: Descriptor | None) -> MessagePlan:
-    assert descriptor is not None  # noqa: S101 - only of fields that hold a message
-    plan = _plans.get(descriptor) or _begun.get(descriptor)
-    if plan is None:
-        # Registered before its fields are planned, so that a recursive type finds itself.
-        plan = _begun[descriptor] = MessagePlan(descriptor.full_name, GetMessageClass(descriptor))
-        _fill(plan, descriptor)
-    return plan
+class _Planner:
+    """Makes the plans of one revision.
 
+    Args:
+        revision: Fields, alternatives and enum values that are newer are not planned.
+    """
 
-def _fill(plan: MessagePlan, descriptor: Descriptor) -> None:
-    json_message = _option(descriptor, options.json_message)
-    if json_message.form == options.JSON_FORM_ARRAY:
-        plan.form = Form.ARRAY
-        (plan.item,) = map(_plan_field, descriptor.fields)
-    elif json_message.form == options.JSON_FORM_UNION:
-        plan.form = Form.UNION
-        plan.alternatives = tuple(map(_plan_field, descriptor.fields))
-        if json_message.HasField("discriminator"):
-            plan.discriminator = json_message.discriminator
-            _fill_tags(plan, descriptor)
-    elif _is_object(descriptor):
-        plan.members = _plan_members(descriptor)
-        plan.by_name = {name: member for member in plan.members for name in (member.name, member.camel)}
-    else:
-        raise TypeError(
-            f"{descriptor.full_name} has neither a JSON form nor a field {EXTRA_FIELD} = {EXTRA_NUMBER}"
+    def __init__(self, revision: int) -> None:
+        self._revision = revision
+        self._plans: dict[Descriptor, MessagePlan] = {}
+
+    def plan(self, descriptor: Descriptor) -> MessagePlan:
+        """Return the plan of a message, made once."""
+        before = dict(self._plans)
+        try:
+            return self._plan_of(descriptor)
+        except BaseException:
+            # Interrupted, or the stack was full: no plan that is half made stays behind.
+            self._plans = before
+            raise
+
+    def _plan_of(self, descriptor: Descriptor | None) -> MessagePlan:
+        assert descriptor is not None  # noqa: S101 - only of fields that hold a message
+        plan = self._plans.get(descriptor)
+        if plan is None:
+            # Registered before its fields are planned, so that a recursive type finds itself.
+            plan = self._plans[descriptor] = MessagePlan(descriptor.full_name, GetMessageClass(descriptor))
+            self._fill(plan, descriptor)
+        return plan
+
+    def _fill(self, plan: MessagePlan, descriptor: Descriptor) -> None:
+        json_message = _option(descriptor, options.json_message)
+        if json_message.form == options.JSON_FORM_ARRAY:
+            plan.form = Form.ARRAY
+            (plan.item,) = map(self._plan_field, descriptor.fields)
+        elif json_message.form == options.JSON_FORM_UNION:
+            plan.form = Form.UNION
+            fields = self._known(descriptor.fields)
+            plan.alternatives = tuple(map(self._plan_field, fields))
+            if json_message.HasField("discriminator"):
+                plan.discriminator = json_message.discriminator
+                _fill_tags(plan, fields)
+        elif _is_object(descriptor):
+            plan.members = self._plan_members(descriptor)
+            plan.by_name = {name: member for member in plan.members for name in (member.name, member.camel)}
+        else:
+            raise TypeError(
+                f"{descriptor.full_name} has neither a JSON form nor a field {EXTRA_FIELD} = {EXTRA_NUMBER}"
+            )
+
+    def _known(self, fields: Iterable[FieldDescriptor]) -> list[FieldDescriptor]:
+        return [field for field in fields if since_of(field) <= self._revision]
+
+    def _plan_members(self, descriptor: Descriptor) -> tuple[MemberPlan, ...]:
+        alternatives: dict[str, list[FieldDescriptor]] = {}
+        for field in self._known(descriptor.fields):
+            if field.name != EXTRA_FIELD:
+                alternatives.setdefault(member_name(field), []).append(field)
+        members = (self._plan_member(name, fields) for name, fields in alternatives.items())
+        return tuple(sorted(members, key=lambda member: member.number))
+
+    def _plan_member(self, name: str, fields: list[FieldDescriptor]) -> MemberPlan:
+        oneof = _oneof_of(fields[0])
+        json_field = _option(fields[0], options.json_field)
+        flags = json_field if oneof is None else _option(oneof, options.json_oneof)
+        camel = _camel(name)
+        return MemberPlan(
+            name=name,
+            camel=name if camel == name else camel,
+            number=min(field.number for field in fields),
+            required=flags.required,
+            nullable=flags.nullable,
+            expected=json_field.expected,
+            fill=_FILLS.get(json_field.fill),
+            fields=tuple(map(self._plan_field, fields)),
+            oneof=None if oneof is None else oneof.name,
         )
 
+    def _plan_field(self, field: FieldDescriptor) -> FieldPlan:
+        json_field = _option(field, options.json_field)
+        constant = json_field.constant if json_field.HasField("constant") and not json_field.open else None
+        kind = _TEXT_KINDS.get(json_field.text) or _KINDS[field.type]
+        strings = self._enum_strings(field.enum_type)
+        return FieldPlan(
+            name=field.name,
+            number=field.number,
+            kind=kind,
+            repeated=_is_repeated(field),
+            message=self._plan_of(field.message_type) if kind is Kind.MESSAGE else None,
+            enum_numbers={string: number for number, string in strings.items()},
+            enum_strings=strings,
+            enum_name="" if field.enum_type is None else field.enum_type.name,
+            bits=_INTEGER_BITS.get(field.type, 0),
+            constant=constant,
+        )
 
-def _fill_tags(plan: MessagePlan, descriptor: Descriptor) -> None:
+    def _enum_strings(self, descriptor: EnumDescriptor | None) -> dict[int, str]:
+        if descriptor is None:
+            return {}
+        values = ((value.number, _option(value, options.json_value)) for value in descriptor.values)
+        return {
+            number: value.string
+            for number, value in values
+            if value.string and (value.since or 1) <= self._revision
+        }
+
+
+def _fill_tags(plan: MessagePlan, fields: list[FieldDescriptor]) -> None:
     # From the descriptors alone: the plan of an alternative may be half made, if it holds this union.
-    for field, described in zip(plan.alternatives, descriptor.fields, strict=True):
+    for field, described in zip(plan.alternatives, fields, strict=True):
         if described.message_type is None:
             plan.unknown = field
             continue
@@ -225,48 +353,23 @@ def _fill_tags(plan: MessagePlan, descriptor: Descriptor) -> None:
             plan.untagged = field
 
 
-def _plan_members(descriptor: Descriptor) -> tuple[MemberPlan, ...]:
-    members = []
-    planned: set[str] = set()
-    for field in descriptor.fields:
-        oneof: OneofDescriptor | None = field.containing_oneof
-        if field.name == EXTRA_FIELD or (oneof is not None and oneof.name in planned):
-            continue
-        if oneof is not None and not oneof.name.startswith("_"):
-            planned.add(oneof.name)
-            fields = tuple(_plan_field(alternative) for alternative in oneof.fields)
-            flags = _option(oneof, options.json_oneof)
-            members.append(_plan_member(oneof.name, fields, flags.required, flags.nullable, oneof.name))
-        else:
-            json_field = _option(field, options.json_field)
-            fields = (_plan_field(field),)
-            members.append(_plan_member(field.name, fields, json_field.required, json_field.nullable, None))
-    return tuple(sorted(members, key=lambda member: member.number))
+def member_name(field: FieldDescriptor) -> str:
+    """Return the name of the JSON member that a field of an object holds, or holds one JSON type of."""
+    union_with: str = _option(field, options.json_field).union_with
+    oneof = _oneof_of(field)
+    return union_with or (field.name if oneof is None else oneof.name)
 
 
-def _plan_member(
-    name: str, fields: tuple[FieldPlan, ...], required: bool, nullable: bool, oneof: str | None
-) -> MemberPlan:
-    camel = _camel(name)
-    number = min(field.number for field in fields)
-    return MemberPlan(name, name if camel == name else camel, number, required, nullable, fields, oneof)
+def since_of(described: FieldDescriptor) -> int:
+    """Return the revision that added a field."""
+    since: int = _option(described, options.json_field).since
+    return since or 1
 
 
-def _plan_field(field: FieldDescriptor) -> FieldPlan:
-    json_field = _option(field, options.json_field)
-    constant = json_field.constant if json_field.HasField("constant") and not json_field.open else None
-    kind = _TEXT_KINDS.get(json_field.text) or _KINDS[field.type]
-    strings = _enum_strings(field.enum_type)
-    return FieldPlan(
-        name=field.name,
-        number=field.number,
-        kind=kind,
-        repeated=_is_repeated(field),
-        message=_plan_of(field.message_type) if kind is Kind.MESSAGE else None,
-        enum_numbers={string: number for number, string in strings.items()},
-        enum_strings=strings,
-        constant=constant,
-    )
+def _oneof_of(field: FieldDescriptor) -> OneofDescriptor | None:
+    """Return the oneof that a field is an alternative of, unless it only gives an optional field presence."""
+    oneof: OneofDescriptor | None = field.containing_oneof
+    return None if oneof is None or oneof.name.startswith("_") else oneof
 
 
 def _is_repeated(field: FieldDescriptor) -> bool:
@@ -278,13 +381,6 @@ def _is_repeated(field: FieldDescriptor) -> bool:
 
 def _option(described: Any, extension: Any) -> Any:
     return described.GetOptions().Extensions[extension]
-
-
-def _enum_strings(descriptor: EnumDescriptor | None) -> dict[int, str]:
-    if descriptor is None:
-        return {}
-    values = ((value.number, _option(value, options.json_value)) for value in descriptor.values)
-    return {number: string for number, string in values if string}
 
 
 @functools.cache

@@ -13,9 +13,9 @@ from mistralwire.codec._limits import Limits
 from mistralwire.codec._parse import Number, is_unicode, to_text, too_deep
 from mistralwire.codec._plan import (
     EXTRA_FIELD,
-    INT64_MAX,
-    INT64_MIN,
+    UNLISTED,
     FieldPlan,
+    Fill,
     Form,
     Kind,
     MemberPlan,
@@ -37,7 +37,9 @@ class _Full(Exception):  # noqa: N818 - it never leaves this module
     """As many violations as the limit allows were found."""
 
 
-def read_document(plan: MessagePlan, value: Any, *, validate: bool, limits: Limits) -> dict[str, Any]:
+def read_document(
+    plan: MessagePlan, value: Any, *, validate: bool, limits: Limits, complete: bool = False
+) -> dict[str, Any]:
     """Give the constructor arguments for a parsed document.
 
     Args:
@@ -45,13 +47,14 @@ def read_document(plan: MessagePlan, value: Any, *, validate: bool, limits: Limi
         value: The parsed JSON.
         validate: Whether to enforce the contract; otherwise every object is accepted.
         limits: Only the bound on violations counts here.
+        complete: Whether members that a program is expected to set count as required.
 
     Raises:
         DecodeError: If the top level is no object, or the contract is enforced and broken.
     """
     if type(value) is not dict:
         raise DecodeError([Violation("", "an object", describe(value))], type_name=plan.name)
-    reader = _Reader(validate, limits)
+    reader = _Reader(validate, limits, complete)
     truncated = False
     arguments: dict[str, Any] = {}
     try:
@@ -107,8 +110,9 @@ class _Reader:
         violations: What was found so far.
     """
 
-    def __init__(self, validate: bool, limits: Limits) -> None:
+    def __init__(self, validate: bool, limits: Limits, complete: bool) -> None:
         self.validate = validate
+        self._complete = complete
         self.violations: list[Violation] = []
         self._limit = limits.violations_max
         self._path: list[str | int] = []
@@ -125,6 +129,7 @@ class _Reader:
         members: dict[str, Any] = {}
         nulls: list[int] = []
         empties: list[int] = []
+        absents: list[int] = []
         for key, item in value.items():
             member = plan.by_name.get(key)
             if member is None:
@@ -137,30 +142,37 @@ class _Reader:
             elif item is None:
                 if member.required and not member.nullable:
                     self._refuse(_expected(member), "null")
-                nulls.append(member.number)
+                if member.fill is not Fill.NULL:
+                    nulls.append(member.number)
             elif item == [] and member.fields[0].repeated:
-                empties.append(member.number)
+                if member.fill is not Fill.ARRAY:
+                    empties.append(member.number)
             else:
                 self._read_member(member, item, arguments, members)
             self._path.pop()
-        self._check_required(plan, value)
+        self._note_missing(plan, value, absents)
         extra = {
             "members": to_text(members).decode() if members else None,
             "null_fields": sorted(nulls) or None,
             "empty_fields": sorted(empties) or None,
+            "absent_fields": absents or None,
         }
         if any(extra.values()):
             arguments[EXTRA_FIELD] = extra
         return arguments
 
-    def _check_required(self, plan: MessagePlan, value: dict[str, Any]) -> None:
-        if not self.validate:
-            return
+    def _note_missing(self, plan: MessagePlan, value: dict[str, Any], absents: list[int]) -> None:
         for member in plan.members:
-            if member.required and member.name not in value and member.camel not in value:
-                self._path.append(member.name)
-                self._refuse(_expected(member), "nothing: the member is required")
-                self._path.pop()
+            required = self.validate and (member.required or (self._complete and member.expected))
+            if not required and member.fill is None:
+                continue
+            if member.name not in value and member.camel not in value:
+                if required:
+                    self._path.append(member.name)
+                    self._refuse(_expected(member), "nothing: the member is required")
+                    self._path.pop()
+                if member.fill is not None:
+                    absents.append(member.number)
 
     def _read_member(
         self, member: MemberPlan, item: Any, arguments: dict[str, Any], members: dict[str, Any]
@@ -172,6 +184,7 @@ class _Reader:
             return
         if field.kind is Kind.ENUM and not field.repeated and item not in field.enum_numbers:
             # Enums are open: a string that is not documented yet is no violation.
+            arguments[field.name] = UNLISTED
             members[member.name] = item
             return
         result = self._read_repeated(field, item) if field.repeated else self._read_value(field, item)
@@ -209,7 +222,7 @@ class _Reader:
             case Kind.STRING:
                 return self._read_string(field, item)
             case Kind.INTEGER:
-                return self._read_integer(item)
+                return self._read_integer(field, item)
             case Kind.NUMBER:
                 return self._read_number(item)
             case Kind.ENUM:
@@ -226,14 +239,15 @@ class _Reader:
             self._refuse(f'the string "{field.constant}"', _quoted(item))
         return item
 
-    def _read_integer(self, item: Any) -> Any:
+    def _read_integer(self, field: FieldPlan, item: Any) -> Any:
         if isinstance(item, float) and item.is_integer():
             # What its text says, which beyond 2^53 is not what the float is: 47e17 is 4700000000000000000.
             item = int(decimal.Decimal(repr(item)))
         if isinstance(item, Number | float):
-            return self._refuse("a 64-bit integer", describe(item))
-        if not INT64_MIN <= item <= INT64_MAX:
-            return self._refuse("an integer from -2^63 to 2^63-1", describe(item))
+            return self._refuse(f"a {field.bits}-bit integer", describe(item))
+        if not -(1 << field.bits - 1) <= item < 1 << field.bits - 1:
+            sign_bit = field.bits - 1
+            return self._refuse(f"an integer from -2^{sign_bit} to 2^{sign_bit}-1", describe(item))
         return item
 
     def _read_number(self, item: Any) -> Any:

@@ -9,13 +9,12 @@ protobuf wire form of the object. Anything else, and anything wrong, is a `Bail`
 from typing import Any
 
 import orjson
-from google.protobuf.message import Message
 
 from mistralwire.codec._compile import NOT_FAST, Bail
 from mistralwire.codec._compile_shape import Read, compile_shape, make_union, varints
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import SMALL_BYTES, as_bytes, check_limits
-from mistralwire.codec._plan import FieldPlan, Form, MessagePlan, plan_for
+from mistralwire.codec._plan import FieldPlan, Form, MessagePlan
 
 # A shape is compiled when it was seen this often. Compiling takes as long as some fifty readings by the
 # complete engine, so once a library was full, and shapes are ever new, it takes more to convince it.
@@ -174,10 +173,8 @@ class FastReader:
     def __init__(self, *, validate: bool) -> None:
         self._short = Library(validate=validate, sizes=_SIZES)
         self._long = Library(validate=validate, sizes=varints)
-        self._short_by_class: dict[type[Message], Shapes] = {}
-        self._long_by_class: dict[type[Message], Shapes] = {}
 
-    def read(self, message_type: type[Message], data: bytes | str, limits: Limits) -> bytes | None:
+    def read(self, plan: MessagePlan, data: bytes | str, limits: Limits) -> bytes | None:
         """Read a document into the wire form of a message.
 
         Returns:
@@ -190,27 +187,24 @@ class FastReader:
         size = len(text)
         if size > limits.document_bytes_max:
             return None
-        by_class = self._short_by_class if size <= _SHORT_BYTES else self._long_by_class
         try:
-            shapes = by_class.get(message_type)
-            if shapes is None:
-                shapes = self._add_class(message_type, size)
+            shapes = (self._short if size <= _SHORT_BYTES else self._long).shapes(plan)
             item = orjson.loads(text)
             if size > SMALL_BYTES or limits is not DEFAULT_LIMITS:
-                check_limits(item, text, limits, message_type.DESCRIPTOR.name)
+                check_limits(item, text, limits, plan.name)
             if item.__class__ is dict:
                 return shapes[(*item,)](item, [text]).encode("latin-1")
         except NOT_FAST:
             pass  # what this engine can't do is not an error yet
         return None
 
-    def read_parsed(self, message_type: type[Message], item: dict[str, Any], text: bytes) -> bytes | None:
+    def read_parsed(self, plan: MessagePlan, item: dict[str, Any], text: bytes) -> bytes | None:
         """Read a document that was parsed, and found within the limits, as `read` does.
 
         What it takes to read a long one is compiled at once.
         """
         library = self._short if len(text) <= _SHORT_BYTES else self._long
-        root = library.shapes(plan_for(message_type))
+        root = library.shapes(plan)
         for _ in range(_LONG_SHAPES_MAX if len(text) >= LONG_BYTES else 1):
             try:
                 return root[(*item,)](item, [text]).encode("latin-1")
@@ -234,12 +228,6 @@ class FastReader:
         before = library.compiled
         library.learn(plan, value)
         return library.compiled > before
-
-    def _add_class(self, message_type: type[Message], size: int) -> Shapes:
-        plan = plan_for(message_type)
-        self._short_by_class[message_type] = self._short.shapes(plan)
-        self._long_by_class[message_type] = self._long.shapes(plan)
-        return (self._short_by_class if size <= _SHORT_BYTES else self._long_by_class)[message_type]
 
 
 STRICT = FastReader(validate=True)

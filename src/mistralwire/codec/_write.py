@@ -6,18 +6,27 @@
 import math
 from typing import Any
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from mistralwire.codec._limits import DEPTH_MAX, Limits
+from mistralwire.codec._losses import count_loss
 from mistralwire.codec._parse import Number, parse
-from mistralwire.codec._plan import EXTRA_FIELD, FieldPlan, Form, Kind, MemberPlan, MessagePlan
+from mistralwire.codec._plan import EXTRA_FIELD, UNLISTED, FieldPlan, Form, Kind, MemberPlan, MessagePlan
 from mistralwire.codec._read import describe, join_path
 from mistralwire.errors import DecodeError, EncodeError
+from mistralwire.v1 import Reason
+
+UNRECOGNIZED = "unrecognized"
+"""The string that stands for an enum value without one: from a newer contract, or a program's mistake."""
 
 _TEXT_LIMITS = Limits(document_bytes_max=2**31, depth_max=DEPTH_MAX, members_max=2**31)
 _ABSENT = object()
 
 
 def write_document(plan: MessagePlan, message: Any, *, camel: bool) -> dict[str, Any]:
-    """Give the parsed JSON of a message.
+    """Return the parsed JSON of a message.
+
+    Content of a newer contract costs itself and nothing else, and is counted.
 
     Args:
         plan: Plan of the message, a JSON object.
@@ -34,7 +43,9 @@ def write_document(plan: MessagePlan, message: Any, *, camel: bool) -> dict[str,
 
 
 def write_what_can_be(plan: MessagePlan, message: Any) -> tuple[dict[str, Any], list[EncodeError]]:
-    """Give the parsed JSON of a message with stand-ins for what has no JSON form, and the errors of those.
+    """Return the parsed JSON of a message with stand-ins for what has no JSON form, and the errors of those.
+
+    Here, content of a newer contract is an error too, with the reason CONTRACT_NEWER, and is not counted.
 
     Args:
         plan: Plan of the message, a JSON object.
@@ -128,12 +139,34 @@ class _Writer:
         self._path: list[str | int] = []
 
     def _stand_in(self, value: Any, message: str) -> Any:
-        """Give what stands for a value that has no JSON form, where errors are collected."""
+        """Return what stands for a value that has no JSON form, where errors are collected."""
         error = EncodeError(message, path=join_path(tuple(self._path)))
         if self._errors is None:
             raise error
         self._errors.append(error)
         return value
+
+    def _note(self, message: str) -> None:
+        """Note a mistake that does not keep the message from being written."""
+        if self._errors is not None:
+            self._stand_in(None, message)
+
+    def _lose(self, message_name: str, number: int, what: str) -> None:
+        """Note content of a newer contract, which can't be written."""
+        if self._errors is None:
+            count_loss(message_name, number)
+            return
+        message = f"expected what this contract knows, found {what} of a newer one; upgrade this process"
+        path = join_path(tuple(self._path))
+        self._errors.append(EncodeError(message, path=path, reason=Reason.CONTRACT_NEWER))
+
+    def _lose_unknown_fields(self, message: Any) -> bool:
+        """Note the fields of a message that its type does not know; return whether there are any."""
+        numbers = {field.field_number for field in UnknownFieldSet(message)}
+        name = message.DESCRIPTOR.name
+        for number in sorted(numbers):
+            self._lose(name, number, f"the field {number} of {name}")
+        return bool(numbers)
 
     def _parse(self, text: str, *, must_be_object: bool) -> Any:
         try:
@@ -145,10 +178,15 @@ class _Writer:
         result: dict[str, Any] = {}
         extra = getattr(message, EXTRA_FIELD)
         nulls, empties = set(extra.null_fields), set(extra.empty_fields)
+        members: dict[str, Any] = {}
+        if extra.members:
+            self._path.append(EXTRA_FIELD)
+            members = self._parse(extra.members, must_be_object=True)
+            self._path.pop()
         for member in plan.members:
             name = member.camel if self._camel else member.name
             self._path.append(member.name)
-            value = self._write_member(member, message)
+            value = self._write_member(plan, member, message, members)
             self._path.pop()
             if value is not _ABSENT:
                 result[name] = value
@@ -156,44 +194,67 @@ class _Writer:
                 result[name] = []
             elif member.number in nulls:
                 result[name] = None
-        if extra.members:
-            self._path.append(EXTRA_FIELD)
-            members = self._parse(extra.members, must_be_object=True)
-            self._path.pop()
-            merge_members(plan, result, members, camel=self._camel)
-        return result
+            elif member.fill is not None and not (
+                member.number in extra.absent_fields or member.name in members
+            ):
+                result[name] = member.fill.value_of()
+        self._lose_unknown_fields(message)
+        if message.HasField(EXTRA_FIELD):
+            self._lose_unknown_fields(extra)
+        return merge_members(plan, result, members, camel=self._camel) if members else result
 
-    def _write_member(self, member: MemberPlan, message: Any) -> Any:
-        if member.oneof is not None:
-            name = message.WhichOneof(member.oneof)
-            if name is None:
-                return _ABSENT
-            field = next(field for field in member.fields if field.name == name)
-            return self._write_value(field, getattr(message, name))
-        (field,) = member.fields
-        value = getattr(message, field.name)
-        if field.repeated:
-            return self._write_items(field, value) if value else _ABSENT
-        return self._write_value(field, value) if message.HasField(field.name) else _ABSENT
+    def _write_member(
+        self, plan: MessagePlan, member: MemberPlan, message: Any, members: dict[str, Any]
+    ) -> Any:
+        for field in member.fields:
+            value = getattr(message, field.name)
+            if field.repeated:
+                if value:
+                    return self._write_items(plan, field, value)
+            elif message.HasField(field.name):
+                if field.kind is Kind.ENUM:
+                    return self._write_enum(plan, field, value, members.get(member.name))
+                return self._write_value(plan, field, value)
+        return _ABSENT
 
-    def _write_items(self, field: FieldPlan, items: Any) -> list[Any]:
+    def _write_enum(self, plan: MessagePlan, field: FieldPlan, number: int, kept: Any = None) -> Any:
+        """Return the string of an enum value, where `kept` is what JsonExtra has under the name."""
+        string = field.enum_strings.get(number)
+        if string is not None:
+            return string
+        if number == 0:
+            self._note(f"expected a value of {field.enum_name}, found the one that is none; leave it unset")
+            return _ABSENT
+        if number != UNLISTED:
+            if isinstance(kept, str) and self._errors is None:
+                return kept
+            self._lose(plan.name, field.number, f"the value {number} of {field.enum_name}")
+        elif isinstance(kept, str):
+            return kept
+        else:
+            self._note(f"expected the string in json_extra.members beside UNLISTED, found {_described(kept)}")
+        return UNRECOGNIZED
+
+    def _write_items(self, plan: MessagePlan, field: FieldPlan, items: Any) -> list[Any]:
         result = []
         for index, item in enumerate(items):
             self._path.append(index)
-            value = self._write_value(field, item)
-            if value is _ABSENT:
-                value = self._stand_in("", "an enum value that has no JSON string")
-            result.append(value)
+            if field.kind is Kind.ENUM:
+                value = self._write_enum(plan, field, item)
+                value = UNRECOGNIZED if value is _ABSENT else value
+            else:
+                value = self._write_value(plan, field, item)
+            if value is not _ABSENT:
+                result.append(value)
             self._path.pop()
         return result
 
-    def _write_value(self, field: FieldPlan, value: Any) -> Any:
+    def _write_value(self, plan: MessagePlan, field: FieldPlan, value: Any) -> Any:
         match field.kind:
             case Kind.MESSAGE:
                 return self._write_message(field, value)
             case Kind.ENUM:
-                # As in ProtoJSON, a number from a newer contract is written as the number.
-                return field.enum_strings.get(value, value) if value else _ABSENT
+                return self._write_enum(plan, field, value)
             case Kind.NUMBER:
                 if not math.isfinite(value):
                     return self._stand_in(0, f"{value}, which JSON does not have; set a finite number")
@@ -208,16 +269,27 @@ class _Writer:
         assert plan is not None  # noqa: S101 - a field of this kind has one
         if plan.form is Form.OBJECT:
             return self.write_object(plan, message)
+        is_newer = self._lose_unknown_fields(message)
         if plan.form is Form.ARRAY:
             assert plan.item is not None  # noqa: S101 - a plan of this form has one
-            return self._write_items(plan.item, getattr(message, plan.item.name))
+            return self._write_items(plan, plan.item, getattr(message, plan.item.name))
         alternative = next((field for field in plan.alternatives if message.HasField(field.name)), None)
         if alternative is None:
-            return self._stand_in({}, f"a {plan.name} without an alternative; set one of its fields")
-        value = self._write_value(alternative, getattr(message, alternative.name))
+            # An alternative of a newer contract costs itself, and not the document.
+            return _ABSENT if is_newer else self._stand_in({}, _no_alternative(plan))
+        value = self._write_value(plan, alternative, getattr(message, alternative.name))
         if plan.discriminator is not None and alternative is not plan.unknown:
             return tagged(plan, alternative, value)
         return value
+
+
+def _no_alternative(plan: MessagePlan) -> str:
+    names = [field.name for field in plan.alternatives if field is not plan.unknown]
+    return f"expected an alternative of {plan.name}, found none; set one of {', '.join(names)}"
+
+
+def _described(value: Any) -> str:
+    return "nothing" if value is None else describe(value)
 
 
 def tagged(plan: MessagePlan, alternative: FieldPlan, value: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 Reading the fields of a message one by one costs more in Python than anything else here. So a message is
 serialised first, by protobuf's own fast code, and a compiled function walks over the bytes. It knows that
 they come from protobuf itself: fields in the order of their numbers, each in its canonical form. JsonExtra
-is field 1, so what was null or empty is known before the fields. Anything else, and anything wrong, is a
-`Bail`: the complete engine in `_write` then writes the message.
+is field 1, so what was null, empty or absent is known before the fields. Anything else, and anything wrong, is
+a `Bail`: the complete engine in `_write` then writes the message.
 """
 
 import struct
@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from mistralwire.codec._compile import NOT_FAST, Bail, define, indent
 from mistralwire.codec._limits import DEPTH_MAX
@@ -60,13 +61,17 @@ def _signed_varint(data: bytes, at: int) -> tuple[int, int]:
     return (result - 2**64 if result >= 2**63 else result), stop
 
 
-_flags: dict[bytes, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+# Numbers of the fields that were null, empty, and absent where they would be filled in.
+_Flags = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+_flags: dict[bytes, _Flags] = {}
 
 
-def _read_flags(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give the numbers of null and of empty fields; few combinations occur, so they are remembered."""
+def _read_flags(data: bytes) -> _Flags:
+    """Return the numbers in a JsonExtra without members; few combinations occur, so they are remembered."""
     extra = JsonExtra.FromString(data)
-    found = (tuple(extra.null_fields), tuple(extra.empty_fields))
+    if len(UnknownFieldSet(extra)):
+        raise Bail
+    found = (tuple(extra.null_fields), tuple(extra.empty_fields), tuple(extra.absent_fields))
     if len(data) <= _FLAGS_BYTES_MAX:
         if len(_flags) >= _REMEMBERED_MAX:
             _flags.clear()
@@ -74,10 +79,10 @@ def _read_flags(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return found
 
 
-def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any] | None]:
-    """Give what a JsonExtra says: numbers of null fields, of empty fields, and the other members."""
+def _read_extra(data: bytes) -> tuple[_Flags, dict[str, Any] | None]:
+    """Return what a JsonExtra says: the numbers of fields, and the members."""
     if data[:1] != _MEMBERS_TAG:
-        return *_read_flags(data), None
+        return _read_flags(data), None
     size, at = data[1], 2
     if size > 0x7F:
         size, at = read_varint(data, 1)
@@ -90,8 +95,7 @@ def _read_extra(data: bytes) -> tuple[tuple[int, ...], tuple[int, ...], dict[str
             _check_text(members, text)
             break
     rest = data[at + size :]
-    nulls, empties = _flags.get(rest) or _read_flags(rest)
-    return nulls, empties, members
+    return _flags.get(rest) or _read_flags(rest), members
 
 
 def _check_text(value: Any, text: bytes) -> None:
@@ -201,13 +205,18 @@ class FastWriter:
     def _object(self, plan: MessagePlan) -> list[str]:
         known = self._constant(frozenset(plan.by_name))
         merge = self._constant(self._merger(plan))
-        lines = ["result = {}", "nulls = empties = ()", "members = None", "tag = data[at] if at < end else 0"]
+        lines = [
+            "result = {}",
+            "nulls = empties = absents = ()",
+            "members = None",
+            "tag = data[at] if at < end else 0",
+        ]
         extra = [
             *_length_lines(1),
             "extra = data[at:stop]",
             "found = flags.get(extra)",
-            "if found is None: nulls, empties, members = read_extra(extra)",
-            "else: nulls, empties = found",
+            "if found is None: found, members = read_extra(extra)",
+            "nulls, empties, absents = found",
         ]
         lines += [f"if tag == {EXTRA_NUMBER << 3 | 2}:", *indent([*extra, "at = stop", _NEXT_TAG])]
         for member in plan.members:
@@ -238,6 +247,12 @@ class FastWriter:
         if member.fields[0].repeated:
             lines.append(f"elif {member.number} in empties: result[{name!r}] = []")
         lines.append(f"elif {member.number} in nulls: result[{name!r}] = None")
+        if member.fill is not None:
+            value = repr(member.fill.value_of())
+            unnoted = (
+                f"{member.number} not in absents and (members is None or {member.name!r} not in members)"
+            )
+            lines.append(f"elif {unnoted}: result[{name!r}] = {value}")
         return lines
 
     def _repeated(self, field: FieldPlan, target: str) -> list[str]:

@@ -24,12 +24,14 @@ class ReasoningEffort(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASONING_EFFORT_HIGH: _ClassVar[ReasoningEffort]
     REASONING_EFFORT_XHIGH: _ClassVar[ReasoningEffort]
     REASONING_EFFORT_MAX: _ClassVar[ReasoningEffort]
+    REASONING_EFFORT_UNLISTED: _ClassVar[ReasoningEffort]
 
 class ServiceTier(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SERVICE_TIER_UNSPECIFIED: _ClassVar[ServiceTier]
     SERVICE_TIER_AUTO: _ClassVar[ServiceTier]
     SERVICE_TIER_STANDARD_ONLY: _ClassVar[ServiceTier]
+    SERVICE_TIER_UNLISTED: _ClassVar[ServiceTier]
 
 class ResponseFormatType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,6 +39,7 @@ class ResponseFormatType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESPONSE_FORMAT_TYPE_TEXT: _ClassVar[ResponseFormatType]
     RESPONSE_FORMAT_TYPE_JSON_OBJECT: _ClassVar[ResponseFormatType]
     RESPONSE_FORMAT_TYPE_JSON_SCHEMA: _ClassVar[ResponseFormatType]
+    RESPONSE_FORMAT_TYPE_UNLISTED: _ClassVar[ResponseFormatType]
 REASONING_EFFORT_UNSPECIFIED: ReasoningEffort
 REASONING_EFFORT_NONE: ReasoningEffort
 REASONING_EFFORT_MINIMAL: ReasoningEffort
@@ -45,13 +48,16 @@ REASONING_EFFORT_MEDIUM: ReasoningEffort
 REASONING_EFFORT_HIGH: ReasoningEffort
 REASONING_EFFORT_XHIGH: ReasoningEffort
 REASONING_EFFORT_MAX: ReasoningEffort
+REASONING_EFFORT_UNLISTED: ReasoningEffort
 SERVICE_TIER_UNSPECIFIED: ServiceTier
 SERVICE_TIER_AUTO: ServiceTier
 SERVICE_TIER_STANDARD_ONLY: ServiceTier
+SERVICE_TIER_UNLISTED: ServiceTier
 RESPONSE_FORMAT_TYPE_UNSPECIFIED: ResponseFormatType
 RESPONSE_FORMAT_TYPE_TEXT: ResponseFormatType
 RESPONSE_FORMAT_TYPE_JSON_OBJECT: ResponseFormatType
 RESPONSE_FORMAT_TYPE_JSON_SCHEMA: ResponseFormatType
+RESPONSE_FORMAT_TYPE_UNLISTED: ResponseFormatType
 
 class JSONSchema(_message.Message):
     __slots__ = ("json_extra", "name", "schema", "description", "strict")

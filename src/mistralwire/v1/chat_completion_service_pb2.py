@@ -22,22 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from mistralwire.v1 import agents_completion_pb2 as mistralwire_dot_v1_dot_agents__completion__pb2
 from mistralwire.v1 import chat_completion_pb2 as mistralwire_dot_v1_dot_chat__completion__pb2
 from mistralwire.v1 import completion_pb2 as mistralwire_dot_v1_dot_completion__pb2
 from mistralwire.v1 import fim_completion_pb2 as mistralwire_dot_v1_dot_fim__completion__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mistralwire/v1/chat_completion_service.proto\x12\x0emistralwire.v1\x1a$mistralwire/v1/chat_completion.proto\x1a\x1fmistralwire/v1/completion.proto\x1a#mistralwire/v1/fim_completion.proto\"O\n\x1c\x43hatCompletionStreamResponse\x12/\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1f.mistralwire.v1.CompletionChunk\"N\n\x1b\x46IMCompletionStreamResponse\x12/\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1f.mistralwire.v1.CompletionChunk2\xbd\x03\n\x15\x43hatCompletionService\x12_\n\x0e\x43hatCompletion\x12%.mistralwire.v1.ChatCompletionRequest\x1a&.mistralwire.v1.ChatCompletionResponse\x12s\n\x14\x43hatCompletionStream\x12+.mistralwire.v1.ChatCompletionStreamRequest\x1a,.mistralwire.v1.ChatCompletionStreamResponse0\x01\x12\\\n\rFIMCompletion\x12$.mistralwire.v1.FIMCompletionRequest\x1a%.mistralwire.v1.FIMCompletionResponse\x12p\n\x13\x46IMCompletionStream\x12*.mistralwire.v1.FIMCompletionStreamRequest\x1a+.mistralwire.v1.FIMCompletionStreamResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,mistralwire/v1/chat_completion_service.proto\x12\x0emistralwire.v1\x1a&mistralwire/v1/agents_completion.proto\x1a$mistralwire/v1/chat_completion.proto\x1a\x1fmistralwire/v1/completion.proto\x1a#mistralwire/v1/fim_completion.proto\"\x7f\n\x1c\x43hatCompletionStreamResponse\x12/\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1f.mistralwire.v1.CompletionChunk\x12\x1b\n\x0e\x66irst_sequence\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_first_sequence\"~\n\x1b\x46IMCompletionStreamResponse\x12/\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1f.mistralwire.v1.CompletionChunk\x12\x1b\n\x0e\x66irst_sequence\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_first_sequence2\x9b\x05\n\x15\x43hatCompletionService\x12_\n\x0e\x43hatCompletion\x12%.mistralwire.v1.ChatCompletionRequest\x1a&.mistralwire.v1.ChatCompletionResponse\x12s\n\x14\x43hatCompletionStream\x12+.mistralwire.v1.ChatCompletionStreamRequest\x1a,.mistralwire.v1.ChatCompletionStreamResponse0\x01\x12\\\n\rFIMCompletion\x12$.mistralwire.v1.FIMCompletionRequest\x1a%.mistralwire.v1.FIMCompletionResponse\x12p\n\x13\x46IMCompletionStream\x12*.mistralwire.v1.FIMCompletionStreamRequest\x1a+.mistralwire.v1.FIMCompletionStreamResponse0\x01\x12\x63\n\x10\x41gentsCompletion\x12\'.mistralwire.v1.AgentsCompletionRequest\x1a&.mistralwire.v1.ChatCompletionResponse\x12w\n\x16\x41gentsCompletionStream\x12-.mistralwire.v1.AgentsCompletionStreamRequest\x1a,.mistralwire.v1.ChatCompletionStreamResponse0\x01\x42\x8a\x01\n\x12\x63om.mistralwire.v1B\x1a\x43hatCompletionServiceProtoP\x01Z\x1cmistralwire/v1;mistralwirev1\xa2\x02\x03MWV\xaa\x02\x0eMistralwire.V1\xca\x02\x0eMistralwire\\V1\xea\x02\x0fMistralwire::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistralwire.v1.chat_completion_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CHATCOMPLETIONSTREAMRESPONSE']._serialized_start=172
-  _globals['_CHATCOMPLETIONSTREAMRESPONSE']._serialized_end=251
-  _globals['_FIMCOMPLETIONSTREAMRESPONSE']._serialized_start=253
-  _globals['_FIMCOMPLETIONSTREAMRESPONSE']._serialized_end=331
-  _globals['_CHATCOMPLETIONSERVICE']._serialized_start=334
-  _globals['_CHATCOMPLETIONSERVICE']._serialized_end=779
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022com.mistralwire.v1B\032ChatCompletionServiceProtoP\001Z\034mistralwire/v1;mistralwirev1\242\002\003MWV\252\002\016Mistralwire.V1\312\002\016Mistralwire\\V1\352\002\017Mistralwire::V1'
+  _globals['_CHATCOMPLETIONSTREAMRESPONSE']._serialized_start=212
+  _globals['_CHATCOMPLETIONSTREAMRESPONSE']._serialized_end=339
+  _globals['_FIMCOMPLETIONSTREAMRESPONSE']._serialized_start=341
+  _globals['_FIMCOMPLETIONSTREAMRESPONSE']._serialized_end=467
+  _globals['_CHATCOMPLETIONSERVICE']._serialized_start=470
+  _globals['_CHATCOMPLETIONSERVICE']._serialized_end=1137
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from mistralwire.v1 import agents_completion_pb2 as _agents_completion_pb2
 from mistralwire.v1 import chat_completion_pb2 as _chat_completion_pb2
 from mistralwire.v1 import completion_pb2 as _completion_pb2
 from mistralwire.v1 import fim_completion_pb2 as _fim_completion_pb2
@@ -10,13 +11,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ChatCompletionStreamResponse(_message.Message):
-    __slots__ = ("chunks",)
+    __slots__ = ("chunks", "first_sequence")
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     chunks: _containers.RepeatedCompositeFieldContainer[_completion_pb2.CompletionChunk]
-    def __init__(self, chunks: _Optional[_Iterable[_Union[_completion_pb2.CompletionChunk, _Mapping]]] = ...) -> None: ...
+    first_sequence: int
+    def __init__(self, chunks: _Optional[_Iterable[_Union[_completion_pb2.CompletionChunk, _Mapping]]] = ..., first_sequence: _Optional[int] = ...) -> None: ...
 
 class FIMCompletionStreamResponse(_message.Message):
-    __slots__ = ("chunks",)
+    __slots__ = ("chunks", "first_sequence")
     CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     chunks: _containers.RepeatedCompositeFieldContainer[_completion_pb2.CompletionChunk]
-    def __init__(self, chunks: _Optional[_Iterable[_Union[_completion_pb2.CompletionChunk, _Mapping]]] = ...) -> None: ...
+    first_sequence: int
+    def __init__(self, chunks: _Optional[_Iterable[_Union[_completion_pb2.CompletionChunk, _Mapping]]] = ..., first_sequence: _Optional[int] = ...) -> None: ...

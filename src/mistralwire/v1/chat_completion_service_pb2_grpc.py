@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from mistralwire.v1 import agents_completion_pb2 as mistralwire_dot_v1_dot_agents__completion__pb2
 from mistralwire.v1 import chat_completion_pb2 as mistralwire_dot_v1_dot_chat__completion__pb2
 from mistralwire.v1 import chat_completion_service_pb2 as mistralwire_dot_v1_dot_chat__completion__service__pb2
 from mistralwire.v1 import fim_completion_pb2 as mistralwire_dot_v1_dot_fim__completion__pb2
@@ -28,10 +29,35 @@ if _version_not_supported:
 
 
 class ChatCompletionServiceStub(object):
-    """Answers chat and fill-in-the-middle completions, in one piece or as a stream.
+    """Answers completions: chat, fill-in-the-middle and by agents, in one piece or as a stream.
 
-    A request that breaks the contract ends with INVALID_ARGUMENT and google.rpc.BadRequest details, one
-    field violation for each place. The caller's deadline and cancellation reach the upstream.
+    The caller's deadline and cancellation reach the upstream. A request that breaks the contract ends with
+    INVALID_ARGUMENT; one with content that the service does not know, because its writer has a newer
+    contract, with FAILED_PRECONDITION. A stream that breaks delivers the chunks before the break, then the
+    status.
+
+    A status other than OK has details of these types (google.rpc):
+    - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
+    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
+    upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
+    truncated (true if there may be more than were counted).
+    - BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
+    expected and what was found.
+    - RetryInfo, if the error says when to try again.
+    - RequestInfo: the id of the call.
+
+    Metadata of a request, all optional:
+    - x-request-id: id of the call, 1 to 128 printable ASCII characters without spaces. Absent: a new one.
+    - authorization: Bearer and a token, if the service asks for one.
+    - x-accept-encoding: gzip, for compressed answers.
+    - x-contract-revision: revision of the caller's contract, a decimal number.
+    - traceparent, tracestate: context of a trace (W3C).
+
+    Trailing metadata of an answer:
+    - x-request-id: id of the call.
+    - x-contract-revision: revision of the service's contract.
+    - grpc-status-details-bin: the details above.
+    - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
     """
 
     def __init__(self, channel):
@@ -60,17 +86,54 @@ class ChatCompletionServiceStub(object):
                 request_serializer=mistralwire_dot_v1_dot_fim__completion__pb2.FIMCompletionStreamRequest.SerializeToString,
                 response_deserializer=mistralwire_dot_v1_dot_chat__completion__service__pb2.FIMCompletionStreamResponse.FromString,
                 _registered_method=True)
+        self.AgentsCompletion = channel.unary_unary(
+                '/mistralwire.v1.ChatCompletionService/AgentsCompletion',
+                request_serializer=mistralwire_dot_v1_dot_agents__completion__pb2.AgentsCompletionRequest.SerializeToString,
+                response_deserializer=mistralwire_dot_v1_dot_chat__completion__pb2.ChatCompletionResponse.FromString,
+                _registered_method=True)
+        self.AgentsCompletionStream = channel.unary_stream(
+                '/mistralwire.v1.ChatCompletionService/AgentsCompletionStream',
+                request_serializer=mistralwire_dot_v1_dot_agents__completion__pb2.AgentsCompletionStreamRequest.SerializeToString,
+                response_deserializer=mistralwire_dot_v1_dot_chat__completion__service__pb2.ChatCompletionStreamResponse.FromString,
+                _registered_method=True)
 
 
 class ChatCompletionServiceServicer(object):
-    """Answers chat and fill-in-the-middle completions, in one piece or as a stream.
+    """Answers completions: chat, fill-in-the-middle and by agents, in one piece or as a stream.
 
-    A request that breaks the contract ends with INVALID_ARGUMENT and google.rpc.BadRequest details, one
-    field violation for each place. The caller's deadline and cancellation reach the upstream.
+    The caller's deadline and cancellation reach the upstream. A request that breaks the contract ends with
+    INVALID_ARGUMENT; one with content that the service does not know, because its writer has a newer
+    contract, with FAILED_PRECONDITION. A stream that breaks delivers the chunks before the break, then the
+    status.
+
+    A status other than OK has details of these types (google.rpc):
+    - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
+    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
+    upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
+    truncated (true if there may be more than were counted).
+    - BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
+    expected and what was found.
+    - RetryInfo, if the error says when to try again.
+    - RequestInfo: the id of the call.
+
+    Metadata of a request, all optional:
+    - x-request-id: id of the call, 1 to 128 printable ASCII characters without spaces. Absent: a new one.
+    - authorization: Bearer and a token, if the service asks for one.
+    - x-accept-encoding: gzip, for compressed answers.
+    - x-contract-revision: revision of the caller's contract, a decimal number.
+    - traceparent, tracestate: context of a trace (W3C).
+
+    Trailing metadata of an answer:
+    - x-request-id: id of the call.
+    - x-contract-revision: revision of the service's contract.
+    - grpc-status-details-bin: the details above.
+    - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
     """
 
     def ChatCompletion(self, request, context):
         """Answers a chat completion in one piece.
+
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +141,8 @@ class ChatCompletionServiceServicer(object):
 
     def ChatCompletionStream(self, request, context):
         """Answers a chat completion as a stream of chunks, as they are produced.
+
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +157,26 @@ class ChatCompletionServiceServicer(object):
 
     def FIMCompletionStream(self, request, context):
         """Answers a fill-in-the-middle completion as a stream of chunks, as they are produced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AgentsCompletion(self, request, context):
+        """Answers a completion by an agent in one piece; the documented answer is that of a chat completion.
+
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AgentsCompletionStream(self, request, context):
+        """Answers a completion by an agent as a stream of chunks, as they are produced.
+
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +205,16 @@ def add_ChatCompletionServiceServicer_to_server(servicer, server):
                     request_deserializer=mistralwire_dot_v1_dot_fim__completion__pb2.FIMCompletionStreamRequest.FromString,
                     response_serializer=mistralwire_dot_v1_dot_chat__completion__service__pb2.FIMCompletionStreamResponse.SerializeToString,
             ),
+            'AgentsCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.AgentsCompletion,
+                    request_deserializer=mistralwire_dot_v1_dot_agents__completion__pb2.AgentsCompletionRequest.FromString,
+                    response_serializer=mistralwire_dot_v1_dot_chat__completion__pb2.ChatCompletionResponse.SerializeToString,
+            ),
+            'AgentsCompletionStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.AgentsCompletionStream,
+                    request_deserializer=mistralwire_dot_v1_dot_agents__completion__pb2.AgentsCompletionStreamRequest.FromString,
+                    response_serializer=mistralwire_dot_v1_dot_chat__completion__service__pb2.ChatCompletionStreamResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'mistralwire.v1.ChatCompletionService', rpc_method_handlers)
@@ -129,10 +224,35 @@ def add_ChatCompletionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ChatCompletionService(object):
-    """Answers chat and fill-in-the-middle completions, in one piece or as a stream.
+    """Answers completions: chat, fill-in-the-middle and by agents, in one piece or as a stream.
 
-    A request that breaks the contract ends with INVALID_ARGUMENT and google.rpc.BadRequest details, one
-    field violation for each place. The caller's deadline and cancellation reach the upstream.
+    The caller's deadline and cancellation reach the upstream. A request that breaks the contract ends with
+    INVALID_ARGUMENT; one with content that the service does not know, because its writer has a newer
+    contract, with FAILED_PRECONDITION. A stream that breaks delivers the chunks before the break, then the
+    status.
+
+    A status other than OK has details of these types (google.rpc):
+    - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
+    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
+    upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
+    truncated (true if there may be more than were counted).
+    - BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
+    expected and what was found.
+    - RetryInfo, if the error says when to try again.
+    - RequestInfo: the id of the call.
+
+    Metadata of a request, all optional:
+    - x-request-id: id of the call, 1 to 128 printable ASCII characters without spaces. Absent: a new one.
+    - authorization: Bearer and a token, if the service asks for one.
+    - x-accept-encoding: gzip, for compressed answers.
+    - x-contract-revision: revision of the caller's contract, a decimal number.
+    - traceparent, tracestate: context of a trace (W3C).
+
+    Trailing metadata of an answer:
+    - x-request-id: id of the call.
+    - x-contract-revision: revision of the service's contract.
+    - grpc-status-details-bin: the details above.
+    - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
     """
 
     @staticmethod
@@ -233,6 +353,60 @@ class ChatCompletionService(object):
             '/mistralwire.v1.ChatCompletionService/FIMCompletionStream',
             mistralwire_dot_v1_dot_fim__completion__pb2.FIMCompletionStreamRequest.SerializeToString,
             mistralwire_dot_v1_dot_chat__completion__service__pb2.FIMCompletionStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AgentsCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mistralwire.v1.ChatCompletionService/AgentsCompletion',
+            mistralwire_dot_v1_dot_agents__completion__pb2.AgentsCompletionRequest.SerializeToString,
+            mistralwire_dot_v1_dot_chat__completion__pb2.ChatCompletionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AgentsCompletionStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mistralwire.v1.ChatCompletionService/AgentsCompletionStream',
+            mistralwire_dot_v1_dot_agents__completion__pb2.AgentsCompletionStreamRequest.SerializeToString,
+            mistralwire_dot_v1_dot_chat__completion__service__pb2.ChatCompletionStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

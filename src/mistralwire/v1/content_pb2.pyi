@@ -16,6 +16,7 @@ class ImageDetail(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE_DETAIL_LOW: _ClassVar[ImageDetail]
     IMAGE_DETAIL_AUTO: _ClassVar[ImageDetail]
     IMAGE_DETAIL_HIGH: _ClassVar[ImageDetail]
+    IMAGE_DETAIL_UNLISTED: _ClassVar[ImageDetail]
 
 class BuiltInTool(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -26,10 +27,12 @@ class BuiltInTool(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BUILT_IN_TOOL_IMAGE_GENERATION: _ClassVar[BuiltInTool]
     BUILT_IN_TOOL_DOCUMENT_LIBRARY: _ClassVar[BuiltInTool]
     BUILT_IN_TOOL_MISTRAL_MCP: _ClassVar[BuiltInTool]
+    BUILT_IN_TOOL_UNLISTED: _ClassVar[BuiltInTool]
 IMAGE_DETAIL_UNSPECIFIED: ImageDetail
 IMAGE_DETAIL_LOW: ImageDetail
 IMAGE_DETAIL_AUTO: ImageDetail
 IMAGE_DETAIL_HIGH: ImageDetail
+IMAGE_DETAIL_UNLISTED: ImageDetail
 BUILT_IN_TOOL_UNSPECIFIED: BuiltInTool
 BUILT_IN_TOOL_WEB_SEARCH: BuiltInTool
 BUILT_IN_TOOL_WEB_SEARCH_PREMIUM: BuiltInTool
@@ -37,6 +40,7 @@ BUILT_IN_TOOL_CODE_INTERPRETER: BuiltInTool
 BUILT_IN_TOOL_IMAGE_GENERATION: BuiltInTool
 BUILT_IN_TOOL_DOCUMENT_LIBRARY: BuiltInTool
 BUILT_IN_TOOL_MISTRAL_MCP: BuiltInTool
+BUILT_IN_TOOL_UNLISTED: BuiltInTool
 
 class ImageURL(_message.Message):
     __slots__ = ("json_extra", "url", "detail")
@@ -146,15 +150,27 @@ class ThinkChunk(_message.Message):
     closed: bool
     def __init__(self, json_extra: _Optional[_Union[_json_extra_pb2.JsonExtra, _Mapping]] = ..., thinking: _Optional[_Iterable[_Union[ThinkContentChunk, _Mapping]]] = ..., type: _Optional[str] = ..., signature: _Optional[str] = ..., closed: bool = ...) -> None: ...
 
-class AudioChunk(_message.Message):
-    __slots__ = ("json_extra", "input_audio", "type")
+class InputAudio(_message.Message):
+    __slots__ = ("json_extra", "data", "format")
     JSON_EXTRA_FIELD_NUMBER: _ClassVar[int]
-    INPUT_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    json_extra: _json_extra_pb2.JsonExtra
+    data: str
+    format: str
+    def __init__(self, json_extra: _Optional[_Union[_json_extra_pb2.JsonExtra, _Mapping]] = ..., data: _Optional[str] = ..., format: _Optional[str] = ...) -> None: ...
+
+class AudioChunk(_message.Message):
+    __slots__ = ("json_extra", "input_audio_string", "input_audio_object", "type")
+    JSON_EXTRA_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_STRING_FIELD_NUMBER: _ClassVar[int]
+    INPUT_AUDIO_OBJECT_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     json_extra: _json_extra_pb2.JsonExtra
-    input_audio: str
+    input_audio_string: str
+    input_audio_object: InputAudio
     type: str
-    def __init__(self, json_extra: _Optional[_Union[_json_extra_pb2.JsonExtra, _Mapping]] = ..., input_audio: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
+    def __init__(self, json_extra: _Optional[_Union[_json_extra_pb2.JsonExtra, _Mapping]] = ..., input_audio_string: _Optional[str] = ..., input_audio_object: _Optional[_Union[InputAudio, _Mapping]] = ..., type: _Optional[str] = ...) -> None: ...
 
 class ResourceContent(_message.Message):
     __slots__ = ("text", "image_url", "unknown_json")

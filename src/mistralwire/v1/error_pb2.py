@@ -27,45 +27,46 @@ from mistralwire.v1 import json_options_pb2 as mistralwire_dot_v1_dot_json__opti
 from mistralwire.v1 import values_pb2 as mistralwire_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amistralwire/v1/error.proto\x12\x0emistralwire.v1\x1a\x1fmistralwire/v1/json_extra.proto\x1a!mistralwire/v1/json_options.proto\x1a\x1bmistralwire/v1/values.proto\"\x98\x02\n\x0fValidationError\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x00\x88\x01\x01\x12\x34\n\x03loc\x18\x02 \x03(\x0b\x32\x1f.mistralwire.v1.IntegerOrStringB\x06\xf2\xa9\x19\x02\x08\x01\x12\x18\n\x03msg\x18\x03 \x01(\tB\x06\xf2\xa9\x19\x02\x08\x01H\x01\x88\x01\x01\x12\x19\n\x04type\x18\x04 \x01(\tB\x06\xf2\xa9\x19\x02\x08\x01H\x02\x88\x01\x01\x12\x1a\n\x05input\x18\x05 \x01(\tB\x06\xf2\xa9\x19\x02\x18\x01H\x03\x88\x01\x01\x12\x18\n\x03\x63tx\x18\x06 \x01(\tB\x06\xf2\xa9\x19\x02\x18\x02H\x04\x88\x01\x01\x42\r\n\x0b_json_extraB\x06\n\x04_msgB\x07\n\x05_typeB\x08\n\x06_inputB\x06\n\x04_ctx\"M\n\x13ValidationErrorList\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.mistralwire.v1.ValidationError:\x06\xf2\xa9\x19\x02\x08\x01\"\x89\x01\n\x13HTTPValidationError\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x00\x88\x01\x01\x12/\n\x06\x64\x65tail\x18\x02 \x03(\x0b\x32\x1f.mistralwire.v1.ValidationErrorB\r\n\x0b_json_extra\"\x91\x04\n\rErrorResponse\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x03\x88\x01\x01\x12\x1b\n\x06object\x18\x02 \x01(\tB\x06\xf2\xa9\x19\x02\x10\x01H\x04\x88\x01\x01\x12\x18\n\x0emessage_string\x18\x03 \x01(\tH\x00\x12=\n\x0emessage_object\x18\x04 \x01(\x0b\x32#.mistralwire.v1.HTTPValidationErrorH\x00\x12\x19\n\x04type\x18\x05 \x01(\tB\x06\xf2\xa9\x19\x02\x10\x01H\x05\x88\x01\x01\x12\x1a\n\x05param\x18\x06 \x01(\tB\x06\xf2\xa9\x19\x02\x10\x01H\x06\x88\x01\x01\x12\x15\n\x0b\x63ode_string\x18\x07 \x01(\tH\x01\x12\x16\n\x0c\x63ode_integer\x18\x08 \x01(\x03H\x01\x12$\n\x0fraw_status_code\x18\t \x01(\x03\x42\x06\xf2\xa9\x19\x02\x10\x01H\x07\x88\x01\x01\x12\x17\n\rdetail_string\x18\n \x01(\tH\x02\x12;\n\x0c\x64\x65tail_array\x18\x0b \x01(\x0b\x32#.mistralwire.v1.ValidationErrorListH\x02\x42\x11\n\x07message\x12\x06\xf2\xa9\x19\x02\x10\x01\x42\x0e\n\x04\x63ode\x12\x06\xf2\xa9\x19\x02\x10\x01\x42\x10\n\x06\x64\x65tail\x12\x06\xf2\xa9\x19\x02\x10\x01\x42\r\n\x0b_json_extraB\t\n\x07_objectB\x07\n\x05_typeB\x08\n\x06_paramB\x12\n\x10_raw_status_codeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1amistralwire/v1/error.proto\x12\x0emistralwire.v1\x1a\x1fmistralwire/v1/json_extra.proto\x1a!mistralwire/v1/json_options.proto\x1a\x1bmistralwire/v1/values.proto\"\xa2\x02\n\x0fValidationError\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x00\x88\x01\x01\x12\x36\n\x03loc\x18\x02 \x03(\x0b\x32\x1f.mistralwire.v1.IntegerOrStringB\x08\xea\xac\xfa\xf1\x04\x02\x08\x01\x12\x1a\n\x03msg\x18\x03 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x08\x01H\x01\x88\x01\x01\x12\x1b\n\x04type\x18\x04 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x08\x01H\x02\x88\x01\x01\x12\x1c\n\x05input\x18\x05 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x18\x01H\x03\x88\x01\x01\x12\x1a\n\x03\x63tx\x18\x06 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x18\x02H\x04\x88\x01\x01\x42\r\n\x0b_json_extraB\x06\n\x04_msgB\x07\n\x05_typeB\x08\n\x06_inputB\x06\n\x04_ctx\"O\n\x13ValidationErrorList\x12.\n\x05items\x18\x01 \x03(\x0b\x32\x1f.mistralwire.v1.ValidationError:\x08\xea\xac\xfa\xf1\x04\x02\x08\x01\"\x89\x01\n\x13HTTPValidationError\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x00\x88\x01\x01\x12/\n\x06\x64\x65tail\x18\x02 \x03(\x0b\x32\x1f.mistralwire.v1.ValidationErrorB\r\n\x0b_json_extra\"\x9f\x04\n\rErrorResponse\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x03\x88\x01\x01\x12\x1d\n\x06object\x18\x02 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x04\x88\x01\x01\x12\x18\n\x0emessage_string\x18\x03 \x01(\tH\x00\x12=\n\x0emessage_object\x18\x04 \x01(\x0b\x32#.mistralwire.v1.HTTPValidationErrorH\x00\x12\x1b\n\x04type\x18\x05 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x05\x88\x01\x01\x12\x1c\n\x05param\x18\x06 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x06\x88\x01\x01\x12\x15\n\x0b\x63ode_string\x18\x07 \x01(\tH\x01\x12\x16\n\x0c\x63ode_integer\x18\x08 \x01(\x03H\x01\x12&\n\x0fraw_status_code\x18\t \x01(\x05\x42\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x07\x88\x01\x01\x12\x17\n\rdetail_string\x18\n \x01(\tH\x02\x12;\n\x0c\x64\x65tail_array\x18\x0b \x01(\x0b\x32#.mistralwire.v1.ValidationErrorListH\x02\x42\x13\n\x07message\x12\x08\xea\xac\xfa\xf1\x04\x02\x10\x01\x42\x10\n\x04\x63ode\x12\x08\xea\xac\xfa\xf1\x04\x02\x10\x01\x42\x12\n\x06\x64\x65tail\x12\x08\xea\xac\xfa\xf1\x04\x02\x10\x01\x42\r\n\x0b_json_extraB\t\n\x07_objectB\x07\n\x05_typeB\x08\n\x06_paramB\x12\n\x10_raw_status_codeBz\n\x12\x63om.mistralwire.v1B\nErrorProtoP\x01Z\x1cmistralwire/v1;mistralwirev1\xa2\x02\x03MWV\xaa\x02\x0eMistralwire.V1\xca\x02\x0eMistralwire\\V1\xea\x02\x0fMistralwire::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistralwire.v1.error_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022com.mistralwire.v1B\nErrorProtoP\001Z\034mistralwire/v1;mistralwirev1\242\002\003MWV\252\002\016Mistralwire.V1\312\002\016Mistralwire\\V1\352\002\017Mistralwire::V1'
   _globals['_VALIDATIONERROR'].fields_by_name['loc']._loaded_options = None
-  _globals['_VALIDATIONERROR'].fields_by_name['loc']._serialized_options = b'\362\251\031\002\010\001'
+  _globals['_VALIDATIONERROR'].fields_by_name['loc']._serialized_options = b'\352\254\372\361\004\002\010\001'
   _globals['_VALIDATIONERROR'].fields_by_name['msg']._loaded_options = None
-  _globals['_VALIDATIONERROR'].fields_by_name['msg']._serialized_options = b'\362\251\031\002\010\001'
+  _globals['_VALIDATIONERROR'].fields_by_name['msg']._serialized_options = b'\352\254\372\361\004\002\010\001'
   _globals['_VALIDATIONERROR'].fields_by_name['type']._loaded_options = None
-  _globals['_VALIDATIONERROR'].fields_by_name['type']._serialized_options = b'\362\251\031\002\010\001'
+  _globals['_VALIDATIONERROR'].fields_by_name['type']._serialized_options = b'\352\254\372\361\004\002\010\001'
   _globals['_VALIDATIONERROR'].fields_by_name['input']._loaded_options = None
-  _globals['_VALIDATIONERROR'].fields_by_name['input']._serialized_options = b'\362\251\031\002\030\001'
+  _globals['_VALIDATIONERROR'].fields_by_name['input']._serialized_options = b'\352\254\372\361\004\002\030\001'
   _globals['_VALIDATIONERROR'].fields_by_name['ctx']._loaded_options = None
-  _globals['_VALIDATIONERROR'].fields_by_name['ctx']._serialized_options = b'\362\251\031\002\030\002'
+  _globals['_VALIDATIONERROR'].fields_by_name['ctx']._serialized_options = b'\352\254\372\361\004\002\030\002'
   _globals['_VALIDATIONERRORLIST']._loaded_options = None
-  _globals['_VALIDATIONERRORLIST']._serialized_options = b'\362\251\031\002\010\001'
+  _globals['_VALIDATIONERRORLIST']._serialized_options = b'\352\254\372\361\004\002\010\001'
   _globals['_ERRORRESPONSE'].oneofs_by_name['message']._loaded_options = None
-  _globals['_ERRORRESPONSE'].oneofs_by_name['message']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ERRORRESPONSE'].oneofs_by_name['message']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ERRORRESPONSE'].oneofs_by_name['code']._loaded_options = None
-  _globals['_ERRORRESPONSE'].oneofs_by_name['code']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ERRORRESPONSE'].oneofs_by_name['code']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ERRORRESPONSE'].oneofs_by_name['detail']._loaded_options = None
-  _globals['_ERRORRESPONSE'].oneofs_by_name['detail']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ERRORRESPONSE'].oneofs_by_name['detail']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ERRORRESPONSE'].fields_by_name['object']._loaded_options = None
-  _globals['_ERRORRESPONSE'].fields_by_name['object']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ERRORRESPONSE'].fields_by_name['object']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ERRORRESPONSE'].fields_by_name['type']._loaded_options = None
-  _globals['_ERRORRESPONSE'].fields_by_name['type']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ERRORRESPONSE'].fields_by_name['type']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ERRORRESPONSE'].fields_by_name['param']._loaded_options = None
-  _globals['_ERRORRESPONSE'].fields_by_name['param']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ERRORRESPONSE'].fields_by_name['param']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ERRORRESPONSE'].fields_by_name['raw_status_code']._loaded_options = None
-  _globals['_ERRORRESPONSE'].fields_by_name['raw_status_code']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ERRORRESPONSE'].fields_by_name['raw_status_code']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_VALIDATIONERROR']._serialized_start=144
-  _globals['_VALIDATIONERROR']._serialized_end=424
-  _globals['_VALIDATIONERRORLIST']._serialized_start=426
-  _globals['_VALIDATIONERRORLIST']._serialized_end=503
-  _globals['_HTTPVALIDATIONERROR']._serialized_start=506
-  _globals['_HTTPVALIDATIONERROR']._serialized_end=643
-  _globals['_ERRORRESPONSE']._serialized_start=646
-  _globals['_ERRORRESPONSE']._serialized_end=1175
+  _globals['_VALIDATIONERROR']._serialized_end=434
+  _globals['_VALIDATIONERRORLIST']._serialized_start=436
+  _globals['_VALIDATIONERRORLIST']._serialized_end=515
+  _globals['_HTTPVALIDATIONERROR']._serialized_start=518
+  _globals['_HTTPVALIDATIONERROR']._serialized_end=655
+  _globals['_ERRORRESPONSE']._serialized_start=658
+  _globals['_ERRORRESPONSE']._serialized_end=1201
 # @@protoc_insertion_point(module_scope)

@@ -13,9 +13,11 @@ class GuardrailAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GUARDRAIL_ACTION_UNSPECIFIED: _ClassVar[GuardrailAction]
     GUARDRAIL_ACTION_NONE: _ClassVar[GuardrailAction]
     GUARDRAIL_ACTION_BLOCK: _ClassVar[GuardrailAction]
+    GUARDRAIL_ACTION_UNLISTED: _ClassVar[GuardrailAction]
 GUARDRAIL_ACTION_UNSPECIFIED: GuardrailAction
 GUARDRAIL_ACTION_NONE: GuardrailAction
 GUARDRAIL_ACTION_BLOCK: GuardrailAction
+GUARDRAIL_ACTION_UNLISTED: GuardrailAction
 
 class ModerationLlmv1CategoryThresholds(_message.Message):
     __slots__ = ("json_extra", "sexual", "hate_and_discrimination", "violence_and_threats", "dangerous_and_criminal_content", "selfharm", "health", "financial", "law", "pii")

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmistralwire/v1/json_extra.proto\x12\x0emistralwire.v1\"X\n\tJsonExtra\x12\x14\n\x07members\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0bnull_fields\x18\x02 \x03(\r\x12\x14\n\x0c\x65mpty_fields\x18\x03 \x03(\rB\n\n\x08_membersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmistralwire/v1/json_extra.proto\x12\x0emistralwire.v1\"o\n\tJsonExtra\x12\x14\n\x07members\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0bnull_fields\x18\x02 \x03(\r\x12\x14\n\x0c\x65mpty_fields\x18\x03 \x03(\r\x12\x15\n\rabsent_fields\x18\x04 \x03(\rB\n\n\x08_membersB~\n\x12\x63om.mistralwire.v1B\x0eJsonExtraProtoP\x01Z\x1cmistralwire/v1;mistralwirev1\xa2\x02\x03MWV\xaa\x02\x0eMistralwire.V1\xca\x02\x0eMistralwire\\V1\xea\x02\x0fMistralwire::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistralwire.v1.json_extra_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022com.mistralwire.v1B\016JsonExtraProtoP\001Z\034mistralwire/v1;mistralwirev1\242\002\003MWV\252\002\016Mistralwire.V1\312\002\016Mistralwire\\V1\352\002\017Mistralwire::V1'
   _globals['_JSONEXTRA']._serialized_start=51
-  _globals['_JSONEXTRA']._serialized_end=139
+  _globals['_JSONEXTRA']._serialized_end=162
 # @@protoc_insertion_point(module_scope)

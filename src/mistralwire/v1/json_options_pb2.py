@@ -25,21 +25,26 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mistralwire/v1/json_options.proto\x12\x0emistralwire.v1\x1a google/protobuf/descriptor.proto\"q\n\x0bJsonMessage\x12+\n\x04\x66orm\x18\x01 \x01(\x0e\x32\x18.mistralwire.v1.JsonFormH\x00\x88\x01\x01\x12\x1a\n\rdiscriminator\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_formB\x10\n\x0e_discriminator\"\xed\x01\n\tJsonField\x12\x15\n\x08required\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08nullable\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12+\n\x04text\x18\x03 \x01(\x0e\x32\x18.mistralwire.v1.JsonTextH\x02\x88\x01\x01\x12\x15\n\x08\x63onstant\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x11\n\x04open\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12\x15\n\x08untagged\x18\x06 \x01(\x08H\x05\x88\x01\x01\x42\x0b\n\t_requiredB\x0b\n\t_nullableB\x07\n\x05_textB\x0b\n\t_constantB\x07\n\x05_openB\x0b\n\t_untagged\"S\n\tJsonOneof\x12\x15\n\x08required\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08nullable\x18\x02 \x01(\x08H\x01\x88\x01\x01\x42\x0b\n\t_requiredB\x0b\n\t_nullable*O\n\x08JsonForm\x12\x19\n\x15JSON_FORM_UNSPECIFIED\x10\x00\x12\x13\n\x0fJSON_FORM_ARRAY\x10\x01\x12\x13\n\x0fJSON_FORM_UNION\x10\x02*N\n\x08JsonText\x12\x19\n\x15JSON_TEXT_UNSPECIFIED\x10\x00\x12\x11\n\rJSON_TEXT_ANY\x10\x01\x12\x14\n\x10JSON_TEXT_OBJECT\x10\x02:W\n\x0cjson_message\x12\x1f.google.protobuf.MessageOptions\x18\x9e\x95\x03 \x01(\x0b\x32\x1b.mistralwire.v1.JsonMessage\x88\x01\x01:Q\n\njson_field\x12\x1d.google.protobuf.FieldOptions\x18\x9e\x95\x03 \x01(\x0b\x32\x19.mistralwire.v1.JsonField\x88\x01\x01:Q\n\njson_oneof\x12\x1d.google.protobuf.OneofOptions\x18\x9e\x95\x03 \x01(\x0b\x32\x19.mistralwire.v1.JsonOneof\x88\x01\x01::\n\njson_value\x12!.google.protobuf.EnumValueOptions\x18\x9e\x95\x03 \x01(\t\x88\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mistralwire/v1/json_options.proto\x12\x0emistralwire.v1\x1a google/protobuf/descriptor.proto\"q\n\x0bJsonMessage\x12+\n\x04\x66orm\x18\x01 \x01(\x0e\x32\x18.mistralwire.v1.JsonFormH\x00\x88\x01\x01\x12\x1a\n\rdiscriminator\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_formB\x10\n\x0e_discriminator\"\x8d\x03\n\tJsonField\x12\x15\n\x08required\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08nullable\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12+\n\x04text\x18\x03 \x01(\x0e\x32\x18.mistralwire.v1.JsonTextH\x02\x88\x01\x01\x12\x15\n\x08\x63onstant\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x11\n\x04open\x18\x05 \x01(\x08H\x04\x88\x01\x01\x12\x15\n\x08untagged\x18\x06 \x01(\x08H\x05\x88\x01\x01\x12+\n\x04\x66ill\x18\x07 \x01(\x0e\x32\x18.mistralwire.v1.JsonFillH\x06\x88\x01\x01\x12\x12\n\x05since\x18\x08 \x01(\x05H\x07\x88\x01\x01\x12\x17\n\nunion_with\x18\t \x01(\tH\x08\x88\x01\x01\x12\x15\n\x08\x65xpected\x18\n \x01(\x08H\t\x88\x01\x01\x42\x0b\n\t_requiredB\x0b\n\t_nullableB\x07\n\x05_textB\x0b\n\t_constantB\x07\n\x05_openB\x0b\n\t_untaggedB\x07\n\x05_fillB\x08\n\x06_sinceB\r\n\x0b_union_withB\x0b\n\t_expected\"I\n\tJsonValue\x12\x13\n\x06string\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05since\x18\x02 \x01(\x05H\x01\x88\x01\x01\x42\t\n\x07_stringB\x08\n\x06_since\"S\n\tJsonOneof\x12\x15\n\x08required\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08nullable\x18\x02 \x01(\x08H\x01\x88\x01\x01\x42\x0b\n\t_requiredB\x0b\n\t_nullable*O\n\x08JsonForm\x12\x19\n\x15JSON_FORM_UNSPECIFIED\x10\x00\x12\x13\n\x0fJSON_FORM_ARRAY\x10\x01\x12\x13\n\x0fJSON_FORM_UNION\x10\x02*p\n\x08JsonFill\x12\x19\n\x15JSON_FILL_UNSPECIFIED\x10\x00\x12\x12\n\x0eJSON_FILL_NULL\x10\x01\x12\x19\n\x15JSON_FILL_EMPTY_ARRAY\x10\x02\x12\x1a\n\x16JSON_FILL_EMPTY_OBJECT\x10\x03*N\n\x08JsonText\x12\x19\n\x15JSON_TEXT_UNSPECIFIED\x10\x00\x12\x11\n\rJSON_TEXT_ANY\x10\x01\x12\x14\n\x10JSON_TEXT_OBJECT\x10\x02:X\n\x0cjson_message\x12\x1f.google.protobuf.MessageOptions\x18\xcd\xa5\x9fN \x01(\x0b\x32\x1b.mistralwire.v1.JsonMessage\x88\x01\x01:R\n\njson_field\x12\x1d.google.protobuf.FieldOptions\x18\xcd\xa5\x9fN \x01(\x0b\x32\x19.mistralwire.v1.JsonField\x88\x01\x01:R\n\njson_oneof\x12\x1d.google.protobuf.OneofOptions\x18\xcd\xa5\x9fN \x01(\x0b\x32\x19.mistralwire.v1.JsonOneof\x88\x01\x01:V\n\njson_value\x12!.google.protobuf.EnumValueOptions\x18\xcd\xa5\x9fN \x01(\x0b\x32\x19.mistralwire.v1.JsonValue\x88\x01\x01\x42\x80\x01\n\x12\x63om.mistralwire.v1B\x10JsonOptionsProtoP\x01Z\x1cmistralwire/v1;mistralwirev1\xa2\x02\x03MWV\xaa\x02\x0eMistralwire.V1\xca\x02\x0eMistralwire\\V1\xea\x02\x0fMistralwire::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistralwire.v1.json_options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_JSONFORM']._serialized_start=527
-  _globals['_JSONFORM']._serialized_end=606
-  _globals['_JSONTEXT']._serialized_start=608
-  _globals['_JSONTEXT']._serialized_end=686
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022com.mistralwire.v1B\020JsonOptionsProtoP\001Z\034mistralwire/v1;mistralwirev1\242\002\003MWV\252\002\016Mistralwire.V1\312\002\016Mistralwire\\V1\352\002\017Mistralwire::V1'
+  _globals['_JSONFORM']._serialized_start=762
+  _globals['_JSONFORM']._serialized_end=841
+  _globals['_JSONFILL']._serialized_start=843
+  _globals['_JSONFILL']._serialized_end=955
+  _globals['_JSONTEXT']._serialized_start=957
+  _globals['_JSONTEXT']._serialized_end=1035
   _globals['_JSONMESSAGE']._serialized_start=87
   _globals['_JSONMESSAGE']._serialized_end=200
   _globals['_JSONFIELD']._serialized_start=203
-  _globals['_JSONFIELD']._serialized_end=440
-  _globals['_JSONONEOF']._serialized_start=442
-  _globals['_JSONONEOF']._serialized_end=525
+  _globals['_JSONFIELD']._serialized_end=600
+  _globals['_JSONVALUE']._serialized_start=602
+  _globals['_JSONVALUE']._serialized_end=675
+  _globals['_JSONONEOF']._serialized_start=677
+  _globals['_JSONONEOF']._serialized_end=760
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,13 @@ class JsonForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JSON_FORM_ARRAY: _ClassVar[JsonForm]
     JSON_FORM_UNION: _ClassVar[JsonForm]
 
+class JsonFill(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JSON_FILL_UNSPECIFIED: _ClassVar[JsonFill]
+    JSON_FILL_NULL: _ClassVar[JsonFill]
+    JSON_FILL_EMPTY_ARRAY: _ClassVar[JsonFill]
+    JSON_FILL_EMPTY_OBJECT: _ClassVar[JsonFill]
+
 class JsonText(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     JSON_TEXT_UNSPECIFIED: _ClassVar[JsonText]
@@ -20,6 +27,10 @@ class JsonText(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 JSON_FORM_UNSPECIFIED: JsonForm
 JSON_FORM_ARRAY: JsonForm
 JSON_FORM_UNION: JsonForm
+JSON_FILL_UNSPECIFIED: JsonFill
+JSON_FILL_NULL: JsonFill
+JSON_FILL_EMPTY_ARRAY: JsonFill
+JSON_FILL_EMPTY_OBJECT: JsonFill
 JSON_TEXT_UNSPECIFIED: JsonText
 JSON_TEXT_ANY: JsonText
 JSON_TEXT_OBJECT: JsonText
@@ -41,20 +52,36 @@ class JsonMessage(_message.Message):
     def __init__(self, form: _Optional[_Union[JsonForm, str]] = ..., discriminator: _Optional[str] = ...) -> None: ...
 
 class JsonField(_message.Message):
-    __slots__ = ("required", "nullable", "text", "constant", "open", "untagged")
+    __slots__ = ("required", "nullable", "text", "constant", "open", "untagged", "fill", "since", "union_with", "expected")
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
     NULLABLE_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     CONSTANT_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
     UNTAGGED_FIELD_NUMBER: _ClassVar[int]
+    FILL_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNION_WITH_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
     required: bool
     nullable: bool
     text: JsonText
     constant: str
     open: bool
     untagged: bool
-    def __init__(self, required: bool = ..., nullable: bool = ..., text: _Optional[_Union[JsonText, str]] = ..., constant: _Optional[str] = ..., open: bool = ..., untagged: bool = ...) -> None: ...
+    fill: JsonFill
+    since: int
+    union_with: str
+    expected: bool
+    def __init__(self, required: bool = ..., nullable: bool = ..., text: _Optional[_Union[JsonText, str]] = ..., constant: _Optional[str] = ..., open: bool = ..., untagged: bool = ..., fill: _Optional[_Union[JsonFill, str]] = ..., since: _Optional[int] = ..., union_with: _Optional[str] = ..., expected: bool = ...) -> None: ...
+
+class JsonValue(_message.Message):
+    __slots__ = ("string", "since")
+    STRING_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    string: str
+    since: int
+    def __init__(self, string: _Optional[str] = ..., since: _Optional[int] = ...) -> None: ...
 
 class JsonOneof(_message.Message):
     __slots__ = ("required", "nullable")

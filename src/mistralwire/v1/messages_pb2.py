@@ -28,63 +28,64 @@ from mistralwire.v1 import json_options_pb2 as mistralwire_dot_v1_dot_json__opti
 from mistralwire.v1 import tools_pb2 as mistralwire_dot_v1_dot_tools__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmistralwire/v1/messages.proto\x12\x0emistralwire.v1\x1a\x1cmistralwire/v1/content.proto\x1a\x1fmistralwire/v1/json_extra.proto\x1a!mistralwire/v1/json_options.proto\x1a\x1amistralwire/v1/tools.proto\"\xca\x02\n\x10\x41ssistantMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12$\n\x04role\x18\x02 \x01(\tB\x11\xf2\xa9\x19\r\x10\x01\"\tassistantH\x02\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x03 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x04 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x34\n\ntool_calls\x18\x05 \x03(\x0b\x32\x18.mistralwire.v1.ToolCallB\x06\xf2\xa9\x19\x02\x10\x01\x12\x1b\n\x06prefix\x18\x06 \x01(\x08\x42\x06\xf2\xa9\x19\x02\x10\x01H\x03\x88\x01\x01\x42\x11\n\x07\x63ontent\x12\x06\xf2\xa9\x19\x02\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_roleB\t\n\x07_prefix\"\xea\x01\n\rSystemMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x02 \x01(\tH\x00\x12?\n\rcontent_array\x18\x03 \x01(\x0b\x32&.mistralwire.v1.SystemContentChunkListH\x00\x12\x1f\n\x04role\x18\x04 \x01(\tB\x0c\xf2\xa9\x19\x08\"\x06systemH\x02\x88\x01\x01\x42\x11\n\x07\x63ontent\x12\x06\xf2\xa9\x19\x02\x08\x01\x42\r\n\x0b_json_extraB\x07\n\x05_role\"\xba\x02\n\x0bToolMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x02 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x03 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x1d\n\x04role\x18\x04 \x01(\tB\n\xf2\xa9\x19\x06\"\x04toolH\x02\x88\x01\x01\x12!\n\x0ctool_call_id\x18\x05 \x01(\tB\x06\xf2\xa9\x19\x02\x10\x01H\x03\x88\x01\x01\x12\x19\n\x04name\x18\x06 \x01(\tB\x06\xf2\xa9\x19\x02\x10\x01H\x04\x88\x01\x01\x42\x13\n\x07\x63ontent\x12\x08\xf2\xa9\x19\x04\x08\x01\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_roleB\x0f\n\r_tool_call_idB\x07\n\x05_name\"\xe2\x01\n\x0bUserMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x02 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x03 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x1d\n\x04role\x18\x04 \x01(\tB\n\xf2\xa9\x19\x06\"\x04userH\x02\x88\x01\x01\x42\x13\n\x07\x63ontent\x12\x08\xf2\xa9\x19\x04\x08\x01\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_role\"\x9b\x03\n\x0c\x44\x65ltaMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x19\n\x04role\x18\x02 \x01(\tB\x06\xf2\xa9\x19\x02\x10\x01H\x02\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x03 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x04 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x34\n\ntool_calls\x18\x05 \x03(\x0b\x32\x18.mistralwire.v1.ToolCallB\x06\xf2\xa9\x19\x02\x10\x01\x12!\n\x0ctool_call_id\x18\x06 \x01(\tB\x06\xf2\xa9\x19\x02\x10\x01H\x03\x88\x01\x01\x12\x1a\n\x05index\x18\x07 \x01(\x03\x42\x06\xf2\xa9\x19\x02\x10\x01H\x04\x88\x01\x01\x12\x1f\n\x08metadata\x18\x08 \x01(\tB\x08\xf2\xa9\x19\x04\x10\x01\x18\x02H\x05\x88\x01\x01\x42\x11\n\x07\x63ontent\x12\x06\xf2\xa9\x19\x02\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_roleB\x0f\n\r_tool_call_idB\x08\n\x06_indexB\x0b\n\t_metadata\"\x85\x02\n\x0b\x43hatMessage\x12\x35\n\tassistant\x18\x01 \x01(\x0b\x32 .mistralwire.v1.AssistantMessageH\x00\x12/\n\x06system\x18\x02 \x01(\x0b\x32\x1d.mistralwire.v1.SystemMessageH\x00\x12+\n\x04tool\x18\x03 \x01(\x0b\x32\x1b.mistralwire.v1.ToolMessageH\x00\x12+\n\x04user\x18\x04 \x01(\x0b\x32\x1b.mistralwire.v1.UserMessageH\x00\x12\x1e\n\x0cunknown_json\x18\x05 \x01(\tB\x06\xf2\xa9\x19\x02\x18\x02H\x00:\x0c\xf2\xa9\x19\x08\x08\x02\x12\x04roleB\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmistralwire/v1/messages.proto\x12\x0emistralwire.v1\x1a\x1cmistralwire/v1/content.proto\x1a\x1fmistralwire/v1/json_extra.proto\x1a!mistralwire/v1/json_options.proto\x1a\x1amistralwire/v1/tools.proto\"\xd2\x02\n\x10\x41ssistantMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12&\n\x04role\x18\x02 \x01(\tB\x13\xea\xac\xfa\xf1\x04\r\x10\x01\"\tassistantH\x02\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x03 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x04 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x36\n\ntool_calls\x18\x05 \x03(\x0b\x32\x18.mistralwire.v1.ToolCallB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01\x12\x1d\n\x06prefix\x18\x06 \x01(\x08\x42\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x03\x88\x01\x01\x42\x13\n\x07\x63ontent\x12\x08\xea\xac\xfa\xf1\x04\x02\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_roleB\t\n\x07_prefix\"\xee\x01\n\rSystemMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x02 \x01(\tH\x00\x12?\n\rcontent_array\x18\x03 \x01(\x0b\x32&.mistralwire.v1.SystemContentChunkListH\x00\x12!\n\x04role\x18\x04 \x01(\tB\x0e\xea\xac\xfa\xf1\x04\x08\"\x06systemH\x02\x88\x01\x01\x42\x13\n\x07\x63ontent\x12\x08\xea\xac\xfa\xf1\x04\x02\x08\x01\x42\r\n\x0b_json_extraB\x07\n\x05_role\"\xc2\x02\n\x0bToolMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x02 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x03 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x1f\n\x04role\x18\x04 \x01(\tB\x0c\xea\xac\xfa\xf1\x04\x06\"\x04toolH\x02\x88\x01\x01\x12#\n\x0ctool_call_id\x18\x05 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x03\x88\x01\x01\x12\x1b\n\x04name\x18\x06 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x04\x88\x01\x01\x42\x15\n\x07\x63ontent\x12\n\xea\xac\xfa\xf1\x04\x04\x08\x01\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_roleB\x0f\n\r_tool_call_idB\x07\n\x05_name\"\xe6\x01\n\x0bUserMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x02 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x03 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x1f\n\x04role\x18\x04 \x01(\tB\x0c\xea\xac\xfa\xf1\x04\x06\"\x04userH\x02\x88\x01\x01\x42\x15\n\x07\x63ontent\x12\n\xea\xac\xfa\xf1\x04\x04\x08\x01\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_role\"\xa7\x03\n\x0c\x44\x65ltaMessage\x12\x32\n\njson_extra\x18\x01 \x01(\x0b\x32\x19.mistralwire.v1.JsonExtraH\x01\x88\x01\x01\x12\x1b\n\x04role\x18\x02 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x02\x88\x01\x01\x12\x18\n\x0e\x63ontent_string\x18\x03 \x01(\tH\x00\x12\x39\n\rcontent_array\x18\x04 \x01(\x0b\x32 .mistralwire.v1.ContentChunkListH\x00\x12\x36\n\ntool_calls\x18\x05 \x03(\x0b\x32\x18.mistralwire.v1.ToolCallB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01\x12#\n\x0ctool_call_id\x18\x06 \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x03\x88\x01\x01\x12\x1c\n\x05index\x18\x07 \x01(\x05\x42\x08\xea\xac\xfa\xf1\x04\x02\x10\x01H\x04\x88\x01\x01\x12!\n\x08metadata\x18\x08 \x01(\tB\n\xea\xac\xfa\xf1\x04\x04\x10\x01\x18\x02H\x05\x88\x01\x01\x42\x13\n\x07\x63ontent\x12\x08\xea\xac\xfa\xf1\x04\x02\x10\x01\x42\r\n\x0b_json_extraB\x07\n\x05_roleB\x0f\n\r_tool_call_idB\x08\n\x06_indexB\x0b\n\t_metadata\"\x89\x02\n\x0b\x43hatMessage\x12\x35\n\tassistant\x18\x01 \x01(\x0b\x32 .mistralwire.v1.AssistantMessageH\x00\x12/\n\x06system\x18\x02 \x01(\x0b\x32\x1d.mistralwire.v1.SystemMessageH\x00\x12+\n\x04tool\x18\x03 \x01(\x0b\x32\x1b.mistralwire.v1.ToolMessageH\x00\x12+\n\x04user\x18\x04 \x01(\x0b\x32\x1b.mistralwire.v1.UserMessageH\x00\x12 \n\x0cunknown_json\x18\x0f \x01(\tB\x08\xea\xac\xfa\xf1\x04\x02\x18\x02H\x00:\x0e\xea\xac\xfa\xf1\x04\x08\x08\x02\x12\x04roleB\x06\n\x04kindB}\n\x12\x63om.mistralwire.v1B\rMessagesProtoP\x01Z\x1cmistralwire/v1;mistralwirev1\xa2\x02\x03MWV\xaa\x02\x0eMistralwire.V1\xca\x02\x0eMistralwire\\V1\xea\x02\x0fMistralwire::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistralwire.v1.messages_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022com.mistralwire.v1B\rMessagesProtoP\001Z\034mistralwire/v1;mistralwirev1\242\002\003MWV\252\002\016Mistralwire.V1\312\002\016Mistralwire\\V1\352\002\017Mistralwire::V1'
   _globals['_ASSISTANTMESSAGE'].oneofs_by_name['content']._loaded_options = None
-  _globals['_ASSISTANTMESSAGE'].oneofs_by_name['content']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ASSISTANTMESSAGE'].oneofs_by_name['content']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ASSISTANTMESSAGE'].fields_by_name['role']._loaded_options = None
-  _globals['_ASSISTANTMESSAGE'].fields_by_name['role']._serialized_options = b'\362\251\031\r\020\001\"\tassistant'
+  _globals['_ASSISTANTMESSAGE'].fields_by_name['role']._serialized_options = b'\352\254\372\361\004\r\020\001\"\tassistant'
   _globals['_ASSISTANTMESSAGE'].fields_by_name['tool_calls']._loaded_options = None
-  _globals['_ASSISTANTMESSAGE'].fields_by_name['tool_calls']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ASSISTANTMESSAGE'].fields_by_name['tool_calls']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_ASSISTANTMESSAGE'].fields_by_name['prefix']._loaded_options = None
-  _globals['_ASSISTANTMESSAGE'].fields_by_name['prefix']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_ASSISTANTMESSAGE'].fields_by_name['prefix']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_SYSTEMMESSAGE'].oneofs_by_name['content']._loaded_options = None
-  _globals['_SYSTEMMESSAGE'].oneofs_by_name['content']._serialized_options = b'\362\251\031\002\010\001'
+  _globals['_SYSTEMMESSAGE'].oneofs_by_name['content']._serialized_options = b'\352\254\372\361\004\002\010\001'
   _globals['_SYSTEMMESSAGE'].fields_by_name['role']._loaded_options = None
-  _globals['_SYSTEMMESSAGE'].fields_by_name['role']._serialized_options = b'\362\251\031\010\"\006system'
+  _globals['_SYSTEMMESSAGE'].fields_by_name['role']._serialized_options = b'\352\254\372\361\004\010\"\006system'
   _globals['_TOOLMESSAGE'].oneofs_by_name['content']._loaded_options = None
-  _globals['_TOOLMESSAGE'].oneofs_by_name['content']._serialized_options = b'\362\251\031\004\010\001\020\001'
+  _globals['_TOOLMESSAGE'].oneofs_by_name['content']._serialized_options = b'\352\254\372\361\004\004\010\001\020\001'
   _globals['_TOOLMESSAGE'].fields_by_name['role']._loaded_options = None
-  _globals['_TOOLMESSAGE'].fields_by_name['role']._serialized_options = b'\362\251\031\006\"\004tool'
+  _globals['_TOOLMESSAGE'].fields_by_name['role']._serialized_options = b'\352\254\372\361\004\006\"\004tool'
   _globals['_TOOLMESSAGE'].fields_by_name['tool_call_id']._loaded_options = None
-  _globals['_TOOLMESSAGE'].fields_by_name['tool_call_id']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_TOOLMESSAGE'].fields_by_name['tool_call_id']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_TOOLMESSAGE'].fields_by_name['name']._loaded_options = None
-  _globals['_TOOLMESSAGE'].fields_by_name['name']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_TOOLMESSAGE'].fields_by_name['name']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_USERMESSAGE'].oneofs_by_name['content']._loaded_options = None
-  _globals['_USERMESSAGE'].oneofs_by_name['content']._serialized_options = b'\362\251\031\004\010\001\020\001'
+  _globals['_USERMESSAGE'].oneofs_by_name['content']._serialized_options = b'\352\254\372\361\004\004\010\001\020\001'
   _globals['_USERMESSAGE'].fields_by_name['role']._loaded_options = None
-  _globals['_USERMESSAGE'].fields_by_name['role']._serialized_options = b'\362\251\031\006\"\004user'
+  _globals['_USERMESSAGE'].fields_by_name['role']._serialized_options = b'\352\254\372\361\004\006\"\004user'
   _globals['_DELTAMESSAGE'].oneofs_by_name['content']._loaded_options = None
-  _globals['_DELTAMESSAGE'].oneofs_by_name['content']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_DELTAMESSAGE'].oneofs_by_name['content']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_DELTAMESSAGE'].fields_by_name['role']._loaded_options = None
-  _globals['_DELTAMESSAGE'].fields_by_name['role']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_DELTAMESSAGE'].fields_by_name['role']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_DELTAMESSAGE'].fields_by_name['tool_calls']._loaded_options = None
-  _globals['_DELTAMESSAGE'].fields_by_name['tool_calls']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_DELTAMESSAGE'].fields_by_name['tool_calls']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_DELTAMESSAGE'].fields_by_name['tool_call_id']._loaded_options = None
-  _globals['_DELTAMESSAGE'].fields_by_name['tool_call_id']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_DELTAMESSAGE'].fields_by_name['tool_call_id']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_DELTAMESSAGE'].fields_by_name['index']._loaded_options = None
-  _globals['_DELTAMESSAGE'].fields_by_name['index']._serialized_options = b'\362\251\031\002\020\001'
+  _globals['_DELTAMESSAGE'].fields_by_name['index']._serialized_options = b'\352\254\372\361\004\002\020\001'
   _globals['_DELTAMESSAGE'].fields_by_name['metadata']._loaded_options = None
-  _globals['_DELTAMESSAGE'].fields_by_name['metadata']._serialized_options = b'\362\251\031\004\020\001\030\002'
+  _globals['_DELTAMESSAGE'].fields_by_name['metadata']._serialized_options = b'\352\254\372\361\004\004\020\001\030\002'
   _globals['_CHATMESSAGE'].fields_by_name['unknown_json']._loaded_options = None
-  _globals['_CHATMESSAGE'].fields_by_name['unknown_json']._serialized_options = b'\362\251\031\002\030\002'
+  _globals['_CHATMESSAGE'].fields_by_name['unknown_json']._serialized_options = b'\352\254\372\361\004\002\030\002'
   _globals['_CHATMESSAGE']._loaded_options = None
-  _globals['_CHATMESSAGE']._serialized_options = b'\362\251\031\010\010\002\022\004role'
+  _globals['_CHATMESSAGE']._serialized_options = b'\352\254\372\361\004\010\010\002\022\004role'
   _globals['_ASSISTANTMESSAGE']._serialized_start=176
-  _globals['_ASSISTANTMESSAGE']._serialized_end=506
-  _globals['_SYSTEMMESSAGE']._serialized_start=509
-  _globals['_SYSTEMMESSAGE']._serialized_end=743
-  _globals['_TOOLMESSAGE']._serialized_start=746
-  _globals['_TOOLMESSAGE']._serialized_end=1060
-  _globals['_USERMESSAGE']._serialized_start=1063
-  _globals['_USERMESSAGE']._serialized_end=1289
-  _globals['_DELTAMESSAGE']._serialized_start=1292
-  _globals['_DELTAMESSAGE']._serialized_end=1703
-  _globals['_CHATMESSAGE']._serialized_start=1706
-  _globals['_CHATMESSAGE']._serialized_end=1967
+  _globals['_ASSISTANTMESSAGE']._serialized_end=514
+  _globals['_SYSTEMMESSAGE']._serialized_start=517
+  _globals['_SYSTEMMESSAGE']._serialized_end=755
+  _globals['_TOOLMESSAGE']._serialized_start=758
+  _globals['_TOOLMESSAGE']._serialized_end=1080
+  _globals['_USERMESSAGE']._serialized_start=1083
+  _globals['_USERMESSAGE']._serialized_end=1313
+  _globals['_DELTAMESSAGE']._serialized_start=1316
+  _globals['_DELTAMESSAGE']._serialized_end=1739
+  _globals['_CHATMESSAGE']._serialized_start=1742
+  _globals['_CHATMESSAGE']._serialized_end=2007
 # @@protoc_insertion_point(module_scope)

@@ -16,11 +16,13 @@ class ToolChoiceMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TOOL_CHOICE_MODE_NONE: _ClassVar[ToolChoiceMode]
     TOOL_CHOICE_MODE_ANY: _ClassVar[ToolChoiceMode]
     TOOL_CHOICE_MODE_REQUIRED: _ClassVar[ToolChoiceMode]
+    TOOL_CHOICE_MODE_UNLISTED: _ClassVar[ToolChoiceMode]
 TOOL_CHOICE_MODE_UNSPECIFIED: ToolChoiceMode
 TOOL_CHOICE_MODE_AUTO: ToolChoiceMode
 TOOL_CHOICE_MODE_NONE: ToolChoiceMode
 TOOL_CHOICE_MODE_ANY: ToolChoiceMode
 TOOL_CHOICE_MODE_REQUIRED: ToolChoiceMode
+TOOL_CHOICE_MODE_UNLISTED: ToolChoiceMode
 
 class Function(_message.Message):
     __slots__ = ("json_extra", "name", "parameters", "description", "strict")
@@ -199,15 +201,21 @@ class WebSearchPremiumTool(_message.Message):
     def __init__(self, json_extra: _Optional[_Union[_json_extra_pb2.JsonExtra, _Mapping]] = ..., type: _Optional[str] = ..., tool_configuration: _Optional[_Union[ToolConfiguration, _Mapping]] = ...) -> None: ...
 
 class ChatTool(_message.Message):
-    __slots__ = ("function", "image_generation", "document_library", "connector", "unknown_json")
+    __slots__ = ("function", "image_generation", "document_library", "connector", "code_interpreter", "web_search", "web_search_premium", "unknown_json")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     IMAGE_GENERATION_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_LIBRARY_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
+    CODE_INTERPRETER_FIELD_NUMBER: _ClassVar[int]
+    WEB_SEARCH_FIELD_NUMBER: _ClassVar[int]
+    WEB_SEARCH_PREMIUM_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_JSON_FIELD_NUMBER: _ClassVar[int]
     function: Tool
     image_generation: ImageGenerationTool
     document_library: DocumentLibraryTool
     connector: CustomConnector
+    code_interpreter: CodeInterpreterTool
+    web_search: WebSearchTool
+    web_search_premium: WebSearchPremiumTool
     unknown_json: str
-    def __init__(self, function: _Optional[_Union[Tool, _Mapping]] = ..., image_generation: _Optional[_Union[ImageGenerationTool, _Mapping]] = ..., document_library: _Optional[_Union[DocumentLibraryTool, _Mapping]] = ..., connector: _Optional[_Union[CustomConnector, _Mapping]] = ..., unknown_json: _Optional[str] = ...) -> None: ...
+    def __init__(self, function: _Optional[_Union[Tool, _Mapping]] = ..., image_generation: _Optional[_Union[ImageGenerationTool, _Mapping]] = ..., document_library: _Optional[_Union[DocumentLibraryTool, _Mapping]] = ..., connector: _Optional[_Union[CustomConnector, _Mapping]] = ..., code_interpreter: _Optional[_Union[CodeInterpreterTool, _Mapping]] = ..., web_search: _Optional[_Union[WebSearchTool, _Mapping]] = ..., web_search_premium: _Optional[_Union[WebSearchPremiumTool, _Mapping]] = ..., unknown_json: _Optional[str] = ...) -> None: ...

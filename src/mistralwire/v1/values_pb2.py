@@ -25,19 +25,20 @@ _sym_db = _symbol_database.Default()
 from mistralwire.v1 import json_options_pb2 as mistralwire_dot_v1_dot_json__options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmistralwire/v1/values.proto\x12\x0emistralwire.v1\x1a!mistralwire/v1/json_options.proto\"#\n\nStringList\x12\r\n\x05items\x18\x01 \x03(\t:\x06\xf2\xa9\x19\x02\x08\x01\"F\n\x0fIntegerOrString\x12\x11\n\x07integer\x18\x01 \x01(\x03H\x00\x12\x10\n\x06string\x18\x02 \x01(\tH\x00:\x06\xf2\xa9\x19\x02\x08\x02\x42\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmistralwire/v1/values.proto\x12\x0emistralwire.v1\x1a!mistralwire/v1/json_options.proto\"%\n\nStringList\x12\r\n\x05items\x18\x01 \x03(\t:\x08\xea\xac\xfa\xf1\x04\x02\x08\x01\"H\n\x0fIntegerOrString\x12\x11\n\x07integer\x18\x01 \x01(\x03H\x00\x12\x10\n\x06string\x18\x02 \x01(\tH\x00:\x08\xea\xac\xfa\xf1\x04\x02\x08\x02\x42\x06\n\x04kindB{\n\x12\x63om.mistralwire.v1B\x0bValuesProtoP\x01Z\x1cmistralwire/v1;mistralwirev1\xa2\x02\x03MWV\xaa\x02\x0eMistralwire.V1\xca\x02\x0eMistralwire\\V1\xea\x02\x0fMistralwire::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mistralwire.v1.values_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022com.mistralwire.v1B\013ValuesProtoP\001Z\034mistralwire/v1;mistralwirev1\242\002\003MWV\252\002\016Mistralwire.V1\312\002\016Mistralwire\\V1\352\002\017Mistralwire::V1'
   _globals['_STRINGLIST']._loaded_options = None
-  _globals['_STRINGLIST']._serialized_options = b'\362\251\031\002\010\001'
+  _globals['_STRINGLIST']._serialized_options = b'\352\254\372\361\004\002\010\001'
   _globals['_INTEGERORSTRING']._loaded_options = None
-  _globals['_INTEGERORSTRING']._serialized_options = b'\362\251\031\002\010\002'
+  _globals['_INTEGERORSTRING']._serialized_options = b'\352\254\372\361\004\002\010\002'
   _globals['_STRINGLIST']._serialized_start=82
-  _globals['_STRINGLIST']._serialized_end=117
-  _globals['_INTEGERORSTRING']._serialized_start=119
-  _globals['_INTEGERORSTRING']._serialized_end=189
+  _globals['_STRINGLIST']._serialized_end=119
+  _globals['_INTEGERORSTRING']._serialized_start=121
+  _globals['_INTEGERORSTRING']._serialized_end=193
 # @@protoc_insertion_point(module_scope)
