@@ -60,6 +60,7 @@ texts_with_surrogates = st.text(st.characters(exclude_categories=()), max_size=8
 names = st.sampled_from(_ODD_NAMES) | st.text(max_size=6)
 
 int64s = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, -1, 2**53 + 1, 2**63 - 1, -(2**63)])
+int32s = st.integers(-(2**31), 2**31 - 1) | st.sampled_from([0, -1, 2**31 - 1, -(2**31)])
 big_integers = st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**40 + 1, -(10**25)]) | st.integers(
     -(10**60), 10**60
 )
@@ -150,6 +151,8 @@ def _valid_value(field: FieldPlan, *, element: bool) -> st.SearchStrategy[Any]:
         case Kind.STRING:
             return texts if field.constant is None else st.just(field.constant)
         case Kind.INTEGER:
+            if field.bits == 32:
+                return int32s | st.integers(-(2**31), 2**31 - 1).map(float)
             return int64s | st.integers(-(2**53), 2**53).map(float)
         case Kind.NUMBER:
             exact = floats | st.integers(-(2**53), 2**53)

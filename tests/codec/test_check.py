@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from mistralwire.codec import DEFAULT_LIMITS, Limits
-from mistralwire.codec._check import check_message
+from mistralwire.codec import DEFAULT_LIMITS, Limits, check_request
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import (
     AssistantMessage,
@@ -21,12 +20,12 @@ HELLO = ChatMessage(user=UserMessage(content_string="hello"))
 
 def violations_of(message: ChatCompletionRequest, limits: Limits = DEFAULT_LIMITS) -> DecodeError:
     with pytest.raises(DecodeError) as caught:
-        check_message(message, limits)
+        check_request(message, limits=limits)
     return caught.value
 
 
 def test_a_message_that_keeps_the_contract_passes() -> None:
-    check_message(ChatCompletionRequest(model="m", messages=[HELLO]), DEFAULT_LIMITS)
+    check_request(ChatCompletionRequest(model="m", messages=[HELLO]))
 
 
 def test_what_has_no_json_form_does_not_hide_what_else_is_wrong() -> None:

@@ -26,10 +26,10 @@ def _library() -> Library:
 def test_what_is_read_fast_is_what_the_complete_engine_reads(document: Document) -> None:
     reader = FastReader(validate=False)
     plan = plan_for(document.message_type)
-    assert reader.read(document.message_type, document.text, DEFAULT_LIMITS) is None
+    assert reader.read(plan_for(document.message_type), document.text, DEFAULT_LIMITS) is None
     for _ in range(_read_fast.SIGHTINGS):
         reader.learn(plan, json.loads(document.text), len(document.text))
-    wire = reader.read(document.message_type, document.text, DEFAULT_LIMITS)
+    wire = reader.read(plan_for(document.message_type), document.text, DEFAULT_LIMITS)
     if wire is not None:
         message = from_json(document.message_type, document.text, validate=False)
         assert document.message_type.FromString(wire) == message
@@ -40,7 +40,7 @@ def test_ordinary_traffic_is_read_fast(name: str) -> None:
     (document,) = (document for document in DOCUMENTS if document.name == name)
     for _ in range(_read_fast.SIGHTINGS + 1):
         from_json(document.message_type, document.text)
-    assert _read_fast.STRICT.read(document.message_type, document.text, DEFAULT_LIMITS) is not None
+    assert _read_fast.STRICT.read(plan_for(document.message_type), document.text, DEFAULT_LIMITS) is not None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_text_and_bytes_of_other_lengths_are_learnt_alike() -> None:
     assert len(text) < _read_fast._SHORT_BYTES < len(text.encode())
     for _ in range(_read_fast.SIGHTINGS + 1):
         from_json(UsageInfo, text)
-    assert _read_fast.STRICT.read(UsageInfo, text, DEFAULT_LIMITS) is not None
+    assert _read_fast.STRICT.read(plan_for(UsageInfo), text, DEFAULT_LIMITS) is not None
 
 
 def test_shapes_with_endless_names_are_not_kept() -> None:
@@ -155,10 +155,10 @@ def test_a_long_document_is_read_fast_at_once() -> None:
     text = f'{{"model":"m","messages":[{messages}],"n":1,"an_odd_one":1}}'.encode()
     reader = FastReader(validate=True)
     plan = plan_for(ChatCompletionRequest)
-    assert reader.read(ChatCompletionRequest, text, DEFAULT_LIMITS) is None
+    assert reader.read(plan_for(ChatCompletionRequest), text, DEFAULT_LIMITS) is None
     value = json.loads(text)
     reader.learn(plan, value, len(text))
-    assert reader.read_parsed(ChatCompletionRequest, value, text) is not None
+    assert reader.read_parsed(plan_for(ChatCompletionRequest), value, text) is not None
 
 
 def test_an_integer_of_endless_bits_is_refused() -> None:

@@ -25,7 +25,9 @@ def _exported(kind: type) -> Iterator[Any]:
 
 MESSAGES: list[Descriptor] = list(_exported(Descriptor))
 ENUMS: list[EnumDescriptor] = [
-    enum for enum in _exported(EnumDescriptor) if enum.name not in ("ErrorReason", "JsonFill", "JsonForm", "JsonText")
+    enum
+    for enum in _exported(EnumDescriptor)
+    if enum.name not in ("ErrorReason", "JsonFill", "JsonForm", "JsonText")
 ]
 
 

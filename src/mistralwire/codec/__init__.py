@@ -3,10 +3,13 @@
 `from_json` and `to_json` convert between JSON text and messages, `from_dict` and `to_dict` between Python
 values and messages, `json_to_binary` and `binary_to_json` between JSON text and protobuf wire bytes.
 `SseDecoder` and `encode_sse` do the framing of streams; `accumulate` and `explode` go between the chunks of
-a stream and one response.
+a stream and one response. `check` returns what keeps a message from being a valid document; `clear_member`
+removes a member from it. `lower` and `lift` are for processes whose contracts have different revisions.
 """
 
 from mistralwire.codec._accumulate import Accumulator, accumulate
+from mistralwire.codec._check import check, check_request
+from mistralwire.codec._clear import clear_member
 from mistralwire.codec._convert import (
     binary_to_json,
     from_dict,
@@ -25,6 +28,8 @@ from mistralwire.codec._limits import (
     VIOLATIONS_MAX,
     Limits,
 )
+from mistralwire.codec._losses import losses
+from mistralwire.codec._revision import lift, lower, read_request
 from mistralwire.codec._sse import (
     SSE_BUFFER_BYTES_MAX,
     SseDecoder,
@@ -53,12 +58,19 @@ __all__ = [
     "SseMessage",
     "accumulate",
     "binary_to_json",
+    "check",
+    "check_request",
+    "clear_member",
     "encode_sse",
     "explode",
     "from_dict",
     "from_json",
     "is_error_body",
     "json_to_binary",
+    "lift",
+    "losses",
+    "lower",
+    "read_request",
     "to_dict",
     "to_json",
 ]

@@ -1,68 +1,124 @@
-"""Checking that a message that a program made keeps the contract."""
+"""Checking whether a message that a program made keeps the contract.
+
+Protobuf itself knows no required fields, no JSON text and no fixed strings; the JSON form of the message
+does, so that it gets the same violations as the JSON would.
+"""
 
 from google.protobuf.message import Message
 
-from mistralwire.codec._convert import from_json, to_json
-from mistralwire.codec._limits import Limits
-from mistralwire.codec._parse import to_text
-from mistralwire.codec._plan import plan_for
+from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._parse import parse, to_text
+from mistralwire.codec._plan import MessagePlan, plan_for
+from mistralwire.codec._read import read_document
+from mistralwire.codec._revision import read_request
 from mistralwire.codec._write import write_what_can_be
-from mistralwire.errors import DecodeError, EncodeError, Violation
+from mistralwire.codec._write_fast import SNAKE
+from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
+from mistralwire.v1 import CONTRACT_REVISION, Reason
+
+_PLACES_SHOWN = 3
 
 
-def check_message(message: Message, limits: Limits) -> None:
-    """Check that a message keeps the contract.
+def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
+    """Return what keeps a message from being a valid document of the API.
 
-    Protobuf itself knows no required fields, no JSON text and no fixed strings; the JSON form of the message
-    does, so that it gets the same violations as the JSON would.
+    Beyond what `from_json` requires, it names the members that Vertex AI may leave out of an answer but the
+    API's SDKs require: `created` and `choices` of a ChatCompletionResponse. No content of a message makes it
+    raise.
 
     Args:
         message: A message of `mistralwire.v1` that is a JSON object.
-        limits: Bounds of its JSON form, and of the violations that are reported.
+        limits: Bounds of its JSON form, and of the violations that are listed.
+
+    Returns:
+        The violations, each with its JSON path; empty if there are none.
+
+    Raises:
+        TypeError: If it is no such message.
+    """
+    error = _find(plan_for(type(message)), message, limits, complete=True)
+    return [] if error is None else error.violations
+
+
+def check_request(
+    message: Message, *, limits: Limits = DEFAULT_LIMITS, oldest_revision: int = CONTRACT_REVISION
+) -> None:
+    """Check that a request keeps the contract.
+
+    Args:
+        message: A request of `mistralwire.v1`.
+        limits: Bounds of its JSON form, and of the violations that are listed.
+        oldest_revision: The oldest revision whose contract counts, 1 or more: what it accepts is valid.
 
     Raises:
         DecodeError: If it breaks the contract, with all violations: NO_JSON_FORM is the reason if a value has
-            none, such as NaN.
+        none,
+            such as NaN.
+        MistralwireError: If it holds content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
     """
-    try:
-        text = to_json(message)
-    except EncodeError:
-        raise _all_violations(message, limits) from None
-    from_json(type(message), text, limits=limits)
-
-
-def _all_violations(message: Message, limits: Limits) -> DecodeError:
-    """Find what has no JSON form, and what else is wrong."""
     plan = plan_for(type(message))
+    document = SNAKE.write(message)
+    if document is None:
+        document, errors = _written(plan, message)
+        _refuse_newer(errors)
+        if errors:
+            error = _find(plan, message, limits, complete=False)
+            assert error is not None  # noqa: S101 - what can't be written is a violation
+            raise error
+    read_request(type(message), to_text(document), oldest_revision=oldest_revision, limits=limits)
+
+
+def _refuse_newer(errors: list[EncodeError]) -> None:
+    newer = [error for error in errors if error.reason == Reason.CONTRACT_NEWER]
+    if newer:
+        places = "; ".join(map(str, newer[:_PLACES_SHOWN]))
+        message = "expected a request of this contract, found content of a newer one; upgrade the service"
+        raise MistralwireError(
+            f"{message} ({places})",
+            path=newer[0].path,
+            code="FAILED_PRECONDITION",
+            reason=Reason.CONTRACT_NEWER,
+        )
+
+
+def _written(plan: MessagePlan, message: Message) -> tuple[dict[str, object], list[EncodeError]]:
     try:
-        document, errors = write_what_can_be(plan, message)
+        return write_what_can_be(plan, message)
     except EncodeError as error:
-        return DecodeError([_violation(error)], type_name=plan.name, reason=error.reason)
+        return {}, [error]
+
+
+def _find(plan: MessagePlan, message: Message, limits: Limits, *, complete: bool) -> DecodeError | None:
+    """Return the error with everything that is wrong with a message, what has no JSON form first."""
+    document, errors = _written(plan, message)
     violations = [_violation(error) for error in errors]
     truncated = False
     try:
-        from_json(type(message), to_text(document), limits=limits)
+        value = parse(to_text(document), limits, plan.name)
+        read_document(plan, value, validate=True, limits=limits, complete=complete)
     except DecodeError as error:
         violations += [other for other in error.violations if not _is_below(other.path, errors)]
         truncated = error.truncated
-    most = limits.violations_max
+        reason = error.reason
+    if not violations:
+        return None
     return DecodeError(
-        violations[:most],
+        violations[: limits.violations_max],
         type_name=plan.name,
-        truncated=truncated or len(violations) > most,
-        reason=errors[0].reason,
+        truncated=truncated or len(violations) > limits.violations_max,
+        reason=errors[0].reason if errors else reason,
     )
 
 
 def _is_below(path: str, errors: list[EncodeError]) -> bool:
-    """Say whether a place has no JSON form, or is inside one: what stands there is not the message's."""
+    """Check whether a place has no JSON form, or is inside one: what stands there is not the message's."""
     return any(
         path == error.path or path.startswith((f"{error.path}.", f"{error.path}[")) for error in errors
     )
 
 
 def _violation(error: EncodeError) -> Violation:
-    """Say in the error's own words what is wrong with a place."""
+    """Return an error as a violation, in its own words."""
     expected, separator, found = error.message.removeprefix("expected ").partition(", found ")
     if separator and error.message.startswith("expected "):
         return Violation(error.path, expected, found)

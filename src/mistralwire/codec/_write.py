@@ -162,7 +162,8 @@ class _Writer:
 
     def _lose_unknown_fields(self, message: Any) -> bool:
         """Note the fields of a message that its type does not know; return whether there are any."""
-        numbers = {field.field_number for field in UnknownFieldSet(message)}
+        fields = UnknownFieldSet(message)
+        numbers = {fields[index].field_number for index in range(len(fields))}
         name = message.DESCRIPTOR.name
         for number in sorted(numbers):
             self._lose(name, number, f"the field {number} of {name}")
@@ -225,15 +226,14 @@ class _Writer:
         if number == 0:
             self._note(f"expected a value of {field.enum_name}, found the one that is none; leave it unset")
             return _ABSENT
+        is_kept = isinstance(kept, str)
         if number != UNLISTED:
-            if isinstance(kept, str) and self._errors is None:
-                return kept
-            self._lose(plan.name, field.number, f"the value {number} of {field.enum_name}")
-        elif isinstance(kept, str):
-            return kept
-        else:
+            if not is_kept or self._errors is not None:
+                self._lose(plan.name, field.number, f"the value {number} of {field.enum_name}")
+        elif not is_kept:
             self._note(f"expected the string in json_extra.members beside UNLISTED, found {_described(kept)}")
-        return UNRECOGNIZED
+        # A string that was kept is written with the other members, in their order.
+        return _ABSENT if is_kept else UNRECOGNIZED
 
     def _write_items(self, plan: MessagePlan, field: FieldPlan, items: Any) -> list[Any]:
         result = []

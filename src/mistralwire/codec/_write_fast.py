@@ -3,8 +3,8 @@
 Reading the fields of a message one by one costs more in Python than anything else here. So a message is
 serialised first, by protobuf's own fast code, and a compiled function walks over the bytes. It knows that
 they come from protobuf itself: fields in the order of their numbers, each in its canonical form. JsonExtra
-is field 1, so what was null, empty or absent is known before the fields. Anything else, and anything wrong, is
-a `Bail`: the complete engine in `_write` then writes the message.
+is field 1, so what was null, empty or absent is known before the fields. Anything else, and anything wrong,
+is a `Bail`: the complete engine in `_write` then writes the message.
 """
 
 import struct

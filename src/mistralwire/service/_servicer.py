@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from mistralwire import codec
 from mistralwire.codec import DEFAULT_LIMITS, Limits
-from mistralwire.codec._check import check_message
 from mistralwire.errors import (
     DecodeError,
     MistralwireError,
@@ -343,7 +343,7 @@ def check_request(request: Message) -> None:
         violation = Violation("", f"at most {VALUES_MAX} values", "more")
         raise DecodeError([violation], type_name=name, reason="LIMIT_EXCEEDED")
     # A small one can't have so many, and needs no counting.
-    check_message(request, DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS)
+    codec.check_request(request, limits=DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS)
 
 
 def _has_more_than(count: int, message: Message) -> bool:

@@ -87,15 +87,15 @@ class DeltaMessage(_message.Message):
     def __init__(self, json_extra: _Optional[_Union[_json_extra_pb2.JsonExtra, _Mapping]] = ..., role: _Optional[str] = ..., content_string: _Optional[str] = ..., content_array: _Optional[_Union[_content_pb2.ContentChunkList, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[_tools_pb2.ToolCall, _Mapping]]] = ..., tool_call_id: _Optional[str] = ..., index: _Optional[int] = ..., metadata: _Optional[str] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
-    __slots__ = ("assistant", "system", "tool", "user", "unknown_json")
-    ASSISTANT_FIELD_NUMBER: _ClassVar[int]
-    SYSTEM_FIELD_NUMBER: _ClassVar[int]
-    TOOL_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("user", "system", "assistant", "tool", "unknown_json")
     USER_FIELD_NUMBER: _ClassVar[int]
+    SYSTEM_FIELD_NUMBER: _ClassVar[int]
+    ASSISTANT_FIELD_NUMBER: _ClassVar[int]
+    TOOL_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_JSON_FIELD_NUMBER: _ClassVar[int]
-    assistant: AssistantMessage
-    system: SystemMessage
-    tool: ToolMessage
     user: UserMessage
+    system: SystemMessage
+    assistant: AssistantMessage
+    tool: ToolMessage
     unknown_json: str
-    def __init__(self, assistant: _Optional[_Union[AssistantMessage, _Mapping]] = ..., system: _Optional[_Union[SystemMessage, _Mapping]] = ..., tool: _Optional[_Union[ToolMessage, _Mapping]] = ..., user: _Optional[_Union[UserMessage, _Mapping]] = ..., unknown_json: _Optional[str] = ...) -> None: ...
+    def __init__(self, user: _Optional[_Union[UserMessage, _Mapping]] = ..., system: _Optional[_Union[SystemMessage, _Mapping]] = ..., assistant: _Optional[_Union[AssistantMessage, _Mapping]] = ..., tool: _Optional[_Union[ToolMessage, _Mapping]] = ..., unknown_json: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,195 @@
+"""Messages of processes whose contracts have different revisions.
+
+A writer puts what is newer than the oldest reader where undocumented content goes: `lower`. A reader moves
+what was put there to the fields that it knows: `lift`. Both go by way of the JSON form, which is the same in
+every revision.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from mistralwire.codec._convert import read_message
+from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._plan import FieldPlan, MessagePlan, checked_revision, plan_for
+from mistralwire.codec._read import read_document
+from mistralwire.codec._write import write_document
+from mistralwire.codec._write_fast import SNAKE
+from mistralwire.errors import DecodeError
+from mistralwire.v1 import CONTRACT_REVISION, Reason
+
+M = TypeVar("M", bound=Message)
+
+
+def lower(message: M, contract_revision: int) -> M:
+    """Return a message as readers of an older revision of the contract need it.
+
+    Fields, enum values and alternatives that are newer move to `json_extra`, `unknown_json` and UNLISTED,
+    where an older reader keeps them.
+
+    Args:
+        message: A message of `mistralwire.v1` that is a JSON object.
+        contract_revision: Revision of the oldest contract among the readers, 1 or more.
+
+    Returns:
+        The message itself if it holds nothing newer, otherwise a new one.
+
+    Raises:
+        EncodeError: If it holds something newer, and has no JSON form.
+        TypeError: If it is no such message.
+        ValueError: If the revision is no whole number from 1.
+    """
+    if checked_revision(contract_revision) >= CONTRACT_REVISION:
+        return message
+    if not _is_newer(message, _newer_content(plan_for(type(message)), contract_revision)):
+        return message
+    return _rewritten(message, contract_revision)
+
+
+def lift(message: M) -> M:
+    """Return a message with everything that this contract knows in its fields.
+
+    Undoes `lower`: what a writer put into `json_extra`, `unknown_json` and UNLISTED because of an older
+    reader moves to its fields. This costs something only where such content may be present.
+
+    Args:
+        message: A message of `mistralwire.v1` that is a JSON object.
+
+    Returns:
+        The message itself if there is nothing to move, otherwise a new one.
+
+    Raises:
+        EncodeError: If there may be something to move, and the message has no JSON form.
+        TypeError: If it is no such message.
+    """
+    pattern = _newer_names(plan_for(type(message)))
+    if pattern is None or pattern.search(message.SerializeToString()) is None:
+        return message
+    return _rewritten(message, CONTRACT_REVISION)
+
+
+def read_request(
+    message_type: type[M], data: bytes | str, *, oldest_revision: int, limits: Limits = DEFAULT_LIMITS
+) -> M:
+    """Read and validate a request by the newest contract, or by an older one that accepts it.
+
+    What the older processes of a fleet have accepted must not be refused by the newer ones: a member that
+    became a field had any value before.
+
+    Args:
+        message_type: A request of `mistralwire.v1`.
+        data: The JSON text; bytes are UTF-8.
+        oldest_revision: The oldest revision whose contract counts, 1 or more.
+        limits: As for `from_json`.
+
+    Raises:
+        DecodeError: If no contract accepts it, as the newest one says it.
+    """
+    try:
+        return read_message(message_type, plan_for(message_type), data, validate=True, limits=limits)
+    except DecodeError as error:
+        if error.reason != Reason.CONTRACT_VIOLATION:
+            raise
+        for revision in range(CONTRACT_REVISION - 1, oldest_revision - 1, -1):
+            try:
+                plan = plan_for(message_type, revision)
+                return read_message(message_type, plan, data, validate=True, limits=limits)
+            except DecodeError:
+                continue
+        raise
+
+
+def _rewritten(message: M, revision: int) -> M:
+    message_type = type(message)
+    document = SNAKE.write(message) or write_document(plan_for(message_type), message, camel=False)
+    plan = plan_for(message_type, revision)
+    return message_type(**read_document(plan, document, validate=False, limits=DEFAULT_LIMITS))
+
+
+# Where a message may hold something newer, by field number: True for a field that is newer itself, a set for
+# newer values of its enum, a mapping for what its message may hold.
+_Newer = dict[int, Any]
+
+
+def _is_newer(message: Message, newer: _Newer) -> bool:
+    for field, value in message.ListFields() if newer else ():
+        what = newer.get(field.number)
+        if what is True:
+            return True
+        if what is not None:
+            items: Iterable[Any] = (value,) if isinstance(value, Message | int) else value
+            if isinstance(what, dict):
+                if any(_is_newer(item, what) for item in items):
+                    return True
+            elif not what.isdisjoint(items):
+                return True
+    return False
+
+
+@functools.cache
+def _newer_content(plan: MessagePlan, revision: int) -> _Newer:
+    """Return where a message may hold something newer than a revision."""
+    return _compare(plan, plan_for(plan.message_class, revision), {})
+
+
+def _compare(newest: MessagePlan, older: MessagePlan, compared: dict[MessagePlan, _Newer]) -> _Newer:
+    if newest in compared:
+        return compared[newest]
+    # Registered before its fields are compared, so that a recursive type finds itself.
+    newer = compared[newest] = {}
+    known = {field.number: field for field in _fields(older)}
+    for field in _fields(newest):
+        old = known.get(field.number)
+        if old is None:
+            newer[field.number] = True
+        elif values := field.enum_strings.keys() - old.enum_strings.keys():
+            newer[field.number] = frozenset(values)
+        elif (
+            field.message is not None and old.message is not None and any(_names(field.message, old.message))
+        ):
+            newer[field.number] = _compare(field.message, old.message, compared)
+    return newer
+
+
+@functools.cache
+def _newer_names(plan: MessagePlan) -> re.Pattern[bytes] | None:
+    r"""Return what finds text that may stand for content newer than revision 1; None if there is none.
+
+    Names, tags and enum strings stand in JSON text as they are, or with an escape `\u`.
+    """
+    if CONTRACT_REVISION == 1:
+        return None
+    names = sorted(set(_names(plan, plan_for(plan.message_class, 1))))
+    texts = [re.escape(name.encode()) for name in names]
+    return re.compile(b"|".join([*texts, rb"\\u"])) if names else None
+
+
+def _names(newest: MessagePlan, older: MessagePlan) -> Iterator[str]:
+    """Yield the names, tags and strings that the newest plan knows and the older one does not."""
+    rest, seen = [(newest, older)], set()
+    while rest:
+        new, old = rest.pop()
+        if new in seen:
+            continue
+        seen.add(new)
+        yield from new.tags.keys() - old.tags.keys()
+        for name, member in new.by_name.items():
+            known = old.by_name.get(name)
+            if known is None or len(known.fields) < len(member.fields):
+                yield name
+        numbers = {field.number: field for field in _fields(old)}
+        for field in _fields(new):
+            before = numbers.get(field.number)
+            if before is not None:
+                yield from field.enum_numbers.keys() - before.enum_numbers.keys()
+                if field.message is not None and before.message is not None:
+                    rest.append((field.message, before.message))
+
+
+def _fields(plan: MessagePlan) -> list[FieldPlan]:
+    if plan.item is not None:
+        return [plan.item]
+    return [*plan.alternatives, *(field for member in plan.members for field in member.fields)]
