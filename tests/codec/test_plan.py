@@ -174,12 +174,12 @@ def test_a_field_that_is_added_to_the_contract_is_read_and_written() -> None:
     assert repeatedly.write(tomorrow.FromString(today.SerializeToString())) == text
 
 
-def test_an_enum_value_that_is_added_goes_out_as_its_number_where_it_is_not_known() -> None:
+def test_an_enum_value_that_is_added_never_goes_out_as_its_number_where_it_is_not_known() -> None:
     files = _tomorrow()
     enum = next(enum for enum in files["completion.proto"].enum_type if enum.name == "FinishReason")
     value = enum.value.add(name="FINISH_REASON_PAUSE", number=6)
     json_value: Any = options.json_value
-    value.options.Extensions[json_value] = "pause"
+    value.options.Extensions[json_value].string = "pause"
     tomorrow = _classes(files)("ChatCompletionChoice")
 
     text = b'{"index":0,"finish_reason":"pause"}'
@@ -187,7 +187,7 @@ def test_an_enum_value_that_is_added_goes_out_as_its_number_where_it_is_not_know
     assert message.finish_reason == 6
     assert repeatedly.write(message) == text
     today = mistralwire.v1.ChatCompletionChoice.FromString(message.SerializeToString())
-    assert repeatedly.write(today) == b'{"index":0,"finish_reason":6}'
+    assert repeatedly.write(today) == b'{"index":0,"finish_reason":"unrecognized"}'
     kept = from_json(mistralwire.v1.ChatCompletionChoice, text)
     assert to_json(tomorrow.FromString(kept.SerializeToString())) == text
 

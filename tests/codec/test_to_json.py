@@ -117,7 +117,6 @@ def test_wire_text_that_is_not_utf_8_is_a_decode_error() -> None:
     [
         (ChatCompletionChoice(finish_reason=FinishReason.FINISH_REASON_UNSPECIFIED), b"{}"),
         (ChatCompletionRequest(tool_choice_string=ToolChoiceMode.TOOL_CHOICE_MODE_UNSPECIFIED), b"{}"),
-        (ChatCompletionChoice(finish_reason=99), b'{"finish_reason":99}'),  # type: ignore[arg-type]
         (ChatCompletionChoice(index=0), b'{"index":0}'),
         (TextChunk(text=""), b'{"text":""}'),
         (AssistantMessage(content_array={}), b'{"content":[]}'),
@@ -222,15 +221,15 @@ def test_an_untagged_alternative_stays_untagged() -> None:
         (UsageInfo(json_extra=JsonExtra(members="{} {}")), "json_extra: expected JSON in the field, found "),
         (
             ChatCompletionRequest(messages=[ChatMessage()]),
-            "messages[0]: a ChatMessage without an alternative; set one of its fields",
+            "messages[0]: expected an alternative of ChatMessage, found none; set one of user, system, assistant, tool",
         ),
         (
             UserMessage(content_array={"items": [ContentChunk(text=TextChunk()), ContentChunk()]}),
-            "content[1]: a ContentChunk without an alternative; set one of its fields",
+            "content[1]: expected an alternative of ContentChunk, found none; set one of image_url, document_url, ",
         ),
         (
             ReferenceChunk(reference_ids=[IntegerOrString()]),
-            "reference_ids[0]: a IntegerOrString without an alternative; set one of its fields",
+            "reference_ids[0]: expected an alternative of IntegerOrString, found none; set one of integer, string",
         ),
     ],
 )

@@ -44,21 +44,21 @@ CASES: list[tuple[type[Message], str, list[Violation]]] = [
     ),
     (UsageInfo, '{"promptTokens":""}', [Violation("promptTokens", "an integer or null", "an empty string")]),
     (UsageInfo, '{"prompt_tokens":false}', [Violation("prompt_tokens", "an integer or null", "false")]),
-    (UsageInfo, '{"prompt_tokens":1.5}', [Violation("prompt_tokens", "a 64-bit integer", "the number 1.5")]),
+    (UsageInfo, '{"prompt_tokens":1.5}', [Violation("prompt_tokens", "a 32-bit integer", "the number 1.5")]),
     (
         UsageInfo,
         '{"prompt_tokens":9223372036854775808}',
-        [Violation("prompt_tokens", "an integer from -2^63 to 2^63-1", "the number 9223372036854775808")],
+        [Violation("prompt_tokens", "an integer from -2^31 to 2^31-1", "the number 9223372036854775808")],
     ),
     (
         UsageInfo,
         '{"prompt_tokens":-9223372036854775809}',
-        [Violation("prompt_tokens", "a 64-bit integer", "the number -9223372036854775809")],
+        [Violation("prompt_tokens", "a 32-bit integer", "the number -9223372036854775809")],
     ),
     (
         UsageInfo,
         '{"prompt_tokens":1' + "0" * 60 + "}",
-        [Violation("prompt_tokens", "a 64-bit integer", "the number 1" + "0" * 39)],
+        [Violation("prompt_tokens", "a 32-bit integer", "the number 1" + "0" * 39)],
     ),
     (
         UsageInfo,

@@ -66,7 +66,8 @@ class Accumulator(Generic[R]):
     another name belong to the last calls, in order. Pieces in one chunk are never merged with each other. Log
     probabilities are appended. The last usage that is not null counts. Null never replaces a value. Members
     that are not documented are kept: inside a delta strings are concatenated, lists joined and objects
-    merged, elsewhere the last value counts.
+    merged, elsewhere the last value counts. Where no chunk says what the `object` is, it is
+    `chat.completion`.
 
     Choices stand in the order of the chunk that began them all, otherwise by index.
 
@@ -117,7 +118,7 @@ class Accumulator(Generic[R]):
         document = dict(self._members)
         if self._choices:
             document["choices"] = [_finish_choice(choice) for choice in self._ordered_choices()]
-        if document.get("object") == CHUNK_OBJECT:
+        if self._members and document.get("object") in (None, CHUNK_OBJECT):
             document["object"] = RESPONSE_OBJECT
         plan = plan_for(self._response_type)
         arguments = read_document(plan, _join(document), validate=False, limits=DEFAULT_LIMITS)

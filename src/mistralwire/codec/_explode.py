@@ -19,7 +19,7 @@ from mistralwire.v1 import (
 def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[CompletionChunk]:
     """Take a response apart into the chunks of a stream: the messages, then finish reasons and usage.
 
-    Accumulating the chunks gives an equal response.
+    Accumulating the chunks gives an equal response, with the `object` of a response that has none filled in.
 
     Args:
         response: The response.
@@ -40,6 +40,8 @@ def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[Co
     accumulator: Accumulator[Any] = Accumulator(type(response))
     for chunk in chunks:
         accumulator.add(chunk)
+    if document and document.get("object") is None:
+        document["object"] = RESPONSE_OBJECT
     if write_document(plan_for(type(response)), accumulator.result(), camel=False) != document:
         message = "expected members that a stream can carry, found one that its chunks use for something else"
         raise EncodeError(f"{message}; remove `delta`, and names that only chunks know, from the response")
