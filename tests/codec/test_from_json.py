@@ -96,9 +96,7 @@ def test_an_enum_string_becomes_its_number_and_a_new_one_is_kept() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "string", ["", "FINISH_REASON_STOP", "STOP", "FINISH_REASON_UNSPECIFIED", "UNLISTED", "1"]
-)
+@pytest.mark.parametrize("string", ["", "FINISH_REASON_STOP", "STOP", "FINISH_REASON_UNLISTED", "1"])
 def test_names_of_enum_values_are_no_enum_strings(string: str) -> None:
     choice = repeatedly.read(ChatCompletionChoice, json.dumps({"index": 0, "finish_reason": string}))
     assert choice.finish_reason == FinishReason.FINISH_REASON_UNLISTED
