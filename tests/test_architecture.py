@@ -19,7 +19,7 @@ _SHARED = {"_files", "_loopback", "_settings", "_tokens"}
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
     "v1": {"v1"},
-    "errors": set(),
+    "errors": {"v1"},
     "codec": _CONTRACT,
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT | {"codec", "log"},

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 
 FILE_BYTES_MAX = 1024 * 1024
 """Bytes of a file: 1 MiB, far more than certificates or tokens take."""
@@ -18,10 +18,12 @@ def file_error(setting: str, message: str) -> MistralwireError:
     """Give the error of a file that a setting names.
 
     Args:
-        setting: Name of the setting, which also becomes the reason, such as `TOKEN_FILE`.
+        setting: Name of the setting; in upper case, it is the reason, such as `TOKEN_FILE`.
         message: What was expected, found and is to be done; nothing of the file's text.
     """
-    return MistralwireError(f"{setting}: {message}", code="FAILED_PRECONDITION", reason=setting.upper())
+    return MistralwireError(
+        f"{setting}: {message}", code="FAILED_PRECONDITION", reason=Reason[setting.upper()]
+    )
 
 
 def stamps_of(paths: Sequence[pathlib.Path]) -> tuple[Stamp, ...]:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 
 from mistralwire._files import Stamp, file_error, is_open_to_all, read_file, stamps_of
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 
 TOKENS_MAX = 1000
 """Tokens in a file: each of them is compared with the one of a call."""
@@ -61,15 +61,15 @@ class TokenFile:
         self._refresh()
         values = [value for name, value in metadata if name == "authorization"]
         if not values:
-            raise _refusal("TOKEN_MISSING", "found none")
+            raise _refusal(Reason.TOKEN_MISSING, "found none")
         if len(values) > 1:
-            raise _refusal("TOKEN_INVALID", f"found {len(values)} of them")
+            raise _refusal(Reason.TOKEN_INVALID, f"found {len(values)} of them")
         value = values[0]
         scheme, _, token = value.partition(" ") if isinstance(value, str) else ("", "", "")
         if scheme.lower() != "bearer":
-            raise _refusal("TOKEN_MISSING", "found another scheme")
+            raise _refusal(Reason.TOKEN_MISSING, "found another scheme")
         if not self._has(token.strip(" ")):
-            raise _refusal("TOKEN_INVALID", "found one that the service does not know")
+            raise _refusal(Reason.TOKEN_INVALID, "found one that the service does not know")
 
     def _has(self, token: str) -> bool:
         """Look for a token in a time that says nothing of those that there are."""

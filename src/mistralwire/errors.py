@@ -19,6 +19,23 @@ from typing import NamedTuple
 
 from mistralwire.v1 import Reason
 
+__all__ = [
+    "HTTP_STATUS",
+    "REQUEST_ID_PATTERN",
+    "RETRY_AFTER_S_MAX",
+    "UPSTREAM_CODE",
+    "UPSTREAM_TYPE",
+    "CallError",
+    "CodecError",
+    "DecodeError",
+    "EncodeError",
+    "MistralwireError",
+    "OverloadError",
+    "Reason",
+    "UpstreamError",
+    "Violation",
+]
+
 RETRY_AFTER_S_MAX = 86_400.0
 """The longest time in seconds that an error asks to wait before a new try: a day."""
 
@@ -50,7 +67,7 @@ class MistralwireError(Exception):
 
     Attributes:
         code: Name of the gRPC status code that the error becomes, such as `INVALID_ARGUMENT`.
-        reason: What happened, for programs, in UPPER_SNAKE_CASE.
+        reason: What happened, for programs: a `Reason`, or a word of another service, in UPPER_SNAKE_CASE.
         message: What was expected, what was found and what to do, for people.
         path: JSON path of the place, empty for the whole document.
     """
@@ -197,6 +214,8 @@ class OverloadError(MistralwireError):
 class CallError(MistralwireError):
     """A call of the service ended with a status other than OK.
 
+    Without a reason of the service, the code is the reason.
+
     Attributes:
         violations: The places of the request that break the contract, for `INVALID_ARGUMENT`.
         metadata: What the service's ErrorInfo said beside the reason.
@@ -211,13 +230,15 @@ class CallError(MistralwireError):
         message: str,
         *,
         code: str = "UNKNOWN",
-        reason: str = "UNKNOWN",
+        reason: str | None = None,
         violations: Sequence[Violation] = (),
         metadata: dict[str, str] | None = None,
         request_id: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, code=code, reason=reason, path=violations[0].path if violations else "")
+        super().__init__(
+            message, code=code, reason=reason or code, path=violations[0].path if violations else ""
+        )
         self.violations = list(violations)
         self.metadata = metadata or {}
         self.request_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""

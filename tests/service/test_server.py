@@ -48,7 +48,11 @@ async def test_reflection_gives_the_whole_contract() -> None:
         "grpc.reflection.v1alpha.ServerReflection",
         "mistralwire.v1.ChatCompletionService",
     ]
-    assert methods == ["ChatCompletion", "ChatCompletionStream", "FIMCompletion", "FIMCompletionStream"]
+    assert methods == [
+        *("AgentsCompletion", "AgentsCompletionStream"),
+        *("ChatCompletion", "ChatCompletionStream"),
+        *("FIMCompletion", "FIMCompletionStream"),
+    ]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])

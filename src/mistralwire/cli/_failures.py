@@ -3,8 +3,7 @@
 import dataclasses
 import re
 
-from mistralwire.codec._parse import NOT_JSON
-from mistralwire.errors import DecodeError
+from mistralwire.errors import DecodeError, Reason
 
 # How the JSON parser names a place, at the end of what it found.
 _POSITION = re.compile(r": line (\d+) column (\d+) \(char \d+\)$")
@@ -35,7 +34,7 @@ def failure_of(place: str, error: DecodeError, *, part: str = "", final: bool = 
         final: As for a failure.
     """
     violations = error.violations
-    if error.reason == NOT_JSON and (position := _POSITION.search(violations[0].found)):
+    if error.reason == Reason.NOT_JSON and (position := _POSITION.search(violations[0].found)):
         place = place or f":{position[1]}"
         found = f"{violations[0].found[: position.start()]} at column {position[2]}{part}"
         violations = [violations[0]._replace(found=found)]

@@ -12,7 +12,7 @@ from mistralwire.cli._protobuf import parse_binary, parse_text
 from mistralwire.cli._source import Source
 from mistralwire.cli._wording import counted
 from mistralwire.codec import Limits, SseDecoder, SseError, SseMessage, from_json, to_json
-from mistralwire.errors import DecodeError
+from mistralwire.errors import DecodeError, Reason
 from mistralwire.v1 import ErrorResponse
 
 _VARINT_BYTES_MAX = 10
@@ -187,7 +187,7 @@ def _drain(decoder: SseDecoder[Message]) -> Iterator[Item]:
 
 def _bad_event(decoder: SseDecoder[Message], error: DecodeError) -> Failure:
     return failure_of(
-        f":{decoder.line}", error, part=" of the data", final=error.reason == "STREAM_TRUNCATED"
+        f":{decoder.line}", error, part=" of the data", final=error.reason == Reason.STREAM_TRUNCATED
     )
 
 

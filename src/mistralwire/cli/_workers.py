@@ -14,7 +14,7 @@ from typing import cast
 
 from mistralwire.cli._serving import SIGNALS, ServeJob, log_end
 from mistralwire.cli._worker import READY, pack_job
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service import ServerConfig
 from mistralwire.service._listen import why_not
 
@@ -48,7 +48,7 @@ def reserved_port(config: ServerConfig, address: str) -> Iterator[int]:
     port = config.port
     # Without sharing: other programs that share theirs would be found out by nothing else.
     if message := asyncio.run(why_not(config.host, port, address, share_port=config.share_port)):
-        raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN")
+        raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN)
     found = socket.getaddrinfo(config.host.strip("[]"), port, type=socket.SOCK_STREAM)
     with contextlib.ExitStack() as stack:
         for family, kind, protocol, _, place in found:
@@ -109,7 +109,7 @@ class Workers:
         for keeper in keepers:
             keeper.result()
         if self._failure and self._last_signal is None:
-            raise MistralwireError(self._failure, code="UNAVAILABLE", reason="WORKERS_FAILED")
+            raise MistralwireError(self._failure, code="UNAVAILABLE", reason=Reason.WORKERS_FAILED)
         return self._last_signal
 
     def _on_signal(self, number: signal.Signals) -> None:

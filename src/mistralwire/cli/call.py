@@ -13,7 +13,7 @@ from mistralwire.cli._request import Request, chat_request, fim_request, read_pr
 from mistralwire.cli._wording import printable
 from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
 from mistralwire.client._metadata import checked_request_id
-from mistralwire.errors import CallError, MistralwireError
+from mistralwire.errors import CallError, MistralwireError, Reason
 from mistralwire.v1 import (
     ChatCompletionStreamRequest,
     FIMCompletionStreamRequest,
@@ -259,8 +259,8 @@ async def _print_stream(
 # What can be done here, by reason. Where gRPC itself ended the call, the code stands for the reason.
 _REMEDIES = {
     "DEADLINE_EXCEEDED": "allow more with --deadline, or look whether the service at {target} answers others",
-    "TOKEN_INVALID": "name the file with a token of this service with --token-file",
-    "TOKEN_MISSING": "name the file with a token of this service with --token-file",
+    Reason.TOKEN_INVALID: "name the file with a token of this service with --token-file",
+    Reason.TOKEN_MISSING: "name the file with a token of this service with --token-file",
     "UNAVAILABLE": "check that a service runs at {target}, and that both ends speak TLS, or both plain text "
     "(--tls-ca, --insecure); a service may want a certificate of yours (--tls-certificate)",
 }

@@ -6,10 +6,8 @@ from typing import TypeVar, overload
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.errors import CallError
+from mistralwire.errors import CallError, Reason
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
-
-NOT_PROTOBUF = "NOT_PROTOBUF"
 
 M = TypeVar("M", bound=Message)
 
@@ -86,4 +84,4 @@ def read_message(message_type: type[M], data: bytes, request_id: str) -> M:
         message = (
             f"expected the wire bytes of a {name} from the service, found {len(data)} bytes that are none"
         )
-        raise CallError(message, code="INTERNAL", reason=NOT_PROTOBUF, request_id=request_id) from None
+        raise CallError(message, code="INTERNAL", reason=Reason.NOT_PROTOBUF, request_id=request_id) from None

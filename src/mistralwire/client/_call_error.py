@@ -32,7 +32,7 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "") -> CallError:
     return CallError(
         error.details() or f"the call ended with {code}",
         code=code,
-        reason=info.reason or code,
+        reason=info.reason,
         violations=[_violation(item.field, item.description) for item in details.request.field_violations],
         metadata=dict(info.metadata),
         request_id=next(filter(is_request_id, ids), ""),

@@ -24,7 +24,7 @@ from mistralwire.client._metadata import (
     checked_request_id,
 )
 from mistralwire.client._token import FixedToken, TokenFile
-from mistralwire.errors import CallError
+from mistralwire.errors import CallError, Reason
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -53,9 +53,6 @@ KEEPALIVE_S = 30.0
 KEEPALIVE_TIMEOUT_S = 10.0
 """Default of how long the answer to that may take, in seconds."""
 
-CLIENT_CLOSED = "CLIENT_CLOSED"
-GRPC_FAILED = "GRPC_FAILED"
-NO_ANSWER = "NO_ANSWER"
 
 # grpc's own bounds on numbers, and on attempts.
 _INT32_MAX = 2**31 - 1
@@ -283,7 +280,7 @@ class Client:
         if data is None:
             # grpc has no error for a call that ends well and without an answer.
             message = f"expected a {response_type.DESCRIPTOR.name} from the service, found none"
-            raise CallError(message, code="INTERNAL", reason=NO_ANSWER, request_id=request_id)
+            raise CallError(message, code="INTERNAL", reason=Reason.NO_ANSWER, request_id=request_id)
         response: ChatCompletionResponse | FIMCompletionResponse
         response = read_message(response_type, data, request_id)
         return response
@@ -406,7 +403,9 @@ class Client:
         except (grpc.aio.BaseError, KeyError) as error:
             # What grpc says when it does not understand itself; the second of a status code that is none.
             message = f"grpc could not make the call: {type(error).__name__}"
-            raise CallError(message, code="INTERNAL", reason=GRPC_FAILED, request_id=request_id) from error
+            raise CallError(
+                message, code="INTERNAL", reason=Reason.GRPC_FAILED, request_id=request_id
+            ) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._is_closed and task is not None and not task.cancelling():
@@ -501,7 +500,7 @@ def _closed_error(request_id: str) -> CallError:
     return CallError(
         "the client is closed; make another for more calls",
         code="CANCELLED",
-        reason=CLIENT_CLOSED,
+        reason=Reason.CLIENT_CLOSED,
         request_id=request_id,
     )
 

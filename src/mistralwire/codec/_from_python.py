@@ -5,9 +5,9 @@ import math
 from typing import Any
 
 from mistralwire.codec._limits import Limits
-from mistralwire.codec._parse import LIMIT_EXCEEDED, Number, exact_number, too_deep
+from mistralwire.codec._parse import Number, exact_number, too_deep
 from mistralwire.codec._read import join_path
-from mistralwire.errors import DecodeError, Violation
+from mistralwire.errors import DecodeError, Reason, Violation
 
 # Writing an integer in decimal takes time with the square of its length.
 _INTEGER_BITS_MAX = 100_000
@@ -40,7 +40,8 @@ class _Converter:
             case int():
                 if value.bit_length() > _INTEGER_BITS_MAX:
                     expected = f"an integer of at most {_INTEGER_BITS_MAX} bits"
-                    raise self._error(path, expected, f"one of {value.bit_length()} bits", LIMIT_EXCEEDED)
+                    found = f"one of {value.bit_length()} bits"
+                    raise self._error(path, expected, found, Reason.LIMIT_EXCEEDED)
                 return int(value) if -(2**63) <= value < 2**64 else Number(_int_text(value))
             case float() if math.isfinite(value):
                 return float(value)
@@ -54,18 +55,18 @@ class _Converter:
         limits = self._limits
         if len(path) >= limits.depth_max:
             raise self._error(
-                path, f"nesting of at most {limits.depth_max} levels", "more levels", LIMIT_EXCEEDED
+                path, f"nesting of at most {limits.depth_max} levels", "more levels", Reason.LIMIT_EXCEEDED
             )
         self._values += len(value)
         if self._values > limits.values_max:
             expected = f"at most {limits.values_max} values in all"
-            raise self._error((), expected, f"{self._values} values or more", LIMIT_EXCEEDED)
+            raise self._error((), expected, f"{self._values} values or more", Reason.LIMIT_EXCEEDED)
         if not isinstance(value, dict):
             return [self.convert(item, (*path, index)) for index, item in enumerate(value)]
         if len(value) > limits.members_max:
             found = f"one with {len(value)} members"
             raise self._error(
-                path, f"an object of at most {limits.members_max} members", found, LIMIT_EXCEEDED
+                path, f"an object of at most {limits.members_max} members", found, Reason.LIMIT_EXCEEDED
             )
         copy = {}
         for key, item in value.items():

@@ -14,10 +14,7 @@ from typing import Any, Never
 import orjson
 
 from mistralwire.codec._limits import Limits
-from mistralwire.errors import DecodeError, Violation
-
-LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
-NOT_JSON = "NOT_JSON"
+from mistralwire.errors import DecodeError, Reason, Violation
 
 # A number may be inexact as a double only with 16 significant digits or more, or an exponent of three
 # digits or more. They are looked for in text whose number characters are all 0, exponent signs all e.
@@ -316,8 +313,8 @@ def _quote(text: str) -> str:
 
 
 def _not_json(expected: str, found: str, type_name: str) -> DecodeError:
-    return DecodeError([Violation("", expected, found)], type_name=type_name, reason=NOT_JSON)
+    return DecodeError([Violation("", expected, found)], type_name=type_name, reason=Reason.NOT_JSON)
 
 
 def _too_much(path: str, expected: str, found: str, type_name: str) -> DecodeError:
-    return DecodeError([Violation(path, expected, found)], type_name=type_name, reason=LIMIT_EXCEEDED)
+    return DecodeError([Violation(path, expected, found)], type_name=type_name, reason=Reason.LIMIT_EXCEEDED)

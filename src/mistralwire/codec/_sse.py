@@ -12,10 +12,10 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._convert import Names, from_json, to_json
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._parse import LIMIT_EXCEEDED, parse
+from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._sse_frames import DONE, ERROR_EVENT, Frame, Framer
-from mistralwire.errors import DecodeError
+from mistralwire.errors import DecodeError, Reason
 from mistralwire.v1.error_pb2 import ErrorResponse
 
 SSE_BUFFER_BYTES_MAX = 16 * 1024 * 1024
@@ -300,7 +300,7 @@ def _read_error(data: bytes, limits: Limits) -> ErrorResponse:
     try:
         return from_json(ErrorResponse, data, validate=False, limits=limits)
     except DecodeError as error:
-        if error.reason == LIMIT_EXCEEDED:
+        if error.reason == Reason.LIMIT_EXCEEDED:
             raise
         return ErrorResponse(message_string=data.decode(errors="replace"))
 

@@ -8,14 +8,12 @@ import collections
 from typing import NamedTuple
 
 from mistralwire.codec._limits import Limits
-from mistralwire.codec._parse import LIMIT_EXCEEDED, NOT_JSON, parse
-from mistralwire.errors import DecodeError, Violation
+from mistralwire.codec._parse import parse
+from mistralwire.errors import DecodeError, Reason, Violation
 
 DONE = b"[DONE]"
 ERROR_EVENT = "error"
 
-_DATA_AFTER_DONE = "DATA_AFTER_DONE"
-_STREAM_TRUNCATED = "STREAM_TRUNCATED"
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _COLON = ord(":")
@@ -147,7 +145,7 @@ class Framer:
         if not stripped and (self._done or self._event != ERROR_EVENT):
             return None
         if self._done:
-            return self._error("nothing after data: [DONE]", "an event with data", _DATA_AFTER_DONE)
+            return self._error("nothing after data: [DONE]", "an event with data", Reason.DATA_AFTER_DONE)
         if stripped == DONE:
             self._done = True
             return DONE
@@ -156,7 +154,7 @@ class Framer:
     def _skip_event(self, line: int) -> None:
         """Add the error for an event that is too long, and drop it up to the next blank line."""
         expected = f"an event of at most {self._buffer_bytes_max} bytes"
-        error = self._error(expected, "a longer one", LIMIT_EXCEEDED)
+        error = self._error(expected, "a longer one", Reason.LIMIT_EXCEEDED)
         self.frames.append(Frame(self._data_line or line, None, None, error))
         self._begin_event()
         self._skipping = True
@@ -179,7 +177,7 @@ class Framer:
             is_inside = False
         if not self._done:
             found = f"its end {'inside the event at' if is_inside else 'after'} line {began}"
-            error = self._error("data: [DONE] at the end of the stream", found, _STREAM_TRUNCATED)
+            error = self._error("data: [DONE] at the end of the stream", found, Reason.STREAM_TRUNCATED)
             self.frames.append(Frame(began, None, None, error))
 
     def _is_whole(self) -> bool:
@@ -192,7 +190,7 @@ class Framer:
             return isinstance(parse(data, self._limits, self._type_name), dict)
         except DecodeError as error:
             # What is beyond a limit is whole: that error says more than the stream's end.
-            return error.reason != NOT_JSON
+            return error.reason != Reason.NOT_JSON
 
     def _error(self, expected: str, found: str, reason: str) -> DecodeError:
         return DecodeError([Violation("", expected, found)], type_name=self._type_name, reason=reason)

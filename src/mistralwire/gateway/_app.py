@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mistralwire.client import Client
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completions import VERTEX_PATH, Completions, Edge
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import EdgeError, answer_of
@@ -146,10 +146,12 @@ def _metrics_route(metrics: PrometheusMetrics) -> Route:
 async def _refuse(_: Request, error: Exception) -> Response:
     """Answer where there is no such route, or not by this method."""
     refused = cast("HTTPException", error)
-    message, reason = "expected a route of this gateway, which /docs lists, found another", "NO_SUCH_ROUTE"
+    reason = Reason.NO_SUCH_ROUTE
+    message = "expected a route of this gateway, which /docs lists, found another"
     if refused.status_code == 405:
         allowed = (refused.headers or {}).get("Allow", "another method")
-        message, reason = f"expected {allowed} for this route, found another method", "METHOD_NOT_ALLOWED"
+        reason = Reason.METHOD_NOT_ALLOWED
+        message = f"expected {allowed} for this route, found another method"
     return _response(EdgeError(refused.status_code, message, reason=reason), refused.headers)
 
 

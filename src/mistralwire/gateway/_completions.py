@@ -12,7 +12,7 @@ from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
 from mistralwire.codec import Limits, encode_sse, from_json, to_json
-from mistralwire.errors import CodecError, MistralwireError, OverloadError
+from mistralwire.errors import CodecError, MistralwireError, OverloadError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import Answer, EdgeError, answer_of, error_event, unwritable
 from mistralwire.gateway._exchange import CallerGoneError, Exchange, Receive, Scope, Send, WhileCaller
@@ -90,7 +90,7 @@ class Edge:
         if self.running >= self.config.requests_max:
             raise OverloadError(
                 f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",
-                reason="TOO_MANY_REQUESTS",
+                reason=Reason.TOO_MANY_REQUESTS,
             )
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
@@ -109,7 +109,7 @@ class Edge:
         allowed = self.config.allowed_origins
         if "*" not in allowed and origin not in allowed:
             message = "expected a page whose origin is in cors_origins, found another"
-            raise EdgeError(403, message, reason="ORIGIN_NOT_ALLOWED")
+            raise EdgeError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)
 
 
 class Completions:

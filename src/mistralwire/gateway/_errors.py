@@ -11,6 +11,7 @@ from mistralwire.errors import (
     DecodeError,
     MistralwireError,
     OverloadError,
+    Reason,
     UpstreamError,
     Violation,
 )
@@ -131,7 +132,7 @@ def _text_of(error: MistralwireError) -> str:
 def unwritable() -> MistralwireError:
     """Give the error of an answer that has no JSON form, which is not the caller's fault."""
     message = "the answer of the upstream could not be written as JSON"
-    return MistralwireError(message, code="INTERNAL", reason="UPSTREAM_UNREADABLE")
+    return MistralwireError(message, code="INTERNAL", reason=Reason.UPSTREAM_UNREADABLE)
 
 
 def _clean(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Self, cast
 
-from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError
+from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError, Reason
 from mistralwire.gateway._errors import Answer, EdgeError, Headers
 from mistralwire.gateway._protocol import ABORT, ON_STOP
 
@@ -88,7 +88,7 @@ class Exchange:
         """
         if self.headers.get(b"content-encoding", b"identity") != b"identity":
             raise EdgeError(
-                415, "expected a body without content-encoding, found one", reason="UNSUPPORTED_ENCODING"
+                415, "expected a body without content-encoding, found one", reason=Reason.UNSUPPORTED_ENCODING
             )
         length = self.headers.get(b"content-length", b"0")
         if length.isdigit() and (len(length) > 18 or int(length) > bytes_max):
@@ -98,7 +98,7 @@ class Exchange:
                 return await self._read(bytes_max)
         except TimeoutError:
             raise EdgeError(
-                408, f"expected the whole body within {limit_s:g} seconds", reason="CALLER_SILENT"
+                408, f"expected the whole body within {limit_s:g} seconds", reason=Reason.CALLER_SILENT
             ) from None
 
     async def _read(self, bytes_max: int) -> bytes:
@@ -208,7 +208,7 @@ class WhileCaller:
 
     def _stop(self) -> None:
         message = "the gateway stops, and the time for running requests is over"
-        self._end(MistralwireError(message, code="UNAVAILABLE", reason="SERVER_STOPPING"))
+        self._end(MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING))
 
     def _end(self, why: Exception) -> None:
         if self._why is None:
@@ -218,5 +218,5 @@ class WhileCaller:
 
 def _too_large(bytes_max: int) -> EdgeError:
     return EdgeError(
-        413, f"expected a body of at most {bytes_max} bytes, found more", reason="BODY_TOO_LARGE"
+        413, f"expected a body of at most {bytes_max} bytes, found more", reason=Reason.BODY_TOO_LARGE
     )

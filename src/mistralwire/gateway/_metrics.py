@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._exchange import Exchange
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,7 +51,7 @@ class PrometheusMetrics:
             raise MistralwireError(
                 "expected the package prometheus-client for metrics, found none; install mistralwire[otel]",
                 code="FAILED_PRECONDITION",
-                reason="EXTRA_MISSING",
+                reason=Reason.EXTRA_MISSING,
             ) from error
         self._registry = CollectorRegistry()
         self._generate = generate_latest

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import uvicorn
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import answer_of
 from mistralwire.gateway._protocol import HttpProtocol, plain_answer
@@ -60,7 +60,7 @@ class _Uvicorn(uvicorn.Server):
 
 def _refusal(connections_max: int) -> bytes:
     message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
-    answer = answer_of(MistralwireError(message, code="UNAVAILABLE", reason="TOO_MANY_CONNECTIONS"))
+    answer = answer_of(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
     return plain_answer(HTTPStatus(answer.status), b"application/json", answer.body)
 
 
@@ -184,7 +184,7 @@ class GatewayServer:
                 f"expected a certificate and its key, found {config.tls_certificate} and {config.tls_key}, "
                 f"which can't be used: {why or type(error).__name__}"
             )
-            raise MistralwireError(message, code="FAILED_PRECONDITION", reason="TLS_KEY") from error
+            raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.TLS_KEY) from error
         return uvicorn_config
 
     async def _bind(self) -> list[socket.socket]:
@@ -207,5 +207,5 @@ class GatewayServer:
             number = error.errno if isinstance(error, OSError) else None
             reason = os.strerror(number).lower() if number and number > 0 else "it does not resolve"
             message = f"expected an address to listen on, found {host} port {port}: {reason}; take another"
-            raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
+            raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
         return sockets

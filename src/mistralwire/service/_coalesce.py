@@ -8,14 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from mistralwire.codec._varint import write_varint
-from mistralwire.errors import CodecError, UpstreamError
+from mistralwire.errors import CodecError, Reason, UpstreamError
 from mistralwire.service._eager import EagerCall
 from mistralwire.service._idle import IdleTimer
 from mistralwire.service._receive import caller_silent_error
 from mistralwire.service._slots import UpstreamSlots
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
-
-UPSTREAM_SILENT = "UPSTREAM_SILENT"
 
 # The tag of the field `chunks`, the same in every stream response; its wire type is 2, with a length.
 _TAG = bytes([ChatCompletionStreamResponse.DESCRIPTOR.fields_by_name["chunks"].number << 3 | 2])
@@ -251,9 +249,8 @@ def encode_chunk(chunk: CompletionChunk) -> bytes:
 
 def silent_error(limit_s: float) -> UpstreamError:
     """Give the error of an upstream that was silent for too long."""
-    return UpstreamError(
-        f"the upstream was silent for {limit_s:g} seconds", code="DEADLINE_EXCEEDED", reason=UPSTREAM_SILENT
-    )
+    message = f"the upstream was silent for {limit_s:g} seconds"
+    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=Reason.UPSTREAM_SILENT)
 
 
 def of_upstream(error: BaseException) -> BaseException:
@@ -264,7 +261,7 @@ def of_upstream(error: BaseException) -> BaseException:
     """
     if isinstance(error, CodecError):
         message = "the answer of the upstream could not be read"
-        return UpstreamError(message, code="INTERNAL", reason="UPSTREAM_UNREADABLE")
+        return UpstreamError(message, code="INTERNAL", reason=Reason.UPSTREAM_UNREADABLE)
     if isinstance(error, Exception | asyncio.CancelledError | KeyboardInterrupt | SystemExit):
         return error
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)

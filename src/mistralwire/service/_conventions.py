@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 from urllib.parse import unquote
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._record import NAME_PATTERN, CallRecord
 from mistralwire.v1 import FinishReason, ResponseFormatType
 
@@ -117,7 +117,7 @@ def failure_of(call: CallRecord) -> str:
         # Nothing was raised, but the caller's time was over.
         return call.code if is_server_fault(call.code) else ""
     if not isinstance(error, MistralwireError):
-        return "INTERNAL"
+        return Reason.INTERNAL
     # An upstream's own error may have anything there.
     is_reason = isinstance(error.reason, str) and _REASON.fullmatch(error.reason)
     return error.reason if is_reason else OTHER
@@ -202,7 +202,9 @@ def finish_reasons_of(answers: Iterable[Any]) -> dict[int, str]:
 
 
 def finish_reason(number: int) -> str:
-    """Give a finish reason as it is in JSON; `_OTHER` for one that this contract does not know."""
+    """Return a finish reason as it is in JSON; `_OTHER` for one that this contract does not list."""
+    if number == FinishReason.FINISH_REASON_UNLISTED:
+        return OTHER
     try:
         return FinishReason.Name(cast("Any", number)).removeprefix("FINISH_REASON_").lower()
     except ValueError:

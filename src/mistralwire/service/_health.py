@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError as WireError
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME
 
-from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Violation
+from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Reason, Violation
 from mistralwire.service._receive import receive
 from mistralwire.service._refusal import refuse
 
@@ -90,7 +90,7 @@ class Health:
     async def _check(self, name: str, _: object) -> Any:
         if name not in self._names:
             message = "expected the name of a service that is served, found another"
-            raise MistralwireError(message, code="NOT_FOUND", reason="UNKNOWN_SERVICE")
+            raise MistralwireError(message, code="NOT_FOUND", reason=Reason.UNKNOWN_SERVICE)
         return _Response(status=_Response.NOT_SERVING if self._draining.is_set() else _Response.SERVING)
 
     async def _watch(self, name: str, context: grpc.aio.ServicerContext) -> None:
@@ -100,7 +100,7 @@ class Health:
                 f"expected at most {WATCHES_MAX} watches, and {CONNECTION_WATCHES_MAX} of one connection, "
                 "found as many; use the one you have, or Check"
             )
-            raise OverloadError(message, reason="TOO_MANY_CALLS")
+            raise OverloadError(message, reason=Reason.TOO_MANY_CALLS)
         self._watches[peer] += 1
         try:
             await self._tell(name, context)
@@ -118,8 +118,8 @@ class Health:
             await context.write(_Response(status=_Response.NOT_SERVING))
         # Left open, every watch would make the drain as long as it may be.
         message = "the server drains; watch another"
-        raise MistralwireError(message, code="UNAVAILABLE", reason="DRAINING")
+        raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.DRAINING)
 
 
 def _no_request(found: str) -> DecodeError:
-    return DecodeError([Violation("", "a HealthCheckRequest", found)], reason="NOT_PROTOBUF")
+    return DecodeError([Violation("", "a HealthCheckRequest", found)], reason=Reason.NOT_PROTOBUF)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._record import CallObserver
 
 _STALLED_S = 10
@@ -73,14 +73,14 @@ def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEnd
         raise MistralwireError(
             "expected the packages for a Prometheus endpoint, found none; install mistralwire[otel]",
             code="FAILED_PRECONDITION",
-            reason="EXTRA_MISSING",
+            reason=Reason.EXTRA_MISSING,
         ) from error
     if not _only_one.acquire(blocking=False):
         raise MistralwireError(
             "expected one Prometheus endpoint in a process, since its page shows the metrics of the process, "
             "found another; close that one first, or give its observer to both servers",
             code="FAILED_PRECONDITION",
-            reason="PROMETHEUS_TAKEN",
+            reason=Reason.PROMETHEUS_TAKEN,
         )
     with contextlib.ExitStack() as undoing:
         undoing.callback(_only_one.release)
@@ -92,7 +92,7 @@ def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEnd
             server, thread = start_http_server(port, host)
         except (OSError, UnicodeError) as error:
             message = _why_not(host, port, error)
-            raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
+            raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
         undoing.callback(_stop, server, thread)
         server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
         observer = CallTelemetry(NoOpTracerProvider(), provider)

@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 
 
 async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | None:
@@ -33,4 +33,4 @@ async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | 
 def caller_silent_error(limit_s: float) -> MistralwireError:
     """Give the error of a caller who kept us waiting for too long."""
     message = f"the caller was silent for {limit_s:g} seconds"
-    return MistralwireError(message, code="DEADLINE_EXCEEDED", reason="CALLER_SILENT")
+    return MistralwireError(message, code="DEADLINE_EXCEEDED", reason=Reason.CALLER_SILENT)

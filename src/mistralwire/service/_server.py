@@ -13,7 +13,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
 from mistralwire._tokens import TokenFile
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._auth import TokenInterceptor
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._health import Health
@@ -162,9 +162,9 @@ class Server:
                     f"expected a certificate and key that gRPC can use, found {self._config.tls_certificate} "
                     f"and {self._config.tls_key}, which it refuses; take an RSA or ECDSA P-256 key"
                 )
-                raise MistralwireError(message, code="FAILED_PRECONDITION", reason="TLS_KEY") from error
+                raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.TLS_KEY) from error
             message = message or f"{self.address} was not free a moment ago, and is now; try again"
-            raise MistralwireError(message, code="UNAVAILABLE", reason="CANNOT_LISTEN") from error
+            raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no new calls, let those that run end, and cancel those that do not.
@@ -250,5 +250,5 @@ def _add_channelz(server: grpc.aio.Server) -> None:
         from grpc_channelz.v1 import channelz  # noqa: PLC0415 - of an extra
     except ImportError:
         message = "channelz needs the package grpcio-channelz; pip install 'mistralwire[channelz]'"
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason="CHANNELZ") from None
+        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.CHANNELZ) from None
     channelz.add_channelz_servicer(server)

@@ -21,6 +21,7 @@ from mistralwire.errors import (
     DecodeError,
     MistralwireError,
     OverloadError,
+    Reason,
     Violation,
 )
 from mistralwire.service._coalesce import CoalescedStream, StreamLimits, of_upstream, silent_error
@@ -243,7 +244,7 @@ class ChatCompletionServicer:
             if task in self._stopped and isinstance(error, asyncio.CancelledError):
                 task.uncancel()
                 message = "the server stops, and the time for running calls is over"
-                error = MistralwireError(message, code="UNAVAILABLE", reason="SERVER_STOPPING")
+                error = MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING)
             await _fail(call, context, error)
         except BaseException:
             # What ends the process.
@@ -262,7 +263,7 @@ class ChatCompletionServicer:
         if len(self._running) > self._calls_max:
             raise OverloadError(
                 f"the service has {self._calls_max} calls, as many as it takes; try again later",
-                reason="TOO_MANY_CALLS",
+                reason=Reason.TOO_MANY_CALLS,
             )
         data = await receive(context, self._request_s)
         if data is None:
@@ -323,7 +324,7 @@ def parse_request(request_type: type[Message], data: bytes) -> Any:
     except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
         name = request_type.DESCRIPTOR.name
         violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
-        raise DecodeError([violation], type_name=name, reason="NOT_PROTOBUF") from None
+        raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
 
 
 def check_request(request: Message) -> None:
@@ -341,7 +342,7 @@ def check_request(request: Message) -> None:
     if _has_more_than(VALUES_MAX, request):
         # Four bytes on the wire can be one: its JSON form would take a hundred times the memory.
         violation = Violation("", f"at most {VALUES_MAX} values", "more")
-        raise DecodeError([violation], type_name=name, reason="LIMIT_EXCEEDED")
+        raise DecodeError([violation], type_name=name, reason=Reason.LIMIT_EXCEEDED)
     # A small one can't have so many, and needs no counting.
     codec.check_request(request, limits=DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mistralwire.errors import OverloadError
+from mistralwire.errors import OverloadError, Reason
 
 
 class UpstreamSlots:
@@ -32,7 +32,7 @@ class UpstreamSlots:
         if self._waiting >= self._queue_max:
             raise OverloadError(
                 "the upstream has as many calls as it may have, and as many wait; try again later",
-                reason="UPSTREAM_BUSY",
+                reason=Reason.UPSTREAM_BUSY,
             )
         self._waiting += 1
         try:

@@ -19,6 +19,7 @@ from mistralwire.errors import (
     DecodeError,
     MistralwireError,
     OverloadError,
+    Reason,
     UpstreamError,
     Violation,
 )
@@ -137,7 +138,7 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
         except Exception as cause:  # noqa: BLE001 - a call can't go without a status
             # An error whose attributes are not what they should be; their text stays inside.
             _logger.error("a %s has no status of its own: %s", type(error).__name__, type(cause).__name__)
-    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=ERROR_DOMAIN)
+    info = error_details_pb2.ErrorInfo(reason=Reason.INTERNAL, domain=ERROR_DOMAIN)
     return _status(grpc.StatusCode.INTERNAL, "internal error of the service", [info, *request_info])
 
 

@@ -6,14 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._routing import Route, RoutedUpstream
 from mistralwire.upstream._upstream import Upstream
-
-UPSTREAMS = "UPSTREAMS"
 
 
 def _is_text(value: Any) -> bool:
@@ -160,7 +158,7 @@ def _http_class(module: str, name: str) -> Any:
         message = (
             "expected the package aiohttp for an upstream over HTTP, found none; install mistralwire[gateway]"
         )
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason="EXTRA_MISSING") from error
+        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from error
 
 
 def _settings(table: dict[str, Any]) -> HttpSettings:
@@ -174,5 +172,5 @@ def _found(value: Any) -> str:
     return names.get(type(value), "something else")
 
 
-def _error(message: str, reason: str = UPSTREAMS) -> MistralwireError:
+def _error(message: str, reason: str = Reason.UPSTREAMS) -> MistralwireError:
     return MistralwireError(message, code="FAILED_PRECONDITION", reason=reason)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import aiohttp
 
 from mistralwire.codec import SseDecoder, SseDone, SseError, SseMessage
-from mistralwire.errors import DecodeError, UpstreamError
+from mistralwire.errors import DecodeError, Reason, UpstreamError
 from mistralwire.upstream._http_errors import silent, too_large, truncated, unreadable
 from mistralwire.upstream._upstream import error_from_body
 from mistralwire.v1 import CompletionChunk
@@ -127,8 +127,8 @@ class ChunkReader:
 
 def _error_of(error: DecodeError) -> UpstreamError:
     """Say what is wrong with an event, without what is in it."""
-    if error.reason == "STREAM_TRUNCATED":
+    if error.reason == Reason.STREAM_TRUNCATED:
         return truncated("its end without it")
-    if error.reason == "LIMIT_EXCEEDED":
+    if error.reason == Reason.LIMIT_EXCEEDED:
         return too_large("the limits of an event")
     return unreadable("an event in its stream that is no chunk")

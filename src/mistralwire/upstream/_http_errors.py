@@ -8,17 +8,9 @@ from collections.abc import Mapping
 import aiohttp
 
 from mistralwire.codec import from_json
-from mistralwire.errors import DecodeError, UpstreamError
+from mistralwire.errors import DecodeError, Reason, UpstreamError
 from mistralwire.upstream._upstream import error_from_body
 from mistralwire.v1 import ErrorResponse
-
-UPSTREAM_TIMEOUT = "UPSTREAM_TIMEOUT"
-UPSTREAM_SILENT = "UPSTREAM_SILENT"
-UPSTREAM_UNREACHABLE = "UPSTREAM_UNREACHABLE"
-UPSTREAM_UNREADABLE = "UPSTREAM_UNREADABLE"
-UPSTREAM_REDIRECTED = "UPSTREAM_REDIRECTED"
-UPSTREAM_ANSWER_TOO_LARGE = "UPSTREAM_ANSWER_TOO_LARGE"
-STREAM_TRUNCATED = "STREAM_TRUNCATED"
 
 _DECIMAL = re.compile("[0-9]{1,15}([.][0-9]{1,9})?", re.ASCII)
 
@@ -38,48 +30,51 @@ _UNREACHABLE = (
 def unreachable(error: Exception) -> UpstreamError:
     """Give the error for a connection that failed before any answer came."""
     why = next((why for kind, why in _UNREACHABLE if isinstance(error, kind)), "there is no answer")
-    return UpstreamError(f"the upstream can't be reached: {why}", reason=UPSTREAM_UNREACHABLE)
+    return UpstreamError(f"the upstream can't be reached: {why}", reason=Reason.UPSTREAM_UNREACHABLE)
 
 
 def unconnected(limit_s: float) -> UpstreamError:
     """Give the error for a connection that took longer than a limit in seconds."""
     message = f"the upstream can't be reached: no connection within {limit_s:g} s"
-    return UpstreamError(message, reason=UPSTREAM_UNREACHABLE)
+    return UpstreamError(message, reason=Reason.UPSTREAM_UNREACHABLE)
 
 
 def late(limit_s: float) -> UpstreamError:
     """Give the error for an answer that took longer than a limit in seconds to begin."""
     message = f"expected an answer from the upstream within {limit_s:g} s, found none"
-    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=UPSTREAM_TIMEOUT)
+    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=Reason.UPSTREAM_TIMEOUT)
 
 
 def silent(limit_s: float) -> UpstreamError:
     """Give the error for an answer that stopped in its middle for longer than a limit in seconds."""
     message = f"expected the upstream to go on with its answer within {limit_s:g} s, found silence"
-    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=UPSTREAM_SILENT)
+    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=Reason.UPSTREAM_SILENT)
 
 
 def unreadable(found: str, status: int | None = None) -> UpstreamError:
     """Give the error for an answer that is none."""
     message = f"expected a completion from the upstream, found {found}"
-    return UpstreamError(message, status=status, reason=UPSTREAM_UNREADABLE)
+    return UpstreamError(message, status=status, reason=Reason.UPSTREAM_UNREADABLE)
 
 
 def truncated(found: str) -> UpstreamError:
     """Give the error for a stream that ends too early."""
-    return UpstreamError(f"expected the stream to end with [DONE], found {found}", reason=STREAM_TRUNCATED)
+    message = f"expected the stream to end with [DONE], found {found}"
+    return UpstreamError(message, reason=Reason.STREAM_TRUNCATED)
 
 
 def too_large(bound: str) -> UpstreamError:
     """Give the error for an answer beyond a bound."""
     message = f"expected an answer of the upstream within {bound}, found a larger one"
-    return UpstreamError(message, reason=UPSTREAM_ANSWER_TOO_LARGE)
+    return UpstreamError(message, reason=Reason.UPSTREAM_ANSWER_TOO_LARGE)
 
 
 def redirected(status: int) -> UpstreamError:
     """Give the error for a redirect, which is not followed: the key is for one host alone."""
     message = f"expected an answer from the upstream, found a redirect ({status}); correct base_url"
-    return UpstreamError(message, status=status, code="FAILED_PRECONDITION", reason=UPSTREAM_REDIRECTED)
+    return UpstreamError(
+        message, status=status, code="FAILED_PRECONDITION", reason=Reason.UPSTREAM_REDIRECTED
+    )
 
 
 def refused(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:

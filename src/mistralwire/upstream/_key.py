@@ -6,10 +6,8 @@ import pathlib
 import re
 from typing import Self
 
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.upstream._error_text import is_secret
-
-UPSTREAM_KEY = "UPSTREAM_KEY"
 
 _KEY_BYTES_MAX = 4096
 _logger = logging.getLogger(__name__)
@@ -112,7 +110,7 @@ def _checked(text: str, source: str) -> str:
 
 
 def _error(message: str) -> MistralwireError:
-    return MistralwireError(message, code="FAILED_PRECONDITION", reason=UPSTREAM_KEY)
+    return MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.UPSTREAM_KEY)
 
 
 def _stamp_of(path: pathlib.Path | None) -> tuple[int, ...] | None:

@@ -3,9 +3,7 @@
 import urllib.parse
 import urllib.request
 
-from mistralwire.errors import MistralwireError
-
-PROXY = "PROXY"
+from mistralwire.errors import MistralwireError, Reason
 
 
 def proxy_of(url: str) -> str | None:
@@ -39,5 +37,5 @@ def proxy_of(url: str) -> str | None:
             f"expected an http or https URL in {parts.scheme.upper()}_PROXY, found something else; "
             "correct it, or put the host of the upstream into NO_PROXY"
         )
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=PROXY)
+        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.PROXY)
     return proxy

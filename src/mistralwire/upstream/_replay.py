@@ -22,7 +22,7 @@ from mistralwire.codec import (
     to_dict,
     to_json,
 )
-from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamError
+from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, UpstreamError
 from mistralwire.upstream._upstream import (
     CallContext,
     CompletionRequest,
@@ -42,8 +42,6 @@ from mistralwire.v1 import (
 DEMONSTRATION = pathlib.Path(__file__).parent / "_demonstration"
 """A folder with a few small recordings, for a first look at the service."""
 
-BAD_RECORDING = "BAD_RECORDING"
-STREAM_TRUNCATED = "STREAM_TRUNCATED"
 
 _SUFFIXES = (".json", ".sse")
 _Failure: TypeAlias = Callable[[], UpstreamError]
@@ -184,7 +182,7 @@ def _read_response(data: bytes, is_fim: bool) -> CompletionResponse:
 
 
 def _bad_recording(message: str) -> UpstreamError:
-    return UpstreamError(message, code="FAILED_PRECONDITION", reason=BAD_RECORDING)
+    return UpstreamError(message, code="FAILED_PRECONDITION", reason=Reason.BAD_RECORDING)
 
 
 def _find_files(path: pathlib.Path) -> list[pathlib.Path]:
@@ -276,12 +274,12 @@ def _read_events(
             yield delay_s, event
             delay_s = 0.0
     except DecodeError as error:
-        if error.reason != STREAM_TRUNCATED:
+        if error.reason != Reason.STREAM_TRUNCATED:
             raise _bad_recording(f"{file}:{decoder.line}: {error}") from error
         yield delay_s, error
 
 
 def _truncated() -> UpstreamError:
     return UpstreamError(
-        "expected the stream to end with [DONE], found its end without it", reason=STREAM_TRUNCATED
+        "expected the stream to end with [DONE], found its end without it", reason=Reason.STREAM_TRUNCATED
     )

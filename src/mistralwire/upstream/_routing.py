@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
-from mistralwire.errors import UpstreamError
+from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._upstream import (
     CallContext,
     CompletionRequest,
@@ -127,7 +127,7 @@ class RoutedUpstream:
         routes = [route for route in self.routes if route.matches(model)]
         if not routes:
             message = "no upstream has this model; /v1/models, or the configuration, says which there are"
-            raise UpstreamError(message, code="NOT_FOUND", reason="MODEL_NOT_FOUND")
+            raise UpstreamError(message, code="NOT_FOUND", reason=Reason.MODEL_NOT_FOUND)
         # With these keys, the greatest first, each order is as likely as by drawing one after the other
         # without putting any back (Efraimidis and Spirakis, 2006).
         keys = {

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from mistralwire.errors import Reason
+
 
 class Fault(NamedTuple):
     """What can be wrong with an upstream's answer.
 
     Attributes:
-        reason: For programs, in UPPER_SNAKE_CASE.
+        reason: For programs.
         text: For people, where the upstream gave no text or its own must not be passed on.
         statuses: The HTTP statuses that say it.
         words: What the members `code` and `type` of an error body say then. A word stands with the status
@@ -18,7 +20,7 @@ class Fault(NamedTuple):
             credentials.
     """
 
-    reason: str
+    reason: Reason
     text: str
     statuses: tuple[int, ...]
     words: tuple[str, ...] = ()
@@ -48,13 +50,13 @@ TABLE = (
         400,
         (
             Fault(
-                "UPSTREAM_INVALID_REQUEST",
+                Reason.UPSTREAM_INVALID_REQUEST,
                 "the upstream refused the request as invalid",
                 (400, 422),
                 ("invalid_request_error", "bad_request", "unprocessable_entity", "context_length_exceeded"),
             ),
             Fault(
-                "UPSTREAM_REQUEST_TOO_LARGE",
+                Reason.UPSTREAM_REQUEST_TOO_LARGE,
                 "the upstream refused the request as too large",
                 (413,),
                 ("request_too_large", "payload_too_large"),
@@ -66,7 +68,7 @@ TABLE = (
         504,
         (
             Fault(
-                "UPSTREAM_TIMEOUT",
+                Reason.UPSTREAM_TIMEOUT,
                 "the upstream took too long",
                 (408, 504, 524),
                 ("timeout", "request_timeout", "gateway_timeout", "deadline_exceeded"),
@@ -78,7 +80,7 @@ TABLE = (
         404,
         (
             Fault(
-                "UPSTREAM_NOT_FOUND",
+                Reason.UPSTREAM_NOT_FOUND,
                 "the upstream does not have what was asked for, such as the model",
                 (404, 410),
                 ("not_found", "model_not_found"),
@@ -92,7 +94,7 @@ TABLE = (
         429,
         (
             Fault(
-                "UPSTREAM_RATE_LIMITED",
+                Reason.UPSTREAM_RATE_LIMITED,
                 "the upstream takes no more requests from the service for now; try again later",
                 (429,),
                 (
@@ -110,21 +112,21 @@ TABLE = (
         500,
         (
             Fault(
-                "UPSTREAM_UNAUTHENTICATED",
+                Reason.UPSTREAM_UNAUTHENTICATED,
                 "the upstream refused the credentials of the service",
                 (401, 407),
                 ("authentication_error", "unauthenticated", "unauthorized", "invalid_api_key"),
                 is_quoted=False,
             ),
             Fault(
-                "UPSTREAM_PAYMENT_REQUIRED",
+                Reason.UPSTREAM_PAYMENT_REQUIRED,
                 "the upstream wants the account of the service to be paid",
                 (402,),
                 ("billing_error", "payment_required", "insufficient_credits"),
                 is_quoted=False,
             ),
             Fault(
-                "UPSTREAM_PERMISSION_DENIED",
+                Reason.UPSTREAM_PERMISSION_DENIED,
                 "the upstream does not permit this to the service",
                 (403,),
                 ("permission_error", "permission_denied", "forbidden"),
@@ -133,7 +135,9 @@ TABLE = (
         ),
     ),
     Row(
-        "ABORTED", 409, (Fault("UPSTREAM_CONFLICT", "the upstream found a conflict", (409,), ("conflict",)),)
+        "ABORTED",
+        409,
+        (Fault(Reason.UPSTREAM_CONFLICT, "the upstream found a conflict", (409,), ("conflict",)),),
     ),
     Row("OUT_OF_RANGE", 400),
     Row(
@@ -141,7 +145,7 @@ TABLE = (
         501,
         (
             Fault(
-                "UPSTREAM_UNSUPPORTED",
+                Reason.UPSTREAM_UNSUPPORTED,
                 "the upstream does not support the call",
                 (405, 501),
                 ("method_not_allowed", "not_implemented", "unimplemented"),
@@ -154,13 +158,13 @@ TABLE = (
         503,
         (
             Fault(
-                "UPSTREAM_FAILED",
+                Reason.UPSTREAM_FAILED,
                 "the upstream failed",
                 (500, 502),
                 ("internal_server_error", "server_error", "api_error", "internal", "bad_gateway"),
             ),
             Fault(
-                "UPSTREAM_OVERLOADED",
+                Reason.UPSTREAM_OVERLOADED,
                 "the upstream is overloaded or out of service; try again later",
                 (503, 529),
                 ("overloaded_error", "service_unavailable", "unavailable", "unreachable_backend"),

@@ -6,7 +6,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from mistralwire.errors import MistralwireError, UpstreamError
+from mistralwire.errors import MistralwireError, Reason, UpstreamError
 from mistralwire.upstream._http import HttpUpstream
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._mistral import checked_url
@@ -97,7 +97,7 @@ class _Credentials:
                 "expected the packages google-auth and requests for Vertex AI, found none; "
                 "install mistralwire[vertex]",
                 code="FAILED_PRECONDITION",
-                reason="EXTRA_MISSING",
+                reason=Reason.EXTRA_MISSING,
             ) from error
         self._auth = google.auth
         self._credentials = credentials
@@ -131,7 +131,7 @@ class _Credentials:
             raise UpstreamError(
                 f"Google gave no token for the service: {type(error).__name__}",
                 code="UNAVAILABLE" if is_lost else "FAILED_PRECONDITION",
-                reason="UPSTREAM_UNREACHABLE" if is_lost else "UPSTREAM_UNAUTHENTICATED",
+                reason=Reason.UPSTREAM_UNREACHABLE if is_lost else Reason.UPSTREAM_UNAUTHENTICATED,
             ) from None
 
     def _refreshed(self, task: "asyncio.Task[None]") -> None:
