@@ -50,7 +50,14 @@ def write_exports() -> None:
         lines += [f"from mistralwire.v1.{module} import (", *(f"    {name}," for name in names), ")"]
     lines += ["", f"CONTRACT_REVISION = {revision()}"]
     lines += ['"""The revision of this contract: see docs/contract.md."""']
-    lines += ["", "__all__ = [", '    "CONTRACT_REVISION",', *(f'    "{name}",' for names in modules.values() for name in names), "]", ""]
+    lines += [
+        "",
+        "__all__ = [",
+        '    "CONTRACT_REVISION",',
+        *(f'    "{name}",' for names in modules.values() for name in names),
+        "]",
+        "",
+    ]
     (PACKAGE / "__init__.py").write_text("\n".join(lines))
 
 
@@ -89,7 +96,10 @@ def _reasons() -> Iterator[tuple[str, str]]:
 def write_reasons() -> None:
     lines = ['"""The error reasons of the contract, as strings."""', "", "import enum", "", ""]
     lines += ["class Reason(enum.StrEnum):"]
-    lines += ['    """Why a call failed: a value of ErrorReason without its prefix, as ErrorInfo has it."""', ""]
+    lines += [
+        '    """Why a call failed: a value of ErrorReason without its prefix, as ErrorInfo has it."""',
+        "",
+    ]
     for name, comment in _reasons():
         lines += [f'    {name} = "{name}"', f'    """{comment}"""', ""]
     (PACKAGE / "error_reason.py").write_text("\n".join(lines[:-1]) + "\n")

@@ -460,10 +460,11 @@ async def test_a_request_of_more_values_than_the_bound_is_refused(request_: Chat
 async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
 
-    def check(request: Message) -> None:
+    def check(request: Message, oldest_revision: int) -> Message:
         threads.append(threading.current_thread().name)
+        return request
 
-    monkeypatch.setattr(servicer_module, "check_request", check)
+    monkeypatch.setattr(servicer_module, "checked_request", check)
     upstream = HeldUpstream()
     async with serving(upstream) as client:
         for count in (1, LOOP_VALUES_MAX // 2, LOOP_VALUES_MAX):

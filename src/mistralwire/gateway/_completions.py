@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
-from mistralwire.codec import Limits, encode_sse, from_json, to_json
+from mistralwire.codec import Limits, encode_sse, from_json, read_request, to_json
 from mistralwire.errors import CodecError, MistralwireError, OverloadError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import Answer, EdgeError, answer_of, error_event, unwritable
@@ -191,7 +191,8 @@ class Completions:
     def _read(self, body: bytes, path_model: str) -> tuple[Any, bool]:
         """Read a request, checked; say whether its answer is a stream."""
         request_type = self._request_type or _type_of(body)
-        request: Any = from_json(request_type, body, limits=_LIMITS)
+        revision = self._edge.config.contract_revision
+        request: Any = read_request(request_type, body, oldest_revision=revision, limits=_LIMITS)
         # On Vertex AI the path alone has the version of some models: codestral@2405 for codestral.
         name, _, version = path_model.partition("@")
         if version and request.model == name:

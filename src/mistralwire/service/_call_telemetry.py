@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.metrics import Histogram, Meter, MeterProvider
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
 
+from mistralwire.codec import losses
 from mistralwire.service import _conventions as names
 from mistralwire.service._record import CallRecord
 from mistralwire.service._servicer import SERVICE_NAME
@@ -274,12 +275,23 @@ class _Instruments:
             "Time between a chunk and the one before it.",
             names.MODEL_BUCKETS_S,
         )
+        meter.create_observable_counter(
+            "mistralwire.contract.losses",
+            [_observe_losses],
+            "{loss}",
+            "Content of a newer contract that could not be written as JSON.",
+        )
         self.token_usage = meter.create_histogram(
             "gen_ai.client.token.usage",
             "{token}",
             "Tokens that one call used.",
             explicit_bucket_boundaries_advisory=list(names.TOKEN_BUCKETS),
         )
+
+
+def _observe_losses(_: CallbackOptions) -> Iterable[Observation]:
+    for (message, field), count in losses().items():
+        yield Observation(count, {names.MESSAGE: message, names.FIELD: field})
 
 
 def _rpc_labels(call: CallRecord) -> dict[str, Any]:

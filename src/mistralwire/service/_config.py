@@ -15,6 +15,7 @@ from mistralwire._settings import (
     setting_field,
     settings_of,
 )
+from mistralwire.v1 import CONTRACT_REVISION
 
 _KEEPALIVE_S_MAX = 7_200.0
 
@@ -58,6 +59,14 @@ class ServerConfig:
     )
     channelz: bool = setting_field(
         False, "Serve channelz, which tells the state of all connections; needs grpcio-channelz."
+    )
+
+    contract_revision: int = count_field(
+        1,
+        "Revision of the oldest contract in the fleet, for which answers are written. Raise it when every "
+        "process has the newer contract: docs/contract.md.",
+        1,
+        CONTRACT_REVISION,
     )
 
     message_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of one request, after its decompression.")

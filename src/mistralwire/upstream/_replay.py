@@ -103,6 +103,8 @@ class ReplayUpstream:
         ValueError: If `chunks_per_second` is not above 0.
     """
 
+    relays_answers = True
+
     def __init__(
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],

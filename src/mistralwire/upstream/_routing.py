@@ -70,6 +70,11 @@ class RoutedUpstream:
         self.routes = tuple(routes)
 
     @property
+    def relays_answers(self) -> bool:
+        """Whether all of the upstreams pass on what an API answered."""
+        return all(getattr(route.upstream, "relays_answers", False) for route in self.routes)
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The names of models that the routes have without a wildcard, in order."""
         return plain_names(pattern for route in self.routes for pattern in route.models)

@@ -57,6 +57,9 @@ class Upstream(Protocol):
     Whoever calls it may cancel at any point: the task of `complete`, or the iteration of `stream`. What goes
     wrong is an UpstreamError. An answer that can't be read is one too, never a DecodeError: that one blames
     the request.
+
+    The service checks what an upstream answers, and logs what SDKs may refuse. One that passes on what an API
+    answered has an attribute `relays_answers` that is True: nothing of it is looked at.
     """
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
