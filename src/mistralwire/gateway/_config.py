@@ -5,7 +5,6 @@ import pathlib
 
 from mistralwire._loopback import check_exposure
 from mistralwire._settings import check_settings, count_field, seconds_field, setting_field
-from mistralwire.v1 import CONTRACT_REVISION
 
 _DEADLINE_S_MAX = 86_400.0
 
@@ -46,8 +45,6 @@ class GatewayConfig:
         1,
         "Revision of the oldest contract in the fleet, for which requests are written. Raise it when every "
         "process has the newer contract: docs/contract.md.",
-        1,
-        CONTRACT_REVISION,
     )
 
     metrics: bool = setting_field(False, "Serve metrics for Prometheus at /metrics; needs the extra otel.")

@@ -16,6 +16,7 @@ CHECKS_PER_S = 100
 """Answers and chunks of a program's own upstream that are checked in a second, at most."""
 
 _PATHS_MAX = 100
+_INDEX = re.compile(r"\[[0-9]+\]")
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class _AnswerCheck:
 
     def _log(self, name: str, violation: Violation) -> None:
         # One place of a list stands for all.
-        path = f"{name}.{re.sub(r'[[][0-9]+[]]', '[]', violation.path)}"
+        path = f"{name}.{_INDEX.sub('[]', violation.path)}"
         if path in self._paths or len(self._paths) >= _PATHS_MAX:
             return
         self._paths.add(path)

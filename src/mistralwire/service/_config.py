@@ -15,7 +15,6 @@ from mistralwire._settings import (
     setting_field,
     settings_of,
 )
-from mistralwire.v1 import CONTRACT_REVISION
 
 _KEEPALIVE_S_MAX = 7_200.0
 
@@ -65,8 +64,6 @@ class ServerConfig:
         1,
         "Revision of the oldest contract in the fleet, for which answers are written. Raise it when every "
         "process has the newer contract: docs/contract.md.",
-        1,
-        CONTRACT_REVISION,
     )
 
     message_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of one request, after its decompression.")
