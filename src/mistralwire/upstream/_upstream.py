@@ -59,8 +59,8 @@ class Upstream(Protocol):
     """A source of completions: chat, fill-in-the-middle and agents alike.
 
     Whoever calls it may cancel at any point: the task of `complete`, or the iteration of `stream`. What goes
-    wrong is an UpstreamError. An answer that can't be read is one too, never a DecodeError: that one blames
-    the request.
+    wrong is an UpstreamError, with the code UNIMPLEMENTED for a kind of request that is not supported. An
+    answer that can't be read is one too, never a DecodeError: that one blames the request.
 
     The service checks what an upstream answers, and logs what SDKs may refuse. One that passes on what an API
     answered has an attribute `relays_answers` that is True: nothing of it is looked at.
