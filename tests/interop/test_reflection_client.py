@@ -77,9 +77,9 @@ async def test_it_finds_the_services_and_their_methods() -> None:
 
     assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} <= set(services)
     assert methods == [
-        *("AgentsCompletion", "AgentsCompletionStream"),
         *("ChatCompletion", "ChatCompletionStream"),
         *("FIMCompletion", "FIMCompletionStream"),
+        *("AgentsCompletion", "AgentsCompletionStream"),
     ]
 
 

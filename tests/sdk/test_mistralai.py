@@ -137,7 +137,7 @@ async def test_a_violation_of_the_contract_names_its_place(stack: Stack, method:
     assert not received
     assert isinstance(error, errors.HTTPValidationError)
     assert [item.loc for item in error.data.detail or []] == [["body", "max_tokens"], ["body", "n"]]
-    assert all(item.msg.startswith("expected a 64-bit integer, found ") for item in error.data.detail or [])
+    assert all(item.msg.startswith("expected a 32-bit integer, found ") for item in error.data.detail or [])
 
 
 @MODES
