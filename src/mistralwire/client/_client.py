@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from typing import Any, Never, Self, TypedDict, TypeVar, overload
+from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, overload
 
 import grpc
 from google.protobuf.message import DecodeError as WireError
@@ -24,6 +24,8 @@ from mistralwire.codec import lower
 from mistralwire.errors import CallError, Reason
 from mistralwire.v1 import (
     CONTRACT_REVISION,
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -66,6 +68,10 @@ _logger = logging.getLogger(__name__)
 _GIVEN = "127.0.0.1"
 
 M = TypeVar("M", bound=Message)
+
+StreamRequest: TypeAlias = (
+    ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
+)
 
 
 class ClientOptions(TypedDict, total=False):
@@ -241,7 +247,7 @@ class Client:
     @overload
     async def complete(
         self,
-        request: ChatCompletionRequest,
+        request: ChatCompletionRequest | AgentsCompletionRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
@@ -260,7 +266,7 @@ class Client:
 
     async def complete(
         self,
-        request: ChatCompletionRequest | FIMCompletionRequest,
+        request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
@@ -278,7 +284,7 @@ class Client:
                 lower-case names, bytes by names that end in `-bin`.
 
         Returns:
-            The response, of the request's kind.
+            The response: of the request's kind, or that of chat to a request for an agent.
 
         Raises:
             CallError: If the call ends with a status other than OK: INTERNAL with the reason NOT_PROTOBUF if
@@ -303,7 +309,7 @@ class Client:
 
     async def stream(
         self,
-        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        request: StreamRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
@@ -339,7 +345,7 @@ class Client:
 
     async def stream_batches(
         self,
-        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        request: StreamRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,

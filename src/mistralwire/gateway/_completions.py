@@ -19,6 +19,8 @@ from mistralwire.gateway._exchange import CallerGoneError, Exchange, Receive, Sc
 from mistralwire.gateway._metrics import Metrics
 from mistralwire.gateway._stream import send_stream
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionStreamRequest,
     FIMCompletionRequest,
@@ -43,6 +45,7 @@ _LIMITS = Limits(values_max=VALUES_MAX)
 _STREAM_TYPES: dict[type[Message], type[Message]] = {
     ChatCompletionRequest: ChatCompletionStreamRequest,
     FIMCompletionRequest: FIMCompletionStreamRequest,
+    AgentsCompletionRequest: AgentsCompletionStreamRequest,
 }
 
 _logger = logging.getLogger("mistralwire.gateway.access")
@@ -168,7 +171,8 @@ class Completions:
             body = await exchange.read_body(config.body_bytes_max, config.request_s)
             caller.watch()
             request, is_stream = await self._request_of(body, exchange.path_model)
-            exchange.model = request.model
+            exchange.model = getattr(request, "model", "")
+            exchange.agent_id = getattr(request, "agent_id", "")
             options: dict[str, Any] = {
                 "deadline_s": config.deadline_s,
                 "request_id": exchange.request_id,
@@ -238,4 +242,6 @@ def _log(route: str, exchange: Exchange, failure: MistralwireError | None) -> No
         extra["reason"] = failure.reason
     if exchange.model:
         extra["model"] = exchange.model
+    if exchange.agent_id:
+        extra["agent_id"] = exchange.agent_id
     _logger.log(level, "POST %s", route, extra=extra)

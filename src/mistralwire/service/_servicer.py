@@ -80,7 +80,7 @@ class _NoRequestError(DecodeError):
 
 
 class ChatCompletionServicer:
-    """Answers the four methods of ChatCompletionService from an upstream.
+    """Answers the methods of ChatCompletionService from an upstream.
 
     A request that breaks the contract ends with INVALID_ARGUMENT before the upstream hears of it. A call that
     is cancelled, or that runs out of time, cancels the upstream. A stream that breaks delivers the chunks
