@@ -52,7 +52,7 @@ test: .venv/.installed .venv-oldest/.installed $(NODE_PACKAGES) ## Run the tests
 	$(BIN)/python -m pytest
 	.venv-oldest/bin/python -m pytest
 
-check: DRIFT := --all
+check: DRIFT_OPTIONS := --all
 check: format lint types stubs buf drift test ## Everything that CI runs
 
 format: .venv/.installed
@@ -77,7 +77,7 @@ buf: .venv/.installed
 	$(BIN)/buf breaking --against proto/released.binpb
 
 drift: .venv/.installed $(NODE_PACKAGES) ## Compare the contract with Mistral's SDKs (WITH=mistralai@3.6.0 for other versions)
-	$(BIN)/python -m tools.drift $(DRIFT) $(WITH:%=--with %)
+	$(BIN)/python -m tools.drift $(DRIFT_OPTIONS) $(WITH:%=--with %)
 
 bench: .venv/.installed ## Measure the codec against its peers
 	$(BIN)/python -m benchmarks

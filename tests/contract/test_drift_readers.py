@@ -165,6 +165,7 @@ COMPONENTS = {
         export type Drawing = {
           /** Its title. */
           title: string;
+          notes: Record<string, any>;
           content?: Content | null | undefined;
           reason: Reason | null;
           tier: Tier | string;
@@ -179,6 +180,7 @@ COMPONENTS = {
         };
         export type Drawing$Outbound = {
           title: string;
+          notes: Record<string, any>;
           content?: string | null | undefined;
           reason: string | null;
           tier: string;
@@ -200,6 +202,7 @@ ENUM = Shape.literal("a", "b")
 TYPES: Types = {
     "DRAWING": {
         "title": Member(TEXT, required=True),
+        "notes": Member(Shape.of("object"), required=True),
         "content": Member(
             Shape.union([TEXT, Shape.array(Shape.of("Circle", "Square")), NULL]), required=False
         ),

@@ -103,12 +103,13 @@ class TypeReader {
     return name;
   }
 
-  // The names of members in JSON: what the SDK sends has a type with these names too. A name that it has not made by
-  // the rule from camelCase takes the place of the one that is missing there.
+  // The names of members in JSON. A type that the SDK sends has a twin with these names, where a name that does not
+  // follow from camelCase (schemaDefinition for schema) is the one that is left over.
   wireNames(declaration, names) {
     const ruled = names.map(snakeCase);
-    const outbound = this.exported.get(`${declaration.name.text}$Outbound`);
-    const sent = outbound ? propertiesOf(objectDeclaration(outbound)).map(({ name }) => name.text) : [];
+    const symbol = this.exported.get(`${declaration.name.text}$Outbound`);
+    const outbound = symbol && objectDeclaration(symbol);
+    const sent = outbound ? propertiesOf(outbound).map(({ name }) => name.text) : [];
     const renamed = sent.filter((name) => !ruled.includes(name));
     return ruled.map((name) => (sent.length === 0 || sent.includes(name) ? name : (renamed.shift() ?? name)));
   }
@@ -162,7 +163,7 @@ class TypeReader {
     return of(propertiesOf(declaration).length === 0 ? "object" : this.readObject(declaration));
   }
 
-  // An open or closed enum, or what a union has for alternatives that it does not know.
+  // A type with arguments: an open or closed enum, a record, or a union's place for what it does not know.
   computedShape(type) {
     if (type.isUnion()) {
       return union(type.types.map((part) => this.computedShape(part)));
@@ -172,6 +173,9 @@ class TypeReader {
     }
     if (type.getProperty("isUnknown")) {
       return NOTHING;
+    }
+    if (type.getStringIndexType() && type.getProperties().length === 0) {
+      return of("object");
     }
     const isString = type.isIntersection() && type.types.some(({ flags }) => flags & ts.TypeFlags.String);
     return of(isString ? "string" : this.checker.typeToString(type));

@@ -163,9 +163,18 @@ def _read(name: str, command: list[str], names: Iterable[str], environment: Mapp
 def _run(
     command: list[str], timeout_s: float, text: str = "", environment: Mapping[str, str] | None = None
 ) -> str:
-    done = subprocess.run(
-        command, input=text, capture_output=True, text=True, timeout=timeout_s, env=environment, check=False
-    )
+    try:
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DriftError(f"{' '.join(command)} did not end in {timeout_s:.0f} seconds") from error
     if done.returncode:
         raise DriftError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).rstrip()}")
     return done.stdout
