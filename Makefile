@@ -8,10 +8,10 @@ OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
 # The packages that the tests with Node.js and `make drift` need; without npm these are skipped.
-NODE := tests/interop/node tests/sdk_node tools/drift
+NODE := tests/sdk_node tools/drift
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
-.PHONY: help demo test check format lint types stubs generate buf drift bench bench-stream bench-gateway fuzz clean
+.PHONY: help demo test interop check format lint types stubs generate buf drift bench bench-stream bench-gateway fuzz clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,8 +52,13 @@ test: .venv/.installed .venv-oldest/.installed $(NODE_PACKAGES) ## Run the tests
 	$(BIN)/python -m pytest
 	.venv-oldest/bin/python -m pytest
 
+# Skips the languages whose toolchain is not installed, with the reason.
+interop: .venv/.installed .venv-generate/.installed ## Call services from other languages, and serve in them
+	$(BIN)/python -m pytest -m interop tests/interop
+
 check: DRIFT_OPTIONS := --all
-check: format lint types stubs buf drift test ## Everything that CI runs
+check: export INTEROP_REQUIRED = 1
+check: format lint types stubs buf drift test interop ## Everything that CI runs, in every language
 
 format: .venv/.installed
 	$(BIN)/ruff format --check .
@@ -72,9 +77,9 @@ stubs: generate
 		|| { echo "the stubs are not current: run 'make generate' and commit"; exit 1; }
 
 buf: .venv/.installed
-	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code
-	$(BIN)/buf breaking --against proto/released.binpb
+	$(BIN)/buf lint proto
+	$(BIN)/buf format proto --diff --exit-code
+	$(BIN)/buf breaking proto --against proto/released.binpb
 
 drift: .venv/.installed $(NODE_PACKAGES) ## Compare the contract with Mistral's SDKs (WITH=mistralai@3.6.0 for other versions)
 	$(BIN)/python -m tools.drift $(DRIFT_OPTIONS) $(WITH:%=--with %)
@@ -94,3 +99,4 @@ fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
 
 clean: ## Remove what these targets made
 	rm -rf .venv .venv-oldest .venv-generate .venv-litellm build dist $(NODE:%=%/node_modules)
+	git clean -fdXq tests/interop

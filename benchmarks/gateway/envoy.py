@@ -33,7 +33,7 @@ def command(service_port: int, port: int, folder: pathlib.Path) -> list[str]:
         folder: The folder.
     """
     contract, config = folder / "contract.binpb", folder / "envoy.json"
-    subprocess.run([program("buf"), "build", "-o", contract], cwd=_ROOT, check=True)
+    subprocess.run([program("buf"), "build", "proto", "-o", contract], cwd=_ROOT, check=True)
     config.write_text(json.dumps(_config(service_port, port, contract)))
     arguments = ("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning")
     return [str(program("envoy")), "--config-path", str(config), *arguments]

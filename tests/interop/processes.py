@@ -32,7 +32,7 @@ async def run(*command: str | pathlib.Path, stdin: bytes = b"") -> tuple[int, st
         async with asyncio.timeout(WAIT_S):
             output, errors = await process.communicate(stdin)
     finally:
-        await _end(process)
+        await end(process)
     assert process.returncode is not None
     return process.returncode, output.decode(), errors.decode()
 
@@ -48,7 +48,7 @@ async def serving(*arguments: str | pathlib.Path) -> AsyncIterator[tuple[Process
         assert line.startswith("listening on "), line
         yield process, line.split()[2].rstrip(",")
     finally:
-        await _end(process)
+        await end(process)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ async def running_envoy(
             await envoy.wait_until(server, is_serving)
         yield envoy
     finally:
-        await _end(process)
+        await end(process)
 
 
 def _with_ports(servers: Sequence[str]) -> str:
@@ -190,7 +190,7 @@ def _request(address: str, method: str, path: str) -> bytes:
         connection.close()
 
 
-async def _end(process: Process) -> None:
+async def end(process: Process) -> None:
     """End a process for certain, and close its pipes while the loop is still there."""
     if process.returncode is None:
         process.kill()

@@ -1,13 +1,18 @@
-"""`mistralwire proto`: the contract's files, for other languages."""
+"""`mistralwire proto`: the contract as a folder for other languages."""
 
+import importlib.metadata
 import pathlib
+from collections.abc import Iterator
 
 import click
 
 import mistralwire
 from mistralwire.cli._output import open_output
+from mistralwire.v1 import CONTRACT_REVISION
 
 _DESCRIPTOR_SET = "mistralwire.v1.binpb"
+# What a folder of the contract has, below its root; the vectors are of any kind of file.
+_PATTERNS = ("mistralwire/**/*.proto", "README.md", "buf.yaml", "buf.gen.yaml", "vectors/**/*")
 
 
 @click.command()
@@ -20,11 +25,13 @@ _DESCRIPTOR_SET = "mistralwire.v1.binpb"
 )
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
 def proto(*, out: pathlib.Path, force: bool) -> None:
-    """Write the .proto files and the descriptor set, as this version of the package uses them.
+    """Write the contract as a folder that can be vendored as it is.
 
-    The .proto files go to DIR/mistralwire/v1, so that DIR is the include path for protoc and a module for
-    buf. DIR/mistralwire.v1.binpb is a google.protobuf.FileDescriptorSet of all of them with their imports
-    and comments, for tools that need no compiler, such as grpcurl.
+    DIR is the include path for protoc and a module for buf. It has the .proto files in
+    mistralwire/v1, buf.yaml, buf.gen.yaml, the conformance vectors, LICENSE, VERSION with the release and
+    the revision of the contract, and README.md with one command for each language.
+    DIR/mistralwire.v1.binpb is a google.protobuf.FileDescriptorSet of all files with their imports and
+    comments, for tools that need no compiler, such as grpcurl.
 
     Prints the path of each file that it wrote. A file that is there already and differs is left alone, and
     nothing is written, unless --force is given.
@@ -63,15 +70,22 @@ def _has(path: pathlib.Path, data: bytes) -> bool:
 
 
 def _contract_files() -> dict[str, bytes]:
-    """Give the content of each file of the contract, by its path below the folder to write to."""
+    """Return the content of each file of the folder, by its path below the folder."""
     package = pathlib.Path(mistralwire.__file__).parent
     # A wheel has the files inside of the package, a source checkout beside its src folder.
     roots = (package / "proto", package.parents[1] / "proto")
     root = next((root for root in roots if (root / "mistralwire" / "v1").is_dir()), None)
-    if root is None:
-        raise click.ClickException(
-            f"the .proto files are missing beside {package}; install the package again"
-        )
-    files = {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*.proto"))}
+    distribution = importlib.metadata.distribution("mistralwire")
+    license_text = distribution.read_text("licenses/LICENSE")
+    if root is None or license_text is None:
+        raise click.ClickException(f"files of the package {package} are missing; install it again")
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in _found_in(root)}
+    files["LICENSE"] = license_text.encode()
+    files["VERSION"] = f"release: {distribution.version}\nrevision: {CONTRACT_REVISION}\n".encode()
     files[_DESCRIPTOR_SET] = (package / "v1" / "descriptor_set.binpb").read_bytes()
     return files
+
+
+def _found_in(root: pathlib.Path) -> Iterator[pathlib.Path]:
+    for pattern in _PATTERNS:
+        yield from sorted(path for path in root.glob(pattern) if path.is_file())

@@ -1,0 +1,166 @@
+"""Other languages: programs that call the service, or are one, built from `mistralwire proto --out`.
+
+Each language is a folder beside this file with a client, and some with a server. Their stubs and what is
+built go into its folder `gen`, which git ignores, and are kept until a source or the contract changes.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+ROOT = pathlib.Path(__file__).parents[2]
+BUILD = ROOT / "build" / "interop"
+CONTRACT = BUILD / "contract"
+# Downloads of a first run are included.
+BUILD_S = 1500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Language:
+    """How the programs of a language are built and run.
+
+    Paths are relative to the language's folder, which is where all its commands run.
+
+    Attributes:
+        name: The folder, below the one of this file.
+        tools: Programs that have to be on the PATH.
+        client: The command of the client; its arguments follow.
+        server: The command of the server, if the language has one.
+        heading: The section of the contract's README whose command makes the stubs, if it has stubs.
+        plugins: Commands that install what generates the stubs, in `gen/bin` or `node_modules/.bin`.
+        build: Commands that build the programs, after the stubs are there.
+    """
+
+    name: str
+    tools: tuple[str, ...]
+    client: str
+    server: str | None = None
+    heading: str | None = None
+    plugins: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return ROOT / "tests" / "interop" / self.name
+
+    def missing_tools(self) -> list[str]:
+        return [tool for tool in self.tools if shutil.which(tool) is None]
+
+    def command(self, program: str) -> list[str]:
+        """Return a command line with its program as a path, so that it runs in any folder."""
+        first, *rest = shlex.split(program)
+        local = self.folder / first
+        return [str(local) if local.is_file() else first, *rest]
+
+
+LANGUAGES = (
+    Language(
+        name="go",
+        tools=("go",),
+        heading="Go",
+        plugins=("go install tool",),
+        build=("go build -o gen/bin/ ./client ./server",),
+        client="gen/bin/client",
+        server="gen/bin/server",
+    ),
+    Language(
+        name="node",
+        tools=("node", "npm"),
+        build=("npm ci --ignore-scripts --no-audit --no-fund --silent",),
+        client="node client.mjs",
+        server="node server.mjs",
+    ),
+    Language(
+        name="connect",
+        tools=("node", "npm"),
+        heading="TypeScript and JavaScript",
+        plugins=("npm ci --ignore-scripts --no-audit --no-fund --silent",),
+        client="node client.mjs",
+    ),
+)
+
+
+def write_contract() -> None:
+    """Write the folder that programs of other languages are built from."""
+    shutil.rmtree(CONTRACT, ignore_errors=True)
+    _run([sys.executable, "-m", "mistralwire", "proto", "--out", str(CONTRACT)], ROOT, dict(os.environ))
+    protoc = BUILD / "bin" / "protoc"
+    protoc.parent.mkdir(parents=True, exist_ok=True)
+    # The compiler that also makes the package's own stubs; README.md of the contract calls it protoc.
+    protoc.write_text(f'#!/bin/sh\nexec "{ROOT}/.venv-generate/bin/python" -m grpc_tools.protoc "$@"\n')
+    protoc.chmod(0o755)
+
+
+def build(language: Language) -> None:
+    """Generate the stubs of a language and build its programs, unless that was done for the same files.
+
+    Raises:
+        AssertionError: If a command fails, with its output.
+    """
+    digest, stamp = _digest(language), language.folder / "gen" / ".built"
+    if stamp.is_file() and stamp.read_text() == digest:
+        return
+    stamp.unlink(missing_ok=True)
+    stubs = language.folder / "gen" / "stubs"
+    shutil.rmtree(stubs, ignore_errors=True)
+    stubs.mkdir(parents=True)
+    environment = environment_of(language)
+    for command in language.plugins:
+        _run(shlex.split(command), language.folder, environment)
+    if language.heading is not None:
+        command = readme_command(language.heading)
+        _run(["sh", "-euc", command], CONTRACT, environment | {"OUT": str(stubs)})
+    for command in language.build:
+        _run(shlex.split(command), language.folder, environment)
+    stamp.write_text(digest)
+
+
+def readme_command(heading: str) -> str:
+    """Return the command of a language in the README of the contract's folder."""
+    text = (CONTRACT / "README.md").read_text()
+    found = re.search(rf"^### {re.escape(heading)}\n(?:(?!^#).*\n)*?```sh\n(.*?)```", text, re.M | re.S)
+    assert found, f"the contract's README has no command for {heading}"
+    return found[1]
+
+
+def environment_of(language: Language) -> dict[str, str]:
+    """Return the environment in which the commands of a language run."""
+    own = language.folder / "gen" / "bin"
+    path = [own, language.folder / "node_modules" / ".bin", BUILD / "bin", os.environ["PATH"]]
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join(map(str, path)),
+        "CONTRACT": str(CONTRACT),
+        "GOBIN": str(own),
+        "PROTOC": str(BUILD / "bin" / "protoc"),
+    }
+
+
+def _digest(language: Language) -> str:
+    digest = hashlib.sha256(repr(language).encode())
+    for path in (*_sources(language), *sorted(CONTRACT.rglob("*"))):
+        if path.is_file():
+            digest.update(f"{path}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+    return digest.hexdigest()
+
+
+def _sources(language: Language) -> Iterator[pathlib.Path]:
+    made = {"gen", "node_modules", "target"}
+    for path in sorted(language.folder.rglob("*")):
+        if not made.intersection(path.relative_to(language.folder).parts):
+            yield path
+
+
+def _run(command: list[str], folder: pathlib.Path, environment: dict[str, str]) -> None:
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=BUILD_S
+    )
+    output = f"{result.stdout[-10_000:]}\n{result.stderr[-10_000:]}"
+    assert result.returncode == 0, f"in {folder}: {shlex.join(command)}\n{output}"
