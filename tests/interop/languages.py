@@ -124,8 +124,9 @@ def build(language: Language) -> None:
 
 def readme_command(heading: str) -> str:
     """Return the command of a language in the README of the contract's folder."""
-    text = (CONTRACT / "README.md").read_text()
-    found = re.search(rf"^### {re.escape(heading)}\n(?:(?!^#).*\n)*?```sh\n(.*?)```", text, re.M | re.S)
+    _, _, after = (CONTRACT / "README.md").read_text().partition(f"\n### {heading}\n")
+    section, *_ = re.split(r"^#", after, maxsplit=1, flags=re.MULTILINE)
+    found = re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert found, f"the contract's README has no command for {heading}"
     return found[1]
 

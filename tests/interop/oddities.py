@@ -39,7 +39,6 @@ REQUESTS = {
     "empties": _request(',"tools":[],"stop":[],"metadata":{},"prompt_cache_key":""'),
     "zeros": _request(',"temperature":0.0,"max_tokens":0,"stream":false,"safe_prompt":false'),
     "integers at the bounds": _request(f',"random_seed":{2**63 - 1},"max_tokens":{2**31 - 1}'),
-    "integers beyond the bounds": _request(f',"random_seed":{2**63},"max_tokens":{2**31},"n":{10**30}'),
     "an enum value that is not listed": _request(',"reasoning_effort":"utmost","tool_choice":"perhaps"'),
     "alternatives that are not known": _request(
         ',"tools":[{"type":"telescope","x":[1.0]}]',
@@ -50,12 +49,18 @@ REQUESTS = {
         '{"role":"user","content":"\\u0000 \U0001f469‍\U0001f680 ß\\n"}',
     ),
 }
+# The service checks what is documented of a request; these are for programs that only pass it on.
+REFUSED_REQUESTS = {
+    "integers beyond the bounds": _request(f',"random_seed":{2**63},"max_tokens":{2**31},"n":{10**30}'),
+    "other JSON types": _request(',"temperature":"hot","stop":{},"tools":{"0":null}', '"hi",null,[]'),
+}
 RESPONSES = {
     **_recorded("ChatCompletionResponse"),
     "undocumented members": _response(',"stop_sequence":"END"', f',"p":{_NUMBERS},"json_extra":{{}}'),
     "nulls": _message(',"content":null,"tool_calls":null,"prefix":null'),
     "empties": _message(',"content":[],"tool_calls":[]'),
     "an enum value that is not listed": _response().replace(b'"stop"', b'"content_filter"'),
+    "integers beyond the bounds": _response(f',"logprobs":{{"content":[{{"token_id":{2**40}}}]}}'),
     "another JSON type": _response(members=',"service_tier":7').replace(
         b'"created":1702256327', b'"created":"now"'
     ),

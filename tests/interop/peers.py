@@ -26,6 +26,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from typing import Any
@@ -48,8 +49,13 @@ async def call(language: Language, *arguments: str, stdin: bytes = b"") -> dict[
 @contextlib.asynccontextmanager
 async def model_api(*answers: Answer) -> AsyncIterator[tuple[UpstreamServer, str]]:
     """Run a model API and `mistralwire serve` in front of it; yield the API and the service's address."""
-    async with UpstreamServer(*answers) as api, serving("--upstream-url", api.url) as (_, address):
-        yield api, address
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+        async with UpstreamServer(*answers) as api:
+            # A failed request is not made again, which would take as long as the model API says.
+            config.write(f'[[upstreams]]\nkind = "mistral"\nbase_url = "{api.url}"\nattempts_max = 1\n')
+            config.flush()
+            async with serving("--config", config.name) as (_, address):
+                yield api, address
 
 
 @contextlib.asynccontextmanager
