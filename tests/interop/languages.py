@@ -15,9 +15,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from google.rpc import status_pb2
+
 ROOT = pathlib.Path(__file__).parents[2]
 BUILD = ROOT / "build" / "interop"
 CONTRACT = BUILD / "contract"
+# google/rpc/*.proto: the details of errors. A package of the tests has them.
+GOOGLEAPIS = pathlib.Path(status_pb2.__file__).parents[2]
 # Downloads of a first run are included.
 BUILD_S = 1500
 
@@ -53,12 +57,6 @@ class Language:
     def missing_tools(self) -> list[str]:
         return [tool for tool in self.tools if shutil.which(tool) is None]
 
-    def command(self, program: str) -> list[str]:
-        """Return a command line with its program as a path, so that it runs in any folder."""
-        first, *rest = shlex.split(program)
-        local = self.folder / first
-        return [str(local) if local.is_file() else first, *rest]
-
 
 LANGUAGES = (
     Language(
@@ -82,7 +80,12 @@ LANGUAGES = (
         tools=("node", "npm"),
         heading="TypeScript and JavaScript",
         plugins=("npm ci --ignore-scripts --no-audit --no-fund --silent",),
-        client="node client.mjs",
+        build=(
+            f"protoc -I{GOOGLEAPIS} --es_out=gen/stubs --es_opt=import_extension=js"
+            " google/rpc/error_details.proto",
+            "tsc",
+        ),
+        client="node gen/client/client.js",
     ),
 )
 
@@ -139,6 +142,7 @@ def environment_of(language: Language) -> dict[str, str]:
         **os.environ,
         "PATH": os.pathsep.join(map(str, path)),
         "CONTRACT": str(CONTRACT),
+        "GOOGLEAPIS": str(GOOGLEAPIS),
         "GOBIN": str(own),
         "PROTOC": str(BUILD / "bin" / "protoc"),
     }

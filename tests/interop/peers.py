@@ -26,6 +26,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import shlex
 import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -38,7 +39,13 @@ from tests.upstream_server import Answer, UpstreamServer
 
 async def call(language: Language, *arguments: str, stdin: bytes = b"") -> dict[str, Any]:
     """Run the client of a language; return what it wrote, with `bytes` decoded."""
-    code, output, errors = await run(*language.command(language.client), *arguments, stdin=stdin)
+    code, output, errors = await run(
+        *shlex.split(language.client),
+        *arguments,
+        stdin=stdin,
+        cwd=language.folder,
+        env=environment_of(language),
+    )
     assert code == 0, f"exit code {code}\n{output}\n{errors}"
     outcome: dict[str, Any] = json.loads(output)
     if "bytes" in outcome:
@@ -63,7 +70,7 @@ async def server_of(language: Language) -> AsyncIterator[str]:
     """Run the server of a language on a free port; yield its address."""
     assert language.server is not None
     process = await asyncio.create_subprocess_exec(
-        *language.command(language.server),
+        *shlex.split(language.server),
         "0",
         stdout=PIPE,
         cwd=language.folder,

@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -25,9 +25,16 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=f"{sys.prefix}/bin")
 
 
-async def run(*command: str | pathlib.Path, stdin: bytes = b"") -> tuple[int, str, str]:
+async def run(
+    *command: str | pathlib.Path,
+    stdin: bytes = b"",
+    cwd: pathlib.Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[int, str, str]:
     """Run a command to its end; give its exit code and what it wrote to its two outputs."""
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd, env=env
+    )
     try:
         async with asyncio.timeout(WAIT_S):
             output, errors = await process.communicate(stdin)

@@ -1,0 +1,40 @@
+// Calls a ChatCompletionService: one call a run, whose outcome it prints as JSON.
+//
+// An example of a client in TypeScript with Connect: calls.ts makes calls, errors.ts reads why they failed,
+// finish-reason.ts tells why a model stopped, reencode.ts passes messages on without losing anything.
+
+import { readFileSync } from "node:fs";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { ChatCompletionService } from "#stubs/mistralwire/v1/chat_completion_service_pb.js";
+import * as calls from "./calls.js";
+import { reencode, relay } from "./reencode.js";
+
+const [address, call, argument = ""] = process.argv.slice(2);
+
+// Connect has a protocol of its own, too: this transport speaks gRPC.
+const transport = createGrpcTransport({ baseUrl: `http://${address}` });
+const client = createClient(ChatCompletionService, transport);
+
+async function run(): Promise<object> {
+  switch (call) {
+    case "unary":
+      return calls.unary(client, argument);
+    case "stream":
+      return calls.stream(client, argument);
+    case "broken":
+      return calls.broken(client);
+    case "deadline":
+      return calls.deadline(client, Number(argument));
+    case "cancel":
+      return calls.cancel(client, Number(argument));
+    case "relay":
+      return relay(client, readFileSync(0));
+    case "reencode":
+      return reencode(argument, readFileSync(0));
+    default:
+      throw new Error("usage: client ADDRESS CALL [ARGUMENT]");
+  }
+}
+
+process.stdout.write(JSON.stringify(await run()));
