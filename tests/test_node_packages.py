@@ -20,8 +20,9 @@ def test_they_are_pinned_by_what_is_in_them_not_by_where_they_were(folder: pathl
     packages = json.loads((folder / "package-lock.json").read_text())["packages"]
     root = packages.pop("")
 
-    assert root["dependencies"] == manifest["dependencies"]
-    for name, version in manifest["dependencies"].items():
+    for kind in ("dependencies", "devDependencies"):
+        assert root.get(kind) == manifest.get(kind)
+    for name, version in {**manifest["dependencies"], **manifest.get("devDependencies", {})}.items():
         assert packages[f"node_modules/{name}"]["version"] == version
     assert all(package["integrity"].startswith("sha512-") for package in packages.values())
     assert not [name for name, package in packages.items() if "resolved" in package]

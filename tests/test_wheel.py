@@ -78,10 +78,17 @@ def test_the_command_converts(binaries: pathlib.Path, folder: pathlib.Path) -> N
 def test_the_contract_comes_with_it(binaries: pathlib.Path, folder: pathlib.Path) -> None:
     run(binaries / "mistralwire", "proto", "--out", "contract", cwd=folder)
     contract = folder / "contract"
-    sources = {str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("*.proto")}
-    assert {str(path.relative_to(contract)) for path in contract.rglob("*.proto")} == sources
+    made = {pathlib.Path("LICENSE"), pathlib.Path("VERSION"), pathlib.Path("mistralwire.v1.binpb")}
+    sources = files_in(ROOT / "proto") - {pathlib.Path("released.binpb")}
+    assert files_in(contract) == sources | made
+    assert (contract / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     data = (contract / "mistralwire.v1.binpb").read_bytes()
-    assert sources <= {file.name for file in descriptor_pb2.FileDescriptorSet.FromString(data).file}
+    names = {file.name for file in descriptor_pb2.FileDescriptorSet.FromString(data).file}
+    assert {str(path) for path in sources if path.suffix == ".proto"} <= names
+
+
+def files_in(folder: pathlib.Path) -> set[pathlib.Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_buf_builds_the_contract_that_comes_with_it(binaries: pathlib.Path, folder: pathlib.Path) -> None:

@@ -1,25 +1,66 @@
+import importlib.metadata
 import pathlib
+import shutil
 
 import click.testing
 import pytest
 from google.protobuf import descriptor_pb2
 
+import mistralwire
 from mistralwire.cli import main
+from mistralwire.v1 import CONTRACT_REVISION
 
-SOURCE = pathlib.Path(__file__).parents[2] / "proto"
+ROOT = pathlib.Path(__file__).parents[2]
+SOURCE = ROOT / "proto"
+MADE = {"LICENSE", "VERSION", "mistralwire.v1.binpb"}
 
 
 def proto(*arguments: str | pathlib.Path) -> click.testing.Result:
     return click.testing.CliRunner().invoke(main, ["proto", *map(str, arguments)])
 
 
+def files_in(folder: pathlib.Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_every_file_of_the_contract_is_written_in_its_folder(tmp_path: pathlib.Path) -> None:
-    result = proto("--out", tmp_path / "new" / "contract")
+    out = tmp_path / "new" / "contract"
+    result = proto("--out", out)
     assert result.exit_code == 0, result.output
-    for source in SOURCE.rglob("*.proto"):
-        written = tmp_path / "new" / "contract" / source.relative_to(SOURCE)
-        assert written.read_bytes() == source.read_bytes()
-        assert str(written) in result.output.splitlines()
+    sources = files_in(SOURCE) - {"released.binpb"}
+    assert {"README.md", "buf.yaml", "buf.gen.yaml", "mistralwire/v1/error.proto"} <= sources
+    for name in sources:
+        assert (out / name).read_bytes() == (SOURCE / name).read_bytes()
+    assert files_in(out) == sources | MADE
+    assert set(result.output.splitlines()) == {str(out / name) for name in sources | MADE}
+
+
+def test_the_vectors_are_written_whatever_they_are(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "checkout" / "src" / "mistralwire"
+    (package / "v1").mkdir(parents=True)
+    shutil.copy(ROOT / "src" / "mistralwire" / "v1" / "descriptor_set.binpb", package / "v1")
+    shutil.copytree(SOURCE, tmp_path / "checkout" / "proto")
+    vectors = tmp_path / "checkout" / "proto" / "vectors" / "streams"
+    vectors.mkdir(parents=True, exist_ok=True)
+    (vectors / "one of tomorrow.json").write_bytes(b'{"a":1}\n')
+    (tmp_path / "checkout" / "proto" / "notes.txt").write_text("not of the contract")
+    monkeypatch.setattr(mistralwire, "__file__", str(package / "__init__.py"))
+
+    result = proto("--out", tmp_path / "out")
+
+    assert result.exit_code == 0, result.output
+    written = tmp_path / "out" / "vectors" / "streams" / "one of tomorrow.json"
+    assert written.read_bytes() == b'{"a":1}\n'
+    assert "notes.txt" not in files_in(tmp_path / "out")
+
+
+def test_the_version_is_that_of_the_package_and_of_its_contract(tmp_path: pathlib.Path) -> None:
+    proto("--out", tmp_path)
+    release = importlib.metadata.version("mistralwire")
+    assert (tmp_path / "VERSION").read_text() == f"release: {release}\nrevision: {CONTRACT_REVISION}\n"
+    assert (tmp_path / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_the_descriptor_set_holds_every_file_that_is_written(tmp_path: pathlib.Path) -> None:
@@ -33,7 +74,7 @@ def test_writing_again_changes_nothing_and_says_so(tmp_path: pathlib.Path) -> No
     proto("--out", tmp_path)
     result = proto("--out", tmp_path)
     assert result.exit_code == 0
-    assert result.output == f"all {len(list(SOURCE.rglob('*.proto'))) + 1} files in {tmp_path} are current\n"
+    assert result.output == f"all {len(files_in(tmp_path))} files in {tmp_path} are current\n"
 
 
 def test_a_file_that_differs_is_left_alone_and_nothing_is_written(tmp_path: pathlib.Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 ENVOY_CONFIG = ROOT / "deploy" / "envoy.yaml"
-SERVE = (sys.executable, "-m", "mistralwire", "serve", "--port", "0")
 # How long a process or a state may be waited for, on a machine that does much else.
 WAIT_S = 60
 _POLL_S = 0.05
@@ -45,9 +44,12 @@ async def run(
 
 
 @contextlib.asynccontextmanager
-async def serving(*arguments: str | pathlib.Path) -> AsyncIterator[tuple[Process, str]]:
-    """Run `mistralwire serve` on a free port; give the process and its address."""
-    process = await asyncio.create_subprocess_exec(*SERVE, *arguments, stdout=PIPE)
+async def serving(
+    *arguments: str | pathlib.Path, command: str = "serve"
+) -> AsyncIterator[tuple[Process, str]]:
+    """Run `mistralwire serve`, or `gateway`, on a free port; give the process and its address."""
+    program = (sys.executable, "-m", "mistralwire", command, "--port", "0")
+    process = await asyncio.create_subprocess_exec(*program, *arguments, stdout=PIPE)
     try:
         async with asyncio.timeout(WAIT_S):
             assert process.stdout is not None
