@@ -99,4 +99,4 @@ fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
 
 clean: ## Remove what these targets made
 	rm -rf .venv .venv-oldest .venv-generate .venv-litellm build dist $(NODE:%=%/node_modules)
-	git clean -fdXq tests/interop
+	rm -rf $(foreach made,gen node_modules target,$(wildcard tests/interop/*/$(made)))

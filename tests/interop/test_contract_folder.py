@@ -16,7 +16,6 @@ from tests.interop.languages import (
     Language,
     environment_of,
     readme_command,
-    write_contract,
 )
 
 BUF = BIN / "buf"
@@ -43,12 +42,6 @@ plugins:
 """
 
 pytestmark = pytest.mark.interop
-
-
-@pytest.fixture(scope="session")
-def contract() -> pathlib.Path:
-    write_contract()
-    return CONTRACT
 
 
 def run(*command: str | pathlib.Path, cwd: pathlib.Path, env: Mapping[str, str] | None = None) -> str:
