@@ -1,6 +1,6 @@
 """Clients in other languages, generated from the contract, against a real `mistralwire serve`.
 
-The clients all answer to the same command line: the module docstring of `peers.py` has it.
+The docstring of `peers.py` has the command line that all of them answer to.
 """
 
 import asyncio
@@ -177,11 +177,8 @@ async def test_a_stream_that_it_cancels_ends_the_request_to_the_model_api(langua
 
 async def test_a_stream_that_it_cancels_while_chunks_pour_in_ends_the_request_too(language: Language) -> None:
     pouring = (chunk(number, "x" * 1_000) for number in range(10_000_000))
-    async with model_api(sse_answer(*()), Answer(200, {"content-type": "text/event-stream"}, pouring)) as (
-        api,
-        address,
-    ):
-        api.answers.popleft()
+    answer = Answer(headers={"content-type": "text/event-stream"}, pieces=pouring)
+    async with model_api(answer) as (api, address):
         outcome = await call(language, address, "cancel", "3")
         async with asyncio.timeout(WAIT_S):
             await api.gone.wait()
