@@ -23,6 +23,8 @@ CONTRACT = ROOT / "build" / "interop" / "contract"
 BIN = pathlib.Path(sys.prefix) / "bin"
 # google/rpc/*.proto: the details of errors. A package of the tests has them.
 GOOGLEAPIS = pathlib.Path(status_pb2.__file__).parents[2]
+# A download that stalls is tried again after a minute.
+_NPM_CI = "npm ci --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000"
 # Downloads of a first run are included.
 BUILD_S = 1500
 
@@ -72,7 +74,7 @@ LANGUAGES = (
     Language(
         name="node",
         tools=("node", "npm"),
-        build=("npm ci --ignore-scripts --no-audit --no-fund --silent",),
+        build=(_NPM_CI,),
         client="node client.mjs",
         server="node server.mjs",
     ),
@@ -80,7 +82,7 @@ LANGUAGES = (
         name="connect",
         tools=("node", "npm"),
         heading="TypeScript and JavaScript",
-        plugins=("npm ci --ignore-scripts --no-audit --no-fund --silent",),
+        plugins=(_NPM_CI,),
         build=(
             f"protoc -I{GOOGLEAPIS} --es_out=gen/stubs --es_opt=import_extension=js"
             " google/rpc/error_details.proto",

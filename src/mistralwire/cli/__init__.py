@@ -21,7 +21,7 @@ _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
     "gateway": "Serve the HTTP API at the edge, with gRPC behind it.",
-    "proto": "Write the .proto files and the descriptor set.",
+    "proto": "Write the contract as a folder that can be vendored as it is.",
     "serve": "Serve chat completions over gRPC.",
 }
 
