@@ -8,14 +8,18 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import openai
 import pytest
-from mistralai.client import Mistral
 
 from tests.interop.languages import LANGUAGES, Language
 from tests.interop.peers import server_of
 from tests.interop.processes import serving
 from tests.sdk.mistral_calls import ask
+
+pytest.importorskip("openai", reason="needs openai")
+pytest.importorskip("mistralai", reason="needs mistralai")
+
+import openai
+from mistralai.client import Mistral
 
 WITH_SERVER = [language for language in LANGUAGES if language.server is not None]
 
