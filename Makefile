@@ -8,7 +8,7 @@ OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
 # The packages that the tests with Node.js need; without npm these tests are skipped.
-NODE := tests/interop/node tests/sdk_node
+NODE := tests/interop/node tests/sdk_node tests/v1/pyright
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
 .PHONY: help demo test check format lint types stubs generate buf bench bench-stream bench-gateway fuzz clean
@@ -64,7 +64,7 @@ types: .venv/.installed
 	$(BIN)/mypy
 
 generate: .venv-generate/.installed ## Generate the stubs from proto/
-	.venv-generate/bin/python tools/generate.py
+	.venv-generate/bin/python -m tools.generate
 
 stubs: generate
 	@git diff --exit-code --stat -- src/mistralwire/v1 && test -z "$$(git status --porcelain -- src/mistralwire/v1)" \
