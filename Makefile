@@ -7,11 +7,11 @@ OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-
 	starlette==0.46.0 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohttp==3.13.3 google-auth==2.38.0
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
-# The packages that the tests with Node.js need; without npm these tests are skipped.
-NODE := tests/interop/node tests/sdk_node tests/v1/pyright
+# The packages that the tests with Node.js and `make drift` need; without npm these are skipped.
+NODE := tests/interop/node tests/sdk_node tests/v1/pyright tools/drift
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
-.PHONY: help demo test check format lint types stubs generate buf bench bench-stream bench-gateway fuzz clean
+.PHONY: help demo test check format lint types stubs generate buf drift bench bench-stream bench-gateway fuzz clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,7 +52,8 @@ test: .venv/.installed .venv-oldest/.installed $(NODE_PACKAGES) ## Run the tests
 	$(BIN)/python -m pytest
 	.venv-oldest/bin/python -m pytest
 
-check: format lint types stubs buf test ## Everything that CI runs
+check: DRIFT_OPTIONS := --all
+check: format lint types stubs buf drift test ## Everything that CI runs
 
 format: .venv/.installed
 	$(BIN)/ruff format --check .
@@ -74,6 +75,9 @@ buf: .venv/.installed
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against proto/released.binpb
+
+drift: .venv/.installed $(NODE_PACKAGES) ## Compare the contract with Mistral's SDKs (WITH=mistralai@3.6.0 for other versions)
+	$(BIN)/python -m tools.drift $(DRIFT_OPTIONS) $(WITH:%=--with %)
 
 bench: .venv/.installed ## Measure the codec against its peers
 	$(BIN)/python -m benchmarks

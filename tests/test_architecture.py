@@ -15,7 +15,7 @@ import mistralwire.codec
 ROOT = pathlib.Path(mistralwire.__file__).parent
 # What each room may import of this package. `mistralwire` is the package itself, which re-exports.
 _CONTRACT = {"errors", "v1"}
-_SHARED = {"_files", "_loopback", "_settings", "_tokens"}
+_SHARED = {"_files", "_loopback", "_metadata", "_settings", "_tokens"}
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
     "v1": {"v1"},
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "_files": {"errors"},
     "_loopback": set(),
+    "_metadata": set(),
     "_settings": set(),
     "_tokens": {"errors", "_files"},
 }
@@ -118,6 +119,7 @@ def test_importing_the_codec_needs_protobuf_and_orjson_alone(module: str) -> Non
 def test_the_public_names_of_the_package_are_these() -> None:
     assert sorted(mistralwire.__all__) == [
         "Accumulator",
+        "CONTRACT_REVISION",
         "DecodeError",
         "EncodeError",
         "Limits",
@@ -130,11 +132,16 @@ def test_the_public_names_of_the_package_are_these() -> None:
         "Violation",
         "accumulate",
         "binary_to_json",
+        "check",
+        "clear_member",
         "encode_sse",
         "explode",
         "from_dict",
         "from_json",
         "json_to_binary",
+        "lift",
+        "losses",
+        "lower",
         "to_dict",
         "to_json",
     ]
@@ -158,12 +165,19 @@ def test_the_public_names_of_the_codec_are_these() -> None:
         "VIOLATIONS_MAX",
         "accumulate",
         "binary_to_json",
+        "check",
+        "check_request",
+        "clear_member",
         "encode_sse",
         "explode",
         "from_dict",
         "from_json",
         "is_error_body",
         "json_to_binary",
+        "lift",
+        "losses",
+        "lower",
+        "read_request",
         "to_dict",
         "to_json",
     ]

@@ -1,13 +1,15 @@
-"""The packages of Node.js that tests need."""
+"""The packages of Node.js that tests and tools need."""
 
 import json
 import pathlib
 
 import pytest
 
+ROOT = pathlib.Path(__file__).parents[1]
 FOLDERS = sorted(
     path.parent
-    for path in pathlib.Path(__file__).parent.rglob("package-lock.json")
+    for folder in ("tests", "tools")
+    for path in (ROOT / folder).rglob("package-lock.json")
     if "node_modules" not in path.parts
 )
 

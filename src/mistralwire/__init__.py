@@ -14,17 +14,24 @@ from mistralwire.codec import (
     SseMessage,
     accumulate,
     binary_to_json,
+    check,
+    clear_member,
     encode_sse,
     explode,
     from_dict,
     from_json,
     json_to_binary,
+    lift,
+    losses,
+    lower,
     to_dict,
     to_json,
 )
 from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
+from mistralwire.v1 import CONTRACT_REVISION
 
 __all__ = [
+    "CONTRACT_REVISION",
     "Accumulator",
     "DecodeError",
     "EncodeError",
@@ -38,11 +45,16 @@ __all__ = [
     "Violation",
     "accumulate",
     "binary_to_json",
+    "check",
+    "clear_member",
     "encode_sse",
     "explode",
     "from_dict",
     "from_json",
     "json_to_binary",
+    "lift",
+    "losses",
+    "lower",
     "to_dict",
     "to_json",
 ]

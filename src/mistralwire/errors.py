@@ -42,6 +42,9 @@ RETRY_AFTER_S_MAX = 86_400.0
 HTTP_STATUS, UPSTREAM_CODE, UPSTREAM_TYPE = "http_status", "upstream_code", "upstream_type"
 """What the metadata of a status's ErrorInfo calls the attributes of an UpstreamError."""
 
+CONTRACT_REVISION_INFO = "contract_revision"
+"""What the metadata of a status's ErrorInfo calls the revision of the service's contract."""
+
 REQUEST_ID_PATTERN = re.compile("[!-~]{1,128}")
 """What an id of a call is: printable ASCII, that can go into a log and into metadata as it is."""
 

@@ -16,11 +16,13 @@ import grpc
 import pytest
 import trustme
 
-from mistralwire import explode, from_json, to_json
+from mistralwire import explode, from_json, to_dict, to_json
 from mistralwire.client import Client
 from mistralwire.errors import CallError, OverloadError, UpstreamError, Violation
 from mistralwire.service import Server, ServerConfig, create_server
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     AssistantMessage,
     ChatCompletionChoice,
     ChatCompletionRequest,
@@ -167,6 +169,23 @@ async def test_fim_fills_the_gap_between_prompt_and_suffix(is_stream: bool) -> N
     assert upstream.requests == [expected]
 
 
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_an_agent_is_asked_in_the_place_of_a_model(is_stream: bool) -> None:
+    answer = [chunk(0, "new"), None] if is_stream else [response(AssistantMessage(content_string="new"))]
+    upstream, server = serving(*answer)
+    arguments = ["What is new?", "--agent", "ag_1", "--system", "Be brief."]
+    async with server:
+        more = [] if is_stream else ["--no-stream"]
+        code, output, _ = await call(*arguments, *more, "--target", server.address)
+
+    assert (code, output) == (0, "new\n")
+    [request] = upstream.requests
+    assert type(request) is (AgentsCompletionStreamRequest if is_stream else AgentsCompletionRequest)
+    document = to_dict(request)
+    assert (document["agent_id"], document.get("stream", False)) == ("ag_1", is_stream)
+    assert [message["content"] for message in document["messages"]] == ["Be brief.", "What is new?"]
+
+
 ANSWERED = response(
     AssistantMessage(
         content_array=ContentChunkList(
@@ -244,6 +263,19 @@ async def test_a_fim_request_is_known_by_its_prompt() -> None:
     assert upstream.requests == [FIMCompletionStreamRequest(model="m", prompt="p")]
 
 
+@pytest.mark.parametrize(("arguments", "is_stream"), [((), True), (("--no-stream",), False)])
+async def test_a_request_for_an_agent_is_known_by_its_id(arguments: tuple[str, ...], is_stream: bool) -> None:
+    upstream, server = serving(None if is_stream else response())
+    async with server:
+        document = b'{"agent_id": "ag_1", "messages": [{"role": "user", "content": "hi"}]}'
+        code, _, _ = await call("--request", "-", *arguments, "--target", server.address, stdin=document)
+
+    assert code == 0
+    [request] = upstream.requests
+    assert type(request) is (AgentsCompletionStreamRequest if is_stream else AgentsCompletionRequest)
+    assert to_dict(request)["agent_id"] == "ag_1"
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
@@ -269,6 +301,9 @@ async def test_a_request_that_breaks_the_contract_is_not_sent(document: bytes, s
         (("--request", "-", "--model", "m", "--fim"), "leave out --model, --fim"),
         (("hi", "--suffix", "x"), "it needs --fim"),
         (("hi", "--fim", "--system", "x"), "--system is for chat"),
+        (("hi", "--fim", "--agent", "x"), "--agent answers messages"),
+        (("hi", "--model", "m", "--agent", "x"), "leave out --model"),
+        (("--request", "-", "--agent", "x"), "leave out --agent"),
         (("hi", "--request-id", "a b"), "request_id must be 1 to 128 characters"),
         (("hi", "--deadline", "0"), "--deadline': expected seconds above 0, at most 31622400, found 0"),
         (("hi", "--deadline", "nan"), "--deadline': expected seconds above 0"),

@@ -145,6 +145,8 @@ def test_a_format_that_nothing_tells_asks_for_the_option(stdin: bytes) -> None:
         ({"model": "m", "messages": []}, "ChatCompletionRequest"),
         ({"model": "m", "messages": [], "stream": False}, "ChatCompletionRequest"),
         ({"model": "m", "messages": [], "stream": True}, "ChatCompletionStreamRequest"),
+        ({"agent_id": "a", "messages": []}, "AgentsCompletionRequest"),
+        ({"agent_id": "a", "messages": [], "stream": True}, "AgentsCompletionStreamRequest"),
         ({"model": "m", "prompt": "p"}, "FIMCompletionRequest"),
         ({"model": "m", "prompt": "p", "stream": True}, "FIMCompletionStreamRequest"),
         ({"id": "i", "choices": [{"delta": {}}]}, "CompletionChunk"),

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mistralwire.cli import main
+from mistralwire.v1 import CONTRACT_REVISION
 
 from .commands import TIMEOUT_S
 
@@ -50,7 +51,8 @@ def test_the_help_of_convert_explains_every_format_and_names_every_type() -> Non
 
 def test_the_version_is_that_of_the_package() -> None:
     result = CliRunner().invoke(main, ["--version"])
-    assert result.output == f"mistralwire {importlib.metadata.version('mistralwire')}\n"
+    version = importlib.metadata.version("mistralwire")
+    assert result.output == f"mistralwire {version}, contract revision {CONTRACT_REVISION}\n"
 
 
 def test_the_package_runs_as_a_module() -> None:

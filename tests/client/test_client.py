@@ -14,6 +14,7 @@ from mistralwire.client import DEADLINE_S_MAX, Client
 from mistralwire.errors import CallError, Violation
 from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamResponse,
     FIMCompletionRequest,
@@ -63,12 +64,15 @@ async def test_the_kind_of_request_decides_the_kind_of_response() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(ChatCompletionResponse(id="chat"))
     upstream.items.put_nowait(FIMCompletionResponse(id="fim"))
+    upstream.items.put_nowait(ChatCompletionResponse(id="agents"))
     async with create_server(upstream, ServerConfig(port=0)) as server, Client(server.address) as client:
         chat = await client.complete(REQUEST)
         fim = await client.complete(FIMCompletionRequest(model="m", prompt="p"))
+        agents = await client.complete(AgentsCompletionRequest(agent_id="ag_1", messages=REQUEST.messages))
 
     assert (type(chat), chat.id) == (ChatCompletionResponse, "chat")
     assert (type(fim), fim.id) == (FIMCompletionResponse, "fim")
+    assert (type(agents), agents.id) == (ChatCompletionResponse, "agents")
 
 
 async def test_batches_come_as_single_chunks() -> None:

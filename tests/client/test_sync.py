@@ -16,7 +16,13 @@ from mistralwire.client import CallOptions, Client, ClientOptions, SyncClient
 from mistralwire.errors import CallError
 from mistralwire.service import Server, ServerConfig, create_server
 from mistralwire.upstream import Upstream
-from mistralwire.v1 import ChatCompletionResponse, FIMCompletionRequest, FIMCompletionResponse
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+    ChatCompletionResponse,
+    FIMCompletionRequest,
+    FIMCompletionResponse,
+)
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 
@@ -28,12 +34,18 @@ async def test_it_answers_as_the_client_that_it_wraps() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(ChatCompletionResponse(id="chat"))
     upstream.items.put_nowait(FIMCompletionResponse(id="fim"))
+    for item in (ChatCompletionResponse(id="agents"), chunk(0), None):
+        upstream.items.put_nowait(item)
 
     def use(address: str) -> None:
         with SyncClient(address) as client:
             assert client.complete(REQUEST, request_id="mine").id == "chat"
             fim = client.complete(FIMCompletionRequest(model="m", prompt="p"))
             assert (type(fim), fim.id) == (FIMCompletionResponse, "fim")
+            agents = AgentsCompletionRequest(agent_id="ag_1", messages=REQUEST.messages)
+            assert client.complete(agents).id == "agents"
+            agents_stream = AgentsCompletionStreamRequest(agent_id="ag_1", messages=REQUEST.messages)
+            assert list(client.stream(agents_stream)) == [chunk(0)]
 
     async with asyncio.timeout(30), serving(upstream) as server:
         await asyncio.to_thread(use, server.address)

@@ -10,8 +10,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 import mistralwire.v1
 from mistralwire.codec._plan import UNLISTED, Form, plan_for
 from mistralwire.v1 import json_options_pb2 as options
-from tests.contract.drift import is_repeated
 from tests.strategies import MESSAGE_TYPES
+from tools.drift.contract import is_repeated
 
 OBJECTS = [message_type.DESCRIPTOR for message_type in MESSAGE_TYPES]
 

@@ -1,171 +1,261 @@
-"""The contract says what the documentation says, type for type, member for member, flag for flag."""
+"""The contract is what Mistral's SDKs say, and `make drift` names everything that changes in them."""
 
-import copy
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.contract.drift import Difference, contract_types, documented_types, find_drift, load_facts
+from tools.drift.compare import find_drift
+from tools.drift.contract import contract_types
+from tools.drift.known import KNOWN_FILE, Verdict, judge, load_known
+from tools.drift.sources import NODE_READER, NODE_SDKS, SOURCES, Reading
+from tools.drift.vocabulary import types_from_json, types_to_json
 
-# Where the contract means to differ, and why.
-DEVIATIONS = {
-    Difference("ChatCompletionResponse.created", "required", "true", "false"): "optional at Vertex AI",
-    Difference("ChatCompletionResponse.choices", "required", "true", "false"): "optional at Vertex AI",
-    Difference(
-        "CompletionResponseStreamChoice.finish_reason",
-        "types",
-        "enum(error|length|stop|tool_calls)",
-        "enum(error|length|model_length|stop|tool_calls)",
-    ): "shares its enum with whole responses",
-    Difference("ErrorResponse", "the type", "none of this name", "a message"): "seen in practice only",
-}
+pytest.importorskip("mistralai.gcp.client.models", reason="needs mistralai with its extra gcp")
 
+ROOT = pathlib.Path(__file__).parents[2]
+SOURCE = {source.name: source for source in SOURCES}
+PYTHON, TYPESCRIPT = "mistralai", "@mistralai/mistralai"
+CONTRACT = contract_types()
 
-def _drift(facts: dict[str, Any]) -> list[Difference]:
-    return find_drift(documented_types(facts), contract_types())
-
-
-def test_the_contract_is_what_the_documentation_says() -> None:
-    drift = [difference for difference in _drift(load_facts()) if difference not in DEVIATIONS]
-    assert not drift, "\n".join(["the contract drifted:", *map(str, drift)])
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None
+    or not all((folder / "node_modules").is_dir() for folder in (NODE_SDKS, NODE_READER.parent)),
+    reason="node or its packages are missing: `make drift` installs the packages",
+)
+both_languages = pytest.mark.parametrize(
+    "source", [PYTHON, pytest.param(TYPESCRIPT, marks=needs_node)], ids=["python", "typescript"]
+)
 
 
-def test_every_deviation_is_still_one() -> None:
-    assert set(DEVIATIONS) <= set(_drift(load_facts()))
+@functools.cache
+def _reading(source: str) -> Reading:
+    return SOURCE[source].read(CONTRACT)
 
 
-def _add_type(facts: dict[str, Any]) -> None:
-    facts["VideoChunk"] = {"url": {"types": ["string"], "required": True, "nullable": False}}
+def _judged(source: str, types: dict[str, Any]) -> Verdict:
+    has_integers = SOURCE[source].has_integers
+    drift = find_drift(types_from_json(types), CONTRACT, has_integers=has_integers)
+    return judge({source: drift}, load_known())
 
 
-def _drop_type(facts: dict[str, Any]) -> None:
-    del facts["FileChunk"]
+def _unknown(source: str, *mutations: Callable[[dict[str, Any]], None]) -> list[str]:
+    """Return the unknown differences of an SDK that is not quite the installed one."""
+    types = types_to_json(_reading(source).types)
+    for mutate in mutations:
+        mutate(types)
+    return [str(difference) for difference in _judged(source, types).unknown[source]]
 
 
-def _add_member(facts: dict[str, Any]) -> None:
-    facts["UsageInfo"]["video_seconds"] = {"types": ["integer"], "required": False, "nullable": True}
+def _drift(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+    return subprocess.run(
+        [sys.executable, "-m", "tools.drift", *arguments],
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
-def _drop_member(facts: dict[str, Any]) -> None:
-    del facts["ToolCall"]["index"]
+@needs_node
+def test_the_contract_has_not_drifted_from_the_pinned_sdks() -> None:
+    run = _drift("--all")
+    assert run.returncode == 0, run.stdout + run.stderr
+    for source in SOURCES:
+        assert f"{source.name} {_reading(source.name).version}: " in run.stdout
+    assert "AudioChunk.input_audio" in run.stdout.partition("Known differences")[2]
+    assert run.stdout.endswith("The contract has not drifted.\n")
 
 
-def _change_type(facts: dict[str, Any]) -> None:
-    facts["UsageInfo"]["total_tokens"]["types"] = ["number"]
+def _add_type(types: dict[str, Any]) -> None:
+    types["VideoChunk"] = {"url": {"types": ["string"], "elements": [], "values": [], "required": True}}
 
 
-def _add_json_type(facts: dict[str, Any]) -> None:
-    facts["SystemMessage"]["content"]["types"].append("object")
+def _drop_type(types: dict[str, Any]) -> None:
+    del types["FileChunk"]
 
 
-def _add_alternative(facts: dict[str, Any]) -> None:
-    facts["ThinkChunk"]["thinking"]["types"] = [
-        "array<TextChunk|ReferenceChunk|ToolReferenceChunk|FileChunk>"
-    ]
+def _add_member(types: dict[str, Any]) -> None:
+    types["UsageInfo"]["tier"] = {
+        "types": ["literal"],
+        "elements": [],
+        "values": ["a", "b"],
+        "required": False,
+    }
 
 
-def _change_tag(facts: dict[str, Any]) -> None:
-    facts["ImageURLChunk"]["type"]["types"] = ["const(image)"]
+def _drop_member(types: dict[str, Any]) -> None:
+    del types["ToolCall"]["index"]
 
 
-def _close_constant(facts: dict[str, Any]) -> None:
-    facts["Tool"]["type"]["types"] = ["const(function)"]
+def _change_type(types: dict[str, Any]) -> None:
+    closed = types["ThinkChunk"]["closed"]
+    closed["types"] = ["string" if name == "boolean" else name for name in closed["types"]]
 
 
-def _flip_required(facts: dict[str, Any]) -> None:
-    facts["ToolCall"]["id"]["required"] = True
+def _add_json_type(types: dict[str, Any]) -> None:
+    types["SystemMessage"]["content"]["types"].append("object")
 
 
-def _flip_nullable_of_a_union(facts: dict[str, Any]) -> None:
-    facts["UserMessage"]["content"]["nullable"] = False
+def _drop_json_type(types: dict[str, Any]) -> None:
+    types["FunctionCall"]["arguments"]["types"].remove("object")
 
 
-def _add_enum_value(facts: dict[str, Any]) -> None:
-    facts["ResponseFormat"]["type"]["types"] = ["open_enum(text|json_object|json_schema|xml)"]
+def _add_alternative(types: dict[str, Any]) -> None:
+    types["ThinkChunk"]["thinking"]["elements"].append("FileChunk")
 
 
-def _drop_enum_value(facts: dict[str, Any]) -> None:
-    facts["ImageURL"]["detail"]["types"] = ["open_enum(low|high)"]
+def _drop_alternative(types: dict[str, Any]) -> None:
+    types["CustomConnector"]["authorization"]["types"].remove("APIKeyAuth")
 
 
+def _change_tag(types: dict[str, Any]) -> None:
+    types["ImageURLChunk"]["type"]["values"] = ["image"]
+
+
+def _close_constant(types: dict[str, Any]) -> None:
+    types["Tool"]["type"]["types"].remove("string")
+
+
+def _add_enum_value(types: dict[str, Any]) -> None:
+    types["ResponseFormat"]["type"]["values"].append("xml")
+
+
+def _drop_enum_value(types: dict[str, Any]) -> None:
+    types["ImageURL"]["detail"]["values"].remove("auto")
+
+
+def _flip_required(types: dict[str, Any]) -> None:
+    types["ToolReferenceChunk"]["url"]["required"] = True
+
+
+def _flip_nullable(types: dict[str, Any]) -> None:
+    types["UserMessage"]["content"]["types"].remove("null")
+
+
+@both_languages
 @pytest.mark.parametrize(
     ("mutate", "named"),
     [
-        (_add_type, "VideoChunk: the type: documented is there, the contract has no message of this name"),
-        (_drop_type, "FileChunk: the type: documented is none of this name, the contract has a message"),
+        (_add_type, ["VideoChunk: type: the SDK has an object, the contract has nothing"]),
+        (_drop_type, ["FileChunk: type: the SDK has nothing, the contract has a message"]),
+        (_add_member, ["UsageInfo.tier: member: the SDK has one of a|b, the contract has nothing"]),
+        (_drop_member, ["ToolCall.index: member: the SDK has nothing, the contract has integer"]),
+        (_change_type, ["ThinkChunk.closed: JSON type: the SDK has string, the contract has boolean"]),
+        (_add_json_type, ["SystemMessage.content: JSON type: the SDK has object, the contract has nothing"]),
         (
-            _add_member,
-            "UsageInfo.video_seconds: the member: documented is integer, the contract has no field for it",
+            _drop_json_type,
+            ["FunctionCall.arguments: JSON type: the SDK has nothing, the contract has object"],
         ),
+        (_add_alternative, ["ThinkChunk.thinking: element: the SDK has FileChunk, the contract has nothing"]),
         (
-            _drop_member,
-            "ToolCall.index: the member: documented is none of this name, the contract has integer",
-        ),
-        (_change_type, "UsageInfo.total_tokens: types: documented is number, the contract has integer"),
-        (
-            _add_json_type,
-            "SystemMessage.content: types: documented is array<TextChunk|ThinkChunk> or object or string, "
-            "the contract has array<TextChunk|ThinkChunk> or string",
-        ),
-        (
-            _add_alternative,
-            "ThinkChunk.thinking: types: "
-            "documented is array<FileChunk|ReferenceChunk|TextChunk|ToolReferenceChunk>, "
-            "the contract has array<ReferenceChunk|TextChunk|ToolReferenceChunk>",
+            _drop_alternative,
+            ["CustomConnector.authorization: JSON type: the SDK has nothing, the contract has APIKeyAuth"],
         ),
         (
             _change_tag,
-            "ImageURLChunk.type: types: documented is const(image), the contract has const(image_url)",
+            [
+                "ImageURLChunk.type: value: the SDK has image, the contract has nothing",
+                "ImageURLChunk.type: value: the SDK has nothing, the contract has image_url",
+            ],
+        ),
+        (_close_constant, ["Tool.type: JSON type: the SDK has nothing, the contract has string"]),
+        (_add_enum_value, ["ResponseFormat.type: value: the SDK has xml, the contract has nothing"]),
+        (_drop_enum_value, ["ImageURL.detail: value: the SDK has nothing, the contract has auto"]),
+        (
+            _flip_required,
+            [
+                "ToolReferenceChunk.url: presence: "
+                "the SDK has required or null, the contract has optional or null"
+            ],
         ),
         (
-            _close_constant,
-            "Tool.type: types: documented is const(function), the contract has const(function) or string",
-        ),
-        (_flip_required, "ToolCall.id: required: documented is true, the contract has false"),
-        (
-            _flip_nullable_of_a_union,
-            "UserMessage.content: nullable: documented is false, the contract has true",
-        ),
-        (
-            _add_enum_value,
-            "ResponseFormat.type: types: documented is enum(json_object|json_schema|text|xml), "
-            "the contract has enum(json_object|json_schema|text)",
-        ),
-        (
-            _drop_enum_value,
-            "ImageURL.detail: types: documented is enum(high|low), the contract has enum(auto|high|low)",
+            _flip_nullable,
+            ["UserMessage.content: presence: the SDK has required, the contract has required or null"],
         ),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
-def test_the_alarm_names_what_changed(mutate: Callable[[dict[str, Any]], None], named: str) -> None:
-    facts = copy.deepcopy(load_facts())
-    mutate(facts)
-    assert named in [str(difference) for difference in _drift(facts) if difference not in DEVIATIONS]
+def test_the_tool_names_what_an_sdk_changed_and_nothing_else(
+    source: str, mutate: Callable[[dict[str, Any]], None], named: list[str]
+) -> None:
+    assert _unknown(source, mutate) == named
 
 
-def test_the_alarm_names_all_at_once() -> None:
-    facts = copy.deepcopy(load_facts())
-    for mutate in (_add_type, _drop_member, _flip_required):
-        mutate(facts)
-    places = {difference.place for difference in _drift(facts) if difference not in DEVIATIONS}
-    assert places == {"VideoChunk", "ToolCall.index", "ToolCall.id"}
+@both_languages
+def test_the_tool_names_everything_at_once(source: str) -> None:
+    unknown = _unknown(source, _add_type, _drop_member, _flip_required)
+    places = {difference.partition(":")[0] for difference in unknown}
+    assert places == {"VideoChunk", "ToolCall.index", "ToolReferenceChunk.url"}
 
 
-def test_vertex_documents_nothing_that_the_contract_refuses() -> None:
-    contract = contract_types()
-    for type_name, members in load_facts().items():
-        for name, fact in members.items():
-            if isinstance(fact["vertex"], dict):
-                place, member = f"{type_name}.{name}", contract[type_name][name]
-                assert not member.required or fact["vertex"]["required"], place
-                for vertex_type in fact["vertex"]["types"]:
-                    assert any(_covers(made, vertex_type) for made in member.types), (place, vertex_type)
+def test_a_number_that_was_an_integer_is_a_difference_in_python() -> None:
+    def mutate(types: dict[str, Any]) -> None:
+        types["UsageInfo"]["total_tokens"]["types"] = ["number", "null"]
+
+    assert _unknown(PYTHON, mutate) == [
+        "UsageInfo.total_tokens: JSON type: the SDK has number, the contract has integer"
+    ]
 
 
-def _covers(contract_type: str, vertex_type: str) -> bool:
-    """Say whether one type has all alternatives of the other."""
-    kind, _, alternatives = contract_type.rstrip(">)").replace("(", "<").partition("<")
-    vertex_kind, _, vertex_alternatives = vertex_type.rstrip(">)").replace("(", "<").partition("<")
-    return kind == vertex_kind and set(vertex_alternatives.split("|")) <= set(alternatives.split("|"))
+@both_languages
+def test_a_known_difference_that_is_gone_is_stale(source: str) -> None:
+    types = types_to_json(_reading(source).types)
+    types["AudioChunk"]["input_audio"]["types"].append("InputAudio")
+    verdict = _judged(source, types)
+    assert [entry.place for entry in verdict.stale] == ["AudioChunk.input_audio"]
+    assert not verdict.is_clean
+
+
+def test_a_known_difference_that_changes_is_unknown_and_stale() -> None:
+    types = types_to_json(_reading(PYTHON).types)
+    types["AudioChunk"]["input_audio"]["types"].append("AudioURL")
+    verdict = _judged(PYTHON, types)
+    assert [str(difference) for difference in verdict.unknown[PYTHON]] == [
+        "AudioChunk.input_audio: JSON type: the SDK has AudioURL, the contract has InputAudio"
+    ]
+    assert [entry.place for entry in verdict.stale] == ["AudioChunk.input_audio"]
+
+
+def test_known_differences_of_sources_that_were_not_read_are_not_stale() -> None:
+    assert judge({}, load_known()).is_clean
+
+
+def test_every_known_difference_names_sources_and_fields_that_exist() -> None:
+    fields = {"sources", "places", "what", "sdk", "contract"}
+    for known in tomllib.loads(KNOWN_FILE.read_text())["known"]:
+        assert set(known) == {"reason", "differences"}
+        for entry in known["differences"]:
+            assert {"sources", "places", "what"} <= set(entry) <= fields, entry
+            assert set(entry["sources"]) <= set(SOURCE), entry
+
+
+def test_without_node_its_sources_are_skipped_unless_all_are_needed(tmp_path: pathlib.Path) -> None:
+    remedy = "node is not installed: install Node.js 20 or newer"
+    run = _drift(PATH=str(tmp_path))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"@mistralai/mistralai: skipped: {remedy}" in run.stdout
+    assert f"@mistralai/mistralai-gcp: skipped: {remedy}" in run.stdout
+
+    run = _drift("--all", PATH=str(tmp_path))
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith(remedy)
+
+
+@pytest.mark.parametrize("requirement", ["mistralai", "mistralai@", "openai@1.0.0", "@mistralai/mistralai"])
+def test_only_versions_of_known_sdks_can_be_asked_for(requirement: str) -> None:
+    run = _drift("--with", requirement)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == (
+        f"--with {requirement}: expected @mistralai/mistralai@VERSION or "
+        "@mistralai/mistralai-gcp@VERSION or mistralai@VERSION\n"
+    )

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import io
 import json
+import logging
 import pathlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
@@ -17,13 +18,19 @@ from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+)
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import EagerUpstream, HeldUpstream, chunk
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 STREAM_QUESTION = {**QUESTION, "stream": True}
-CHAT = "/v1/chat/completions"
+CHAT, AGENTS = "/v1/chat/completions", "/v1/agents/completions"
 VERTEX = "/v1/projects/p/locations/europe-west4/publishers/mistralai/models/m"
 WAIT_S = 30
 
@@ -82,6 +89,27 @@ async def test_a_stream_has_an_event_a_chunk_with_ids_and_done(
         assert json.loads(data.removeprefix(b"data: "))["id"] == str(number)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_agent_is_asked_as_the_caller_says(
+    running: Running, http: aiohttp.ClientSession, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mistralwire.gateway.access")
+    upstream = HeldUpstream()
+    body = {"agent_id": "ag_1", "messages": QUESTION["messages"], "stream": stream, "new_member": [None]}
+    for item in [chunk(0), None] if stream else [ChatCompletionResponse(id="0", model="m")]:
+        upstream.items.put_nowait(item)
+    async with running(upstream) as url, http.post(url + AGENTS, json=body) as response:
+        assert response.status == 200
+        answer = await response.read()
+    [request] = upstream.requests
+    assert type(request) is (AgentsCompletionStreamRequest if stream else AgentsCompletionRequest)
+    assert json.loads(to_json(request)) == body
+    assert answer.endswith(b"data: [DONE]\n\n") is stream
+    [record] = (record for record in caplog.records if record.name == "mistralwire.gateway.access")
+    assert (record.getMessage(), record.__dict__["agent_id"]) == (f"POST {AGENTS}", "ag_1")
+    assert "model" not in record.__dict__
+
+
 @pytest.mark.parametrize("stream", [None, False])
 async def test_the_upstream_gets_what_the_caller_sent(
     running: Running, http: aiohttp.ClientSession, stream: bool | None
@@ -110,7 +138,7 @@ async def test_violations_are_422_with_their_places(running: Running, http: aioh
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"model":"m"}', b"[" * 100_000])
-@pytest.mark.parametrize("path", [CHAT, "/v1/fim/completions", f"{VERTEX}:rawPredict"])
+@pytest.mark.parametrize("path", [CHAT, AGENTS, "/v1/fim/completions", f"{VERTEX}:rawPredict"])
 async def test_what_is_no_request_is_422(
     running: Running, http: aiohttp.ClientSession, path: str, body: bytes
 ) -> None:

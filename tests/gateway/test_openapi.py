@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from google.protobuf.message import Message
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
@@ -19,14 +20,21 @@ from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.gateway._openapi import openapi_document
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._statuses import TABLE
-from mistralwire.v1 import ChatCompletionRequest, FIMCompletionRequest
+from mistralwire.v1 import AgentsCompletionRequest, ChatCompletionRequest, FIMCompletionRequest
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import HeldUpstream, chunk
 
 DOCUMENT = openapi_document()
 CHAT = "/v1/chat/completions"
 VERTEX = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
-COMPLETIONS = (CHAT, "/v1/fim/completions", f"{VERTEX}:rawPredict", f"{VERTEX}:streamRawPredict")
+AGENTS, FIM = "/v1/agents/completions", "/v1/fim/completions"
+COMPLETIONS = (CHAT, FIM, AGENTS, f"{VERTEX}:rawPredict", f"{VERTEX}:streamRawPredict")
+# By a member that no other kind has.
+KINDS: dict[str, type[Message]] = {
+    "agent_id": AgentsCompletionRequest,
+    "prompt": FIMCompletionRequest,
+    "model": ChatCompletionRequest,
+}
 # Nobody listens there; these clients call nothing.
 NOWHERE = "127.0.0.1:1"
 
@@ -125,7 +133,8 @@ def test_examples_are_requests(path: str) -> None:
     assert len(body["examples"]) == 2
     for example in body["examples"].values():
         value = example["value"]
-        from_json(ChatCompletionRequest if "messages" in value else FIMCompletionRequest, json.dumps(value))
+        kind = next(kind for member, kind in KINDS.items() if member in value)
+        from_json(kind, json.dumps(value))
         _validator(body["schema"]).validate(value)
 
 
@@ -133,7 +142,8 @@ def test_examples_are_requests(path: str) -> None:
     ("path", "media_types"),
     [
         (CHAT, {"application/json", "text/event-stream"}),
-        ("/v1/fim/completions", {"application/json", "text/event-stream"}),
+        (FIM, {"application/json", "text/event-stream"}),
+        (AGENTS, {"application/json", "text/event-stream"}),
         (f"{VERTEX}:rawPredict", {"application/json"}),
         (f"{VERTEX}:streamRawPredict", {"text/event-stream"}),
     ],

@@ -76,7 +76,11 @@ async def test_it_finds_the_services_and_their_methods() -> None:
     services, methods = await explore(list_all)
 
     assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} <= set(services)
-    assert methods == ["ChatCompletion", "ChatCompletionStream", "FIMCompletion", "FIMCompletionStream"]
+    assert methods == [
+        *("ChatCompletion", "ChatCompletionStream"),
+        *("FIMCompletion", "FIMCompletionStream"),
+        *("AgentsCompletion", "AgentsCompletionStream"),
+    ]
 
 
 async def test_it_builds_a_request_from_what_it_learnt_and_reads_the_answer() -> None:

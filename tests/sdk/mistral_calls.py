@@ -27,6 +27,7 @@ SCHEMA = {
 
 CHAT: dict[str, Any] = {"model": "mistral-large-latest", "messages": [{"role": "user", "content": "Hello?"}]}
 FIM: dict[str, Any] = {"model": "codestral-latest", "prompt": "def f(", "suffix": "return n", "max_tokens": 8}
+AGENT: dict[str, Any] = {"agent_id": "ag_0123456789abcdef", "messages": CHAT["messages"], "max_tokens": 8}
 TOOLS = {
     "model": "mistral-large-latest",
     "messages": [
@@ -66,6 +67,7 @@ VISION = {
 FORCED = {**TOOLS, "tool_choice": {"type": "function", "function": {"name": "weather"}}}
 JSON_OBJECT = {**CHAT, "response_format": {"type": "json_object"}}
 JSON_SCHEMA = {**CHAT, "response_format": SCHEMA}
+AGENT_TOOLS = {**AGENT, **{name: value for name, value in TOOLS.items() if name != "model"}}
 
 
 async def ask(sdk: Any, method: str, arguments: dict[str, Any], *, is_async: bool) -> Any:

@@ -96,6 +96,10 @@ async def failure(call: Call, url: str) -> errors.MistralError:
         ("chat.parse_stream", {**calls.CHAT, "response_format": Place}, CHAT_SSE),
         ("fim.complete", calls.FIM, FIM_JSON),
         ("fim.stream", calls.FIM, CHAT_SSE),
+        ("agents.complete", calls.AGENT, CHAT_JSON),
+        ("agents.complete", calls.AGENT_TOOLS, TOOLS_JSON),
+        ("agents.stream", calls.AGENT, CHAT_SSE),
+        ("agents.stream", calls.AGENT_TOOLS, TOOLS_SSE),
     ],
 )
 async def test_no_side_can_tell_that_the_gateway_is_there(
@@ -133,7 +137,7 @@ async def test_a_violation_of_the_contract_names_its_place(stack: Stack, method:
     assert not received
     assert isinstance(error, errors.HTTPValidationError)
     assert [item.loc for item in error.data.detail or []] == [["body", "max_tokens"], ["body", "n"]]
-    assert all(item.msg.startswith("expected a 64-bit integer, found ") for item in error.data.detail or [])
+    assert all(item.msg.startswith("expected a 32-bit integer, found ") for item in error.data.detail or [])
 
 
 @MODES

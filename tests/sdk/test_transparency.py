@@ -12,6 +12,8 @@ import pytest_asyncio
 from google.protobuf.message import Message
 
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -20,7 +22,7 @@ from mistralwire.v1 import (
     FIMCompletionResponse,
     FIMCompletionStreamRequest,
 )
-from tests.documents import DOCUMENTS
+from tests.documents import DOCUMENTS, Document
 from tests.json_equality import parse_exactly
 from tests.sdk.both_ways import DATA, Stack, bodies
 from tests.upstream_server import Answer, Received, json_answer, sse_answer
@@ -29,18 +31,23 @@ from tests.upstream_server import Answer, Received, json_answer, sse_answer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REQUESTS = (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionStreamRequest,
     FIMCompletionRequest,
     FIMCompletionStreamRequest,
 )
 RESPONSES = (ChatCompletionResponse, FIMCompletionResponse)
-CHAT, FIM = "/v1/chat/completions", "/v1/fim/completions"
+CHAT, FIM, AGENTS = "/v1/chat/completions", "/v1/fim/completions", "/v1/agents/completions"
+# By what the names of their documents begin with; all others are of chat.
+PATHS = {"FIM": FIM, "Agents": AGENTS}
 VERTEX = "/v1/projects/p/locations/l/publishers/mistralai/models/m"
 DONE = b"data: [DONE]\n\n"
 QUESTIONS: dict[str, dict[str, Any]] = {
     CHAT: {"model": "m", "messages": [{"role": "user", "content": "hello"}]},
     FIM: {"model": "m", "prompt": "def f("},
+    AGENTS: {"agent_id": "ag_1", "messages": [{"role": "user", "content": "hello"}]},
 }
 OF_TOMORROW: dict[str, Any] = {
     "numbers": [18446744073709551617, -0.0, 1e-7, 2.50],
@@ -84,10 +91,14 @@ def caller(stack: Stack, http: aiohttp.ClientSession) -> Caller:
     return Caller(stack, http)
 
 
+def _path_of(document: Document) -> str:
+    return PATHS.get(document.name.partition("Completion")[0], CHAT)
+
+
 def own(*types: type[Message]) -> Any:
     """Give test parameters: the own documents of these types, and where they belong."""
     return [
-        pytest.param(FIM if document.name.startswith("FIM") else CHAT, document.text, id=document.name)
+        pytest.param(_path_of(document), document.text, id=document.name)
         for document in DOCUMENTS
         if document.message_type in types
     ]
@@ -179,7 +190,7 @@ async def test_the_caller_gets_members_of_chunks_that_nobody_knows(
     await check_stream(caller, path, event + DONE)
 
 
-@pytest.mark.parametrize(("path", "question"), QUESTIONS.items())
+@pytest.mark.parametrize(("path", "question"), [(path, QUESTIONS[path]) for path in (CHAT, FIM)])
 @pytest.mark.parametrize("said", [{}, {"stream": True}], ids=["unsaid", "said"])
 async def test_the_vertex_route_for_streams_asks_for_one(
     caller: Caller, path: str, question: dict[str, Any], said: dict[str, Any]

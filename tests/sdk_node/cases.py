@@ -21,6 +21,12 @@ FIM = {
     "temperature": 0,
     "stop": ["\n\n"],
 }
+AGENT = {
+    "agentId": "ag_0123456789abcdef",
+    "messages": MESSAGES,
+    "maxTokens": 16,
+    "metadata": {"n": [1, None]},
+}
 EVERYTHING = {
     **CHAT,
     "messages": [
@@ -73,6 +79,7 @@ TOOLS = {
     ],
     "toolChoice": {"type": "function", "function": {"name": "search"}},
 }
+AGENT_TOOLS = {**AGENT, **{name: value for name, value in TOOLS.items() if name != "model"}}
 JSON_OBJECT = {**CHAT, "responseFormat": {"type": "json_object"}}
 JSON_SCHEMA = {
     **CHAT,
@@ -170,6 +177,10 @@ CASES = [
     Case("all-parameters-stream", "mistral", "chat.stream", EVERYTHING, CHAT_STREAM),
     Case("fim", "mistral", "fim.complete", FIM, FIM_ANSWER),
     Case("fim-stream", "mistral", "fim.stream", FIM, CHAT_STREAM),
+    Case("agent", "mistral", "agents.complete", AGENT, CHAT_ANSWER),
+    Case("agent-stream", "mistral", "agents.stream", AGENT, CHAT_STREAM),
+    Case("agent-tools", "mistral", "agents.complete", AGENT_TOOLS, TOOL_ANSWER),
+    Case("agent-tools-stream", "mistral", "agents.stream", AGENT_TOOLS, TOOL_STREAM),
     Case("tools", "mistral", "chat.complete", TOOLS, TOOL_ANSWER),
     Case("tools-stream", "mistral", "chat.stream", TOOLS, TOOL_STREAM),
     Case("json-object", "mistral", "chat.complete", JSON_OBJECT, BOOK_ANSWER),

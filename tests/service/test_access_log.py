@@ -12,7 +12,12 @@ from mistralwire.errors import DecodeError, OverloadError, UpstreamError, Violat
 from mistralwire.service import CallRecord, ServerConfig, create_server
 from mistralwire.service._access_log import AccessLog
 from mistralwire.upstream import error_from_body
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse, ErrorResponse
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ErrorResponse,
+)
 
 from .upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
@@ -57,6 +62,13 @@ async def test_a_stream_is_logged_with_its_id_times_and_count(caplog: pytest.Log
     assert record.peer.startswith("ipv4:127.0.0.1:")
     assert 0 <= record.first_chunk_ms <= record.duration_ms
     assert not hasattr(record, "reason")
+
+
+def test_the_agent_is_logged_in_the_place_of_a_model(caplog: pytest.LogCaptureFixture) -> None:
+    request = AgentsCompletionRequest(agent_id="ag_1")
+    record = logged(caplog, method="AgentsCompletion", request=request)
+    assert record.agent_id == "ag_1"
+    assert not hasattr(record, "model")
 
 
 async def test_an_answer_in_one_piece_is_logged_without_chunks(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,8 +24,10 @@ from mistralwire.errors import CallError, DecodeError, UpstreamError, Violation
 from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, ServerConfig, create_server
 from mistralwire.service import _servicer as servicer_module
 from mistralwire.service._servicer import LOOP_BYTES_MAX, LOOP_VALUES_MAX
-from mistralwire.upstream import CallContext, ReplayUpstream, Upstream
+from mistralwire.upstream import CallContext, CompletionStreamRequest, ReplayUpstream, Upstream
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -100,11 +102,23 @@ async def test_a_fim_response_arrives_as_it_was_recorded() -> None:
         assert as_json(response) == recorded("fim.json")
 
 
+async def test_an_agents_response_arrives_as_it_was_recorded() -> None:
+    async with serving(ReplayUpstream(REPLAY / "chat.json")) as client:
+        response = await client.complete(AgentsCompletionRequest(agent_id="ag_1", messages=MESSAGES))
+        assert as_json(response) == recorded("chat.json")
+
+
 @pytest.mark.parametrize("name", ["chat.sse", "tool-calls.sse", "paced.sse"])
-@pytest.mark.parametrize("request_", [STREAM_REQUEST, FIMCompletionStreamRequest(model="m", prompt="def f")])
-async def test_a_stream_arrives_as_it_was_recorded(
-    name: str, request_: ChatCompletionStreamRequest | FIMCompletionStreamRequest
-) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        STREAM_REQUEST,
+        FIMCompletionStreamRequest(model="m", prompt="def f"),
+        AgentsCompletionStreamRequest(agent_id="ag_1", messages=MESSAGES),
+    ],
+    ids=["chat", "fim", "agents"],
+)
+async def test_a_stream_arrives_as_it_was_recorded(name: str, request_: CompletionStreamRequest) -> None:
     async with serving(ReplayUpstream(REPLAY / name)) as client:
         assert [as_json(item) async for item in client.stream(request_)] == recorded(name)
 
@@ -297,6 +311,7 @@ BROKEN_REQUESTS = {
     "a member missing": (ChatCompletionRequest(messages=MESSAGES), {"model"}),
     "all members missing": (ChatCompletionRequest(), {"model", "messages"}),
     "a FIM request": (FIMCompletionRequest(model="m"), {"prompt"}),
+    "an agents request": (AgentsCompletionRequest(), {"agent_id", "messages"}),
     "no JSON text": (ChatCompletionRequest(model="m", messages=MESSAGES, metadata="{oops"), {"metadata"}),
     "NaN": (ChatCompletionRequest(model="m", messages=MESSAGES, temperature=float("nan")), {"temperature"}),
     "several without a JSON form, and others": (
@@ -395,7 +410,7 @@ async def test_a_request_with_hundreds_of_violations_still_gets_its_status() -> 
     assert caught.value.metadata["truncated"] == "true"
 
 
-@pytest.mark.parametrize("method", ["ChatCompletion", "FIMCompletion"])
+@pytest.mark.parametrize("method", ["ChatCompletion", "FIMCompletion", "AgentsCompletion"])
 @pytest.mark.parametrize(
     "data", [b"\xff\xff\xff", b"\x12\x01\xff"], ids=["no wire bytes", "no UTF-8 in model"]
 )
@@ -460,10 +475,11 @@ async def test_a_request_of_more_values_than_the_bound_is_refused(request_: Chat
 async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
 
-    def check(request: Message) -> None:
+    def check(request: Message, oldest_revision: int) -> Message:
         threads.append(threading.current_thread().name)
+        return request
 
-    monkeypatch.setattr(servicer_module, "check_request", check)
+    monkeypatch.setattr(servicer_module, "checked_request", check)
     upstream = HeldUpstream()
     async with serving(upstream) as client:
         for count in (1, LOOP_VALUES_MAX // 2, LOOP_VALUES_MAX):

@@ -29,6 +29,7 @@ from mistralwire.service import _conventions as conventions
 from mistralwire.service._call_telemetry import GAPS_EVERY, GAPS_MAX, CallTelemetry
 from mistralwire.upstream import CallContext, CompletionRequest, CompletionResponse, Upstream
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
     AssistantMessage,
     ChatCompletionChoice,
     ChatCompletionRequest,
@@ -325,6 +326,20 @@ async def test_fim_completes_text() -> None:
         await service.stub.FIMCompletion(FIMCompletionRequest(model="codestral", prompt="secret-prompt"))
         telemetry = await service.ended()
     assert set(telemetry.spans) == {f"{METHOD}/FIMCompletion", "text_completion codestral"}
+
+
+async def test_an_agent_is_invoked() -> None:
+    answer = ChatCompletionResponse(id="1", object="chat.completion", model="m", created=1)
+    async with serving(held(answer)) as service:
+        await service.stub.AgentsCompletion(AgentsCompletionRequest(agent_id="ag_1", messages=MESSAGES))
+        telemetry = await service.ended()
+    assert set(telemetry.spans) == {f"{METHOD}/AgentsCompletion", "invoke_agent ag_1"}
+    span = attributes_of(telemetry.spans["invoke_agent ag_1"])
+    assert (span["gen_ai.operation.name"], span["gen_ai.agent.id"]) == ("invoke_agent", "ag_1")
+    assert "gen_ai.request.model" not in span
+    labels = telemetry.point("gen_ai.client.operation.duration").attributes
+    assert (labels["gen_ai.agent.id"], labels["gen_ai.response.model"]) == ("ag_1", "m")
+    assert "gen_ai.request.model" not in labels
 
 
 async def test_the_callers_span_is_the_parent() -> None:

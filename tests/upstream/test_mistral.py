@@ -10,8 +10,21 @@ import pytest
 
 from mistralwire import from_json, to_json
 from mistralwire.errors import UpstreamError
-from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, FIMCompletionRequest
+from mistralwire.upstream import (
+    CallContext,
+    CompletionStreamRequest,
+    HttpSettings,
+    Key,
+    MistralUpstream,
+)
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+    FIMCompletionRequest,
+)
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "new": {"n": [1, None]}}
@@ -28,7 +41,7 @@ WAIT_S = 30
 
 
 async def _chunks(
-    upstream: MistralUpstream, request: ChatCompletionStreamRequest = STREAM_REQUEST
+    upstream: MistralUpstream, request: CompletionStreamRequest = STREAM_REQUEST
 ) -> list[bytes]:
     return [to_json(chunk) async for chunk in upstream.stream(request, CONTEXT)]
 
@@ -66,6 +79,23 @@ async def test_requests_and_answers_pass_unchanged(tmp_path: pathlib.Path) -> No
     assert one.headers["x-request-id"] == "an-id"
     assert (other.path, other.headers["authorization"]) == ("/v1/fim/completions", "Bearer another-key")
     assert server.connections == 1
+
+
+async def test_agents_are_asked_by_their_own_path_and_answer_as_in_a_chat() -> None:
+    question = {"agent_id": "ag_1", "messages": QUESTION["messages"], "new": [1, None]}
+    request = from_json(AgentsCompletionRequest, json.dumps(question))
+    stream_request = from_json(AgentsCompletionStreamRequest, json.dumps(question))
+    async with UpstreamServer(json_answer(ANSWER), sse_answer(CHUNK, DONE)) as server:
+        upstream = MistralUpstream(server.url)
+        response = await upstream.complete(request, CONTEXT)
+        chunks = await _chunks(upstream, stream_request)
+        await upstream.close()
+    assert type(response) is ChatCompletionResponse
+    assert chunks == [CHUNK[6:].strip()]
+    assert [(each.path, json.loads(each.body)) for each in server.received] == [
+        ("/v1/agents/completions", question),
+        ("/v1/agents/completions", {**question, "stream": True}),
+    ]
 
 
 async def test_a_stream_gives_its_chunks_and_the_connection_is_used_again() -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from mistralwire import to_json
 from mistralwire.errors import UpstreamError
-from mistralwire.upstream import DEMONSTRATION, CallContext, ReplayUpstream
+from mistralwire.upstream import DEMONSTRATION, CallContext, CompletionStreamRequest, ReplayUpstream
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -38,7 +40,7 @@ def as_json(message: Any) -> Any:
 
 async def play(
     upstream: ReplayUpstream,
-    request: ChatCompletionStreamRequest | FIMCompletionStreamRequest | None = None,
+    request: CompletionStreamRequest | None = None,
 ) -> list[Any]:
     return [
         as_json(chunk)
@@ -72,6 +74,16 @@ async def test_each_kind_of_request_picks_its_kind_of_recording() -> None:
     )
     assert await play(upstream) == recorded_chunks("chat.sse")
     assert (await play(upstream, FIMCompletionStreamRequest()))[0]["id"] == "fim-1"
+
+
+async def test_requests_for_agents_are_answered_by_chat_recordings() -> None:
+    upstream = ReplayUpstream([REPLAY / "fim.json", REPLAY / "chat.json", REPLAY / "chat.sse"])
+
+    response = await upstream.complete(AgentsCompletionRequest(), CallContext())
+
+    assert isinstance(response, ChatCompletionResponse)
+    assert as_json(response) == recorded_response("chat.json")
+    assert await play(upstream, AgentsCompletionStreamRequest()) == recorded_chunks("chat.sse")
 
 
 async def test_a_chat_recording_answers_fim_requests_where_there_is_no_other() -> None:

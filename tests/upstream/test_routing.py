@@ -20,6 +20,8 @@ from mistralwire.upstream import (
     Upstream,
 )
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -29,8 +31,10 @@ from tests.service.upstreams import EagerUpstream, HeldUpstream
 
 CONTEXT = CallContext(request_id="an-id")
 STREAM_REQUEST = ChatCompletionStreamRequest(model="m")
-PASSED_ON = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION")
-FINAL = ("INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "ABORTED", "PERMISSION_DENIED", "INTERNAL")
+PASSED_ON = (
+    *("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "UNIMPLEMENTED"),
+)
+FINAL = ("INVALID_ARGUMENT", "NOT_FOUND", "ABORTED", "PERMISSION_DENIED", "INTERNAL")
 
 
 class Named:
@@ -114,6 +118,19 @@ async def test_patterns_say_where_a_model_goes(model: str, name: str) -> None:
     routes = [Route(name, Named(name), models) for name, models in patterns.items()]
     routed = RoutedUpstream([Route("any", Named("any"), weight=0), *routes])
     assert await _asked(routed, model) == name
+
+
+async def test_a_request_for_an_agent_goes_where_its_id_matches() -> None:
+    models, agents = Named("models"), Named("agents", chunks=1)
+    routed = RoutedUpstream([Route("models", models, ("mistral-*",)), Route("agents", agents, ("ag_*",))])
+    request = AgentsCompletionRequest(agent_id="ag_1")
+    assert (await routed.complete(request, CONTEXT)).id == "agents"
+    stream = routed.stream(AgentsCompletionStreamRequest(agent_id="ag_1"), CONTEXT)
+    assert [chunk.id async for chunk in stream] == ["agents"]
+    with pytest.raises(UpstreamError) as raised:
+        await routed.complete(AgentsCompletionRequest(agent_id="other"), CONTEXT)
+    assert (raised.value.code, raised.value.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+    assert models.asked == []
 
 
 async def test_a_model_without_a_route_is_not_found() -> None:

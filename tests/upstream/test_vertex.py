@@ -15,7 +15,13 @@ from google.auth import credentials, exceptions
 from mistralwire import from_json
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, VertexUpstream
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, FIMCompletionRequest
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+    ChatCompletionRequest,
+    ChatCompletionStreamRequest,
+    FIMCompletionRequest,
+)
 from tests.upstream_server import UpstreamServer, json_answer, sse_answer
 
 ANSWER = json_answer(b'{"id":"1","model":"m","choices":[{"index":0}]}')
@@ -109,6 +115,20 @@ async def test_the_method_is_a_part_of_the_path() -> None:
         "application/json",
         "text/event-stream",
     ]
+
+
+async def test_agents_are_refused_before_anything_is_asked() -> None:
+    credentials = Credentials()
+    async with UpstreamServer(ANSWER) as server:
+        upstream = _upstream(server, credentials)
+        with pytest.raises(UpstreamError, match="Vertex AI has no agents") as raised:
+            await upstream.complete(AgentsCompletionRequest(agent_id="ag_1"), CONTEXT)
+        with pytest.raises(UpstreamError) as streamed:
+            await anext(upstream.stream(AgentsCompletionStreamRequest(agent_id="ag_1"), CONTEXT))
+        await upstream.close()
+    for error in (raised.value, streamed.value):
+        assert (error.code, error.reason) == ("UNIMPLEMENTED", "UPSTREAM_UNSUPPORTED")
+    assert not server.received
 
 
 @pytest.mark.parametrize(

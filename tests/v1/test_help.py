@@ -32,7 +32,7 @@ EXPECTED = {
         "FINISH_REASON_TOOL_CALLS = 5: The model asks for tool calls. In JSON: tool_calls.",
         "FINISH_REASON_UNLISTED = 127: A string that is not listed here",
     ),
-    "ErrorReason": ("ERROR_REASON_NOT_JSON = 2: The text is no JSON. INVALID_ARGUMENT, HTTP 422.",),
+    "ErrorReason": ("ERROR_REASON_NOT_JSON = 2: The text is", "INVALID_ARGUMENT, HTTP 422."),
 }
 
 

@@ -9,6 +9,7 @@ import os
 import click
 
 from mistralwire.cli._lazy_group import LazyGroup
+from mistralwire.v1 import CONTRACT_REVISION
 
 __all__ = ["main"]
 
@@ -30,7 +31,11 @@ _COMMANDS = {
     summaries=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="mistralwire", prog_name="mistralwire", message="%(prog)s %(version)s")
+@click.version_option(
+    package_name="mistralwire",
+    prog_name="mistralwire",
+    message=f"%(prog)s %(version)s, contract revision {CONTRACT_REVISION}",
+)
 def main() -> None:
     """The Protobuf/gRPC interchange layer for Mistral chat completions.
 

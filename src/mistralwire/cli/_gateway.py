@@ -83,6 +83,7 @@ async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, Source | None]
         tls_key=service.service_tls_key,
         token_file=service.service_token_file,
         attempts_max=1,
+        contract_revision=job.config.contract_revision,
     ) as client:
         yield client, None
 
@@ -99,6 +100,7 @@ async def _embedded(job: GatewayJob) -> AsyncIterator[tuple[Client, Source]]:
 def _service_config(config: GatewayConfig) -> ServerConfig:
     """Give the settings of a service whose bounds never come before those of the edge."""
     return ServerConfig(
+        contract_revision=config.contract_revision,
         calls_max=min(config.requests_max + 1, INT32_MAX - 1024),
         upstream_calls_max=config.requests_max,
         # One whose caller has gone gives his place back a moment later.

@@ -61,6 +61,7 @@ GATEWAY = SettingsDefinition(
         "models": "Models",
         "host": "Address",
         "tls_certificate": "Security",
+        "contract_revision": "Contract",
         "metrics": "Metrics",
         "body_bytes_max": "Limits",
         "heartbeat_s": "Streams",

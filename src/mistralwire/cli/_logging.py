@@ -35,6 +35,7 @@ _ATTRIBUTES = (
     "chunks",
     "first_chunk_ms",
     "model",
+    "agent_id",
     "peer",
     "http_status",
     "upstream_code",

@@ -145,6 +145,8 @@ def _type_of_members(members: dict[str, Any]) -> str:
             return f"ChatCompletion{_stream(members)}Request"
         case {"model": _, "prompt": str()}:
             return f"FIMCompletion{_stream(members)}Request"
+        case {"agent_id": _, "messages": list()}:
+            return f"AgentsCompletion{_stream(members)}Request"
         case {"choices": [{"delta": _}, *_]}:
             return "CompletionChunk"
         case {"choices": [{"message": _} | {"messages": _}, *_]}:

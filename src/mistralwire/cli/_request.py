@@ -10,6 +10,8 @@ from mistralwire.cli._wording import printable
 from mistralwire.codec import from_json, to_dict
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionStreamRequest,
     ChatMessage,
@@ -20,9 +22,10 @@ from mistralwire.v1 import (
     UserMessage,
 )
 
-Request: TypeAlias = (
-    ChatCompletionRequest | ChatCompletionStreamRequest | FIMCompletionRequest | FIMCompletionStreamRequest
+StreamRequest: TypeAlias = (
+    ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
 )
+Request: TypeAlias = ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest | StreamRequest
 
 INPUT_BYTES_MAX = 16 * 1024 * 1024
 """Bound on the bytes of a prompt or of a request document, as a service takes them by default: 16 MiB."""
@@ -37,12 +40,32 @@ def chat_request(model: str, prompt: str, system: str | None, *, is_stream: bool
         system: What the model is told before; None for nothing.
         is_stream: Whether the answer is to be a stream.
     """
-    messages = [ChatMessage(user=UserMessage(role="user", content_string=prompt))]
-    if system is not None:
-        messages.insert(0, ChatMessage(system=SystemMessage(role="system", content_string=system)))
+    messages = _messages(prompt, system)
     if is_stream:
         return ChatCompletionStreamRequest(model=model, messages=messages, stream=True)
     return ChatCompletionRequest(model=model, messages=messages)
+
+
+def agents_request(agent_id: str, prompt: str, system: str | None, *, is_stream: bool) -> Request:
+    """Make a request for an agent of a question.
+
+    Args:
+        agent_id: Id of the agent.
+        prompt: The question.
+        system: What the agent is told before; None for nothing.
+        is_stream: Whether the answer is to be a stream.
+    """
+    messages = _messages(prompt, system)
+    if is_stream:
+        return AgentsCompletionStreamRequest(agent_id=agent_id, messages=messages, stream=True)
+    return AgentsCompletionRequest(agent_id=agent_id, messages=messages)
+
+
+def _messages(prompt: str, system: str | None) -> list[ChatMessage]:
+    messages = [ChatMessage(user=UserMessage(role="user", content_string=prompt))]
+    if system is not None:
+        messages.insert(0, ChatMessage(system=SystemMessage(role="system", content_string=system)))
+    return messages
 
 
 def fim_request(model: str, prompt: str, suffix: str | None, *, is_stream: bool) -> Request:
@@ -107,6 +130,8 @@ def read_request(file: str, *, may_stream: bool) -> Request:
 def _type_of(members: dict[str, object], *, is_stream: bool) -> type[Request]:
     if "prompt" in members and "messages" not in members:
         return FIMCompletionStreamRequest if is_stream else FIMCompletionRequest
+    if "agent_id" in members and "model" not in members:
+        return AgentsCompletionStreamRequest if is_stream else AgentsCompletionRequest
     return ChatCompletionStreamRequest if is_stream else ChatCompletionRequest
 
 

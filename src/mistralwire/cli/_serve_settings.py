@@ -44,6 +44,7 @@ SERVE = SettingsDefinition(
         "host": "Address",
         "tls_certificate": "Security",
         "reflection": "Services",
+        "contract_revision": "Contract",
         "message_bytes_max": "Limits",
         "stream_message_chunks_max": "Streams",
         "handshake_s": "Connections",

@@ -9,15 +9,19 @@ from click.core import ParameterSource
 
 from mistralwire.cli._answer import Answer, JsonAnswer, TextAnswer
 from mistralwire.cli._environment import check_environment
-from mistralwire.cli._request import Request, chat_request, fim_request, read_prompt, read_request
+from mistralwire.cli._request import (
+    Request,
+    StreamRequest,
+    agents_request,
+    chat_request,
+    fim_request,
+    read_prompt,
+    read_request,
+)
 from mistralwire.cli._wording import printable
 from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
 from mistralwire.client._metadata import checked_request_id
 from mistralwire.errors import CallError, MistralwireError, Reason
-from mistralwire.v1 import (
-    ChatCompletionStreamRequest,
-    FIMCompletionStreamRequest,
-)
 
 _FILE = click.Path(exists=True, dir_okay=False)
 
@@ -57,6 +61,7 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     show_envvar=True,
     help="Name of the model.",
 )
+@click.option("--agent", metavar="ID", help="Id of the agent that answers, in the place of a model.")
 @click.option("--system", metavar="TEXT", help="What the model is told before the prompt.")
 @click.option("--fim", is_flag=True, help="Fill in the middle: the prompt is the code before the gap.")
 @click.option("--suffix", metavar="CODE", help="The code behind the gap, for --fim.")
@@ -121,6 +126,7 @@ def call(
     prompt: str | None,
     target: str,
     model: str | None,
+    agent: str | None,
     system: str | None,
     fim: bool,
     suffix: str | None,
@@ -152,6 +158,7 @@ def call(
       mistralwire call "What is the weather in Paris?"
       git diff | mistralwire call --system "Write a commit message for this diff."
       mistralwire call --fim "def add(a, b):" --suffix "return result"
+      mistralwire call --agent ag_0123456789abcdef "What is new?"
       mistralwire call --request request.json --json > chunks.jsonl
       mistralwire call --target llm.example.com:443 --token-file token "Hello"
 
@@ -167,13 +174,14 @@ def call(
     check_environment(ctx)
     given = {
         name: ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        for name in ("model", "system", "suffix", "fim")
+        for name in ("model", "agent", "system", "suffix", "fim")
     }
     if request_file is not None:
         _refuse_beside_request(prompt, given)
         request = read_request(request_file, may_stream=not no_stream)
     else:
-        request = _request_of(prompt, model, system, suffix, is_fim=fim, is_stream=not no_stream)
+        _refuse_contradictions(given)
+        request = _request_of(prompt, model, agent, system, suffix, is_fim=fim, is_stream=not no_stream)
     if sys.stdout is None:
         raise click.ClickException("standard output is closed; there is nowhere to print the answer to")
     answer: Answer = JsonAnswer(sys.stdout) if as_json else TextAnswer(sys.stdout)
@@ -206,21 +214,36 @@ def _refuse_beside_request(prompt: str | None, given: dict[str, bool]) -> None:
         raise click.UsageError(f"--request holds the whole request; leave out {', '.join(names)}")
 
 
+# Options that exclude each other.
+_CONTRADICTIONS = {
+    ("fim", "system"): "--system is for chat; --fim has no messages",
+    ("fim", "agent"): "--agent answers messages; --fim has none",
+    ("model", "agent"): "--agent has a model of its own; leave out --model",
+}
+
+
+def _refuse_contradictions(given: dict[str, bool]) -> None:
+    for names, why in _CONTRADICTIONS.items():
+        if all(given[name] for name in names):
+            raise click.UsageError(why)
+    if given["suffix"] and not given["fim"]:
+        raise click.UsageError("--suffix is the code behind a gap; it needs --fim")
+
+
 def _request_of(
     prompt: str | None,
     model: str | None,
+    agent: str | None,
     system: str | None,
     suffix: str | None,
     *,
     is_fim: bool,
     is_stream: bool,
 ) -> Request:
-    if is_fim and system is not None:
-        raise click.UsageError("--system is for chat; --fim has no messages")
-    if suffix is not None and not is_fim:
-        raise click.UsageError("--suffix is the code behind a gap; it needs --fim")
     if prompt in (None, "-"):
         prompt = read_prompt()
+    if agent is not None:
+        return agents_request(agent, prompt, system, is_stream=is_stream)
     if is_fim:
         return fim_request(model or "codestral-latest", prompt, suffix, is_stream=is_stream)
     return chat_request(model or "mistral-small-latest", prompt, system, is_stream=is_stream)
@@ -228,7 +251,7 @@ def _request_of(
 
 async def _call(client: Client, request: Request, answer: Answer, request_id: str | None) -> None:
     async with client:
-        if isinstance(request, ChatCompletionStreamRequest | FIMCompletionStreamRequest):
+        if isinstance(request, StreamRequest):
             await _print_stream(client, request, answer, request_id)
         else:
             answer.response(await client.complete(request, request_id=request_id))
@@ -237,7 +260,7 @@ async def _call(client: Client, request: Request, answer: Answer, request_id: st
 
 async def _print_stream(
     client: Client,
-    request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+    request: StreamRequest,
     answer: Answer,
     request_id: str | None,
 ) -> None:

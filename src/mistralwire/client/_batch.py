@@ -6,8 +6,9 @@ from typing import TypeVar, overload
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.errors import CallError, Reason
-from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
+from mistralwire.codec import lift
+from mistralwire.errors import CallError, EncodeError, Reason
+from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
 
 M = TypeVar("M", bound=Message)
 
@@ -16,7 +17,8 @@ class ChunkBatch(Sequence[CompletionChunk]):
     """The chunks that travelled in one message, in order: a sequence that is decoded when it is first read.
 
     Whoever passes the chunks on takes `data` and decodes nothing; whoever wants the chunks goes over the
-    batch. Both stream responses of the contract have the same wire form, so that the bytes fit either.
+    batch, and gets them with everything that this contract knows in its fields. Both stream responses of the
+    contract have the same wire form, so that the bytes fit either.
 
     Reading anything but `data` raises a CallError with the reason NOT_PROTOBUF if the bytes are no message.
 
@@ -59,8 +61,22 @@ class ChunkBatch(Sequence[CompletionChunk]):
 
     def _decoded(self) -> Sequence[CompletionChunk]:
         if self._chunks is None:
-            self._chunks = read_message(ChatCompletionStreamResponse, self.data, self._request_id).chunks
+            batch = read_message(ChatCompletionStreamResponse, self.data, self._request_id)
+            # Nothing can be newer than the first revision.
+            is_first = CONTRACT_REVISION == 1
+            self._chunks = batch.chunks if is_first else [lifted(chunk) for chunk in batch.chunks]
         return self._chunks
+
+
+def lifted(message: M) -> M:
+    """Return an answer with everything that this contract knows in its fields.
+
+    One that has no JSON form stays as it is.
+    """
+    try:
+        return lift(message)
+    except EncodeError:
+        return message
 
 
 def read_message(message_type: type[M], data: bytes, request_id: str) -> M:

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import math
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Any, Never, Self, TypedDict, TypeVar, overload
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, overload
 
 import grpc
 from google.protobuf.message import DecodeError as WireError
@@ -13,19 +14,18 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
 from mistralwire._loopback import is_loopback_target
-from mistralwire.client._batch import ChunkBatch, read_message
+from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
+from mistralwire.client._batch import ChunkBatch, lifted, read_message
 from mistralwire.client._call_error import call_error
 from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
-from mistralwire.client._metadata import (
-    ACCEPT_ENCODING,
-    AUTHORIZATION,
-    REQUEST_ID,
-    checked_metadata,
-    checked_request_id,
-)
+from mistralwire.client._metadata import checked_metadata, checked_request_id
 from mistralwire.client._token import FixedToken, TokenFile
+from mistralwire.codec import lower
 from mistralwire.errors import CallError, Reason
 from mistralwire.v1 import (
+    CONTRACT_REVISION,
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -59,10 +59,19 @@ _INT32_MAX = 2**31 - 1
 _ATTEMPTS_MAX = 5
 _KEEPALIVE_S_MAX = 7_200.0
 
+_OWN_REVISION = (CONTRACT_REVISION_NAME, str(CONTRACT_REVISION))
+_REVISION_DIGITS = 9
+
+_logger = logging.getLogger(__name__)
+
 # What stands for the target where the channel was given.
 _GIVEN = "127.0.0.1"
 
 M = TypeVar("M", bound=Message)
+
+StreamRequest: TypeAlias = (
+    ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
+)
 
 
 class ClientOptions(TypedDict, total=False):
@@ -82,6 +91,7 @@ class ClientOptions(TypedDict, total=False):
     keepalive_s: float
     keepalive_timeout_s: float
     message_bytes_max: int
+    contract_revision: int
 
 
 class CallOptions(TypedDict, total=False):
@@ -132,6 +142,9 @@ class Client:
         keepalive_timeout_s: How long the answer to that may take before the connection counts as lost, in
             seconds, above 0, at most 7200.
         message_bytes_max: Bound on the bytes of one message from the service, 1 to 2147483647.
+        contract_revision: Revision of the oldest contract among the services, 1 or more: requests are written
+            for it. Raise it when all of them have the newer contract. A service that turns out to be older is
+            logged once.
 
     Raises:
         OSError: If a file can't be read.
@@ -159,6 +172,7 @@ class Client:
         keepalive_s: float = KEEPALIVE_S,
         keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
+        contract_revision: int = 1,
     ) -> None:
         self._target = _checked_target(target)
         self._deadline_s = _checked_deadline(deadline_s)
@@ -183,6 +197,8 @@ class Client:
         self._may_authorize = self._credentials is not None or is_loopback_target(target)
         if token is not None or token_file is not None:
             self._refuse_plain_text()
+        self._contract_revision = _checked_count("contract_revision", contract_revision, _INT32_MAX)
+        self._has_warned = False
         self._given_channel: CallChannel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channel: CallChannel | None = None
@@ -191,18 +207,23 @@ class Client:
         self._is_closed = False
 
     @classmethod
-    def on(cls, channel: CallChannel, *, deadline_s: float = DEADLINE_S) -> Self:
+    def on(
+        cls, channel: CallChannel, *, deadline_s: float = DEADLINE_S, contract_revision: int | None = None
+    ) -> Self:
         """Make a client on a channel that is there already, such as `mistralwire.service.LocalChannel`.
 
         Args:
             channel: Makes the calls; a grpc.aio.Channel is one. It belongs to the client, which closes it.
             deadline_s: Deadline of each call, in seconds, above 0, at most a year; a call can set its own.
+            contract_revision: As for `Client`; None for what the channel says of its service, or else 1.
 
         Raises:
-            TypeError: If the deadline is no number.
-            ValueError: If it is out of its range.
+            TypeError: If the deadline is no number, or the revision no integer.
+            ValueError: If one is out of its range.
         """
-        client = cls(_GIVEN, insecure=True, deadline_s=deadline_s)
+        if contract_revision is None:
+            contract_revision = getattr(channel, "contract_revision", 1)
+        client = cls(_GIVEN, insecure=True, deadline_s=deadline_s, contract_revision=contract_revision)
         client._given_channel = channel
         return client
 
@@ -226,7 +247,7 @@ class Client:
     @overload
     async def complete(
         self,
-        request: ChatCompletionRequest,
+        request: ChatCompletionRequest | AgentsCompletionRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
@@ -245,7 +266,7 @@ class Client:
 
     async def complete(
         self,
-        request: ChatCompletionRequest | FIMCompletionRequest,
+        request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
@@ -263,7 +284,7 @@ class Client:
                 lower-case names, bytes by names that end in `-bin`.
 
         Returns:
-            The response, of the request's kind.
+            The response: of the request's kind, or that of chat to a request for an agent.
 
         Raises:
             CallError: If the call ends with a status other than OK: INTERNAL with the reason NOT_PROTOBUF if
@@ -277,17 +298,18 @@ class Client:
         request_id = checked_request_id(request_id)
         with self._calling(request, deadline_s, request_id, metadata) as call:
             data = await call
+            await self._look_at_revision(call)
         if data is None:
             # grpc has no error for a call that ends well and without an answer.
             message = f"expected a {response_type.DESCRIPTOR.name} from the service, found none"
             raise CallError(message, code="INTERNAL", reason=Reason.NO_ANSWER, request_id=request_id)
         response: ChatCompletionResponse | FIMCompletionResponse
-        response = read_message(response_type, data, request_id)
+        response = lifted(read_message(response_type, data, request_id))
         return response
 
     async def stream(
         self,
-        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        request: StreamRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
@@ -319,10 +341,11 @@ class Client:
             async for data in call:
                 for chunk in ChunkBatch(data, request_id):
                     yield chunk
+            await self._look_at_revision(call)
 
     async def stream_batches(
         self,
-        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        request: StreamRequest,
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
@@ -352,6 +375,7 @@ class Client:
         with self._calling(_streamed(request), deadline_s, request_id, metadata) as call:
             async for data in call:
                 yield ChunkBatch(data, request_id)
+            await self._look_at_revision(call)
 
     async def is_serving(self, *, deadline_s: float | None = None) -> bool:
         """Ask the service's health check whether it takes calls.
@@ -394,11 +418,12 @@ class Client:
         if self._is_closed:
             raise _closed_error(request_id)
         method = self._method(type(request))
-        call = method(request.SerializeToString(), timeout=timeout_s, metadata=pairs)
+        call = method(self._written(request), timeout=timeout_s, metadata=pairs)
         self._calls.add(call)
         try:
             yield call
         except grpc.aio.AioRpcError as error:
+            self._compare_revision(error.trailing_metadata())
             raise call_error(error, request_id) from None
         except (grpc.aio.BaseError, KeyError) as error:
             # What grpc says when it does not understand itself; the second of a status code that is none.
@@ -416,10 +441,35 @@ class Client:
             call.cancel()
             self._calls.discard(call)
 
+    def _written(self, request: Message) -> bytes:
+        """Return the wire bytes of a request, as the oldest service needs them."""
+        if self._contract_revision < CONTRACT_REVISION and type(request) is not health_pb2.HealthCheckRequest:
+            request = lower(request, self._contract_revision)
+        return request.SerializeToString()
+
+    async def _look_at_revision(self, call: Any) -> None:
+        """Compare the revision of the service with what is written, at the end of a call that went well."""
+        if self._contract_revision > 1 and not self._has_warned and self._given_channel is None:
+            self._compare_revision(await call.trailing_metadata())
+
+    def _compare_revision(self, trailing: Iterable[tuple[str, str | bytes]] | None) -> None:
+        """Log once that a service has an older contract than requests are written for."""
+        if self._contract_revision == 1 or self._has_warned:
+            return
+        revisions = [value for name, value in trailing or () if name == CONTRACT_REVISION_NAME]
+        revision = str(revisions[0])[:_REVISION_DIGITS] if revisions else ""
+        if revision.isdecimal() and int(revision) < self._contract_revision:
+            self._has_warned = True
+            _logger.warning(
+                "the service at %s has revision %s of the contract, and requests are written for %d; "
+                "lower contract_revision until all services are upgraded",
+                *(self._target, revision, self._contract_revision),
+            )
+
     def _metadata(
         self, request_id: str, metadata: Mapping[str, str | bytes]
     ) -> tuple[tuple[str, str | bytes], ...]:
-        pairs = [*checked_metadata(metadata), *self._wishes, (REQUEST_ID, request_id)]
+        pairs = [*checked_metadata(metadata), *self._wishes, (REQUEST_ID, request_id), _OWN_REVISION]
         token = self._token or self._token_file
         if AUTHORIZATION in metadata:
             if token is not None:

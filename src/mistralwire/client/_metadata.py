@@ -4,16 +4,8 @@ import re
 import uuid
 from collections.abc import Mapping
 
+from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.errors import REQUEST_ID_PATTERN
-
-REQUEST_ID = "x-request-id"
-"""Name of the metadata that holds the id of a call, in both directions."""
-
-AUTHORIZATION = "authorization"
-"""Name of the metadata that holds the bearer token."""
-
-ACCEPT_ENCODING = "x-accept-encoding"
-"""Name of the metadata that asks for compressed answers."""
 
 # What HTTP/2 and gRPC take: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _NAME = re.compile(r"[0-9a-z_.-]+")
@@ -82,6 +74,8 @@ def _check_name(name: str) -> None:
         )
     if name == REQUEST_ID:
         raise ValueError(f"{REQUEST_ID} is sent by the client; pass it as request_id")
+    if name == CONTRACT_REVISION_NAME:
+        raise ValueError(f"{name} is sent by the client; leave it out")
     if name.startswith("grpc-") or name in _OF_THE_PROTOCOL:
         raise ValueError(f"{name!r} is a name of the protocol's own; take another for metadata")
 

@@ -10,15 +10,14 @@ from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from mistralwire.client._batch import ChunkBatch
-from mistralwire.client._client import CallOptions, Client, ClientOptions
+from mistralwire.client._client import CallOptions, Client, ClientOptions, StreamRequest
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
-    ChatCompletionStreamRequest,
     CompletionChunk,
     FIMCompletionRequest,
     FIMCompletionResponse,
-    FIMCompletionStreamRequest,
 )
 
 _EXIT_S = 5.0
@@ -73,7 +72,7 @@ class SyncClient:
 
     @overload
     def complete(
-        self, request: ChatCompletionRequest, **options: Unpack[CallOptions]
+        self, request: ChatCompletionRequest | AgentsCompletionRequest, **options: Unpack[CallOptions]
     ) -> ChatCompletionResponse: ...
 
     @overload
@@ -82,7 +81,9 @@ class SyncClient:
     ) -> FIMCompletionResponse: ...
 
     def complete(
-        self, request: ChatCompletionRequest | FIMCompletionRequest, **options: Unpack[CallOptions]
+        self,
+        request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest,
+        **options: Unpack[CallOptions],
     ) -> Any:
         """Ask for a completion in one piece.
 
@@ -91,7 +92,7 @@ class SyncClient:
             **options: As for `Client.complete`: `deadline_s`, `request_id`, `metadata`.
 
         Returns:
-            The response, of the request's kind.
+            The response, as for `Client.complete`.
 
         Raises:
             CallError: As for `Client.complete`.
@@ -103,7 +104,7 @@ class SyncClient:
 
     def stream(
         self,
-        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        request: StreamRequest,
         **options: Unpack[CallOptions],
     ) -> Generator[CompletionChunk, None, None]:
         """Ask for a completion as a stream.
@@ -130,7 +131,7 @@ class SyncClient:
 
     def stream_batches(
         self,
-        request: ChatCompletionStreamRequest | FIMCompletionStreamRequest,
+        request: StreamRequest,
         **options: Unpack[CallOptions],
     ) -> Generator[ChunkBatch, None, None]:
         """Ask for a completion as a stream, message by message.

@@ -20,7 +20,7 @@ from mistralwire.gateway._completions import VERTEX_PATH, Completions, Edge
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import EdgeError, answer_of
 from mistralwire.gateway._metrics import CONTENT_TYPE, NoMetrics, PrometheusMetrics
-from mistralwire.v1 import ChatCompletionRequest, FIMCompletionRequest
+from mistralwire.v1 import AgentsCompletionRequest, ChatCompletionRequest, FIMCompletionRequest
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
@@ -71,6 +71,7 @@ def _completions(edge: Edge) -> list[Route]:
     return [
         post("/v1/chat/completions", Completions(edge, "/v1/chat/completions", ChatCompletionRequest)),
         post("/v1/fim/completions", Completions(edge, "/v1/fim/completions", FIMCompletionRequest)),
+        post("/v1/agents/completions", Completions(edge, "/v1/agents/completions", AgentsCompletionRequest)),
         post(f"{VERTEX_PATH}:rawPredict", Completions(edge, ":rawPredict", None, is_stream=False)),
         post(f"{VERTEX_PATH}:streamRawPredict", Completions(edge, ":streamRawPredict", None, is_stream=True)),
     ]

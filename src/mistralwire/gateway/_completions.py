@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
-from mistralwire.codec import Limits, encode_sse, from_json, to_json
+from mistralwire.codec import Limits, encode_sse, from_json, read_request, to_json
 from mistralwire.errors import CodecError, MistralwireError, OverloadError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import Answer, EdgeError, answer_of, error_event, unwritable
@@ -19,6 +19,8 @@ from mistralwire.gateway._exchange import CallerGoneError, Exchange, Receive, Sc
 from mistralwire.gateway._metrics import Metrics
 from mistralwire.gateway._stream import send_stream
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionStreamRequest,
     FIMCompletionRequest,
@@ -43,6 +45,7 @@ _LIMITS = Limits(values_max=VALUES_MAX)
 _STREAM_TYPES: dict[type[Message], type[Message]] = {
     ChatCompletionRequest: ChatCompletionStreamRequest,
     FIMCompletionRequest: FIMCompletionStreamRequest,
+    AgentsCompletionRequest: AgentsCompletionStreamRequest,
 }
 
 _logger = logging.getLogger("mistralwire.gateway.access")
@@ -168,7 +171,8 @@ class Completions:
             body = await exchange.read_body(config.body_bytes_max, config.request_s)
             caller.watch()
             request, is_stream = await self._request_of(body, exchange.path_model)
-            exchange.model = request.model
+            exchange.model = getattr(request, "model", "")
+            exchange.agent_id = getattr(request, "agent_id", "")
             options: dict[str, Any] = {
                 "deadline_s": config.deadline_s,
                 "request_id": exchange.request_id,
@@ -191,7 +195,8 @@ class Completions:
     def _read(self, body: bytes, path_model: str) -> tuple[Any, bool]:
         """Read a request, checked; say whether its answer is a stream."""
         request_type = self._request_type or _type_of(body)
-        request: Any = from_json(request_type, body, limits=_LIMITS)
+        revision = self._edge.config.contract_revision
+        request: Any = read_request(request_type, body, oldest_revision=revision, limits=_LIMITS)
         # On Vertex AI the path alone has the version of some models: codestral@2405 for codestral.
         name, _, version = path_model.partition("@")
         if version and request.model == name:
@@ -237,4 +242,6 @@ def _log(route: str, exchange: Exchange, failure: MistralwireError | None) -> No
         extra["reason"] = failure.reason
     if exchange.model:
         extra["model"] = exchange.model
+    if exchange.agent_id:
+        extra["agent_id"] = exchange.agent_id
     _logger.log(level, "POST %s", route, extra=extra)

@@ -41,6 +41,12 @@ class GatewayConfig:
         "ORIGINS",
     )
 
+    contract_revision: int = count_field(
+        1,
+        "Revision of the oldest contract in the fleet, for which requests are written. Raise it when every "
+        "process has the newer contract: docs/contract.md.",
+    )
+
     metrics: bool = setting_field(False, "Serve metrics for Prometheus at /metrics; needs the extra otel.")
 
     body_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of the body of one request.")

@@ -40,7 +40,8 @@ class Exchange:
         headers: The headers of the request; of several with one name the last.
         request_id: The caller's own id of the request, or a new one.
         status: HTTP status of the answer; 0 before it has begun.
-        model: The model that is asked for; empty before the request was read.
+        model: The model that is asked for; empty before the request was read, and for an agent.
+        agent_id: The agent that is asked; empty before the request was read, and for a model.
         chunks: How many chunks of a stream were sent.
         is_broken: Whether the answer broke after its status was sent.
         first_chunk_s: When the first of them was there, in seconds from the start; 0 before.
@@ -53,6 +54,7 @@ class Exchange:
         self.request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else uuid.uuid4().hex
         self.status = 0
         self.model = ""
+        self.agent_id = ""
         self.chunks = 0
         self.is_broken = False
         self.first_chunk_s = 0.0

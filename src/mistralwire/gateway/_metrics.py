@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from mistralwire.codec import losses
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._exchange import Exchange
 
@@ -73,6 +74,12 @@ class PrometheusMetrics:
             "mistralwire_gateway_broken", "Answers that broke after their status.", ["route"], **names
         )
         self._chunks = Counter("mistralwire_gateway_chunks", "Chunks sent to callers.", ["route"], **names)
+        self._losses = Gauge(
+            "mistralwire_contract_losses",
+            "Content of a newer contract that could not be written as JSON, since the process began.",
+            ["message", "field"],
+            **names,
+        )
 
     @contextlib.contextmanager
     def watching(self, route: str, exchange: Exchange) -> Iterator[None]:
@@ -89,6 +96,8 @@ class PrometheusMetrics:
             self._chunks.labels(route).inc(exchange.chunks)
 
     def page(self) -> bytes:
-        """Give the page that Prometheus reads."""
+        """Return the page that Prometheus reads."""
+        for (message, field), count in losses().items():
+            self._losses.labels(message, str(field)).set(count)
         page: bytes = self._generate(self._registry)
         return page

@@ -17,6 +17,7 @@ from mistralwire.gateway._operations import (
 )
 from mistralwire.gateway._schema import Schema, message_schemas, reference
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     CompletionChunk,
@@ -27,7 +28,7 @@ from mistralwire.v1 import (
 )
 
 _ABOUT = """\
-Chat and fill-in-the-middle completions over HTTP, with Protobuf and gRPC inside.
+Chat, fill-in-the-middle and agents completions over HTTP, with Protobuf and gRPC inside.
 
 Members that are not documented here are passed on as they are, in requests and in answers, and so are \
 strings outside an enum and objects with another `type` or `role`. Null counts as absent wherever a member \
@@ -37,7 +38,7 @@ A key is needed only where the gateway was given keys; it is sent as a bearer to
 
 _TYPES = (
     *(ChatCompletionRequest, ChatCompletionResponse, FIMCompletionRequest, FIMCompletionResponse),
-    *(CompletionChunk, ErrorResponse, HTTPValidationError),
+    *(AgentsCompletionRequest, CompletionChunk, ErrorResponse, HTTPValidationError),
 )
 _RETRY_STATUSES = ("429", "503")
 

@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 from mistralwire.gateway._completions import VERTEX_PATH
 from mistralwire.gateway._schema import Schema, reference
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     CompletionChunk,
@@ -25,7 +26,7 @@ ERRORS = {
     "400": "The upstream refused the request as invalid.",
     "401": "There is no key, or one that the gateway does not know.",
     "403": "The request comes from a page of an origin that is not allowed.",
-    "404": "The upstream does not have what was asked for, such as the model.",
+    "404": "The upstream does not have what was asked for, such as the model or the agent.",
     "408": "The body took too long to arrive.",
     "409": "The upstream found a conflict.",
     "413": "The body is too large.",
@@ -49,6 +50,7 @@ _STREAM = (
 _WHICH = "A request with messages is one of chat, one with a prompt fills in the middle."
 _QUESTION: Object = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "Say hello."}]}
 _GAP: Object = {"model": "codestral-latest", "prompt": "def add(a, b):\n", "suffix": "\n    return total"}
+_TASK: Object = {"agent_id": "ag_0123456789abcdef", "messages": _QUESTION["messages"]}
 _CHAT_OR_GAP: Mapping[str, Object] = {"chat": _QUESTION, "middle": _GAP}
 
 
@@ -72,7 +74,15 @@ def completion_paths() -> Object:
         _answers(FIMCompletionResponse, is_stream=True),
         {"answer": _GAP, "stream": {**_GAP, "stream": True}},
     )
-    return {"/v1/chat/completions": {"post": chat}, "/v1/fim/completions": {"post": fim}}
+    agents = _completion(
+        "createAgentsCompletion",
+        ("Ask an agent", "Answers in one piece, or with `stream` true as a stream."),
+        [AgentsCompletionRequest],
+        _answers(ChatCompletionResponse, is_stream=True),
+        {"answer": _TASK, "stream": {**_TASK, "stream": True}},
+    )
+    operations = {"chat": chat, "fim": fim, "agents": agents}
+    return {f"/v1/{kind}/completions": {"post": operation} for kind, operation in operations.items()}
 
 
 def vertex_paths() -> Object:

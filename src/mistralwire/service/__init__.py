@@ -4,16 +4,16 @@
 `LocalChannel(upstream)` for those who call it from the same process. `ServerConfig` holds their settings.
 """
 
+from mistralwire._metadata import ACCEPT_ENCODING, REQUEST_ID
 from mistralwire._settings import Setting
 from mistralwire.service._access_log import AccessLog
-from mistralwire.service._compression import ACCEPT_ENCODING
 from mistralwire.service._config import ServerConfig, settings
 from mistralwire.service._local import LocalChannel
 from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._server import Server, create_server
 from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
-from mistralwire.service._status import ERROR_DOMAIN, REQUEST_ID, to_status
+from mistralwire.service._status import ERROR_DOMAIN, to_status
 
 __all__ = [
     "ACCEPT_ENCODING",

@@ -31,10 +31,10 @@ class AccessLog:
 
     The level is WARNING if the service or its upstream failed, and INFO if the call ended well or by the
     caller's own doing. What is known of the call is in attributes of the log record: `request_id`, `method`,
-    `code`, `reason`, `duration_ms`, `chunks`, `first_chunk_ms`, `model`, `peer`, `http_status`,
+    `code`, `reason`, `duration_ms`, `chunks`, `first_chunk_ms`, `model`, `agent_id`, `peer`, `http_status`,
     `upstream_code` and `upstream_type`. Nothing of the request, the answer, the metadata or the text of an
-    error is among them, but for the name of the model and the upstream's code and type, and these only if
-    they look like names.
+    error is among them, but for the names of model and agent and the upstream's code and type, and these only
+    if they look like names.
     """
 
     def started(self, call: CallRecord) -> None:
@@ -67,6 +67,7 @@ def _attributes(call: CallRecord) -> dict[str, Any]:
         "chunks": call.chunks if call.method.endswith("Stream") else None,
         "first_chunk_ms": _milliseconds(call, call.first_chunk_s),
         "model": _name(getattr(call.request, "model", None)),
+        "agent_id": _name(getattr(call.request, "agent_id", None)),
         "peer": call.peer,
         "http_status": error.status if isinstance(error, UpstreamError) else None,
         "upstream_code": _name(error.upstream_code) if isinstance(error, UpstreamError) else None,

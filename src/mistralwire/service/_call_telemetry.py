@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 from opentelemetry import context as contexts
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.metrics import Histogram, Meter, MeterProvider
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
 
+from mistralwire.codec import losses
 from mistralwire.service import _conventions as names
 from mistralwire.service._record import CallRecord
 from mistralwire.service._servicer import SERVICE_NAME
@@ -74,7 +75,7 @@ class _Running:
         rpc: The span of the call.
         span: The span of what is asked of the model.
         token: What takes that span back from being the current one; None if it is not.
-        model: Name of the model that was asked for.
+        target: Attribute that names what was asked, a model or an agent; and that name.
         has_choices: Whether several choices were asked for, which end at different chunks.
         labels: Attributes of the metrics; measurements keep them, so they never change after the first one.
         asked_s: When the upstream was asked, in seconds of `time.perf_counter`.
@@ -87,7 +88,7 @@ class _Running:
     rpc: _RpcSpan
     span: Span
     token: Token[Context] | None
-    model: str
+    target: tuple[str, str]
     has_choices: bool
     labels: dict[str, str]
     asked_s: float = dataclasses.field(default_factory=time.perf_counter)
@@ -131,8 +132,9 @@ class CallTelemetry:
         """Begin both spans, and make the lower one the current one."""
         rpc = self._start_rpc(call)
         attributes = names.request_attributes(call.request, call.method)
-        operation, model = attributes[names.OPERATION], attributes[names.REQUEST_MODEL]
-        name = operation if model == names.OTHER else f"{operation} {model}"
+        operation = attributes[names.OPERATION]
+        target, asked = names.target_of(call.request)
+        name = operation if asked == names.OTHER else f"{operation} {asked}"
         span = self._tracer.start_span(name, rpc.context, SpanKind.CLIENT, attributes)
         # One that goes nowhere must not come before the current one of another observer.
         context = trace.set_span_in_context(span, rpc.context)
@@ -140,12 +142,12 @@ class CallTelemetry:
             rpc=rpc,
             span=span,
             token=contexts.attach(context) if self._has_tracer else None,
-            model=model,
+            target=(target, asked),
             has_choices="gen_ai.request.choice.count" in attributes,
             labels={
                 names.OPERATION: operation,
                 names.PROVIDER: attributes[names.PROVIDER],
-                names.REQUEST_MODEL: self._models.known(model),
+                target: self._models.known(asked),
             },
         )
 
@@ -206,8 +208,9 @@ class CallTelemetry:
         rpc.span.end(_in_ns(call, rpc, ended_s))
 
     def _answered(self, running: _Running, answer: Any) -> None:
-        """Let the names of models into the metrics, now that there is an answer to them."""
-        running.labels[names.REQUEST_MODEL] = self._models.admit(running.model)
+        """Let the names of models and agents into the metrics, now that there is an answer to them."""
+        target, name = running.target
+        running.labels[target] = self._models.admit(name)
         if answer.model:
             running.labels[names.RESPONSE_MODEL] = self._models.admit(names.name_of(answer.model))
 
@@ -274,12 +277,23 @@ class _Instruments:
             "Time between a chunk and the one before it.",
             names.MODEL_BUCKETS_S,
         )
+        meter.create_observable_counter(
+            "mistralwire.contract.losses",
+            [_observe_losses],
+            "{loss}",
+            "Content of a newer contract that could not be written as JSON.",
+        )
         self.token_usage = meter.create_histogram(
             "gen_ai.client.token.usage",
             "{token}",
             "Tokens that one call used.",
             explicit_bucket_boundaries_advisory=list(names.TOKEN_BUCKETS),
         )
+
+
+def _observe_losses(_: CallbackOptions) -> Iterable[Observation]:
+    for (message, field), count in losses().items():
+        yield Observation(count, {names.MESSAGE: message, names.FIELD: field})
 
 
 def _rpc_labels(call: CallRecord) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class CoalescedStream:
         slots: Where the upstream's slot is taken from before the first chunk is asked for. It is given back
             as soon as the chunks have ended, however long their reader takes.
         on_chunk: Called with each chunk as it arrives; None for nobody.
+        prepare: Returns a chunk as it goes out; None to send it as it is.
 
     Attributes:
         count: How many chunks have arrived.
@@ -69,7 +70,9 @@ class CoalescedStream:
         write: Callable[[bytes], Coroutine[Any, Any, None]],
         limits: StreamLimits,
         slots: UpstreamSlots,
+        *,
         on_chunk: Callable[[CompletionChunk], None] | None = None,
+        prepare: Callable[[CompletionChunk], CompletionChunk] | None = None,
     ) -> None:
         self.count = 0
         self.first_s: float | None = None
@@ -78,6 +81,7 @@ class CoalescedStream:
         self._limits = limits
         self._slots = slots
         self._on_chunk = on_chunk
+        self._prepare = prepare
         # Messages that can hold no more, then the elements of the one that can.
         self._full: deque[bytes] = deque()
         self._parts: list[bytes] = []
@@ -142,7 +146,7 @@ class CoalescedStream:
                 if self._on_chunk is not None:
                     self._on_chunk(chunk)
                 self.count += 1
-                part = encode_chunk(chunk)
+                part = encode_chunk(chunk if self._prepare is None else self._prepare(chunk))
                 size = len(part)
                 if self._parts and (
                     len(self._parts) >= limits.message_chunks_max

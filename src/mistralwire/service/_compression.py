@@ -5,12 +5,7 @@ from collections.abc import Iterable
 
 import grpc
 
-ACCEPT_ENCODING = "x-accept-encoding"
-"""Name of the metadata with which a caller asks for compressed answers; its value is `gzip`.
-
-gRPC's own `grpc-accept-encoding` says what a client can read, not what it wants: every client sends it, and
-grpc shows it to nobody.
-"""
+from mistralwire._metadata import ACCEPT_ENCODING
 
 _GZIP = "gzip"
 # Earlier ones decompress a whole request before they look at its size: a megabyte becomes a gigabyte.

@@ -60,6 +60,12 @@ class ServerConfig:
         False, "Serve channelz, which tells the state of all connections; needs grpcio-channelz."
     )
 
+    contract_revision: int = count_field(
+        1,
+        "Revision of the oldest contract in the fleet, for which answers are written. Raise it when every "
+        "process has the newer contract: docs/contract.md.",
+    )
+
     message_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of one request, after its decompression.")
     metadata_bytes_max: int = count_field(
         16 * 1024, "Bytes of the metadata of one call, with 32 more for each entry.", 1024, 1024 * 1024

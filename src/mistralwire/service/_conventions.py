@@ -13,17 +13,25 @@ from urllib.parse import unquote
 
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._record import NAME_PATTERN, CallRecord
-from mistralwire.v1 import FinishReason, ResponseFormatType
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+    FinishReason,
+    ResponseFormatType,
+)
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
 
 ERROR_TYPE = "error.type"
 ERROR_REASON = "mistralwire.error.reason"
+FIELD = "mistralwire.field"
 FINISH_REASON = "mistralwire.finish_reason"
+MESSAGE = "mistralwire.message"
 METHOD = "rpc.method"
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
+AGENT_ID = "gen_ai.agent.id"
 RESPONSE_MODEL = "gen_ai.response.model"
 STATUS_CODE = "rpc.response.status_code"
 SYSTEM = "rpc.system.name"
@@ -44,6 +52,8 @@ TOKEN_BUCKETS = tuple(4**power for power in range(14))
 _SERVER_FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
+# By what the name of the method begins with.
+_OPERATIONS = {"Chat": "chat", "FIM": "text_completion", "Agents": "invoke_agent"}
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _PEER = re.compile(r"(ipv4|ipv6):(.+):(\d{1,5})")
 
@@ -93,13 +103,20 @@ class KnownNames:
 
 
 def name_of(value: str) -> str:
-    """Give the name of a model if it looks like one, or else `_OTHER`: it may be any text."""
+    """Give the name of a model or an agent if it looks like one, or else `_OTHER`: it may be any text."""
     return value if NAME_PATTERN.fullmatch(value) else OTHER
 
 
 def operation_of(method: str) -> str:
-    """Give the name of the operation behind a method; for the conventions, FIM completes text."""
-    return "text_completion" if method.startswith("FIM") else "chat"
+    """Return the name of the operation behind a method, as the conventions have it."""
+    return _OPERATIONS[method.partition("Completion")[0]]
+
+
+def target_of(request: Any) -> tuple[str, str]:
+    """Return the attribute that names the model, or the agent, that a request asks, and its value."""
+    if isinstance(request, AgentsCompletionRequest | AgentsCompletionStreamRequest):
+        return AGENT_ID, name_of(request.agent_id)
+    return REQUEST_MODEL, name_of(request.model)
 
 
 def is_server_fault(code: str) -> bool:
@@ -143,14 +160,15 @@ def request_attributes(request: Any, method: str) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         OPERATION: operation_of(method),
         PROVIDER: "mistral_ai",
-        REQUEST_MODEL: name_of(request.model),
     }
+    target, name = target_of(request)
+    attributes[target] = name
     if method.endswith("Stream"):
         attributes["gen_ai.request.stream"] = True
     for field, value in request.ListFields():
         if field.name in _REQUEST_FIELDS:
-            name, convert = _REQUEST_FIELDS[field.name]
-            attributes[name] = convert(value)
+            attribute, convert = _REQUEST_FIELDS[field.name]
+            attributes[attribute] = convert(value)
         elif field.name == "n" and value != 1:
             attributes["gen_ai.request.choice.count"] = value
         elif field.name == "response_format" and value.type in _OUTPUT_TYPES:

@@ -14,6 +14,7 @@ from mistralwire.service._record import CallObserver
 from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
 from mistralwire.service._telemetry import with_telemetry
 from mistralwire.upstream import Upstream
+from mistralwire.v1 import CONTRACT_REVISION
 
 _PEER = "in-process"
 # So many bytes wait for a caller before a write waits too. What waits is taken in one piece.
@@ -37,12 +38,17 @@ class LocalChannel:
         upstream: Where the completions come from.
         config: The limits of calls, of the upstream and of streams; what it says of connections is not used.
         observers: Who watches the calls. If OpenTelemetry is set up by now, it is told too.
+
+    Attributes:
+        contract_revision: The newest: both ends have one contract, so that nothing is rewritten.
     """
+
+    contract_revision = CONTRACT_REVISION
 
     def __init__(
         self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
     ) -> None:
-        self._servicer = ChatCompletionServicer(upstream, config, with_telemetry(observers))
+        self._servicer = ChatCompletionServicer(upstream, config, with_telemetry(observers), is_local=True)
         self._handlers = self._servicer.handlers()
         self._streams: set[asyncio.Task[None]] = set()
         self._is_closed = False

@@ -16,14 +16,17 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire import codec
+from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.codec import DEFAULT_LIMITS, Limits
 from mistralwire.errors import (
     DecodeError,
+    EncodeError,
     MistralwireError,
     OverloadError,
     Reason,
     Violation,
 )
+from mistralwire.service._answers import Answers
 from mistralwire.service._coalesce import CoalescedStream, StreamLimits, of_upstream, silent_error
 from mistralwire.service._compression import compress_answers, wants_gzip
 from mistralwire.service._config import ServerConfig
@@ -31,10 +34,10 @@ from mistralwire.service._receive import receive
 from mistralwire.service._record import CallObserver, CallRecord
 from mistralwire.service._refusal import refuse
 from mistralwire.service._slots import UpstreamSlots
-from mistralwire.service._status import REQUEST_ID, failure_of, request_id_of
+from mistralwire.service._status import failure_of, request_id_of
 from mistralwire.service._watch import Watch
 from mistralwire.upstream import CallContext, Upstream
-from mistralwire.v1 import chat_completion_service_pb2
+from mistralwire.v1 import CONTRACT_REVISION, chat_completion_service_pb2
 
 _SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
 
@@ -67,6 +70,8 @@ _DEADLINE_S_MAX = 100 * 366 * 86_400.0
 # The caller's clock ends a call before ours does. So close to the deadline it was the deadline.
 _LATE_S = 0.1
 
+_OWN_REVISION = (CONTRACT_REVISION_NAME, str(CONTRACT_REVISION))
+
 _logger = logging.getLogger(__name__)
 
 
@@ -75,7 +80,7 @@ class _NoRequestError(DecodeError):
 
 
 class ChatCompletionServicer:
-    """Answers the four methods of ChatCompletionService from an upstream.
+    """Answers the methods of ChatCompletionService from an upstream.
 
     A request that breaks the contract ends with INVALID_ARGUMENT before the upstream hears of it. A call that
     is cancelled, or that runs out of time, cancels the upstream. A stream that breaks delivers the chunks
@@ -86,13 +91,21 @@ class ChatCompletionServicer:
         upstream: Where the completions come from.
         config: Its limits: those of calls, of the upstream and of streams.
         observers: Who watches the calls.
+        is_local: Whether its callers are in this process, and so have this contract.
     """
 
     def __init__(
-        self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
+        self,
+        upstream: Upstream,
+        config: ServerConfig | None = None,
+        observers: Sequence[CallObserver] = (),
+        *,
+        is_local: bool = False,
     ) -> None:
         config = config or ServerConfig()
         self._upstream = upstream
+        self._oldest_revision = config.contract_revision
+        self._answers = Answers(upstream, CONTRACT_REVISION if is_local else config.contract_revision)
         self._observers = tuple(observers)
         self._running: set[asyncio.Task[Any]] = set()
         self._stopped: set[asyncio.Task[Any]] = set()
@@ -181,7 +194,10 @@ class ChatCompletionServicer:
                 raise TypeError(f"expected a {response_type.__name__}, not a {type(response).__name__}")
             call.response = response
             await compress_answers(context, call.metadata)
-            return response.SerializeToString()
+            try:
+                return self._answers.prepare(response).SerializeToString()
+            except EncodeError as error:
+                raise of_upstream(error) from None
         raise AssertionError("a call that failed does not come here")
 
     async def _stream_in_form(
@@ -201,7 +217,11 @@ class ChatCompletionServicer:
             request = await self._start(call, watch, request_type, context)
             chunks = self._upstream.stream(request, _context_of(call, context))
             on_chunk = watch.chunk if self._observers else None
-            stream = CoalescedStream(chunks, self._writer(call, context), self._limits, self._slots, on_chunk)
+            prepare = self._answers.prepare if self._answers.is_needed else None
+            write = self._writer(call, context)
+            stream = CoalescedStream(
+                chunks, write, self._limits, self._slots, on_chunk=on_chunk, prepare=prepare
+            )
             try:
                 await stream.run()
             finally:
@@ -235,7 +255,7 @@ class ChatCompletionServicer:
             method=method, request_id=request_id_of(metadata), metadata=metadata, peer=context.peer()
         )
         watch = Watch(call, self._observers)
-        context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
+        context.set_trailing_metadata(((REQUEST_ID, call.request_id), _OWN_REVISION))
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._running.add(task)
         try:
@@ -282,28 +302,29 @@ class ChatCompletionServicer:
         if len(data) <= LOOP_BYTES_MAX:
             request = parse_request(request_type, data)
             if len(data) <= FEW_BYTES_MAX or not _has_more_than(LOOP_VALUES_MAX, request):
-                check_request(request)
-                return request
+                return checked_request(request, self._oldest_revision)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._checks, read_request, request_type, data)
+        return await loop.run_in_executor(
+            self._checks, read_request, request_type, data, self._oldest_revision
+        )
 
 
-def read_request(request_type: type[Message], data: bytes) -> Any:
+def read_request(request_type: type[Message], data: bytes, oldest_revision: int = CONTRACT_REVISION) -> Any:
     """Read a request and check that it keeps the contract.
 
     Args:
         request_type: Type of the request.
         data: Its wire bytes.
+        oldest_revision: As for `checked_request`.
 
     Returns:
         The request.
 
     Raises:
         DecodeError: If the bytes are no such message, or it breaks the contract.
+        MistralwireError: As for `checked_request`.
     """
-    request = parse_request(request_type, data)
-    check_request(request)
-    return request
+    return checked_request(parse_request(request_type, data), oldest_revision)
 
 
 def parse_request(request_type: type[Message], data: bytes) -> Any:
@@ -327,24 +348,31 @@ def parse_request(request_type: type[Message], data: bytes) -> Any:
         raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
 
 
-def check_request(request: Message) -> None:
+def checked_request(request: Message, oldest_revision: int) -> Any:
     """Check that a request keeps the contract.
 
     A gRPC caller gets the same violations as one who sends JSON.
 
     Args:
         request: The request.
+        oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
+
+    Returns:
+        The request, with everything that this contract knows in its fields.
 
     Raises:
         DecodeError: If it breaks the contract, or has more than VALUES_MAX values.
+        MistralwireError: If it has content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
     """
-    name = request.DESCRIPTOR.name
     if _has_more_than(VALUES_MAX, request):
         # Four bytes on the wire can be one: its JSON form would take a hundred times the memory.
         violation = Violation("", f"at most {VALUES_MAX} values", "more")
+        name = request.DESCRIPTOR.name
         raise DecodeError([violation], type_name=name, reason=Reason.LIMIT_EXCEEDED)
     # A small one can't have so many, and needs no counting.
-    codec.check_request(request, limits=DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS)
+    limits = DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS
+    codec.check_request(request, limits=limits, oldest_revision=oldest_revision)
+    return codec.lift(request)
 
 
 def _has_more_than(count: int, message: Message) -> bool:

@@ -10,7 +10,9 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.errors import (
+    CONTRACT_REVISION_INFO,
     HTTP_STATUS,
     REQUEST_ID_PATTERN,
     UPSTREAM_CODE,
@@ -23,12 +25,10 @@ from mistralwire.errors import (
     UpstreamError,
     Violation,
 )
+from mistralwire.v1 import CONTRACT_REVISION
 
 ERROR_DOMAIN = "mistralwire"
 """Domain of the reasons in ErrorInfo."""
-
-REQUEST_ID = "x-request-id"
-"""Name of the metadata that holds the id of a call, in both directions."""
 
 RETRY_WAIT_S_MAX = 30.0
 """The longest time in seconds that a client's gRPC library is asked to wait by itself before a retry."""
@@ -46,6 +46,7 @@ _FRAME_BYTES = 96
 # What a client may try again after a while; other codes end a call for good.
 _RETRIABLE = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
+_REVISION = {CONTRACT_REVISION_INFO: str(CONTRACT_REVISION)}
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _logger = logging.getLogger(__name__)
@@ -97,7 +98,10 @@ def failure_of(error: BaseException, request_id: str = "", remaining_s: float | 
     """
     status = to_status(error, request_id)
     code = _CODES[status.code]
-    trailers: list[tuple[str, str | bytes]] = [("grpc-status-details-bin", status.SerializeToString())]
+    trailers: list[tuple[str, str | bytes]] = [
+        ("grpc-status-details-bin", status.SerializeToString()),
+        (CONTRACT_REVISION_NAME, str(CONTRACT_REVISION)),
+    ]
     if REQUEST_ID_PATTERN.fullmatch(request_id):
         trailers.append((REQUEST_ID, request_id))
     delay_s = _retry_after_s(error)
@@ -120,9 +124,9 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
 
     Args:
         error: A MistralwireError becomes its code and message, with its violations as BadRequest, the time
-            until a new try as RetryInfo, and its reason as ErrorInfo, whose metadata are `http_status`,
-            `upstream_code` and `upstream_type` of an UpstreamError; a code that is none of gRPC's errors
-            becomes INTERNAL. Anything else becomes INTERNAL, and nothing of its text goes out.
+            until a new try as RetryInfo, and its reason as ErrorInfo, whose metadata are `contract_revision`,
+            and `http_status`, `upstream_code` and `upstream_type` of an UpstreamError; a code that is none of
+            gRPC's errors becomes INTERNAL. Anything else becomes INTERNAL, and nothing of its text goes out.
         request_id: Id of the call, which becomes RequestInfo; none if it is empty, or more than 128
             characters of printable ASCII.
 
@@ -138,7 +142,7 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
         except Exception as cause:  # noqa: BLE001 - a call can't go without a status
             # An error whose attributes are not what they should be; their text stays inside.
             _logger.error("a %s has no status of its own: %s", type(error).__name__, type(cause).__name__)
-    info = error_details_pb2.ErrorInfo(reason=Reason.INTERNAL, domain=ERROR_DOMAIN)
+    info = error_details_pb2.ErrorInfo(reason=Reason.INTERNAL, domain=ERROR_DOMAIN, metadata=_REVISION)
     return _status(grpc.StatusCode.INTERNAL, "internal error of the service", [info, *request_info])
 
 
@@ -150,7 +154,7 @@ def _describe(error: MistralwireError, request_info: list[Message]) -> status_pb
     info = error_details_pb2.ErrorInfo(
         reason=_cut(error.reason, _REASON_BYTES_MAX),
         domain=ERROR_DOMAIN,
-        metadata=_within(_metadata(error), _METADATA_BYTES_MAX),
+        metadata=_within(_REVISION | _metadata(error), _METADATA_BYTES_MAX),
     )
     details: list[Message] = [info, *_retry_info(error), *request_info]
     if isinstance(error, DecodeError | CallError) and error.violations:

@@ -83,6 +83,8 @@ class HttpUpstream:
         MistralwireError: If the environment names a proxy that is none.
     """
 
+    relays_answers = True
+
     def __init__(self, target: Target, settings: HttpSettings) -> None:
         self._target = target
         self._settings = settings

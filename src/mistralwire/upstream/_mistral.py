@@ -4,13 +4,31 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.message import Message
+
 from mistralwire.upstream._http import HttpUpstream
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
-from mistralwire.v1 import FIMCompletionRequest, FIMCompletionStreamRequest
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+    ChatCompletionRequest,
+    ChatCompletionStreamRequest,
+    FIMCompletionRequest,
+    FIMCompletionStreamRequest,
+)
 
 MISTRAL_URL = "https://api.mistral.ai"
 """Base URL of the public API."""
+
+_PATHS: dict[type[Message], str] = {
+    ChatCompletionRequest: "chat",
+    ChatCompletionStreamRequest: "chat",
+    FIMCompletionRequest: "fim",
+    FIMCompletionStreamRequest: "fim",
+    AgentsCompletionRequest: "agents",
+    AgentsCompletionStreamRequest: "agents",
+}
 
 
 def checked_url(name: str, url: str) -> str:
@@ -77,6 +95,5 @@ class _MistralTarget:
         return request
 
     async def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
-        is_fim = isinstance(request, FIMCompletionRequest | FIMCompletionStreamRequest)
         headers = {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
-        return f"{self._base_url}/v1/{'fim' if is_fim else 'chat'}/completions", headers
+        return f"{self._base_url}/v1/{_PATHS[type(request)]}/completions", headers

@@ -63,7 +63,7 @@ class _Recording:
     """One recorded answer, ready to be played either way.
 
     Attributes:
-        is_fim: Whether it answers FIM requests rather than chat requests.
+        is_fim: Whether it answers FIM requests rather than all others.
         is_stream: Whether it was recorded as a stream.
         steps: The chunks.
         failure: The error behind the chunks; None if the stream ends well.
@@ -81,10 +81,10 @@ class ReplayUpstream:
     """Plays recorded answers: JSON files hold a response body, SSE files the bytes of a stream.
 
     A request picks its recording by kind: files whose name begins with `fim` answer FIM requests, all others
-    chat requests; if there are none for the kind that was asked for, the others answer. Among them, `.sse`
-    files answer streaming requests and `.json` files the rest; if there are none, a response is cut into
-    chunks, or chunks are put together to a response. Several candidates take turns, in the order of their
-    names or of the arguments.
+    chat requests and those for agents; if there are none for the kind that was asked for, the others answer.
+    Among them, `.sse` files answer streaming requests and `.json` files the rest; if there are none, a
+    response is cut into chunks, or chunks are put together to a response. Several candidates take turns, in
+    the order of their names or of the arguments.
 
     Streams are played as fast as they are read. A comment line `: delay 120` in an SSE file asks for a pause
     of 120 milliseconds before the event behind it. An error body in a stream becomes an UpstreamError after
@@ -102,6 +102,8 @@ class ReplayUpstream:
         UpstreamError: If there is no recording, or one can't be read; with the file and the line.
         ValueError: If `chunks_per_second` is not above 0.
     """
+
+    relays_answers = True
 
     def __init__(
         self,

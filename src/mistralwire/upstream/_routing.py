@@ -1,4 +1,4 @@
-"""Several upstreams behind one: by the name of the model, by weight, and on to the next where one fails."""
+"""Several upstreams behind one: by model or agent, by weight, and on to the next where one fails."""
 
 import contextlib
 import dataclasses
@@ -16,10 +16,14 @@ from mistralwire.upstream._upstream import (
     CompletionStreamRequest,
     Upstream,
 )
-from mistralwire.v1 import CompletionChunk
+from mistralwire.v1 import AgentsCompletionRequest, AgentsCompletionStreamRequest, CompletionChunk
 
 # What another upstream may do better. A request that one refuses as invalid is invalid elsewhere too.
-_FAILED_OVER = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION")
+_FAILED_OVER = (
+    *("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION"),
+    # Not all have agents, or fill in the middle.
+    "UNIMPLEMENTED",
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ class Route:
     Attributes:
         name: What it is called in logs and messages.
         upstream: The upstream.
-        models: Patterns of the models' names, with `*`, `?` and `[...]`.
+        models: Patterns of the models' names, and of the ids of agents, with `*`, `?` and `[...]`.
         weight: Its share among the routes that match; 0 to be asked only when the others have failed.
 
     Raises:
@@ -49,9 +53,9 @@ class Route:
         if not self.models:
             raise ValueError("models must have a pattern, such as *")
 
-    def matches(self, model: str) -> bool:
-        """Say whether a model goes here."""
-        return any(fnmatch.fnmatchcase(model, pattern) for pattern in self.models)
+    def matches(self, name: str) -> bool:
+        """Check whether requests for a model, or for an agent, go here."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.models)
 
 
 class RoutedUpstream:
@@ -70,6 +74,11 @@ class RoutedUpstream:
         self.routes = tuple(routes)
 
     @property
+    def relays_answers(self) -> bool:
+        """Whether all of the upstreams pass on what an API answered."""
+        return all(getattr(route.upstream, "relays_answers", False) for route in self.routes)
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The names of models that the routes have without a wildcard, in order."""
         return plain_names(pattern for route in self.routes for pattern in route.models)
@@ -78,9 +87,10 @@ class RoutedUpstream:
         """Ask for an answer in one piece.
 
         Raises:
-            UpstreamError: The last one, if all routes failed; MODEL_NOT_FOUND if none has the model.
+            UpstreamError: The last one, if all routes failed; MODEL_NOT_FOUND if none has the model
+                or the agent.
         """
-        *others, last = self._drawn(request.model)
+        *others, last = self._drawn(_name_of(request))
         hurried = dataclasses.replace(context, has_alternative=True) if others else context
         for route in others:
             try:
@@ -97,7 +107,7 @@ class RoutedUpstream:
         Raises:
             UpstreamError: As for `complete`; and where the stream breaks, after the chunks before.
         """
-        routes = self._drawn(request.model)
+        routes = self._drawn(_name_of(request))
         for route in routes:
             is_last = route is routes[-1]
             its = context if is_last else dataclasses.replace(context, has_alternative=True)
@@ -122,11 +132,13 @@ class RoutedUpstream:
             if close := getattr(route.upstream, "close", None):
                 await close()
 
-    def _drawn(self, model: str) -> list[Route]:
-        """Give the routes of a model in the order in which they are to be asked."""
-        routes = [route for route in self.routes if route.matches(model)]
+    def _drawn(self, name: str) -> list[Route]:
+        """Return the routes of a model or an agent in the order in which they are to be asked."""
+        routes = [route for route in self.routes if route.matches(name)]
         if not routes:
-            message = "no upstream has this model; /v1/models, or the configuration, says which there are"
+            message = (
+                "no upstream has this model or agent; /v1/models, or the configuration, says which there are"
+            )
             raise UpstreamError(message, code="NOT_FOUND", reason=Reason.MODEL_NOT_FOUND)
         # With these keys, the greatest first, each order is as likely as by drawing one after the other
         # without putting any back (Efraimidis and Spirakis, 2006).
@@ -140,6 +152,13 @@ class RoutedUpstream:
 def plain_names(patterns: Iterable[str]) -> tuple[str, ...]:
     """Give the patterns that are names of models, without a wildcard, in order."""
     return tuple(sorted({pattern for pattern in patterns if not set(pattern) & set("*?[")}))
+
+
+def _name_of(request: CompletionRequest | CompletionStreamRequest) -> str:
+    """Return the name of the model that is asked for, or the id of the agent."""
+    if isinstance(request, AgentsCompletionRequest | AgentsCompletionStreamRequest):
+        return request.agent_id
+    return request.model
 
 
 def _pass_over(route: Route, error: UpstreamError, context: CallContext) -> None:

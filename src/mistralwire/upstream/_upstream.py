@@ -11,6 +11,8 @@ from mistralwire.errors import EncodeError, UpstreamError
 from mistralwire.upstream._error_text import is_secret, text_of
 from mistralwire.upstream._statuses import ERROR_STATUSES, fault_of
 from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -21,13 +23,15 @@ from mistralwire.v1 import (
     FIMCompletionStreamRequest,
 )
 
-CompletionRequest: TypeAlias = ChatCompletionRequest | FIMCompletionRequest
+CompletionRequest: TypeAlias = ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest
 """A request that is answered in one piece."""
 
 CompletionResponse: TypeAlias = ChatCompletionResponse | FIMCompletionResponse
-"""The answer to it, of the same kind."""
+"""The answer to it: of the same kind, or that of chat to a request for an agent."""
 
-CompletionStreamRequest: TypeAlias = ChatCompletionStreamRequest | FIMCompletionStreamRequest
+CompletionStreamRequest: TypeAlias = (
+    ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
+)
 """A request that is answered as a stream of chunks."""
 
 
@@ -52,11 +56,14 @@ class CallContext:
 
 
 class Upstream(Protocol):
-    """A source of completions, chat and fill-in-the-middle alike.
+    """A source of completions: chat, fill-in-the-middle and agents alike.
 
     Whoever calls it may cancel at any point: the task of `complete`, or the iteration of `stream`. What goes
-    wrong is an UpstreamError. An answer that can't be read is one too, never a DecodeError: that one blames
-    the request.
+    wrong is an UpstreamError, with the code UNIMPLEMENTED for a kind of request that is not supported. An
+    answer that can't be read is one too, never a DecodeError: that one blames the request.
+
+    The service checks what an upstream answers, and logs what SDKs may refuse. One that passes on what an API
+    answered has an attribute `relays_answers` that is True: nothing of it is looked at.
     """
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
@@ -67,8 +74,7 @@ class Upstream(Protocol):
             context: What else is known of the call.
 
         Returns:
-            A ChatCompletionResponse to a ChatCompletionRequest, a FIMCompletionResponse to a
-            FIMCompletionRequest.
+            A FIMCompletionResponse to a FIMCompletionRequest, a ChatCompletionResponse to any other.
 
         Raises:
             UpstreamError: If there is no answer.

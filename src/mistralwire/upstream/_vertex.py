@@ -10,6 +10,7 @@ from mistralwire.errors import MistralwireError, Reason, UpstreamError
 from mistralwire.upstream._http import HttpUpstream
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._mistral import checked_url
+from mistralwire.v1 import AgentsCompletionRequest, AgentsCompletionStreamRequest
 
 _REGION = re.compile("[a-z0-9-]+")
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -25,6 +26,9 @@ _VERSIONED = {
 
 class VertexUpstream(HttpUpstream):
     """Asks Mistral's models on Vertex AI, by `:rawPredict` and `:streamRawPredict`.
+
+    Vertex AI has no agents: a request for one is an UpstreamError with the reason UPSTREAM_UNSUPPORTED, and
+    is not sent.
 
     Args:
         project: The Google Cloud project that pays.
@@ -68,6 +72,9 @@ class _VertexTarget:
         self._credentials = credentials
 
     def body_of(self, request: Any) -> Any:
+        if isinstance(request, AgentsCompletionRequest | AgentsCompletionStreamRequest):
+            message = "expected a request for a model, found one for an agent: Vertex AI has no agents"
+            raise UpstreamError(message, code="UNIMPLEMENTED", reason=Reason.UPSTREAM_UNSUPPORTED)
         versioned = _VERSIONED.get(request.model)
         if versioned is None:
             return request

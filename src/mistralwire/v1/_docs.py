@@ -470,132 +470,138 @@ Attributes:
     "ErrorReason": """\
 Why a call failed, for programs: google.rpc.ErrorInfo has the name of a value, without the prefix,
 as its reason, with the domain mistralwire. The comment of each value has the gRPC status code, the
-HTTP status at the gateway, and what to do. New values may come; treat one that is not known by its
-status code.
+HTTP status at the gateway, and what to do. Values from 140 are errors of a server at its start,
+which end no call. Further values may be added: handle one that you do not know by its status code.
 
 Values:
     ERROR_REASON_UNSPECIFIED = 0: Never given.
     ERROR_REASON_CONTRACT_VIOLATION = 1: A document or a message breaks the contract; the details
-        list each place. INVALID_ARGUMENT, HTTP 422. Correct these places.
-    ERROR_REASON_NOT_JSON = 2: The text is no JSON. INVALID_ARGUMENT, HTTP 422. Send one JSON object
-        in UTF-8.
-    ERROR_REASON_NOT_PROTOBUF = 3: The bytes are no message of the expected type; INTERNAL if it is
-        an answer. INVALID_ARGUMENT, HTTP 422. Encode the request with the contract's own types.
-    ERROR_REASON_LIMIT_EXCEEDED = 4: The document is larger, nested deeper, or has more values than
-        the bounds allow. INVALID_ARGUMENT, HTTP 422. Send less, or raise the bound.
-    ERROR_REASON_NO_JSON_FORM = 5: The message has no JSON form: NaN, text that is no JSON where
-        JSON is due, a union without an alternative. INVALID_ARGUMENT, HTTP 422. Correct these
-        places; in an answer, correct the upstream.
+        name each place. INVALID_ARGUMENT, HTTP 422. Correct these places.
+    ERROR_REASON_NOT_JSON = 2: The text is not a JSON object in UTF-8. INVALID_ARGUMENT, HTTP 422.
+        Send one JSON object, encoded in UTF-8.
+    ERROR_REASON_NOT_PROTOBUF = 3: The bytes are not a message of the expected type.
+        INVALID_ARGUMENT, HTTP 422. Encode the request with the types of this contract. In an
+        answer, the code is INTERNAL: check that the peer is this service.
+    ERROR_REASON_LIMIT_EXCEEDED = 4: The document is too large, is nested too deeply, or has too
+        many values. INVALID_ARGUMENT, HTTP 422. Send less, or raise the limit that the message
+        names.
+    ERROR_REASON_NO_JSON_FORM = 5: The message has no JSON form: it has NaN, text that is not JSON
+        where JSON is expected, or a union without an alternative. INVALID_ARGUMENT, HTTP 422.
+        Correct the places that the details name.
     ERROR_REASON_CONTRACT_NEWER = 6: The request has fields, enum values or alternatives that the
         service does not know. FAILED_PRECONDITION, HTTP 500. Upgrade the service, or lower the
         sender's contract_revision to the service's.
-    ERROR_REASON_MODEL_NOT_FOUND = 7: No upstream has the model. NOT_FOUND, HTTP 404. Ask for a
-        model that GET /v1/models lists.
-    ERROR_REASON_TOKEN_MISSING = 8: The call has no bearer token. UNAUTHENTICATED, HTTP 401. Send
-        the metadata authorization: Bearer and a token.
-    ERROR_REASON_TOKEN_INVALID = 9: The bearer token is not known. UNAUTHENTICATED, HTTP 401. Send a
-        token that the service or the gateway lists.
-    ERROR_REASON_CALLER_SILENT = 10: The request did not arrive in time, or the caller took nothing
-        of the answer for too long. DEADLINE_EXCEEDED, HTTP 408. Send the whole request at once;
-        read the answer as it comes.
-    ERROR_REASON_OVERLOADED = 20: The service takes no more calls for now. RESOURCE_EXHAUSTED, HTTP
-        429. Try again after the time that RetryInfo or Retry-After gives.
-    ERROR_REASON_TOO_MANY_CALLS = 21: The service has as many calls as it takes. RESOURCE_EXHAUSTED,
-        HTTP 429. Try again later, or raise calls_max.
-    ERROR_REASON_TOO_MANY_REQUESTS = 22: The gateway has as many requests as it takes.
-        RESOURCE_EXHAUSTED, HTTP 429. Try again later, or raise requests_max.
-    ERROR_REASON_TOO_MANY_CONNECTIONS = 23: The gateway has as many connections as it takes.
-        UNAVAILABLE, HTTP 503. Try again later, or raise connections_max.
-    ERROR_REASON_UPSTREAM_BUSY = 24: The upstream has as many calls as the service gives it, and the
-        queue is full. RESOURCE_EXHAUSTED, HTTP 429. Try again later, or raise upstream_calls_max.
-    ERROR_REASON_DRAINING = 25: The server is about to stop and takes no new calls. UNAVAILABLE,
-        HTTP 503. Call another server, or try again later.
-    ERROR_REASON_SERVER_STOPPING = 26: The server stopped before the call was over. UNAVAILABLE,
-        HTTP 503. Call again; an answer may have been made, and billed.
+    ERROR_REASON_MODEL_NOT_FOUND = 7: No upstream is configured for the model or the agent.
+        NOT_FOUND, HTTP 404. Use a model that the configuration, or GET /v1/models at the gateway,
+        lists.
+    ERROR_REASON_TOKEN_MISSING = 8: The call has no bearer token. UNAUTHENTICATED, HTTP 401. Send a
+        token as authorization: Bearer, in the metadata or in the header.
+    ERROR_REASON_TOKEN_INVALID = 9: The bearer token is unknown. UNAUTHENTICATED, HTTP 401. Send a
+        token that is in the token file of the server.
+    ERROR_REASON_CALLER_SILENT = 10: The request did not arrive in time, or the caller stopped
+        reading the answer. DEADLINE_EXCEEDED, HTTP 408. Send the whole request at once, and read
+        the answer as it arrives.
+    ERROR_REASON_OVERLOADED = 20: The service accepts no more calls for now. RESOURCE_EXHAUSTED,
+        HTTP 429. Retry after the delay in RetryInfo or Retry-After.
+    ERROR_REASON_TOO_MANY_CALLS = 21: The service has reached its limit of concurrent calls.
+        RESOURCE_EXHAUSTED, HTTP 429. Retry later, or raise calls_max.
+    ERROR_REASON_TOO_MANY_REQUESTS = 22: The gateway has reached its limit of concurrent requests.
+        RESOURCE_EXHAUSTED, HTTP 429. Retry later, or raise requests_max.
+    ERROR_REASON_TOO_MANY_CONNECTIONS = 23: The gateway has reached its limit of connections.
+        UNAVAILABLE, HTTP 503. Retry later, or raise connections_max.
+    ERROR_REASON_UPSTREAM_BUSY = 24: The limit of concurrent calls to the upstream is reached, and
+        the queue is full. RESOURCE_EXHAUSTED, HTTP 429. Retry later, or raise upstream_calls_max or
+        upstream_queue_max.
+    ERROR_REASON_DRAINING = 25: The server is about to stop and accepts no new calls. UNAVAILABLE,
+        HTTP 503. Call another server, or retry later.
+    ERROR_REASON_SERVER_STOPPING = 26: The server stopped before the call was complete. UNAVAILABLE,
+        HTTP 503. Retry; the upstream may have produced, and billed, an answer.
     ERROR_REASON_UPSTREAM_INVALID_REQUEST = 40: The upstream refused the request as invalid.
-        INVALID_ARGUMENT, HTTP 400. Correct the request by the message, which is the upstream's.
+        INVALID_ARGUMENT, HTTP 400. Correct the request as the message, which is the upstream's,
+        says.
     ERROR_REASON_UPSTREAM_REQUEST_TOO_LARGE = 41: The upstream refused the request as too large.
         INVALID_ARGUMENT, HTTP 400. Send less.
-    ERROR_REASON_UPSTREAM_NOT_FOUND = 42: The upstream does not have what was asked for, such as the
-        model. NOT_FOUND, HTTP 404. Ask for a model that the upstream has.
-    ERROR_REASON_UPSTREAM_CONFLICT = 43: The upstream found a conflict. ABORTED, HTTP 409. Call
-        again by the message, which is the upstream's.
-    ERROR_REASON_UPSTREAM_RATE_LIMITED = 44: The upstream takes no more requests from the service
-        for now. RESOURCE_EXHAUSTED, HTTP 429. Try again after the time that RetryInfo or
-        Retry-After gives.
+    ERROR_REASON_UPSTREAM_NOT_FOUND = 42: The upstream does not have what the request names, such as
+        the model. NOT_FOUND, HTTP 404. Use a model or an agent that the upstream has.
+    ERROR_REASON_UPSTREAM_CONFLICT = 43: The upstream reported a conflict. ABORTED, HTTP 409. Retry
+        as the message, which is the upstream's, says.
+    ERROR_REASON_UPSTREAM_RATE_LIMITED = 44: The upstream accepts no more requests from the service
+        for now. RESOURCE_EXHAUSTED, HTTP 429. Retry after the delay in RetryInfo or Retry-After.
     ERROR_REASON_UPSTREAM_UNAUTHENTICATED = 45: The upstream refused the credentials of the service.
         FAILED_PRECONDITION, HTTP 500. Give the service a valid key for this upstream.
-    ERROR_REASON_UPSTREAM_PAYMENT_REQUIRED = 46: The upstream wants the account of the service to be
-        paid. FAILED_PRECONDITION, HTTP 500. Pay the account that the service's key belongs to.
-    ERROR_REASON_UPSTREAM_PERMISSION_DENIED = 47: The upstream does not permit this to the service.
-        FAILED_PRECONDITION, HTTP 500. Give the service a key that may do this.
+    ERROR_REASON_UPSTREAM_PAYMENT_REQUIRED = 46: The upstream requires a payment for the account of
+        the service. FAILED_PRECONDITION, HTTP 500. Pay for the account that the service's key
+        belongs to.
+    ERROR_REASON_UPSTREAM_PERMISSION_DENIED = 47: The upstream does not permit this request to the
+        service. FAILED_PRECONDITION, HTTP 500. Give the service a key with this permission.
     ERROR_REASON_UPSTREAM_UNSUPPORTED = 48: The upstream does not support the call. UNIMPLEMENTED,
-        HTTP 501. Call an upstream that does; check base_url.
-    ERROR_REASON_UPSTREAM_FAILED = 49: The upstream failed. UNAVAILABLE, HTTP 503. Call again; an
-        answer may have been made, and billed.
+        HTTP 501. Use an upstream that supports it, and check base_url.
+    ERROR_REASON_UPSTREAM_FAILED = 49: The upstream failed. UNAVAILABLE, HTTP 503. Retry; the
+        upstream may have produced, and billed, an answer.
     ERROR_REASON_UPSTREAM_OVERLOADED = 50: The upstream is overloaded or out of service.
-        UNAVAILABLE, HTTP 503. Try again later.
-    ERROR_REASON_UPSTREAM_TIMEOUT = 51: The upstream took too long. DEADLINE_EXCEEDED, HTTP 504. Ask
-        for less, or raise first_byte_s.
-    ERROR_REASON_UPSTREAM_SILENT = 60: The upstream sent nothing for too long. DEADLINE_EXCEEDED,
-        HTTP 504. Ask for less, or raise upstream_idle_s or silence_s.
-    ERROR_REASON_UPSTREAM_UNREACHABLE = 61: The service can't reach the upstream. UNAVAILABLE, HTTP
-        503. Check base_url, the network and the proxy of the service.
-    ERROR_REASON_UPSTREAM_UNREADABLE = 62: The upstream answered with something that is no
-        completion. UNAVAILABLE, HTTP 503. Check that base_url leads to a model API.
+        UNAVAILABLE, HTTP 503. Retry later.
+    ERROR_REASON_UPSTREAM_TIMEOUT = 51: The upstream took too long to answer. DEADLINE_EXCEEDED,
+        HTTP 504. Ask for less, or raise first_byte_s.
+    ERROR_REASON_UPSTREAM_SILENT = 60: The upstream paused for too long in the middle of an answer.
+        DEADLINE_EXCEEDED, HTTP 504. Ask for less, or raise upstream_idle_s or silence_s.
+    ERROR_REASON_UPSTREAM_UNREACHABLE = 61: The service cannot reach the upstream. UNAVAILABLE, HTTP
+        503. Check base_url, and the service's network and proxy.
+    ERROR_REASON_UPSTREAM_UNREADABLE = 62: The answer of the upstream is not a completion.
+        UNAVAILABLE, HTTP 503. Check that base_url is that of a model API. If a program's own
+        upstream gave the answer, the code is INTERNAL: correct the program.
     ERROR_REASON_UPSTREAM_REDIRECTED = 63: The upstream answered with a redirect, which is not
-        followed. FAILED_PRECONDITION, HTTP 500. Set base_url to where it leads.
-    ERROR_REASON_UPSTREAM_ANSWER_TOO_LARGE = 64: The upstream's answer is larger than the bound.
+        followed. FAILED_PRECONDITION, HTTP 500. Set base_url to the location of the redirect.
+    ERROR_REASON_UPSTREAM_ANSWER_TOO_LARGE = 64: The answer of the upstream exceeds a limit.
         UNAVAILABLE, HTTP 503. Ask for less, or raise answer_bytes_max.
-    ERROR_REASON_STREAM_TRUNCATED = 65: A stream ended without [DONE]. UNAVAILABLE, HTTP 503. Call
-        again; the answer was cut off.
-    ERROR_REASON_DATA_AFTER_DONE = 66: A stream went on after [DONE]. UNAVAILABLE, HTTP 503. Check
-        the upstream; the answer before is whole.
+    ERROR_REASON_STREAM_TRUNCATED = 65: A stream ended without [DONE]. UNAVAILABLE, HTTP 503. Retry;
+        the answer is incomplete. From the SSE decoder itself, the code is INVALID_ARGUMENT.
+    ERROR_REASON_DATA_AFTER_DONE = 66: A decoded stream has data after [DONE]. INVALID_ARGUMENT,
+        HTTP 422. Correct the producer; the answer before [DONE] is complete.
     ERROR_REASON_NO_SUCH_ROUTE = 80: The gateway has no such route. INVALID_ARGUMENT, HTTP 404. Use
         a route that /docs lists.
-    ERROR_REASON_METHOD_NOT_ALLOWED = 81: The route does not take this HTTP method.
-        INVALID_ARGUMENT, HTTP 405. Use the method in the header Allow.
-    ERROR_REASON_BODY_TOO_LARGE = 82: The body is larger than the bound. INVALID_ARGUMENT, HTTP 413.
+    ERROR_REASON_METHOD_NOT_ALLOWED = 81: The route does not accept this HTTP method.
+        INVALID_ARGUMENT, HTTP 405. Use a method that the header Allow lists.
+    ERROR_REASON_BODY_TOO_LARGE = 82: The request body is too large. INVALID_ARGUMENT, HTTP 413.
         Send less, or raise body_bytes_max.
-    ERROR_REASON_UNSUPPORTED_ENCODING = 83: The body is compressed. INVALID_ARGUMENT, HTTP 415. Send
-        it without content-encoding.
-    ERROR_REASON_ORIGIN_NOT_ALLOWED = 84: The request comes from a web page of an origin that may
-        not call. INVALID_ARGUMENT, HTTP 403. Add the origin to cors_origins.
+    ERROR_REASON_UNSUPPORTED_ENCODING = 83: The request body is compressed. INVALID_ARGUMENT, HTTP
+        415. Send it without Content-Encoding.
+    ERROR_REASON_ORIGIN_NOT_ALLOWED = 84: The request comes from a web page of an origin that is not
+        allowed. INVALID_ARGUMENT, HTTP 403. Add the origin to cors_origins.
     ERROR_REASON_INTERNAL = 100: The service or the gateway itself failed. INTERNAL, HTTP 500. Look
         for the id of the call in its log.
     ERROR_REASON_UNKNOWN_SERVICE = 101: The health check names a service that this server does not
         have. NOT_FOUND, HTTP 404. Check the name of the service.
-    ERROR_REASON_NO_ANSWER = 120: The service ended the call well, and without an answer. INTERNAL,
-        HTTP 500. Check that the peer is this service.
-    ERROR_REASON_GRPC_FAILED = 121: The gRPC library itself failed. INTERNAL, HTTP 500. Look at the
-        message; report it if it is none of yours.
-    ERROR_REASON_CLIENT_CLOSED = 122: The client was closed while the call ran, or before.
-        CANCELLED, HTTP 499. Keep the client open until its calls are over.
-    ERROR_REASON_CANNOT_LISTEN = 140: The address can't be listened on. UNAVAILABLE, HTTP 503. Stop
-        who listens there, or choose another address.
+    ERROR_REASON_NO_ANSWER = 120: The call ended with OK, but without an answer. INTERNAL, HTTP 500.
+        Check that the peer is this service.
+    ERROR_REASON_GRPC_FAILED = 121: The gRPC library failed to make the call. INTERNAL, HTTP 500.
+        Report it, with the message.
+    ERROR_REASON_CLIENT_CLOSED = 122: The client was closed before or during the call. CANCELLED,
+        HTTP 499. Keep the client open until its calls are complete.
+    ERROR_REASON_CANNOT_LISTEN = 140: The server cannot listen on the address. UNAVAILABLE, HTTP
+        503. Stop the process that uses it, or use another address.
     ERROR_REASON_WORKERS_FAILED = 141: The worker processes keep failing. UNAVAILABLE, HTTP 503.
-        Look at their log lines before this error.
-    ERROR_REASON_EXTRA_MISSING = 142: A Python package that this needs is not installed.
+        Read the log lines before this error.
+    ERROR_REASON_EXTRA_MISSING = 142: A required Python package is not installed.
         FAILED_PRECONDITION, HTTP 500. Install the extra that the message names.
-    ERROR_REASON_CHANNELZ = 143: Channelz is on, and its package is not installed.
-        FAILED_PRECONDITION, HTTP 500. Install the extra channelz, or turn it off.
-    ERROR_REASON_PROMETHEUS_TAKEN = 144: Metrics for Prometheus are on twice in one process.
-        FAILED_PRECONDITION, HTTP 500. Turn one of them off.
-    ERROR_REASON_PROXY = 145: The environment names a proxy that can't be used. FAILED_PRECONDITION,
-        HTTP 500. Correct HTTPS_PROXY or HTTP_PROXY.
-    ERROR_REASON_UPSTREAMS = 146: The tables of upstreams have an error. FAILED_PRECONDITION, HTTP
-        500. Correct the place that the message names.
-    ERROR_REASON_UPSTREAM_KEY = 147: The key for an upstream is missing or can't be read.
+    ERROR_REASON_CHANNELZ = 143: Channelz is enabled, but its package is not installed.
+        FAILED_PRECONDITION, HTTP 500. Install the extra channelz, or disable it.
+    ERROR_REASON_PROMETHEUS_TAKEN = 144: A second endpoint for Prometheus was requested in one
+        process. FAILED_PRECONDITION, HTTP 500. Serve metrics from one server of the process.
+    ERROR_REASON_PROXY = 145: The environment names a proxy that cannot be used.
+        FAILED_PRECONDITION, HTTP 500. Correct HTTPS_PROXY or HTTP_PROXY.
+    ERROR_REASON_UPSTREAMS = 146: The tables of upstreams in the configuration have an error.
+        FAILED_PRECONDITION, HTTP 500. Correct the place that the message names.
+    ERROR_REASON_UPSTREAM_KEY = 147: The key for an upstream is missing or cannot be read.
         FAILED_PRECONDITION, HTTP 500. Set the variable or the file that the message names.
-    ERROR_REASON_BAD_RECORDING = 148: A recording can't be played. FAILED_PRECONDITION, HTTP 500.
-        Correct the file and line that the message names.
-    ERROR_REASON_TOKEN_FILE = 149: The file with the tokens can't be used. FAILED_PRECONDITION, HTTP
-        500. Correct the file that the message names.
-    ERROR_REASON_TLS_CERTIFICATE = 150: The file with the certificate can't be used.
+    ERROR_REASON_BAD_RECORDING = 148: A recording cannot be replayed. FAILED_PRECONDITION, HTTP 500.
+        Correct the file and the line that the message names.
+    ERROR_REASON_TOKEN_FILE = 149: The token file cannot be used. FAILED_PRECONDITION, HTTP 500.
+        Correct the file that the message names.
+    ERROR_REASON_TLS_CERTIFICATE = 150: The file with the certificate cannot be used.
         FAILED_PRECONDITION, HTTP 500. Correct the file that the message names.
-    ERROR_REASON_TLS_KEY = 151: The file with the private key can't be used. FAILED_PRECONDITION,
+    ERROR_REASON_TLS_KEY = 151: The file with the private key cannot be used. FAILED_PRECONDITION,
         HTTP 500. Correct the file that the message names.
-    ERROR_REASON_TLS_CLIENT_CA = 152: The file with the authorities for client certificates can't be
+    ERROR_REASON_TLS_CLIENT_CA = 152: The file with the authorities of client certificates cannot be
         used. FAILED_PRECONDITION, HTTP 500. Correct the file that the message names.""",
     "ErrorResponse": """\
 The body of an error answer, or of an error event in a stream, in the shapes that the API has been

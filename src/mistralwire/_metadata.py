@@ -1,0 +1,20 @@
+"""Names of the metadata that calls and answers have beside their messages.
+
+Source: proto/mistralwire/v1/chat_completion_service.proto.
+"""
+
+REQUEST_ID = "x-request-id"
+"""Id of the call, in both directions."""
+
+CONTRACT_REVISION_NAME = "x-contract-revision"
+"""Revision of the sender's contract, in both directions: a decimal number."""
+
+AUTHORIZATION = "authorization"
+"""The bearer token of a request."""
+
+ACCEPT_ENCODING = "x-accept-encoding"
+"""What a caller asks for compressed answers with; its value is `gzip`.
+
+gRPC's own `grpc-accept-encoding` says what a client can read, not what it wants: every client sends it, and
+grpc shows it to nobody.
+"""

@@ -1,0 +1,83 @@
+"""Answers of an upstream on their way to the wire."""
+
+import logging
+import re
+import time
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from mistralwire import codec
+from mistralwire.errors import Violation
+from mistralwire.upstream import Upstream
+from mistralwire.v1 import CONTRACT_REVISION
+
+CHECKS_PER_S = 100
+"""Answers and chunks of a program's own upstream that are checked in a second, at most."""
+
+_PATHS_MAX = 100
+_INDEX = re.compile(r"\[[0-9]+\]")
+
+_logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
+
+
+class Answers:
+    """Prepares the answers of an upstream for their readers.
+
+    Args:
+        upstream: Where they come from. What a program made is checked, and delivered whatever the check
+            finds: somebody has paid for it. What an API answered is passed on as it was.
+        contract_revision: Revision of the oldest contract among the readers.
+
+    Attributes:
+        is_needed: Whether there is anything to do.
+    """
+
+    def __init__(self, upstream: Upstream, contract_revision: int) -> None:
+        self._revision = contract_revision
+        self._check = None if getattr(upstream, "relays_answers", False) else _AnswerCheck()
+        self.is_needed = self._check is not None or contract_revision < CONTRACT_REVISION
+
+    def prepare(self, message: M) -> M:
+        """Return an answer or a chunk as it goes out.
+
+        Raises:
+            EncodeError: If it holds content that is too new for a reader, and has no JSON form.
+        """
+        if self._check is not None:
+            self._check.look_at(message)
+        return codec.lower(message, self._revision)
+
+
+class _AnswerCheck:
+    """Logs what is wrong with the answers of a program's own upstream, each place once."""
+
+    def __init__(self) -> None:
+        self._paths: set[str] = set()
+        self._left = 0
+        self._until_s = 0.0
+
+    def look_at(self, message: Message) -> None:
+        """Check a message, unless enough were checked in this second."""
+        if not self._left:
+            now_s = time.monotonic()
+            if now_s < self._until_s:
+                return
+            self._left, self._until_s = CHECKS_PER_S, now_s + 1.0
+        self._left -= 1
+        for violation in codec.check(message):
+            self._log(message.DESCRIPTOR.name, violation)
+
+    def _log(self, name: str, violation: Violation) -> None:
+        # One place of a list stands for all.
+        path = f"{name}.{_INDEX.sub('[]', violation.path)}"
+        if path in self._paths or len(self._paths) >= _PATHS_MAX:
+            return
+        self._paths.add(path)
+        _logger.warning(
+            "the upstream's answers break the contract at %s: expected %s, found %s; they are delivered, but "
+            "SDKs may refuse them: correct the upstream, and try its answers with mistralwire.check",
+            *(path, violation.expected, violation.found),
+        )
