@@ -8,7 +8,7 @@ OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-
 PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
 # The packages that the tests with Node.js and `make drift` need; without npm these are skipped.
-NODE := tests/sdk_node tools/drift
+NODE := tests/sdk_node tests/v1/pyright tools/drift
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
 .PHONY: help demo test interop check format lint types stubs generate buf drift bench bench-stream bench-gateway fuzz clean
@@ -70,7 +70,7 @@ types: .venv/.installed
 	$(BIN)/mypy
 
 generate: .venv-generate/.installed ## Generate the stubs from proto/
-	.venv-generate/bin/python tools/generate.py
+	.venv-generate/bin/python -m tools.generate
 
 stubs: generate
 	@git diff --exit-code --stat -- src/mistralwire/v1 && test -z "$$(git status --porcelain -- src/mistralwire/v1)" \

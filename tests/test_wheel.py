@@ -62,6 +62,15 @@ print(json.loads(text) == json.loads(again))
     assert run(binaries / "python", "-c", program, cwd=folder) == "True\n"
 
 
+def test_type_checkers_find_the_stubs(binaries: pathlib.Path, folder: pathlib.Path) -> None:
+    program = "import mistralwire; print(mistralwire.__path__[0])"
+    installed = pathlib.Path(run(binaries / "python", "-c", program, cwd=folder).strip())
+    source = ROOT / "src" / "mistralwire"
+    stubs = {path.relative_to(source) for path in source.rglob("*.pyi")}
+    assert {path.relative_to(installed) for path in installed.rglob("*.pyi")} == stubs != set()
+    assert (installed / "py.typed").is_file()
+
+
 def test_importing_the_package_imports_neither_grpc_nor_click(
     binaries: pathlib.Path, folder: pathlib.Path
 ) -> None:

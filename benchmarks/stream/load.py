@@ -39,11 +39,10 @@ class PlainClient:
     """The calls as plain grpcio has them."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = chat_completion_service_pb2_grpc.ChatCompletionServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._stub = chat_completion_service_pb2_grpc.ChatCompletionServiceAsyncStub(channel)
 
     async def complete(self, request: ChatCompletionRequest) -> ChatCompletionResponse:
-        response: ChatCompletionResponse = await self._stub.ChatCompletion(request, timeout=DEADLINE_S)
-        return response
+        return await self._stub.ChatCompletion(request, timeout=DEADLINE_S)
 
     async def stream(self, request: ChatCompletionStreamRequest) -> AsyncGenerator[CompletionChunk, None]:
         call = self._stub.ChatCompletionStream(request, timeout=DEADLINE_S)

@@ -53,7 +53,7 @@ async def start(contender: str, upstream: Upstream) -> tuple[object, int]:
     options = (("grpc.max_receive_message_length", CONFIG.message_bytes_max), ("grpc.so_reuseport", 0))
     plain = grpc.aio.server(options=options, maximum_concurrent_rpcs=CONFIG.calls_max)
     register = chat_completion_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server
-    register(PlainServicer(upstream), plain)  # type: ignore[no-untyped-call]
+    register(PlainServicer(upstream), plain)
     port = plain.add_insecure_port("127.0.0.1:0")
     await plain.start()
     return plain, port

@@ -185,7 +185,8 @@ def test_error_bodies_take_their_many_shapes() -> None:
         ('{"detail":"Not Found"}', "detail_string"),
         (f'{{"detail":{detail}}}', "detail_array"),
     ):
-        assert repeatedly.read(ErrorResponse, text).HasField(field)
+        error: Any = repeatedly.read(ErrorResponse, text)
+        assert error.HasField(field)
 
 
 def test_without_validation_a_value_that_no_field_can_hold_is_kept_whole() -> None:

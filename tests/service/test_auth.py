@@ -62,7 +62,7 @@ def serve(file: pathlib.Path, upstream: HeldUpstream | None = None, *observers: 
 async def complete(server: Server, *authorization: str | bytes) -> Any:
     """Call the service with these values."""
     async with grpc.aio.insecure_channel(server.address) as channel:
-        stub = service_grpc.ChatCompletionServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub = service_grpc.ChatCompletionServiceAsyncStub(channel)
         metadata = [("authorization", value) for value in authorization]
         return await stub.ChatCompletion(REQUEST, timeout=30, metadata=metadata)
 

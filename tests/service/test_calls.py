@@ -66,7 +66,7 @@ async def channel_to(upstream: Upstream, *observers: Watching, **settings: Any) 
 
 
 def stub_of(channel: Any) -> Any:
-    return service_grpc.ChatCompletionServiceStub(channel)  # type: ignore[no-untyped-call]
+    return service_grpc.ChatCompletionServiceAsyncStub(channel)
 
 
 async def read_to_error(call: Any) -> tuple[list[str], grpc.aio.AioRpcError]:

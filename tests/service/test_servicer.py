@@ -87,8 +87,8 @@ def recorded(name: str) -> Any:
     return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
 
 
-def new_stub(channel: Any) -> Any:
-    return service_grpc.ChatCompletionServiceStub(channel)  # type: ignore[no-untyped-call]
+def new_stub(channel: Any) -> service_grpc.ChatCompletionServiceAsyncStub:
+    return service_grpc.ChatCompletionServiceAsyncStub(channel)
 
 
 async def test_a_response_arrives_as_it_was_recorded() -> None:

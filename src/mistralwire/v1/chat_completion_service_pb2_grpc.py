@@ -416,3 +416,87 @@ class ChatCompletionService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class ChatCompletionServiceAsyncStub(ChatCompletionServiceStub):
+    pass
+
+
+ChatCompletionServiceStub.__doc__ = """\
+Answers completions: chat, fill-in-the-middle and by agents, in one piece or as a stream.
+
+The caller's deadline and cancellation reach the upstream. A request that breaks the contract ends
+with INVALID_ARGUMENT; one with content that the service does not know, because its writer has a
+newer contract, with FAILED_PRECONDITION. A stream that breaks delivers the chunks before the break,
+then the status.
+
+A status other than OK has details of these types (google.rpc):
+- ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
+  prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
+  upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
+  truncated (true if there may be more than were counted).
+- BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
+  expected and what was found.
+- RetryInfo, if the error says when to try again.
+- RequestInfo: the id of the call.
+
+Metadata of a request, all optional:
+- x-request-id: id of the call, 1 to 128 printable ASCII characters without spaces. Absent: a new
+  one.
+- authorization: Bearer and a token, if the service asks for one.
+- x-accept-encoding: gzip, for compressed answers.
+- x-contract-revision: revision of the caller's contract, a decimal number.
+- traceparent, tracestate: context of a trace (W3C).
+
+Trailing metadata of an answer:
+- x-request-id: id of the call.
+- x-contract-revision: revision of the service's contract.
+- grpc-status-details-bin: the details above.
+- grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
+
+Methods:
+    ChatCompletion(ChatCompletionRequest) -> ChatCompletionResponse: Answers a chat completion in
+        one piece.
+    ChatCompletionStream(ChatCompletionStreamRequest) -> stream of ChatCompletionStreamResponse:
+        Answers a chat completion as a stream of chunks, as they are produced.
+    FIMCompletion(FIMCompletionRequest) -> FIMCompletionResponse: Answers a fill-in-the-middle
+        completion in one piece.
+    FIMCompletionStream(FIMCompletionStreamRequest) -> stream of FIMCompletionStreamResponse:
+        Answers a fill-in-the-middle completion as a stream of chunks, as they are produced.
+    AgentsCompletion(AgentsCompletionRequest) -> ChatCompletionResponse: Answers a completion by an
+        agent in one piece; the documented answer is that of a chat completion.
+    AgentsCompletionStream(AgentsCompletionStreamRequest) -> stream of ChatCompletionStreamResponse:
+        Answers a completion by an agent as a stream of chunks, as they are produced."""
+ChatCompletionServiceAsyncStub.__doc__ = """\
+The stub of ChatCompletionService for channels of grpc.aio. See ChatCompletionServiceStub for what
+the service does.
+
+Methods:
+    ChatCompletion(ChatCompletionRequest) -> ChatCompletionResponse: Answers a chat completion in
+        one piece.
+    ChatCompletionStream(ChatCompletionStreamRequest) -> stream of ChatCompletionStreamResponse:
+        Answers a chat completion as a stream of chunks, as they are produced.
+    FIMCompletion(FIMCompletionRequest) -> FIMCompletionResponse: Answers a fill-in-the-middle
+        completion in one piece.
+    FIMCompletionStream(FIMCompletionStreamRequest) -> stream of FIMCompletionStreamResponse:
+        Answers a fill-in-the-middle completion as a stream of chunks, as they are produced.
+    AgentsCompletion(AgentsCompletionRequest) -> ChatCompletionResponse: Answers a completion by an
+        agent in one piece; the documented answer is that of a chat completion.
+    AgentsCompletionStream(AgentsCompletionStreamRequest) -> stream of ChatCompletionStreamResponse:
+        Answers a completion by an agent as a stream of chunks, as they are produced."""
+ChatCompletionServiceServicer.__doc__ = """\
+Base class of servicers of ChatCompletionService. A server of grpc calls the methods as functions
+and generators, one of grpc.aio also as coroutines and asynchronous generators. A method that is not
+overridden ends with UNIMPLEMENTED. See ChatCompletionServiceStub for what the service does."""
+ChatCompletionServiceServicer.ChatCompletion.__doc__ = """\
+Answers a chat completion in one piece."""
+ChatCompletionServiceServicer.ChatCompletionStream.__doc__ = """\
+Answers a chat completion as a stream of chunks, as they are produced."""
+ChatCompletionServiceServicer.FIMCompletion.__doc__ = """\
+Answers a fill-in-the-middle completion in one piece."""
+ChatCompletionServiceServicer.FIMCompletionStream.__doc__ = """\
+Answers a fill-in-the-middle completion as a stream of chunks, as they are produced."""
+ChatCompletionServiceServicer.AgentsCompletion.__doc__ = """\
+Answers a completion by an agent in one piece; the documented answer is that of a chat completion."""
+ChatCompletionServiceServicer.AgentsCompletionStream.__doc__ = """\
+Answers a completion by an agent as a stream of chunks, as they are produced."""

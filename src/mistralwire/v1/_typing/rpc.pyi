@@ -1,0 +1,7 @@
+"""The methods of stubs on a `grpc.Channel`: those of types-grpcio where it is installed, else our own."""
+
+# See protobuf.pyi for the reason of the star.
+try:
+    from grpc import *
+except ImportError:
+    from mistralwire.v1._typing.no_rpc import *  # type: ignore[assignment, unused-ignore]

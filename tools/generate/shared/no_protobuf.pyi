@@ -1,0 +1,3 @@
+"""Stands in for google.protobuf.message where a type checker knows nothing of it."""
+
+class Message: ...
