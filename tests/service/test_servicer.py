@@ -230,13 +230,13 @@ class HeldChecks:
         self._read_request = servicer_module.read_request
         monkeypatch.setattr(servicer_module, "read_request", self._read)
 
-    def _read(self, request_type: type[Any], data: bytes) -> Any:
+    def _read(self, request_type: type[Any], data: bytes, oldest_revision: int) -> Any:
         if len(data) > LOOP_BYTES_MAX:
             self.sizes.append(len(data))
             self._loop.call_soon_threadsafe(self.entered.set)
             # In the event loop nobody could let it go on: the bound is there for a failing test alone.
             assert self._may_go_on.wait(10)
-        return self._read_request(request_type, data)
+        return self._read_request(request_type, data, oldest_revision)
 
     def let_go_on(self) -> None:
         self._may_go_on.set()
@@ -557,7 +557,7 @@ async def test_an_upstream_error_ends_a_unary_call_with_its_status() -> None:
 
     assert caught.value.code == "RESOURCE_EXHAUSTED"
     assert caught.value.reason == "UPSTREAM_FAILED"
-    assert caught.value.metadata == {"http_status": "429"}
+    assert caught.value.metadata == {"http_status": "429", "contract_revision": "1"}
 
 
 async def test_an_upstream_error_in_a_stream_comes_after_all_chunks() -> None:

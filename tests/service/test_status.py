@@ -25,9 +25,13 @@ from mistralwire.errors import (
 )
 from mistralwire.service import to_status
 from mistralwire.service._status import Failure, failure_of
+from mistralwire.v1 import CONTRACT_REVISION
 
 M = TypeVar("M", bound=Message)
 Calling: TypeAlias = Callable[[bytes], Awaitable[grpc.aio.AioRpcError]]
+
+
+REVISION = {"contract_revision": str(CONTRACT_REVISION)}
 
 
 def details_of(status: status_pb2.Status, kind: type[M]) -> list[M]:
@@ -67,7 +71,7 @@ def test_a_long_list_of_violations_is_cut_to_fit_into_trailers() -> None:
     assert status.ByteSize() <= 3 * 1024
     assert len(status.message.encode()) <= 512
     assert 0 < len(bad_request_of(status).field_violations) < 32
-    assert info_of(status).metadata == {"truncated": "true", "violations": "32"}
+    assert info_of(status).metadata == REVISION | {"truncated": "true", "violations": "32"}
 
 
 @pytest.mark.parametrize("length", range(1, 200, 7))
@@ -108,7 +112,7 @@ def test_text_that_is_no_unicode_does_not_stop_the_status() -> None:
     assert status.message == "a?b"
     (item,) = bad_request_of(status).field_violations
     assert (item.field, item.description) == ("a?b", "expected a?b, found a?b")
-    assert (info_of(status).reason, info_of(status).metadata) == ("a?b", {"a?b": "a?b"})
+    assert (info_of(status).reason, info_of(status).metadata) == ("a?b", REVISION | {"a?b": "a?b"})
 
 
 @pytest.mark.parametrize("code", ["OK", "mro", "value", "__class__", "UNHEARD_OF", "ok", 5, ["list"]])
@@ -139,18 +143,18 @@ def test_an_upstream_error_keeps_its_code_and_says_the_http_status() -> None:
     assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert status.message == "too many requests"
     assert info_of(status).reason == "UPSTREAM_FAILED"
-    assert info_of(status).metadata == {"http_status": "429"}
+    assert info_of(status).metadata == REVISION | {"http_status": "429"}
 
 
 def test_an_upstream_error_says_what_the_upstream_said() -> None:
     error = UpstreamError("m", status=429, upstream_code="1300", upstream_type="rate_limited")
 
-    assert info_of(to_status(error)).metadata == {
+    assert info_of(to_status(error)).metadata == REVISION | {
         "http_status": "429",
         "upstream_code": "1300",
         "upstream_type": "rate_limited",
     }
-    assert info_of(to_status(UpstreamError("m"))).metadata == {}
+    assert info_of(to_status(UpstreamError("m"))).metadata == REVISION
 
 
 @pytest.mark.parametrize("kind", [UpstreamError, OverloadError, CallError])
@@ -183,7 +187,8 @@ def test_an_id_that_is_none_goes_nowhere(request_id: str) -> None:
     failure = failure_of(KeyError(), request_id)
 
     assert to_status(KeyError(), request_id) == to_status(KeyError())
-    assert [name for name, _ in failure.trailing_metadata] == ["grpc-status-details-bin"]
+    names = [name for name, _ in failure.trailing_metadata]
+    assert names == ["grpc-status-details-bin", "x-contract-revision"]
 
 
 def test_an_error_of_a_call_further_in_passes_through() -> None:
@@ -197,7 +202,7 @@ def test_an_error_of_a_call_further_in_passes_through() -> None:
     assert status.code == grpc.StatusCode.NOT_FOUND.value[0]
     assert bad_request_of(status).field_violations[0].field == "model"
     assert info_of(status).reason == "NO_SUCH_MODEL"
-    assert info_of(status).metadata == {"model": "m"}
+    assert info_of(status).metadata == REVISION | {"model": "m"}
 
 
 def test_any_other_error_of_the_package_keeps_its_reason() -> None:
@@ -228,6 +233,7 @@ def test_a_failure_is_the_status_with_all_trailers() -> None:
         "slow down",
         (
             ("grpc-status-details-bin", to_status(error, "id-1").SerializeToString()),
+            ("x-contract-revision", str(CONTRACT_REVISION)),
             ("x-request-id", "id-1"),
             ("grpc-retry-pushback-ms", "2000"),
         ),
@@ -268,7 +274,11 @@ def test_a_client_waits_as_long_as_there_is_time_and_else_does_not_retry(
     ],
 )
 def test_nothing_is_said_of_a_retry_without_a_time_or_a_use(error: Exception) -> None:
-    assert set(trailers_of(error)) == {"grpc-status-details-bin", "x-request-id"}
+    assert set(trailers_of(error)) == {
+        "grpc-status-details-bin",
+        "x-contract-revision",
+        "x-request-id",
+    }
 
 
 # Hard on trailers: three bytes percent-encoded for one, line ends, NUL, what is no Unicode at all.

@@ -154,7 +154,7 @@ def _describe(error: MistralwireError, request_info: list[Message]) -> status_pb
     info = error_details_pb2.ErrorInfo(
         reason=_cut(error.reason, _REASON_BYTES_MAX),
         domain=ERROR_DOMAIN,
-        metadata=_within(_REVISION | _metadata(error), _METADATA_BYTES_MAX),
+        metadata=_within(_REVISION | _metadata(error) | _REVISION, _METADATA_BYTES_MAX),
     )
     details: list[Message] = [info, *_retry_info(error), *request_info]
     if isinstance(error, DecodeError | CallError) and error.violations:
