@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2
 from google.protobuf.message import Message
 
-from mistralwire import from_json, to_json
+from mistralwire import check, from_json, to_json
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer
 from mistralwire.v1 import (
@@ -230,5 +230,7 @@ async def test_the_upstream_example_answers_and_ends_on_a_signal() -> None:
         await example.communicate()
 
     assert response.choices[0].message.content_string == "say it again "
-    assert [chunk.choices[0].delta.content_string for chunk in chunks] == ["say ", "it ", "again "]
+    assert check(response) == []
+    assert [chunk.choices[0].delta.content_string for chunk in chunks] == ["say ", "it ", "again ", ""]
+    assert all(check(chunk) == [] for chunk in chunks)
     assert example.returncode == 0
