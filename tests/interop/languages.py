@@ -90,6 +90,19 @@ LANGUAGES = (
         ),
         client="node gen/client/client.js",
     ),
+    Language(
+        name="java",
+        tools=("java", "mvn"),
+        build=(f"mvn --batch-mode --quiet -Dcontract={CONTRACT} package",),
+        # It starts anew for each call: the first tier of compilation is enough.
+        client="java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -jar target/client.jar",
+    ),
+    Language(
+        name="rust",
+        tools=("cargo",),
+        build=("cargo build --locked --quiet",),
+        client="target/debug/mistralwire-client",
+    ),
 )
 
 
