@@ -1,6 +1,6 @@
 //! Generates the client from the folder that `mistralwire proto --out DIR` wrote, `CONTRACT`.
 //!
-//! protox compiles the files in Rust; with protoc installed, `tonic_prost_build::compile_protos` does the same.
+//! protox compiles the files; with protoc installed, `tonic_prost_build::compile_protos` does the same.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
-//! A streamed answer, put together from its chunks.
+//! A streamed answer, accumulated from its chunks.
 
 use crate::finish_reason::{Stopped, finish_reason};
 use crate::v1::{ChatCompletionStreamResponse, delta_message::Content};
 
-/// What a stream has brought so far, for an answer with one choice.
+/// The answer so far. It has one choice.
 #[derive(Default)]
 pub struct Answer {
-    /// How many messages came. Each has the chunks that were ready when it was sent.
+    /// Number of messages. Each has the chunks that were ready when it was sent.
     pub messages: usize,
     pub chunks: usize,
     pub text: String,

@@ -16,7 +16,7 @@ use crate::v1::{
 
 pub type Client = ChatCompletionServiceClient<Channel>;
 
-/// Answers may be larger than tonic's bound of 4 MiB.
+/// An answer can be larger than tonic's default of 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Connects in plain text. A service on another machine needs `https` and tonic's feature for TLS.
@@ -26,7 +26,7 @@ pub async fn connect(address: &str) -> Result<Client, Error> {
     Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
-/// Asks for a completion in one piece, under an id that appears in the service's logs and answers.
+/// Requests a completion in one piece. The id is in the service's log and comes back too.
 pub async fn unary(
     client: &mut Client,
     request_id: AsciiMetadataValue,
@@ -36,9 +36,9 @@ pub async fn unary(
     client.chat_completion(request).await
 }
 
-/// Asks for a completion as a stream of chunks, and returns the trailing metadata.
+/// Requests a completion as a stream of chunks, and returns the trailing metadata.
 ///
-/// A stream that breaks has delivered the chunks before: they are in the answer whatever the result.
+/// If the stream breaks, the answer has the chunks that came before.
 pub async fn stream(
     client: &mut Client,
     request_id: AsciiMetadataValue,
@@ -53,7 +53,7 @@ pub async fn stream(
     Ok(messages.trailers().await?.unwrap_or_default())
 }
 
-/// Reads a stream until it has so many chunks, then cancels the call, and with it the work upstream.
+/// Reads at least `chunks_max` chunks of a stream, then cancels the call.
 pub async fn cancel(
     client: &mut Client,
     chunks_max: usize,
@@ -66,7 +66,7 @@ pub async fn cancel(
     while let Some(message) = messages.message().await? {
         answer.add(&message);
         if answer.chunks >= chunks_max {
-            // To drop a stream is to cancel its call. No status comes for that, so this one is ours.
+            // Dropping a stream cancels its call. tonic has no status for that.
             drop(messages);
             return Err(Status::cancelled("cancelled by the caller"));
         }
@@ -74,7 +74,7 @@ pub async fn cancel(
     Ok(messages.trailers().await?.unwrap_or_default())
 }
 
-/// Asks for a completion that has to come within a time.
+/// Requests a completion with a deadline.
 pub async fn deadline(
     client: &mut Client,
     timeout: Duration,
@@ -83,7 +83,7 @@ pub async fn deadline(
     let mut request = Request::new(greeting());
     request.set_timeout(timeout);
     client.chat_completion(request).await.map_err(|status| {
-        // tonic's own timer ends the call as CANCELLED; gRPC's status for that is another.
+        // Where tonic's own timer expires first, its status is CANCELLED.
         if status.code() == Code::Cancelled && Instant::now() >= deadline {
             return Status::deadline_exceeded(status.message());
         }
@@ -103,7 +103,7 @@ pub async fn broken(client: &mut Client) -> Result<Response<ChatCompletionRespon
     client.chat_completion(request).await
 }
 
-/// Passes a request on as it is, with all that its json_extra has.
+/// Forwards a request unchanged, json_extra included.
 pub async fn relay(
     client: &mut Client,
     request: ChatCompletionRequest,
@@ -136,7 +136,7 @@ impl From<chat_message::Kind> for ChatMessage {
     }
 }
 
-/// Turns a request into its form for streams: the two have the same bytes.
+/// Returns a request's stream form: the two have the same bytes.
 fn as_stream(request: &ChatCompletionRequest) -> ChatCompletionStreamRequest {
     let data = request.encode_to_vec();
     ChatCompletionStreamRequest::decode(&data[..]).expect("the bytes of a request")

@@ -12,7 +12,7 @@ pub struct Stopped {
     pub string: String,
 }
 
-/// Returns why the model stopped, from the fields of a choice; `None` if it has not stopped.
+/// Returns why the model stopped, from two fields of a choice; `None` if it has not stopped.
 pub fn finish_reason(field: Option<i32>, json_extra: Option<&JsonExtra>) -> Option<Stopped> {
     let number = field?;
     let listed = FinishReason::try_from(number).ok().and_then(documented);
@@ -25,7 +25,7 @@ pub fn finish_reason(field: Option<i32>, json_extra: Option<&JsonExtra>) -> Opti
     Some(Stopped { number, string })
 }
 
-/// Returns the documented string; UNLISTED has none, nor has a value of a newer contract.
+/// Returns the documented string. UNLISTED has none.
 fn documented(reason: FinishReason) -> Option<&'static str> {
     match reason {
         FinishReason::Stop => Some("stop"),
@@ -37,7 +37,7 @@ fn documented(reason: FinishReason) -> Option<&'static str> {
     }
 }
 
-/// Returns the string that json_extra keeps. Its other members may be anything, so they stay JSON text.
+/// Returns the string in json_extra. The other members there may be any JSON, so they stay text.
 fn unlisted(json_extra: &JsonExtra) -> Option<String> {
     let members: HashMap<String, &RawValue> = serde_json::from_str(json_extra.members()).ok()?;
     serde_json::from_str(members.get("finish_reason")?.get()).ok()

@@ -1,14 +1,16 @@
 //! A client of mistralwire's gRPC service: `mistralwire-client ADDRESS CALL [ARGUMENT]`.
 //!
-//! Makes one call and prints what came of it as a JSON object, whatever its status.
+//! Makes one call and prints its outcome as a JSON object, whatever the status.
 
 mod answer;
 mod calls;
 mod finish_reason;
 mod reencode;
 mod report;
+#[cfg(test)]
+mod vectors;
 
-/// What prost and tonic made of the contract.
+/// The code that prost and tonic generate from the contract.
 #[allow(clippy::large_enum_variant, dead_code)]
 mod v1 {
     tonic::include_proto!("mistralwire.v1");

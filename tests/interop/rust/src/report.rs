@@ -1,4 +1,4 @@
-//! What came of a call, as JSON.
+//! Outcomes of calls, as JSON.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -63,7 +63,7 @@ pub fn relay(outcome: Result<Response<ChatCompletionResponse>, Status>) -> Value
     }
 }
 
-/// Describes a status with the details that came with it, which tonic-types decodes.
+/// Describes a status with its details, which tonic-types decodes from `grpc-status-details-bin`.
 fn failure(status: &Status) -> Value {
     let details = status.get_error_details();
     let violations: Value = match details.bad_request() {
@@ -101,7 +101,7 @@ fn request_id_in(metadata: &MetadataMap) -> Option<&str> {
         .and_then(|value| value.to_str().ok())
 }
 
-/// Returns the name that gRPC has for a code: INVALID_ARGUMENT for `Code::InvalidArgument`.
+/// Returns gRPC's name of a code: INVALID_ARGUMENT for `Code::InvalidArgument`.
 fn name_of(code: Code) -> String {
     let mut name = String::new();
     for letter in format!("{code:?}").chars() {

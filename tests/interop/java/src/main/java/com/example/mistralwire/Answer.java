@@ -7,7 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
-/** A streamed answer with one choice, put together from its chunks. */
+/** A streamed answer with one choice, accumulated from its chunks. */
 final class Answer {
   private int messages;
   private int chunks;

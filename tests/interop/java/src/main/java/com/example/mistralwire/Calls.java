@@ -50,19 +50,17 @@ final class Calls {
     return trailers.get();
   }
 
-  /**
-   * Asks for a completion in one piece, under an id that the service's log and its answer have too.
-   */
+  /** Requests a completion in one piece. The id is in the service's log and comes back too. */
   ChatCompletionResponse unary(String requestId) {
     return withRequestId(requestId).chatCompletion(GREETING);
   }
 
-  /** Asks for a completion as a stream. If the stream breaks, the answer has the chunks before. */
+  /** Requests a completion as a stream. If it breaks, the answer has the chunks before. */
   void stream(String requestId, Answer answer) {
     withRequestId(requestId).chatCompletionStream(asStream(GREETING)).forEachRemaining(answer::add);
   }
 
-  /** Reads a stream until it has so many chunks, then cancels the call, and the work upstream. */
+  /** Reads at least so many chunks of a stream, then cancels the call. */
   void cancel(int chunksMax, Answer answer) {
     try (Context.CancellableContext context = Context.current().withCancellation()) {
       context.run(
@@ -73,13 +71,13 @@ final class Calls {
               answer.add(messages.next());
             }
             context.cancel(null);
-            // What had arrived before is left to read; the status follows it.
+            // Messages that arrived before are still delivered; then the status is thrown.
             messages.forEachRemaining(message -> {});
           });
     }
   }
 
-  /** Asks for a completion that has to come within a time. */
+  /** Requests a completion with a deadline. */
   ChatCompletionResponse deadline(Duration timeout) {
     return stub.withDeadlineAfter(timeout).chatCompletion(GREETING);
   }
@@ -93,7 +91,7 @@ final class Calls {
             .build());
   }
 
-  /** Passes a request on as it is, with all that its json_extra has. */
+  /** Forwards a request unchanged, json_extra included. */
   ChatCompletionResponse relay(ChatCompletionRequest request) {
     return stub.chatCompletion(request);
   }
@@ -110,7 +108,7 @@ final class Calls {
         .build();
   }
 
-  /** Turns a request into its form for streams: the two have the same bytes. */
+  /** Returns a request's stream form: the two have the same bytes. */
   private static ChatCompletionStreamRequest asStream(ChatCompletionRequest request) {
     try {
       return ChatCompletionStreamRequest.parseFrom(request.toByteString());

@@ -39,7 +39,7 @@ final class FinishReasons {
     return new Stopped(number, string.or(() -> unlisted(extra)).orElse("unrecognized"));
   }
 
-  /** Returns the documented string, an option of the enum value. UNLISTED has none. */
+  /** Returns the documented string, which is an option of the enum value. UNLISTED has none. */
   private static Optional<String> documented(FinishReason reason) {
     String string =
         reason
@@ -50,7 +50,7 @@ final class FinishReasons {
     return string.isEmpty() ? Optional.empty() : Optional.of(string);
   }
 
-  /** Returns the string that json_extra keeps for the member. */
+  /** Returns the string in json_extra. */
   private static Optional<String> unlisted(JsonExtra extra) {
     if (!extra.hasMembers()) {
       return Optional.empty();

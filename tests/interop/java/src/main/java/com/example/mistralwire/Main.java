@@ -15,10 +15,10 @@ import java.util.concurrent.TimeUnit;
 /**
  * A client of mistralwire's gRPC service: {@code java -jar client.jar ADDRESS CALL [ARGUMENT]}.
  *
- * <p>Makes one call and prints what came of it as a JSON object, whatever its status.
+ * <p>Makes one call and prints its outcome as a JSON object, whatever the status.
  */
 public final class Main {
-  /** Answers may be larger than gRPC's bound of 4 MiB. */
+  /** An answer can be larger than gRPC's default of 4 MiB. */
   private static final int MESSAGE_BYTES_MAX = 64 << 20;
 
   private Main() {}

@@ -20,7 +20,7 @@ import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
 
-/** What came of a call, as JSON. */
+/** Outcomes of calls, as JSON. */
 final class Report {
   private Report() {}
 
@@ -80,7 +80,7 @@ final class Report {
     return report;
   }
 
-  /** Describes a status with the details that came with it. */
+  /** Describes a status with its details, from {@code grpc-status-details-bin}. */
   private static JsonObject failure(StatusRuntimeException e) {
     JsonObject report = new JsonObject();
     Metadata trailers = e.getTrailers() == null ? new Metadata() : e.getTrailers();
