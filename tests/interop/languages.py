@@ -90,6 +90,19 @@ LANGUAGES = (
         ),
         client="node gen/client/client.js",
     ),
+    Language(
+        name="java",
+        tools=("java", "javac", "mvn"),
+        build=(f"mvn --batch-mode --quiet -Dcontract={CONTRACT} clean package",),
+        # It starts anew for each call: the first tier of compilation is enough.
+        client="java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -jar target/client.jar",
+    ),
+    Language(
+        name="rust",
+        tools=("cargo", "cc"),
+        build=("cargo build --locked --quiet", "cargo test --locked --quiet --no-run"),
+        client="target/debug/mistralwire-client",
+    ),
 )
 
 

@@ -5,15 +5,25 @@ import pytest
 from tests.interop.languages import LANGUAGES, Language, environment_of
 from tests.interop.processes import run
 
-GO = [language for language in LANGUAGES if language.name == "go"]
+COMMANDS = {
+    # Keeps each message, and finds what is newer in it.
+    "go": ("go", "test", "-count=1", "./vectors"),
+    # Keeps each message byte for byte, except what is newer.
+    "rust": ("cargo", "test", "--locked", "--quiet"),
+}
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.parametrize("language", GO, ids=["go"], indirect=True),
+    pytest.mark.parametrize(
+        "language",
+        [language for language in LANGUAGES if language.name in COMMANDS],
+        ids=lambda language: language.name,
+        indirect=True,
+    ),
 ]
 
 
-async def test_generated_code_keeps_each_message_and_finds_what_is_newer(language: Language) -> None:
-    command = ("go", "test", "-count=1", "./vectors")
+async def test_generated_code_keeps_each_message(language: Language) -> None:
+    command = COMMANDS[language.name]
     code, output, errors = await run(*command, cwd=language.folder, env=environment_of(language))
     assert code == 0, f"{output}\n{errors}"
