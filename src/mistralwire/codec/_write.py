@@ -149,7 +149,8 @@ class _Writer:
     def _note(self, message: str) -> None:
         """Note a mistake that does not keep the message from being written."""
         if self._errors is not None:
-            self._stand_in(None, message)
+            path = join_path(tuple(self._path))
+            self._errors.append(EncodeError(message, path=path, reason=Reason.CONTRACT_VIOLATION))
 
     def _lose(self, message_name: str, number: int, what: str) -> None:
         """Note content of a newer contract, which can't be written."""
@@ -274,9 +275,12 @@ class _Writer:
             assert plan.item is not None  # noqa: S101 - a plan of this form has one
             return self._write_items(plan, plan.item, getattr(message, plan.item.name))
         alternative = next((field for field in plan.alternatives if message.HasField(field.name)), None)
+        if alternative is None and is_newer:
+            # An alternative of a newer contract costs itself, and not the document. Where errors are
+            # collected it keeps its place, so that the paths of those behind it are right.
+            return _ABSENT if self._errors is None else {}
         if alternative is None:
-            # An alternative of a newer contract costs itself, and not the document.
-            return _ABSENT if is_newer else self._stand_in({}, _no_alternative(plan))
+            return self._stand_in({}, _no_alternative(plan))
         value = self._write_value(plan, alternative, getattr(message, alternative.name))
         if plan.discriminator is not None and alternative is not plan.unknown:
             return tagged(plan, alternative, value)
