@@ -21,7 +21,6 @@ from mistralwire.codec import (
     losses,
     to_json,
 )
-from mistralwire.codec import _losses as losses_module
 from mistralwire.codec._plan import EXTRA_FIELD, Form, plan_for
 from mistralwire.errors import DecodeError, EncodeError
 from tests.codec import repeatedly
@@ -29,6 +28,8 @@ from tests.json_equality import meaning, parse_exactly
 from tests.strategies import MESSAGE_TYPES
 from tools import vectors
 from tools.vectors import Case, message_type
+
+pytestmark = pytest.mark.usefixtures("no_losses")
 
 TEXTS = ("snake", "camel", "written")
 
@@ -57,11 +58,6 @@ def _in_order(text: str) -> Any:
 
 def _number(text: str) -> Any:
     return parse_exactly(text)
-
-
-@pytest.fixture(autouse=True)
-def _losses_of_this_test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses_module, "_counts", {})
 
 
 @pytest.mark.parametrize("name", vectors.FILLERS)
