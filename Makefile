@@ -11,7 +11,8 @@ PROTOS := $(shell find proto -name '*.proto')
 NODE := tests/sdk_node tests/v1/pyright tools/drift
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
-.PHONY: help demo test interop check format lint types stubs generate buf drift bench bench-stream bench-gateway fuzz clean
+.PHONY: help demo test interop check format lint types stubs generate vectors buf drift bench bench-stream bench-gateway \
+	fuzz clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -75,6 +76,9 @@ generate: .venv-generate/.installed ## Generate the stubs from proto/
 stubs: generate
 	@git diff --exit-code --stat -- src/mistralwire/v1 && test -z "$$(git status --porcelain -- src/mistralwire/v1)" \
 		|| { echo "the stubs are not current: run 'make generate' and commit"; exit 1; }
+
+vectors: .venv/.installed ## Fill in the conformance vectors in proto/vectors
+	$(BIN)/python -m tools.vectors
 
 buf: .venv/.installed
 	$(BIN)/buf lint proto

@@ -3,7 +3,10 @@
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from mistralwire.codec import _losses
 
 for name, max_examples in (("default", 100), ("long", 5_000)):
     settings.register_profile(
@@ -20,3 +23,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def no_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the losses of one test alone: the counts belong to the process."""
+    monkeypatch.setattr(_losses, "_counts", {})

@@ -3,15 +3,32 @@
 import math
 
 import pytest
+from google.protobuf.message import Message
 
-from mistralwire.codec import DEFAULT_LIMITS, Limits, check_request
-from mistralwire.errors import DecodeError
+from mistralwire.codec import DEFAULT_LIMITS, Limits, check, check_request, from_json
+from mistralwire.errors import DecodeError, MistralwireError
 from mistralwire.v1 import (
     AssistantMessage,
+    ChatCompletionChoice,
     ChatCompletionRequest,
+    ChatCompletionResponse,
     ChatMessage,
+    CompletionChunk,
+    CompletionResponseStreamChoice,
+    ContentChunk,
+    ContentChunkList,
+    FIMCompletionResponse,
+    FinishReason,
     FunctionCall,
+    IntegerOrString,
+    JsonExtra,
+    ReferenceChunk,
+    ServiceTier,
+    TextChunk,
+    ThinkChunk,
+    ThinkContentChunk,
     ToolCall,
+    UsageInfo,
     UserMessage,
 )
 
@@ -66,3 +83,127 @@ def test_no_more_violations_are_listed_than_asked_for(count: int, truncated: boo
 
     assert [violation.path for violation in error.violations] == [f"messages[{n}]" for n in range(3)]
     assert error.truncated is truncated
+
+
+REQUEST = ChatCompletionRequest(model="m", messages=[HELLO])
+NEWER_FIELD = b"\x98\x06\x01"  # number 99, the varint 1
+UNSPECIFIED = "expected a value of FinishReason, found the one that is none; leave it unset"
+NO_STRING = "expected the string in json_extra.members beside UNLISTED, found"
+SET_ONE = "found none; set one of"
+
+
+def stream_choice(reason: FinishReason, members: str = "{}") -> CompletionResponseStreamChoice:
+    return CompletionResponseStreamChoice(
+        json_extra=JsonExtra(members=members), index=0, finish_reason=reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (stream_choice(FinishReason.FINISH_REASON_STOP), []),
+        (stream_choice(FinishReason.FINISH_REASON_UNLISTED, '{"finish_reason":"content_filter"}'), []),
+        (
+            stream_choice(FinishReason.FINISH_REASON_UNLISTED),
+            [f"finish_reason: {NO_STRING} nothing"],
+        ),
+        (
+            stream_choice(FinishReason.FINISH_REASON_UNLISTED, '{"finish_reason":null}'),
+            [f"finish_reason: {NO_STRING} nothing"],
+        ),
+        (
+            stream_choice(FinishReason.FINISH_REASON_UNLISTED, '{"finish_reason":5}'),
+            [f"finish_reason: {NO_STRING} the number 5"],
+        ),
+        (stream_choice(FinishReason.FINISH_REASON_UNSPECIFIED), [f"finish_reason: {UNSPECIFIED}"]),
+        (
+            ChatCompletionChoice(index=0, finish_reason=FinishReason.FINISH_REASON_UNSPECIFIED),
+            [f"finish_reason: {UNSPECIFIED}"],
+        ),
+        (
+            ChatCompletionRequest(model="m", messages=[HELLO, ChatMessage()]),
+            [f"messages[1]: expected an alternative of ChatMessage, {SET_ONE} user, system, assistant, tool"],
+        ),
+        (
+            ReferenceChunk(reference_ids=[IntegerOrString()]),
+            [f"reference_ids[0]: expected an alternative of IntegerOrString, {SET_ONE} integer, string"],
+        ),
+        (
+            ChatCompletionRequest(
+                model="m", messages=[ChatMessage(user=UserMessage(role="system", content_string="a"))]
+            ),
+            ['messages[0].role: expected the string "user", found the string "system"'],
+        ),
+        (
+            AssistantMessage(
+                content_array=ContentChunkList(items=[ContentChunk(text=TextChunk(text="a", type="x" * 40))])
+            ),
+            ['content[0].type: expected the string "text", found a string of 40 characters'],
+        ),
+    ],
+)
+def test_what_keeps_a_message_from_being_a_document_is_named(message: Message, expected: list[str]) -> None:
+    assert [str(violation) for violation in check(message)] == expected
+
+
+def test_what_the_sdks_require_of_a_response_is_named_although_vertex_may_leave_it_out() -> None:
+    response = ChatCompletionResponse(id="c", object="chat.completion", model="m", usage=UsageInfo())
+    assert [str(violation) for violation in check(response)] == [
+        "created: expected an integer, found nothing: the member is required",
+        "choices: expected an array, found nothing: the member is required",
+    ]
+    text = '{"id":"c","object":"chat.completion","model":"m","usage":{}}'
+    assert from_json(ChatCompletionResponse, text) == response
+    explicit = from_json(ChatCompletionResponse, text[:-1] + ',"created":0,"choices":[]}')
+    assert check(explicit) == []
+
+
+def test_nothing_is_missing_where_the_writer_fills_it_in() -> None:
+    assert check(CompletionChunk(id="c", model="m", choices=[CompletionResponseStreamChoice(index=0)])) == []
+    paths = [
+        violation.path for violation in check(CompletionChunk(choices=[CompletionResponseStreamChoice()]))
+    ]
+    assert paths == ["choices[0].index", "id", "model"]
+
+
+def test_everything_is_missing_from_an_empty_response() -> None:
+    assert [violation.path for violation in check(FIMCompletionResponse())] == [
+        *("id", "object", "model", "usage", "created", "choices"),
+    ]
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 201 + "1" + "}" * 201, '{"a":' * 100_000, " ", "null", "{}}"])
+def test_bad_text_is_named_and_never_raised(text: str) -> None:
+    message = ChatMessage(user=UserMessage(json_extra=JsonExtra(members=text), content_string="a"))
+    (violation,) = check(ChatCompletionRequest(model="m", messages=[message]))
+    assert violation.path == "messages[0].json_extra"
+
+
+def test_what_is_no_document_can_not_be_checked() -> None:
+    with pytest.raises(TypeError, match="JSON object"):
+        check(ChatMessage())
+
+
+def test_the_reason_says_whether_there_is_a_json_form() -> None:
+    request = ChatCompletionRequest(
+        model="m", messages=[HELLO], service_tier=ServiceTier.SERVICE_TIER_UNLISTED
+    )
+    assert violations_of(request).reason == "CONTRACT_VIOLATION"
+    request.top_p = math.nan
+    error = violations_of(request)
+    assert error.reason == "NO_JSON_FORM"
+    assert {violation.path for violation in error.violations} == {"service_tier", "top_p"}
+
+
+@pytest.mark.parametrize("message", [REQUEST, ChatCompletionRequest(messages=[ChatMessage()])])
+def test_a_request_with_newer_content_is_not_blamed_on_the_caller(message: ChatCompletionRequest) -> None:
+    request = ChatCompletionRequest.FromString(message.SerializeToString() + NEWER_FIELD)
+    with pytest.raises(MistralwireError, match="upgrade the service") as caught:
+        check_request(request)
+    assert (caught.value.code, caught.value.reason) == ("FAILED_PRECONDITION", "CONTRACT_NEWER")
+
+
+def test_paths_count_the_elements_of_the_message_where_a_newer_one_is_left_out() -> None:
+    newer = ThinkContentChunk.FromString(NEWER_FIELD)
+    chunk = ThinkChunk(thinking=[newer, ThinkContentChunk(text=TextChunk())])
+    assert [violation.path for violation in check(chunk)] == ["thinking[0]", "thinking[1].text"]

@@ -1,5 +1,6 @@
 """Mistral's own SDK takes what the codec writes for what the codec read."""
 
+import copy
 import importlib
 import json
 from types import ModuleType
@@ -7,10 +8,31 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mistralwire.codec import from_json, to_json
-from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
-from tests import corpus
+from mistralwire.codec import check, from_json, to_json
+from mistralwire.v1 import (
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatCompletionStreamRequest,
+    ChatMessage,
+    ChatTool,
+    CodeInterpreterTool,
+    CompletionChunk,
+    CompletionEvent,
+    FIMCompletionRequest,
+    FIMCompletionResponse,
+    FIMCompletionStreamRequest,
+    Function,
+    Tool,
+    UserMessage,
+    WebSearchPremiumTool,
+    WebSearchTool,
+)
+from tests import built_messages, corpus
 from tests.corpus import Body
 from tests.documents import DOCUMENTS
 
@@ -18,6 +40,14 @@ pytest.importorskip("mistralai.gcp.client.models", reason="needs mistralai with 
 
 MODULES = {"api": "mistralai.client.models", "vertex": "mistralai.gcp.client.models"}
 RESPONSES = (ChatCompletionResponse, CompletionChunk, FIMCompletionResponse)
+REQUESTS: tuple[type[Message], ...] = (
+    ChatCompletionRequest,
+    ChatCompletionStreamRequest,
+    FIMCompletionRequest,
+    FIMCompletionStreamRequest,
+    AgentsCompletionRequest,
+    AgentsCompletionStreamRequest,
+)
 OWN = [
     Body(document.name, document.message_type, document.text)
     for document in DOCUMENTS
@@ -86,3 +116,69 @@ def test_the_sdk_reads_what_it_wrote_itself_the_same(models: ModuleType, bodies:
         model = _outcome(models, body.message_type, body.text) if body.message_type in RESPONSES else set()
         if not isinstance(model, set):
             _assert_agreement(models, body._replace(text=model.model_dump_json(by_alias=True).encode()))
+
+
+# What the documentation allows and the models refuse, with the reason why it is no violation.
+KNOWN_REFUSALS = {
+    "code_interpreter": ChatTool(code_interpreter=CodeInterpreterTool()),  # the API takes it all the same
+    "web_search": ChatTool(web_search=WebSearchTool()),  # the same
+    "web_search_premium": ChatTool(web_search_premium=WebSearchPremiumTool()),  # the same
+    # Documented as open: the models have a type for other strings, and refuse them in this union.
+    "a function of another type": ChatTool(
+        function=Tool(type="custom", function=Function(name="f", parameters="{}"))
+    ),
+}
+
+
+def _is_known_refusal(tool: ChatTool) -> bool:
+    kind = tool.WhichOneof("kind")
+    is_other = tool.function.HasField("type") and tool.function.type != "function"
+    return kind in KNOWN_REFUSALS or (kind == "function" and is_other)
+
+
+def _without_known_refusals(message: Any) -> Message:
+    """Return a message without the single tools that the models are known to refuse."""
+    rest = copy.deepcopy(message)
+    tools = rest.tools if "tools" in message.DESCRIPTOR.fields_by_name else []
+    kept = [copy.deepcopy(tool) for tool in tools if not _is_known_refusal(tool)]
+    if len(kept) < len(tools):
+        rest.ClearField("tools")
+        rest.tools.extend(kept)
+    assert isinstance(rest, Message)
+    return rest
+
+
+def _types_of(models: ModuleType, types: tuple[type[Message], ...]) -> st.SearchStrategy[type[Message]]:
+    """Return the types that the SDK has: that of Vertex AI has no agents."""
+    return st.sampled_from([each for each in types if hasattr(models, each.DESCRIPTOR.name)])
+
+
+@given(st.data())
+def test_the_sdk_accepts_what_careful_programs_build(models: ModuleType, data: st.DataObject) -> None:
+    types = _types_of(models, (*RESPONSES, CompletionEvent, *REQUESTS))
+    message = data.draw(types.flatmap(built_messages.careful))
+    assert check(message) == []
+    written = to_json(_without_known_refusals(message))
+    assert not isinstance(_outcome(models, type(message), written), set), written
+
+
+@given(st.data())
+def test_the_sdk_accepts_what_programs_build_or_violations_are_named(
+    models: ModuleType, data: st.DataObject
+) -> None:
+    types = _types_of(models, (*RESPONSES, CompletionChunk, CompletionChunk, *REQUESTS))
+    message = data.draw(types.flatmap(built_messages.careless))
+    if not check(message):
+        written = to_json(_without_known_refusals(message))
+        assert not isinstance(_outcome(models, type(message), written), set), written
+
+
+@pytest.mark.parametrize("name", KNOWN_REFUSALS)
+def test_the_sdk_still_refuses_what_it_is_known_to_refuse(models: ModuleType, name: str) -> None:
+    """Otherwise the refusal is to be known no longer."""
+    hello = ChatMessage(user=UserMessage(content_string="hello"))
+    request = ChatCompletionRequest(model="m", messages=[hello], tools=[KNOWN_REFUSALS[name]])
+    assert check(request) == []
+    assert isinstance(_outcome(models, ChatCompletionRequest, to_json(request)), set)
+    rest = to_json(_without_known_refusals(request))
+    assert not isinstance(_outcome(models, ChatCompletionRequest, rest), set)

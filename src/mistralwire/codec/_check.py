@@ -92,7 +92,7 @@ def _find(plan: MessagePlan, message: Message, limits: Limits, *, complete: bool
     """Return the error with everything that is wrong with a message, what has no JSON form first."""
     document, errors = _written(plan, message)
     violations = [_violation(error) for error in errors]
-    truncated = False
+    truncated, reason = False, str(Reason.CONTRACT_VIOLATION)
     try:
         value = parse(to_text(document), limits, plan.name)
         read_document(plan, value, validate=True, limits=limits, complete=complete)
@@ -102,11 +102,13 @@ def _find(plan: MessagePlan, message: Message, limits: Limits, *, complete: bool
         reason = error.reason
     if not violations:
         return None
+    if any(error.reason == Reason.NO_JSON_FORM for error in errors):
+        reason = Reason.NO_JSON_FORM
     return DecodeError(
         violations[: limits.violations_max],
         type_name=plan.name,
         truncated=truncated or len(violations) > limits.violations_max,
-        reason=errors[0].reason if errors else reason,
+        reason=reason,
     )
 
 

@@ -236,7 +236,7 @@ class _Reader:
         if not is_unicode(item):
             return self._refuse("Unicode text", "a string with a lone surrogate")
         if field.constant is not None and item != field.constant:
-            self._refuse(f'the string "{field.constant}"', _quoted(item))
+            self._refuse(f'the string "{field.constant}"', quoted(item))
         return item
 
     def _read_integer(self, field: FieldPlan, item: Any) -> Any:
@@ -339,6 +339,7 @@ def _expected_field(field: FieldPlan, *, array: bool = False) -> str:
     return Form.ARRAY.value if field.message.form is Form.ARRAY else Form.OBJECT.value
 
 
-def _quoted(text: str) -> str:
-    """Show a short string where a fixed one is due; only the length of a long one."""
-    return f"the string {to_text(text).decode()}" if len(text) <= 32 else describe(text)
+def quoted(value: Any) -> str:
+    """Describe what stands where a fixed string is due: a short string is shown."""
+    is_short = isinstance(value, str) and len(value) <= 32
+    return f"the string {to_text(value).decode()}" if is_short else describe(value)

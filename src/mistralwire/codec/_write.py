@@ -12,7 +12,7 @@ from mistralwire.codec._limits import DEPTH_MAX, Limits
 from mistralwire.codec._losses import count_loss
 from mistralwire.codec._parse import Number, parse
 from mistralwire.codec._plan import EXTRA_FIELD, UNLISTED, FieldPlan, Form, Kind, MemberPlan, MessagePlan
-from mistralwire.codec._read import describe, join_path
+from mistralwire.codec._read import describe, join_path, quoted
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import Reason
 
@@ -149,7 +149,8 @@ class _Writer:
     def _note(self, message: str) -> None:
         """Note a mistake that does not keep the message from being written."""
         if self._errors is not None:
-            self._stand_in(None, message)
+            path = join_path(tuple(self._path))
+            self._errors.append(EncodeError(message, path=path, reason=Reason.CONTRACT_VIOLATION))
 
     def _lose(self, message_name: str, number: int, what: str) -> None:
         """Note content of a newer contract, which can't be written."""
@@ -274,13 +275,21 @@ class _Writer:
             assert plan.item is not None  # noqa: S101 - a plan of this form has one
             return self._write_items(plan, plan.item, getattr(message, plan.item.name))
         alternative = next((field for field in plan.alternatives if message.HasField(field.name)), None)
+        if alternative is None and is_newer:
+            # An alternative of a newer contract costs itself, and not the document. Where errors are
+            # collected it keeps its place, so that the paths of those behind it are right.
+            return _ABSENT if self._errors is None else {}
         if alternative is None:
-            # An alternative of a newer contract costs itself, and not the document.
-            return _ABSENT if is_newer else self._stand_in({}, _no_alternative(plan))
+            return self._stand_in({}, _no_alternative(plan))
         value = self._write_value(plan, alternative, getattr(message, alternative.name))
-        if plan.discriminator is not None and alternative is not plan.unknown:
-            return tagged(plan, alternative, value)
-        return value
+        if plan.discriminator is None or alternative is plan.unknown:
+            return value
+        tag = wrong_tag(plan, alternative, value)
+        if tag is not None:
+            self._path.append(plan.discriminator)
+            self._note(f'expected the string "{tag}", found {quoted(value[plan.discriminator])}')
+            self._path.pop()
+        return tagged(plan, alternative, value)
 
 
 def _no_alternative(plan: MessagePlan) -> str:
@@ -290,6 +299,15 @@ def _no_alternative(plan: MessagePlan) -> str:
 
 def _described(value: Any) -> str:
     return "nothing" if value is None else describe(value)
+
+
+def wrong_tag(plan: MessagePlan, alternative: FieldPlan, value: dict[str, Any]) -> str | None:
+    """Return the tag that an object of a union must have, if it says that it is another alternative."""
+    discriminator = plan.discriminator or ""
+    if discriminator not in value or alternative.message is None:
+        return None
+    constant = alternative.message.by_name[discriminator].fields[0].constant
+    return None if value[discriminator] == constant else constant
 
 
 def tagged(plan: MessagePlan, alternative: FieldPlan, value: dict[str, Any]) -> dict[str, Any]:

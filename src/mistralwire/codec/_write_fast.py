@@ -30,7 +30,7 @@ from mistralwire.codec._plan import (
     wire_tag,
 )
 from mistralwire.codec._varint import read_varint
-from mistralwire.codec._write import merge_members, tagged
+from mistralwire.codec._write import merge_members, tagged, wrong_tag
 from mistralwire.v1 import JsonExtra
 
 _LOOSE = frozenset((dict, list, float))
@@ -305,16 +305,19 @@ class FastWriter:
         for field in plan.alternatives:
             body = self._value(field, "result")
             if plan.discriminator is not None and field is not plan.unknown:
-                tag = self._constant(self._tagger(plan, field))
-                body.append(f"if {plan.discriminator!r} not in result: result = {tag}(result)")
+                add = self._constant(self._tagger(plan, field))
+                tag = next(tag for tag, named in plan.tags.items() if named is field)
+                body.append(f"if result.get({plan.discriminator!r}) != {tag!r}: result = {add}(result)")
             lines += [f"{'if' if len(lines) == 1 else 'elif'} {_tag_test(field)}:", *indent(body)]
         return [*lines, "else: raise Bail", "if at != end: raise Bail", "return result"]
 
     def _tagger(self, plan: MessagePlan, field: FieldPlan) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        def tag(value: dict[str, Any]) -> dict[str, Any]:
+        def add_tag(value: dict[str, Any]) -> dict[str, Any]:
+            if wrong_tag(plan, field, value) is not None:
+                raise Bail
             return tagged(plan, field, value)
 
-        return tag
+        return add_tag
 
 
 SNAKE = FastWriter(camel=False)
