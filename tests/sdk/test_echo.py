@@ -9,11 +9,15 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from typing import Any
 
-import openai
 import pytest
-from mistralai.client import Mistral
 
 from tests.sdk.mistral_calls import ask
+
+pytest.importorskip("openai", reason="needs openai")
+pytest.importorskip("mistralai", reason="needs mistralai")
+
+import openai
+from mistralai.client import Mistral
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
 KEY = "an-example-of-a-key"
