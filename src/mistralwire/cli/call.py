@@ -121,6 +121,16 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     help="PEM file with its private key.",
 )
 @click.option("--insecure", is_flag=True, help="Talk plain text to another machine too.")
+@click.option(
+    "--contract-revision",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    envvar="MISTRALWIRE_CALL_CONTRACT_REVISION",
+    show_envvar=True,
+    metavar="N",
+    help="Revision of the service's contract, for which the request is written.",
+)
 def call(
     *,
     prompt: str | None,
@@ -140,6 +150,7 @@ def call(
     tls_certificate: str | None,
     tls_key: str | None,
     insecure: bool,
+    contract_revision: int,
 ) -> None:
     """Ask a service for a completion, and print the answer as it comes.
 
@@ -194,6 +205,7 @@ def call(
             tls_key=tls_key,
             token_file=token_file,
             deadline_s=deadline,
+            contract_revision=contract_revision,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
