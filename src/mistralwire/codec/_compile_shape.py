@@ -128,8 +128,6 @@ def compile_shape(plan: MessagePlan, shape: tuple[str, ...], library: "Library")
     """Compile the reader of one shape, or return the one that always bails where the shape breaks a rule."""
     names = set(shape)
     members = [plan.by_name.get(name) for name in shape]
-    if any(member is not None and has_later_alternative(member) for member in members):
-        return _bail
     both = any(m is not None and m.camel is not m.name and {m.name, m.camel} <= names for m in members)
     missing = any(m.required and m.name not in names and m.camel not in names for m in plan.members)
     if both or (library.validate and missing):
@@ -141,11 +139,6 @@ def compile_shape(plan: MessagePlan, shape: tuple[str, ...], library: "Library")
     ]
     read: Read = _ShapeCompiler(library, shape, members, absents).compile(plan.name)
     return read
-
-
-def has_later_alternative(member: MemberPlan) -> bool:
-    """Check whether a JSON type joined the member later, under a number that is not in the member's order."""
-    return member.oneof is None and len(member.fields) > 1
 
 
 class _ShapeCompiler:
@@ -210,6 +203,9 @@ class _ShapeCompiler:
         """Check a member's value; give the lines that do so, and its wire form."""
         branches: list[_Branch] = []
         for field in member.fields:
+            if field.joined_later:
+                # Its number is not in the member's place among the others.
+                continue
             if field.repeated:
                 lines, wire = self._items(field, value)
                 if member.fill is not Fill.ARRAY:

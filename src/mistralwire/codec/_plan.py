@@ -99,6 +99,7 @@ class FieldPlan:
         enum_name: For an enum: its name.
         bits: For an integer: 32 or 64.
         constant: The only string allowed, or None.
+        joined_later: Whether it holds another JSON type of a member that has an earlier field.
     """
 
     name: str
@@ -111,6 +112,7 @@ class FieldPlan:
     enum_name: str
     bits: int
     constant: str | None
+    joined_later: bool
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -150,6 +152,7 @@ class MessagePlan:
         message_class: Its Python class.
         form: What it is in JSON.
         members: Of an object: its members, in contract order, which is the order of their field numbers.
+        numbers: Of an object: the numbers of its fields.
         by_name: Of an object: member by either spelling of its name.
         item: Of an array: the repeated field.
         alternatives: Of a union: its fields.
@@ -163,6 +166,7 @@ class MessagePlan:
     message_class: type[Message]
     form: Form = Form.OBJECT
     members: tuple[MemberPlan, ...] = ()
+    numbers: frozenset[int] = frozenset()
     by_name: dict[str, MemberPlan] = dataclasses.field(default_factory=dict)
     item: FieldPlan | None = None
     alternatives: tuple[FieldPlan, ...] = ()
@@ -278,6 +282,7 @@ class _Planner:
                 _fill_tags(plan, fields)
         elif _is_object(descriptor):
             plan.members = self._plan_members(descriptor)
+            plan.numbers = frozenset(field.number for field in self._known(descriptor.fields))
             plan.by_name = {name: member for member in plan.members for name in (member.name, member.camel)}
         else:
             raise TypeError(
@@ -328,6 +333,7 @@ class _Planner:
             enum_name="" if field.enum_type is None else field.enum_type.name,
             bits=_INTEGER_BITS.get(field.type, 0),
             constant=constant,
+            joined_later=json_field.HasField("union_with"),
         )
 
     def _enum_strings(self, descriptor: EnumDescriptor | None) -> dict[int, str]:

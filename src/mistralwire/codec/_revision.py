@@ -14,7 +14,15 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._convert import read_message
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._plan import FieldPlan, MessagePlan, checked_revision, plan_for
+from mistralwire.codec._plan import (
+    EXTRA_FIELD,
+    EXTRA_NUMBER,
+    FieldPlan,
+    Form,
+    MessagePlan,
+    checked_revision,
+    plan_for,
+)
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
 from mistralwire.codec._write_fast import SNAKE
@@ -110,7 +118,8 @@ def _rewritten(message: M, revision: int) -> M:
 
 
 # Where a message may hold something newer, by field number: True for a field that is newer itself, a set for
-# newer values of its enum, a mapping for what its message may hold.
+# newer values of its enum, a mapping for what its message may hold; for json_extra, the newer fields that a
+# note may be about.
 _Newer = dict[int, Any]
 
 
@@ -121,6 +130,8 @@ def _is_newer(message: Message, newer: _Newer) -> bool:
             return True
         if what is not None:
             items: Iterable[Any] = (value,) if isinstance(value, Message | int) else value
+            if field.name == EXTRA_FIELD:
+                items = (*value.null_fields, *value.empty_fields)
             if isinstance(what, dict):
                 if any(_is_newer(item, what) for item in items):
                     return True
@@ -147,11 +158,22 @@ def _compare(newest: MessagePlan, older: MessagePlan, compared: dict[MessagePlan
             newer[field.number] = True
         elif values := field.enum_strings.keys() - old.enum_strings.keys():
             newer[field.number] = frozenset(values)
-        elif (
-            field.message is not None and old.message is not None and any(_names(field.message, old.message))
-        ):
-            newer[field.number] = _compare(field.message, old.message, compared)
+        elif field.message is not None and old.message is not None:
+            if any(_has_more(*pair) for pair in _pairs(field.message, old.message)):
+                newer[field.number] = _compare(field.message, old.message, compared)
+    added = frozenset(number for number, what in newer.items() if what is True)
+    if added and newest.form is Form.OBJECT:
+        newer[EXTRA_NUMBER] = added
     return newer
+
+
+def _has_more(newest: MessagePlan, older: MessagePlan) -> bool:
+    """Check whether a message has fields, or an enum of it values, that the older plan does not have."""
+    known = {field.number: field for field in _fields(older)}
+    return any(
+        field.number not in known or field.enum_strings.keys() - known[field.number].enum_strings.keys()
+        for field in _fields(newest)
+    )
 
 
 @functools.cache
@@ -168,25 +190,43 @@ def _newer_names(plan: MessagePlan) -> re.Pattern[bytes] | None:
 
 
 def _names(newest: MessagePlan, older: MessagePlan) -> Iterator[str]:
-    """Yield the names, tags and strings that the newest plan knows and the older one does not."""
+    """Yield the names, tags and strings under which an older writer keeps what the newest plan knows."""
+    for new, old in _pairs(newest, older):
+        yield from new.tags.keys() - old.tags.keys()
+        for name, member in new.by_name.items():
+            known = old.by_name.get(name)
+            if known is None or _json_types(member.fields) > _json_types(known.fields):
+                yield name
+        before = {field.number: field for field in _fields(old)}
+        for field in _fields(new):
+            if field.number in before:
+                yield from field.enum_numbers.keys() - before[field.number].enum_numbers.keys()
+
+
+def _json_types(fields: Iterable[FieldPlan]) -> int:
+    """Count the JSON types that fields can hold; those of the elements where they hold an array."""
+    count = 0
+    for field in fields:
+        plan = field.message
+        has_own_type = plan is None or plan.form is Form.OBJECT or plan.discriminator is not None
+        count += 1 if plan is None or has_own_type else _json_types(_fields(plan))
+    return count
+
+
+def _pairs(newest: MessagePlan, older: MessagePlan) -> Iterator[tuple[MessagePlan, MessagePlan]]:
+    """Yield the plans of a message and of those in it, at any depth, that both revisions have."""
     rest, seen = [(newest, older)], set()
     while rest:
         new, old = rest.pop()
         if new in seen:
             continue
         seen.add(new)
-        yield from new.tags.keys() - old.tags.keys()
-        for name, member in new.by_name.items():
-            known = old.by_name.get(name)
-            if known is None or len(known.fields) < len(member.fields):
-                yield name
-        numbers = {field.number: field for field in _fields(old)}
+        yield new, old
+        before = {field.number: field for field in _fields(old)}
         for field in _fields(new):
-            before = numbers.get(field.number)
-            if before is not None:
-                yield from field.enum_numbers.keys() - before.enum_numbers.keys()
-                if field.message is not None and before.message is not None:
-                    rest.append((field.message, before.message))
+            known = before.get(field.number)
+            if known is not None and known.message is not None and field.message is not None:
+                rest.append((field.message, known.message))
 
 
 def _fields(plan: MessagePlan) -> list[FieldPlan]:
