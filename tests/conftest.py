@@ -1,12 +1,14 @@
 """What all tests share: how long the property tests search, and whether each run searches elsewhere."""
 
 import os
+import pathlib
 import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from mistralwire.codec import _losses
+from tests.fleet.next_year import make_next_year
 
 for name, max_examples in (("default", 100), ("long", 5_000)):
     settings.register_profile(
@@ -29,3 +31,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def no_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count the losses of one test alone: the counts belong to the process."""
     monkeypatch.setattr(_losses, "_counts", {})
+
+
+@pytest.fixture(scope="session")
+def next_year(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Next year's contract as a package: the folder for PYTHONPATH."""
+    return make_next_year(tmp_path_factory.mktemp("next_year"))

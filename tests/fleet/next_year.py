@@ -141,7 +141,12 @@ def make_next_year(folder: pathlib.Path) -> pathlib.Path:
     _edit(folder / "proto" / "mistralwire" / "v1")
     assert _PYTHON.exists(), "no environment to generate stubs in: make .venv-generate/.installed"
     run = subprocess.run(
-        [_PYTHON, "tools/generate.py"], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        [_PYTHON, "-m", "tools.generate"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     return folder / "src"
