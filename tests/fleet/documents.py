@@ -52,6 +52,15 @@ NEWEST_ANSWER = _answer(
 )
 """An answer in which each addition of next year's contract is in its field."""
 
+NEWS = (
+    "generation_report {",
+    "finish_reason: FINISH_REASON_CONTENT_FILTER",
+    "video_url {",
+    "id_object {",
+    "arguments_array {",
+)
+"""What an answer has in its fields, as text of protobuf, if next year's additions are."""
+
 ANSWERS = [
     NEWEST_ANSWER,
     _answer(_choice("stop", content="plain"), more={"generation_report": 1}),
