@@ -160,7 +160,10 @@ REQUESTS = [
     _request("the new form of a union", old=False, new=True, message=_assistant()),
     _request("what neither accepts", old=False, new=False, temperature="hot", thinking_budget=1),
     _request(
-        *("what each accepts in part",),
-        **{"old": False, "new": False, "message": _assistant(id={"value": "c"}), "thinking_budget": "much"},
+        "what each accepts in part",
+        old=False,
+        new=False,
+        message=_assistant(id={"value": "c"}),
+        thinking_budget="much",
     ),
 ]

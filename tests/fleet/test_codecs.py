@@ -22,7 +22,8 @@ TYPED = [
     ("writer", "relay", "reader"), [*itertools.product(CONTRACTS, ("", *CONTRACTS), CONTRACTS)]
 )
 def test_every_document_comes_back_equal(writer: str, relay: str, reader: str, fleet: Fleet) -> None:
-    """From JSON, over a process that parses and serializes, to JSON; twice, since shapes seen are read fast."""
+    """From JSON, over a process that parses and serializes, to JSON."""
+    # The workers live on: what the first pairings see for the first time, the later ones read fast.
     for kind, text in TYPED * 2:
         data = fleet.worker(writer).ask("to_binary", kind=kind, text=text, validate=False)
         if relay:

@@ -158,22 +158,22 @@ def _compare(newest: MessagePlan, older: MessagePlan, compared: dict[MessagePlan
             newer[field.number] = True
         elif values := field.enum_strings.keys() - old.enum_strings.keys():
             newer[field.number] = frozenset(values)
-        elif field.message is not None and old.message is not None:
-            if any(_has_more(*pair) for pair in _pairs(field.message, old.message)):
-                newer[field.number] = _compare(field.message, old.message, compared)
+        elif field.message is not None and old.message is not None and _is_more(field.message, old.message):
+            newer[field.number] = _compare(field.message, old.message, compared)
     added = frozenset(number for number, what in newer.items() if what is True)
     if added and newest.form is Form.OBJECT:
         newer[EXTRA_NUMBER] = added
     return newer
 
 
-def _has_more(newest: MessagePlan, older: MessagePlan) -> bool:
-    """Check whether a message has fields, or an enum of it values, that the older plan does not have."""
-    known = {field.number: field for field in _fields(older)}
-    return any(
-        field.number not in known or field.enum_strings.keys() - known[field.number].enum_strings.keys()
-        for field in _fields(newest)
-    )
+def _is_more(newest: MessagePlan, older: MessagePlan) -> bool:
+    """Check whether a message or one in it has fields or enum values that the older plans do not have."""
+    for new, old in _pairs(newest, older):
+        known = {field.number: field.enum_strings.keys() for field in _fields(old)}
+        for field in _fields(new):
+            if field.number not in known or field.enum_strings.keys() - known[field.number]:
+                return True
+    return False
 
 
 @functools.cache

@@ -48,11 +48,11 @@ def to_json(kind: str, data: str) -> str:
 
 def relay(kind: str, data: str) -> str:
     """Parse and serialize, and nothing else."""
-    return _parsed(kind, data).SerializeToString().decode("latin-1")
+    return _written(_parsed(kind, data))
 
 
 def lower(kind: str, data: str, revision: int) -> str:
-    return codec.lower(_parsed(kind, data), revision).SerializeToString().decode("latin-1")
+    return _written(codec.lower(_parsed(kind, data), revision))
 
 
 def lift(kind: str, data: str) -> str:
@@ -99,7 +99,6 @@ def stub(target: str, text: str, metadata: list[list[str]] = []) -> Json:  # noq
     response, ended = call(request, timeout=DEADLINE_S, metadata=pairs)
     trailing = {name: value for name, value in ended.trailing_metadata() if isinstance(value, str)}
     return {
-        "data": response.SerializeToString().decode("latin-1"),
         "json": codec.to_json(response).decode(),
         "seen": _shown(response),
         "trailing": trailing,
@@ -112,6 +111,11 @@ def _type(kind: str) -> Any:
 
 def _parsed(kind: str, data: str) -> Any:
     return _type(kind).FromString(data.encode("latin-1"))
+
+
+def _written(message: Any) -> str:
+    data: bytes = message.SerializeToString()
+    return data.decode("latin-1")
 
 
 def _built(kind: str, text: str) -> Any:
@@ -131,7 +135,7 @@ def _client(target: str, revision: int) -> SyncClient:
 
 def _stub(target: str) -> ChatCompletionServiceStub:
     if target not in _stubs:
-        _stubs[target] = ChatCompletionServiceStub(grpc.insecure_channel(target))  # type: ignore[no-untyped-call]
+        _stubs[target] = ChatCompletionServiceStub(grpc.insecure_channel(target))
     return _stubs[target]
 
 
