@@ -20,7 +20,9 @@ from typing import NamedTuple
 from mistralwire.v1 import Reason
 
 __all__ = [
+    "CONTRACT_REVISION_INFO",
     "HTTP_STATUS",
+    "NAME_PATTERN",
     "REQUEST_ID_PATTERN",
     "RETRY_AFTER_S_MAX",
     "UPSTREAM_CODE",
@@ -44,6 +46,9 @@ HTTP_STATUS, UPSTREAM_CODE, UPSTREAM_TYPE = "http_status", "upstream_code", "ups
 
 CONTRACT_REVISION_INFO = "contract_revision"
 """What the metadata of a status's ErrorInfo calls the revision of the service's contract."""
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
+"""What names of models, agents and codes look like: anything else may be text, and is not logged."""
 
 REQUEST_ID_PATTERN = re.compile("[!-~]{1,128}")
 """What an id of a call is: printable ASCII, that can go into a log and into metadata as it is."""

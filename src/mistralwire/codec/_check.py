@@ -6,8 +6,9 @@ does, so that it gets the same violations as the JSON would.
 
 from google.protobuf.message import Message
 
+from mistralwire.codec._convert import read_message
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._parse import parse, to_text
+from mistralwire.codec._parse import parse, to_text, too_deep
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._revision import read_request
@@ -36,7 +37,11 @@ def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violatio
     Raises:
         TypeError: If it is no such message.
     """
-    error = _find(plan_for(type(message)), message, limits, complete=True)
+    plan = plan_for(type(message))
+    document = SNAKE.write(message)
+    if document is not None and _is_complete(plan, document) and _is_valid(plan, document, limits):
+        return []
+    error = _find(plan, *_written(plan, message, limits), limits, complete=True)
     return [] if error is None else error.violations
 
 
@@ -52,20 +57,41 @@ def check_request(
 
     Raises:
         DecodeError: If it breaks the contract, with all violations: NO_JSON_FORM is the reason if a value has
-        none,
-            such as NaN.
+            none, such as NaN.
         MistralwireError: If it holds content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
     """
     plan = plan_for(type(message))
     document = SNAKE.write(message)
     if document is None:
-        document, errors = _written(plan, message)
+        document, errors = _written(plan, message, limits)
         _refuse_newer(errors)
-        if errors:
-            error = _find(plan, message, limits, complete=False)
+        if document is None or errors:
+            error = _find(plan, document, errors, limits, complete=False)
             assert error is not None  # noqa: S101 - what can't be written is a violation
             raise error
-    read_request(type(message), to_text(document), oldest_revision=oldest_revision, limits=limits)
+    text = _text(plan, document)
+    read_request(type(message), text, oldest_revision=oldest_revision, limits=limits)
+
+
+def _is_complete(plan: MessagePlan, document: dict[str, object]) -> bool:
+    """Check whether a document has the members that a program is expected to set."""
+    return all(member.name in document for member in plan.members if member.expected)
+
+
+def _is_valid(plan: MessagePlan, document: dict[str, object], limits: Limits) -> bool:
+    try:
+        text = _text(plan, document)
+        read_message(plan.message_class, plan, text, validate=True, limits=limits)
+    except DecodeError:
+        return False
+    return True
+
+
+def _text(plan: MessagePlan, document: dict[str, object]) -> bytes:
+    try:
+        return to_text(document)
+    except RecursionError:
+        raise too_deep(plan.name) from None
 
 
 def _refuse_newer(errors: list[EncodeError]) -> None:
@@ -81,25 +107,41 @@ def _refuse_newer(errors: list[EncodeError]) -> None:
         )
 
 
-def _written(plan: MessagePlan, message: Message) -> tuple[dict[str, object], list[EncodeError]]:
+def _written(
+    plan: MessagePlan, message: Message, limits: Limits
+) -> tuple[dict[str, object] | None, list[EncodeError]]:
     try:
-        return write_what_can_be(plan, message)
+        return write_what_can_be(plan, message, limits.violations_max)
     except EncodeError as error:
-        return {}, [error]
+        return None, [error]
 
 
-def _find(plan: MessagePlan, message: Message, limits: Limits, *, complete: bool) -> DecodeError | None:
-    """Return the error with everything that is wrong with a message, what has no JSON form first."""
-    document, errors = _written(plan, message)
+def _find(
+    plan: MessagePlan,
+    document: dict[str, object] | None,
+    errors: list[EncodeError],
+    limits: Limits,
+    *,
+    complete: bool,
+) -> DecodeError | None:
+    """Return the error with what is wrong with a message, what has no JSON form first.
+
+    Args:
+        plan: Plan of the message.
+        document: Its JSON, with stand-ins for what has none; None if there is no JSON.
+        errors: What has no JSON form.
+        limits: Bounds of the JSON, and of the violations.
+        complete: Whether members that a program is expected to set count as required.
+    """
     violations = [_violation(error) for error in errors]
     truncated, reason = False, str(Reason.CONTRACT_VIOLATION)
-    try:
-        value = parse(to_text(document), limits, plan.name)
-        read_document(plan, value, validate=True, limits=limits, complete=complete)
-    except DecodeError as error:
-        violations += [other for other in error.violations if not _is_below(other.path, errors)]
-        truncated = error.truncated
-        reason = error.reason
+    if document is not None:
+        try:
+            value = parse(_text(plan, document), limits, plan.name)
+            read_document(plan, value, validate=True, limits=limits, complete=complete)
+        except DecodeError as error:
+            violations += [other for other in error.violations if not _is_below(other.path, errors)]
+            truncated, reason = error.truncated, error.reason
     if not violations:
         return None
     if any(error.reason == Reason.NO_JSON_FORM for error in errors):

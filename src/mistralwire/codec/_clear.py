@@ -37,6 +37,7 @@ def clear_member(message: Message, name: str) -> None:
             extra.ClearField("members")
     for numbers in (extra.null_fields, extra.empty_fields, extra.absent_fields):
         if member is not None and member.number in numbers:
-            numbers.remove(member.number)
+            # There may be several: bytes of messages that were put together are a message.
+            numbers[:] = [number for number in numbers if number != member.number]
     if not extra.ByteSize():
         message.ClearField(EXTRA_FIELD)

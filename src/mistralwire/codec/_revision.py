@@ -74,7 +74,10 @@ def lift(message: M) -> M:
         TypeError: If it is no such message.
     """
     pattern = _newer_names(plan_for(type(message)))
-    if pattern is None or pattern.search(message.SerializeToString()) is None:
+    if pattern is None:
+        return message
+    wire = message.SerializeToString()
+    if pattern.search(wire) is None and _ESCAPED.search(wire) is None:
         return message
     return _rewritten(message, CONTRACT_REVISION)
 
@@ -176,17 +179,21 @@ def _is_more(newest: MessagePlan, older: MessagePlan) -> bool:
     return False
 
 
+# A name may be written with escapes. Both patterns begin with fixed bytes, which makes the search fast.
+_ESCAPED = re.compile(rb"\\u00[2-7]")
+
+
 @functools.cache
 def _newer_names(plan: MessagePlan) -> re.Pattern[bytes] | None:
-    r"""Return what finds text that may stand for content newer than revision 1; None if there is none.
+    """Return what finds text that may stand for content newer than revision 1; None if there is none.
 
-    Names, tags and enum strings stand in JSON text as they are, or with an escape `\u`.
+    Names, tags and enum strings stand in quotes in JSON text.
     """
     if CONTRACT_REVISION == 1:
         return None
     names = sorted(set(_names(plan, plan_for(plan.message_class, 1))))
-    texts = [re.escape(name.encode()) for name in names]
-    return re.compile(b"|".join([*texts, rb"\\u"])) if names else None
+    texts = b"|".join(re.escape(name.encode()) for name in names)
+    return re.compile(rb'"(?:' + texts + rb')"') if names else None
 
 
 def _names(newest: MessagePlan, older: MessagePlan) -> Iterator[str]:

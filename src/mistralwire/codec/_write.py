@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from mistralwire.codec._limits import DEPTH_MAX, Limits
-from mistralwire.codec._losses import count_loss
+from mistralwire.codec._losses import OTHER_PLACE, count_loss
 from mistralwire.codec._parse import Number, parse
 from mistralwire.codec._plan import EXTRA_FIELD, UNLISTED, FieldPlan, Form, Kind, MemberPlan, MessagePlan
 from mistralwire.codec._read import describe, join_path, quoted
@@ -21,6 +21,14 @@ UNRECOGNIZED = "unrecognized"
 
 _TEXT_LIMITS = Limits(document_bytes_max=2**31, depth_max=DEPTH_MAX, members_max=2**31)
 _ABSENT = object()
+# Unknown fields are looked at one by one in a message that has no more than so many bytes of them. Beyond
+# that only their size is noted: a Python object for each would cost a hundred times the message.
+_UNKNOWN_BYTES_MAX = 4_096
+_NOTES_MAX = 100
+
+
+class _Full(Exception):  # noqa: N818 - it never leaves this module
+    """As many errors as are asked for were found."""
 
 
 def write_document(plan: MessagePlan, message: Any, *, camel: bool) -> dict[str, Any]:
@@ -37,12 +45,14 @@ def write_document(plan: MessagePlan, message: Any, *, camel: bool) -> dict[str,
         EncodeError: If the message has no JSON form.
     """
     try:
-        return _Writer(camel).write_object(plan, message)
+        return _Writer(camel).write(plan, message)
     except RecursionError:
         raise _no_room() from None
 
 
-def write_what_can_be(plan: MessagePlan, message: Any) -> tuple[dict[str, Any], list[EncodeError]]:
+def write_what_can_be(
+    plan: MessagePlan, message: Any, errors_max: int
+) -> tuple[dict[str, Any] | None, list[EncodeError]]:
     """Return the parsed JSON of a message with stand-ins for what has no JSON form, and the errors of those.
 
     Here, content of a newer contract is an error too, with the reason CONTRACT_NEWER, and is not counted.
@@ -50,13 +60,16 @@ def write_what_can_be(plan: MessagePlan, message: Any) -> tuple[dict[str, Any], 
     Args:
         plan: Plan of the message, a JSON object.
         message: The message.
+        errors_max: How many errors to look for; beyond, there is no JSON.
 
     Raises:
         EncodeError: If it is nested too deeply.
     """
     errors: list[EncodeError] = []
     try:
-        return _Writer(camel=False, errors=errors).write_object(plan, message), errors
+        return _Writer(camel=False, errors=errors, errors_max=errors_max).write(plan, message), errors
+    except _Full:
+        return None, errors
     except RecursionError:
         raise _no_room() from None
 
@@ -131,42 +144,64 @@ class _Writer:
     Args:
         camel: Whether member names are lowerCamelCase.
         errors: Where to put what has no JSON form; None to raise the first.
+        errors_max: How many of them to look for.
     """
 
-    def __init__(self, camel: bool, errors: list[EncodeError] | None = None) -> None:
+    def __init__(self, camel: bool, errors: list[EncodeError] | None = None, errors_max: int = 0) -> None:
         self._camel = camel
         self._errors = errors
+        self._errors_max = errors_max
         self._path: list[str | int] = []
+        self._has_unknown = False
+        self._has_dropped = False
+
+    def write(self, plan: MessagePlan, message: Any) -> dict[str, Any]:
+        """Write a message that is a document of its own."""
+        known = type(message)()
+        known.CopyFrom(message)
+        known.DiscardUnknownFields()
+        unknown_bytes = message.ByteSize() - known.ByteSize()
+        self._has_unknown = unknown_bytes > 0
+        if unknown_bytes > _UNKNOWN_BYTES_MAX:
+            self._has_unknown, self._has_dropped = False, True
+            self._lose(*OTHER_PLACE, f"{unknown_bytes} bytes of fields")
+            message = known
+        return self.write_object(plan, message)
+
+    def _add_error(self, message: str, reason: Reason) -> None:
+        assert self._errors is not None  # noqa: S101 - whoever calls it has looked
+        if len(self._errors) > self._errors_max:
+            raise _Full
+        self._errors.append(EncodeError(message, path=join_path(tuple(self._path)), reason=reason))
 
     def _stand_in(self, value: Any, message: str) -> Any:
         """Return what stands for a value that has no JSON form, where errors are collected."""
-        error = EncodeError(message, path=join_path(tuple(self._path)))
         if self._errors is None:
-            raise error
-        self._errors.append(error)
+            raise EncodeError(message, path=join_path(tuple(self._path)))
+        self._add_error(message, Reason.NO_JSON_FORM)
         return value
 
     def _note(self, message: str) -> None:
         """Note a mistake that does not keep the message from being written."""
         if self._errors is not None:
-            path = join_path(tuple(self._path))
-            self._errors.append(EncodeError(message, path=path, reason=Reason.CONTRACT_VIOLATION))
+            self._add_error(message, Reason.CONTRACT_VIOLATION)
 
     def _lose(self, message_name: str, number: int, what: str) -> None:
         """Note content of a newer contract, which can't be written."""
         if self._errors is None:
             count_loss(message_name, number)
-            return
-        message = f"expected what this contract knows, found {what} of a newer one; upgrade this process"
-        path = join_path(tuple(self._path))
-        self._errors.append(EncodeError(message, path=path, reason=Reason.CONTRACT_NEWER))
+        else:
+            message = f"expected what this contract knows, found {what} of a newer one; upgrade this process"
+            self._add_error(message, Reason.CONTRACT_NEWER)
 
     def _lose_unknown_fields(self, message: Any) -> bool:
         """Note the fields of a message that its type does not know; return whether there are any."""
+        if not self._has_unknown:
+            return False
         fields = UnknownFieldSet(message)
         numbers = {fields[index].field_number for index in range(len(fields))}
         name = message.DESCRIPTOR.name
-        for number in sorted(numbers):
+        for number in sorted(numbers)[:_NOTES_MAX]:
             self._lose(name, number, f"the field {number} of {name}")
         return bool(numbers)
 
@@ -203,7 +238,7 @@ class _Writer:
         self._lose_unknown_fields(message)
         if message.HasField(EXTRA_FIELD):
             self._lose_unknown_fields(extra)
-            for number in sorted((nulls | empties) - plan.numbers):
+            for number in sorted((nulls | empties) - plan.numbers)[:_NOTES_MAX]:
                 self._lose(plan.name, number, f"a note about the field {number} of {plan.name}")
         return merge_members(plan, result, members, camel=self._camel) if members else result
 
@@ -277,7 +312,7 @@ class _Writer:
             assert plan.item is not None  # noqa: S101 - a plan of this form has one
             return self._write_items(plan, plan.item, getattr(message, plan.item.name))
         alternative = next((field for field in plan.alternatives if message.HasField(field.name)), None)
-        if alternative is None and is_newer:
+        if alternative is None and (is_newer or self._has_dropped):
             # An alternative of a newer contract costs itself, and not the document. Where errors are
             # collected it keeps its place, so that the paths of those behind it are right.
             return _ABSENT if self._errors is None else {}

@@ -12,7 +12,7 @@ from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
 from mistralwire.codec import Limits, encode_sse, from_json, read_request, to_json
-from mistralwire.errors import CodecError, MistralwireError, OverloadError, Reason
+from mistralwire.errors import NAME_PATTERN, CodecError, MistralwireError, OverloadError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import Answer, EdgeError, answer_of, error_event, unwritable
 from mistralwire.gateway._exchange import CallerGoneError, Exchange, Receive, Scope, Send, WhileCaller
@@ -238,10 +238,9 @@ def _log(route: str, exchange: Exchange, failure: MistralwireError | None) -> No
     if exchange.chunks:
         extra["chunks"] = exchange.chunks
         extra["first_chunk_ms"] = round(exchange.first_chunk_s * 1000, 1)
+    # Callers and services choose these, and may put anything there.
+    named = {"model": exchange.model, "agent_id": exchange.agent_id}
     if failure is not None:
-        extra["reason"] = failure.reason
-    if exchange.model:
-        extra["model"] = exchange.model
-    if exchange.agent_id:
-        extra["agent_id"] = exchange.agent_id
+        named["reason"] = failure.reason
+    extra |= {name: text for name, text in named.items() if NAME_PATTERN.fullmatch(text)}
     _logger.log(level, "POST %s", route, extra=extra)

@@ -29,8 +29,7 @@ Headers = list[tuple[bytes, bytes]]
 UNAUTHORIZED = 401
 UNPROCESSABLE = 422
 
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-_INDEX_MAX = 2**63
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
 _OF_LIBRARY = {
     "UNAVAILABLE": "the service behind the gateway can't be reached",
     "DEADLINE_EXCEEDED": "the answer took longer than the gateway waits for one",
@@ -155,8 +154,6 @@ def _validation_error(violations: Iterable[Violation], reason: str) -> HTTPValid
 def _loc(path: str) -> list[IntegerOrString]:
     """Take a JSON path apart: `messages[0].role` becomes `messages`, 0, `role`."""
     return [
-        IntegerOrString(string=_clean(name))
-        if name or int(index) >= _INDEX_MAX
-        else IntegerOrString(integer=int(index))
+        IntegerOrString(string=_clean(name)) if name else IntegerOrString(integer=int(index))
         for name, index in _STEP.findall(path)
     ]

@@ -3,8 +3,8 @@
 import logging
 from typing import Any
 
-from mistralwire.errors import MistralwireError, UpstreamError
-from mistralwire.service._record import NAME_PATTERN, CallRecord
+from mistralwire.errors import NAME_PATTERN, MistralwireError, UpstreamError
+from mistralwire.service._record import CallRecord
 from mistralwire.v1 import CompletionChunk
 
 # How calls end that nobody who runs the service has to look at: well, or by the caller's own doing.

@@ -15,6 +15,12 @@ from mistralwire.v1 import CONTRACT_REVISION
 CHECKS_PER_S = 100
 """Answers and chunks of a program's own upstream that are checked in a second, at most."""
 
+CHECKED_BYTES_MAX = 16 * 1024
+"""Bytes of an answer or a chunk up to which it is checked: some milliseconds' work in the event loop."""
+
+CHECKED_BYTES_PER_S = 64 * 1024
+"""Bytes of such answers after which no more are checked in a second."""
+
 _PATHS_MAX = 100
 _INDEX = re.compile(r"\[[0-9]+\]")
 
@@ -56,17 +62,23 @@ class _AnswerCheck:
 
     def __init__(self) -> None:
         self._paths: set[str] = set()
-        self._left = 0
+        self._checks_left = 0
+        self._bytes_left = 0
         self._until_s = 0.0
 
     def look_at(self, message: Message) -> None:
-        """Check a message, unless enough were checked in this second."""
-        if not self._left:
+        """Check a message, unless it is large, or enough were checked in this second."""
+        if self._checks_left <= 0 or self._bytes_left <= 0:
             now_s = time.monotonic()
             if now_s < self._until_s:
                 return
-            self._left, self._until_s = CHECKS_PER_S, now_s + 1.0
-        self._left -= 1
+            self._checks_left, self._bytes_left = CHECKS_PER_S, CHECKED_BYTES_PER_S
+            self._until_s = now_s + 1.0
+        size = message.ByteSize()
+        if size > CHECKED_BYTES_MAX:
+            return
+        self._checks_left -= 1
+        self._bytes_left -= size
         for violation in codec.check(message):
             self._log(message.DESCRIPTOR.name, violation)
 
@@ -76,8 +88,10 @@ class _AnswerCheck:
         if path in self._paths or len(self._paths) >= _PATHS_MAX:
             return
         self._paths.add(path)
+        # Where a fixed string is due, a violation quotes a short one that is there: it may be anybody's text.
+        found = violation.found if '"' not in violation.found else "another string"
         _logger.warning(
             "the upstream's answers break the contract at %s: expected %s, found %s; they are delivered, but "
             "SDKs may refuse them: correct the upstream, and try its answers with mistralwire.check",
-            *(path, violation.expected, violation.found),
+            *(path, violation.expected, found),
         )

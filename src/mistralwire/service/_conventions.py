@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 from urllib.parse import unquote
 
-from mistralwire.errors import MistralwireError, Reason
-from mistralwire.service._record import NAME_PATTERN, CallRecord
+from mistralwire.errors import NAME_PATTERN, MistralwireError, Reason
+from mistralwire.service._record import CallRecord
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,

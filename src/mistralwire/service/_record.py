@@ -1,16 +1,12 @@
 """What is known of one call, for those who watch: the log, telemetry."""
 
 import dataclasses
-import re
 import time
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from mistralwire.v1 import CompletionChunk
-
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
-"""What names of models and codes look like: anything else in their place may be text, and is not shown."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
