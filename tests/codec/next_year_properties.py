@@ -155,11 +155,23 @@ def test_what_an_older_reader_is_sent_too_early_never_costs_more_than_itself(
     found = parse_exactly(old.ask("to_json", kind=kind.__name__, data=data.decode("latin-1")))
     whole = parse_exactly(to_json(kind.FromString(data)))
     assert _is_part(found, whole)
-    assert (found == whole) == (_lost(old) == before)
+    if found == whole:
+        assert _lost(old) == before
+    # The one thing that is not counted is a note in json_extra about a field that is not known.
+    elif _without_notes(found) != _without_notes(whole):
+        assert _lost(old) > before
 
 
 def _lost(worker: Process) -> int:
     return sum(count for *_, count in worker.ask("losses"))
+
+
+def _without_notes(value: Any) -> Any:
+    """Return a value without members that are null or empty."""
+    if isinstance(value, dict):
+        members = {name: _without_notes(item) for name, item in value.items()}
+        return {name: item for name, item in members.items() if item is not None and item != []}
+    return list(map(_without_notes, value)) if isinstance(value, list) else value
 
 
 def _is_part(found: Any, whole: Any) -> bool:

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.documents import DOCUMENTS
-from tests.fleet.documents import ANSWERS, NEWEST_ANSWER, NEWEST_REQUEST, NEWS, REQUESTS, STREAMS, told
+from tests.fleet.documents import ANSWERS, NEWEST_ANSWER, NEWS, REQUESTS, STREAMS, told
 from tests.fleet.fleet import CONTRACTS, Fleet
 from tests.fleet.processes import NEW, OLD
 
@@ -136,11 +136,3 @@ def test_a_number_that_is_not_known_is_written_as_the_string_beside_it(fleet: Fl
     extra = f"\x0a{chr(len(kept) + 2)}\x0a{chr(len(kept))}{kept}"
     with_string = old.ask("to_json", kind="ChatCompletionChoice", data=extra + number)
     assert json.loads(with_string)["finish_reason"] == "content_filter"
-
-
-def test_a_note_about_a_field_that_is_not_known_is_a_loss(fleet: Fleet) -> None:
-    new, old = fleet.worker(NEW), fleet.worker(OLD)
-    text = NEWEST_REQUEST.text.replace('"thinking_budget": 5', '"thinking_budget": null')
-    data = new.ask("to_binary", kind="ChatCompletionRequest", text=text, contract_revision=2)
-    assert "thinking_budget" not in json.loads(old.ask("to_json", kind="ChatCompletionRequest", data=data))
-    assert ["ChatCompletionRequest", 34] in [place for *place, _ in old.ask("losses")]

@@ -152,7 +152,6 @@ class MessagePlan:
         message_class: Its Python class.
         form: What it is in JSON.
         members: Of an object: its members, in contract order, which is the order of their field numbers.
-        numbers: Of an object: the numbers of its fields.
         by_name: Of an object: member by either spelling of its name.
         item: Of an array: the repeated field.
         alternatives: Of a union: its fields.
@@ -166,7 +165,6 @@ class MessagePlan:
     message_class: type[Message]
     form: Form = Form.OBJECT
     members: tuple[MemberPlan, ...] = ()
-    numbers: frozenset[int] = frozenset()
     by_name: dict[str, MemberPlan] = dataclasses.field(default_factory=dict)
     item: FieldPlan | None = None
     alternatives: tuple[FieldPlan, ...] = ()
@@ -282,7 +280,6 @@ class _Planner:
                 _fill_tags(plan, fields)
         elif _is_object(descriptor):
             plan.members = self._plan_members(descriptor)
-            plan.numbers = frozenset(field.number for field in self._known(descriptor.fields))
             plan.by_name = {name: member for member in plan.members for name in (member.name, member.camel)}
         else:
             raise TypeError(

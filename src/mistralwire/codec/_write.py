@@ -238,8 +238,6 @@ class _Writer:
         self._lose_unknown_fields(message)
         if message.HasField(EXTRA_FIELD):
             self._lose_unknown_fields(extra)
-            for number in sorted((nulls | empties) - plan.numbers)[:_NOTES_MAX]:
-                self._lose(plan.name, number, f"a note about the field {number} of {plan.name}")
         return merge_members(plan, result, members, camel=self._camel) if members else result
 
     def _write_member(

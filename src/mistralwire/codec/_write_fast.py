@@ -63,35 +63,26 @@ def _signed_varint(data: bytes, at: int) -> tuple[int, int]:
 
 # Numbers of the fields that were null, empty, and absent where they would be filled in.
 _Flags = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+_flags: dict[bytes, _Flags] = {}
 
 
-class _FlagsOf(dict[bytes, _Flags]):
-    """What a JsonExtra without members says of a message; few combinations occur, so they are remembered.
-
-    Args:
-        plan: Plan of the message.
-    """
-
-    def __init__(self, plan: MessagePlan) -> None:
-        super().__init__()
-        self._numbers = plan.numbers
-
-    def __missing__(self, data: bytes) -> _Flags:
-        extra = JsonExtra.FromString(data)
-        found = (tuple(extra.null_fields), tuple(extra.empty_fields), tuple(extra.absent_fields))
-        if len(UnknownFieldSet(extra)) or not self._numbers.issuperset((*found[0], *found[1])):
-            raise Bail
-        if len(data) <= _FLAGS_BYTES_MAX:
-            if len(self) >= _REMEMBERED_MAX:
-                self.clear()
-            self[data] = found
-        return found
+def _read_flags(data: bytes) -> _Flags:
+    """Return the numbers in a JsonExtra without members; few combinations occur, so they are remembered."""
+    extra = JsonExtra.FromString(data)
+    if len(UnknownFieldSet(extra)):
+        raise Bail
+    found = (tuple(extra.null_fields), tuple(extra.empty_fields), tuple(extra.absent_fields))
+    if len(data) <= _FLAGS_BYTES_MAX:
+        if len(_flags) >= _REMEMBERED_MAX:
+            _flags.clear()
+        _flags[data] = found
+    return found
 
 
-def _read_extra(data: bytes, flags: _FlagsOf) -> tuple[_Flags, dict[str, Any] | None]:
+def _read_extra(data: bytes) -> tuple[_Flags, dict[str, Any] | None]:
     """Return what a JsonExtra says: the numbers of fields, and the members."""
     if data[:1] != _MEMBERS_TAG:
-        return flags[data], None
+        return _read_flags(data), None
     size, at = data[1], 2
     if size > 0x7F:
         size, at = read_varint(data, 1)
@@ -104,7 +95,7 @@ def _read_extra(data: bytes, flags: _FlagsOf) -> tuple[_Flags, dict[str, Any] | 
             _check_text(members, text)
             break
     rest = data[at + size :]
-    return flags[rest], members
+    return _flags.get(rest) or _read_flags(rest), members
 
 
 def _check_text(value: Any, text: bytes) -> None:
@@ -155,6 +146,7 @@ class FastWriter:
             "varint": read_varint,
             "signed_varint": _signed_varint,
             "double": struct.Struct("<d").unpack_from,
+            "flags": _flags,
             "read_extra": _read_extra,
             "read_text": _read_text,
             "read_object_text": _read_object_text,
@@ -213,7 +205,6 @@ class FastWriter:
     def _object(self, plan: MessagePlan) -> list[str]:
         known = self._constant(frozenset(plan.by_name))
         merge = self._constant(self._merger(plan))
-        flags = self._constant(_FlagsOf(plan))
         lines = [
             "result = {}",
             "nulls = empties = absents = ()",
@@ -223,8 +214,8 @@ class FastWriter:
         extra = [
             *_length_lines(1),
             "extra = data[at:stop]",
-            f"found = {flags}.get(extra)",
-            f"if found is None: found, members = read_extra(extra, {flags})",
+            "found = flags.get(extra)",
+            "if found is None: found, members = read_extra(extra)",
             "nulls, empties, absents = found",
         ]
         lines += [f"if tag == {EXTRA_NUMBER << 3 | 2}:", *indent([*extra, "at = stop", _NEXT_TAG])]
