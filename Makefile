@@ -14,6 +14,9 @@ NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed
 .PHONY: help demo test interop check format lint types stubs generate vectors buf drift bench bench-stream bench-gateway \
 	fuzz clean
 
+# Targets share environments, stubs and processors.
+.NOTPARALLEL:
+
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
@@ -43,7 +46,7 @@ help: ## Show the targets
 	@touch $@
 
 %/node_modules/.installed: %/package-lock.json
-	@npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent
+	@npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000 --fetch-retries=1
 	@touch $@
 
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
@@ -54,8 +57,8 @@ test: .venv/.installed .venv-oldest/.installed $(NODE_PACKAGES) ## Run the tests
 	.venv-oldest/bin/python -m pytest
 
 # Skips the languages whose toolchain is not installed, with the reason.
-interop: .venv/.installed .venv-generate/.installed ## Call services from other languages, and serve in them
-	$(BIN)/python -m pytest -m interop tests/interop
+interop: .venv/.installed .venv-generate/.installed ## Call services from other languages, and serve in them (ONLY="go or rust")
+	$(BIN)/python -m pytest -m interop tests/interop $(if $(ONLY),-k "$(ONLY)")
 
 check: DRIFT_OPTIONS := --all
 check: export INTEROP_REQUIRED = 1

@@ -1,12 +1,22 @@
 """A message that a program made is checked like the JSON of it, with all violations at once."""
 
 import math
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 
-from mistralwire.codec import DEFAULT_LIMITS, Limits, check, check_request, from_json
-from mistralwire.errors import DecodeError, MistralwireError
+from mistralwire.codec import (
+    DEFAULT_LIMITS,
+    VIOLATIONS_MAX,
+    Limits,
+    _write,
+    check,
+    check_request,
+    from_dict,
+    from_json,
+)
+from mistralwire.errors import DecodeError, EncodeError, MistralwireError
 from mistralwire.v1 import (
     AssistantMessage,
     ChatCompletionChoice,
@@ -207,3 +217,32 @@ def test_paths_count_the_elements_of_the_message_where_a_newer_one_is_left_out()
     newer = ThinkContentChunk.FromString(NEWER_FIELD)
     chunk = ThinkChunk(thinking=[newer, ThinkContentChunk(text=TextChunk())])
     assert [violation.path for violation in check(chunk)] == ["thinking[0]", "thinking[1].text"]
+
+
+@pytest.mark.parametrize("member", ["created", "choices"])
+def test_null_is_no_value_of_an_expected_member(member: str) -> None:
+    document = {
+        "id": "r",
+        "object": "chat.completion",
+        "model": "m",
+        "created": 1,
+        "usage": {},
+        "choices": [],
+    }
+    assert check(from_dict(ChatCompletionResponse, document)) == []
+    (violation,) = check(from_dict(ChatCompletionResponse, document | {member: None}))
+    assert (violation.path, violation.found) == (member, "null")
+
+
+def test_no_more_mistakes_are_looked_for_than_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[EncodeError] = []
+
+    def make(*args: Any, **kwargs: Any) -> EncodeError:
+        made.append(EncodeError(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(_write, "EncodeError", make)
+    request = ChatCompletionRequest(model="m", messages=[ChatMessage()] * 10_000)
+    assert len(check(request)) == VIOLATIONS_MAX
+    assert len(violations_of(request).violations) == VIOLATIONS_MAX
+    assert len(made) <= 2 * (VIOLATIONS_MAX + 1)

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistralwire.codec import clear_member, from_json, to_dict, to_json
+from mistralwire.codec import clear_member, from_json, json_to_binary, to_dict, to_json
 from mistralwire.codec._plan import plan_for
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import (
@@ -17,6 +17,7 @@ from mistralwire.v1 import (
     ChatCompletionRequest,
     ContentChunk,
     FunctionName,
+    JsonExtra,
     ModerationLlmv1CategoryThresholds,
     UsageInfo,
 )
@@ -124,3 +125,18 @@ def test_a_member_is_gone_and_the_others_stay(
     if member is not None and member.fill is not None:
         rest[member.name] = member.fill.value_of()
     assert meaning(message_type, to_json(message)) == meaning(message_type, to_json_text(rest))
+
+
+def test_a_note_that_is_there_twice_is_removed_too() -> None:
+    """Bytes of messages that were put together are a message, with the notes of both."""
+    wire = json_to_binary(UsageInfo, b'{"total_tokens":null}')
+    usage = UsageInfo.FromString(wire + wire)
+    clear_member(usage, "total_tokens")
+    assert to_json(usage) == b"{}"
+
+
+def test_a_message_whose_members_are_no_json_stays_as_it_is() -> None:
+    usage = UsageInfo(total_tokens=1, json_extra=JsonExtra(members="{"))
+    with pytest.raises(EncodeError):
+        clear_member(usage, "total_tokens")
+    assert usage.total_tokens == 1

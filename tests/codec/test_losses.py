@@ -10,6 +10,7 @@ from mistralwire.codec import binary_to_json, check, losses, to_dict, to_json
 from mistralwire.codec._losses import OTHER_PLACE, PLACES_MAX
 from mistralwire.codec._varint import write_varint
 from mistralwire.v1 import (
+    CONTRACT_REVISION,
     AssistantMessage,
     ChatCompletionChoice,
     CompletionResponseStreamChoice,
@@ -118,11 +119,14 @@ def test_each_writing_counts_in_every_way_to_write() -> None:
 def test_checking_counts_nothing_and_names_the_places() -> None:
     choice = with_field(content(text("a"), with_field(ContentChunk(), 10)), 60)
     choice.finish_reason = NEWER_NUMBER
-    remedy = "of a newer one; upgrade this process"
+    expected, lacks = (
+        f"expected content of revision {CONTRACT_REVISION} of the contract",
+        "which it does not have",
+    )
     assert [str(violation) for violation in check(choice)] == [
-        f"finish_reason: expected what this contract knows, found the value 6 of FinishReason {remedy}",
-        f"message.content[1]: expected what this contract knows, found the field 10 of ContentChunk {remedy}",
-        f"document: expected what this contract knows, found the field 60 of ChatCompletionChoice {remedy}",
+        f"finish_reason: {expected}, found the value 6 of FinishReason, {lacks}",
+        f"message.content[1]: {expected}, found the field 10 of ContentChunk, {lacks}",
+        f"document: {expected}, found the field 60 of ChatCompletionChoice, {lacks}",
     ]
     assert losses() == {}
 
@@ -151,6 +155,17 @@ def test_places_are_bounded_and_the_rest_is_one(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING, "mistralwire.codec"):
         to_json(name)
         to_json(name)
-    known = {("FunctionName", number): 2 for number in numbers[:PLACES_MAX]}
-    assert losses() == known | {OTHER_PLACE: 100}
-    assert len(caplog.records) == PLACES_MAX + 1
+    known = {("FunctionName", number): 2 for number in numbers[: PLACES_MAX - 1]}
+    assert losses() == known | {OTHER_PLACE: 102}
+    assert len(losses()) == len(caplog.records) == PLACES_MAX
+
+
+def test_a_mass_of_unknown_fields_is_one_loss_and_no_object_each() -> None:
+    name = with_field(FunctionName(name="f"), *range(1_000, 101_000))
+    assert to_dict(name) == {"name": "f"}
+    assert losses() == {OTHER_PLACE: 1}
+
+
+def test_beside_a_mass_of_unknown_fields_an_alternative_still_costs_itself_alone() -> None:
+    choice = with_field(content(text("a"), with_field(ContentChunk(), 10)), *range(1_000, 11_000))
+    assert to_dict(choice)["message"]["content"] == [{"type": "text", "text": "a"}]

@@ -5,9 +5,7 @@ import pytest
 from mistralwire.codec import check, check_request, from_json, losses
 from mistralwire.codec._varint import write_varint
 from mistralwire.errors import MistralwireError
-from mistralwire.v1 import (
-    ChatCompletionRequest,
-)
+from mistralwire.v1 import ChatCompletionRequest, ChatMessage, JsonExtra, ReasoningEffort
 
 pytestmark = pytest.mark.usefixtures("no_losses")
 
@@ -61,3 +59,28 @@ def test_a_request_that_breaks_the_contract_too_is_refused_for_what_is_newer() -
     with pytest.raises(MistralwireError, match="upgrade the service") as caught:
         check_request(ChatCompletionRequest.FromString(UNKNOWN))
     assert caught.value.reason == "CONTRACT_NEWER"
+
+
+def test_a_mass_of_unknown_fields_is_refused_at_once() -> None:
+    more = b"".join(write_varint(number << 3) + b"\0" for number in range(1_000, 101_000))
+    request = ChatCompletionRequest.FromString(
+        from_json(ChatCompletionRequest, REQUEST).SerializeToString() + more
+    )
+    with pytest.raises(MistralwireError, match=r"found \d+ bytes of fields") as caught:
+        check_request(request)
+    assert caught.value.reason == "CONTRACT_NEWER"
+
+
+def test_what_a_field_is_for_is_in_the_field_whoever_put_it_elsewhere() -> None:
+    """A check of the typed fields, of a quota for one, can't be passed by hiding a member."""
+    hidden = ChatCompletionRequest(
+        model="m",
+        messages=[ChatMessage(unknown_json='{"role":"user","content":"hi"}')],
+        json_extra=JsonExtra(members='{"maxTokens":100000,"reasoning_effort":"low","new":1}'),
+        reasoning_effort="REASONING_EFFORT_UNLISTED",
+    )
+    request = check_request(hidden)
+    assert request.messages[0].user.content_string == "hi"
+    assert request.max_tokens == 100_000
+    assert request.reasoning_effort == ReasoningEffort.REASONING_EFFORT_LOW
+    assert request.json_extra.members == '{"new":1}'

@@ -118,7 +118,7 @@ def test_so_many_are_checked_in_a_second_and_no_more(monkeypatch: pytest.MonkeyP
 def test_no_more_places_are_logged_than_a_bound(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_answers, "_PATHS_MAX", 3)
+    monkeypatch.setattr(_answers, "_PLACES_MAX", 3)
     answers = Answers(HeldUpstream(), 1)
     for _ in range(2):
         answers.prepare(BROKEN)

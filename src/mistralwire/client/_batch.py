@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire.codec import lift
-from mistralwire.errors import CallError, EncodeError, Reason
+from mistralwire.errors import CallError, CodecError, Reason
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
 
 M = TypeVar("M", bound=Message)
@@ -75,7 +75,7 @@ def lifted(message: M) -> M:
     """
     try:
         return lift(message)
-    except EncodeError:
+    except CodecError:
         return message
 
 

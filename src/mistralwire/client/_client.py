@@ -21,7 +21,7 @@ from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_opti
 from mistralwire.client._metadata import checked_metadata, checked_request_id
 from mistralwire.client._token import FixedToken, TokenFile
 from mistralwire.codec import lower
-from mistralwire.errors import CallError, Reason
+from mistralwire.errors import CallError, EncodeError, Reason
 from mistralwire.v1 import (
     CONTRACT_REVISION,
     AgentsCompletionRequest,
@@ -444,12 +444,16 @@ class Client:
     def _written(self, request: Message) -> bytes:
         """Return the wire bytes of a request, as the oldest service needs them."""
         if self._contract_revision < CONTRACT_REVISION and type(request) is not health_pb2.HealthCheckRequest:
-            request = lower(request, self._contract_revision)
+            # One that has no JSON form goes out as it is: the service says what is wrong with it.
+            with contextlib.suppress(EncodeError):
+                request = lower(request, self._contract_revision)
         return request.SerializeToString()
 
     async def _look_at_revision(self, call: Any) -> None:
         """Compare the revision of the service with what is written, at the end of a call that went well."""
-        if self._contract_revision > 1 and not self._has_warned and self._given_channel is None:
+        # A channel that says what its service has is in this process.
+        is_local = hasattr(self._given_channel, "contract_revision")
+        if self._contract_revision > 1 and not self._has_warned and not is_local:
             self._compare_revision(await call.trailing_metadata())
 
     def _compare_revision(self, trailing: Iterable[tuple[str, str | bytes]] | None) -> None:

@@ -4,6 +4,8 @@ Protobuf itself knows no required fields, no JSON text and no fixed strings; the
 does, so that it gets the same violations as the JSON would.
 """
 
+from typing import TypeVar
+
 from google.protobuf.message import Message
 
 from mistralwire.codec._convert import read_message
@@ -18,6 +20,8 @@ from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Viola
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
 _PLACES_SHOWN = 3
+
+M = TypeVar("M", bound=Message)
 
 
 def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
@@ -46,14 +50,20 @@ def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violatio
 
 
 def check_request(
-    message: Message, *, limits: Limits = DEFAULT_LIMITS, oldest_revision: int = CONTRACT_REVISION
-) -> None:
-    """Check that a request keeps the contract.
+    message: M, *, limits: Limits = DEFAULT_LIMITS, oldest_revision: int = CONTRACT_REVISION
+) -> M:
+    """Check that a request keeps the contract, and move what it knows to its fields.
+
+    A member that has a field may stand in `json_extra` or `unknown_json` all the same: a sender with an older
+    contract puts it there, and so may one who wants it overlooked.
 
     Args:
         message: A request of `mistralwire.v1`.
         limits: Bounds of its JSON form, and of the violations that are listed.
         oldest_revision: The oldest revision whose contract counts, 1 or more: what it accepts is valid.
+
+    Returns:
+        A request that is the same document, with everything that this contract knows in its fields.
 
     Raises:
         DecodeError: If it breaks the contract, with all violations: NO_JSON_FORM is the reason if a value has
@@ -70,12 +80,12 @@ def check_request(
             assert error is not None  # noqa: S101 - what can't be written is a violation
             raise error
     text = _text(plan, document)
-    read_request(type(message), text, oldest_revision=oldest_revision, limits=limits)
+    return read_request(type(message), text, oldest_revision=oldest_revision, limits=limits)
 
 
 def _is_complete(plan: MessagePlan, document: dict[str, object]) -> bool:
     """Check whether a document has the members that a program is expected to set."""
-    return all(member.name in document for member in plan.members if member.expected)
+    return all(document.get(member.name) is not None for member in plan.members if member.expected)
 
 
 def _is_valid(plan: MessagePlan, document: dict[str, object], limits: Limits) -> bool:
@@ -98,7 +108,9 @@ def _refuse_newer(errors: list[EncodeError]) -> None:
     newer = [error for error in errors if error.reason == Reason.CONTRACT_NEWER]
     if newer:
         places = "; ".join(map(str, newer[:_PLACES_SHOWN]))
-        message = "expected a request of this contract, found content of a newer one; upgrade the service"
+        message = (
+            "expected a request of this service's contract, found content of a newer one; upgrade the service"
+        )
         raise MistralwireError(
             f"{message} ({places})",
             path=newer[0].path,

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 
 PLACES_MAX = 100
-"""Places that are counted apart; all others together are one more."""
+"""Places that are counted, the last of which stands for all others."""
 
 OTHER_PLACE = ("other", 0)
 """What stands for the places beyond the bound."""
@@ -29,7 +29,7 @@ def count_loss(message_name: str, number: int) -> None:
     place = (message_name, number)
     with _lock:
         is_new = place not in _counts
-        if is_new and len(_counts) >= PLACES_MAX:
+        if is_new and len(_counts) >= PLACES_MAX - 1:
             place, is_new = OTHER_PLACE, OTHER_PLACE not in _counts
         _counts[place] = _counts.get(place, 0) + 1
     if is_new:
@@ -43,8 +43,8 @@ def losses() -> Mapping[tuple[str, int], int]:
 
     Returns:
         A copy of the counts. Each key is the name of a message and the number of its field: one that the
-        contract of this process does not have, or one with an enum value that it does not have. Beyond 100
-        places, `("other", 0)` stands for the rest.
+        contract of this process does not have, or one with an enum value that it does not have. There are
+        100 at most: `("other", 0)` stands for the rest.
     """
     with _lock:
         return dict(_counts)

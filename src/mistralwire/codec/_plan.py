@@ -122,7 +122,8 @@ class MemberPlan:
     Attributes:
         name: Documented snake_case name.
         camel: The name in lowerCamelCase; the same object as `name` where they do not differ.
-        number: Lowest number of its fields, under which JsonExtra speaks of it.
+        number: Number of its field, or the lowest one of its oneof, under which JsonExtra speaks of it.
+            Fields that joined later do not count.
         required: Whether validation asks for it.
         nullable: Whether null is a documented value.
         expected: Whether a program that makes the message should set it although it is not required.
@@ -305,7 +306,7 @@ class _Planner:
         return MemberPlan(
             name=name,
             camel=name if camel == name else camel,
-            number=min(field.number for field in fields),
+            number=min(field.number for field in fields if not _option(field, options.json_field).union_with),
             required=flags.required,
             nullable=flags.nullable,
             expected=json_field.expected,

@@ -140,7 +140,7 @@ class _Reader:
                 self._refuse(f"one spelling of the member, {member.name} or {member.camel}", "both")
                 members[key] = item
             elif item is None:
-                if member.required and not member.nullable:
+                if (member.required and not member.nullable) or (self._complete and member.expected):
                     self._refuse(_expected(member), "null")
                 if member.fill is not Fill.NULL:
                     nulls.append(member.number)

@@ -96,20 +96,25 @@ def read_request(
         oldest_revision: The oldest revision whose contract counts, 1 or more.
         limits: As for `from_json`.
 
+    Returns:
+        The message, with everything that the newest contract knows in its fields.
+
     Raises:
         DecodeError: If no contract accepts it, as the newest one says it.
     """
+    newest = plan_for(message_type)
     try:
-        return read_message(message_type, plan_for(message_type), data, validate=True, limits=limits)
+        return read_message(message_type, newest, data, validate=True, limits=limits)
     except DecodeError as error:
         if error.reason != Reason.CONTRACT_VIOLATION:
             raise
         for revision in range(CONTRACT_REVISION - 1, oldest_revision - 1, -1):
             try:
                 plan = plan_for(message_type, revision)
-                return read_message(message_type, plan, data, validate=True, limits=limits)
+                read_message(message_type, plan, data, validate=True, limits=limits)
             except DecodeError:
                 continue
+            return read_message(message_type, newest, data, validate=False, limits=limits)
         raise
 
 

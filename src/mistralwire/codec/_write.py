@@ -14,7 +14,7 @@ from mistralwire.codec._parse import Number, parse
 from mistralwire.codec._plan import EXTRA_FIELD, UNLISTED, FieldPlan, Form, Kind, MemberPlan, MessagePlan
 from mistralwire.codec._read import describe, join_path, quoted
 from mistralwire.errors import DecodeError, EncodeError
-from mistralwire.v1 import Reason
+from mistralwire.v1 import CONTRACT_REVISION, Reason
 
 UNRECOGNIZED = "unrecognized"
 """The string that stands for an enum value without one: from a newer contract, or a program's mistake."""
@@ -24,7 +24,6 @@ _ABSENT = object()
 # Unknown fields are looked at one by one in a message that has no more than so many bytes of them. Beyond
 # that only their size is noted: a Python object for each would cost a hundred times the message.
 _UNKNOWN_BYTES_MAX = 4_096
-_NOTES_MAX = 100
 
 
 class _Full(Exception):  # noqa: N818 - it never leaves this module
@@ -191,7 +190,8 @@ class _Writer:
         if self._errors is None:
             count_loss(message_name, number)
         else:
-            message = f"expected what this contract knows, found {what} of a newer one; upgrade this process"
+            expected = f"content of revision {CONTRACT_REVISION} of the contract"
+            message = f"expected {expected}, found {what}, which it does not have"
             self._add_error(message, Reason.CONTRACT_NEWER)
 
     def _lose_unknown_fields(self, message: Any) -> bool:
@@ -201,7 +201,7 @@ class _Writer:
         fields = UnknownFieldSet(message)
         numbers = {fields[index].field_number for index in range(len(fields))}
         name = message.DESCRIPTOR.name
-        for number in sorted(numbers)[:_NOTES_MAX]:
+        for number in sorted(numbers):
             self._lose(name, number, f"the field {number} of {name}")
         return bool(numbers)
 
@@ -243,16 +243,18 @@ class _Writer:
     def _write_member(
         self, plan: MessagePlan, member: MemberPlan, message: Any, members: dict[str, Any]
     ) -> Any:
-        for field in member.fields:
-            value = getattr(message, field.name)
-            if field.repeated:
-                if value:
-                    return self._write_items(plan, field, value)
-            elif message.HasField(field.name):
-                if field.kind is Kind.ENUM:
-                    return self._write_enum(plan, field, value, members.get(member.name))
-                return self._write_value(plan, field, value)
-        return _ABSENT
+        given = [field for field in member.fields if _is_set(message, field)]
+        if not given:
+            return _ABSENT
+        if len(given) > 1:
+            names = " and ".join(field.name for field in given)
+            self._note(f"expected one of the fields of the member, found {names}; leave all but one unset")
+        field, value = given[0], getattr(message, given[0].name)
+        if field.repeated:
+            return self._write_items(plan, field, value)
+        if field.kind is Kind.ENUM:
+            return self._write_enum(plan, field, value, members.get(member.name))
+        return self._write_value(plan, field, value)
 
     def _write_enum(self, plan: MessagePlan, field: FieldPlan, number: int, kept: Any = None) -> Any:
         """Return the string of an enum value, where `kept` is what JsonExtra has under the name."""
@@ -325,6 +327,10 @@ class _Writer:
             self._note(f'expected the string "{tag}", found {quoted(value[plan.discriminator])}')
             self._path.pop()
         return tagged(plan, alternative, value)
+
+
+def _is_set(message: Any, field: FieldPlan) -> bool:
+    return bool(getattr(message, field.name) if field.repeated else message.HasField(field.name))
 
 
 def _no_alternative(plan: MessagePlan) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from mistralwire import codec
-from mistralwire.errors import Violation
+from mistralwire.errors import EncodeError, Violation
 from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 
@@ -21,7 +21,7 @@ CHECKED_BYTES_MAX = 16 * 1024
 CHECKED_BYTES_PER_S = 64 * 1024
 """Bytes of such answers after which no more are checked in a second."""
 
-_PATHS_MAX = 100
+_PLACES_MAX = 100
 _INDEX = re.compile(r"\[[0-9]+\]")
 
 _logger = logging.getLogger(__name__)
@@ -49,19 +49,21 @@ class Answers:
     def prepare(self, message: M) -> M:
         """Return an answer or a chunk as it goes out.
 
-        Raises:
-            EncodeError: If it holds content that is too new for a reader, and has no JSON form.
+        One that has no JSON form can't be written for older readers, and goes out as it is.
         """
         if self._check is not None:
             self._check.look_at(message)
-        return codec.lower(message, self._revision)
+        try:
+            return codec.lower(message, self._revision)
+        except EncodeError:
+            return message
 
 
 class _AnswerCheck:
-    """Logs what is wrong with the answers of a program's own upstream, each place once."""
+    """Logs what is wrong with the answers of a program's own upstream, each place and fault once."""
 
     def __init__(self) -> None:
-        self._paths: set[str] = set()
+        self._places: set[tuple[str, str]] = set()
         self._checks_left = 0
         self._bytes_left = 0
         self._until_s = 0.0
@@ -85,13 +87,14 @@ class _AnswerCheck:
     def _log(self, name: str, violation: Violation) -> None:
         # One place of a list stands for all.
         path = f"{name}.{_INDEX.sub('[]', violation.path)}"
-        if path in self._paths or len(self._paths) >= _PATHS_MAX:
+        place = (path, violation.expected)
+        if place in self._places or len(self._places) >= _PLACES_MAX:
             return
-        self._paths.add(path)
+        self._places.add(place)
         # Where a fixed string is due, a violation quotes a short one that is there: it may be anybody's text.
         found = violation.found if '"' not in violation.found else "another string"
         _logger.warning(
-            "the upstream's answers break the contract at %s: expected %s, found %s; they are delivered, but "
-            "SDKs may refuse them: correct the upstream, and try its answers with mistralwire.check",
+            "the upstream's answers break the contract at %s: expected %s, found %s; they are sent as they "
+            "are, and may be refused: correct the upstream, and try its answers with mistralwire.check",
             *(path, violation.expected, found),
         )

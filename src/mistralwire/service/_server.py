@@ -88,7 +88,7 @@ class Server:
         Raises:
             MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if a file
                 can't be used, with the code FAILED_PRECONDITION and the setting as the reason, such as
-                TLS_KEY or TOKEN_FILE; if a package is missing, with the reason CHANNELZ.
+                TLS_KEY or TOKEN_FILE; if a package is missing, with the reason EXTRA_MISSING.
             RuntimeError: If it runs already.
         """
         if self._running is not None:
@@ -250,5 +250,5 @@ def _add_channelz(server: grpc.aio.Server) -> None:
         from grpc_channelz.v1 import channelz  # noqa: PLC0415 - of an extra
     except ImportError:
         message = "channelz needs the package grpcio-channelz; pip install 'mistralwire[channelz]'"
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.CHANNELZ) from None
+        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from None
     channelz.add_channelz_servicer(server)

@@ -20,7 +20,6 @@ from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.codec import DEFAULT_LIMITS, Limits
 from mistralwire.errors import (
     DecodeError,
-    EncodeError,
     MistralwireError,
     OverloadError,
     Reason,
@@ -194,10 +193,7 @@ class ChatCompletionServicer:
                 raise TypeError(f"expected a {response_type.__name__}, not a {type(response).__name__}")
             call.response = response
             await compress_answers(context, call.metadata)
-            try:
-                return self._answers.prepare(response).SerializeToString()
-            except EncodeError as error:
-                raise of_upstream(error) from None
+            return self._answers.prepare(response).SerializeToString()
         raise AssertionError("a call that failed does not come here")
 
     async def _stream_in_form(
@@ -371,8 +367,7 @@ def checked_request(request: Message, oldest_revision: int) -> Any:
         raise DecodeError([violation], type_name=name, reason=Reason.LIMIT_EXCEEDED)
     # A small one can't have so many, and needs no counting.
     limits = DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS
-    codec.check_request(request, limits=limits, oldest_revision=oldest_revision)
-    return codec.lift(request)
+    return codec.check_request(request, limits=limits, oldest_revision=oldest_revision)
 
 
 def _has_more_than(count: int, message: Message) -> bool:

@@ -470,8 +470,8 @@ Attributes:
     "ErrorReason": """\
 Why a call failed, for programs: google.rpc.ErrorInfo has the name of a value, without the prefix,
 as its reason, with the domain mistralwire. The comment of each value has the gRPC status code, the
-HTTP status at the gateway, and what to do. Values from 140 are errors of a server at its start,
-which end no call. Further values may be added: handle one that you do not know by its status code.
+HTTP status at the gateway, and what to do. Further values may be added: handle one that you do not
+know by its status code.
 
 Values:
     ERROR_REASON_UNSPECIFIED = 0: Never given.
@@ -583,8 +583,6 @@ Values:
         Read the log lines before this error.
     ERROR_REASON_EXTRA_MISSING = 142: A required Python package is not installed.
         FAILED_PRECONDITION, HTTP 500. Install the extra that the message names.
-    ERROR_REASON_CHANNELZ = 143: Channelz is enabled, but its package is not installed.
-        FAILED_PRECONDITION, HTTP 500. Install the extra channelz, or disable it.
     ERROR_REASON_PROMETHEUS_TAKEN = 144: A second endpoint for Prometheus was requested in one
         process. FAILED_PRECONDITION, HTTP 500. Serve metrics from one server of the process.
     ERROR_REASON_PROXY = 145: The environment names a proxy that cannot be used.
@@ -844,10 +842,13 @@ what is said of it here: whoever clears a field removes what stands here for it 
 
 Attributes:
     members (str): The members that no field could hold, in order, as the text of one JSON object:
-        members that are not documented or newer than the writer, strings outside an enum, values of
-        another JSON type. Absent: none.
+        members that are not documented, or newer than the writer or its readers; strings outside an
+        enum, whose field is UNLISTED; values of another JSON type; and numbers that a double does
+        not hold exactly, whose field is the nearest double. Where the field still has that double,
+        the number is written. Absent: none.
     null_fields (repeated int): Numbers of the fields whose member was null, except where null is
-        what the writer fills in. A oneof counts under its lowest field number.
+        what the writer fills in. A oneof counts under its lowest field number; a field with the
+        option union_with does not count.
     empty_fields (repeated int): Numbers of the repeated fields whose member was an empty array,
         except where an empty array is what the writer fills in.
     absent_fields (repeated int): Numbers of the fields whose member was absent where the writer

@@ -241,11 +241,6 @@ class Reason(enum.StrEnum):
     message names.
     """
 
-    CHANNELZ = "CHANNELZ"
-    """Channelz is enabled, but its package is not installed. FAILED_PRECONDITION, HTTP 500. Install the extra
-    channelz, or disable it.
-    """
-
     PROMETHEUS_TAKEN = "PROMETHEUS_TAKEN"
     """A second endpoint for Prometheus was requested in one process. FAILED_PRECONDITION, HTTP 500. Serve
     metrics from one server of the process.

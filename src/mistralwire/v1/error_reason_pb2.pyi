@@ -15,8 +15,8 @@ DESCRIPTOR: FileDescriptor
 class ErrorReason(EnumValue):
     """Why a call failed, for programs: google.rpc.ErrorInfo has the name of a value, without the prefix, as
     its reason, with the domain mistralwire. The comment of each value has the gRPC status code, the HTTP
-    status at the gateway, and what to do. Values from 140 are errors of a server at its start, which end
-    no call. Further values may be added: handle one that you do not know by its status code.
+    status at the gateway, and what to do. Further values may be added: handle one that you do not know by
+    its status code.
     """
 
     ERROR_REASON_UNSPECIFIED: ClassVar[ErrorReason]
@@ -201,10 +201,6 @@ class ErrorReason(EnumValue):
     """A required Python package is not installed. FAILED_PRECONDITION, HTTP 500. Install the extra that the
     message names.
     """
-    ERROR_REASON_CHANNELZ: ClassVar[ErrorReason]
-    """Channelz is enabled, but its package is not installed. FAILED_PRECONDITION, HTTP 500. Install the extra
-    channelz, or disable it.
-    """
     ERROR_REASON_PROMETHEUS_TAKEN: ClassVar[ErrorReason]
     """A second endpoint for Prometheus was requested in one process. FAILED_PRECONDITION, HTTP 500. Serve
     metrics from one server of the process.
@@ -260,7 +256,7 @@ _ErrorReasonName: TypeAlias = Literal[
     "ERROR_REASON_ORIGIN_NOT_ALLOWED", "ERROR_REASON_INTERNAL", "ERROR_REASON_UNKNOWN_SERVICE",
     "ERROR_REASON_NO_ANSWER", "ERROR_REASON_GRPC_FAILED", "ERROR_REASON_CLIENT_CLOSED",
     "ERROR_REASON_CANNOT_LISTEN", "ERROR_REASON_WORKERS_FAILED", "ERROR_REASON_EXTRA_MISSING",
-    "ERROR_REASON_CHANNELZ", "ERROR_REASON_PROMETHEUS_TAKEN", "ERROR_REASON_PROXY", "ERROR_REASON_UPSTREAMS",
+    "ERROR_REASON_PROMETHEUS_TAKEN", "ERROR_REASON_PROXY", "ERROR_REASON_UPSTREAMS",
     "ERROR_REASON_UPSTREAM_KEY", "ERROR_REASON_BAD_RECORDING", "ERROR_REASON_TOKEN_FILE",
     "ERROR_REASON_TLS_CERTIFICATE", "ERROR_REASON_TLS_KEY", "ERROR_REASON_TLS_CLIENT_CA"
 ]
@@ -314,7 +310,6 @@ ERROR_REASON_CLIENT_CLOSED: ErrorReason
 ERROR_REASON_CANNOT_LISTEN: ErrorReason
 ERROR_REASON_WORKERS_FAILED: ErrorReason
 ERROR_REASON_EXTRA_MISSING: ErrorReason
-ERROR_REASON_CHANNELZ: ErrorReason
 ERROR_REASON_PROMETHEUS_TAKEN: ErrorReason
 ERROR_REASON_PROXY: ErrorReason
 ERROR_REASON_UPSTREAMS: ErrorReason

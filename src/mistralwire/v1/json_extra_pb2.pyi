@@ -27,13 +27,14 @@ class JsonExtra(Message):
     ABSENT_FIELDS_FIELD_NUMBER: ClassVar[int]
     members: str
     """The members that no field could hold, in order, as the text of one JSON object: members that are not
-    documented or newer than the writer, strings outside an enum, values of another JSON type. Absent:
-    none.
+    documented, or newer than the writer or its readers; strings outside an enum, whose field is UNLISTED;
+    values of another JSON type; and numbers that a double does not hold exactly, whose field is the
+    nearest double. Where the field still has that double, the number is written. Absent: none.
     """
     @property
     def null_fields(self) -> RepeatedScalar[int]:
         """Numbers of the fields whose member was null, except where null is what the writer fills in. A oneof
-        counts under its lowest field number.
+        counts under its lowest field number; a field with the option union_with does not count.
         """
     @property
     def empty_fields(self) -> RepeatedScalar[int]:

@@ -5,6 +5,11 @@ its lowerCamelCase form); a oneof of an object message is one member under the n
 JSON type selects the alternative; string, bool, int32, int64 and double are the JSON types string,
 boolean, integer and number; a repeated field is an array; null leaves a field unset.
 
+Enums are open: the value 127, UNLISTED, stands for a string that the enum does not list, which is in
+json_extra.members under the member's name. A number that the enum does not have is written as that string,
+or as "unrecognized" if there is none. In a union of objects the field unknown_json holds the objects whose
+tag is not listed, as JSON text; a tag that is not set is written from the alternative.
+
 The contract has a revision, a whole number: the highest `since` in its files, or 1. A writer that writes
 for an older revision treats what is newer as if it were not documented.
 
