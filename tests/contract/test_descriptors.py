@@ -9,9 +9,12 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 import mistralwire.v1
 from mistralwire.codec._plan import UNLISTED, Form, plan_for
+from mistralwire.v1 import CONTRACT_REVISION
 from mistralwire.v1 import json_options_pb2 as options
 from tests.strategies import MESSAGE_TYPES
 from tools.drift.contract import is_repeated
+
+JSON_TYPES = ("string", "array", "object", "integer", "boolean")
 
 OBJECTS = [message_type.DESCRIPTOR for message_type in MESSAGE_TYPES]
 
@@ -110,7 +113,33 @@ def test_alternatives_are_named_after_the_member_and_their_json_type(message: De
         if not oneof.name.startswith("_"):
             for field in oneof.fields:
                 suffix = field.name.removeprefix(f"{oneof.name}_")
-                assert suffix in ("string", "array", "object", "integer"), field.full_name
+                assert suffix in JSON_TYPES, field.full_name
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=_name)
+def test_json_types_that_joined_later_are_single_fields_behind_the_member_s_first(
+    message: Descriptor,
+) -> None:
+    earlier: set[str] = set()
+    for field in message.fields:
+        json_field = _option(field, options.json_field)
+        if json_field.HasField("union_with"):
+            assert json_field.union_with in earlier, field.full_name
+            prefix, _, json_type = field.name.rpartition("_")
+            assert (prefix, json_type in JSON_TYPES) == (json_field.union_with, True), field.full_name
+            # A note about an empty array would be about the member, which was none.
+            assert not is_repeated(field), field.full_name
+            assert json_field.since > 1, field.full_name
+        earlier.add(json_field.union_with or field.name)
+        if field.containing_oneof is not None:
+            earlier.add(field.containing_oneof.name)
+
+
+def test_nothing_is_newer_than_the_contract() -> None:
+    since = [_option(field, options.json_field).since for message in MESSAGES for field in message.fields]
+    since += [_option(value, options.json_value).since for enum in ENUMS for value in enum.values]
+    assert max(since) in (0, CONTRACT_REVISION)
+    assert min(since) >= 0
 
 
 @pytest.mark.parametrize("enum", ENUMS, ids=_name)

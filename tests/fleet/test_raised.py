@@ -106,7 +106,7 @@ def test_an_older_gateway_delivers_what_it_knows_and_counts_the_rest(fleet: Flee
         ("CompletionChunk", 8): 4,
     }
     for (message, field), count in counts.items():
-        assert f'mistralwire_contract_losses{{field="{field}",message="{message}"}} {count}.0\n' in page
+        assert f'mistralwire_contract_losses_total{{field="{field}",message="{message}"}} {count}.0\n' in page
         assert process.log().count(f"was lost: field {field} of {message}; upgrade this process") == 1
 
 

@@ -21,6 +21,7 @@ from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
+    ChatCompletionChoice,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
@@ -452,6 +453,25 @@ async def test_it_tells_of_itself(running: Running, http: aiohttp.ClientSession)
         route = 'route="/v1/chat/completions"'
         assert f'mistralwire_gateway_requests_total{{{route},status="200"}} 1.0' in lines
         assert f"mistralwire_gateway_broken_total{{{route}}} 0.0" in lines
+
+
+@pytest.mark.usefixtures("no_losses")
+async def test_an_answer_with_content_of_a_newer_contract_is_delivered_and_counted(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    choice = ChatCompletionChoice.FromString(b"\x18\x06")
+    upstream = HeldUpstream()
+    for _ in range(2):
+        upstream.items.put_nowait(ChatCompletionResponse(id="r", choices=[choice]))
+    async with running(upstream, GatewayConfig(port=0, metrics=True)) as url:
+        for _ in range(2):
+            async with http.post(url + CHAT, json=QUESTION) as response:
+                assert response.status == 200
+                assert (await response.json())["choices"] == [{"finish_reason": "unrecognized"}]
+        async with http.get(f"{url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+    place = 'field="3",message="ChatCompletionChoice"'
+    assert f"mistralwire_contract_losses_total{{{place}}} 2.0" in lines
 
 
 async def test_an_answer_that_breaks_is_counted_and_logged(

@@ -18,11 +18,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from mistralwire.codec import to_json
 from mistralwire.errors import MistralwireError
 from mistralwire.service import CallObserver, ServerConfig, create_server
 from mistralwire.service import _prometheus as prometheus
 from mistralwire.service._call_telemetry import CallTelemetry
 from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
+from mistralwire.v1 import UsageInfo
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
 
@@ -77,6 +79,19 @@ async def test_the_page_has_the_metrics_of_calls(endpoint: PrometheusEndpoint) -
     assert 'gen_ai_request_model="m"' in labels
     assert sample(page, "gen_ai_client_operation_time_per_output_chunk_seconds_count")[1] == 2
     assert 'le="81.92"' in page
+
+
+@pytest.mark.usefixtures("no_losses")
+async def test_the_page_counts_what_was_lost_of_newer_contracts(endpoint: PrometheusEndpoint) -> None:
+    async with called(endpoint.observer):
+        assert "mistralwire_contract_losses" not in await page_of(endpoint)
+        for _ in range(3):
+            to_json(UsageInfo.FromString(b"\xd0\x06\x01"))
+        page = await page_of(endpoint)
+    labels, value = sample(page, "mistralwire_contract_losses_total")
+    assert value == 3
+    assert 'mistralwire_field="106"' in labels
+    assert 'mistralwire_message="UsageInfo"' in labels
 
 
 @pytest.mark.parametrize("name", ["mistralwire", "from-the-environment"])

@@ -48,6 +48,7 @@ class PrometheusMetrics:
                 Histogram,
                 generate_latest,
             )
+            from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             raise MistralwireError(
                 "expected the package prometheus-client for metrics, found none; install mistralwire[otel]",
@@ -74,12 +75,8 @@ class PrometheusMetrics:
             "mistralwire_gateway_broken", "Answers that broke after their status.", ["route"], **names
         )
         self._chunks = Counter("mistralwire_gateway_chunks", "Chunks sent to callers.", ["route"], **names)
-        self._losses = Gauge(
-            "mistralwire_contract_losses",
-            "Content of a newer contract that could not be written as JSON, since the process began.",
-            ["message", "field"],
-            **names,
-        )
+        # Counted by the codec, so that they are collected when the page is read.
+        self._registry.register(_Losses(CounterMetricFamily))
 
     @contextlib.contextmanager
     def watching(self, route: str, exchange: Exchange) -> Iterator[None]:
@@ -97,7 +94,27 @@ class PrometheusMetrics:
 
     def page(self) -> bytes:
         """Return the page that Prometheus reads."""
-        for (message, field), count in losses().items():
-            self._losses.labels(message, str(field)).set(count)
         page: bytes = self._generate(self._registry)
         return page
+
+
+class _Losses:
+    """Collects what was lost of newer contracts.
+
+    Args:
+        family: Makes the counter.
+    """
+
+    def __init__(self, family: Any) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Any]:
+        """Yield the counter."""
+        counter = self._family(
+            "mistralwire_contract_losses",
+            "Content of a newer contract that could not be written as JSON.",
+            labels=["message", "field"],
+        )
+        for (message, field), count in losses().items():
+            counter.add_metric([message, str(field)], count)
+        yield counter
