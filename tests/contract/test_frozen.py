@@ -126,3 +126,47 @@ def test_the_revision_of_released_fields_is_frozen() -> None:
     released, present = _since(RELEASED), _since(PRESENT)
     both = released.keys() & present.keys()
     assert {name: present[name] for name in both} == {name: released[name] for name in both}
+
+
+def _described(path: pathlib.Path) -> dict[str, Any]:
+    """Return what may have options, by name: messages, fields, oneofs and enum values."""
+    found: dict[str, Any] = {}
+    for message in _messages(path):
+        found[message.name] = message
+        for part in (*message.field, *message.oneof_decl):
+            found[f"{message.name}.{part.name}"] = part
+    for file in descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()).file:
+        if file.package == "mistralwire.v1":
+            found |= {value.name: value for enum in file.enum_type for value in enum.value}
+    return found
+
+
+def _highest(path: pathlib.Path) -> int:
+    values = (value for value in _described(path).values() if _is_enum_value(value))
+    since: list[int] = [_option(value, options.json_value).since for value in values]
+    return max(*_since(path).values(), *since)
+
+
+def _is_enum_value(described: object) -> bool:
+    return isinstance(described, descriptor_pb2.EnumValueDescriptorProto)
+
+
+def test_every_option_of_what_is_released_is_frozen() -> None:
+    """Processes of two releases must agree on the JSON of each message."""
+    released, present = _described(RELEASED), _described(PRESENT)
+    both = released.keys() & present.keys()
+    assert len(both) > 500
+    assert {name: present[name].options for name in both} == {name: released[name].options for name in both}
+
+
+def test_what_came_after_the_release_says_so() -> None:
+    """What does not say it would be sent to readers that do not know it, and be lost there."""
+    released, present = _described(RELEASED), _described(PRESENT)
+    since = _since(PRESENT)
+    # The fields of a message that is new itself are never seen by a reader that does not know it.
+    old_messages = {message.name for message in _messages(RELEASED)}
+    for name in present.keys() - released.keys():
+        if _is_enum_value(present[name]) and _option(present[name], options.json_value).string:
+            assert _option(present[name], options.json_value).since > _highest(RELEASED), name
+        elif name in since and name.partition(".")[0] in old_messages:
+            assert since[name] > _highest(RELEASED), name

@@ -158,7 +158,8 @@ async def test_it_reads_why_a_stream_broke_after_the_chunks_before(language: Lan
 
 async def test_its_deadline_ends_the_request_to_the_model_api(language: Language) -> None:
     async with model_api(Answer(pieces=[STALL], is_headless=True)) as (api, address):
-        outcome = await call(language, address, "deadline", "1000")
+        # Long enough for a runtime that starts slowly: the deadline counts from before the connection.
+        outcome = await call(language, address, "deadline", "5000")
         async with asyncio.timeout(WAIT_S):
             await api.gone.wait()
 

@@ -3,8 +3,9 @@ import { messageType } from "./contract.mjs";
 import { outcomeOf } from "./errors.mjs";
 
 /**
- * Parse a message and serialize it: all that a program does that only passes messages on. It keeps everything
- * as long as it passes on the whole message, json_extra included.
+ * Parse a message and serialize it: all that a program does that only passes messages on. It keeps everything that its
+ * copy of the contract has, as long as it passes on the whole message, json_extra included. protobufjs drops fields
+ * that it does not know: senders must write for a contract_revision that this copy has.
  */
 export function reencode(name, data) {
   const type = messageType(name);
