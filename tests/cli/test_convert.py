@@ -387,7 +387,7 @@ GOOD = v1.UsageInfo(prompt_tokens=1).SerializeToString()
             1,
             "message 2: expected a message of at most 67108864",
         ),
-        (delimited(GOOD, b"\xf8\x7f\x01", GOOD), 2, "message 2: expected the fields of a UsageInfo"),
+        (delimited(GOOD, b"\x12\x01x", GOOD), 2, "message 2: expected the fields of a UsageInfo"),
     ],
     ids=["no message", "cut", "cut length", "no length", "too long", "other fields"],
 )
@@ -423,4 +423,4 @@ def test_a_message_without_a_json_form_is_an_error() -> None:
     data = v1.ChatCompletionRequest(temperature=float("nan")).SerializeToString()
     result = convert("--from", "binpb", "--type", "ChatCompletionRequest", stdin=data)
     assert result.exit_code == 1
-    assert "<stdin>: temperature: nan" in result.output
+    assert "<stdin>: temperature: expected a value that has a JSON form, found nan" in result.output

@@ -78,7 +78,14 @@ def test_help_imports_no_grpc(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["stay an error", "lacks its [DONE]", "FILE:LINE: PATH", "FILE: PATH", "as it goes"]
+    "said",
+    [
+        "Of an answer the rest is, with a warning",
+        "lacks its [DONE]",
+        "FILE:LINE: PATH",
+        "FILE: PATH",
+        "as it goes",
+    ],
 )
 def test_the_help_of_convert_says_what_happens_at_the_edges(said: str) -> None:
     assert said in " ".join(help_of("convert").split())

@@ -1,16 +1,21 @@
-"""Protobuf as input: checked as JSON is, and nothing of it dropped."""
+"""Protobuf as input: checked as JSON is, and what is newer than the contract is told."""
 
+import json
 import pathlib
 
 import pytest
+from google.protobuf import text_format
 
 from mistralwire import v1
 from mistralwire.codec import from_json
+from mistralwire.codec._varint import write_varint
 
 from .commands import CHUNK, DATA, convert, converted, run
 
 RESPONSE = DATA / "response.json"
 CHUNK_BYTES = from_json(v1.CompletionChunk, CHUNK).SerializeToString()
+UNKNOWN = b"\xf8\x7f\x01"
+"""Field 2047, which no message has."""
 INCOMPLETE = v1.ChatCompletionResponse(id="a").SerializeToString()
 
 
@@ -47,15 +52,88 @@ def test_a_message_that_json_cannot_hold_is_an_error_for_protobuf_too() -> None:
 
 @pytest.mark.parametrize("options", [[], ["--no-validate"]])
 @pytest.mark.parametrize("to", ["json", "txtpb", "jsonl"])
-def test_fields_that_the_type_does_not_know_are_never_dropped(options: list[str], to: str) -> None:
-    unknown = b"\xf8\x7f\x01"
-    data = CHUNK_BYTES + unknown
-    framed = bytes([len(data)]) + data if to == "jsonl" else data
+def test_an_answer_of_a_newer_contract_is_converted_with_a_warning(options: list[str], to: str) -> None:
+    data = CHUNK_BYTES + UNKNOWN
+    if to == "jsonl":
+        data = (bytes([len(data)]) + data) * 3
+    arguments = ["--from", "binpb", "--to", to, "--type", "CompletionChunk", *options]
+    status, stdout, stderr = run(*arguments, stdin=data)
+    place = ": message 1" if to == "jsonl" else ""
+    assert status == 0
+    assert stderr.startswith(
+        f"<stdin>{place}: warning: document: expected what this contract knows, found the field 2047 of "
+        "CompletionChunk of a newer one; upgrade this process"
+    )
+    assert stderr.count("\n") == 1
+    if to == "txtpb":
+        assert text_format.Parse(stdout, v1.CompletionChunk()) == from_json(v1.CompletionChunk, CHUNK)
+    else:
+        assert stdout == (CHUNK + b"\n") * (3 if to == "jsonl" else 1)
+
+
+def test_each_kind_of_newer_content_is_told_once_up_to_a_number() -> None:
+    many = b"".join(bytes([number << 3 & 0x7F | 0x80, number >> 4]) + b"\x01" for number in range(16, 216))
+    data = b"".join(write_varint(len(message)) + message for message in (CHUNK_BYTES + many,) * 2)
+    arguments = ["--from", "binpb", "--to", "jsonl", "--type", "CompletionChunk", "--no-validate"]
+    status, stdout, stderr = run(*arguments, stdin=data)
+    lines = stderr.splitlines()
+    assert (status, stdout) == (0, (CHUNK + b"\n") * 2)
+    assert 0 < len(lines) <= 100
+    assert len(set(lines)) == len(lines)
+
+
+def test_an_alternative_of_a_newer_contract_costs_itself_in_an_answer() -> None:
+    choice = b'{"index":0,"finish_reason":"stop","message":{"content":[{"type":"text","text":"t"}]}}'
+    message = from_json(v1.ChatCompletionChoice, choice)
+    assert message.message.content_array.items.add().MergeFromString(UNKNOWN) > 0
+    arguments = ["--from", "binpb", "--type", "ChatCompletionChoice"]
+    status, stdout, stderr = run(*arguments, stdin=message.SerializeToString())
+    assert (status, json.loads(stdout)) == (0, json.loads(choice))
+    assert "<stdin>: warning: message.content[1]: expected what this contract knows" in stderr
+
+
+def test_an_enum_value_of_a_newer_contract_has_no_string_in_an_answer() -> None:
+    data = from_json(v1.ChatCompletionChoice, b'{"index":0,"finish_reason":"stop"}').SerializeToString()
     status, stdout, stderr = run(
-        "--from", "binpb", "--to", to, "--type", "CompletionChunk", *options, stdin=framed
+        *("--from", "binpb", "--type", "ChatCompletionChoice"), stdin=data.replace(b"\x18\x01", b"\x18\x06")
+    )
+    assert (status, stdout) == (0, b'{"index":0,"finish_reason":"unrecognized"}\n')
+    assert "<stdin>: warning: finish_reason: expected what this contract knows, found the value 6" in stderr
+
+
+def test_what_else_is_wrong_with_a_newer_answer_is_still_an_error() -> None:
+    data = v1.CompletionChunk(id="c").SerializeToString() + UNKNOWN
+    status, stdout, stderr = run("--from", "binpb", "--to", "json", "--type", "CompletionChunk", stdin=data)
+    assert (status, stdout) == (1, b"")
+    assert "model: expected a string, found nothing" in stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--no-validate"]])
+@pytest.mark.parametrize("format_", ["binpb", "txtpb"])
+def test_a_request_of_a_newer_contract_is_refused(format_: str, options: list[str]) -> None:
+    request = from_json(
+        v1.ChatCompletionRequest, b'{"model":"m","messages":[],"reasoning_effort":"high"}'
+    ).SerializeToString()
+    data = request.replace(b"\xe0\x01\x05", b"\xe0\x01\x0a")
+    assert data != request
+    if format_ == "txtpb":
+        data = text_format.MessageToBytes(v1.ChatCompletionRequest.FromString(data))
+    status, stdout, stderr = run(
+        *("--from", format_, "--to", "json", "--type", "ChatCompletionRequest", *options), stdin=data
     )
     assert (status, stdout) == (1, b"")
-    assert "expected the fields of a CompletionChunk, found others, which the output would lose" in stderr
+    assert (
+        "reasoning_effort: expected what this contract knows, found the value 10 of ReasoningEffort" in stderr
+    )
+    assert "upgrade this process" in stderr
+
+
+def test_bytes_of_another_message_are_no_newer_contract() -> None:
+    data = v1.ToolMessage(role="tool").SerializeToString()
+    for options in ([], ["--no-validate"]):
+        status, stdout, stderr = run("--from", "binpb", "--type", "UsageInfo", *options, stdin=data)
+        assert (status, stdout) == (1, b"")
+        assert "expected the fields of a UsageInfo, found others, which the output would lose" in stderr
 
 
 @pytest.mark.parametrize("to", ["json", "txtpb"])

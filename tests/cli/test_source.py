@@ -24,7 +24,7 @@ def test_a_line_beyond_the_bound_is_one_failure_and_the_next_is_read(length: int
     if looks_ahead:
         source.first_line()
         source.byte_after_first_line()
-    reader = Reader(source, TypeChoice(None, "file"), validate=True)
+    reader = Reader(source, TypeChoice(None, "file"), validate=True, oldest_revision=1)
     first, failure, last = reader.read(Format.JSONL, delimited=True)
     assert not isinstance(first, Failure)
     assert not isinstance(last, Failure)

@@ -38,6 +38,15 @@ class Packages:
         """Start Python with the package of a contract."""
         return Process([sys.executable, *map(str, arguments)], self.environment(contract), log)
 
+    def run(self, contract: str, *arguments: str, stdin: bytes) -> tuple[int, bytes, str]:
+        """Run `mistralwire` with a contract; return the exit code, the output and the errors."""
+        command = [sys.executable, "-m", "mistralwire", *arguments]
+        environment = self.environment(contract)
+        run = subprocess.run(
+            command, input=stdin, env=environment, capture_output=True, timeout=WAIT_S, check=False
+        )
+        return run.returncode, run.stdout, run.stderr.decode()
+
 
 class Process:
     """A running process.

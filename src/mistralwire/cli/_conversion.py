@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Literal, cast
@@ -37,6 +38,7 @@ class Conversion:
         indent: Spaces a level, or None for one line.
         validate: Whether to enforce the contract.
         keep_going: Whether to go on after a failure.
+        contract_revision: Revision of the oldest contract that the output's readers have.
     """
 
     file: str | None
@@ -48,6 +50,7 @@ class Conversion:
     indent: int | None
     validate: bool
     keep_going: bool
+    contract_revision: int
 
     def run(self) -> None:
         """Convert.
@@ -59,6 +62,7 @@ class Conversion:
         name = "<stdin>" if self.file in (None, _STANDARD_INPUT) else str(self.file)
         target_format = self.target_format or _target_of_name(self.output)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_quiet_codec())
             stream = stack.enter_context(_open_input(self.file))
             target = stack.enter_context(open_output(self.output))
             progress = stack.enter_context(show_progress(stream, output_is_terminal=target.isatty()))
@@ -74,13 +78,15 @@ class Conversion:
             target_format = target_format or default_output(source_format)
             _check_target(source_format, target_format, self.names, self.indent, target.isatty())
             delimited = source_format.is_sequence or target_format.is_sequence
-            reader = Reader(source, TypeChoice(self.message_type, name), validate=self.validate)
+            types = TypeChoice(self.message_type, name)
+            reader = Reader(source, types, validate=self.validate, oldest_revision=self.contract_revision)
             writer = Writer(
                 target,
                 target_format,
                 delimited=delimited,
                 names=self.names or "snake",
                 indent=self.indent,
+                contract_revision=self.contract_revision,
             )
             report = Report(name, progress, keep_going=self.keep_going)
             transfer(reader.read(source_format, delimited=delimited), writer, report)
@@ -88,6 +94,17 @@ class Conversion:
             done, failed = counted(writer.count, "message"), counted(report.failures, "failure")
             click.echo(f"{printable(name)}: {done} converted, {failed}", err=True)
             raise click.exceptions.Exit(EXIT_BAD_INPUT)
+
+
+@contextlib.contextmanager
+def _quiet_codec() -> Iterator[None]:
+    """Keep what the codec logs of losses from standard error, where the report has them with their places."""
+    logger, handler = logging.getLogger("mistralwire.codec"), logging.NullHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

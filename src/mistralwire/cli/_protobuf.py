@@ -1,31 +1,55 @@
 """Protobuf to messages, checked as JSON is."""
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire.cli._failures import Failure, failure_of
 from mistralwire.cli._wording import counted
-from mistralwire.codec import Limits, from_json, to_json
-from mistralwire.errors import DecodeError, EncodeError
+from mistralwire.codec import Limits, check_answer, check_request, newer_content
+from mistralwire.errors import DecodeError
+from mistralwire.v1 import chat_completion_service_pb2
 
 _QUOTED_MAX = 300
+# The JSON form is longer than the input, whose length is bounded already.
+_LIMITS = Limits(document_bytes_max=2**40)
+
+_SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
+_REQUESTS = frozenset(GetMessageClass(method.input_type) for method in _SERVICE.methods)
+
+
+class Parsed(NamedTuple):
+    """A message, and where it holds content of a newer contract, which JSON can't hold: a line each."""
+
+    message: Message
+    newer: tuple[str, ...]
 
 
 def parse_binary(
-    message_type: type[Message], data: bytes, place: str, *, validate: bool, hint: str = ""
-) -> Message | Failure:
+    message_type: type[Message],
+    data: bytes,
+    place: str,
+    *,
+    validate: bool,
+    oldest_revision: int,
+    hint: str = "",
+) -> Parsed | Failure:
     """Parse wire bytes.
 
-    Fields that the type does not know are a failure even without validation: no output could keep them.
+    A request with content of a newer contract is a failure even without validation; in any other message the
+    rest counts.
 
     Args:
         message_type: What they are a message of.
         data: The bytes.
         place: Where they are, for the failure.
         validate: Whether to enforce the contract.
+        oldest_revision: The oldest revision whose contract a request may keep.
         hint: What to say where the bytes have another form.
     """
     name = message_type.DESCRIPTOR.name
@@ -34,13 +58,12 @@ def parse_binary(
     except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
         found = f"{counted(len(data), 'byte')} that {'is' if len(data) == 1 else 'are'} none"
         return Failure(place, (f"expected the wire bytes of a {name}, found {found}{hint}",))
-    if _has_unknown_fields(message):
-        found = f"others, which the output would lose{hint}"
-        return Failure(place, (f"expected the fields of a {name}, found {found}",))
-    return _check(message, place) if validate else message
+    return _checked(message, place, validate, oldest_revision, hint)
 
 
-def parse_text(message_type: type[Message], data: bytes, place: str, *, validate: bool) -> Message | Failure:
+def parse_text(
+    message_type: type[Message], data: bytes, place: str, *, validate: bool, oldest_revision: int
+) -> Parsed | Failure:
     """Parse protobuf's text format; the arguments are those of `parse_binary`."""
     message = message_type()
     try:
@@ -52,20 +75,34 @@ def parse_text(message_type: type[Message], data: bytes, place: str, *, validate
         problem = f"expected the protobuf text of a {message_type.DESCRIPTOR.name}, {_found(error, text)}"
         line = error.GetLine()
         return Failure(f":{line}" if line else place, (problem,))
-    return _check(message, place) if validate else message
+    return _checked(message, place, validate, oldest_revision, "")
 
 
-def _check(message: Message, place: str) -> Message | Failure:
-    """Enforce the contract on a message that no JSON was read into: by way of its JSON."""
+def _checked(
+    message: Message, place: str, validate: bool, oldest_revision: int, hint: str
+) -> Parsed | Failure:
+    is_request = type(message) in _REQUESTS
+    newer = newer_content(message)
+    # Bytes of another form have fields that no contract knows.
+    lines = _hinted([str(violation) for violation in newer], hint)
+    if newer and is_request:
+        return Failure(place, lines)
+    if not newer and _has_unknown_fields(message):
+        # Numbers that are known, with another wire type: bytes of another message.
+        found = f"others, which the output would lose{hint}"
+        return Failure(place, (f"expected the fields of a {message.DESCRIPTOR.name}, found {found}",))
     try:
-        data = to_json(message)
-        # JSON is longer than wire bytes, whose length is bounded already.
-        from_json(type(message), data, limits=Limits(document_bytes_max=max(1, len(data))))
+        if validate and is_request:
+            check_request(message, limits=_LIMITS, oldest_revision=oldest_revision)
+        elif validate:
+            check_answer(message, limits=_LIMITS)
     except DecodeError as error:
-        return failure_of(place, error)
-    except EncodeError as error:
-        return Failure(place, (str(error),))
-    return message
+        return Failure(place, _hinted(failure_of(place, error).problems, hint if newer else ""))
+    return Parsed(message, lines)
+
+
+def _hinted(lines: Sequence[str], hint: str) -> tuple[str, ...]:
+    return (*lines[:-1], *(f"{line}{hint}" for line in lines[-1:]))
 
 
 def _found(error: text_format.ParseError, text: str) -> str:
@@ -80,7 +117,7 @@ def _found(error: text_format.ParseError, text: str) -> str:
 
 
 def _has_unknown_fields(message: Message) -> bool:
-    """Say whether the message, or one in it, has fields that its type does not know."""
+    """Check whether the message, or one in it, has fields that its type does not know."""
     known = type(message)()
     known.CopyFrom(message)
     known.DiscardUnknownFields()

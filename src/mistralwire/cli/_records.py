@@ -8,10 +8,18 @@ from google.protobuf.message import Message
 from mistralwire.cli._failures import Failure, failure_of
 from mistralwire.cli._formats import Format
 from mistralwire.cli._message_types import TypeChoice
-from mistralwire.cli._protobuf import parse_binary, parse_text
+from mistralwire.cli._protobuf import Parsed, parse_binary, parse_text
 from mistralwire.cli._source import Source
 from mistralwire.cli._wording import counted
-from mistralwire.codec import Limits, SseDecoder, SseError, SseMessage, from_json, to_json
+from mistralwire.codec import (
+    Limits,
+    SseDecoder,
+    SseError,
+    SseMessage,
+    from_json,
+    read_request,
+    to_json,
+)
 from mistralwire.errors import DecodeError, Reason
 from mistralwire.v1 import ErrorResponse
 
@@ -28,12 +36,14 @@ class Record:
         message: The message.
         id: Of a server-sent event: its id, or None.
         event: Of a server-sent event: its name, or None.
+        newer: Where the message holds content of a newer contract, a line each.
     """
 
     place: str
     message: Message
     id: str | None = None
     event: str | None = None
+    newer: tuple[str, ...] = ()
 
 
 Item = Record | Failure
@@ -47,11 +57,13 @@ class Reader:
         source: The input.
         types: Gives the type of its messages.
         validate: Whether to enforce the contract.
+        oldest_revision: The oldest revision of the contract that a document may keep.
     """
 
     source: Source
     types: TypeChoice
     validate: bool
+    oldest_revision: int
 
     def read(self, format_: Format, *, delimited: bool) -> Iterator[Item]:
         """Read the messages.
@@ -150,23 +162,40 @@ class Reader:
 
     def _parse_json(self, place: str, data: bytes) -> Item:
         try:
-            message_type = self.types.of_json(data)
-            return Record(place, from_json(message_type, data, validate=self.validate, limits=self._limits))
+            return Record(place, self._read_json(self.types.of_json(data), data))
         except DecodeError as error:
             return failure_of(place, error)
 
+    def _read_json(self, message_type: type[Message], data: bytes) -> Message:
+        if not self.validate:
+            return from_json(message_type, data, validate=False, limits=self._limits)
+        return read_request(message_type, data, oldest_revision=self.oldest_revision, limits=self._limits)
+
     def _parse_binary(self, place: str, data: bytes, hint: str = "") -> Item:
         message_type = self.types.of_binary()
-        found = parse_binary(message_type, data, place, validate=self.validate, hint=hint)
-        return found if isinstance(found, Failure) else Record(place, found)
+        found = parse_binary(
+            message_type,
+            data,
+            place,
+            validate=self.validate,
+            oldest_revision=self.oldest_revision,
+            hint=hint,
+        )
+        return _record(place, found)
 
     def _parse_only_binary(self, place: str, data: bytes) -> Item:
         return self._parse_binary(place, data, _FRAMING_HINT)
 
     def _parse_text(self, place: str, data: bytes) -> Item:
         message_type = self.types.of_text(data)
-        found = parse_text(message_type, data, place, validate=self.validate)
-        return found if isinstance(found, Failure) else Record(place, found)
+        found = parse_text(
+            message_type, data, place, validate=self.validate, oldest_revision=self.oldest_revision
+        )
+        return _record(place, found)
+
+
+def _record(place: str, found: Parsed | Failure) -> Item:
+    return found if isinstance(found, Failure) else Record(place, found.message, newer=found.newer)
 
 
 def _drain(decoder: SseDecoder[Message]) -> Iterator[Item]:

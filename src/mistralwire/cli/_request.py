@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import click
 
+from mistralwire import codec
 from mistralwire.cli._failures import failure_of
 from mistralwire.cli._wording import printable
 from mistralwire.codec import from_json, to_dict
@@ -100,12 +101,13 @@ def read_prompt() -> str:
     return prompt
 
 
-def read_request(file: str, *, may_stream: bool) -> Request:
+def read_request(file: str, *, may_stream: bool, oldest_revision: int) -> Request:
     """Read a request from a JSON document; its members say of which kind it is.
 
     Args:
         file: Name of the file; `-` for standard input.
         may_stream: Whether it is a stream if the document does not say otherwise.
+        oldest_revision: The oldest revision of the contract that it may keep.
 
     Raises:
         click.ClickException: If it breaks the contract, with each place; or is too long.
@@ -117,7 +119,8 @@ def read_request(file: str, *, may_stream: bool) -> Request:
         # Without validation every JSON object can be read as a message of any type.
         members = to_dict(from_json(ErrorResponse, data, validate=False))
         is_stream = may_stream and members.get("stream") is not False
-        request: Request = from_json(_type_of(members, is_stream=is_stream), data)
+        request_type = _type_of(members, is_stream=is_stream)
+        request: Request = codec.read_request(request_type, data, oldest_revision=oldest_revision)
     except DecodeError as error:
         failure = failure_of("", error)
         lines = [f"{name}{failure.place}: {printable(problem)}" for problem in failure.problems]

@@ -13,6 +13,8 @@ from mistralwire.errors import EncodeError
 
 EXIT_BAD_INPUT = 1
 
+_WARNINGS_MAX = 100
+
 
 class Report:
     """Prints failures as they come, and counts them.
@@ -31,6 +33,15 @@ class Report:
         self._progress = progress
         self._keep_going = keep_going
         self.failures = 0
+        self._warned: set[str] = set()
+
+    def warn(self, record: Record) -> None:
+        """Print where a message holds content of a newer contract, the first of each kind alone."""
+        for line in record.newer:
+            kind = line.partition(", found ")[2]
+            if kind not in self._warned and len(self._warned) < _WARNINGS_MAX:
+                self._warned.add(kind)
+                self._progress.print(printable(f"{self._file}{record.place}: warning: {line}"))
 
     def add(self, failure: Failure) -> None:
         """Print and count a failure.
@@ -54,6 +65,8 @@ def transfer(items: Iterator[Item], writer: Writer, report: Report) -> None:
     """
     for item in items:
         failure = item if isinstance(item, Failure) else _write(item, writer)
+        if isinstance(item, Record):
+            report.warn(item)
         if failure is not None:
             report.add(failure)
             if failure.final:

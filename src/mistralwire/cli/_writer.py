@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from mistralwire.cli._formats import Format
 from mistralwire.cli._message_types import PACKAGE
 from mistralwire.cli._records import Record
-from mistralwire.codec import SseDone, SseMessage, encode_sse, to_json
+from mistralwire.codec import SseDone, SseMessage, encode_sse, lift, lower, to_json
 from mistralwire.codec._varint import write_varint
 
 
@@ -21,6 +21,7 @@ class Writer:
         delimited: For binpb: whether to write a sequence of messages, the length of each before it.
         names: For JSON: the spelling of member names.
         indent: For json: spaces a level, or None for one line.
+        contract_revision: For protobuf: revision of the oldest contract that its readers have.
 
     Attributes:
         format: The format.
@@ -35,12 +36,14 @@ class Writer:
         delimited: bool,
         names: Literal["snake", "camel"],
         indent: int | None,
+        contract_revision: int,
     ) -> None:
         self._stream = stream
         self.format = format_
         self._delimited = delimited
         self._names = names
         self._indent = indent
+        self._contract_revision = contract_revision
         self._held = b""
         self._single = format_ in (Format.JSON, Format.TXTPB) or (format_ is Format.BINPB and not delimited)
         self.count = 0
@@ -88,8 +91,9 @@ class Writer:
                 return to_json(message, names=self._names) + b"\n"
             case Format.SSE:
                 return encode_sse(SseMessage(message, record.id, record.event), names=self._names)
-            case Format.TXTPB:
-                return _text(message)
+        message = lower(lift(message), self._contract_revision)
+        if self.format is Format.TXTPB:
+            return _text(message)
         data = message.SerializeToString()
         return write_varint(len(data)) + data if self._delimited else data
 

@@ -189,7 +189,7 @@ def call(
     }
     if request_file is not None:
         _refuse_beside_request(prompt, given)
-        request = read_request(request_file, may_stream=not no_stream)
+        request = read_request(request_file, may_stream=not no_stream, oldest_revision=contract_revision)
     else:
         _refuse_contradictions(given)
         request = _request_of(prompt, model, agent, system, suffix, is_fim=fim, is_stream=not no_stream)

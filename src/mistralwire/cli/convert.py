@@ -44,8 +44,16 @@ _FORMATS = click.Choice([format_.value for format_ in Format])
     "--no-validate",
     is_flag=True,
     help="Take every JSON object, also one that breaks the contract; what no field can hold is kept whole. "
-    "Of protobuf, take every message of the type; fields that the type does not know stay an error, as the "
-    "output would lose them.",
+    "Of protobuf, take every message of the type.",
+)
+@click.option(
+    "--contract-revision",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Revision of the oldest contract that readers of the output have, for which protobuf is written. "
+    "What that contract accepts is accepted.",
 )
 @click.option(
     "--keep-going",
@@ -63,6 +71,7 @@ def convert(
     indent: int | None,
     no_validate: bool,
     keep_going: bool,
+    contract_revision: int,
 ) -> None:
     """Convert between JSON, server-sent events and protobuf, without loss.
 
@@ -100,6 +109,9 @@ def convert(
     An error that an upstream sent in a stream is reported too, and a stream that ends before [DONE]. A
     message of more than 64 MiB is not converted.
 
+    Protobuf of a newer contract has fields, enum values and alternatives that this version does not know. A
+    request with any is not converted. Of an answer the rest is, with a warning: upgrade mistralwire.
+
     \b
     Examples:
       mistralwire convert response.json -o response.binpb
@@ -123,4 +135,5 @@ def convert(
         indent=indent,
         validate=not no_validate,
         keep_going=keep_going,
+        contract_revision=contract_revision,
     ).run()

@@ -8,7 +8,7 @@ removes a member from it. `lower` and `lift` are for processes whose contracts h
 """
 
 from mistralwire.codec._accumulate import Accumulator, accumulate
-from mistralwire.codec._check import check, check_request
+from mistralwire.codec._check import check, check_answer, check_request, newer_content
 from mistralwire.codec._clear import clear_member
 from mistralwire.codec._convert import (
     binary_to_json,
@@ -59,6 +59,7 @@ __all__ = [
     "accumulate",
     "binary_to_json",
     "check",
+    "check_answer",
     "check_request",
     "clear_member",
     "encode_sse",
@@ -70,6 +71,7 @@ __all__ = [
     "lift",
     "losses",
     "lower",
+    "newer_content",
     "read_request",
     "to_dict",
     "to_json",

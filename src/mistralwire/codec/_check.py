@@ -83,6 +83,53 @@ def check_request(
     return read_request(type(message), text, oldest_revision=oldest_revision, limits=limits)
 
 
+def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
+    """Check that an answer keeps the contract, as far as this process has it.
+
+    Args:
+        message: A message of `mistralwire.v1` that is a JSON object.
+        limits: Bounds of its JSON form, and of the violations that are listed.
+
+    Returns:
+        The places with content of a newer contract, as of `newer_content`: no reason to refuse the rest.
+
+    Raises:
+        DecodeError: If it breaks the contract elsewhere, with all violations.
+        TypeError: If it is no such message.
+    """
+    plan = plan_for(type(message))
+    document = SNAKE.write(message)
+    if document is not None:
+        read_message(type(message), plan, _text(plan, document), validate=True, limits=limits)
+        return []
+    document, errors = _written(plan, message, limits)
+    newer = [_violation(error) for error in errors if error.reason == Reason.CONTRACT_NEWER]
+    error = _find(plan, document, errors, limits, complete=False)
+    violations = [] if error is None else [other for other in error.violations if other not in newer]
+    if error is not None and violations:
+        raise DecodeError(violations, type_name=plan.name, truncated=error.truncated, reason=error.reason)
+    return newer
+
+
+def newer_content(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
+    """Return what a message holds of a newer contract, which its JSON form lacks.
+
+    Args:
+        message: A message of `mistralwire.v1` that is a JSON object.
+        limits: Only the bound on violations counts here.
+
+    Returns:
+        Each field, enum value and alternative that this contract does not have, with its JSON path.
+
+    Raises:
+        TypeError: If it is no such message.
+    """
+    if SNAKE.write(message) is not None:
+        return []
+    _, errors = _written(plan_for(type(message)), message, limits)
+    return [_violation(error) for error in errors if error.reason == Reason.CONTRACT_NEWER]
+
+
 def _is_complete(plan: MessagePlan, document: dict[str, object]) -> bool:
     """Check whether a document has the members that a program is expected to set."""
     return all(document.get(member.name) is not None for member in plan.members if member.expected)

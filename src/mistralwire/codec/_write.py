@@ -202,7 +202,14 @@ class _Writer:
         numbers = {fields[index].field_number for index in range(len(fields))}
         name = message.DESCRIPTOR.name
         for number in sorted(numbers):
-            self._lose(name, number, f"the field {number} of {name}")
+            known = message.DESCRIPTOR.fields_by_number.get(number)
+            if known is not None and self._errors is not None:
+                # A field never changes its type: this is not a newer contract, but bytes of something else.
+                self._note(
+                    f"expected the field {known.name} of {name}, found its number with another wire type"
+                )
+            else:
+                self._lose(name, number, f"the field {number} of {name}")
         return bool(numbers)
 
     def _parse(self, text: str, *, must_be_object: bool) -> Any:

@@ -1,11 +1,20 @@
-"""Requests with content of a newer contract on the wire are refused: it would be lost."""
+"""Content of a newer contract on the wire: a request with it is refused, the rest of an answer counts."""
 
 import pytest
 
-from mistralwire.codec import check, check_request, from_json, losses
+from mistralwire.codec import check, check_answer, check_request, from_json, losses, newer_content, to_json
 from mistralwire.codec._varint import write_varint
-from mistralwire.errors import MistralwireError
-from mistralwire.v1 import ChatCompletionRequest, ChatMessage, JsonExtra, ReasoningEffort
+from mistralwire.errors import DecodeError, MistralwireError
+from mistralwire.v1 import (
+    ChatCompletionRequest,
+    ChatCompletionResponse,
+    ChatMessage,
+    CompletionChunk,
+    CompletionResponseStreamChoice,
+    JsonExtra,
+    ReasoningEffort,
+    UsageInfo,
+)
 
 pytestmark = pytest.mark.usefixtures("no_losses")
 
@@ -84,3 +93,42 @@ def test_what_a_field_is_for_is_in_the_field_whoever_put_it_elsewhere() -> None:
     assert request.max_tokens == 100_000
     assert request.reasoning_effort == ReasoningEffort.REASONING_EFFORT_LOW
     assert request.json_extra.members == '{"new":1}'
+
+
+def test_a_field_of_another_wire_type_is_the_sender_s_mistake() -> None:
+    request = ChatCompletionRequest.FromString(
+        from_json(ChatCompletionRequest, REQUEST).SerializeToString() + b"\x32\x01x"
+    )
+    with pytest.raises(DecodeError) as caught:
+        check_request(request)
+    (violation,) = caught.value.violations
+    assert violation.expected == "the field max_tokens of ChatCompletionRequest"
+    assert violation.found == "its number with another wire type"
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert newer_content(request) == []
+    # What somebody has paid for is delivered without it.
+    assert to_json(UsageInfo.FromString(b"\x12\x01x\x18\x01")) == b'{"completion_tokens":1}'
+    assert losses() == {("UsageInfo", 2): 1}
+
+
+def test_an_answer_is_checked_apart_from_what_is_newer_in_it() -> None:
+    chunk = CompletionChunk(id="c", model="m", choices=[CompletionResponseStreamChoice(index=0)])
+    assert check_answer(chunk) == newer_content(chunk) == []
+    chunk = CompletionChunk.FromString(chunk.SerializeToString() + UNKNOWN)
+    chunk.choices[0].delta.content_array.items.add().MergeFromString(UNKNOWN)
+    assert [violation.path for violation in check_answer(chunk)] == ["choices[0].delta.content[0]", ""]
+    assert check_answer(chunk) == newer_content(chunk)
+    chunk.ClearField("model")
+    with pytest.raises(DecodeError) as caught:
+        check_answer(chunk)
+    assert [violation.path for violation in caught.value.violations] == ["model"]
+    assert losses() == {}
+
+
+def test_an_answer_without_anything_newer_is_checked_as_its_json_is() -> None:
+    for message in (CompletionChunk(id="c"), UsageInfo(json_extra=JsonExtra(members="{"))):
+        with pytest.raises(DecodeError):
+            check_answer(message)
+        assert newer_content(message) == []
+    # Vertex AI leaves these out.
+    assert check_answer(ChatCompletionResponse(id="r", object="o", model="m", usage=UsageInfo())) == []
