@@ -133,8 +133,8 @@ def _described(path: pathlib.Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for message in _messages(path):
         found[message.name] = message
-        for part in (*message.field, *message.oneof_decl):
-            found[f"{message.name}.{part.name}"] = part
+        found |= {f"{message.name}.{field.name}": field for field in message.field}
+        found |= {f"{message.name}.{oneof.name}": oneof for oneof in message.oneof_decl}
     for file in descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()).file:
         if file.package == "mistralwire.v1":
             found |= {value.name: value for enum in file.enum_type for value in enum.value}
