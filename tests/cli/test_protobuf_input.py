@@ -61,8 +61,8 @@ def test_an_answer_of_a_newer_contract_is_converted_with_a_warning(options: list
     place = ": message 1" if to == "jsonl" else ""
     assert status == 0
     assert stderr.startswith(
-        f"<stdin>{place}: warning: document: expected content of revision 1 of the contract, found the field 2047 of "
-        "CompletionChunk, which it does not have; upgrade this program"
+        f"<stdin>{place}: warning: document: expected content of revision 1 of the contract, found the field "
+        "2047 of CompletionChunk, which it does not have; upgrade this program"
     )
     assert stderr.count("\n") == 1
     if to == "txtpb":
@@ -125,10 +125,8 @@ def test_a_request_of_a_newer_contract_is_refused(format_: str, options: list[st
         *("--from", format_, "--to", "json", "--type", "ChatCompletionRequest", *options), stdin=data
     )
     assert (status, stdout) == (1, b"")
-    assert (
-        "reasoning_effort: expected content of revision 1 of the contract, found the value 10 of ReasoningEffort"
-        in stderr
-    )
+    assert "reasoning_effort: expected content of revision 1 of the contract" in stderr
+    assert "found the value 10 of ReasoningEffort" in stderr
     assert "upgrade this program" in stderr
 
 
