@@ -52,7 +52,7 @@ help: ## Show the targets
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
 	@$(BIN)/python -m tools.demo
 
-test: .venv/.installed .venv-oldest/.installed $(NODE_PACKAGES) ## Run the tests, on the newest and on the oldest protobuf
+test: .venv/.installed .venv-oldest/.installed .venv-generate/.installed $(NODE_PACKAGES) ## Run the tests, on the newest and on the oldest protobuf
 	$(BIN)/python -m pytest
 	.venv-oldest/bin/python -m pytest
 

@@ -61,8 +61,8 @@ def test_an_answer_of_a_newer_contract_is_converted_with_a_warning(options: list
     place = ": message 1" if to == "jsonl" else ""
     assert status == 0
     assert stderr.startswith(
-        f"<stdin>{place}: warning: document: expected content of revision 1 of the contract, found the field "
-        "2047 of CompletionChunk, which it does not have; upgrade this program"
+        f"<stdin>{place}: warning: document: expected content of revision {v1.CONTRACT_REVISION} of the "
+        "contract, found the field 2047 of CompletionChunk, which it does not have; upgrade mistralwire"
     )
     assert stderr.count("\n") == 1
     if to == "txtpb":
@@ -89,7 +89,7 @@ def test_an_alternative_of_a_newer_contract_costs_itself_in_an_answer() -> None:
     arguments = ["--from", "binpb", "--type", "ChatCompletionChoice"]
     status, stdout, stderr = run(*arguments, stdin=message.SerializeToString())
     assert (status, json.loads(stdout)) == (0, json.loads(choice))
-    assert "<stdin>: warning: message.content[1]: expected content of revision 1 of the contract" in stderr
+    assert "<stdin>: warning: message.content[1]: expected content of revision" in stderr
 
 
 def test_an_enum_value_of_a_newer_contract_has_no_string_in_an_answer() -> None:
@@ -98,10 +98,8 @@ def test_an_enum_value_of_a_newer_contract_has_no_string_in_an_answer() -> None:
         *("--from", "binpb", "--type", "ChatCompletionChoice"), stdin=data.replace(b"\x18\x01", b"\x18\x06")
     )
     assert (status, stdout) == (0, b'{"index":0,"finish_reason":"unrecognized"}\n')
-    assert (
-        "<stdin>: warning: finish_reason: expected content of revision 1 of the contract, found the value 6"
-        in stderr
-    )
+    assert "<stdin>: warning: finish_reason: expected content of revision" in stderr
+    assert "found the value 6 of FinishReason" in stderr
 
 
 def test_what_else_is_wrong_with_a_newer_answer_is_still_an_error() -> None:
@@ -125,9 +123,8 @@ def test_a_request_of_a_newer_contract_is_refused(format_: str, options: list[st
         *("--from", format_, "--to", "json", "--type", "ChatCompletionRequest", *options), stdin=data
     )
     assert (status, stdout) == (1, b"")
-    assert "reasoning_effort: expected content of revision 1 of the contract" in stderr
-    assert "found the value 10 of ReasoningEffort" in stderr
-    assert "upgrade this program" in stderr
+    assert "found the value 10 of ReasoningEffort, which it does not have; upgrade mistralwire" in stderr
+    assert "<stdin>: reasoning_effort: " in stderr
 
 
 def test_bytes_of_another_message_are_no_newer_contract() -> None:

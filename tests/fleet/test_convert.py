@@ -45,7 +45,7 @@ def test_an_older_program_converts_a_newer_answer_with_warnings(packages: Packag
     assert status == 0
     assert told(output)["choices"][0]["finish_reason"] == "unrecognized"
     found = [line.partition(", found ")[2] for line in errors.splitlines()]
-    assert [text.partition(", which it does not have; upgrade this program")[0] for text in found] == [
+    assert [text.partition(", which it does not have; upgrade mistralwire")[0] for text in found] == [
         "the value 6 of FinishReason",
         "the field 10 of ContentChunk",
         "the field 3 of IntegerOrString",
@@ -65,7 +65,7 @@ def test_an_older_program_does_not_convert_a_newer_request(
         OLD, "convert", "--from", "binpb", "--to", "json", *REQUEST, *options, stdin=data
     )
     assert (status, output) == (1, b"")
-    assert "the field 34 of ChatCompletionRequest, which it does not have; upgrade this program" in errors
+    assert "the field 34 of ChatCompletionRequest, which it does not have; upgrade mistralwire" in errors
 
 
 def test_a_newer_program_converts_what_an_older_one_does(packages: Packages) -> None:

@@ -84,7 +84,7 @@ def _checked(
     is_request = type(message) in _REQUESTS
     newer = newer_content(message)
     # Bytes of another form have fields that no contract knows.
-    lines = _hinted([f"{violation}; upgrade this program" for violation in newer], hint)
+    lines = _hinted([f"{violation}; upgrade mistralwire" for violation in newer], hint)
     if newer and is_request:
         return Failure(place, lines)
     if not newer and _has_unknown_fields(message):
