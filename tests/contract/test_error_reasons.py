@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 import mistralwire
-from mistralwire.errors import Reason
+from mistralwire.errors import DecodeError, EncodeError, OverloadError, Reason, UpstreamError
 from mistralwire.upstream import http_status
 from mistralwire.upstream._statuses import TABLE, Row
 from mistralwire.v1 import ErrorReason
@@ -94,3 +94,29 @@ def test_a_comment_has_the_code_and_its_http_status(reason: Reason) -> None:
 def test_an_upstreams_fault_has_the_code_and_the_status_of_the_table(row: Row) -> None:
     for fault in row.faults:
         assert _promise(fault.reason) == (row.code, row.http_status)
+
+
+def _raised() -> set[tuple[str, str]]:
+    """Return the reasons that errors are made with in the source, each with its status code."""
+    codes = {kind.__name__: kind.code for kind in (DecodeError, EncodeError, OverloadError, UpstreamError)}
+    # The edge's own errors have an HTTP status, and their code is nobody's.
+    codes |= {"MistralwireError": "INTERNAL"}
+    found = set()
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            words = {word.arg: word.value for word in node.keywords}
+            match words.get("reason"), words.get("code", ast.Constant(codes.get(node.func.id))):
+                case ast.Attribute(value=ast.Name(id="Reason"), attr=reason), ast.Constant(value=str(code)):
+                    found.add((reason, code))
+    return found
+
+
+def test_errors_are_made_with_a_code_that_the_comment_of_their_reason_has() -> None:
+    raised = _raised()
+    assert len(raised) > 30
+    undocumented = {
+        (reason, code) for reason, code in raised if not re.search(rf"\b{code}\b", COMMENTS[reason])
+    }
+    assert undocumented == set()
