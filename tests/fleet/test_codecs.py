@@ -9,12 +9,14 @@ from tests.documents import DOCUMENTS
 from tests.fleet.documents import ANSWERS, NEWEST_ANSWER, NEWS, REQUESTS, STREAMS, told
 from tests.fleet.fleet import CONTRACTS, Fleet
 from tests.fleet.processes import NEW, OLD
+from tests.test_readme import ROWS
 
 TYPED = [
     *(("ChatCompletionResponse", text) for text in ANSWERS),
     *(("CompletionChunk", text) for stream in STREAMS for text in stream),
     *(("ChatCompletionRequest", request.text) for request in REQUESTS),
     *((document.message_type.__name__, document.text.decode()) for document in DOCUMENTS),
+    *(("ChatCompletionResponse", text) for texts in ROWS.values() for text in texts),
 ]
 
 
