@@ -181,6 +181,8 @@ class MessagePlan:
 
 
 _lock = threading.Lock()
+# By class, for the newest revision, which most readings ask for; and by class and revision.
+_newest: dict[type[Message], MessagePlan] = {}
 _published: dict[tuple[type[Message], int], MessagePlan] = {}
 
 
@@ -196,7 +198,8 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
         ValueError: If the revision is no whole number from 1.
     """
     try:
-        plan = _published.get((message_class, revision))
+        is_newest = revision == CONTRACT_REVISION
+        plan = _newest.get(message_class) if is_newest else _published.get((message_class, revision))
     except TypeError:  # what can't be hashed is no class
         plan = None
     if plan is None:
@@ -211,6 +214,8 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
         with _lock:
             plan = _planner(min(revision, CONTRACT_REVISION)).plan(descriptor)
             _published[message_class, revision] = plan
+            if revision == CONTRACT_REVISION:
+                _newest[message_class] = plan
     return plan
 
 
