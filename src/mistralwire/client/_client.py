@@ -215,7 +215,8 @@ class Client:
         Args:
             channel: Makes the calls; a grpc.aio.Channel is one. It belongs to the client, which closes it.
             deadline_s: Deadline of each call, in seconds, above 0, at most a year; a call can set its own.
-            contract_revision: As for `Client`; None for what the channel says of its service, or else 1.
+            contract_revision: Revision of the oldest contract among the services; None for the one that the
+                channel names, or else 1.
 
         Raises:
             TypeError: If the deadline is no number, or the revision no integer.

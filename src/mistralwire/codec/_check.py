@@ -39,7 +39,7 @@ def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violatio
         The violations, each with its JSON path; empty if there are none.
 
     Raises:
-        TypeError: If it is no such message.
+        TypeError: If it is not such a message.
     """
     plan = plan_for(type(message))
     document = SNAKE.write(message)
@@ -95,7 +95,7 @@ def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[V
 
     Raises:
         DecodeError: If it breaks the contract elsewhere, with all violations.
-        TypeError: If it is no such message.
+        TypeError: If it is not such a message.
     """
     plan = plan_for(type(message))
     document = SNAKE.write(message)
@@ -122,7 +122,7 @@ def newer_content(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[
         Each field, enum value and alternative that this contract does not have, with its JSON path.
 
     Raises:
-        TypeError: If it is no such message.
+        TypeError: If it is not such a message.
     """
     if SNAKE.write(message) is not None:
         return []

@@ -1,4 +1,4 @@
-"""Taking a member out of a message, whatever holds it."""
+"""Removing a member from a message."""
 
 from google.protobuf.message import Message
 
@@ -20,7 +20,7 @@ def clear_member(message: Message, name: str) -> None:
 
     Raises:
         EncodeError: If `json_extra.members` is no JSON object.
-        TypeError: If it is no such message.
+        TypeError: If it is not such a message.
     """
     member = plan_for(type(message)).by_name.get(name)
     extra = getattr(message, EXTRA_FIELD)

@@ -144,17 +144,17 @@ def json_to_binary(
     """Convert a JSON document to protobuf wire bytes; as `from_json`, for those who only pass data on.
 
     Args:
-        message_type: As for `from_json`.
-        data: As for `from_json`.
-        validate: As for `from_json`; by the contract of that revision.
-        limits: As for `from_json`.
+        message_type: A message class of `mistralwire.v1` that is a JSON object.
+        data: The JSON text; bytes are UTF-8.
+        validate: Whether to enforce the contract, that of the revision below.
+        limits: Bounds of the document; see `from_json`.
         contract_revision: Revision of the oldest contract that the bytes' readers have, 1 or more. What is
             newer goes where undocumented content goes, so that such a reader keeps it.
 
     Raises:
         DecodeError: As for `from_json`.
         TypeError: As for `from_json`.
-        ValueError: If `contract_revision` is no whole number from 1.
+        ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
     plan = plan_for(message_type, contract_revision)
     wire = (STRICT if validate else LAX).read(plan, data, limits)

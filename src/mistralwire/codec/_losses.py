@@ -1,4 +1,4 @@
-"""What was lost because its writer has a newer contract than this process.
+"""Counts of content that was lost because its writer has a newer contract than this process.
 
 Protobuf itself keeps what it does not know, but JSON has no name for it. Each place is counted, and logged
 once.

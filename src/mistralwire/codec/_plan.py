@@ -195,7 +195,7 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
 
     Raises:
         TypeError: If it is no such class, or a message that is not a JSON object of its own.
-        ValueError: If the revision is no whole number from 1.
+        ValueError: If the revision is not a whole number of 1 or more.
     """
     try:
         is_newest = revision == CONTRACT_REVISION
@@ -223,7 +223,7 @@ def checked_revision(revision: int) -> int:
     """Return a revision of the contract.
 
     Raises:
-        ValueError: If it is no whole number from 1.
+        ValueError: If it is not a whole number of 1 or more.
     """
     if type(revision) is not int or revision < 1:
         raise ValueError(f"contract_revision must be a whole number of 1 or more, not {revision!r}")

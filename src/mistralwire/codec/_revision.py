@@ -47,8 +47,8 @@ def lower(message: M, contract_revision: int) -> M:
 
     Raises:
         EncodeError: If it holds something newer, and has no JSON form.
-        TypeError: If it is no such message.
-        ValueError: If the revision is no whole number from 1.
+        TypeError: If it is not such a message.
+        ValueError: If the revision is not a whole number of 1 or more.
     """
     if checked_revision(contract_revision) >= CONTRACT_REVISION:
         return message
@@ -71,7 +71,7 @@ def lift(message: M) -> M:
 
     Raises:
         EncodeError: If there may be something to move, and the message has no JSON form.
-        TypeError: If it is no such message.
+        TypeError: If it is not such a message.
     """
     pattern = _newer_names(plan_for(type(message)))
     if pattern is None:
@@ -94,7 +94,7 @@ def read_request(
         message_type: A request of `mistralwire.v1`.
         data: The JSON text; bytes are UTF-8.
         oldest_revision: The oldest revision whose contract counts, 1 or more.
-        limits: As for `from_json`.
+        limits: Bounds of the document; see `from_json`.
 
     Returns:
         The message, with everything that the newest contract knows in its fields.

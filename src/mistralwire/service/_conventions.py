@@ -103,7 +103,7 @@ class KnownNames:
 
 
 def name_of(value: str) -> str:
-    """Give the name of a model or an agent if it looks like one, or else `_OTHER`: it may be any text."""
+    """Return the name of a model or an agent if it looks like one, or else `_OTHER`: it may be any text."""
     return value if NAME_PATTERN.fullmatch(value) else OTHER
 
 

@@ -311,14 +311,14 @@ def read_request(request_type: type[Message], data: bytes, oldest_revision: int 
     Args:
         request_type: Type of the request.
         data: Its wire bytes.
-        oldest_revision: As for `checked_request`.
+        oldest_revision: Revision of the oldest contract in the fleet.
 
     Returns:
         The request.
 
     Raises:
         DecodeError: If the bytes are no such message, or it breaks the contract.
-        MistralwireError: As for `checked_request`.
+        MistralwireError: If it has content of a newer contract; see `checked_request`.
     """
     return checked_request(parse_request(request_type, data), oldest_revision)
 
