@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._native import engine
 from mistralwire.codec._parse import Number, as_bytes, parse, to_indented_text, to_text, too_deep
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
@@ -15,10 +16,14 @@ from mistralwire.codec._read_fast import LAX, LONG_BYTES, STRICT
 from mistralwire.codec._write import write_document
 from mistralwire.codec._write_fast import CAMEL, SNAKE, FastWriter
 from mistralwire.errors import DecodeError, EncodeError, Violation
-from mistralwire.v1 import Reason
+from mistralwire.v1 import CONTRACT_REVISION, Reason
 
 M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
+
+_NAMES = ("snake", "camel")
+_native_from_json = engine.from_json
+_native_to_json = engine.to_json
 
 
 def from_json(
@@ -45,13 +50,25 @@ def from_json(
             violations, each with its JSON path.
         TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
     """
-    return read_message(message_type, plan_for(message_type), data, validate=validate, limits=limits)
+    wire = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
+    if wire is None:
+        return _read_message(message_type, plan_for(message_type), data, validate, limits)
+    return message_type.FromString(wire)
 
 
 def read_message(
-    message_type: type[M], plan: MessagePlan, data: bytes | str, *, validate: bool, limits: Limits
+    message_type: type[M], data: bytes | str, revision: int, *, validate: bool, limits: Limits
 ) -> M:
-    """Read a JSON document into a message by one of the plans of its type; otherwise as `from_json`."""
+    """Read a JSON document into a message by the contract of a revision; otherwise as `from_json`."""
+    wire = _native_from_json(message_type, data, validate, limits, revision)
+    if wire is None:
+        return _read_message(message_type, plan_for(message_type, revision), data, validate, limits)
+    return message_type.FromString(wire)
+
+
+def _read_message(
+    message_type: type[M], plan: MessagePlan, data: bytes | str, validate: bool, limits: Limits
+) -> M:
     wire = (STRICT if validate else LAX).read(plan, data, limits)
     if wire is None:
         return _read_slowly(message_type, plan, data, validate, limits)
@@ -101,6 +118,10 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         TypeError: If it is no such message.
         ValueError: If `names` or `indent` is none of these.
     """
+    if indent is None and names in _NAMES and isinstance(message, Message):
+        text = _native_to_json(type(message), message.SerializeToString(), names == "camel")
+        if text is not None:
+            return text
     value = _writer(names).write(message)
     if value is None:
         value = _write_slowly(message, names)
@@ -156,10 +177,12 @@ def json_to_binary(
         TypeError: As for `from_json`.
         ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
-    plan = plan_for(message_type, contract_revision)
-    wire = (STRICT if validate else LAX).read(plan, data, limits)
+    wire = _native_from_json(message_type, data, validate, limits, contract_revision)
     if wire is None:
-        return _read_slowly(message_type, plan, data, validate, limits).SerializeToString()
+        plan = plan_for(message_type, contract_revision)
+        wire = (STRICT if validate else LAX).read(plan, data, limits)
+        if wire is None:
+            return _read_slowly(message_type, plan, data, validate, limits).SerializeToString()
     return wire
 
 
@@ -174,6 +197,10 @@ def binary_to_json(
         TypeError: As for `to_json`.
         ValueError: As for `to_json`.
     """
+    if indent is None and names in _NAMES:
+        text = _native_to_json(message_type, data, names == "camel")
+        if text is not None:
+            return text
     plan = plan_for(message_type)
     try:
         message = message_type.FromString(data)

@@ -102,19 +102,17 @@ def read_request(
     Raises:
         DecodeError: If no contract accepts it, as the newest one says it.
     """
-    newest = plan_for(message_type)
     try:
-        return read_message(message_type, newest, data, validate=True, limits=limits)
+        return read_message(message_type, data, CONTRACT_REVISION, validate=True, limits=limits)
     except DecodeError as error:
         if error.reason != Reason.CONTRACT_VIOLATION:
             raise
         for revision in range(CONTRACT_REVISION - 1, oldest_revision - 1, -1):
             try:
-                plan = plan_for(message_type, revision)
-                read_message(message_type, plan, data, validate=True, limits=limits)
+                read_message(message_type, data, revision, validate=True, limits=limits)
             except DecodeError:
                 continue
-            return read_message(message_type, newest, data, validate=False, limits=limits)
+            return read_message(message_type, data, CONTRACT_REVISION, validate=False, limits=limits)
         raise
 
 

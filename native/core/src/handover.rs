@@ -1,0 +1,32 @@
+//! Why a document is left to the Python engine.
+
+/// The reason for which a document is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Handover {
+    /// The text is not JSON in UTF-8, or no object.
+    NotJson,
+    /// The text escapes a surrogate that has no other half.
+    LoneSurrogate,
+    /// The document is beyond a limit.
+    Limit,
+    /// The document breaks the contract, and is validated.
+    Violation,
+    /// The wire bytes are not the canonical form of a message.
+    Wire,
+    /// A field, an enum value or an alternative that the plan does not have, or an enum value without a string.
+    Newer,
+    /// The content of JsonExtra contradicts the fields, or the names to be written.
+    Extra,
+    /// A number that JSON does not have.
+    NotFinite,
+    /// A union whose alternative is a number or an enum, with a value that needs a note.
+    Union,
+}
+
+/// All reasons, in the order of their numbers.
+pub const NAMES: [&str; 9] =
+    ["not_json", "lone_surrogate", "limit", "violation", "wire", "newer", "extra", "not_finite", "union"];
+
+/// The result of a step of a conversion.
+pub type Outcome<T = ()> = Result<T, Handover>;

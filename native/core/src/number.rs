@@ -1,0 +1,334 @@
+//! Numbers: their exact value, and their shortest text.
+//!
+//! A number token stands for an integer of 64 bits (signed or unsigned), for a double whose shortest text has
+//! just its digits, or for neither: then its text is kept as it is.
+
+use crate::scan::TokenKind;
+
+/// More digits than the shortest text of a double ever has.
+const DIGITS_MAX: usize = 18;
+/// Up to so many digits, each decimal number within `EXPONENT_MAX` is the shortest text of a double.
+const DIGITS_EXACT: usize = 15;
+const EXPONENT_MAX: i32 = 300;
+/// Longer texts of exponents make a number that is no double; as the Python engine has it.
+const EXPONENT_TEXT_MAX: usize = 8;
+
+/// The significant digits of a decimal number, without outer zeros, and the power of ten behind the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digits {
+    negative: bool,
+    digits: [u8; DIGITS_MAX],
+    count: usize,
+    exponent: i32,
+}
+
+impl Digits {
+    /// Take a number token apart; None if it has more digits, or a longer exponent, than any double.
+    #[inline]
+    fn of(text: &[u8]) -> Option<Digits> {
+        let mut found = Digits { negative: false, digits: [0; DIGITS_MAX], count: 0, exponent: 0 };
+        let (mut zeros, mut scale, mut behind_point) = (0usize, 0i64, false);
+        for (at, &byte) in text.iter().enumerate() {
+            match byte {
+                b'-' => found.negative = true,
+                b'.' => behind_point = true,
+                b'e' | b'E' => {
+                    scale += exponent_of(&text[at + 1..])?;
+                    break;
+                }
+                _ => {
+                    scale -= i64::from(behind_point);
+                    if byte == b'0' {
+                        zeros += usize::from(found.count > 0);
+                        continue;
+                    }
+                    let count = found.count + zeros + 1;
+                    if count > DIGITS_MAX {
+                        return None;
+                    }
+                    found.digits[found.count..count - 1].fill(b'0');
+                    found.digits[count - 1] = byte;
+                    (found.count, zeros) = (count, 0);
+                }
+            }
+        }
+        // Without digits the zeros are all there is: a zero has one form.
+        let exponent = if found.count == 0 { 0 } else { scale + zeros as i64 };
+        found.exponent = i32::try_from(exponent).ok()?;
+        Some(found)
+    }
+
+    fn of_double(value: f64) -> Option<Digits> {
+        value.is_finite().then(|| Digits::of(zmij::Buffer::new().format_finite(value).as_bytes())).flatten()
+    }
+
+    /// Return whether there is a double of these digits for certain.
+    #[inline(always)]
+    fn is_short(&self) -> bool {
+        self.count <= DIGITS_EXACT && self.exponent.abs() < EXPONENT_MAX - DIGITS_EXACT as i32
+    }
+
+    /// Put the number as the shortest text of a double.
+    fn put(&self, out: &mut Vec<u8>) {
+        if self.negative {
+            out.push(b'-');
+        }
+        let digits = &self.digits[..self.count];
+        let point = self.count as i32 + self.exponent;
+        if digits.is_empty() {
+            out.extend_from_slice(b"0.0");
+        } else if self.exponent >= 0 && point <= 16 {
+            out.extend_from_slice(digits);
+            out.resize(out.len() + self.exponent as usize, b'0');
+            out.extend_from_slice(b".0");
+        } else if 0 < point && point <= 16 {
+            out.extend_from_slice(&digits[..point as usize]);
+            out.push(b'.');
+            out.extend_from_slice(&digits[point as usize..]);
+        } else if -5 < point && point <= 0 {
+            out.extend_from_slice(b"0.");
+            out.resize(out.len() + point.unsigned_abs() as usize, b'0');
+            out.extend_from_slice(digits);
+        } else {
+            out.push(digits[0]);
+            if digits.len() > 1 {
+                out.push(b'.');
+                out.extend_from_slice(&digits[1..]);
+            }
+            out.extend_from_slice(if point < 1 { b"e-" } else { b"e+" });
+            put_digits((point - 1).unsigned_abs().into(), out);
+        }
+    }
+}
+
+fn exponent_of(text: &[u8]) -> Option<i64> {
+    if text.len() > EXPONENT_TEXT_MAX {
+        return None;
+    }
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn put_digits(mut value: u64, out: &mut Vec<u8>) {
+    let mut buffer = [0; 20];
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&buffer[at..]);
+}
+
+/// Put an integer.
+#[inline]
+pub fn put_integer(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    put_digits(value.unsigned_abs(), out);
+}
+
+/// Put the shortest text of a finite double.
+pub fn put_double(value: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+}
+
+/// Return the double that is nearest to a number token.
+#[inline]
+pub fn nearest_double(text: &[u8]) -> f64 {
+    str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Return the digits of a number token with fraction or exponent if a double has just these.
+#[inline]
+fn exact_digits(text: &[u8]) -> Option<Digits> {
+    let digits = Digits::of(text)?;
+    let exact = digits.is_short() || Digits::of_double(nearest_double(text)) == Some(digits);
+    exact.then_some(digits)
+}
+
+/// Return whether a token without fraction and exponent is an integer of 64 bits.
+#[inline]
+fn is_machine_integer(text: &[u8]) -> bool {
+    text.len() < 19
+        || (text.len() <= 20 && wide(text).is_some_and(|value| (-(1 << 63)..1 << 64).contains(&value)))
+}
+
+fn wide(text: &[u8]) -> Option<i128> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Return whether a number token is kept as its text: no integer of 64 bits, and no double of its digits.
+pub fn is_text(kind: TokenKind, text: &[u8]) -> bool {
+    if kind == TokenKind::Integer { !is_machine_integer(text) } else { exact_digits(text).is_none() }
+}
+
+/// Return the integer that a number token stands for, if it is one of so many bits.
+#[inline]
+pub fn integer(kind: TokenKind, text: &[u8], bits: u32) -> Option<i64> {
+    let value = if kind == TokenKind::Integer {
+        if text.len() < 19 { short_integer(text) } else { small_integer(text)? }
+    } else {
+        integer_of_digits(&exact_digits(text)?)?
+    };
+    (bits == 64 || i32::try_from(value).is_ok()).then_some(value)
+}
+
+#[inline(always)]
+fn short_integer(text: &[u8]) -> i64 {
+    let (negative, digits) = text.strip_prefix(b"-").map_or((false, text), |digits| (true, digits));
+    let value = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+    if negative { -value } else { value }
+}
+
+fn small_integer(text: &[u8]) -> Option<i64> {
+    if text.len() > 20 { None } else { wide(text).and_then(|value| value.try_into().ok()) }
+}
+
+fn integer_of_digits(digits: &Digits) -> Option<i64> {
+    let power = 10i128.checked_pow(u32::try_from(digits.exponent).ok()?)?;
+    let value = digits.digits[..digits.count]
+        .iter()
+        .fold(0i128, |value, digit| value * 10 + i128::from(digit - b'0'));
+    let value = value.checked_mul(power)?;
+    i64::try_from(if digits.negative { -value } else { value }).ok()
+}
+
+/// Return whether the shortest text of the nearest double has the value of a number token.
+#[inline]
+pub fn is_exact(kind: TokenKind, text: &[u8], nearest: f64) -> bool {
+    if kind == TokenKind::Float {
+        return exact_digits(text).is_some();
+    }
+    text.len() <= DIGITS_EXACT || (is_machine_integer(text) && is_same_integer(text, nearest))
+}
+
+fn is_same_integer(text: &[u8], nearest: f64) -> bool {
+    // An integer has no negative zero.
+    let unsigned =
+        |digits: Digits| (digits.negative && digits.count > 0, digits.digits, digits.count, digits.exponent);
+    match (Digits::of(text), Digits::of_double(nearest)) {
+        (Some(digits), Some(shortest)) => unsigned(digits) == unsigned(shortest),
+        _ => false,
+    }
+}
+
+/// Put a number token as a writer would write its value.
+#[inline]
+pub fn put_number(kind: TokenKind, text: &[u8], out: &mut Vec<u8>) {
+    if kind == TokenKind::Integer {
+        out.extend_from_slice(if text == b"-0" { b"0" } else { text });
+    } else if let Some(digits) = exact_digits(text) {
+        digits.put(out);
+    } else {
+        out.extend_from_slice(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(kind: TokenKind, text: &str) -> String {
+        let mut out = Vec::new();
+        put_number(kind, text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_layout_of_digits_is_that_of_doubles() {
+        let mut bits = 0x9E37_79B9_7F4A_7C15u64;
+        for _ in 0..200_000 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let scaled = (bits >> 11) as f64 / 10f64.powi((bits % 23) as i32);
+            for value in [f64::from_bits(bits), scaled, (bits % 1_000_000) as f64 / 1e9] {
+                if value.is_finite() {
+                    let mut out = Vec::new();
+                    put_double(value, &mut out);
+                    let text = String::from_utf8(out).unwrap();
+                    assert_eq!(written(TokenKind::Float, &text), text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn floats_are_written_as_the_shortest_text() {
+        for (text, expected) in [
+            ("1.0", "1.0"),
+            ("1.10", "1.1"),
+            ("1e2", "100.0"),
+            ("1E+2", "100.0"),
+            ("1e-2", "0.01"),
+            ("-0.0", "-0.0"),
+            ("0e999", "0.0"),
+            ("1e15", "1000000000000000.0"),
+            ("1e16", "1e+16"),
+            ("1e-5", "0.00001"),
+            ("1e-6", "1e-6"),
+            ("123456789.123456789", "123456789.12345679"),
+            ("5e-324", "5e-324"),
+            ("47e17", "4.7e+18"),
+        ] {
+            if text != "123456789.123456789" {
+                assert_eq!(written(TokenKind::Float, text), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_double_holds_keeps_its_text() {
+        for text in [
+            "123456789.123456789",
+            "0.10000000000000001",
+            "9007199254740993.0",
+            "1e309",
+            "4.9e-324",
+            "1e-400",
+            "0e99999999999",
+            "1e999999999999999999999999",
+            "3.1415926535897932384626",
+        ] {
+            assert_eq!(written(TokenKind::Float, text), text);
+            assert!(is_text(TokenKind::Float, text.as_bytes()));
+        }
+        assert_eq!(written(TokenKind::Float, &format!("1.{}", "0".repeat(400))), "1.0");
+    }
+
+    #[test]
+    fn integers_have_a_range() {
+        let kind = TokenKind::Integer;
+        assert_eq!(integer(kind, b"-9223372036854775808", 64), Some(i64::MIN));
+        assert_eq!(integer(kind, b"9223372036854775807", 64), Some(i64::MAX));
+        assert_eq!(integer(kind, b"9223372036854775808", 64), None);
+        assert_eq!(integer(kind, b"2147483648", 32), None);
+        assert_eq!(integer(TokenKind::Float, b"-2147483648.0", 32), Some(i64::from(i32::MIN)));
+        assert_eq!(integer(TokenKind::Float, b"47e17", 64), Some(4_700_000_000_000_000_000));
+        assert_eq!(integer(TokenKind::Float, b"1.5", 64), None);
+        assert_eq!(integer(TokenKind::Float, b"1e300", 64), None);
+        assert_eq!(integer(TokenKind::Float, b"-0.0", 64), Some(0));
+        assert!(!is_text(kind, b"18446744073709551615"));
+        assert!(is_text(kind, b"18446744073709551616"));
+        assert!(is_text(kind, b"-9223372036854775809"));
+    }
+
+    #[test]
+    fn an_integer_is_an_exact_double_if_its_shortest_text_says_the_same() {
+        for (text, exact) in [
+            ("9007199254740993", false),
+            ("9007199254740992", true),
+            ("100000000000000000", true),
+            ("-0", true),
+            ("18446744073709551615", false),
+        ] {
+            assert_eq!(
+                is_exact(TokenKind::Integer, text.as_bytes(), nearest_double(text.as_bytes())),
+                exact,
+                "{text}"
+            );
+        }
+    }
+}

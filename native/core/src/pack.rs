@@ -1,0 +1,219 @@
+//! Reading plans from their packed form.
+//!
+//! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
+//! they are read below. The Python package writes it.
+
+use crate::plan::{Field, Fill, Form, Kind, Member, Message, Name, Plan, Tag, hash};
+use crate::wire::put_varint;
+
+/// Version of the packed form and of the functions of the extension.
+pub const INTERFACE: u32 = 1;
+
+/// Bounds on what this engine takes; far beyond any contract.
+pub const MEMBERS_MAX: usize = 128;
+const FIELD_NUMBER_MAX: u32 = 4_096;
+
+/// What is wrong with packed plans.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+type Read<T> = Result<T, Malformed>;
+
+struct Input<'a> {
+    data: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    fn integer(&mut self) -> Read<u32> {
+        let (first, rest) = self.data.split_first_chunk().ok_or(Malformed("the plans end early"))?;
+        self.data = rest;
+        Ok(u32::from_le_bytes(*first))
+    }
+
+    fn size(&mut self) -> Read<usize> {
+        let size = self.integer()? as usize;
+        // Every element takes a byte or more: no size that is wrong may ask for memory.
+        if size > self.data.len() { Err(Malformed("a size is too large")) } else { Ok(size) }
+    }
+
+    fn text(&mut self) -> Read<&'a [u8]> {
+        let size = self.size()?;
+        let (text, rest) = self.data.split_at(size);
+        self.data = rest;
+        Ok(text)
+    }
+
+    fn optional(&mut self) -> Read<Option<usize>> {
+        Ok((self.integer()? as usize).checked_sub(1))
+    }
+
+    fn list<T>(&mut self, read: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+        (0..self.size()?).map(|_| read(self)).collect()
+    }
+}
+
+/// Read all plans.
+pub fn unpack(data: &[u8]) -> Read<Plan> {
+    let mut input = Input { data };
+    if input.integer()? != INTERFACE {
+        return Err(Malformed("the plans are of another version"));
+    }
+    let unlisted = input.integer()?;
+    let mut messages = input.list(message)?;
+    check(&messages)?;
+    for at in 0..messages.len() {
+        let members = tag_members(&messages[at], &messages)?;
+        for (tag, member) in messages[at].tags.iter_mut().zip(members) {
+            tag.member = member;
+        }
+    }
+    Ok(Plan { messages, unlisted })
+}
+
+fn message(input: &mut Input) -> Read<Message> {
+    let form = match input.integer()? {
+        0 => Form::Object,
+        1 => Form::Array,
+        2 => Form::Union,
+        _ => return Err(Malformed("an unknown form")),
+    };
+    let mut message = Message { form, ..Message::default() };
+    let members = input.list(member)?;
+    message.item = input.list(field)?.pop();
+    message.alternatives = input.list(field)?;
+    message.discriminator = input.text()?.into();
+    message.tags = input.list(|input| {
+        Ok(Tag { text: input.text()?.into(), alternative: input.integer()? as usize, member: 0 })
+    })?;
+    message.untagged = input.optional()?;
+    message.unknown = input.optional()?;
+    add_members(&mut message, members)?;
+    Ok(message)
+}
+
+type Named<'a> = (&'a [u8], &'a [u8], Member);
+
+fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
+    let (name, camel) = (input.text()?, input.text()?);
+    let number = input.integer()?;
+    let flags = input.integer()?;
+    let fill = match input.integer()? {
+        0 => None,
+        1 => Some(Fill::Null),
+        2 => Some(Fill::Array),
+        3 => Some(Fill::Object),
+        _ => return Err(Malformed("an unknown fill")),
+    };
+    let fields = input.list(field)?;
+    let key = |name: &[u8]| [b"\"", name, b"\":"].concat().into_boxed_slice();
+    let keys = [key(name), key(camel)];
+    if fields.is_empty() {
+        return Err(Malformed("a member without fields"));
+    }
+    let member = Member { number, required: flags & 1 != 0, nullable: flags & 2 != 0, fill, fields, keys };
+    Ok((name, camel, member))
+}
+
+fn field(input: &mut Input) -> Read<Field> {
+    let number = input.integer()?;
+    let kind = match input.integer()? {
+        0 => Kind::String,
+        1 => Kind::Integer,
+        2 => Kind::Number,
+        3 => Kind::Boolean,
+        4 => Kind::Enum,
+        5 => Kind::Message,
+        6 => Kind::TextAny,
+        7 => Kind::TextObject,
+        _ => return Err(Malformed("an unknown kind")),
+    };
+    let repeated = input.integer()? != 0;
+    let message = input.integer()? as usize;
+    let bits = input.integer()?;
+    let constant = input.list(|input| Ok(input.text()?.into()))?.pop();
+    let enum_values = input.list(|input| Ok((input.text()?.into(), input.integer()?)))?;
+    if number == 0 || number > FIELD_NUMBER_MAX {
+        return Err(Malformed("a field number out of range"));
+    }
+    let is_packed = repeated && kind.wire_type() != 2;
+    let tag = number << 3 | if is_packed { 2 } else { kind.wire_type() };
+    let mut tag_bytes = Vec::new();
+    put_varint(&mut tag_bytes, u64::from(tag));
+    let tag_bytes = tag_bytes.into_boxed_slice();
+    Ok(Field { number, kind, repeated, message, bits, constant, enum_values, tag, tag_bytes })
+}
+
+fn add_members(message: &mut Message, members: Vec<Named>) -> Read<()> {
+    if members.len() > MEMBERS_MAX {
+        return Err(Malformed("a message with too many members"));
+    }
+    for (at, (name, camel, member)) in members.into_iter().enumerate() {
+        message.names.push(Name { text: name.into(), member: at, camel: false });
+        if camel != name {
+            message.names.push(Name { text: camel.into(), member: at, camel: true });
+        }
+        if member.required {
+            message.required.push(at);
+        }
+        if member.fill.is_some() {
+            message.filled.push(at);
+        }
+        for (position, field) in member.fields.iter().enumerate() {
+            let number = field.number as usize;
+            if message.by_number.len() <= number {
+                message.by_number.resize(number + 1, None);
+            }
+            message.by_number[number] = Some((at, position));
+        }
+        message.members.push(member);
+    }
+    message.order = message.by_number.iter().flatten().copied().collect();
+    fill_table(message);
+    Ok(())
+}
+
+fn fill_table(message: &mut Message) {
+    let size = (message.names.len() * 4).next_power_of_two().max(2);
+    message.table = vec![0; size];
+    for (at, name) in message.names.iter().enumerate() {
+        let mut slot = hash(&name.text) & (size - 1);
+        while message.table[slot] != 0 {
+            slot = (slot + 1) & (size - 1);
+        }
+        message.table[slot] = at as u16 + 1;
+    }
+}
+
+/// Check that every index is one, so that converting never has to.
+fn check(messages: &[Message]) -> Read<()> {
+    for message in messages {
+        let fields = message.members.iter().flat_map(|member| &member.fields);
+        for field in fields.chain(&message.item).chain(&message.alternatives) {
+            if field.message >= messages.len() {
+                return Err(Malformed("a field of an unknown message"));
+            }
+        }
+        let is_array = message.form == Form::Array;
+        let tags = message.tags.iter().map(|tag| Some(tag.alternative));
+        let mut alternatives = tags.chain([message.untagged, message.unknown]).flatten();
+        if is_array != message.item.is_some() || alternatives.any(|at| at >= message.alternatives.len()) {
+            return Err(Malformed("a message whose parts do not fit its form"));
+        }
+    }
+    Ok(())
+}
+
+fn tag_members(union: &Message, messages: &[Message]) -> Read<Vec<usize>> {
+    let member = |tag: &Tag| {
+        let held = &messages[union.alternatives[tag.alternative].message];
+        match held.find(&union.discriminator) {
+            Some(name)
+                if !name.camel && held.members[name.member].keys[0] == held.members[name.member].keys[1] =>
+            {
+                Ok(name.member)
+            }
+            _ => Err(Malformed("a tag that is no member under one name")),
+        }
+    };
+    union.tags.iter().map(member).collect()
+}

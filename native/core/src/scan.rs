@@ -1,0 +1,365 @@
+//! JSON text to a tape of tokens, checked against the grammar and the limits in one pass.
+
+use crate::handover::{Handover, Outcome};
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TokenKind {
+    Object,
+    Array,
+    /// A string without escapes.
+    Plain,
+    /// A string whose escapes are just those that a writer would write.
+    Escaped,
+    /// A string with other escapes.
+    Odd,
+    /// A number without fraction and exponent.
+    Integer,
+    Float,
+    True,
+    False,
+    Null,
+}
+
+impl TokenKind {
+    #[inline(always)]
+    pub fn is_string(self) -> bool {
+        matches!(self, TokenKind::Plain | TokenKind::Escaped | TokenKind::Odd)
+    }
+
+    #[inline(always)]
+    pub fn is_number(self) -> bool {
+        matches!(self, TokenKind::Integer | TokenKind::Float)
+    }
+}
+
+/// One value of a document, or one name.
+#[derive(Clone, Copy, Debug)]
+pub struct Token {
+    /// Where its text starts and ends; of a string, without the quotes.
+    pub start: u32,
+    pub end: u32,
+    /// The token behind it and everything in it.
+    pub next: u32,
+    pub kind: TokenKind,
+}
+
+/// Bounds on a document.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub depth: usize,
+    pub members: usize,
+    pub values: usize,
+}
+
+/// A text and its tokens.
+#[derive(Clone, Copy)]
+pub struct Document<'a> {
+    pub text: &'a [u8],
+    pub tape: &'a [Token],
+}
+
+impl<'a> Document<'a> {
+    #[inline(always)]
+    pub fn raw(&self, token: Token) -> &'a [u8] {
+        &self.text[token.start as usize..token.end as usize]
+    }
+
+    /// Return the indices of an object's names; each value stands behind its name.
+    #[inline(always)]
+    pub fn names(&self, object: usize) -> Children<'a> {
+        Children { tape: self.tape, at: object + 1, end: self.tape[object].next as usize, skip: 1 }
+    }
+
+    /// Return the indices of an array's elements.
+    #[inline(always)]
+    pub fn elements(&self, array: usize) -> Children<'a> {
+        Children { tape: self.tape, at: array + 1, end: self.tape[array].next as usize, skip: 0 }
+    }
+
+    #[inline(always)]
+    pub fn is_empty(&self, container: usize) -> bool {
+        self.tape[container].next as usize == container + 1
+    }
+}
+
+/// Indices of the tokens in a container.
+#[derive(Clone)]
+pub struct Children<'a> {
+    tape: &'a [Token],
+    at: usize,
+    end: usize,
+    skip: usize,
+}
+
+impl Iterator for Children<'_> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.at >= self.end {
+            return None;
+        }
+        let at = self.at;
+        self.at = self.tape[at + self.skip].next as usize;
+        Some(at)
+    }
+}
+
+/// Add the tokens of a text, which must be UTF-8, to a tape; return the index of the first.
+pub fn scan(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<usize> {
+    if u32::try_from(text.len()).is_err() {
+        return Err(Handover::Limit);
+    }
+    let root = tape.len();
+    let mut scan = Scan { text, at: 0, tape, limits, values: 0 };
+    scan.skip_space();
+    scan.value(0)?;
+    scan.skip_space();
+    if scan.at == text.len() { Ok(root) } else { Err(Handover::NotJson) }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Return where the run of characters that need no escape ends.
+#[inline(always)]
+pub fn plain_run(text: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let quotes = word ^ (ONES * 0x22);
+        let backslashes = word ^ (ONES * 0x5c);
+        let found = (quotes.wrapping_sub(ONES) & !quotes)
+            | (backslashes.wrapping_sub(ONES) & !backslashes)
+            | (word.wrapping_sub(ONES * 0x20) & !word);
+        // A borrow may mark a byte behind one that is found, never one before it.
+        if found & HIGHS != 0 {
+            return at + ((found & HIGHS).trailing_zeros() >> 3) as usize;
+        }
+        at += 8;
+    }
+    while at < text.len() && text[at] >= 0x20 && text[at] != b'"' && text[at] != b'\\' {
+        at += 1;
+    }
+    at
+}
+
+struct Scan<'a, 'b> {
+    text: &'a [u8],
+    at: usize,
+    tape: &'b mut Vec<Token>,
+    limits: Limits,
+    values: usize,
+}
+
+impl Scan<'_, '_> {
+    /// Return the next byte; 0 at the end, which is no part of JSON either.
+    #[inline(always)]
+    fn peek(&self) -> u8 {
+        self.text.get(self.at).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, kind: TokenKind, start: usize) {
+        let next = self.tape.len() as u32 + 1;
+        self.tape.push(Token { start: start as u32, end: self.at as u32, next, kind });
+    }
+
+    fn value(&mut self, depth: usize) -> Outcome {
+        match self.peek() {
+            b'"' => self.string(),
+            b'{' => self.object(depth + 1),
+            b'[' => self.array(depth + 1),
+            b't' => self.word(b"true", TokenKind::True),
+            b'f' => self.word(b"false", TokenKind::False),
+            b'n' => self.word(b"null", TokenKind::Null),
+            _ => self.number(),
+        }
+    }
+
+    #[inline(always)]
+    fn string(&mut self) -> Outcome {
+        self.at += 1;
+        let start = self.at;
+        self.at = plain_run(self.text, start);
+        let kind = if self.peek() == b'"' { TokenKind::Plain } else { self.escapes()? };
+        self.push(kind, start);
+        self.at += 1;
+        Ok(())
+    }
+
+    fn escapes(&mut self) -> Outcome<TokenKind> {
+        let mut kind = TokenKind::Escaped;
+        loop {
+            match self.peek() {
+                b'"' => return Ok(kind),
+                b'\\' => match self.text.get(self.at + 1) {
+                    Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+                    Some(b'/') => {
+                        kind = TokenKind::Odd;
+                        self.at += 2;
+                    }
+                    Some(b'u') => {
+                        kind = TokenKind::Odd;
+                        self.at += unicode_escape(&self.text[self.at..])?.1;
+                    }
+                    _ => return Err(Handover::NotJson),
+                },
+                _ => return Err(Handover::NotJson),
+            }
+            self.at = plain_run(self.text, self.at);
+        }
+    }
+
+    fn number(&mut self) -> Outcome {
+        let start = self.at;
+        let mut kind = TokenKind::Integer;
+        if self.peek() == b'-' {
+            self.at += 1;
+        }
+        if self.peek() == b'0' {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == b'.' {
+            kind = TokenKind::Float;
+            self.at += 1;
+            self.digits()?;
+        }
+        if self.peek() | 0x20 == b'e' {
+            kind = TokenKind::Float;
+            self.at += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        self.push(kind, start);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn digits(&mut self) -> Outcome {
+        let start = self.at;
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(Handover::NotJson) }
+    }
+
+    fn word(&mut self, word: &[u8], kind: TokenKind) -> Outcome {
+        if !self.text[self.at..].starts_with(word) {
+            return Err(Handover::NotJson);
+        }
+        let start = self.at;
+        self.at += word.len();
+        self.push(kind, start);
+        Ok(())
+    }
+
+    /// Begin a container; return its token, and whether it is empty.
+    #[inline(always)]
+    fn enter(&mut self, kind: TokenKind, close: u8, depth: usize) -> Outcome<(usize, bool)> {
+        if depth > self.limits.depth {
+            return Err(Handover::Limit);
+        }
+        let container = self.tape.len();
+        self.push(kind, self.at);
+        self.at += 1;
+        self.skip_space();
+        let is_empty = self.peek() == close;
+        if is_empty {
+            self.at += 1;
+        }
+        Ok((container, is_empty))
+    }
+
+    /// Go over what stands between two elements; return whether the container ends.
+    #[inline(always)]
+    fn ends(&mut self, close: u8) -> Outcome<bool> {
+        self.values += 1;
+        if self.values > self.limits.values {
+            return Err(Handover::Limit);
+        }
+        self.skip_space();
+        let byte = self.peek();
+        self.at += 1;
+        if byte == b',' {
+            self.skip_space();
+            Ok(false)
+        } else if byte == close {
+            Ok(true)
+        } else {
+            Err(Handover::NotJson)
+        }
+    }
+
+    #[inline(always)]
+    fn leave(&mut self, container: usize) {
+        let next = self.tape.len() as u32;
+        let token = &mut self.tape[container];
+        token.end = self.at as u32;
+        token.next = next;
+    }
+
+    fn object(&mut self, depth: usize) -> Outcome {
+        let (container, mut ended) = self.enter(TokenKind::Object, b'}', depth)?;
+        let mut count = 0;
+        while !ended {
+            if self.peek() != b'"' {
+                return Err(Handover::NotJson);
+            }
+            self.string()?;
+            self.skip_space();
+            if self.peek() != b':' {
+                return Err(Handover::NotJson);
+            }
+            self.at += 1;
+            self.skip_space();
+            self.value(depth)?;
+            count += 1;
+            ended = self.ends(b'}')?;
+        }
+        if count > self.limits.members {
+            return Err(Handover::Limit);
+        }
+        self.leave(container);
+        Ok(())
+    }
+
+    fn array(&mut self, depth: usize) -> Outcome {
+        let (container, mut ended) = self.enter(TokenKind::Array, b']', depth)?;
+        while !ended {
+            self.value(depth)?;
+            ended = self.ends(b']')?;
+        }
+        self.leave(container);
+        Ok(())
+    }
+}
+
+/// Return the character of a `\u` escape at the start of a text, and how many bytes it takes.
+pub fn unicode_escape(text: &[u8]) -> Outcome<(char, usize)> {
+    let first = code_unit(text).ok_or(Handover::NotJson)?;
+    if let Some(character) = char::from_u32(first) {
+        return Ok((character, 6));
+    }
+    let second = code_unit(&text[6..]).filter(|unit| (0xdc00..0xe000).contains(unit));
+    let pair =
+        second.filter(|_| first < 0xdc00).map(|low| 0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
+    Ok((pair.and_then(char::from_u32).ok_or(Handover::LoneSurrogate)?, 12))
+}
+
+fn code_unit(text: &[u8]) -> Option<u32> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
+}

@@ -1,0 +1,117 @@
+//! Compact copies of JSON values: as a writer would write what a parser has read.
+
+use crate::duplicates::{distinct, has_duplicates};
+use crate::number::put_number;
+use crate::scan::{Document, TokenKind, plain_run, unicode_escape};
+
+/// Add the characters that the inside of a JSON string stands for.
+pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    loop {
+        let stop = plain_run(raw, at);
+        out.extend_from_slice(&raw[at..stop]);
+        let Some(&byte) = raw.get(stop + 1) else { return };
+        at = stop + 2;
+        out.push(match byte {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                // The scan has checked the escapes.
+                let (character, size) = unicode_escape(&raw[stop..]).unwrap_or(('\u{fffd}', 6));
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                at = stop + size;
+                continue;
+            }
+            itself => itself,
+        });
+    }
+}
+
+/// Add the inside of the JSON string of a text.
+pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut at = 0;
+    loop {
+        let stop = plain_run(text, at);
+        out.extend_from_slice(&text[at..stop]);
+        let Some(&byte) = text.get(stop) else { return };
+        let short = match byte {
+            b'"' | b'\\' => byte,
+            8 => b'b',
+            12 => b'f',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            _ => b'u',
+        };
+        out.extend_from_slice(&[b'\\', short]);
+        if short == b'u' {
+            out.extend_from_slice(&[b'0', b'0', HEX[byte as usize >> 4], HEX[byte as usize & 15]]);
+        }
+        at = stop + 1;
+    }
+}
+
+/// Add a JSON string.
+pub fn put_string(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(text, out);
+    out.push(b'"');
+}
+
+/// Add a compact copy of a value.
+pub fn copy(document: Document, at: usize, out: &mut Vec<u8>) {
+    let token = document.tape[at];
+    let raw = document.raw(token);
+    match token.kind {
+        TokenKind::Plain | TokenKind::Escaped => {
+            out.push(b'"');
+            out.extend_from_slice(raw);
+            out.push(b'"');
+        }
+        TokenKind::Odd => {
+            let mut plain = Vec::with_capacity(raw.len());
+            unescape(raw, &mut plain);
+            put_string(&plain, out);
+        }
+        TokenKind::Integer | TokenKind::Float => put_number(token.kind, raw, out),
+        TokenKind::Array => {
+            out.push(b'[');
+            for (count, element) in document.elements(at).enumerate() {
+                if count > 0 {
+                    out.push(b',');
+                }
+                copy(document, element, out);
+            }
+            out.push(b']');
+        }
+        TokenKind::Object => copy_object(document, at, out),
+        TokenKind::True | TokenKind::False | TokenKind::Null => out.extend_from_slice(raw),
+    }
+}
+
+fn copy_object(document: Document, at: usize, out: &mut Vec<u8>) {
+    let mut separator = b'{';
+    let mut copy_member = |name: usize, value: usize, out: &mut Vec<u8>| {
+        out.push(separator);
+        separator = b',';
+        copy(document, name, out);
+        out.push(b':');
+        copy(document, value, out);
+    };
+    if document.is_empty(at) {
+        out.push(b'{');
+    } else if has_duplicates(document, document.names(at)) {
+        for entry in distinct(document, at) {
+            copy_member(entry.name, entry.value, out);
+        }
+    } else {
+        for name in document.names(at) {
+            copy_member(name, name + 1, out);
+        }
+    }
+    out.push(b'}');
+}

@@ -1,0 +1,116 @@
+//! The parts of the protobuf wire form.
+//!
+//! Source: <https://protobuf.dev/programming-guides/encoding/>
+
+use crate::handover::{Handover, Outcome};
+
+#[inline(always)]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value > 0x7f {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[inline(always)]
+fn varint_size(value: usize) -> usize {
+    (64 - (value as u64 | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// A length-delimited field whose length is not known yet: where its length stands, and the room for it.
+#[derive(Clone, Copy)]
+pub struct Open {
+    at: usize,
+    room: usize,
+}
+
+/// Begin a length-delimited field, with room for the length that is guessed.
+#[inline(always)]
+pub fn open(out: &mut Vec<u8>, guess: usize) -> Open {
+    let (at, room) = (out.len(), varint_size(guess));
+    out.extend_from_slice(&[0; 10][..room]);
+    Open { at, room }
+}
+
+/// End a length-delimited field: put its length.
+#[inline(always)]
+pub fn close(out: &mut Vec<u8>, Open { at, room }: Open) {
+    let size = out.len() - at - room;
+    let needed = varint_size(size);
+    if needed != room {
+        if needed > room {
+            out.resize(out.len() + needed - room, 0);
+        }
+        out.copy_within(at + room..at + room + size, at + needed);
+        out.truncate(at + needed + size);
+    }
+    let mut rest = size;
+    for byte in &mut out[at..at + needed - 1] {
+        *byte = rest as u8 | 0x80;
+        rest >>= 7;
+    }
+    out[at + needed - 1] = rest as u8;
+}
+
+/// Wire bytes that are read from the front.
+#[derive(Clone, Copy)]
+pub struct Wire<'a> {
+    pub data: &'a [u8],
+}
+
+impl<'a> Wire<'a> {
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    #[inline(always)]
+    pub fn varint(&mut self) -> Outcome<u64> {
+        if let Some((&first, rest)) = self.data.split_first()
+            && first < 0x80
+        {
+            self.data = rest;
+            return Ok(u64::from(first));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Outcome<u64> {
+        let mut value = 0u64;
+        for (at, &byte) in self.data.iter().take(10).enumerate() {
+            if at == 9 && byte > 1 {
+                break;
+            }
+            value |= u64::from(byte & 0x7f) << (7 * at);
+            if byte < 0x80 {
+                self.data = &self.data[at + 1..];
+                return Ok(value);
+            }
+        }
+        Err(Handover::Wire)
+    }
+
+    /// Read the bytes of a length-delimited field.
+    #[inline(always)]
+    pub fn bytes(&mut self) -> Outcome<&'a [u8]> {
+        let size = self.varint()? as usize;
+        let (bytes, rest) = self.data.split_at_checked(size).ok_or(Handover::Wire)?;
+        self.data = rest;
+        Ok(bytes)
+    }
+
+    pub fn double(&mut self) -> Outcome<f64> {
+        let (bytes, rest) = self.data.split_first_chunk().ok_or(Handover::Wire)?;
+        self.data = rest;
+        Ok(f64::from_le_bytes(*bytes))
+    }
+
+    /// Read a tag if it is the next one.
+    #[inline(always)]
+    pub fn tag(&mut self, tag: &[u8]) -> bool {
+        let rest = self.data.strip_prefix(tag);
+        self.data = rest.unwrap_or(self.data);
+        rest.is_some()
+    }
+}
