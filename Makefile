@@ -11,7 +11,11 @@ PROTOS := $(shell find proto -name '*.proto')
 NODE := tests/sdk_node tests/v1/pyright tools/drift
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
-.PHONY: help demo test interop check format lint types stubs generate vectors buf drift bench bench-stream bench-gateway \
+CARGO := $(shell command -v cargo)
+NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
+MATURIN := maturin==1.16.0
+
+.PHONY: help native wheels native-test demo test interop check format lint types stubs generate vectors buf drift bench bench-stream bench-gateway \
 	fuzz clean
 
 # Targets share environments, stubs and processors.
@@ -49,6 +53,27 @@ help: ## Show the targets
 	@npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000 --fetch-retries=1
 	@touch $@
 
+# Built where cargo is found; the Python engine, which is complete, does without.
+.venv/.native: .venv/.installed $(NATIVE_SOURCES)
+	@$(BIN)/python $(PIP) --force-reinstall --no-deps ./native
+	@touch $@
+
+native: $(if $(CARGO),.venv/.native) ## Build the codec's native engine into .venv (needs cargo)
+	@$(if $(CARGO),$(BIN)/python -m mistralwire --version,echo "no cargo: install Rust from rustup.rs for the native engine; the Python engine does without")
+
+wheels: .venv/.installed ## Build the native engine's wheel for this platform, and test it
+	@$(BIN)/python $(PIP) '$(MATURIN)'
+	rm -rf dist/native && $(BIN)/maturin build --release --manifest-path native/Cargo.toml --out dist/native
+	@$(BIN)/python $(PIP) --upgrade --no-deps --target dist/native/site dist/native/*.whl
+	PYTHONPATH=dist/native/site MISTRALWIRE_ENGINE=native $(BIN)/python -m pytest tests/codec
+
+native-test: ## Run the native engine's own tests, and the codec's tests with the engine on and off
+	cargo fmt --manifest-path native/Cargo.toml --all --check
+	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --quiet -- -D warnings
+	cargo test --manifest-path native/Cargo.toml --package mistralwire-core --quiet
+	MISTRALWIRE_ENGINE=native $(BIN)/python -m pytest tests/codec tests/contract
+	MISTRALWIRE_ENGINE=python $(BIN)/python -m pytest tests/codec tests/contract
+
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
 	@$(BIN)/python -m tools.demo
 
@@ -62,7 +87,7 @@ interop: .venv/.installed .venv-generate/.installed ## Call services from other 
 
 check: DRIFT_OPTIONS := --all
 check: export INTEROP_REQUIRED = 1
-check: format lint types stubs buf drift test interop ## Everything that CI runs, in every language
+check: format lint types stubs buf drift native $(if $(CARGO),native-test) test interop ## Everything that CI runs, in every language
 
 format: .venv/.installed
 	$(BIN)/ruff format --check .
@@ -91,7 +116,7 @@ buf: .venv/.installed
 drift: .venv/.installed $(NODE_PACKAGES) ## Compare the contract with Mistral's SDKs (WITH=mistralai@3.6.0 for other versions)
 	$(BIN)/python -m tools.drift $(DRIFT_OPTIONS) $(WITH:%=--with %)
 
-bench: .venv/.installed ## Measure the codec against its peers
+bench: .venv/.installed native ## Measure the codec against its peers
 	$(BIN)/python -m benchmarks
 
 bench-stream: .venv/.installed ## Measure the streaming service against plain grpcio
@@ -106,4 +131,5 @@ fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
 
 clean: ## Remove what these targets made
 	rm -rf .venv .venv-oldest .venv-generate .venv-litellm build dist $(NODE:%=%/node_modules)
+	rm -rf native/target native/.site
 	rm -rf $(foreach made,gen node_modules target,$(wildcard tests/interop/*/$(made)))

@@ -7,7 +7,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mistralwire.codec import _losses
+from mistralwire.codec import ENGINE, _losses
 from tests.fleet.next_year import make_next_year
 
 for name, max_examples in (("default", 100), ("long", 5_000)):
@@ -25,6 +25,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    return f"codec: {ENGINE} engine"
 
 
 @pytest.fixture

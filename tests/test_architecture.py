@@ -153,6 +153,7 @@ def test_the_public_names_of_the_codec_are_these() -> None:
         "DEFAULT_LIMITS",
         "DEPTH_MAX",
         "DOCUMENT_BYTES_MAX",
+        "ENGINE",
         "Limits",
         "MEMBERS_MAX",
         "SSE_BUFFER_BYTES_MAX",

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mistralwire_core::from_json::{Mode, Scratch, read};
+use mistralwire_core::guard::guarded;
 use mistralwire_core::handover::Outcome;
 use mistralwire_core::pack::unpack;
 use mistralwire_core::scan::Limits;
@@ -154,11 +154,11 @@ impl Engine {
 
 impl Engine {
     fn refuse<T>(&self) -> Option<T> {
-        self.counts.add_arguments();
+        self.counts.add(Handover::Arguments);
         None
     }
 
-    /// Run a conversion; None, counted, if it hands the document over or panics.
+    /// Run a conversion; None, counted, if it hands the document over.
     #[inline]
     fn run<'py>(
         &self,
@@ -167,21 +167,15 @@ impl Engine {
         convert: impl FnOnce(&mut Scratch) -> Outcome + Send,
     ) -> Option<Bound<'py, PyBytes>> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let guarded = AssertUnwindSafe(|| convert(scratch));
             let outcome = if size < DETACHED_BYTES {
-                catch_unwind(guarded)
+                guarded(scratch, convert)
             } else {
-                py.detach(|| catch_unwind(guarded))
+                py.detach(|| guarded(scratch, convert))
             };
             let bytes = match outcome {
-                Ok(Ok(())) => Some(PyBytes::new(py, &scratch.out)),
-                Ok(Err(reason)) => {
+                Ok(()) => Some(PyBytes::new(py, &scratch.out)),
+                Err(reason) => {
                     self.counts.add(reason);
-                    None
-                }
-                Err(_) => {
-                    self.counts.add_panic();
-                    *scratch = Scratch::default();
                     None
                 }
             };

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mistralwire.cli import main
+from mistralwire.codec import ENGINE
 from mistralwire.v1 import CONTRACT_REVISION
 
 from .commands import TIMEOUT_S
@@ -49,10 +50,10 @@ def test_the_help_of_convert_explains_every_format_and_names_every_type() -> Non
     assert {"json", "jsonl", "sse", "binpb", "txtpb", "CompletionChunk", "FIMCompletionRequest"} <= set(words)
 
 
-def test_the_version_is_that_of_the_package() -> None:
+def test_the_version_is_that_of_the_package_and_names_the_engine() -> None:
     result = CliRunner().invoke(main, ["--version"])
     version = importlib.metadata.version("mistralwire")
-    assert result.output == f"mistralwire {version}, contract revision {CONTRACT_REVISION}\n"
+    assert result.output == f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {ENGINE} engine\n"
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -6,7 +6,7 @@ import string
 import pytest
 
 from mistralwire import from_dict, from_json, to_json
-from mistralwire.codec import DEFAULT_LIMITS, Limits, _read_fast
+from mistralwire.codec import DEFAULT_LIMITS, Limits, _convert, _read_fast
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read_fast import FastReader, Library
 from mistralwire.errors import DecodeError
@@ -16,6 +16,11 @@ from tests.documents import DOCUMENTS, Document
 from tests.json_equality import parse_exactly
 
 USAGE = plan_for(UsageInfo)
+
+
+@pytest.fixture(autouse=True)
+def _without_the_native_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_convert, "_native_from_json", lambda *_: None)
 
 
 def _library() -> Library:

@@ -22,11 +22,26 @@ pub enum Handover {
     NotFinite,
     /// A union whose alternative is a number or an enum, with a value that needs a note.
     Union,
+    /// The arguments of the call are not those of the engine: another message type, or another type of data.
+    Arguments,
+    /// The engine has panicked, which is a mistake in it.
+    Panic,
 }
 
 /// All reasons, in the order of their numbers.
-pub const NAMES: [&str; 9] =
-    ["not_json", "lone_surrogate", "limit", "violation", "wire", "newer", "extra", "not_finite", "union"];
+pub const NAMES: [&str; 11] = [
+    "not_json",
+    "lone_surrogate",
+    "limit",
+    "violation",
+    "wire",
+    "newer",
+    "extra",
+    "not_finite",
+    "union",
+    "arguments",
+    "panic",
+];
 
 /// The result of a step of a conversion.
 pub type Outcome<T = ()> = Result<T, Handover>;

@@ -10,6 +10,7 @@
 
 pub mod duplicates;
 pub mod from_json;
+pub mod guard;
 pub mod handover;
 pub mod number;
 pub mod pack;

@@ -363,3 +363,147 @@ fn code_unit(text: &[u8]) -> Option<u32> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { depth: 3, members: 4, values: 8 };
+
+    fn outcome(text: &[u8]) -> Outcome<usize> {
+        scan(text, &mut Vec::new(), LIMITS)
+    }
+
+    #[test]
+    fn json_is_accepted() {
+        for text in [
+            "{}",
+            " [ ] ",
+            "0",
+            "-0",
+            "10.50e+07",
+            "\"\"",
+            "null",
+            "true",
+            "false",
+            "{\"a\" : [1 , 2]\t,\r\n\"b\":null}",
+            "\"\\u00e9\\ud83d\\ude00\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+            "\"é😀\u{7f}\"",
+            "[[[]]]",
+        ] {
+            assert_eq!(outcome(text.as_bytes()), Ok(0), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_handed_over() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "}",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{1:1}",
+            "01",
+            "-",
+            "+1",
+            ".5",
+            "1.",
+            "1e",
+            "1e+",
+            "0x1",
+            "nul",
+            "nulls",
+            "True",
+            "NaN",
+            "Infinity",
+            "\"",
+            "\"\\\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u12g4\"",
+            "\"\n\"",
+            "\"\0\"",
+            "1 1",
+            "{}{}",
+            "[1]]",
+            "\u{feff}{}",
+            "'a'",
+            "[1}",
+            "{\"a\":1]",
+            "/**/1",
+        ] {
+            assert_eq!(outcome(text.as_bytes()), Err(Handover::NotJson), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_a_document_is_not_json() {
+        let text = br#"{"a":[1,-2.5e3,"x\n\u00e9"],"b":{"c":null}}"#;
+        assert_eq!(outcome(text), Ok(0));
+        for end in 0..text.len() {
+            assert_eq!(outcome(&text[..end]), Err(Handover::NotJson));
+        }
+    }
+
+    #[test]
+    fn lone_surrogates_are_handed_over() {
+        for text in ["\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\udc00\\ud800\"", "\"\\ud800x\""]
+        {
+            assert!(outcome(text.as_bytes()).is_err(), "{text}");
+        }
+        assert_eq!(outcome(b"\"\\ud800\\udc00\""), Ok(0));
+    }
+
+    #[test]
+    fn limits_count_while_the_text_is_scanned() {
+        for (text, within) in [
+            ("[[[]]]", true),
+            ("[[[[]]]]", false),
+            ("{\"a\":1,\"b\":1,\"c\":1,\"d\":1}", true),
+            ("{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1}", false),
+            ("[1,2,3,4,5,6,7,8]", true),
+            ("[1,2,3,4,5,6,7,8,9]", false),
+            ("[[1,2,3],[4,5,6]]", true),
+            ("[[1,2,3],[4,5,6,7]]", false),
+        ] {
+            let expected = if within { Ok(0) } else { Err(Handover::Limit) };
+            assert_eq!(outcome(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plain_run_ends_where_it_does_byte_by_byte() {
+        let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+        let mut state = 1u32;
+        for _ in 0..20_000 {
+            let text: Vec<u8> = (0..24)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    if state >> 28 == 0 { (state >> 8) as u8 } else { 0x20 + (state >> 9) as u8 % 4 }
+                })
+                .collect();
+            let expected = text.iter().position(|byte| !is_plain(*byte)).unwrap_or(text.len());
+            assert_eq!(plain_run(&text, 0), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_say_where_values_are() {
+        let text = br#" {"a":[1,{"b":"x"}],"c":"\n"} "#;
+        let mut tape = Vec::new();
+        let root = scan(text, &mut tape, LIMITS).unwrap();
+        let document = Document { text, tape: &tape };
+        let names: Vec<_> = document.names(root).map(|name| document.raw(tape[name])).collect();
+        assert_eq!(names, [b"a", b"c"]);
+        let elements: Vec<_> = document.elements(root + 2).map(|at| document.raw(tape[at])).collect();
+        assert_eq!(elements, [&b"1"[..], br#"{"b":"x"}"#]);
+        assert_eq!(tape.last().map(|token| token.kind), Some(TokenKind::Escaped));
+    }
+}

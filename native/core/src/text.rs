@@ -115,3 +115,44 @@ fn copy_object(document: Document, at: usize, out: &mut Vec<u8>) {
     }
     out.push(b'}');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::{Limits, scan};
+
+    fn copied(text: &str) -> String {
+        let mut tape = Vec::new();
+        let limits = Limits { depth: 200, members: 1_000, values: 1_000 };
+        scan(text.as_bytes(), &mut tape, limits).unwrap();
+        let mut out = Vec::new();
+        copy(Document { text: text.as_bytes(), tape: &tape }, 0, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_copy_is_compact_and_its_escapes_are_the_shortest() {
+        for (text, expected) in [
+            (" [ 1 , true , null , { } ] ", "[1,true,null,{}]"),
+            (r#"{"a" : -0, "b" : 1.50}"#, r#"{"a":0,"b":1.5}"#),
+            (r#""\u0041\u00e9\ud83d\ude00\/""#, "\"Aé😀/\""),
+            (r#""\u0000\u001F\u0008\u000a\u0022\u005c\u007f""#, "\"\\u0000\\u001f\\b\\n\\\"\\\\\u{7f}\""),
+            (r#""\"\\\b\f\n\r\t""#, r#""\"\\\b\f\n\r\t""#),
+        ] {
+            assert_eq!(copied(text), expected);
+        }
+    }
+
+    #[test]
+    fn of_a_name_given_twice_the_last_value_counts_in_the_place_of_the_first() {
+        assert_eq!(copied(r#"{"a":1,"b":2,"a":3}"#), r#"{"a":3,"b":2}"#);
+        assert_eq!(
+            copied(r#"{"a":{"x":1,"x":2},"\u0061":5,"b":[{"c":1,"c":2}]}"#),
+            r#"{"a":5,"b":[{"c":2}]}"#
+        );
+        let many: Vec<_> = (0..40).map(|n| format!("\"n{n}\":{n}")).collect();
+        let text = format!("{{{}}}", many.join(","));
+        assert_eq!(copied(&text), text);
+        assert_eq!(copied(&format!("{{{},\"n3\":0}}", many.join(","))), text.replace(":3,", ":0,"));
+    }
+}

@@ -114,3 +114,45 @@ impl<'a> Wire<'a> {
         rest.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_come_back() {
+        for value in [0, 1, 127, 128, 300, 1 << 35, u64::from(u32::MAX), u64::MAX] {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            let mut wire = Wire { data: &out };
+            assert_eq!(wire.varint(), Ok(value));
+            assert!(wire.is_empty());
+            for end in 0..out.len() {
+                assert_eq!(Wire { data: &out[..end] }.varint(), Err(Handover::Wire));
+            }
+        }
+        assert_eq!(Wire { data: &[0xff; 10] }.varint(), Err(Handover::Wire));
+        assert_eq!(Wire { data: &[0x80; 11] }.varint(), Err(Handover::Wire));
+    }
+
+    #[test]
+    fn lengths_are_right_whatever_was_guessed() {
+        for guess in [0, 100, 200, 20_000, 3_000_000] {
+            for size in [0, 1, 127, 128, 16_383, 16_384, 70_000] {
+                let mut out = vec![9];
+                let opened = open(&mut out, guess);
+                out.resize(out.len() + size, 7);
+                close(&mut out, opened);
+                let mut wire = Wire { data: &out[1..] };
+                assert_eq!(wire.bytes().map(|bytes| bytes == vec![7; size]), Ok(true));
+                assert!(wire.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_ends_early_is_handed_over() {
+        assert_eq!(Wire { data: &[3, 1, 2] }.bytes(), Err(Handover::Wire));
+        assert_eq!(Wire { data: &[0; 7] }.double(), Err(Handover::Wire));
+    }
+}

@@ -4,6 +4,7 @@
 never imports grpc.
 """
 
+import importlib.metadata
 import os
 
 import click
@@ -26,15 +27,28 @@ _COMMANDS = {
 }
 
 
+def _print_version(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
+    if not is_asked or context.resilient_parsing:
+        return
+    from mistralwire.codec import ENGINE  # noqa: PLC0415 - loads the engine, which other commands may not need
+
+    version = importlib.metadata.version("mistralwire")
+    click.echo(f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {ENGINE} engine")
+    context.exit()
+
+
 @click.command(
     cls=LazyGroup,
     summaries=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(
-    package_name="mistralwire",
-    prog_name="mistralwire",
-    message=f"%(prog)s %(version)s, contract revision {CONTRACT_REVISION}",
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version, the contract's revision and the codec's engine, and exit.",
 )
 def main() -> None:
     """The Protobuf/gRPC interchange layer for Mistral chat completions.

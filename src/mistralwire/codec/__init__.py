@@ -5,6 +5,8 @@ values and messages, `json_to_binary` and `binary_to_json` between JSON text and
 `SseDecoder` and `encode_sse` do the framing of streams; `accumulate` and `explode` go between the chunks of
 a stream and one response. `check` returns what keeps a message from being a valid document; `clear_member`
 removes a member from it. `lower` and `lift` are for processes whose contracts have different revisions.
+
+`ENGINE` names what converts: `native` where the distribution `mistralwire-native` is installed, or `python`.
 """
 
 from mistralwire.codec._accumulate import Accumulator, accumulate
@@ -29,6 +31,7 @@ from mistralwire.codec._limits import (
     Limits,
 )
 from mistralwire.codec._losses import losses
+from mistralwire.codec._native import ENGINE
 from mistralwire.codec._revision import lift, lower, read_request
 from mistralwire.codec._sse import (
     SSE_BUFFER_BYTES_MAX,
@@ -45,6 +48,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "DEPTH_MAX",
     "DOCUMENT_BYTES_MAX",
+    "ENGINE",
     "MEMBERS_MAX",
     "SSE_BUFFER_BYTES_MAX",
     "VALUES_MAX",
