@@ -1,7 +1,6 @@
 //! The engine as a Python object.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use mistralwire_core::from_json::{Mode, Scratch, read};
 use mistralwire_core::guard::guarded;
@@ -15,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::counts::Counts;
+use crate::roots::Roots;
 
 /// From this size on, other threads run meanwhile.
 const DETACHED_BYTES: usize = 32_768;
@@ -49,7 +49,7 @@ impl Bounds {
 pub struct Engine {
     plan: Plan,
     /// Index of a message's plan, by the address of its class and the revision.
-    roots: HashMap<(usize, i64), usize>,
+    roots: Roots,
     newest: i64,
     /// The classes, so that their addresses stay theirs.
     _classes: Vec<Py<PyAny>>,
@@ -76,10 +76,9 @@ impl Engine {
         Ok(Engine {
             plan,
             newest: roots.iter().map(|(_, revision, _)| *revision).max().unwrap_or(1),
-            roots: roots
-                .iter()
-                .map(|(class, revision, index)| ((class.as_ptr() as usize, *revision), *index))
-                .collect(),
+            roots: Roots::new(
+                roots.iter().map(|(class, revision, index)| (class.as_ptr() as usize, *revision, *index)),
+            ),
             _classes: roots.into_iter().map(|(class, _, _)| class).collect(),
             default_bounds: Bounds::of(&default_limits)?,
             default_limits: default_limits.unbind(),
@@ -88,6 +87,7 @@ impl Engine {
     }
 
     /// Convert JSON text to wire bytes; None where the Python engine is to do it.
+    #[pyo3(signature = (message_type, data, validate, limits, revision, /))]
     fn from_json<'py>(
         &self,
         py: Python<'py>,
@@ -102,7 +102,7 @@ impl Engine {
         } else {
             Bounds::of(limits)?
         };
-        let Some(&root) = self.roots.get(&(message_type.as_ptr() as usize, revision.min(self.newest))) else {
+        let Some(root) = self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest)) else {
             return Ok(self.refuse());
         };
         let (text, is_checked) = if let Ok(bytes) = data.cast::<PyBytes>() {
@@ -125,6 +125,7 @@ impl Engine {
     }
 
     /// Convert wire bytes to JSON text; None where the Python engine is to do it.
+    #[pyo3(signature = (message_type, wire, camel, /))]
     fn to_json<'py>(
         &self,
         py: Python<'py>,
@@ -132,8 +133,8 @@ impl Engine {
         wire: &Bound<'py, PyAny>,
         camel: bool,
     ) -> Option<Bound<'py, PyBytes>> {
-        let root = self.roots.get(&(message_type.as_ptr() as usize, self.newest));
-        let (Some(&root), Ok(wire)) = (root, wire.cast::<PyBytes>()) else {
+        let root = self.roots.find(message_type.as_ptr() as usize, self.newest);
+        let (Some(root), Ok(wire)) = (root, wire.cast::<PyBytes>()) else {
             return self.refuse();
         };
         let wire = wire.as_bytes();

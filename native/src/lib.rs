@@ -2,6 +2,7 @@
 
 mod counts;
 mod engine;
+mod roots;
 
 use pyo3::prelude::*;
 

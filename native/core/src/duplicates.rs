@@ -31,6 +31,12 @@ pub fn name_of<'a>(document: Document<'a>, name: usize) -> Cow<'a, [u8]> {
 /// Return whether names may contain one twice; those with escapes need a closer look.
 #[inline]
 pub fn has_duplicates(document: Document, names: impl Iterator<Item = usize> + Clone) -> bool {
+    let mut few = names.clone().take(2);
+    match (few.next(), few.next()) {
+        (None, _) => return false,
+        (Some(only), None) => return document.tape[only].kind != TokenKind::Plain,
+        _ => {}
+    }
     let mut seen = [(0u64, &b""[..]); FEW];
     for (count, name) in names.clone().enumerate() {
         let token = document.tape[name];

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::duplicates::{distinct, has_duplicates, name_of};
 use crate::handover::{Handover, Outcome};
 use crate::number::{integer, is_exact, nearest_double};
-use crate::plan::{Field, Fill, Form, Kind, Member, Message, Plan};
+use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan};
 use crate::text::{copy, unescape};
 use crate::wire::{close, open, put_varint};
@@ -61,30 +61,25 @@ pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scr
     Reader { plan, document, validate: mode.validate, out, slots, kept }.object(root, 0)
 }
 
-/// What is to be done with the value of a member.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// There is none.
-    Absent,
-    /// It is null or an empty array.
-    Noted,
-    /// No field can hold it.
-    Aside,
-    /// The field holds it.
-    Held,
-    /// The enum does not list it.
-    Unlisted,
-}
-
 /// The value of one member: its token, and the position of its field.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Slot {
     value: u32,
-    field: u16,
-    state: State,
+    field: u32,
 }
 
-const NO_VALUE: Slot = Slot { value: 0, field: 0, state: State::Absent };
+/// Which members of an object have a value, and what is to be done with it.
+#[derive(Default)]
+struct Places {
+    seen: Members,
+    /// A field holds it.
+    held: Members,
+    /// It is a string that the enum does not list.
+    unlisted: Members,
+    /// It is null, or an empty array, which is to be noted.
+    nulls: Members,
+    empties: Members,
+}
 
 /// A member of JsonExtra.members: the token of its name, or a member whose name it has; and its value's token.
 #[derive(Clone, Copy)]
@@ -147,43 +142,58 @@ impl<'a> Reader<'a> {
         let plan = self.plan;
         let message = &plan.messages[message];
         let (base, first) = (self.slots.len(), self.kept.len());
-        self.slots.resize(base + message.members.len(), NO_VALUE);
-        let noted = match self.place_all(message, base, first, at)? {
-            Some(noted) => noted,
-            None => {
-                self.kept.truncate(first);
-                self.slots[base..].fill(NO_VALUE);
-                self.place_distinct(message, base, at)?
-            }
-        };
-        if self.validate && message.required.iter().any(|&m| self.slots[base + m].state == State::Absent) {
+        self.slots.resize(base + message.members.len(), Slot::default());
+        let mut places = Places::default();
+        if !self.place_all(message, base, first, at, &mut places)? {
+            self.kept.truncate(first);
+            places = Places::default();
+            self.place_distinct(message, base, at, &mut places)?;
+        }
+        if self.validate && message.required & !places.seen != 0 {
             return Err(Handover::Violation);
         }
-        let absent = message.filled.iter().any(|&m| self.slots[base + m].state == State::Absent);
-        if noted || absent || self.kept.len() > first {
-            self.extra(message, base, first, noted, absent, self.token(at));
+        let absents = message.filled & !places.seen;
+        if places.nulls | places.empties | absents != 0 || self.kept.len() > first {
+            self.extra(message, first, &places, absents, self.token(at));
+            self.kept.truncate(first);
         }
-        self.kept.truncate(first);
-        for &(m, f) in &message.order {
-            let slot = self.slots[base + m];
-            if slot.field as usize == f {
-                let field = &message.members[m].fields[f];
-                match slot.state {
-                    State::Held if field.repeated => self.elements(field, slot.value as usize)?,
-                    State::Held => self.value(field, slot.value as usize)?,
-                    State::Unlisted => {
-                        self.out.extend_from_slice(&field.tag_bytes);
-                        put_varint(self.out, plan.unlisted.into());
-                    }
-                    _ => {}
-                }
+        if message.interleaved {
+            self.put_interleaved(message, base, &places)?;
+        } else {
+            for m in bits(places.held | places.unlisted) {
+                self.put(message, base, m, &places)?;
             }
         }
         self.slots.truncate(base);
         Ok(())
     }
 
-    /// Find the place of each member; None if a name has escapes, or stands there twice or in two spellings.
+    /// Put the value of a member.
+    #[inline(always)]
+    fn put(&mut self, message: &Message, base: usize, m: usize, places: &Places) -> Outcome {
+        let Slot { value, field } = self.slots[base + m];
+        let field = &message.members[m].fields[field as usize];
+        if places.unlisted >> m & 1 != 0 {
+            self.out.extend_from_slice(&field.tag_bytes);
+            put_varint(self.out, self.plan.unlisted.into());
+            Ok(())
+        } else if field.repeated {
+            self.elements(field, value as usize)
+        } else {
+            self.value(field, value as usize)
+        }
+    }
+
+    /// Put the values of members whose fields' numbers are in another order than the members.
+    #[cold]
+    fn put_interleaved(&mut self, message: &Message, base: usize, places: &Places) -> Outcome {
+        let number = |m: &usize| message.members[*m].fields[self.slots[base + m].field as usize].number;
+        let mut members: Vec<usize> = bits(places.held | places.unlisted).collect();
+        members.sort_by_key(number);
+        members.into_iter().try_for_each(|m| self.put(message, base, m, places))
+    }
+
+    /// Find the place of each member; false if a name has escapes, or stands there twice or in two spellings.
     #[inline(always)]
     fn place_all(
         &mut self,
@@ -191,64 +201,58 @@ impl<'a> Reader<'a> {
         base: usize,
         first: usize,
         at: usize,
-    ) -> Outcome<Option<bool>> {
-        let mut noted = false;
+        places: &mut Places,
+    ) -> Outcome<bool> {
         let mut unknown = 0;
         for name in self.document.names(at) {
             let token = self.token(name);
             if token.kind != TokenKind::Plain {
-                return Ok(None);
+                return Ok(false);
             }
-            match message.find(self.raw(token)) {
-                None => {
-                    unknown += 1;
-                    self.keep(KeptName::Token(name as u32), name + 1);
+            if let Some(known) = message.names.find(self.raw(token)) {
+                let m = known.member as usize;
+                if places.seen >> m & 1 != 0 {
+                    return Ok(false);
                 }
-                Some(known) => {
-                    if self.slots[base + known.member].state != State::Absent {
-                        return Ok(None);
-                    }
-                    noted |= self.place(message, base, known.member, name + 1)?;
-                }
+                self.place(message, base, m, name + 1, places)?;
+            } else {
+                unknown += 1;
+                self.keep(KeptName::Token(name as u32), name + 1);
             }
         }
-        if unknown > 1 {
-            let kept = self.kept[first..].iter();
-            let names = kept.filter_map(|kept| match kept.name {
-                KeptName::Token(name) => Some(name as usize),
-                KeptName::Member(_) => None,
-            });
-            if has_duplicates(self.document, names) {
-                return Ok(None);
-            }
+        if unknown < 2 {
+            return Ok(true);
         }
-        Ok(Some(noted))
+        let names = self.kept[first..].iter().filter_map(|kept| match kept.name {
+            KeptName::Token(name) => Some(name as usize),
+            KeptName::Member(_) => None,
+        });
+        Ok(!has_duplicates(self.document, names))
     }
 
     /// Find the place of each member of any object.
     #[cold]
-    fn place_distinct(&mut self, message: &Message, base: usize, at: usize) -> Outcome<bool> {
+    fn place_distinct(&mut self, message: &Message, base: usize, at: usize, places: &mut Places) -> Outcome {
         let entries = distinct(self.document, at);
-        let mut plain = vec![false; message.members.len()];
+        let mut plain: Members = 0;
         for entry in &entries {
-            if let Some(known) = message.find(&entry.text) {
-                plain[known.member] |= !known.camel;
+            if let Some(known) = message.names.find(&entry.text) {
+                plain |= Members::from(!known.camel) << known.member;
             }
         }
-        let mut noted = false;
         for entry in &entries {
-            match message.find(&entry.text) {
-                Some(known) if known.camel && plain[known.member] => {
+            match message.names.find(&entry.text) {
+                Some(known) if known.camel && plain >> known.member & 1 != 0 => {
                     if self.validate {
                         return Err(Handover::Violation);
                     }
                     self.keep(KeptName::Token(entry.name as u32), entry.value);
                 }
-                Some(known) => noted |= self.place(message, base, known.member, entry.value)?,
+                Some(known) => self.place(message, base, known.member as usize, entry.value, places)?,
                 None => self.keep(KeptName::Token(entry.name as u32), entry.value),
             }
         }
-        Ok(noted)
+        Ok(())
     }
 
     #[inline(always)]
@@ -256,35 +260,50 @@ impl<'a> Reader<'a> {
         self.kept.push(Kept { name, value: value as u32 });
     }
 
-    /// Say what is to be done with a member's value; return whether it is to be noted.
+    /// Find out what is to be done with a member's value.
     #[inline(always)]
-    fn place(&mut self, message: &Message, base: usize, m: usize, value: usize) -> Outcome<bool> {
+    fn place(
+        &mut self,
+        message: &Message,
+        base: usize,
+        m: usize,
+        value: usize,
+        places: &mut Places,
+    ) -> Outcome {
         let member = &message.members[m];
         let token = self.token(value);
+        let bit = 1 << m;
+        places.seen |= bit;
         if token.kind == TokenKind::Null {
             if self.validate && member.required && !member.nullable {
                 return Err(Handover::Violation);
             }
-            self.slots[base + m] = Slot { value: value as u32, field: 0, state: State::Noted };
-            return Ok(member.fill != Some(Fill::Null));
+            if member.fill != Some(Fill::Null) {
+                places.nulls |= bit;
+            }
+            return Ok(());
         }
-        if member.fields[0].repeated && token.kind == TokenKind::Array && self.document.is_empty(value) {
-            self.slots[base + m] = Slot { value: value as u32, field: 0, state: State::Noted };
-            return Ok(member.fill != Some(Fill::Array));
+        if token.kind == TokenKind::Array && member.fields[0].repeated && self.document.is_empty(value) {
+            if member.fill != Some(Fill::Array) {
+                places.empties |= bit;
+            }
+            return Ok(());
         }
         let (field, fit) = self.choose(member, value);
-        let state = match fit {
+        self.slots[base + m] = Slot { value: value as u32, field: field as u32 };
+        match fit {
+            Fit::Good => {
+                places.held |= bit;
+                return Ok(());
+            }
             Fit::OtherType | Fit::Misfit if self.validate => return Err(Handover::Violation),
-            Fit::OtherType | Fit::Misfit | Fit::Aside => State::Aside,
-            Fit::Unlisted => State::Unlisted,
-            Fit::Nearest | Fit::Good => State::Held,
+            Fit::OtherType | Fit::Misfit | Fit::Aside => {}
+            Fit::Unlisted => places.unlisted |= bit,
+            Fit::Nearest => places.held |= bit,
             Fit::Odd => return Err(Handover::Union),
-        };
-        if fit != Fit::Good {
-            self.keep(KeptName::Member(m as u32), value);
         }
-        self.slots[base + m] = Slot { value: value as u32, field: field as u16, state };
-        Ok(false)
+        self.keep(KeptName::Member(m as u32), value);
+        Ok(())
     }
 
     /// Return the first field of a value's JSON type, and whether it holds the value.
@@ -368,15 +387,7 @@ impl<'a> Reader<'a> {
         whole
     }
 
-    fn extra(
-        &mut self,
-        message: &Message,
-        base: usize,
-        first: usize,
-        noted: bool,
-        absent: bool,
-        object: Token,
-    ) {
+    fn extra(&mut self, message: &Message, first: usize, places: &Places, absents: Members, object: Token) {
         let size = (object.end - object.start) as usize / 4;
         let has_members = self.kept.len() > first;
         self.out.push(EXTRA_TAG);
@@ -384,60 +395,38 @@ impl<'a> Reader<'a> {
         if has_members {
             self.out.push(MEMBERS_TAG);
             let members = open(self.out, size);
-            for at in first..self.kept.len() {
-                let Kept { name, value } = self.kept[at];
-                self.out.push(if at == first { b'{' } else { b',' });
-                match name {
-                    KeptName::Member(m) => self.out.extend_from_slice(&message.members[m as usize].keys[0]),
-                    KeptName::Token(name) => {
-                        copy(self.document, name as usize, self.out);
-                        self.out.push(b':');
-                    }
-                }
-                copy(self.document, value as usize, self.out);
-            }
-            self.out.push(b'}');
+            self.members(message, first);
             close(self.out, members);
         }
-        let is_null = |slot: Slot, tape: &[Token]| tape[slot.value as usize].kind == TokenKind::Null;
-        if noted {
-            self.notes(message, base, NULLS_TAG, |member, slot, tape| {
-                slot.state == State::Noted && is_null(slot, tape) && member.fill != Some(Fill::Null)
-            });
-            self.notes(message, base, EMPTIES_TAG, |member, slot, tape| {
-                slot.state == State::Noted && !is_null(slot, tape) && member.fill != Some(Fill::Array)
-            });
-        }
-        if absent {
-            self.notes(message, base, ABSENTS_TAG, |member, slot, _| {
-                slot.state == State::Absent && member.fill.is_some()
-            });
+        let notes = [(NULLS_TAG, places.nulls), (EMPTIES_TAG, places.empties), (ABSENTS_TAG, absents)];
+        for (tag, noted) in notes {
+            if noted != 0 {
+                self.out.push(tag);
+                let numbers = open(self.out, 1);
+                for m in bits(noted) {
+                    put_varint(self.out, message.members[m].number.into());
+                }
+                close(self.out, numbers);
+            }
         }
         close(self.out, extra);
     }
 
-    /// Put the numbers of the members that a condition holds for.
-    #[inline(always)]
-    fn notes(
-        &mut self,
-        message: &Message,
-        base: usize,
-        tag: u8,
-        holds: impl Fn(&Member, Slot, &[Token]) -> bool,
-    ) {
-        let mut numbers = None;
-        for (m, member) in message.members.iter().enumerate() {
-            if holds(member, self.slots[base + m], self.document.tape) {
-                if numbers.is_none() {
-                    self.out.push(tag);
-                    numbers = Some(open(self.out, 1));
+    /// Put the JSON object of the members that are kept.
+    fn members(&mut self, message: &Message, first: usize) {
+        for at in first..self.kept.len() {
+            let Kept { name, value } = self.kept[at];
+            self.out.push(if at == first { b'{' } else { b',' });
+            match name {
+                KeptName::Member(m) => self.out.extend_from_slice(&message.members[m as usize].keys[0][1..]),
+                KeptName::Token(name) => {
+                    copy(self.document, name as usize, self.out);
+                    self.out.push(b':');
                 }
-                put_varint(self.out, member.number.into());
             }
+            copy(self.document, value as usize, self.out);
         }
-        if let Some(numbers) = numbers {
-            close(self.out, numbers);
-        }
+        self.out.push(b'}');
     }
 
     /// Put the elements of an array that a repeated field holds.

@@ -3,14 +3,14 @@
 //! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
 //! they are read below. The Python package writes it.
 
-use crate::plan::{Field, Fill, Form, Kind, Member, Message, Name, Plan, Tag, hash};
+use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Names, Plan, Tag};
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
 pub const INTERFACE: u32 = 1;
 
 /// Bounds on what this engine takes; far beyond any contract.
-pub const MEMBERS_MAX: usize = 128;
+pub const MEMBERS_MAX: usize = Members::BITS as usize;
 const FIELD_NUMBER_MAX: u32 = 4_096;
 
 /// What is wrong with packed plans.
@@ -105,7 +105,7 @@ fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
         _ => return Err(Malformed("an unknown fill")),
     };
     let fields = input.list(field)?;
-    let key = |name: &[u8]| [b"\"", name, b"\":"].concat().into_boxed_slice();
+    let key = |name: &[u8]| [b",\"", name, b"\":"].concat().into_boxed_slice();
     let keys = [key(name), key(camel)];
     if fields.is_empty() {
         return Err(Malformed("a member without fields"));
@@ -147,19 +147,20 @@ fn add_members(message: &mut Message, members: Vec<Named>) -> Read<()> {
     if members.len() > MEMBERS_MAX {
         return Err(Malformed("a message with too many members"));
     }
+    let mut names = Vec::new();
+    let mut highest = 0;
     for (at, (name, camel, member)) in members.into_iter().enumerate() {
-        message.names.push(Name { text: name.into(), member: at, camel: false });
+        names.push((name, at as u16, false));
         if camel != name {
-            message.names.push(Name { text: camel.into(), member: at, camel: true });
+            names.push((camel, at as u16, true));
         }
-        if member.required {
-            message.required.push(at);
-        }
-        if member.fill.is_some() {
-            message.filled.push(at);
-        }
+        message.required |= Members::from(member.required) << at;
+        message.filled |= Members::from(member.fill.is_some()) << at;
+        message.repeated |= Members::from(member.fields[0].repeated) << at;
+        message.interleaved |= member.number < highest;
         for (position, field) in member.fields.iter().enumerate() {
             let number = field.number as usize;
+            highest = highest.max(field.number);
             if message.by_number.len() <= number {
                 message.by_number.resize(number + 1, None);
             }
@@ -167,21 +168,8 @@ fn add_members(message: &mut Message, members: Vec<Named>) -> Read<()> {
         }
         message.members.push(member);
     }
-    message.order = message.by_number.iter().flatten().copied().collect();
-    fill_table(message);
+    message.names = Names::new(&names);
     Ok(())
-}
-
-fn fill_table(message: &mut Message) {
-    let size = (message.names.len() * 4).next_power_of_two().max(2);
-    message.table = vec![0; size];
-    for (at, name) in message.names.iter().enumerate() {
-        let mut slot = hash(&name.text) & (size - 1);
-        while message.table[slot] != 0 {
-            slot = (slot + 1) & (size - 1);
-        }
-        message.table[slot] = at as u16 + 1;
-    }
 }
 
 /// Check that every index is one, so that converting never has to.
@@ -206,12 +194,9 @@ fn check(messages: &[Message]) -> Read<()> {
 fn tag_members(union: &Message, messages: &[Message]) -> Read<Vec<usize>> {
     let member = |tag: &Tag| {
         let held = &messages[union.alternatives[tag.alternative].message];
-        match held.find(&union.discriminator) {
-            Some(name)
-                if !name.camel && held.members[name.member].keys[0] == held.members[name.member].keys[1] =>
-            {
-                Ok(name.member)
-            }
+        let name = held.names.find(&union.discriminator);
+        match name.map(|name| (name.member as usize, &held.members[name.member as usize].keys)) {
+            Some((member, [snake, camel])) if snake == camel => Ok(member),
             _ => Err(Malformed("a tag that is no member under one name")),
         }
     };

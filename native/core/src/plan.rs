@@ -89,17 +89,29 @@ pub struct Member {
     pub nullable: bool,
     pub fill: Option<Fill>,
     pub fields: Vec<Field>,
-    /// `"name":` in snake_case and in lowerCamelCase.
+    /// `,"name":` in snake_case and in lowerCamelCase.
     pub keys: [Box<[u8]>; 2],
 }
 
-/// A name of a member.
-#[derive(Debug)]
+/// A name of a member, in a table that is searched by the hash of names.
+#[derive(Clone, Copy, Debug)]
 pub struct Name {
-    pub text: Box<[u8]>,
-    pub member: usize,
+    /// The first eight bytes, and the size; 0 of an empty place.
+    head: u64,
+    size: u32,
+    pub member: u16,
     /// Whether it is the lowerCamelCase spelling, where the spellings differ.
     pub camel: bool,
+}
+
+const NO_NAME: Name = Name { head: 0, size: u32::MAX, member: 0, camel: false };
+
+/// The names of an object's members.
+#[derive(Debug, Default)]
+pub struct Names {
+    table: Vec<Name>,
+    /// The whole names, in the order of the table.
+    texts: Vec<Box<[u8]>>,
 }
 
 /// One alternative of a union of objects that has a tag.
@@ -111,18 +123,31 @@ pub struct Tag {
     pub member: usize,
 }
 
+/// Members of an object, a bit each.
+pub type Members = u128;
+
+/// Return the members of a set.
+#[inline(always)]
+pub fn bits(mut members: Members) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let m = members.trailing_zeros();
+        members &= members.wrapping_sub(1);
+        (m < Members::BITS).then_some(m as usize)
+    })
+}
+
 /// One message.
 #[derive(Debug, Default)]
 pub struct Message {
     pub form: Form,
     pub members: Vec<Member>,
-    /// Members that are required, and members with a fill.
-    pub required: Vec<usize>,
-    pub filled: Vec<usize>,
-    /// Member and position among its fields, in the order of the field numbers.
-    pub order: Vec<(usize, usize)>,
-    pub names: Vec<Name>,
-    pub table: Vec<u16>,
+    /// Members that are required, that have a fill, and whose first field is repeated.
+    pub required: Members,
+    pub filled: Members,
+    pub repeated: Members,
+    /// Whether a member has a field whose number is beyond the next member's.
+    pub interleaved: bool,
+    pub names: Names,
     /// Member and position among its fields, by field number.
     pub by_number: Vec<Option<(usize, usize)>>,
     /// Of an array: its field.
@@ -145,39 +170,70 @@ pub struct Plan {
 }
 
 #[inline(always)]
-pub fn hash(name: &[u8]) -> usize {
-    let size = name.len();
-    let word = if let (Some(first), true) = (name.first_chunk::<8>(), size >= 8) {
-        u64::from_le_bytes(*first) ^ u64::from(name[size - 1]) << 17 ^ u64::from(name[size - 4]) << 29
+fn head_of(name: &[u8]) -> u64 {
+    if let Some(first) = name.first_chunk::<8>() {
+        u64::from_le_bytes(*first)
     } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
         u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
-    } else if size > 0 {
-        u64::from(name[0]) | u64::from(name[size / 2]) << 8 | u64::from(name[size - 1]) << 16
     } else {
-        0
-    };
-    ((word ^ (size as u64) << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+        name.iter().fold(0, |head, byte| head << 8 | u64::from(*byte))
+    }
 }
 
-impl Message {
-    /// Return the name of a member, in either spelling.
-    #[inline(always)]
-    pub fn find(&self, name: &[u8]) -> Option<&Name> {
-        let mask = self.table.len().wrapping_sub(1);
-        let mut at = hash(name) & mask;
-        loop {
-            let entry = *self.table.get(at)?;
-            if entry == 0 {
-                return None;
+#[inline(always)]
+fn hash(head: u64, name: &[u8]) -> usize {
+    let end = name.last_chunk::<4>().map_or(0, |last| u64::from(u32::from_le_bytes(*last)));
+    ((head ^ end << 29 ^ (name.len() as u64) << 56).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+}
+
+impl Names {
+    /// Make the table of all names: each with its member, and whether it is in lowerCamelCase.
+    pub fn new(names: &[(&[u8], u16, bool)]) -> Names {
+        let size = (names.len() * 4).next_power_of_two().max(2);
+        let mut made = Names { table: vec![NO_NAME; size], texts: vec![Box::default(); size] };
+        for &(text, member, camel) in names {
+            let head = head_of(text);
+            let mut at = hash(head, text) & (size - 1);
+            while made.table[at].size != NO_NAME.size {
+                at = (at + 1) & (size - 1);
             }
-            let known = &self.names[entry as usize - 1];
-            if *known.text == *name {
-                return Some(known);
+            made.table[at] = Name { head, size: text.len() as u32, member, camel };
+            made.texts[at] = text.into();
+        }
+        made
+    }
+
+    /// Return the member of a name, in either spelling.
+    #[inline(always)]
+    pub fn find(&self, name: &[u8]) -> Option<Name> {
+        let mask = self.table.len().wrapping_sub(1);
+        let head = head_of(name);
+        let mut at = hash(head, name) & mask;
+        loop {
+            let known = self.table.get(at)?;
+            if known.head == head && known.size as usize == name.len() {
+                // The head and the size say all of a short name.
+                if name.len() <= 8 || has_rest(name, &self.texts[at]) {
+                    return Some(*known);
+                }
+            } else if known.size == NO_NAME.size {
+                return None;
             }
             at = (at + 1) & mask;
         }
     }
+}
 
+/// Compare two names of one size, of which the first eight bytes are equal.
+#[inline(always)]
+fn has_rest(name: &[u8], known: &[u8]) -> bool {
+    match (name.last_chunk::<8>(), known.last_chunk::<8>()) {
+        (Some(end), Some(known_end)) if name.len() <= 16 => end == known_end,
+        _ => name == known,
+    }
+}
+
+impl Message {
     #[inline(always)]
     pub fn field_of(&self, number: u32) -> Option<(usize, usize)> {
         *self.by_number.get(number as usize)?
@@ -185,5 +241,32 @@ impl Message {
 
     pub fn alternative_of(&self, tag: u64) -> Option<usize> {
         self.alternatives.iter().position(|field| u64::from(field.tag) == tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_no_others() {
+        let texts: Vec<String> = (0..40)
+            .flat_map(|n| ["x".repeat(n), format!("name_{n}"), format!("{}end", "y".repeat(n))])
+            .collect();
+        let mut sorted: Vec<&str> = texts.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let listed: Vec<_> =
+            sorted.iter().enumerate().map(|(at, name)| (name.as_bytes(), at as u16, false)).collect();
+        let names = Names::new(&listed);
+        for (name, member, _) in &listed {
+            assert_eq!(names.find(name).map(|found| found.member), Some(*member));
+            for other in [[*name, b"z"].concat(), [b"z", *name].concat(), name.to_ascii_uppercase()] {
+                if !sorted.iter().any(|known| known.as_bytes() == other) {
+                    assert!(names.find(&other).is_none(), "{other:?}");
+                }
+            }
+        }
+        assert!(Names::default().find(b"x").is_none());
     }
 }

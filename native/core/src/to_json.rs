@@ -3,7 +3,7 @@
 use crate::duplicates::{distinct, has_duplicates, name_of};
 use crate::handover::{Handover, Outcome};
 use crate::number::{is_text, nearest_double, put_double, put_integer};
-use crate::plan::{Field, Fill, Form, Kind, Member, Message, Plan};
+use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan};
 use crate::text::{copy, put_string};
 use crate::wire::Wire;
@@ -15,9 +15,6 @@ const NOTE_TAGS: [&[u8]; 3] = [&[2 << 3 | 2], &[3 << 3 | 2], &[4 << 3 | 2]];
 /// Bounds on the JSON texts in a message, which are those of the Python engine.
 const DEPTH_MAX: usize = 200;
 const VALUES_MAX: usize = 1_000_000;
-
-/// Members of an object, a bit each.
-type Members = u128;
 
 /// Write a message; `camel` asks for lowerCamelCase names.
 pub fn write(
@@ -41,6 +38,17 @@ struct Writer<'a> {
     tape: &'a mut Vec<Token>,
     out: &'a mut Vec<u8>,
     depth: usize,
+}
+
+/// How far an object is written.
+struct Progress {
+    /// Where the members start.
+    start: usize,
+    /// The first member that may come next.
+    next: usize,
+    /// Members that are still to be written without a value, and members that were written.
+    pending: Members,
+    written: Members,
 }
 
 /// A member of the contract that JsonExtra.members has too.
@@ -76,34 +84,28 @@ impl<'a> Writer<'a> {
         let tokens = self.tape.len();
         let mut wire = Wire { data: wire };
         let extra = if wire.tag(EXTRA_TAG) { self.extra(message, wire.bytes()?)? } else { Extra::default() };
-        let silent = message.filled.is_empty() && extra.nulls | extra.empties == 0;
+        // The members that are written without a value.
+        let pending = extra.nulls
+            | (extra.empties & message.repeated)
+            | (message.filled & !(extra.absents | extra.has_beside));
         self.out.push(b'{');
-        let start = self.out.len();
-        let (mut next, mut written) = (0, 0);
-        while !wire.is_empty() {
-            let tag = wire.varint()?;
-            let (m, f) = u32::try_from(tag >> 3)
-                .ok()
-                .and_then(|number| message.field_of(number))
-                .ok_or(Handover::Newer)?;
-            let member = &message.members[m];
-            let field = &member.fields[f];
-            if tag != u64::from(field.tag) || m < next {
-                return Err(Handover::Wire);
+        let mut progress = Progress { start: self.out.len(), next: 0, pending, written: 0 };
+        if message.interleaved {
+            for (m, f, data) in in_order(message, wire)? {
+                let mut run = Wire { data };
+                self.member(message, (m, f), &mut run, &extra, &mut progress)?;
+                if !run.is_empty() {
+                    return Err(Handover::Wire);
+                }
             }
-            if !silent {
-                written |= self.notes(message, next..m, &extra, start);
-            }
-            next = m + 1;
-            if self.member(member, m, field, &mut wire, &extra, start)? {
-                written |= 1 << m;
-            } else {
-                written |= self.notes(message, m..next, &extra, start);
+        } else {
+            while !wire.is_empty() {
+                let place = field_of(message, wire.varint()?)?;
+                self.member(message, place, &mut wire, &extra, &mut progress)?;
             }
         }
-        if !silent {
-            written |= self.notes(message, next..message.members.len(), &extra, start);
-        }
+        self.notes(message, progress.pending, &extra, &mut progress);
+        let Progress { start, mut written, .. } = progress;
         if let Some(object) = extra.object {
             written |= self.members(message, &extra, object, written, start)?;
         }
@@ -141,11 +143,11 @@ impl<'a> Writer<'a> {
         extra.object = Some(object);
         let document = Document { text: extra.text, tape: self.tape };
         extra.odd = has_duplicates(document, document.names(object));
-        let mut look = |name: &[u8], value: usize| match message.find(name) {
+        let mut look = |name: &[u8], value: usize| match message.names.find(name) {
             // In this spelling, it is the odd one of two, or the field could not hold it.
             Some(known) if known.camel && self.camel => Err(Handover::Extra),
             Some(known) if !known.camel => {
-                extra.beside.push(Beside { member: known.member, value });
+                extra.beside.push(Beside { member: known.member as usize, value });
                 extra.has_beside |= 1 << known.member;
                 Ok(())
             }
@@ -158,64 +160,57 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Write what notes and fills say of members without a value.
     #[inline(always)]
-    fn key(&mut self, member: &Member, start: usize) {
-        if self.out.len() > start {
-            self.out.push(b',');
-        }
-        self.out.extend_from_slice(&member.keys[usize::from(self.camel)]);
-    }
-
-    /// Write what notes and fills say of members without a value; return those that were written.
-    fn notes(
-        &mut self,
-        message: &Message,
-        range: std::ops::Range<usize>,
-        extra: &Extra,
-        start: usize,
-    ) -> Members {
-        let mut written = 0;
-        for m in range {
+    fn notes(&mut self, message: &Message, noted: Members, extra: &Extra, progress: &mut Progress) {
+        for m in bits(noted) {
             let member = &message.members[m];
-            let bit = 1 << m;
-            let text = if extra.empties & bit != 0 && member.fields[0].repeated {
-                Fill::Array.text()
-            } else if extra.nulls & bit != 0 {
-                Fill::Null.text()
-            } else if let (Some(fill), 0) = (member.fill, (extra.absents | extra.has_beside) & bit) {
-                fill.text()
+            let fill = if (extra.empties & message.repeated) >> m & 1 != 0 {
+                Fill::Array
+            } else if extra.nulls >> m & 1 != 0 {
+                Fill::Null
             } else {
-                continue;
+                member.fill.unwrap_or(Fill::Null)
             };
-            self.key(member, start);
-            self.out.extend_from_slice(text);
-            written |= bit;
+            put_key(self.out, self.camel, member, progress.start);
+            self.out.extend_from_slice(fill.text());
         }
-        written
+        progress.written |= noted;
     }
 
-    /// Write a member that has a value; return whether it was written here rather than with JsonExtra.
+    /// Write a member that has a value, and the notes before it.
     #[inline(always)]
     fn member(
         &mut self,
-        member: &Member,
-        m: usize,
-        field: &Field,
+        message: &Message,
+        (m, f): (usize, usize),
         wire: &mut Wire,
         extra: &Extra,
-        start: usize,
-    ) -> Outcome<bool> {
-        if extra.has_beside >> m & 1 != 0 {
+        progress: &mut Progress,
+    ) -> Outcome {
+        if m < progress.next {
+            return Err(Handover::Wire);
+        }
+        let bit: Members = 1 << m;
+        let before = progress.pending & (bit - 1);
+        if before != 0 {
+            self.notes(message, before, extra, progress);
+            progress.pending &= !before;
+        }
+        let (member, field) = (&message.members[m], &message.members[m].fields[f]);
+        progress.next = m + 1;
+        if extra.has_beside & bit != 0 {
             let beside = extra.beside.iter().find(|beside| beside.member == m).ok_or(Handover::Extra)?;
-            return self.member_beside(member, field, wire, extra, beside.value, start);
-        }
-        self.key(member, start);
-        if field.repeated {
-            self.elements(field, wire)?
+            if !self.member_beside(member, field, wire, extra, beside.value, progress.start)? {
+                return Ok(());
+            }
         } else {
-            self.value(field, wire)?
+            put_key(self.out, self.camel, member, progress.start);
+            if field.repeated { self.elements(field, wire)? } else { self.value(field, wire)? }
         }
-        Ok(true)
+        progress.written |= bit;
+        progress.pending &= !bit;
+        Ok(())
     }
 
     /// Write a member whose name is in JsonExtra too; return whether it was written.
@@ -247,7 +242,7 @@ impl<'a> Writer<'a> {
                 let is_kept = token.kind == TokenKind::Integer
                     || (token.kind == TokenKind::Float && is_text(token.kind, raw));
                 if is_kept && double.is_finite() && nearest_double(raw) == double {
-                    self.key(member, start);
+                    put_key(self.out, self.camel, member, start);
                     copy(Document { text: extra.text, tape: self.tape }, value, self.out);
                     *wire = ahead;
                     return Ok(true);
@@ -257,7 +252,7 @@ impl<'a> Writer<'a> {
             Kind::TextAny | Kind::Message => return Err(Handover::Extra),
             _ => {}
         }
-        self.key(member, start);
+        put_key(self.out, self.camel, member, start);
         if field.repeated {
             self.elements(field, wire)?
         } else {
@@ -423,6 +418,44 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Return the member and the position of the field that a tag belongs to.
+#[inline(always)]
+fn field_of(message: &Message, tag: u64) -> Outcome<(usize, usize)> {
+    let number = u32::try_from(tag >> 3).map_err(|_| Handover::Wire)?;
+    let (m, f) = message.field_of(number).ok_or(Handover::Newer)?;
+    if tag == u64::from(message.members[m].fields[f].tag) { Ok((m, f)) } else { Err(Handover::Wire) }
+}
+
+/// Return the fields of a message in the order of its members: member, position, and what is behind the tag.
+#[cold]
+fn in_order<'b>(message: &Message, mut wire: Wire<'b>) -> Outcome<Vec<(usize, usize, &'b [u8])>> {
+    let mut runs = Vec::new();
+    let mut last = 0;
+    while !wire.is_empty() {
+        let (m, f) = field_of(message, wire.varint()?)?;
+        let field = &message.members[m].fields[f];
+        if field.number <= last {
+            return Err(Handover::Wire);
+        }
+        last = field.number;
+        let before = wire.data;
+        wire.skip(field.tag)?;
+        while field.repeated && field.kind.wire_type() == 2 && wire.tag(&field.tag_bytes) {
+            wire.skip(field.tag)?;
+        }
+        runs.push((m, f, &before[..before.len() - wire.data.len()]));
+    }
+    runs.sort_by_key(|run| run.0);
+    Ok(runs)
+}
+
+/// Write the name of a member, with the comma before it.
+#[inline(always)]
+fn put_key(out: &mut Vec<u8>, camel: bool, member: &Member, start: usize) {
+    let is_first = out.len() == start;
+    out.extend_from_slice(&member.keys[usize::from(camel)][usize::from(is_first)..]);
+}
+
 /// Write one member of JsonExtra, unless its field was written.
 #[inline(always)]
 fn put_member(
@@ -434,16 +467,16 @@ fn put_member(
     written: Members,
     start: usize,
 ) {
-    let known = message.find(&name_of(document, name)).filter(|known| !known.camel);
+    let known = message.names.find(&name_of(document, name)).filter(|known| !known.camel);
     if known.is_some_and(|known| written >> known.member & 1 != 0) {
         return;
     }
-    if out.len() > start {
-        out.push(b',');
-    }
     if let Some(known) = known {
-        out.extend_from_slice(&message.members[known.member].keys[usize::from(camel)]);
+        put_key(out, camel, &message.members[known.member as usize], start);
     } else {
+        if out.len() > start {
+            out.push(b',');
+        }
         copy(document, name, out);
         out.push(b':');
     }

@@ -100,6 +100,15 @@ impl<'a> Wire<'a> {
         Ok(bytes)
     }
 
+    /// Go over a value with a tag.
+    pub fn skip(&mut self, tag: u32) -> Outcome {
+        match tag & 7 {
+            0 => self.varint().map(|_| ()),
+            1 => self.double().map(|_| ()),
+            _ => self.bytes().map(|_| ()),
+        }
+    }
+
     pub fn double(&mut self) -> Outcome<f64> {
         let (bytes, rest) = self.data.split_first_chunk().ok_or(Handover::Wire)?;
         self.data = rest;
