@@ -21,7 +21,7 @@ const DETACHED_BYTES: usize = 32_768;
 /// Memory that is kept from one document to the next.
 const KEPT_BYTES: usize = 1 << 20;
 
-thread_local!(static SCRATCH: RefCell<Scratch> = RefCell::default());
+thread_local!(static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) });
 
 /// Bounds of one call.
 #[derive(Clone, Copy)]

@@ -27,6 +27,10 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    pub const fn new() -> Scratch {
+        Scratch { tape: Vec::new(), out: Vec::new(), slots: Vec::new(), kept: Vec::new() }
+    }
+
     /// Give back the memory of a long document.
     #[inline]
     pub fn shrink(&mut self, kept_bytes: usize) {
@@ -50,15 +54,16 @@ pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scr
     let Scratch { tape, out, slots, kept } = scratch;
     tape.clear();
     out.clear();
-    slots.clear();
     kept.clear();
+    // Of most documents, no more than one token comes in so many bytes.
+    tape.reserve(text.len() / 8 + 8);
     scan(text, tape, mode.limits)?;
     if tape[0].kind != TokenKind::Object {
         return Err(Handover::NotJson);
     }
     out.reserve(text.len());
     let document = Document { text, tape };
-    Reader { plan, document, validate: mode.validate, out, slots, kept }.object(root, 0)
+    Reader { plan, document, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
 }
 
 /// The value of one member: its token, and the position of its field.
@@ -117,7 +122,9 @@ struct Reader<'a> {
     document: Document<'a>,
     validate: bool,
     out: &'a mut Vec<u8>,
+    /// The slots of the objects that are being read: those below the top.
     slots: &'a mut Vec<Slot>,
+    top: usize,
     kept: &'a mut Vec<Kept>,
 }
 
@@ -141,8 +148,11 @@ impl<'a> Reader<'a> {
     fn object(&mut self, message: usize, at: usize) -> Outcome {
         let plan = self.plan;
         let message = &plan.messages[message];
-        let (base, first) = (self.slots.len(), self.kept.len());
-        self.slots.resize(base + message.members.len(), Slot::default());
+        let (base, first) = (self.top, self.kept.len());
+        self.top += message.members.len();
+        if self.slots.len() < self.top {
+            self.slots.resize(self.top, Slot::default());
+        }
         let mut places = Places::default();
         if !self.place_all(message, base, first, at, &mut places)? {
             self.kept.truncate(first);
@@ -164,7 +174,7 @@ impl<'a> Reader<'a> {
                 self.put(message, base, m, &places)?;
             }
         }
-        self.slots.truncate(base);
+        self.top = base;
         Ok(())
     }
 
@@ -174,7 +184,7 @@ impl<'a> Reader<'a> {
         let Slot { value, field } = self.slots[base + m];
         let field = &message.members[m].fields[field as usize];
         if places.unlisted >> m & 1 != 0 {
-            self.out.extend_from_slice(&field.tag_bytes);
+            put_varint(self.out, field.tag.into());
             put_varint(self.out, self.plan.unlisted.into());
             Ok(())
         } else if field.repeated {
@@ -436,7 +446,7 @@ impl<'a> Reader<'a> {
                 self.value(field, element)?;
             }
         } else if !self.document.is_empty(at) {
-            self.out.extend_from_slice(&field.tag_bytes);
+            put_varint(self.out, field.tag.into());
             let token = self.token(at);
             let packed = open(self.out, (token.end - token.start) as usize / 2);
             for element in self.document.elements(at) {
@@ -450,7 +460,7 @@ impl<'a> Reader<'a> {
     /// Put a value that a field holds.
     #[inline(always)]
     fn value(&mut self, field: &Field, at: usize) -> Outcome {
-        self.out.extend_from_slice(&field.tag_bytes);
+        put_varint(self.out, field.tag.into());
         let token = self.token(at);
         let raw = self.raw(token);
         match field.kind {

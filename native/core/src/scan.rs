@@ -123,26 +123,59 @@ pub fn scan(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<usize
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
+/// Mark the bytes of a word that need an escape; a borrow may mark others behind the first.
+#[inline(always)]
+fn marks(word: u64) -> u64 {
+    let quotes = word ^ (ONES * 0x22);
+    let backslashes = word ^ (ONES * 0x5c);
+    ((quotes.wrapping_sub(ONES) & !quotes)
+        | (backslashes.wrapping_sub(ONES) & !backslashes)
+        | (word.wrapping_sub(ONES * 0x20) & !word))
+        & HIGHS
+}
+
 /// Return where the run of characters that need no escape ends.
 #[inline(always)]
-pub fn plain_run(text: &[u8], mut at: usize) -> usize {
+pub fn plain_run(text: &[u8], at: usize) -> usize {
+    run(text, at, &mut 0)
+}
+
+/// Return where the run of characters that need no escape ends; add the bits of its bytes, and maybe of others.
+#[inline(always)]
+pub fn run(text: &[u8], mut at: usize, seen: &mut u64) -> usize {
     while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
-        let quotes = word ^ (ONES * 0x22);
-        let backslashes = word ^ (ONES * 0x5c);
-        let found = (quotes.wrapping_sub(ONES) & !quotes)
-            | (backslashes.wrapping_sub(ONES) & !backslashes)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        // A borrow may mark a byte behind one that is found, never one before it.
-        if found & HIGHS != 0 {
-            return at + ((found & HIGHS).trailing_zeros() >> 3) as usize;
+        *seen |= word;
+        let found = marks(word);
+        if found != 0 {
+            return at + (found.trailing_zeros() >> 3) as usize;
         }
         at += 8;
     }
-    while at < text.len() && text[at] >= 0x20 && text[at] != b'"' && text[at] != b'\\' {
+    let rest = text.len() - at;
+    if let (Some(chunk), true) = (text.last_chunk::<8>(), rest > 0) {
+        // The last eight bytes, without those that were looked at.
+        let looked_at = 8 * (8 - rest as u32);
+        let word = u64::from_le_bytes(*chunk) >> looked_at;
+        *seen |= word;
+        let found = marks(word | (ONES << 5).unbounded_shl(64 - looked_at));
+        return at + ((found.trailing_zeros() >> 3) as usize).min(rest);
+    }
+    while at < text.len() {
+        let byte = text[at];
+        if byte < 0x20 || byte == b'"' || byte == b'\\' {
+            break;
+        }
+        *seen |= u64::from(byte);
         at += 1;
     }
     at
+}
+
+/// Return whether no byte has its highest bit, of bits that `run` has added.
+#[inline(always)]
+pub fn is_ascii(seen: u64) -> bool {
+    seen & HIGHS == 0
 }
 
 struct Scan<'a, 'b> {
@@ -162,7 +195,7 @@ impl Scan<'_, '_> {
 
     #[inline(always)]
     fn skip_space(&mut self) {
-        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
+        while self.peek() <= b' ' && matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
         }
     }
@@ -325,7 +358,11 @@ impl Scan<'_, '_> {
             }
             self.at += 1;
             self.skip_space();
-            self.value(depth)?;
+            if self.peek() == b'"' {
+                self.string()?
+            } else {
+                self.value(depth)?
+            }
             count += 1;
             ended = self.ends(b'}')?;
         }

@@ -2,7 +2,7 @@
 
 use crate::duplicates::{distinct, has_duplicates};
 use crate::number::put_number;
-use crate::scan::{Document, TokenKind, plain_run, unicode_escape};
+use crate::scan::{Document, TokenKind, is_ascii, plain_run, run, unicode_escape};
 
 /// Add the characters that the inside of a JSON string stands for.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
@@ -60,6 +60,25 @@ pub fn put_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     escape(text, out);
     out.push(b'"');
+}
+
+/// Add a JSON string of bytes that may not be UTF-8; return whether they are.
+#[inline(always)]
+pub fn put_checked_string(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut seen = 0;
+    let end = run(text, 0, &mut seen);
+    let is_plain = end == text.len();
+    if !(is_plain && is_ascii(seen)) && str::from_utf8(text).is_err() {
+        return false;
+    }
+    out.push(b'"');
+    if is_plain {
+        out.extend_from_slice(text);
+    } else {
+        escape(text, out);
+    }
+    out.push(b'"');
+    true
 }
 
 /// Add a compact copy of a value.

@@ -5,7 +5,7 @@ use crate::handover::{Handover, Outcome};
 use crate::number::{is_text, nearest_double, put_double, put_integer};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan};
-use crate::text::{copy, put_string};
+use crate::text::{copy, put_checked_string, put_string};
 use crate::wire::Wire;
 
 const EXTRA_TAG: &[u8] = &[1 << 3 | 2];
@@ -337,10 +337,8 @@ impl<'a> Writer<'a> {
     fn value(&mut self, field: &Field, wire: &mut Wire) -> Outcome {
         match field.kind {
             Kind::String => {
-                let text = wire.bytes()?;
-                str::from_utf8(text).map_err(|_| Handover::Wire)?;
-                put_string(text, self.out);
-                Ok(())
+                let is_text = put_checked_string(wire.bytes()?, self.out);
+                if is_text { Ok(()) } else { Err(Handover::Wire) }
             }
             Kind::TextAny => self.text(wire.bytes()?, false),
             Kind::TextObject => self.text(wire.bytes()?, true),

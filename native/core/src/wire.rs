@@ -29,7 +29,10 @@ pub struct Open {
 #[inline(always)]
 pub fn open(out: &mut Vec<u8>, guess: usize) -> Open {
     let (at, room) = (out.len(), varint_size(guess));
-    out.extend_from_slice(&[0; 10][..room]);
+    match room {
+        1 => out.push(0),
+        _ => out.resize(at + room, 0),
+    }
     Open { at, room }
 }
 
@@ -118,6 +121,9 @@ impl<'a> Wire<'a> {
     /// Read a tag if it is the next one.
     #[inline(always)]
     pub fn tag(&mut self, tag: &[u8]) -> bool {
+        if self.data.first() != tag.first() {
+            return false;
+        }
         let rest = self.data.strip_prefix(tag);
         self.data = rest.unwrap_or(self.data);
         rest.is_some()
