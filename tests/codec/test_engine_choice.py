@@ -124,3 +124,16 @@ def test_a_plan_of_another_version_is_refused() -> None:
     other = (INTERFACE + 1).to_bytes(4, "little") + packed[4:]
     with pytest.raises(ValueError, match="another version"):
         module.Engine(other, [], DEFAULT_LIMITS)
+
+
+def test_a_contract_beyond_the_engines_bounds_is_left_to_the_python_engine(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = engines.native_module()
+    monkeypatch.delenv("MISTRALWIRE_ENGINE", raising=False)
+    monkeypatch.setitem(sys.modules, "mistralwire_native", module)
+    monkeypatch.setattr(_native, "pack", lambda plans: (b"", {plan: 0 for plan in plans}))
+    with caplog.at_level(logging.WARNING):
+        assert _native.load_engine() is None
+    (record,) = caplog.records
+    assert "does not take the contract: the plans end early" in record.getMessage()

@@ -27,34 +27,36 @@ impl Digits {
     #[inline]
     fn of(text: &[u8]) -> Option<Digits> {
         let mut found = Digits { negative: false, digits: [0; DIGITS_MAX], count: 0, exponent: 0 };
-        let (mut zeros, mut scale, mut behind_point) = (0usize, 0i64, false);
+        let (mut count, mut scale, mut behind_point) = (0, 0i64, 0);
         for (at, &byte) in text.iter().enumerate() {
-            match byte {
-                b'-' => found.negative = true,
-                b'.' => behind_point = true,
-                b'e' | b'E' => {
-                    scale += exponent_of(&text[at + 1..])?;
-                    break;
+            if byte.is_ascii_digit() {
+                scale -= behind_point;
+                // Leading zeros are no digits; of those behind the last place only zeros may be left out.
+                if count < DIGITS_MAX {
+                    found.digits[count] = byte;
+                    count += usize::from(count > 0 || byte != b'0');
+                } else if byte == b'0' {
+                    scale += 1;
+                } else {
+                    return None;
                 }
-                _ => {
-                    scale -= i64::from(behind_point);
-                    if byte == b'0' {
-                        zeros += usize::from(found.count > 0);
-                        continue;
-                    }
-                    let count = found.count + zeros + 1;
-                    if count > DIGITS_MAX {
-                        return None;
-                    }
-                    found.digits[found.count..count - 1].fill(b'0');
-                    found.digits[count - 1] = byte;
-                    (found.count, zeros) = (count, 0);
-                }
+            } else if byte == b'.' {
+                behind_point = 1;
+            } else if byte == b'-' {
+                found.negative = true;
+            } else {
+                scale += exponent_of(&text[at + 1..])?;
+                break;
             }
         }
-        // Without digits the zeros are all there is: a zero has one form.
-        let exponent = if found.count == 0 { 0 } else { scale + zeros as i64 };
-        found.exponent = i32::try_from(exponent).ok()?;
+        while count > 0 && found.digits[count - 1] == b'0' {
+            count -= 1;
+            scale += 1;
+        }
+        found.digits[count..].fill(0);
+        found.count = count;
+        // A zero has one form.
+        found.exponent = i32::try_from(if count == 0 { 0 } else { scale }).ok()?;
         Some(found)
     }
 
@@ -146,8 +148,16 @@ pub fn nearest_double(text: &[u8]) -> f64 {
 #[inline]
 fn exact_digits(text: &[u8]) -> Option<Digits> {
     let digits = Digits::of(text)?;
-    let exact = digits.is_short() || Digits::of_double(nearest_double(text)) == Some(digits);
-    exact.then_some(digits)
+    if digits.is_short() {
+        return Some(digits);
+    }
+    let nearest = nearest_double(text);
+    if !nearest.is_finite() {
+        return None;
+    }
+    let mut buffer = zmij::Buffer::new();
+    let shortest = buffer.format_finite(nearest).as_bytes();
+    (shortest == text || Digits::of(shortest) == Some(digits)).then_some(digits)
 }
 
 /// Return whether a token without fraction and exponent is an integer of 64 bits.

@@ -9,7 +9,7 @@ use crate::wire::put_varint;
 /// Version of the packed form and of the functions of the extension.
 pub const INTERFACE: u32 = 1;
 
-/// Bounds on what this engine takes; far beyond any contract.
+/// Bounds on what this engine takes: beyond them only the Python engine works.
 pub const MEMBERS_MAX: usize = Members::BITS as usize;
 const FIELD_NUMBER_MAX: u32 = 4_096;
 

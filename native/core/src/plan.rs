@@ -124,7 +124,7 @@ pub struct Tag {
 }
 
 /// Members of an object, a bit each.
-pub type Members = u128;
+pub type Members = u64;
 
 /// Return the members of a set.
 #[inline(always)]

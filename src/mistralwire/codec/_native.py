@@ -91,7 +91,11 @@ def _load() -> Engine:
 
 
 def make_engine(module: Any) -> Engine:
-    """Make an engine with the plans of every message that is a document, in every revision."""
+    """Make an engine with the plans of every message that is a document, in every revision.
+
+    Raises:
+        ImportError: If the contract is beyond the engine's bounds.
+    """
     plans = [
         (message_type, revision, plan)
         for message_type in map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
@@ -100,7 +104,10 @@ def make_engine(module: Any) -> Engine:
     ]
     packed, index = pack(plan for _, _, plan in plans)
     roots = [(message_type, revision, index[plan]) for message_type, revision, plan in plans]
-    engine: Engine = module.Engine(packed, roots, DEFAULT_LIMITS)
+    try:
+        engine: Engine = module.Engine(packed, roots, DEFAULT_LIMITS)
+    except ValueError as error:
+        raise ImportError(f"{_MODULE} {module.__version__} does not take the contract: {error}") from error
     return engine
 
 
