@@ -95,14 +95,18 @@ impl Engine {
         data: &Bound<'py, PyAny>,
         validate: bool,
         limits: &Bound<'py, PyAny>,
-        revision: i64,
+        revision: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let bounds = if limits.as_ptr() == self.default_limits.as_ptr() {
             self.default_bounds
         } else {
             Bounds::of(limits)?
         };
-        let Some(root) = self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest)) else {
+        let root = revision
+            .extract::<i64>()
+            .ok()
+            .and_then(|revision| self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest)));
+        let Some(root) = root else {
             return Ok(self.refuse());
         };
         let (text, is_checked) = if let Ok(bytes) = data.cast::<PyBytes>() {

@@ -132,7 +132,7 @@ def test_a_contract_beyond_the_engines_bounds_is_left_to_the_python_engine(
     module = engines.native_module()
     monkeypatch.delenv("MISTRALWIRE_ENGINE", raising=False)
     monkeypatch.setitem(sys.modules, "mistralwire_native", module)
-    monkeypatch.setattr(_native, "pack", lambda plans: (b"", {plan: 0 for plan in plans}))
+    monkeypatch.setattr(_native, "pack", lambda plans: (b"", dict.fromkeys(plans, 0)))
     with caplog.at_level(logging.WARNING):
         assert _native.load_engine() is None
     (record,) = caplog.records

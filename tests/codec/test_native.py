@@ -298,8 +298,9 @@ def test_every_newer_revision_is_the_newest(revision: int) -> None:
     assert ENGINE.from_json(UsageInfo, b'{"prompt_tokens":1}', True, DEFAULT_LIMITS, revision) == b"\x10\x01"
 
 
-def test_no_older_revision_than_the_first_is_known() -> None:
-    assert ENGINE.from_json(UsageInfo, b"{}", True, DEFAULT_LIMITS, 0) is None
+@pytest.mark.parametrize("revision", [0, -1, 1.5, "1", None, 2**70])
+def test_what_is_no_revision_is_left_to_the_python_engine(revision: Any) -> None:
+    assert ENGINE.from_json(UsageInfo, b"{}", True, DEFAULT_LIMITS, revision) is None
 
 
 def _long_document(number: int) -> bytes:

@@ -157,7 +157,7 @@ fn add_members(message: &mut Message, members: Vec<Named>) -> Read<()> {
         message.required |= Members::from(member.required) << at;
         message.filled |= Members::from(member.fill.is_some()) << at;
         message.repeated |= Members::from(member.fields[0].repeated) << at;
-        message.interleaved |= member.number < highest;
+        message.interleaved |= member.fields.iter().any(|field| field.number < highest);
         for (position, field) in member.fields.iter().enumerate() {
             let number = field.number as usize;
             highest = highest.max(field.number);

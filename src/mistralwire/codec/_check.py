@@ -100,7 +100,7 @@ def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[V
     plan = plan_for(type(message))
     document = SNAKE.write(message)
     if document is not None:
-        read_message(type(message), plan, _text(plan, document), validate=True, limits=limits)
+        read_message(type(message), _text(plan, document), CONTRACT_REVISION, validate=True, limits=limits)
         return []
     document, errors = _written(plan, message, limits)
     newer = [_violation(error) for error in errors if error.reason == Reason.CONTRACT_NEWER]
@@ -138,7 +138,7 @@ def _is_complete(plan: MessagePlan, document: dict[str, object]) -> bool:
 def _is_valid(plan: MessagePlan, document: dict[str, object], limits: Limits) -> bool:
     try:
         text = _text(plan, document)
-        read_message(plan.message_class, plan, text, validate=True, limits=limits)
+        read_message(plan.message_class, text, CONTRACT_REVISION, validate=True, limits=limits)
     except DecodeError:
         return False
     return True
