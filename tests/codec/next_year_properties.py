@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mistralwire import v1
 from mistralwire.codec import (
     DEFAULT_LIMITS,
+    _convert,
     _read_fast,
     check_request,
     from_json,
@@ -28,7 +29,7 @@ from mistralwire.codec import (
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._write_fast import SNAKE
 from mistralwire.errors import DecodeError
-from tests.codec import repeatedly
+from tests.codec import engines, repeatedly
 from tests.documents import DOCUMENTS
 from tests.fleet.processes import PROGRAMS, Process
 from tests.json_equality import meaning, parse_exactly
@@ -53,6 +54,8 @@ def _typed(types: list[type[Message]]) -> st.SearchStrategy[TypedDocument]:
         lambda kind: st.tuples(st.just(kind), valid_documents(kind) | loose_documents(kind))
     )
 
+
+NATIVE: Any = engines.native_engine() if engines.has_native_engine() else None
 
 documents = _typed([*ANSWERS, *REQUESTS, *PARTS])
 requests = _typed(REQUESTS)
@@ -217,9 +220,29 @@ def _accepts(kind: type[Message], text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", ["CompletionChunk.text", "ChatCompletionResponse.tool_calls"])
-def test_what_members_held_before_they_gained_a_json_type_is_still_read_and_written_fast(name: str) -> None:
+def test_what_members_held_before_they_gained_a_json_type_is_still_read_and_written_fast(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_convert, "_native_from_json", lambda *_: None)
     (document,) = (document for document in DOCUMENTS if document.name == name)
     for _ in range(_read_fast.SIGHTINGS + 1):
         message = from_json(document.message_type, document.text)
     assert _read_fast.STRICT.read(plan_for(document.message_type), document.text, DEFAULT_LIMITS) is not None
     assert SNAKE.write(message) is not None
+
+
+@pytest.mark.skipif(not engines.has_native_engine(), reason=engines.WHY_SKIPPED)
+@given(documents, st.sampled_from([1, 2]), st.booleans())
+def test_the_native_engine_converts_by_every_revision_as_the_python_engine_does(
+    typed: TypedDocument, revision: int, validate: bool
+) -> None:
+    kind, text = typed[0], to_json_text(typed[1])
+    wire = NATIVE.from_json(kind, text, validate, DEFAULT_LIMITS, revision)
+    expected = engines.python_from_json(kind, text, validate=validate, revision=revision)
+    if wire is None:
+        assert isinstance(expected, DecodeError) or "\\ud" in text
+        return
+    assert wire == expected
+    for camel in (False, True):
+        written = NATIVE.to_json(kind, wire, camel)
+        assert written in (None, engines.python_to_json(kind, wire, camel=camel))
