@@ -14,6 +14,16 @@ _IMPORTS = {
     "protobuf's json_format": "google.protobuf.json_format",
     "mistralai SDK's models": "mistralai.client.models",
 }
+_LOAD = """
+import time
+import mistralwire.codec as codec
+from mistralwire.codec import _native, _plan
+module = __import__("mistralwire_native")
+_plan._newest.clear(), _plan._published.clear(), _plan._planner.cache_clear(), _plan._camel.cache_clear()
+start = time.perf_counter()
+_native.make_engine(module)
+print(time.perf_counter() - start)
+"""
 _PEAK = """
 import pathlib, re, sys
 {setup}
@@ -47,6 +57,11 @@ def import_times_ms(rounds: int) -> dict[str, float]:
         for name, module in _IMPORTS.items():
             times[name].append(float(_run(_IMPORT.format(module=module))) * 1e3)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def load_time_ms(rounds: int) -> float:
+    """Give the median time of making all plans and packing them for the native engine, in milliseconds."""
+    return statistics.median(float(_run(_LOAD)) * 1e3 for _ in range(rounds))
 
 
 def peak_memory_mb() -> dict[str, dict[str, float]]:
