@@ -7,7 +7,7 @@ use crate::handover::{Handover, Outcome};
 use crate::number::{integer, is_exact, nearest_double};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan};
-use crate::text::{copy, unescape};
+use crate::text::{copy, put_start, unescape};
 use crate::wire::{close, open, put_varint};
 
 // JsonExtra is field 1 of every message; its own fields are members, null_fields, empty_fields, absent_fields.
@@ -428,7 +428,10 @@ impl<'a> Reader<'a> {
             let Kept { name, value } = self.kept[at];
             self.out.push(if at == first { b'{' } else { b',' });
             match name {
-                KeptName::Member(m) => self.out.extend_from_slice(&message.members[m as usize].keys[0][1..]),
+                KeptName::Member(m) => {
+                    let key = &message.members[m as usize].keys[0];
+                    put_start(&key.padded[1..], key.size - 1, self.out);
+                }
                 KeptName::Token(name) => {
                     copy(self.document, name as usize, self.out);
                     self.out.push(b':');
@@ -472,7 +475,7 @@ impl<'a> Reader<'a> {
                 }
                 if token.kind == TokenKind::Plain {
                     put_varint(self.out, raw.len() as u64);
-                    self.out.extend_from_slice(raw);
+                    put_start(&self.document.text[token.start as usize..], raw.len(), self.out);
                 } else {
                     let string = open(self.out, raw.len());
                     unescape(raw, self.out);

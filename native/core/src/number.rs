@@ -111,17 +111,20 @@ fn exponent_of(text: &[u8]) -> Option<i64> {
 }
 
 fn put_digits(mut value: u64, out: &mut Vec<u8>) {
-    let mut buffer = [0; 20];
-    let mut at = buffer.len();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+    if value < 10 {
+        return out.push(b'0' + value as u8);
     }
-    out.extend_from_slice(&buffer[at..]);
+    let mut buffer = [b'0'; 20];
+    let mut at = buffer.len();
+    while value >= 100 {
+        at -= 2;
+        let pair = (value % 100) as u8;
+        value /= 100;
+        (buffer[at], buffer[at + 1]) = (b'0' + pair / 10, b'0' + pair % 10);
+    }
+    at -= 2;
+    (buffer[at], buffer[at + 1]) = (b'0' + value as u8 / 10, b'0' + value as u8 % 10);
+    out.extend_from_slice(&buffer[at + usize::from(value < 10)..]);
 }
 
 /// Put an integer.
@@ -306,6 +309,17 @@ mod tests {
             assert!(is_text(TokenKind::Float, text.as_bytes()));
         }
         assert_eq!(written(TokenKind::Float, &format!("1.{}", "0".repeat(400))), "1.0");
+    }
+
+    #[test]
+    fn integers_are_written_digit_by_digit() {
+        let ends =
+            [0, 1, 9, 10, 11, 99, 100, 101, 999, 1_000, 123_456_789, i64::MAX, i64::MIN, -1, -10, -100];
+        for value in ends.into_iter().chain(-2_000..2_000) {
+            let mut out = Vec::new();
+            put_integer(value, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
 //! they are read below. The Python package writes it.
 
-use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Names, Plan, Tag};
+use crate::plan::{Field, Fill, Form, Key, Kind, Member, Members, Message, Names, Plan, Tag};
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
@@ -105,8 +105,7 @@ fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
         _ => return Err(Malformed("an unknown fill")),
     };
     let fields = input.list(field)?;
-    let key = |name: &[u8]| [b",\"", name, b"\":"].concat().into_boxed_slice();
-    let keys = [key(name), key(camel)];
+    let keys = [Key::new(name), Key::new(camel)];
     if fields.is_empty() {
         return Err(Malformed("a member without fields"));
     }

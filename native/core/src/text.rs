@@ -4,6 +4,22 @@ use crate::duplicates::{distinct, has_duplicates};
 use crate::number::put_number;
 use crate::scan::{Document, TokenKind, is_ascii, plain_run, run, unicode_escape};
 
+/// Texts up to this size are copied with what is behind them, which takes no call.
+const SHORT_BYTES: usize = 32;
+
+/// Add the first bytes of a text.
+#[inline(always)]
+pub fn put_start(text: &[u8], size: usize, out: &mut Vec<u8>) {
+    match text.first_chunk::<SHORT_BYTES>() {
+        Some(chunk) if size <= SHORT_BYTES => {
+            let end = out.len() + size;
+            out.extend_from_slice(chunk);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(&text[..size]),
+    }
+}
+
 /// Add the characters that the inside of a JSON string stands for.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
@@ -62,9 +78,10 @@ pub fn put_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Add a JSON string of bytes that may not be UTF-8; return whether they are.
+/// Add a JSON string of the first bytes of a text, which may not be UTF-8; return whether they are.
 #[inline(always)]
-pub fn put_checked_string(text: &[u8], out: &mut Vec<u8>) -> bool {
+pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool {
+    let text = &whole[..size];
     let mut seen = 0;
     let end = run(text, 0, &mut seen);
     let is_plain = end == text.len();
@@ -73,7 +90,7 @@ pub fn put_checked_string(text: &[u8], out: &mut Vec<u8>) -> bool {
     }
     out.push(b'"');
     if is_plain {
-        out.extend_from_slice(text);
+        put_start(whole, size, out);
     } else {
         escape(text, out);
     }
@@ -88,7 +105,7 @@ pub fn copy(document: Document, at: usize, out: &mut Vec<u8>) {
     match token.kind {
         TokenKind::Plain | TokenKind::Escaped => {
             out.push(b'"');
-            out.extend_from_slice(raw);
+            put_start(&document.text[token.start as usize..], raw.len(), out);
             out.push(b'"');
         }
         TokenKind::Odd => {

@@ -5,7 +5,7 @@ use crate::handover::{Handover, Outcome};
 use crate::number::{is_text, nearest_double, put_double, put_integer};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan};
-use crate::text::{copy, put_checked_string, put_string};
+use crate::text::{copy, put_checked_string, put_start, put_string};
 use crate::wire::Wire;
 
 const EXTRA_TAG: &[u8] = &[1 << 3 | 2];
@@ -337,7 +337,8 @@ impl<'a> Writer<'a> {
     fn value(&mut self, field: &Field, wire: &mut Wire) -> Outcome {
         match field.kind {
             Kind::String => {
-                let is_text = put_checked_string(wire.bytes()?, self.out);
+                let (whole, size) = wire.start()?;
+                let is_text = put_checked_string(whole, size, self.out);
                 if is_text { Ok(()) } else { Err(Handover::Wire) }
             }
             Kind::TextAny => self.text(wire.bytes()?, false),
@@ -450,8 +451,9 @@ fn in_order<'b>(message: &Message, mut wire: Wire<'b>) -> Outcome<Vec<(usize, us
 /// Write the name of a member, with the comma before it.
 #[inline(always)]
 fn put_key(out: &mut Vec<u8>, camel: bool, member: &Member, start: usize) {
-    let is_first = out.len() == start;
-    out.extend_from_slice(&member.keys[usize::from(camel)][usize::from(is_first)..]);
+    let first = usize::from(out.len() == start);
+    let key = &member.keys[usize::from(camel)];
+    put_start(&key.padded[first..], key.size - first, out);
 }
 
 /// Write one member of JsonExtra, unless its field was written.

@@ -40,6 +40,10 @@ pub fn open(out: &mut Vec<u8>, guess: usize) -> Open {
 #[inline(always)]
 pub fn close(out: &mut Vec<u8>, Open { at, room }: Open) {
     let size = out.len() - at - room;
+    if size < 0x80 && room == 1 {
+        out[at] = size as u8;
+        return;
+    }
     let needed = varint_size(size);
     if needed != room {
         if needed > room {
@@ -92,6 +96,15 @@ impl<'a> Wire<'a> {
             }
         }
         Err(Handover::Wire)
+    }
+
+    /// Read the bytes of a length-delimited field; return them with all that is behind them, and their size.
+    #[inline(always)]
+    pub fn start(&mut self) -> Outcome<(&'a [u8], usize)> {
+        let size = self.varint()? as usize;
+        let whole = self.data;
+        self.data = whole.get(size..).ok_or(Handover::Wire)?;
+        Ok((whole, size))
     }
 
     /// Read the bytes of a length-delimited field.
