@@ -60,7 +60,7 @@ def import_times_ms(rounds: int) -> dict[str, float]:
 
 
 def load_time_ms(rounds: int) -> float:
-    """Give the median time of making all plans and packing them for the native engine, in milliseconds."""
+    """Return the median time of making all plans and packing them for the native engine, in milliseconds."""
     return statistics.median(float(_run(_LOAD)) * 1e3 for _ in range(rounds))
 
 

@@ -60,6 +60,13 @@ pub fn has_duplicates(document: Document, names: impl Iterator<Item = usize> + C
     false
 }
 
+/// Return whether names may stand twice in any object of a value.
+pub fn has_duplicates_inside(document: Document, root: usize) -> bool {
+    let objects =
+        (root..document.tape[root].next as usize).filter(|at| document.tape[*at].kind == TokenKind::Object);
+    objects.into_iter().any(|object| has_duplicates(document, document.names(object)))
+}
+
 #[inline(always)]
 fn head_of(name: &[u8]) -> u64 {
     if let Some(first) = name.first_chunk::<8>() {

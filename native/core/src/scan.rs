@@ -109,15 +109,21 @@ impl Iterator for Children<'_> {
 
 /// Add the tokens of a text, which must be UTF-8, to a tape; return the index of the first.
 pub fn scan(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<usize> {
+    scan_for_copy(text, tape, limits).map(|(root, _)| root)
+}
+
+/// Do as `scan` does, and return whether each part of the text is as a writer writes it: without spaces, its
+/// strings with the shortest escapes, and no number that needs a closer look. Names may stand there twice.
+pub fn scan_for_copy(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<(usize, bool)> {
     if u32::try_from(text.len()).is_err() {
         return Err(Handover::Limit);
     }
     let root = tape.len();
-    let mut scan = Scan { text, at: 0, tape, limits, values: 0 };
+    let mut scan = Scan { text, at: 0, tape, limits, values: 0, is_compact: true };
     scan.skip_space();
     scan.value(0)?;
     scan.skip_space();
-    if scan.at == text.len() { Ok(root) } else { Err(Handover::NotJson) }
+    if scan.at == text.len() { Ok((root, scan.is_compact)) } else { Err(Handover::NotJson) }
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -184,6 +190,7 @@ struct Scan<'a, 'b> {
     tape: &'b mut Vec<Token>,
     limits: Limits,
     values: usize,
+    is_compact: bool,
 }
 
 impl Scan<'_, '_> {
@@ -197,6 +204,7 @@ impl Scan<'_, '_> {
     fn skip_space(&mut self) {
         while self.peek() <= b' ' && matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
+            self.is_compact = false;
         }
     }
 
@@ -233,7 +241,10 @@ impl Scan<'_, '_> {
         let mut kind = TokenKind::Escaped;
         loop {
             match self.peek() {
-                b'"' => return Ok(kind),
+                b'"' => {
+                    self.is_compact &= kind == TokenKind::Escaped;
+                    return Ok(kind);
+                }
                 b'\\' => match self.text.get(self.at + 1) {
                     Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
                     Some(b'/') => {
@@ -276,6 +287,7 @@ impl Scan<'_, '_> {
             }
             self.digits()?;
         }
+        self.is_compact &= kind == TokenKind::Integer && self.text[start..self.at] != *b"-0";
         self.push(kind, start);
         Ok(())
     }
@@ -528,6 +540,24 @@ mod tests {
                 .collect();
             let expected = text.iter().position(|byte| !is_plain(*byte)).unwrap_or(text.len());
             assert_eq!(plain_run(&text, 0), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_compact_if_a_writer_would_write_it_so() {
+        for (text, expected) in [
+            (r#"{"a":[1,"x\n",null,true],"é":{}}"#, true),
+            ("0", true),
+            ("-0", false),
+            ("1.0", false),
+            ("[1, 2]", false),
+            (" {}", false),
+            ("{}\n", false),
+            (r#""\u0041""#, false),
+            (r#"{"\/":1}"#, false),
+        ] {
+            let found = scan_for_copy(text.as_bytes(), &mut Vec::new(), LIMITS);
+            assert_eq!(found, Ok((0, expected)), "{text}");
         }
     }
 

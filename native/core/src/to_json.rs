@@ -1,10 +1,10 @@
 //! Wire bytes to JSON text, members in contract order.
 
-use crate::duplicates::{distinct, has_duplicates, name_of};
+use crate::duplicates::{distinct, has_duplicates, has_duplicates_inside, name_of};
 use crate::handover::{Handover, Outcome};
 use crate::number::{is_text, nearest_double, put_double, put_integer};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
-use crate::scan::{Document, Limits, Token, TokenKind, scan};
+use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
 use crate::text::{copy, put_checked_string, put_start, put_string};
 use crate::wire::Wire;
 
@@ -136,7 +136,7 @@ impl<'a> Writer<'a> {
 
     /// Scan the members of JsonExtra, and look for those of the contract among them.
     fn look_beside(&mut self, message: &Message, extra: &mut Extra) -> Outcome {
-        let object = self.scan(extra.text)?;
+        let (object, _) = self.scan(extra.text)?;
         if self.tape[object].kind != TokenKind::Object {
             return Err(Handover::Extra);
         }
@@ -287,23 +287,28 @@ impl<'a> Writer<'a> {
         Ok(extra.has_beside)
     }
 
-    /// Scan a JSON text that the message carries.
-    fn scan(&mut self, text: &[u8]) -> Outcome<usize> {
+    /// Scan a JSON text that the message carries; return as `scan_for_copy` does.
+    fn scan(&mut self, text: &[u8]) -> Outcome<(usize, bool)> {
         str::from_utf8(text).map_err(|_| Handover::Wire)?;
         let limits = Limits {
             depth: (DEPTH_MAX + 1).saturating_sub(self.depth),
             members: usize::MAX,
             values: VALUES_MAX,
         };
-        scan(text, self.tape, limits)
+        scan_for_copy(text, self.tape, limits)
     }
 
     fn text(&mut self, text: &[u8], must_be_object: bool) -> Outcome {
-        let at = self.scan(text)?;
+        let (at, is_compact) = self.scan(text)?;
         if must_be_object && self.tape[at].kind != TokenKind::Object {
             return Err(Handover::Extra);
         }
-        copy(Document { text, tape: self.tape }, at, self.out);
+        let document = Document { text, tape: self.tape };
+        if is_compact && !has_duplicates_inside(document, at) {
+            self.out.extend_from_slice(text);
+        } else {
+            copy(document, at, self.out);
+        }
         self.tape.truncate(at);
         Ok(())
     }
