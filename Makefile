@@ -67,7 +67,7 @@ wheels: .venv/.installed ## Build the native engine's wheel for this platform, a
 	@$(BIN)/python $(PIP) --upgrade --no-deps --target dist/native/site dist/native/*.whl
 	PYTHONPATH=dist/native/site MISTRALWIRE_ENGINE=native $(BIN)/python -m pytest tests/codec
 
-native-test: ## Run the native engine's own tests, and the codec's tests with the engine on and off
+native-test: native .venv-generate/.installed ## Run the native engine's own tests, and the codec's tests with the engine on and off
 	cargo fmt --manifest-path native/Cargo.toml --all --check
 	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --quiet -- -D warnings
 	cargo test --manifest-path native/Cargo.toml --package mistralwire-core --quiet
