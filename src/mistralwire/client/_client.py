@@ -299,7 +299,7 @@ class Client:
         request_id = checked_request_id(request_id)
         with self._calling(request, deadline_s, request_id, metadata) as call:
             data = await call
-            await self._look_at_revision(call)
+            await self._check_revision(call)
         if data is None:
             # grpc has no error for a call that ends well and without an answer.
             message = f"expected a {response_type.DESCRIPTOR.name} from the service, found none"
@@ -342,7 +342,7 @@ class Client:
             async for data in call:
                 for chunk in ChunkBatch(data, request_id):
                     yield chunk
-            await self._look_at_revision(call)
+            await self._check_revision(call)
 
     async def stream_batches(
         self,
@@ -376,7 +376,7 @@ class Client:
         with self._calling(_streamed(request), deadline_s, request_id, metadata) as call:
             async for data in call:
                 yield ChunkBatch(data, request_id)
-            await self._look_at_revision(call)
+            await self._check_revision(call)
 
     async def is_serving(self, *, deadline_s: float | None = None) -> bool:
         """Ask the service's health check whether it takes calls.
@@ -450,7 +450,7 @@ class Client:
                 request = lower(request, self._contract_revision)
         return request.SerializeToString()
 
-    async def _look_at_revision(self, call: Any) -> None:
+    async def _check_revision(self, call: Any) -> None:
         """Compare the revision of the service with what is written, at the end of a call that went well."""
         # A channel that says what its service has is in this process.
         is_local = hasattr(self._given_channel, "contract_revision")

@@ -47,7 +47,7 @@ def lower(message: M, contract_revision: int) -> M:
 
     Raises:
         EncodeError: If it holds something newer, and has no JSON form.
-        TypeError: If it is not such a message.
+        TypeError: If it is not such a message, and this contract is newer than the revision.
         ValueError: If the revision is not a whole number of 1 or more.
     """
     if checked_revision(contract_revision) >= CONTRACT_REVISION:

@@ -52,7 +52,7 @@ class Answers:
         One that has no JSON form can't be written for older readers, and goes out as it is.
         """
         if self._check is not None:
-            self._check.look_at(message)
+            self._check.check(message)
         try:
             return codec.lower(message, self._revision)
         except EncodeError:
@@ -68,7 +68,7 @@ class _AnswerCheck:
         self._bytes_left = 0
         self._until_s = 0.0
 
-    def look_at(self, message: Message) -> None:
+    def check(self, message: Message) -> None:
         """Check a message, unless it is large, or enough were checked in this second."""
         if self._checks_left <= 0 or self._bytes_left <= 0:
             now_s = time.monotonic()
