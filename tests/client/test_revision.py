@@ -116,4 +116,4 @@ def test_a_revision_is_a_number_from_1(revision: Any, error: type[Exception]) ->
 
 async def test_in_one_process_nothing_is_written_for_older_readers() -> None:
     async with Client.on(LocalChannel(HeldUpstream(), ServerConfig(contract_revision=1))) as client:
-        assert client._contract_revision == CONTRACT_REVISION
+        assert client.contract_revision == CONTRACT_REVISION

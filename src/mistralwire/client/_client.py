@@ -13,10 +13,12 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
+from mistralwire._flow import Sink, Source
 from mistralwire._loopback import is_loopback_target
 from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.client._batch import ChunkBatch, lifted, read_message
 from mistralwire.client._call_error import call_error
+from mistralwire.client._call_task import CallTask
 from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
 from mistralwire.client._metadata import checked_metadata, checked_request_id
 from mistralwire.client._token import FixedToken, TokenFile
@@ -146,6 +148,9 @@ class Client:
             for it. Raise it when all of them have the newer contract. A service that turns out to be older is
             logged once.
 
+    Attributes:
+        contract_revision: Revision of the contract that requests are written for.
+
     Raises:
         OSError: If a file can't be read.
         TypeError: If the target is no string, or a number none.
@@ -197,7 +202,7 @@ class Client:
         self._may_authorize = self._credentials is not None or is_loopback_target(target)
         if token is not None or token_file is not None:
             self._refuse_plain_text()
-        self._contract_revision = _checked_count("contract_revision", contract_revision, _INT32_MAX)
+        self.contract_revision = _checked_count("contract_revision", contract_revision, _INT32_MAX)
         self._has_warned = False
         self._given_channel: CallChannel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -295,15 +300,11 @@ class Client:
             TypeError: If it is no such request, or another argument has the wrong type.
             ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
         """
-        response_type = _RESPONSE_TYPES.get(type(request)) or _refuse(request, _RESPONSE_TYPES)
+        response_type = _RESPONSE_TYPES.get(type(request)) or _refuse(type(request), _RESPONSE_TYPES)
         request_id = checked_request_id(request_id)
-        with self._calling(request, deadline_s, request_id, metadata) as call:
-            data = await call
-            await self._check_revision(call)
-        if data is None:
-            # grpc has no error for a call that ends well and without an answer.
-            message = f"expected a {response_type.DESCRIPTOR.name} from the service, found none"
-            raise CallError(message, code="INTERNAL", reason=Reason.NO_ANSWER, request_id=request_id)
+        messages = self._messages(type(request), self._written(request), deadline_s, request_id, metadata)
+        async with contextlib.aclosing(messages):
+            data = await anext(messages)
         response: ChatCompletionResponse | FIMCompletionResponse
         response = lifted(read_message(response_type, data, request_id))
         return response
@@ -338,11 +339,13 @@ class Client:
             ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
         """
         request_id = checked_request_id(request_id)
-        with self._calling(_streamed(request), deadline_s, request_id, metadata) as call:
-            async for data in call:
+        wire = self._written(_streamed(request))
+        async with contextlib.aclosing(
+            self._messages(type(request), wire, deadline_s, request_id, metadata)
+        ) as messages:
+            async for data in messages:
                 for chunk in ChunkBatch(data, request_id):
                     yield chunk
-            await self._check_revision(call)
 
     async def stream_batches(
         self,
@@ -373,10 +376,51 @@ class Client:
             ValueError: As for `stream`.
         """
         request_id = checked_request_id(request_id)
-        with self._calling(_streamed(request), deadline_s, request_id, metadata) as call:
-            async for data in call:
+        wire = self._written(_streamed(request))
+        async with contextlib.aclosing(
+            self._messages(type(request), wire, deadline_s, request_id, metadata)
+        ) as messages:
+            async for data in messages:
                 yield ChunkBatch(data, request_id)
-            await self._check_revision(call)
+
+    def start(
+        self,
+        request_type: type[Message],
+        wire: bytes,
+        sink: Sink,
+        *,
+        deadline_s: float | None = None,
+        request_id: str | None = None,
+        metadata: Mapping[str, str | bytes] = {},
+    ) -> Source:
+        """Start a call whose answer goes to a sink, as bytes: for those who pass it on.
+
+        Args:
+            request_type: The type of the request, which says the method; of a stream or of an answer in one
+                piece.
+            wire: The request as wire bytes, written for `contract_revision`.
+            sink: What takes the answer. It hears of what goes wrong, too, perhaps before this function
+                returns; for bytes of the service that are no message it is a CallError, as for `stream`.
+            deadline_s: As for `complete`.
+            request_id: As for `complete`.
+            metadata: As for `complete`.
+
+        Returns:
+            The source of the answer, to pause and to cancel.
+
+        Raises:
+            RuntimeError: As for `complete`.
+            TypeError: If the type is that of no request, or another argument has the wrong type.
+            ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
+        """
+        is_stream = request_type in _STREAM_TYPES
+        if not is_stream and request_type not in _RESPONSE_TYPES:
+            _refuse(request_type, _STREAM_TYPES | _RESPONSE_TYPES)
+        request_id = checked_request_id(request_id)
+        self._timeout_s(deadline_s)
+        self._metadata(request_id, metadata)
+        messages = self._messages(request_type, wire, deadline_s, request_id, metadata)
+        return CallTask(messages, sink, request_id, is_stream=is_stream)
 
     async def is_serving(self, *, deadline_s: float | None = None) -> bool:
         """Ask the service's health check whether it takes calls.
@@ -394,8 +438,9 @@ class Client:
         Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
         """
         question = health_pb2.HealthCheckRequest(service=SERVICE.full_name)
+        wire = question.SerializeToString()
         try:
-            with self._calling(question, deadline_s, checked_request_id(None), {}) as call:
+            with self._calling(type(question), wire, deadline_s, checked_request_id(None), {}) as call:
                 data = await call
         except CallError:
             return False
@@ -405,21 +450,45 @@ class Client:
             return False
         return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
+    async def _messages(
+        self,
+        request_type: type[Message],
+        wire: bytes,
+        deadline_s: float | None,
+        request_id: str,
+        metadata: Mapping[str, str | bytes],
+    ) -> AsyncGenerator[bytes, None]:
+        """Make a call; yield the wire bytes of each message of its answer, one if it is no stream."""
+        with self._calling(request_type, wire, deadline_s, request_id, metadata) as call:
+            if request_type in _STREAM_TYPES:
+                async for data in call:
+                    yield data
+                await self._check_revision(call)
+                return
+            data = await call
+            await self._check_revision(call)
+            if data is None:
+                # grpc has no error for a call that ends well and without an answer.
+                name = _RESPONSE_TYPES[request_type].DESCRIPTOR.name
+                message = f"expected a {name} from the service, found none"
+                raise CallError(message, code="INTERNAL", reason=Reason.NO_ANSWER, request_id=request_id)
+            yield data
+
     @contextlib.contextmanager
     def _calling(
         self,
-        request: Message,
+        request_type: type[Message],
+        wire: bytes,
         deadline_s: float | None,
         request_id: str,
         metadata: Mapping[str, str | bytes],
     ) -> Iterator[Any]:
         """Give the call of a request, which gives wire bytes; what it raises becomes a CallError."""
-        timeout_s = self._deadline_s if deadline_s is None else _checked_deadline(deadline_s)
+        timeout_s = self._timeout_s(deadline_s)
         pairs = self._metadata(request_id, metadata)
         if self._is_closed:
             raise _closed_error(request_id)
-        method = self._method(type(request))
-        call = method(self._written(request), timeout=timeout_s, metadata=pairs)
+        call = self._method(request_type)(wire, timeout=timeout_s, metadata=pairs)
         self._calls.add(call)
         try:
             yield call
@@ -442,33 +511,36 @@ class Client:
             call.cancel()
             self._calls.discard(call)
 
+    def _timeout_s(self, deadline_s: float | None) -> float:
+        return self._deadline_s if deadline_s is None else _checked_deadline(deadline_s)
+
     def _written(self, request: Message) -> bytes:
         """Return the wire bytes of a request, as the oldest service needs them."""
-        if self._contract_revision < CONTRACT_REVISION and type(request) is not health_pb2.HealthCheckRequest:
+        if self.contract_revision < CONTRACT_REVISION:
             # One that has no JSON form goes out as it is: the service says what is wrong with it.
             with contextlib.suppress(EncodeError):
-                request = lower(request, self._contract_revision)
+                request = lower(request, self.contract_revision)
         return request.SerializeToString()
 
     async def _check_revision(self, call: Any) -> None:
         """Compare the revision of the service with what is written, at the end of a call that went well."""
         # A channel that says what its service has is in this process.
         is_local = hasattr(self._given_channel, "contract_revision")
-        if self._contract_revision > 1 and not self._has_warned and not is_local:
+        if self.contract_revision > 1 and not self._has_warned and not is_local:
             self._compare_revision(await call.trailing_metadata())
 
     def _compare_revision(self, trailing: Iterable[tuple[str, str | bytes]] | None) -> None:
         """Log once that a service has an older contract than requests are written for."""
-        if self._contract_revision == 1 or self._has_warned:
+        if self.contract_revision == 1 or self._has_warned:
             return
         revisions = [value for name, value in trailing or () if name == CONTRACT_REVISION_NAME]
         revision = str(revisions[0])[:_REVISION_DIGITS] if revisions else ""
-        if revision.isdecimal() and int(revision) < self._contract_revision:
+        if revision.isdecimal() and int(revision) < self.contract_revision:
             self._has_warned = True
             _logger.warning(
                 "the service at %s has revision %s of the contract, and requests are written for %d; "
                 "lower contract_revision until all services are upgraded",
-                *(self._target, revision, self._contract_revision),
+                *(self._target, revision, self.contract_revision),
             )
 
     def _metadata(
@@ -563,13 +635,13 @@ def _closed_error(request_id: str) -> CallError:
 def _streamed(request: M) -> M:
     """Give the request, if it is one that is answered as a stream."""
     if type(request) not in _STREAM_TYPES:
-        _refuse(request, _STREAM_TYPES)
+        _refuse(type(request), _STREAM_TYPES)
     return request
 
 
-def _refuse(request: object, types: dict[type, Any]) -> Never:
+def _refuse(request_type: type, types: dict[type, Any]) -> Never:
     names = " or ".join(kind.__name__ for kind in types)
-    raise TypeError(f"expected a {names}, not a {type(request).__name__}")
+    raise TypeError(f"expected a {names}, not a {request_type.__name__}")
 
 
 def _checked_target(target: str) -> str:

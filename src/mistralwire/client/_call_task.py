@@ -1,0 +1,72 @@
+"""A call over gRPC whose answer goes to a sink: a task between grpc, which is awaited, and callbacks."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import AsyncIterator
+
+from mistralwire._flow import Sink
+from mistralwire.client._batch import ChunkBatch
+from mistralwire.errors import MistralwireError
+
+_logger = logging.getLogger(__name__)
+
+
+class CallTask:
+    """Feeds a sink with what a call gives; a Source.
+
+    Args:
+        messages: Yields the wire bytes of the messages of the answer, and makes the call.
+        sink: What takes them.
+        request_id: Id of the call.
+        is_stream: Whether the messages are those of a stream, and not one answer.
+    """
+
+    def __init__(
+        self, messages: AsyncIterator[bytes], sink: Sink, request_id: str, *, is_stream: bool
+    ) -> None:
+        self._messages = messages
+        self._sink = sink
+        self._request_id = request_id
+        self._is_stream = is_stream
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def pause(self) -> None:
+        """Read no more messages."""
+        self._may_go_on.clear()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._may_go_on.set()
+
+    def cancel(self) -> None:
+        """Cancel the call."""
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        sink = self._sink
+        try:
+            async for data in self._messages:
+                if self._is_stream:
+                    count = len(ChunkBatch(data, self._request_id))
+                    if count:
+                        sink.batch(data, count)
+                    await self._may_go_on.wait()
+                else:
+                    answer = data
+        except MistralwireError as error:
+            sink.failed(error)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task
+            # The stack without the error's text, which may quote the request.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            _logger.error(
+                "call %s ended with an unexpected %s\n%s", self._request_id, type(error).__name__, stack
+            )
+            sink.failed(MistralwireError("internal error of the client"))
+        else:
+            if self._is_stream:
+                sink.end()
+            else:
+                sink.answer(answer)
