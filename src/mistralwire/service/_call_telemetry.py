@@ -226,11 +226,12 @@ class CallTelemetry:
         )
         finish_reasons = running.finish_reasons
         usage = None if running.usage is None else UsageInfo.FromString(running.usage)
-        if call.response is not None:
-            answers = (call.response,)
-            self._answered(running, call.response)
-            finish_reasons = names.finish_reasons_of(call.response)
-            usage = call.response.usage if call.response.HasField("usage") else None
+        response: Any = call.response
+        if response is not None:
+            answers = (response,)
+            self._answered(running, response)
+            finish_reasons = names.finish_reasons_of(response)
+            usage = response.usage if response.HasField("usage") else None
         attributes = names.answer_attributes(answers, usage, finish_reasons)
         if running.last_s:
             attributes[names.TIME_TO_FIRST_CHUNK] = running.first_chunk_s
