@@ -80,6 +80,7 @@ class Caller:
         self.calls = calls or calls_of(upstream, self.observer, **settings)
         self._is_shared = calls is not None
         self.messages: list[bytes] = []
+        self.taken: list[bytes] = []
         self.error: MistralwireError | None = None
         self.has_ended = False
         self._has_changed = asyncio.Event()
@@ -129,10 +130,9 @@ class Caller:
         return None
 
     async def take_all(self) -> list[bytes]:
-        messages = []
         while (message := await self.take()) is not None:
-            messages.append(message)
-        return messages
+            self.taken.append(message)
+        return self.taken
 
 
 def ids(message: bytes | None) -> list[int]:
@@ -275,11 +275,9 @@ async def test_an_error_comes_after_the_chunks_before_it() -> None:
         upstream.items.put_nowait(UpstreamError("broken"))
         await upstream.closed.wait()
 
-        received = []
         with pytest.raises(UpstreamError, match="broken"):
-            while (message := await stream.take()) is not None:
-                received += ids(message)
-        assert received == [0, 1]
+            await stream.take_all()
+        assert [number for message in stream.taken for number in ids(message)] == [0, 1]
 
 
 async def test_an_upstream_that_falls_silent_is_left_after_the_chunks_before() -> None:
