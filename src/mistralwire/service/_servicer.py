@@ -1,7 +1,6 @@
 """The servicer of mistralwire.v1.ChatCompletionService."""
 
 import asyncio
-import concurrent.futures
 import contextlib
 import functools
 import logging
@@ -15,7 +14,7 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mistralwire import codec
+from mistralwire import _offload, codec
 from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.codec import DEFAULT_LIMITS, Limits
 from mistralwire.errors import (
@@ -46,20 +45,8 @@ SERVICE_NAME: str = _SERVICE.full_name
 METHODS = frozenset(_SERVICE.methods_by_name)
 """Names of its methods, such as `ChatCompletionStream`."""
 
-LOOP_BYTES_MAX = 64 * 1024
-"""Bytes of a request up to which it is checked in the event loop, if it has few values: 64 KiB."""
-
-LOOP_VALUES_MAX = 500
-"""Values of a request up to which it is checked in the event loop: some milliseconds' work at most."""
-
-FEW_BYTES_MAX = 2 * 1024
-"""Bytes of a request up to which its values are not counted: there can't be many more."""
-
 VALUES_MAX = 100_000
 """Messages and elements in one request, and JSON values in its JSON form."""
-
-CHECKS_MAX = 2
-"""Requests beyond that size which are checked at one time: each is a thread that competes with the loop."""
 
 _LIMITS = Limits(values_max=VALUES_MAX)
 _SINGLE = (Message, str, bytes, int, float)
@@ -118,8 +105,8 @@ class ChatCompletionServicer:
             upstream_idle_s=config.upstream_idle_s,
             caller_idle_s=config.caller_idle_s,
         )
-        # Threads of its own: the loop's are for what waits, and these would keep it from them.
-        self._checks = concurrent.futures.ThreadPoolExecutor(CHECKS_MAX, "mistralwire-check")
+        self._is_local = is_local
+        self._has_tokens = config.token_file is not None
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Give the handlers of its methods, by their names.
@@ -193,7 +180,8 @@ class ChatCompletionServicer:
                 raise TypeError(f"expected a {response_type.__name__}, not a {type(response).__name__}")
             call.response = response
             await compress_answers(context, call.metadata)
-            return self._answers.prepare(response).SerializeToString()
+            wire = response.SerializeToString()
+            return await _offload.convert(wire, self._prepared, response) if self._answers.is_needed else wire
         raise AssertionError("a call that failed does not come here")
 
     async def _stream_in_form(
@@ -241,6 +229,9 @@ class ChatCompletionServicer:
 
         return write_compressed
 
+    def _prepared(self, response: Message) -> bytes:
+        return self._answers.prepare(response).SerializeToString()
+
     @contextlib.asynccontextmanager
     async def _calling(
         self, method: str, context: grpc.aio.ServicerContext
@@ -251,6 +242,8 @@ class ChatCompletionServicer:
             method=method, request_id=request_id_of(metadata), metadata=metadata, peer=context.peer()
         )
         watch = Watch(call, self._observers)
+        if not self._is_local:
+            self._set_caller(call)
         context.set_trailing_metadata(((REQUEST_ID, call.request_id), _OWN_REVISION))
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._running.add(task)
@@ -271,6 +264,11 @@ class ChatCompletionServicer:
             self._stopped.discard(task)
             call.ended_s = time.perf_counter()
             watch.ended()
+
+    def _set_caller(self, call: CallRecord) -> None:
+        tokens = [str(value) for name, value in call.metadata if self._has_tokens and name == "authorization"]
+        # `ipv4:127.0.0.1:50051`: each connection of a caller has a port of its own.
+        _offload.set_caller(call.peer.rpartition(":")[0], *tokens[:1])
 
     async def _start(
         self, call: CallRecord, watch: Watch, request_type: type[Any], context: grpc.aio.ServicerContext
@@ -295,14 +293,10 @@ class ChatCompletionServicer:
         A call that is cancelled stops waiting. A check that has begun then comes to its own end, which the
         codec's limits bound; one that has not never begins.
         """
-        if len(data) <= LOOP_BYTES_MAX:
-            request = parse_request(request_type, data)
-            if len(data) <= FEW_BYTES_MAX or not _has_more_than(LOOP_VALUES_MAX, request):
-                return checked_request(request, self._oldest_revision)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._checks, read_request, request_type, data, self._oldest_revision
-        )
+        # It is checked through its JSON form, which the Python engine makes in any case.
+        limit = _offload.PYTHON_WEIGHT_MAX
+        revision = self._oldest_revision
+        return await _offload.convert(data, read_request, request_type, data, revision, weight_max=limit)
 
 
 def read_request(request_type: type[Message], data: bytes, oldest_revision: int = CONTRACT_REVISION) -> Any:
@@ -317,49 +311,21 @@ def read_request(request_type: type[Message], data: bytes, oldest_revision: int 
         The request.
 
     Raises:
-        DecodeError: If the bytes are no such message, or it breaks the contract.
-        MistralwireError: If it has content of a newer contract; see `checked_request`.
-    """
-    return checked_request(parse_request(request_type, data), oldest_revision)
-
-
-def parse_request(request_type: type[Message], data: bytes) -> Any:
-    """Read a request, as protobuf does.
-
-    Args:
-        request_type: Type of the request.
-        data: Its wire bytes.
-
-    Returns:
-        The request.
-
-    Raises:
-        DecodeError: If the bytes are no such message.
+        DecodeError: If the bytes are no such message, it breaks the contract, or it has more than VALUES_MAX
+            values.
+        MistralwireError: If it has content of a newer contract; FAILED_PRECONDITION, CONTRACT_NEWER.
     """
     try:
-        return request_type.FromString(data)
+        request = request_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
         name = request_type.DESCRIPTOR.name
         violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
         raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
+    return _checked_request(request, oldest_revision)
 
 
-def checked_request(request: Message, oldest_revision: int) -> Any:
-    """Check that a request keeps the contract.
-
-    A gRPC caller gets the same violations as one who sends JSON.
-
-    Args:
-        request: The request.
-        oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
-
-    Returns:
-        The request, with everything that this contract knows in its fields.
-
-    Raises:
-        DecodeError: If it breaks the contract, or has more than VALUES_MAX values.
-        MistralwireError: If it has content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
-    """
+def _checked_request(request: Message, oldest_revision: int) -> Any:
+    """Check that a request keeps the contract: a gRPC caller gets the same violations as one of JSON."""
     if _has_more_than(VALUES_MAX, request):
         # Four bytes on the wire can be one: its JSON form would take a hundred times the memory.
         violation = Violation("", f"at most {VALUES_MAX} values", "more")

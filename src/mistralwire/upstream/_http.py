@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import aiohttp
 from google.protobuf.message import Message
 
+from mistralwire import _offload
 from mistralwire.codec import explode, from_json, is_error_body, to_json
 from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamError
 from mistralwire.upstream._http_answer import Body, ChunkReader
@@ -103,7 +104,8 @@ class HttpUpstream:
         async with self._asking(request, context, is_stream=False) as (response, body):
             data = await body.read_all(self._settings.answer_bytes_max)
             is_fim = isinstance(request, FIMCompletionRequest)
-            return _read_response(data, response.status, is_fim=is_fim)
+            kind = FIMCompletionResponse if is_fim else ChatCompletionResponse
+            return await _offload.convert(data, _read_response, kind, data, response.status)
 
     async def stream(
         self, request: CompletionStreamRequest, context: CallContext
@@ -121,14 +123,14 @@ class HttpUpstream:
             if response.content_type == "application/json":
                 # Some servers do not stream, whatever they are asked for.
                 data = await body.read_all(self._settings.answer_bytes_max)
-                for chunk in _exploded(data, response.status):
+                for chunk in await _offload.convert(data, _exploded, data, response.status):
                     yield chunk
                 return
             reader = ChunkReader()
             while not reader.is_done:
-                piece = await body.read()
-                for chunk in reader.chunks_of(piece):
-                    yield chunk
+                for part in reader.parts_of(await body.read()):
+                    for chunk in await reader.chunks_of(part):
+                        yield chunk
 
     async def probe(self) -> str | None:
         """See whether anybody answers HTTP, within 3 seconds.
@@ -194,8 +196,9 @@ class HttpUpstream:
     async def _answered(
         self, request: Any, context: CallContext, *, is_stream: bool
     ) -> aiohttp.ClientResponse:
+        body = self._target.body_of(request)
         try:
-            data = to_json(self._target.body_of(request))
+            data = await _offload.convert(body.SerializeToString(), to_json, body)
         except EncodeError as error:
             raise UpstreamError(str(error), code="INVALID_ARGUMENT", reason=error.reason) from None
         # The next upstream is a better second attempt than a pause.
@@ -265,7 +268,7 @@ class HttpUpstream:
             response.release()
         else:
             response.close()
-        return refused(response.status, body, response.headers)
+        return await _offload.convert(body, refused, response.status, body, response.headers)
 
     def _let_rest(self, response: aiohttp.ClientResponse) -> None:
         """Give a connection back once its answer is at its end, without anybody waiting for that."""
@@ -310,8 +313,7 @@ def _with_stream(request: Any, *, is_stream: bool) -> Any:
     return copy
 
 
-def _read_response(data: bytes, status: int, *, is_fim: bool) -> CompletionResponse:
-    kind: type[Message] = FIMCompletionResponse if is_fim else ChatCompletionResponse
+def _read_response(kind: type[Message], data: bytes, status: int) -> CompletionResponse:
     try:
         response: Any = from_json(kind, data, validate=False)
         if not response.choices and is_error_body(data):
@@ -323,7 +325,7 @@ def _read_response(data: bytes, status: int, *, is_fim: bool) -> CompletionRespo
 
 
 def _exploded(data: bytes, status: int) -> list[CompletionChunk]:
-    response = _read_response(data, status, is_fim=False)
+    response = _read_response(ChatCompletionResponse, data, status)
     try:
         return list(explode(response))
     except CodecError:

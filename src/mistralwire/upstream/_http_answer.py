@@ -1,10 +1,11 @@
 """The body of an answer over HTTP: read piece by piece, with a limit on silence."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import aiohttp
 
+from mistralwire import _offload
 from mistralwire.codec import SseDecoder, SseDone, SseError, SseMessage
 from mistralwire.errors import DecodeError, Reason, UpstreamError
 from mistralwire.upstream._http_errors import silent, too_large, truncated, unreadable
@@ -99,20 +100,57 @@ class ChunkReader:
         is_done: Whether `[DONE]` came.
     """
 
-    __slots__ = ("_decoder", "is_done")
+    __slots__ = ("_begun_bytes", "_decoder", "is_done")
 
     def __init__(self) -> None:
         self.is_done = False
         self._decoder = SseDecoder(CompletionChunk, validate=False)
+        # About the bytes of the event that is not complete.
+        self._begun_bytes = 0
 
-    def chunks_of(self, piece: bytes) -> Iterator[CompletionChunk]:
-        """Give the chunks that a piece completes; an empty piece is the end of the stream.
+    def parts_of(self, piece: bytes) -> Iterator[bytes]:
+        """Yield a piece in the parts to read one after the other; an empty piece is the end of the stream."""
+        start, end = 0, -1
+        while end < len(piece) and not self.is_done:
+            end = len(piece) if self._is_large() else start + _offload.LOOP_EVENT_BYTES_MAX
+            yield piece[start:end]
+            start = end
+
+    async def chunks_of(self, part: bytes) -> Iterable[CompletionChunk]:
+        """Return the chunks that a part completes, to be taken before the next part is read.
 
         Raises:
-            UpstreamError: Where the stream breaks the format, says that it failed, or ends too early.
+            UpstreamError: Where the stream breaks the format, says that it failed, or ends too early; while
+                the chunks are taken.
         """
+        if self._is_large():
+            return await _offload.in_thread(self._read_at_once, part)
+        if len(part) == _offload.LOOP_EVENT_BYTES_MAX:
+            # Probably not the first one of its piece, nor the last.
+            await asyncio.sleep(0)
+        return self._read(part)
+
+    def _is_large(self) -> bool:
+        """Check whether an event has begun that is too large for the event loop, wherever it may end."""
+        return self._begun_bytes > _offload.LOOP_EVENT_BYTES_MAX
+
+    def _read_at_once(self, piece: bytes) -> Iterable[CompletionChunk]:
+        chunks: list[CompletionChunk] = []
+        try:
+            # In parts, since what begins behind the last event is known to a part.
+            for start in range(0, len(piece) or 1, _offload.LOOP_EVENT_BYTES_MAX):
+                chunks.extend(self._read(piece[start : start + _offload.LOOP_EVENT_BYTES_MAX]))
+                if self.is_done:
+                    break
+        except UpstreamError as error:
+            return _with_error(chunks, error)
+        return chunks
+
+    def _read(self, piece: bytes) -> Iterator[CompletionChunk]:
+        self._begun_bytes += len(piece)
         try:
             for event in self._decoder.feed(piece) if piece else self._decoder.close():
+                self._begun_bytes = 0
                 # The usual one first, and the cheapest way to tell it.
                 if type(event) is SseMessage:
                     yield event.message
@@ -123,6 +161,11 @@ class ChunkReader:
                     raise error_from_body(event.error)
         except DecodeError as error:
             raise _error_of(error) from None
+
+
+def _with_error(chunks: list[CompletionChunk], error: UpstreamError) -> Iterator[CompletionChunk]:
+    yield from chunks
+    raise error
 
 
 def _error_of(error: DecodeError) -> UpstreamError:
