@@ -27,8 +27,8 @@ PYTHON_WEIGHT_MAX = 512
 LOOP_WEIGHT_MAX = 8192 if IS_NATIVE else PYTHON_WEIGHT_MAX
 """Weight up to which this process's engine converts in the event loop: 3 ms at most, in either engine."""
 
-LOOP_EVENT_BYTES_MAX = 64 * 1024 if IS_NATIVE else 2 * 1024
-"""Bytes of server-sent events that are converted in one turn of the event loop."""
+LOOP_EVENT_BYTES_MAX = (8 if IS_NATIVE else 2) * 1024
+"""Bytes of a stream that are converted in one turn of the event loop: some 70 small chunks, or 20 of them."""
 
 THREADS_MAX = max(2, min(4, os.cpu_count() or 2)) if IS_NATIVE else 2
 """Conversions in threads at one time; with the Python engine they compete with the loop for the GIL."""

@@ -10,7 +10,7 @@ from mistralwire import _offload
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
-from mistralwire.codec import Limits, encode_sse, from_json, read_request, to_json
+from mistralwire.codec import Limits, binary_to_json, encode_sse, from_json, read_request
 from mistralwire.errors import NAME_PATTERN, CodecError, MistralwireError, OverloadError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import Answer, EdgeError, answer_of, error_event, unwritable
@@ -188,7 +188,8 @@ class Completions:
                 await send_stream(exchange, batches, config.heartbeat_s)
             else:
                 response = await self._edge.client.complete(request, **options)
-                text = await _offload.convert(response.SerializeToString(), _written, response)
+                wire = response.SerializeToString()
+                text = await _offload.convert(wire, _written, type(response), wire)
                 await exchange.answer(Answer(200, text, []))
 
     def _read(self, body: bytes, path_model: str) -> tuple[Any, bool]:
@@ -217,9 +218,9 @@ def _retyped(request: Message, stream_type: type[M]) -> M:
     return stream_type.FromString(request.SerializeToString())
 
 
-def _written(response: Message) -> bytes:
+def _written(response_type: type[Message], wire: bytes) -> bytes:
     try:
-        return to_json(response)
+        return binary_to_json(response_type, wire)
     except CodecError:
         raise unwritable() from None
 

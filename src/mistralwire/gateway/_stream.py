@@ -55,19 +55,19 @@ async def send_stream(
 
 
 async def _encode(batch: ChunkBatch, events: list[bytes], exchange: Exchange) -> None:
-    """Append the events of a batch, a heavy batch in several turns of the event loop."""
-    is_light = _offload.is_light(batch.data)
-    done = 0
+    """Append the events of a batch, those of a large one in several turns of the event loop."""
+    is_small = len(batch.data) <= _offload.LOOP_EVENT_BYTES_MAX
+    turn_bytes = 0
     for chunk in batch:
-        size = 0 if is_light else _offload.weight(chunk.SerializeToString())
-        if size > _offload.LOOP_WEIGHT_MAX:
-            events.append(await _offload.in_thread(_event, chunk, exchange.chunks))
+        if is_small or chunk.ByteSize() <= _offload.LOOP_EVENT_BYTES_MAX:
+            event = _event(chunk, exchange.chunks)
         else:
-            events.append(_event(chunk, exchange.chunks))
+            event = await _offload.in_thread(_event, chunk, exchange.chunks)
+        events.append(event)
         exchange.chunks += 1
-        done += size
-        if done > _offload.LOOP_WEIGHT_MAX:
-            done = 0
+        turn_bytes += len(event)
+        if turn_bytes > _offload.LOOP_EVENT_BYTES_MAX and not is_small:
+            turn_bytes = 0
             await asyncio.sleep(0)
 
 

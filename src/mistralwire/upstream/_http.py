@@ -12,7 +12,7 @@ import aiohttp
 from google.protobuf.message import Message
 
 from mistralwire import _offload
-from mistralwire.codec import explode, from_json, is_error_body, to_json
+from mistralwire.codec import binary_to_json, explode, from_json, is_error_body
 from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamError
 from mistralwire.upstream._http_answer import Body, ChunkReader
 from mistralwire.upstream._http_errors import (
@@ -197,8 +197,9 @@ class HttpUpstream:
         self, request: Any, context: CallContext, *, is_stream: bool
     ) -> aiohttp.ClientResponse:
         body = self._target.body_of(request)
+        wire = body.SerializeToString()
         try:
-            data = await _offload.convert(body.SerializeToString(), to_json, body)
+            data = await _offload.convert(wire, binary_to_json, type(body), wire)
         except EncodeError as error:
             raise UpstreamError(str(error), code="INVALID_ARGUMENT", reason=error.reason) from None
         # The next upstream is a better second attempt than a pause.
