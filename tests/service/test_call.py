@@ -13,7 +13,6 @@ from mistralwire.errors import MistralwireError, OverloadError, UpstreamError
 from mistralwire.service import CallRecord, Chunks, ServerConfig
 from mistralwire.service._call import Call, Calls
 from mistralwire.service._methods import METHODS
-from mistralwire.service._program import encode_chunk
 from mistralwire.upstream import (
     CallContext,
     CompletionRequest,
@@ -21,6 +20,7 @@ from mistralwire.upstream import (
     CompletionStreamRequest,
     Receiver,
 )
+from mistralwire.upstream._program import encode_chunk
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 

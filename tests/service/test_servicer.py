@@ -14,16 +14,15 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from mistralwire import to_json
+from mistralwire._offload import PYTHON_WEIGHT_MAX, is_light
 from mistralwire.client import Client
 from mistralwire.errors import CallError, DecodeError, UpstreamError, Violation
 from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, ServerConfig, create_server
 from mistralwire.service import _request as request_module
-from mistralwire.service._request import LOOP_BYTES_MAX, LOOP_VALUES_MAX
 from mistralwire.upstream import CallContext, CompletionStreamRequest, ReplayUpstream, Upstream
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -231,7 +230,7 @@ class HeldChecks:
         monkeypatch.setattr(request_module, "read_request", self._read)
 
     def _read(self, request_type: type[Any], data: bytes, oldest_revision: int) -> Any:
-        if len(data) > LOOP_BYTES_MAX:
+        if not is_light(data, PYTHON_WEIGHT_MAX):
             self.sizes.append(len(data))
             self._loop.call_soon_threadsafe(self.entered.set)
             # In the event loop nobody could let it go on: the bound is there for a failing test alone.
@@ -243,7 +242,7 @@ class HeldChecks:
 
 
 def large_request(**arguments: Any) -> ChatCompletionRequest:
-    message = ChatMessage(user=UserMessage(role="user", content_string="x" * LOOP_BYTES_MAX))
+    message = ChatMessage(user=UserMessage(role="user", content_string="x" * 64 * 1024))
     return ChatCompletionRequest(messages=[message], **arguments)
 
 
@@ -473,21 +472,21 @@ async def test_a_request_of_more_values_than_the_bound_is_refused(request_: Chat
 
 
 async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads: list[str] = []
+    threads: list[threading.Thread] = []
 
-    def check(request: Message, oldest_revision: int) -> Message:
-        threads.append(threading.current_thread().name)
-        return request
+    def read(request_type: type[Any], data: bytes, _: int) -> Any:
+        threads.append(threading.current_thread())
+        return request_type.FromString(data)
 
-    monkeypatch.setattr(request_module, "checked_request", check)
+    monkeypatch.setattr(request_module, "read_request", read)
     upstream = HeldUpstream()
     async with serving(upstream) as client:
-        for count in (1, LOOP_VALUES_MAX // 2, LOOP_VALUES_MAX):
+        for count in (1, PYTHON_WEIGHT_MAX // 8, PYTHON_WEIGHT_MAX):
             upstream.items.put_nowait(ChatCompletionResponse(id="1"))
             message = ChatMessage(user=UserMessage(content_string="x"))
             await client.complete(ChatCompletionRequest(model="m", messages=[message] * count))
 
-    assert ["mistralwire-check" in name for name in threads] == [False, False, True]
+    assert [thread is threading.main_thread() for thread in threads] == [True, True, False]
 
 
 class OddError(BaseException):

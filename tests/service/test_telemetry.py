@@ -29,8 +29,14 @@ from mistralwire.errors import UpstreamError
 from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig, create_server
 from mistralwire.service import _conventions as conventions
 from mistralwire.service._call_telemetry import GAPS_EVERY, GAPS_MAX, CallTelemetry
-from mistralwire.service._program import chunks_of
-from mistralwire.upstream import CallContext, CompletionRequest, CompletionResponse, Upstream
+from mistralwire.upstream import (
+    CallContext,
+    CompletionRequest,
+    CompletionResponse,
+    Upstream,
+    finish_reasons_of,
+)
+from mistralwire.upstream._program import encode_chunk, observed_in
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AssistantMessage,
@@ -515,6 +521,10 @@ def end(call: CallRecord, code: str = "OK", error: BaseException | None = None) 
     return call
 
 
+def chunks_of(item: CompletionChunk) -> Chunks:
+    return Chunks(encode_chunk(item), 1, *observed_in(item))
+
+
 def drive(telemetry: Telemetry, chunks: Sequence[CompletionChunk], **fields: Any) -> None:
     """Have a stream from its start to its end."""
     call = call_of(**fields)
@@ -650,12 +660,16 @@ def test_the_times_are_all_measured_again_in_the_next_second() -> None:
 @pytest.mark.parametrize("number", set(FinishReason.values()) - {0, FinishReason.FINISH_REASON_UNLISTED})
 def test_finish_reasons_are_called_what_they_are_in_json(number: int) -> None:
     found: Any = ChatCompletionChoice(finish_reason=number)  # type: ignore[arg-type]
-    assert conventions.finish_reason(number) == to_dict(found)["finish_reason"]
+    response: Any = ChatCompletionResponse(choices=[found])
+    found_reasons = conventions.known_finish_reasons(finish_reasons_of(response))
+    assert found_reasons == {0: to_dict(found)["finish_reason"]}
 
 
 @pytest.mark.parametrize("number", [99, FinishReason.FINISH_REASON_UNLISTED])
 def test_a_finish_reason_that_the_contract_does_not_list_has_no_name(number: int) -> None:
-    assert conventions.finish_reason(number) == "_OTHER"
+    choice_: Any = ChatCompletionChoice(finish_reason=number)  # type: ignore[arg-type]
+    response: Any = ChatCompletionResponse(choices=[choice_])
+    assert conventions.known_finish_reasons(finish_reasons_of(response)) == {0: "_OTHER"}
 
 
 @pytest.mark.parametrize(

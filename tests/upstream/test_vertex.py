@@ -141,7 +141,7 @@ async def test_agents_are_refused_before_anything_is_asked() -> None:
 )
 async def test_each_region_has_its_host(region: str, host: str) -> None:
     upstream = VertexUpstream("my-project", region, credentials=Credentials())
-    url, _ = await upstream._target.address(_request(), is_stream=False)
+    url, _ = upstream._target.address(_request(), is_stream=False)
     path = f"/v1/projects/my-project/locations/{region}/publishers/mistralai/models/m:rawPredict"
     assert url == f"https://{host}{path}"
     assert upstream._target.probe_url == f"https://{host}"

@@ -11,7 +11,7 @@ who only pass wire bytes on; `accumulate` and `explode` go between the chunks of
 """
 
 from mistralwire.codec._accumulate import Accumulator, accumulate
-from mistralwire.codec._check import check, check_answer, check_request, newer_content
+from mistralwire.codec._check import check, check_answer, check_request, newer_content, request_to_json
 from mistralwire.codec._clear import clear_member
 from mistralwire.codec._convert import (
     binary_to_json,
@@ -82,6 +82,7 @@ __all__ = [
     "lower",
     "newer_content",
     "read_request",
+    "request_to_json",
     "to_dict",
     "to_json",
 ]

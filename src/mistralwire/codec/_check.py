@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from mistralwire.codec._convert import read_message
+from mistralwire.codec._convert import binary_to_json, message_of, read_message
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._native import engine
 from mistralwire.codec._parse import parse, to_text, too_deep
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
@@ -81,6 +82,28 @@ def check_request(
             raise error
     text = _text(plan, document)
     return read_request(type(message), text, oldest_revision=oldest_revision, limits=limits)
+
+
+def request_to_json(request_type: type[Message], wire: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Convert a request to JSON text for somebody who judges it, whatever it holds.
+
+    Args:
+        request_type: The type of a request of `mistralwire.v1`.
+        wire: Its wire bytes.
+        limits: Only the bound on violations counts here.
+
+    Raises:
+        DecodeError: If the bytes are no such message.
+        EncodeError: If a value has no JSON form, such as NaN.
+        MistralwireError: If it holds content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
+        TypeError: If it is no type of a message that is a JSON object.
+    """
+    text = engine.to_json(request_type, wire, False)
+    if text is None:
+        _, errors = _written(plan_for(request_type), message_of(request_type, wire), limits)
+        _refuse_newer(errors)
+        text = binary_to_json(request_type, wire)
+    return text
 
 
 def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:

@@ -201,13 +201,22 @@ def binary_to_json(
         text = _native_to_json(message_type, data, names == "camel")
         if text is not None:
             return text
+    return to_json(message_of(message_type, data), names=names, indent=indent)
+
+
+def message_of(message_type: type[M], data: bytes) -> M:
+    """Read wire bytes to a message.
+
+    Raises:
+        DecodeError: If the bytes are no message of this type.
+        TypeError: If it is no type of a message that is a JSON object.
+    """
     plan = plan_for(message_type)
     try:
-        message = message_type.FromString(data)
+        return message_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
         violation = Violation("", f"the wire bytes of a {plan.name}", f"{len(data)} bytes that are none")
         raise DecodeError([violation], type_name=plan.name, reason=Reason.NOT_PROTOBUF) from None
-    return to_json(message, names=names, indent=indent)
 
 
 def _read_slowly(

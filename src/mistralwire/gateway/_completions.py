@@ -1,17 +1,16 @@
 """The routes that answer completions."""
 
-import asyncio
-import concurrent.futures
 import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from mistralwire import _offload
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
-from mistralwire.codec import Limits, encode_sse, from_json, read_request, to_json
+from mistralwire.codec import Limits, binary_to_json, encode_sse, from_json, read_request
 from mistralwire.errors import NAME_PATTERN, CodecError, MistralwireError, OverloadError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import Answer, EdgeError, answer_of, error_event, unwritable
@@ -36,11 +35,6 @@ GONE = 499
 VERTEX_PATH = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
 """What a path of Vertex AI begins with; then follows `:rawPredict` or `:streamRawPredict`."""
 
-LOOP_BYTES_MAX = 64 * 1024
-"""Bytes of a request up to which it is read in the event loop: some milliseconds' work at most."""
-
-# Requests beyond that size which are read at one time: each is a thread that competes with the loop.
-_READS_MAX = 2
 _LIMITS = Limits(values_max=VALUES_MAX)
 _STREAM_TYPES: dict[type[Message], type[Message]] = {
     ChatCompletionRequest: ChatCompletionStreamRequest,
@@ -70,7 +64,6 @@ class Edge:
         self.config = config
         self.metrics = metrics
         self.running = 0
-        self.readers = concurrent.futures.ThreadPoolExecutor(_READS_MAX, "mistralwire-read")
         self._tokens = None if config.token_file is None else TokenFile(config.token_file)
         if self._tokens is not None and config.tls_certificate is None and not is_loopback(config.host):
             logging.getLogger(__name__).warning("keys travel in plain text: insecure is set, without TLS")
@@ -95,6 +88,17 @@ class Edge:
                 f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",
                 reason=Reason.TOO_MANY_REQUESTS,
             )
+
+    def set_caller(self, exchange: Exchange) -> None:
+        """Say whose request this is, for its turn among those that are converted in threads.
+
+        Args:
+            exchange: The request, which was admitted.
+        """
+        key = b"" if self._tokens is None else exchange.headers[b"authorization"]
+        # A server may know no address, as on a Unix socket.
+        address = (exchange.scope.get("client") or ("",))[0]
+        _offload.set_caller(address, key.decode("latin-1"))
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
         """Refuse pages of other origins: a browser sends what they ask for, allowed or not.
@@ -151,6 +155,7 @@ class Completions:
         edge = self._edge
         try:
             edge.admit(exchange.headers)
+            edge.set_caller(exchange)
             edge.running += 1
             try:
                 await self._answer(exchange)
@@ -170,7 +175,7 @@ class Completions:
         async with WhileCaller(exchange) as caller:
             body = await exchange.read_body(config.body_bytes_max, config.request_s)
             caller.watch()
-            request, is_stream = await self._request_of(body, exchange.path_model)
+            request, is_stream = await _offload.convert(body, self._read, body, exchange.path_model)
             exchange.model = getattr(request, "model", "")
             exchange.agent_id = getattr(request, "agent_id", "")
             options: dict[str, Any] = {
@@ -183,14 +188,9 @@ class Completions:
                 await send_stream(exchange, batches, config.heartbeat_s)
             else:
                 response = await self._edge.client.complete(request, **options)
-                await exchange.answer(Answer(200, _written(response), []))
-
-    async def _request_of(self, body: bytes, path_model: str) -> tuple[Any, bool]:
-        """Read a request; a large one in a thread, so that all others go on."""
-        if len(body) <= LOOP_BYTES_MAX:
-            return self._read(body, path_model)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._edge.readers, self._read, body, path_model)
+                wire = response.SerializeToString()
+                text = await _offload.convert(wire, _written, type(response), wire)
+                await exchange.answer(Answer(200, text, []))
 
     def _read(self, body: bytes, path_model: str) -> tuple[Any, bool]:
         """Read a request, checked; say whether its answer is a stream."""
@@ -218,9 +218,9 @@ def _retyped(request: Message, stream_type: type[M]) -> M:
     return stream_type.FromString(request.SerializeToString())
 
 
-def _written(response: Message) -> bytes:
+def _written(response_type: type[Message], wire: bytes) -> bytes:
     try:
-        return to_json(response)
+        return binary_to_json(response_type, wire)
     except CodecError:
         raise unwritable() from None
 

@@ -5,11 +5,13 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Self
 
+from mistralwire import _offload
 from mistralwire.client import ChunkBatch
 from mistralwire.codec import SseDone, encode_sse
 from mistralwire.errors import CodecError
 from mistralwire.gateway._errors import unwritable
 from mistralwire.gateway._exchange import Exchange
+from mistralwire.v1 import CompletionChunk
 
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -44,14 +46,33 @@ async def send_stream(
             exchange.first_chunk_s = exchange.first_chunk_s or exchange.elapsed_s()
             events: list[bytes] = []
             try:
-                for chunk in batch:
-                    events.append(encode_sse(chunk, id=exchange.chunks))
-                    exchange.chunks += 1
+                await _encode(batch, events, exchange)
             except CodecError:
                 await writer.write(b"".join(events))
                 raise unwritable() from None
             await writer.write(b"".join(events))
         await writer.write(_DONE, is_last=True)
+
+
+async def _encode(batch: ChunkBatch, events: list[bytes], exchange: Exchange) -> None:
+    """Append the events of a batch, those of a large one in several turns of the event loop."""
+    is_small = len(batch.data) <= _offload.LOOP_EVENT_BYTES_MAX
+    turn_bytes = 0
+    for chunk in batch:
+        if is_small or chunk.ByteSize() <= _offload.LOOP_EVENT_BYTES_MAX:
+            event = _event(chunk, exchange.chunks)
+        else:
+            event = await _offload.in_thread(_event, chunk, exchange.chunks)
+        events.append(event)
+        exchange.chunks += 1
+        turn_bytes += len(event)
+        if turn_bytes > _offload.LOOP_EVENT_BYTES_MAX and not is_small:
+            turn_bytes = 0
+            await asyncio.sleep(0)
+
+
+def _event(chunk: CompletionChunk, number: int) -> bytes:
+    return encode_sse(chunk, id=number)
 
 
 class _Writer:

@@ -12,18 +12,16 @@ from typing import Any
 
 from mistralwire._flow import Sink, Source
 from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason
-from mistralwire.service._answers import Answers
 from mistralwire.service._buffer import ChunkBuffer
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._methods import Method
-from mistralwire.service._program import ProgramSource
 from mistralwire.service._record import CallObserver, CallRecord, Chunks
 from mistralwire.service._request import Requests
 from mistralwire.service._silence import caller_silent_error, upstream_silent_error
 from mistralwire.service._slots import UpstreamSlots
 from mistralwire.service._status import failure_of, request_id_of
 from mistralwire.service._watch import Watch
-from mistralwire.upstream import CallContext, Upstream
+from mistralwire.upstream import CallContext, Upstream, with_start
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -62,10 +60,8 @@ class Calls:
         # Those whose upstream has not ended.
         self._asking: set[Call] = set()
         self._has_left = asyncio.Event()
-        self._upstream = upstream
-        self._start: Callable[..., Source] | None = getattr(upstream, "start", None)
+        self._upstream = with_start(upstream)
         self._contract_revision = contract_revision
-        self._answers = Answers(upstream, contract_revision)
 
     def overload(self) -> OverloadError | None:
         """Return why a call that has begun is one too many; None if it is not."""
@@ -77,20 +73,10 @@ class Calls:
             reason=Reason.TOO_MANY_CALLS,
         )
 
-    def ask(self, method: Method, request: Any, wire: bytes, context: CallContext, call: "Call") -> Source:
+    def ask(self, request: Any, wire: bytes, context: CallContext, call: "Call") -> Source:
         """Ask the upstream on behalf of a call."""
         self._asking.add(call)
-        if self._start is not None:
-            return self._start(request, wire, context, call, contract_revision=self._contract_revision)
-        return ProgramSource(
-            self._upstream,
-            method,
-            request,
-            context,
-            receiver=call,
-            answers=self._answers,
-            is_watched=call.is_watched,
-        )
+        return self._upstream.start(request, wire, context, call, contract_revision=self._contract_revision)
 
     def left(self, call: "Call") -> None:
         """Note that the upstream of a call has ended: the next one can have its place."""
@@ -217,7 +203,7 @@ class Call:
             self.abort(error)
             return
         if request is None:
-            self._reading = asyncio.create_task(self._read(wire))
+            self._reading = asyncio.create_task(self._read(wire), context=self._context.copy())
         else:
             self._begin(request, wire)
 
@@ -251,7 +237,7 @@ class Call:
         context = CallContext(request_id=self.record.request_id, deadline_s=self._deadline_s)
         self._upstream_since_s = self._time()
         # A copy: what the source calls back from in there enters the call's own.
-        source = self._context.copy().run(self._calls.ask, self._method, request, wire, context, self)
+        source = self._context.copy().run(self._calls.ask, request, wire, context, self)
         if self.is_over:
             source.cancel()
         elif self._is_source_paused:

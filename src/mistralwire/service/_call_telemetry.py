@@ -16,6 +16,7 @@ from mistralwire.codec import losses
 from mistralwire.service import _conventions as names
 from mistralwire.service._methods import SERVICE_NAME
 from mistralwire.service._record import CallRecord, Chunks
+from mistralwire.upstream import finish_reasons_of
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, UsageInfo
 
 GAPS_MAX = 1000
@@ -152,8 +153,8 @@ class CallTelemetry:
         running = self._running[id(call)]
         now_s = time.perf_counter()
         running.usage = chunks.usage or running.usage
-        for index, reason in chunks.finish_reasons:
-            running.finish_reasons[index] = names.known_finish_reason(reason)
+        if chunks.finish_reasons:
+            running.finish_reasons |= names.known_finish_reasons(chunks.finish_reasons)
         running.last = chunks.wire
         count = chunks.count
         if not running.last_s:
@@ -230,7 +231,7 @@ class CallTelemetry:
         if response is not None:
             answers = (response,)
             self._answered(running, response)
-            finish_reasons = names.finish_reasons_of(response)
+            finish_reasons = names.known_finish_reasons(finish_reasons_of(response))
             usage = response.usage if response.HasField("usage") else None
         attributes = names.answer_attributes(answers, usage, finish_reasons)
         if running.last_s:

@@ -8,7 +8,7 @@ Source: https://github.com/open-telemetry/semantic-conventions/tree/v1.41.0/docs
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 from mistralwire.errors import NAME_PATTERN, MistralwireError, Reason
@@ -218,26 +218,13 @@ def _usage_attributes(usage: Any) -> dict[str, Any]:
     return attributes
 
 
-def finish_reasons_of(answer: Any) -> dict[int, str]:
-    """Give why the model stopped, by the index of the choice, from a response or a chunk."""
-    return {
-        choice.index: finish_reason(choice.finish_reason) for choice in answer.choices if choice.finish_reason
-    }
+def known_finish_reasons(reasons: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """Return why the model stopped, by the index of the choice; `_OTHER` for what is not listed.
 
-
-def finish_reason(number: int) -> str:
-    """Return a finish reason as it is in JSON; `_OTHER` for one that this contract does not list."""
-    if number == FinishReason.FINISH_REASON_UNLISTED:
-        return OTHER
-    try:
-        return FinishReason.Name(cast("Any", number)).removeprefix("FINISH_REASON_").lower()
-    except ValueError:
-        return OTHER
-
-
-def known_finish_reason(text: str) -> str:
-    """Return a finish reason of the API; `_OTHER` for one that this contract does not list."""
-    return text if text in _FINISH_REASONS else OTHER
+    Args:
+        reasons: Index of the choice and the API's string.
+    """
+    return {index: text if text in _FINISH_REASONS else OTHER for index, text in reasons}
 
 
 def one_of(finish_reasons: dict[int, str]) -> str | None:

@@ -1,32 +1,18 @@
 """Reading requests, and checking them where nobody else does."""
 
-import asyncio
-import concurrent.futures
 from typing import Any
 
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire import codec
+from mistralwire import _offload, codec
 from mistralwire.codec import DEFAULT_LIMITS, Limits
 from mistralwire.errors import DecodeError, Reason, Violation
 from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 
-LOOP_BYTES_MAX = 64 * 1024
-"""Bytes of a request up to which it is checked in the event loop, if it has few values: 64 KiB."""
-
-LOOP_VALUES_MAX = 500
-"""Values of a request up to which it is checked in the event loop: some milliseconds' work at most."""
-
-FEW_BYTES_MAX = 2 * 1024
-"""Bytes of a request up to which its values are not counted: there can't be many more."""
-
 VALUES_MAX = 100_000
 """Messages and elements in one request, and JSON values in its JSON form."""
-
-CHECKS_MAX = 2
-"""Requests beyond that size which are read at one time: each is a thread that competes with the loop."""
 
 _LIMITS = Limits(values_max=VALUES_MAX)
 _SINGLE = (Message, str, bytes, int, float)
@@ -44,8 +30,8 @@ class Requests:
     def __init__(self, upstream: Upstream, oldest_revision: int) -> None:
         self._oldest_revision = oldest_revision
         self._are_checked = not getattr(upstream, "judges_requests", False)
-        # Threads of its own: the loop's are for what waits, and these would keep it from them.
-        self._threads = concurrent.futures.ThreadPoolExecutor(CHECKS_MAX, "mistralwire-check")
+        # They are checked through their JSON form, which the Python engine makes in any case.
+        self._weight_max = _offload.PYTHON_WEIGHT_MAX if self._are_checked else _offload.LOOP_WEIGHT_MAX
 
     def read_now(self, request_type: type[Message], data: bytes) -> Any:
         """Read a request, unless that would hold the event loop.
@@ -57,14 +43,9 @@ class Requests:
             DecodeError: As for `read_request`.
             MistralwireError: As for `read_request`.
         """
-        if len(data) > LOOP_BYTES_MAX:
+        if not _offload.is_light(data, self._weight_max):
             return None
-        request = parse_request(request_type, data)
-        if not self._are_checked:
-            return request
-        if len(data) > FEW_BYTES_MAX and _has_more_than(LOOP_VALUES_MAX, request):
-            return None
-        return checked_request(request, self._oldest_revision)
+        return self._read(request_type, data)
 
     async def read(self, request_type: type[Message], data: bytes) -> Any:
         """Read a request in a thread.
@@ -76,16 +57,16 @@ class Requests:
             DecodeError: As for `read_request`.
             MistralwireError: As for `read_request`.
         """
-        loop = asyncio.get_running_loop()
-        if not self._are_checked:
-            return await loop.run_in_executor(self._threads, parse_request, request_type, data)
-        return await loop.run_in_executor(
-            self._threads, read_request, request_type, data, self._oldest_revision
-        )
+        return await _offload.in_thread(self._read, request_type, data)
+
+    def _read(self, request_type: type[Message], data: bytes) -> Any:
+        if self._are_checked:
+            return read_request(request_type, data, self._oldest_revision)
+        return _parse(request_type, data)
 
 
 def read_request(request_type: type[Message], data: bytes, oldest_revision: int = CONTRACT_REVISION) -> Any:
-    """Read a request and check that it keeps the contract.
+    """Read a request and check that it keeps the contract: violations are those of its JSON form.
 
     Args:
         request_type: Type of the request.
@@ -93,52 +74,14 @@ def read_request(request_type: type[Message], data: bytes, oldest_revision: int 
         oldest_revision: Revision of the oldest contract in the fleet.
 
     Returns:
-        The request.
-
-    Raises:
-        DecodeError: If the bytes are no such message, or it breaks the contract.
-        MistralwireError: If it has content of a newer contract; see `checked_request`.
-    """
-    return checked_request(parse_request(request_type, data), oldest_revision)
-
-
-def parse_request(request_type: type[Message], data: bytes) -> Any:
-    """Read a request, as protobuf does.
-
-    Args:
-        request_type: Type of the request.
-        data: Its wire bytes.
-
-    Returns:
-        The request.
-
-    Raises:
-        DecodeError: If the bytes are no such message.
-    """
-    try:
-        return request_type.FromString(data)
-    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
-        name = request_type.DESCRIPTOR.name
-        violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
-        raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
-
-
-def checked_request(request: Message, oldest_revision: int) -> Any:
-    """Check that a request keeps the contract.
-
-    A gRPC caller gets the same violations as one who sends JSON.
-
-    Args:
-        request: The request.
-        oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
-
-    Returns:
         The request, with everything that this contract knows in its fields.
 
     Raises:
-        DecodeError: If it breaks the contract, or has more than VALUES_MAX values.
-        MistralwireError: If it has content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
+        DecodeError: If the bytes are no such message, it breaks the contract, or it has more than VALUES_MAX
+            values.
+        MistralwireError: If it has content of a newer contract; FAILED_PRECONDITION, CONTRACT_NEWER.
     """
+    request = _parse(request_type, data)
     if _has_more_than(VALUES_MAX, request):
         # Four bytes on the wire can be one: its JSON form would take a hundred times the memory.
         violation = Violation("", f"at most {VALUES_MAX} values", "more")
@@ -147,6 +90,15 @@ def checked_request(request: Message, oldest_revision: int) -> Any:
     # A small one can't have so many, and needs no counting.
     limits = DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS
     return codec.check_request(request, limits=limits, oldest_revision=oldest_revision)
+
+
+def _parse(request_type: type[Message], data: bytes) -> Any:
+    try:
+        return request_type.FromString(data)
+    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
+        name = request_type.DESCRIPTOR.name
+        violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
+        raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
 
 
 def _has_more_than(count: int, message: Message) -> bool:

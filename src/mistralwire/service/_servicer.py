@@ -8,7 +8,8 @@ from typing import Any, Never, cast
 
 import grpc
 
-from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
+from mistralwire import _offload
+from mistralwire._metadata import AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.errors import DecodeError, MistralwireError, Violation
 from mistralwire.service._call import Call, Calls
 from mistralwire.service._compression import compress_answers, wants_gzip
@@ -56,6 +57,7 @@ class ChatCompletionServicer:
         config = config or ServerConfig()
         self._calls = Calls(upstream, config, observers, config.contract_revision)
         self._request_s = config.request_s
+        self._has_tokens = config.token_file is not None
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Give the handlers of its methods, by their names.
@@ -120,6 +122,9 @@ class ChatCompletionServicer:
     def _begin(self, method: Method, context: grpc.aio.ServicerContext) -> Call:
         sink = _GrpcSink(context)
         metadata = tuple(context.invocation_metadata() or ())
+        tokens = [str(value) for name, value in metadata if self._has_tokens and name == AUTHORIZATION]
+        # `ipv4:127.0.0.1:50051`: each connection of a caller has a port of its own.
+        _offload.set_caller(context.peer().rpartition(":")[0], *tokens[:1])
         remaining_s: float | None = context.time_remaining()
         # grpc says that there is no deadline by a time that is far beyond.
         is_limited = remaining_s is not None and remaining_s <= _DEADLINE_S_MAX

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from mistralwire.upstream._configured import check_upstream_tables, routed_from_tables
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
+from mistralwire.upstream._program import finish_reasons_of, with_start
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._routing import Route, RoutedUpstream, plain_names
 from mistralwire.upstream._statuses import http_status
 from mistralwire.upstream._upstream import (
+    CallbackUpstream,
     CallContext,
     CompletionRequest,
     CompletionResponse,
@@ -39,6 +41,7 @@ _LAZY = {
 __all__ = [
     "DEMONSTRATION",
     "CallContext",
+    "CallbackUpstream",
     "CompletionRequest",
     "CompletionResponse",
     "CompletionStreamRequest",
@@ -53,9 +56,11 @@ __all__ = [
     "VertexUpstream",
     "check_upstream_tables",
     "error_from_body",
+    "finish_reasons_of",
     "http_status",
     "plain_names",
     "routed_from_tables",
+    "with_start",
 ]
 
 

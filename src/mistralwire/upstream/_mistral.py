@@ -94,6 +94,9 @@ class _MistralTarget:
     def body_of(self, request: Any) -> Any:
         return request
 
-    async def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
+    def authorize(self) -> None:
+        """Leave it: the key is read when it is needed."""
+
+    def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
         headers = {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
         return f"{self._base_url}/v1/{_PATHS[type(request)]}/completions", headers

@@ -1,19 +1,24 @@
 """Several upstreams behind one: by model or agent, by weight, and on to the next where one fails."""
 
-import contextlib
 import dataclasses
 import fnmatch
+import functools
 import logging
 import math
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, TypeGuard
 
+from mistralwire._flow import Source
 from mistralwire.errors import Reason, UpstreamError
+from mistralwire.upstream import _awaited
+from mistralwire.upstream._program import with_start
 from mistralwire.upstream._upstream import (
     CallContext,
     CompletionRequest,
     CompletionResponse,
     CompletionStreamRequest,
+    Receiver,
     Upstream,
 )
 from mistralwire.v1 import AgentsCompletionRequest, AgentsCompletionStreamRequest, CompletionChunk
@@ -72,16 +77,39 @@ class RoutedUpstream:
         if not routes or len({route.name for route in routes}) < len(routes):
             raise ValueError("expected at least one route, and a name of its own for each")
         self.routes = tuple(routes)
-
-    @property
-    def relays_answers(self) -> bool:
-        """Whether all of the upstreams pass on what an API answered."""
-        return all(getattr(route.upstream, "relays_answers", False) for route in self.routes)
+        self._upstreams = {route.name: with_start(route.upstream) for route in routes}
+        self.judges_requests = all(upstream.judges_requests for upstream in self._upstreams.values())
 
     @property
     def models(self) -> tuple[str, ...]:
         """The names of models that the routes have without a wildcard, in order."""
         return plain_names(pattern for route in self.routes for pattern in route.models)
+
+    def start(
+        self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
+    ) -> Source:
+        """Ask for an answer by callbacks."""
+        try:
+            routes = self._drawn(_name_of(request))
+        except UpstreamError as error:
+            receiver.failed(error)
+            receiver.closed()
+            return _NoSource()
+        hurried = dataclasses.replace(context, has_alternative=True)
+        asked = [
+            (
+                route,
+                functools.partial(
+                    self._upstreams[route.name].start,
+                    request,
+                    wire,
+                    context if route is routes[-1] else hurried,
+                    contract_revision=contract_revision,
+                ),
+            )
+            for route in routes
+        ]
+        return _RoutedCall(asked, receiver, context.request_id)
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         """Ask for an answer in one piece.
@@ -90,16 +118,9 @@ class RoutedUpstream:
             UpstreamError: The last one, if all routes failed; MODEL_NOT_FOUND if none has the model
                 or the agent.
         """
-        *others, last = self._drawn(_name_of(request))
-        hurried = dataclasses.replace(context, has_alternative=True) if others else context
-        for route in others:
-            try:
-                return await route.upstream.complete(request, hurried)
-            except UpstreamError as error:
-                _pass_over(route, error, context)
-        return await last.upstream.complete(request, context)
+        return await _awaited.complete(self, request, context)
 
-    async def stream(
+    def stream(
         self, request: CompletionStreamRequest, context: CallContext
     ) -> AsyncIterator[CompletionChunk]:
         """Ask for an answer as a stream.
@@ -107,24 +128,7 @@ class RoutedUpstream:
         Raises:
             UpstreamError: As for `complete`; and where the stream breaks, after the chunks before.
         """
-        routes = self._drawn(_name_of(request))
-        for route in routes:
-            is_last = route is routes[-1]
-            its = context if is_last else dataclasses.replace(context, has_alternative=True)
-            chunks = route.upstream.stream(request, its)
-            async with _closing(chunks):
-                try:
-                    chunk = await anext(chunks, None)
-                except UpstreamError as error:
-                    if is_last:
-                        raise
-                    _pass_over(route, error, context)
-                    continue
-                if chunk is not None:
-                    yield chunk
-                    async for chunk in chunks:
-                        yield chunk
-                return
+        return _awaited.stream(self, request, context)
 
     async def close(self) -> None:
         """Close the upstreams that can be closed."""
@@ -161,18 +165,102 @@ def _name_of(request: CompletionRequest | CompletionStreamRequest) -> str:
     return request.model
 
 
-def _pass_over(route: Route, error: UpstreamError, context: CallContext) -> None:
-    """Log that a route failed, or raise where another would not do better."""
-    if error.code not in _FAILED_OVER:
-        raise error
-    _logger.warning(
-        "upstream %s failed with %s, %s; the next is asked",
-        *(route.name, error.code, error.reason),
-        extra={"request_id": context.request_id},
-    )
+class _NoSource:
+    """The source of an answer that has failed already."""
+
+    def pause(self) -> None:
+        """Leave it."""
+
+    def resume(self) -> None:
+        """Leave it."""
+
+    def cancel(self) -> None:
+        """Leave it."""
 
 
-def _closing(chunks: AsyncIterator[CompletionChunk]) -> contextlib.AbstractAsyncContextManager[object]:
-    if isinstance(chunks, AsyncGenerator):
-        return contextlib.aclosing(chunks)
-    return contextlib.nullcontext()
+class _RoutedCall:
+    """Asks one route after the other until one answers; a Source, and the receiver of each that is asked.
+
+    Args:
+        routes: The routes, each with what asks its upstream for a receiver.
+        receiver: What takes the answer.
+        request_id: Id of the call, for the log.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[tuple[Route, Callable[[Receiver], Source]]],
+        receiver: Receiver,
+        request_id: str,
+    ) -> None:
+        self.is_watched = receiver.is_watched
+        self.answer = receiver.answer
+        self.end = receiver.end
+        self._receiver = receiver
+        self._request_id = request_id
+        self._routes = list(routes)
+        self._source: Source | None = None
+        self._is_paused = self._has_begun = self._is_passed_over = False
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        self._route, start = self._routes.pop(0)
+        left = len(self._routes)
+        source = start(self)
+        # It may have failed by now, and another may have been asked.
+        if len(self._routes) == left:
+            self._source = source
+            if self._is_paused:
+                source.pause()
+
+    def pause(self) -> None:
+        """Read no more."""
+        self._is_paused = True
+        if self._source is not None:
+            self._source.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_paused = False
+        if self._source is not None:
+            self._source.resume()
+
+    def cancel(self) -> None:
+        """Leave the upstream."""
+        if self._source is not None:
+            self._source.cancel()
+
+    def batch(
+        self,
+        wire: bytes,
+        count: int,
+        usage: bytes | None = None,
+        finish_reasons: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Pass chunks on: from now on, no other route can be asked."""
+        self._has_begun = True
+        self._receiver.batch(wire, count, usage, finish_reasons)
+
+    def failed(self, error: BaseException) -> None:
+        """Go on to the next route, once this one has closed, or fail."""
+        if not self._routes or self._has_begun or not _is_failed_over(error):
+            self._receiver.failed(error)
+            return
+        self._is_passed_over = True
+        _logger.warning(
+            "upstream %s failed with %s, %s; the next is asked",
+            *(self._route.name, error.code, error.reason),
+            extra={"request_id": self._request_id},
+        )
+
+    def closed(self) -> None:
+        """Ask the next route, if this one has failed."""
+        if self._is_passed_over:
+            self._is_passed_over = False
+            self._ask_next()
+        else:
+            self._receiver.closed()
+
+
+def _is_failed_over(error: BaseException) -> TypeGuard[UpstreamError]:
+    return isinstance(error, UpstreamError) and error.code in _FAILED_OVER

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from mistralwire._flow import Source
 from mistralwire.codec import to_dict
 from mistralwire.errors import EncodeError, UpstreamError
 from mistralwire.upstream._error_text import is_secret, text_of
@@ -34,6 +35,13 @@ CompletionStreamRequest: TypeAlias = (
 )
 """A request that is answered as a stream of chunks."""
 
+RESPONSE_TYPES: dict[type, type[ChatCompletionResponse | FIMCompletionResponse]] = {
+    ChatCompletionRequest: ChatCompletionResponse,
+    FIMCompletionRequest: FIMCompletionResponse,
+    AgentsCompletionRequest: ChatCompletionResponse,
+}
+"""The type of the answer by that of a request which is answered in one piece."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CallContext:
@@ -60,7 +68,12 @@ class Receiver(Protocol):
 
     Batches of chunks and then `end`, or one `answer`; `failed` in the place of either. Then, or when the
     source was cancelled, comes `closed`, and nothing more.
+
+    Attributes:
+        is_watched: Whether it wants to know of usage and finish reasons.
     """
+
+    is_watched: bool
 
     def batch(
         self,
@@ -98,8 +111,10 @@ class Upstream(Protocol):
     wrong is an UpstreamError, with the code UNIMPLEMENTED for a kind of request that is not supported. An
     answer that can't be read is one too, never a DecodeError: that one blames the request.
 
-    The service checks what an upstream answers, and logs what SDKs may refuse. One that passes on what an API
-    answered has an attribute `relays_answers` that is True: nothing of it is looked at.
+    The service checks requests, and what an upstream answers, and logs what SDKs may refuse. One that passes
+    on what an API answered has an attribute `relays_answers` that is True: nothing of it is looked at. One
+    that also judges requests itself, as an API does, has an attribute `judges_requests` that is True: they
+    come as they were sent.
     """
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
@@ -131,6 +146,34 @@ class Upstream(Protocol):
 
         Returns:
             The chunks; the iteration raises UpstreamError where the stream breaks, after those before it.
+        """
+        ...
+
+
+class CallbackUpstream(Upstream, Protocol):
+    """An upstream that can give its answers by callbacks, as wire bytes: without a message and a task each.
+
+    Attributes:
+        judges_requests: Whether it refuses what breaks the contract itself: then requests come as they were
+            sent, and whatever is beyond the contract goes on.
+    """
+
+    judges_requests: bool
+
+    def start(
+        self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
+    ) -> Source:
+        """Ask for an answer.
+
+        Args:
+            request: The request; its type says whether the answer is a stream.
+            wire: Its wire bytes.
+            context: What else is known of the call.
+            receiver: What takes the answer; perhaps before this method returns.
+            contract_revision: Revision of the oldest contract among the readers of the answer.
+
+        Returns:
+            What the answer comes from.
         """
         ...
 

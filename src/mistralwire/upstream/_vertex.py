@@ -3,7 +3,7 @@
 import asyncio
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from mistralwire.errors import MistralwireError, Reason, UpstreamError
@@ -83,12 +83,14 @@ class _VertexTarget:
         copy.model = versioned[1]
         return copy
 
-    async def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:
+    def authorize(self) -> Coroutine[Any, Any, None] | None:
+        return None if self._credentials.token else self._credentials.renew()
+
+    def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:
         model, _ = _VERSIONED.get(request.model, (request.model, ""))
         method = "streamRawPredict" if is_stream else "rawPredict"
-        token = await self._credentials.token()
         url = f"{self._models_url}/{urllib.parse.quote(model, safe='@')}:{method}"
-        return url, {"authorization": f"Bearer {token}"}
+        return url, {"authorization": f"Bearer {self._credentials.token}"}
 
 
 class _Credentials:
@@ -110,21 +112,24 @@ class _Credentials:
         self._credentials = credentials
         self._refreshing: asyncio.Task[None] | None = None
 
-    async def token(self) -> str:
-        """Give a token that is valid.
+    @property
+    def token(self) -> str:
+        """A token that is valid; empty if there is none."""
+        credentials = self._credentials
+        return str(credentials.token) if credentials is not None and credentials.valid else ""
+
+    async def renew(self) -> None:
+        """Ask for a new token.
 
         Raises:
             UpstreamError: If there is none: with the reason UPSTREAM_UNREACHABLE if Google can't be reached,
                 else UPSTREAM_UNAUTHENTICATED.
         """
-        if self._credentials is None or not self._credentials.valid:
-            if self._refreshing is None:
-                self._refreshing = asyncio.create_task(asyncio.to_thread(self._refresh))
-                self._refreshing.add_done_callback(self._refreshed)
-            # One for all calls that wait: it goes on if one of them is cancelled.
-            await asyncio.shield(self._refreshing)
-        token: str = self._credentials.token
-        return token
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(asyncio.to_thread(self._refresh))
+            self._refreshing.add_done_callback(self._refreshed)
+        # One for all calls that wait: it goes on if one of them is cancelled.
+        await asyncio.shield(self._refreshing)
 
     def _refresh(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mistralwire.service._program import encode_chunk
+from mistralwire.upstream._program import encode_chunk
 from mistralwire.v1 import ChatCompletionStreamResponse, FIMCompletionStreamResponse
 from tests.service.upstreams import chunk
 

@@ -9,9 +9,9 @@ from google.protobuf.message import Message
 
 from mistralwire import codec
 from mistralwire.client import Client
-from mistralwire.service import LocalChannel, ServerConfig, _answers, create_server
-from mistralwire.service._answers import CHECKS_PER_S, Answers
-from mistralwire.upstream import CallContext
+from mistralwire.service import LocalChannel, ServerConfig, create_server
+from mistralwire.upstream import CallContext, _answers
+from mistralwire.upstream._answers import CHECKS_PER_S, Answers
 from mistralwire.v1 import (
     ChatCompletionChoice,
     ChatCompletionResponse,
@@ -88,12 +88,12 @@ async def test_what_an_api_answered_is_not_looked_at(
             assert await client.complete(REQUEST) == BROKEN
             assert [chunk async for chunk in client.stream(STREAM_REQUEST)] == [BROKEN_CHUNK]
     assert places(caplog) == []
-    assert not Answers(Relaying(), 1).is_needed
+    assert not Answers(Relaying()).are_prepared(1)
 
 
 async def test_what_keeps_the_contract_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    answers = Answers(HeldUpstream(), 1)
-    assert answers.prepare(WHOLE) is WHOLE
+    answers = Answers(HeldUpstream())
+    assert answers.prepare(WHOLE, 1) is WHOLE
     assert places(caplog) == []
 
 
@@ -107,10 +107,10 @@ def test_so_many_are_checked_in_a_second_and_no_more(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(_answers, "time", types.SimpleNamespace(monotonic=lambda: clock.now_s))
     monkeypatch.setattr(_answers, "codec", types.SimpleNamespace(check=check, lower=codec.lower))
-    answers = Answers(HeldUpstream(), 1)
+    answers = Answers(HeldUpstream())
     for second in (1, 2, 3):
         for _ in range(3 * CHECKS_PER_S):
-            assert answers.prepare(BROKEN_CHUNK) is BROKEN_CHUNK
+            assert answers.prepare(BROKEN_CHUNK, 1) is BROKEN_CHUNK
         assert len(checked) == second * CHECKS_PER_S
         clock.now_s += 1.0
 
@@ -119,10 +119,10 @@ def test_no_more_places_are_logged_than_a_bound(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(_answers, "_PLACES_MAX", 3)
-    answers = Answers(HeldUpstream(), 1)
+    answers = Answers(HeldUpstream())
     for _ in range(2):
-        answers.prepare(BROKEN)
-        answers.prepare(BROKEN_CHUNK)
+        answers.prepare(BROKEN, 1)
+        answers.prepare(BROKEN_CHUNK, 1)
     assert len(places(caplog)) == 3
 
 

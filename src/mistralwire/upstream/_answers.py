@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from mistralwire import codec
 from mistralwire.errors import EncodeError, Violation
-from mistralwire.upstream import Upstream
+from mistralwire.upstream._upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 
 CHECKS_PER_S = 100
@@ -35,26 +35,28 @@ class Answers:
     Args:
         upstream: Where they come from. What a program made is checked, and delivered whatever the check
             finds: somebody has paid for it. What an API answered is passed on as it was.
-        contract_revision: Revision of the oldest contract among the readers.
-
-    Attributes:
-        is_needed: Whether there is anything to do.
     """
 
-    def __init__(self, upstream: Upstream, contract_revision: int) -> None:
-        self._revision = contract_revision
+    def __init__(self, upstream: Upstream) -> None:
         self._check = None if getattr(upstream, "relays_answers", False) else _AnswerCheck()
-        self.is_needed = self._check is not None or contract_revision < CONTRACT_REVISION
 
-    def prepare(self, message: M) -> M:
+    def are_prepared(self, contract_revision: int) -> bool:
+        """Check whether there is anything to do for readers with a contract of this revision, or newer."""
+        return self._check is not None or contract_revision < CONTRACT_REVISION
+
+    def prepare(self, message: M, contract_revision: int) -> M:
         """Return an answer or a chunk as it goes out.
 
         One that has no JSON form can't be written for older readers, and goes out as it is.
+
+        Args:
+            message: The answer.
+            contract_revision: Revision of the oldest contract among its readers.
         """
         if self._check is not None:
             self._check.check(message)
         try:
-            return codec.lower(message, self._revision)
+            return codec.lower(message, contract_revision)
         except EncodeError:
             return message
 
