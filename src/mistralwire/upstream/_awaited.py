@@ -18,11 +18,11 @@ async def complete(upstream: CallbackUpstream, request: Any, context: CallContex
         UpstreamError: If there is none.
     """
     receiver = _Waiting()
-    source = receiver.start(upstream, request, context)
+    receiver.start(upstream, request, context)
     try:
         wire = await receiver.take()
     finally:
-        source.cancel()
+        await receiver.leave()
     return RESPONSE_TYPES[type(request)].FromString(wire)
 
 
@@ -35,13 +35,13 @@ async def stream(
         UpstreamError: Where the stream breaks, after the chunks before.
     """
     receiver = _Waiting()
-    source = receiver.start(upstream, request, context)
+    receiver.start(upstream, request, context)
     try:
         while wire := await receiver.take():
             for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
                 yield chunk
     finally:
-        source.cancel()
+        await receiver.leave()
 
 
 class _Waiting:
@@ -52,14 +52,20 @@ class _Waiting:
     def __init__(self) -> None:
         self._wires: list[bytes] = []
         self._size = 0
-        self._is_paused = self._has_ended = False
+        self._is_paused = self._has_ended = self._is_closed = False
         self._error: BaseException | None = None
         self._has_changed = asyncio.Event()
 
-    def start(self, upstream: CallbackUpstream, request: Any, context: CallContext) -> Any:
+    def start(self, upstream: CallbackUpstream, request: Any, context: CallContext) -> None:
         wire = request.SerializeToString()
         self._source = upstream.start(request, wire, context, self, contract_revision=CONTRACT_REVISION)
-        return self._source
+
+    async def leave(self) -> None:
+        """Leave the upstream, and wait until it holds nothing any more."""
+        self._source.cancel()
+        while not self._is_closed:
+            self._has_changed.clear()
+            await self._has_changed.wait()
 
     async def take(self) -> bytes:
         """Return what has come, as soon as something has; no bytes at the end."""
@@ -105,4 +111,5 @@ class _Waiting:
         self._has_changed.set()
 
     def closed(self) -> None:
-        pass
+        self._is_closed = True
+        self._has_changed.set()

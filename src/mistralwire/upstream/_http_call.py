@@ -259,6 +259,8 @@ class HttpCall:
 
     def _ask(self, body: bytes) -> None:
         self._body = body
+        self._attempt += 1
+        self._attempts_left -= 1
         authorizing = self._target.authorize()
         if authorizing is None:
             self._send()
@@ -275,8 +277,6 @@ class HttpCall:
         if context.request_id:
             headers["x-request-id"] = context.request_id
         url, more = self._target.address(self._asked.request, is_stream=self._is_stream)
-        self._attempt += 1
-        self._attempts_left -= 1
         self._exchange = self._client.request("POST", url, headers | dict(more), self._body, self)
         if self._is_paused:
             self._exchange.pause()
