@@ -97,10 +97,6 @@ class HttpClient:
             self._all_lost.clear()
             await self._all_lost.wait()
 
-    def opened(self, connection: Connection) -> None:
-        """Take note of an open connection."""
-        self._open.add(connection)
-
     def release(self, connection: Connection) -> None:
         """Keep a connection for the next exchange with its origin."""
         connection.idle_since_s = self._loop.time()
@@ -140,6 +136,9 @@ class HttpClient:
             raise UnreachableError(f"no connection within {self._connect_s:g} s") from None
         except OSError as error:
             raise tls_error(error) from None
+        # Not when it is made: uvloop does not tell a connection that it is lost if this task is cancelled.
+        if not connection.is_lost:
+            self._open.add(connection)
         return connection
 
     def _start(self, exchange: Exchange, task: asyncio.Task[Connection]) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import aiohappyeyeballs
 
@@ -13,6 +15,9 @@ from mistralwire.upstream._http1._response import ResponseReader
 # RFC 8305, section 5.
 _NEXT_ADDRESS_S = 0.25
 _READ_BYTES = 4096
+
+AddressInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
+"""An address as getaddrinfo returns it."""
 
 
 async def open_socket(origin: Origin, proxy: Proxy | None) -> socket.socket:
@@ -48,13 +53,21 @@ def tls_error(error: OSError) -> UnreachableError:
     return UnreachableError("TLS failed" if isinstance(error, ssl.SSLError) else "the connection broke")
 
 
-async def _connect(host: str, port: int) -> socket.socket:
-    loop = asyncio.get_running_loop()
+async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
+    """Look up the addresses of a name.
+
+    Raises:
+        UnreachableError: If it has none.
+    """
     try:
-        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         # The latter for names that IDNA does not allow.
         raise UnreachableError("its name is not known") from None
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    addresses = await resolve(host, port)
     try:
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
     except OSError:

@@ -18,10 +18,6 @@ _PIECES_AT_ONCE = 8
 class Owner(Protocol):
     """Who keeps connections."""
 
-    def opened(self, connection: "Connection") -> None:
-        """Take note of an open connection."""
-        ...
-
     def release(self, connection: "Connection") -> None:
         """Take a connection that can carry another exchange."""
         ...
@@ -45,6 +41,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         origin: Whom it reaches.
         idle_since_s: Time of the event loop at which its last exchange ended.
+        is_lost: Whether it is closed, and its owner knows.
     """
 
     __slots__ = (
@@ -57,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_unsent",
         "_was_used",
         "idle_since_s",
+        "is_lost",
         "origin",
     )
 
@@ -72,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._unsent = memoryview(b"")
         self._was_used = False
         self.idle_since_s = 0.0
+        self.is_lost = False
 
     @property
     def is_open(self) -> bool:
@@ -119,7 +118,6 @@ class Connection(asyncio.Protocol):
         """Take the transport."""
         # asyncio's and uvloop's transports of TLS are no subclasses of asyncio.Transport.
         self._transport = cast("asyncio.Transport", transport)
-        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a response, and pass it on in one call."""
@@ -146,6 +144,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange, with an error unless the response is complete; or have it repeated."""
+        self.is_lost = True
         self._owner.lost(self)
         exchange, self._exchange = self._exchange, None
         self._unsent = memoryview(b"")

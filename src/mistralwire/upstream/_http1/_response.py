@@ -126,7 +126,7 @@ class ResponseReader:
         """Take a part of the body."""
         if self.is_ended:
             self.is_reusable = False
-        else:
+        elif self.error is None:
             self._parts.append(part)
 
     def on_message_complete(self) -> None:
