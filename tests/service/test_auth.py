@@ -13,8 +13,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from mistralwire import _tokens
 from mistralwire.errors import MistralwireError
-from mistralwire.service import CallRecord, Server, ServerConfig, create_server
-from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
+from mistralwire.service import CallRecord, Chunks, Server, ServerConfig, create_server
+from mistralwire.v1 import ChatCompletionResponse
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.peers import RawPeer
 from tests.service.upstreams import REQUEST, HeldUpstream
@@ -41,7 +41,7 @@ class Observer:
     def started(self, call: CallRecord) -> None:
         self.records.append(call)
 
-    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
         self.records.append(call)
 
     def ended(self, call: CallRecord) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from mistralwire import SseDecoder, SseMessage, encode_sse
 from mistralwire.errors import UpstreamError
-from mistralwire.service import SERVICE_NAME, CallRecord, ServerConfig, create_server
+from mistralwire.service import SERVICE_NAME, CallRecord, Chunks, ServerConfig, create_server
 from mistralwire.upstream import (
     CallContext,
     CompletionRequest,
@@ -39,7 +39,7 @@ class Watching:
 
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
-        self.chunks: list[CompletionChunk] = []
+        self.received: list[CompletionChunk] = []
         self.starts = 0
         self.has_ended = asyncio.Event()
 
@@ -47,8 +47,10 @@ class Watching:
         assert call.request is not None
         self.starts += 1
 
-    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
-        self.chunks.append(chunk)
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
+        message = ChatCompletionStreamResponse.FromString(chunks.wire)
+        assert len(message.chunks) == chunks.count
+        self.received += message.chunks
 
     def ended(self, call: CallRecord) -> None:
         self.records.append(call)
@@ -421,7 +423,7 @@ async def test_observers_see_each_call_from_its_start_to_its_end() -> None:
 
     stream, complete, refused = watching.records
     assert watching.starts == 2
-    assert watching.chunks == [chunk(0), chunk(1)]
+    assert watching.received == [chunk(0), chunk(1)]
     assert (stream.method, stream.code, stream.chunks) == ("ChatCompletionStream", "UNAVAILABLE", 2)
     assert stream.first_chunk_s is not None
     assert stream.ended_s is not None
@@ -451,9 +453,9 @@ class Raising(Watching):
         super().started(call)
         self._raise("started")
 
-    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
-        super().chunk(call, chunk)
-        self._raise("chunk")
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
+        super().chunks(call, chunks)
+        self._raise("chunks")
 
     def ended(self, call: CallRecord) -> None:
         super().ended(call)
@@ -464,20 +466,23 @@ class Raising(Watching):
             raise ValueError(SECRET)
 
 
-@pytest.mark.parametrize(("what", "chunks"), [("started", 0), ("chunk", 1), ("ended", 3)])
+@pytest.mark.parametrize(("what", "chunks"), [("started", 0), ("chunks", 1), ("ended", 3)])
 async def test_an_observer_that_raises_harms_neither_the_call_nor_other_observers(
     what: str, chunks: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     raising, watching = Raising(what), Watching()
     received: list[str] = []
-    async with channel_to(EagerUpstream(3), raising, watching) as channel:
+    upstream = HeldUpstream()
+    upstream.items.put_nowait(chunk(0))
+    async with channel_to(upstream, raising, watching) as channel:
         async for message in stub_of(channel).ChatCompletionStream(STREAM_REQUEST):
             received += [item.id for item in message.chunks]
+            upstream.items.put_nowait(chunk(len(received)) if len(received) < 3 else None)
         await watching.has_ended.wait()
 
     assert received == ["0", "1", "2"]
-    assert (watching.starts, len(watching.chunks), watching.records[0].code) == (1, 3, "OK")
-    assert (raising.starts, len(raising.chunks), len(raising.records)) == (1, chunks, 1)
+    assert (watching.starts, len(watching.received), watching.records[0].code) == (1, 3, "OK")
+    assert (raising.starts, len(raising.received), len(raising.records)) == (1, chunks, 1)
     (record,) = (record for record in caplog.records if record.levelname == "ERROR")
     assert "the observer Raising raised an unexpected ValueError" in record.getMessage()
     assert SECRET not in caplog.text

@@ -11,7 +11,7 @@ import pytest
 from mistralwire import to_json
 from mistralwire.client import Client
 from mistralwire.errors import CallError, UpstreamError
-from mistralwire.service import CallRecord, LocalChannel, ServerConfig, create_server
+from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig, create_server
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
@@ -28,8 +28,8 @@ class Records:
     def started(self, call: CallRecord) -> None:
         assert call.request is not None
 
-    def chunk(self, call: CallRecord, chunk: object) -> None:
-        assert chunk is not None
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
+        assert chunks.count == call.chunks
 
     def ended(self, call: CallRecord) -> None:
         self.records.append(call)

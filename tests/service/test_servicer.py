@@ -22,8 +22,8 @@ from mistralwire import to_json
 from mistralwire.client import Client
 from mistralwire.errors import CallError, DecodeError, UpstreamError, Violation
 from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, ServerConfig, create_server
-from mistralwire.service import _servicer as servicer_module
-from mistralwire.service._servicer import LOOP_BYTES_MAX, LOOP_VALUES_MAX
+from mistralwire.service import _request as request_module
+from mistralwire.service._request import LOOP_BYTES_MAX, LOOP_VALUES_MAX
 from mistralwire.upstream import CallContext, CompletionStreamRequest, ReplayUpstream, Upstream
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -227,8 +227,8 @@ class HeldChecks:
         self.sizes: list[int] = []
         self._may_go_on = threading.Event()
         self._loop = asyncio.get_running_loop()
-        self._read_request = servicer_module.read_request
-        monkeypatch.setattr(servicer_module, "read_request", self._read)
+        self._read_request = request_module.read_request
+        monkeypatch.setattr(request_module, "read_request", self._read)
 
     def _read(self, request_type: type[Any], data: bytes, oldest_revision: int) -> Any:
         if len(data) > LOOP_BYTES_MAX:
@@ -429,7 +429,7 @@ def test_bytes_that_are_no_request_are_the_same_error_in_every_protobuf(implemen
     program = """
 from google.protobuf.internal import api_implementation
 from mistralwire.errors import DecodeError
-from mistralwire.service._servicer import read_request
+from mistralwire.service._request import read_request
 from mistralwire.v1 import ChatCompletionRequest
 
 print(api_implementation.Type())
@@ -479,7 +479,7 @@ async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch
         threads.append(threading.current_thread().name)
         return request
 
-    monkeypatch.setattr(servicer_module, "checked_request", check)
+    monkeypatch.setattr(request_module, "checked_request", check)
     upstream = HeldUpstream()
     async with serving(upstream) as client:
         for count in (1, LOOP_VALUES_MAX // 2, LOOP_VALUES_MAX):

@@ -1,6 +1,7 @@
 """The upstream gets so many calls at one time, so many wait in order, and the rest is turned away."""
 
-import asyncio
+import functools
+from collections.abc import Callable
 
 import pytest
 
@@ -8,78 +9,57 @@ from mistralwire.errors import OverloadError
 from mistralwire.service._slots import UpstreamSlots
 
 
-class Call:
-    """A call that holds a slot until it is told to end."""
+class Turns:
+    """Keeps whose turn it was."""
 
-    def __init__(self, slots: UpstreamSlots) -> None:
-        self.has_slot = asyncio.Event()
-        self.may_end = asyncio.Event()
-        self.task = asyncio.create_task(self._run(slots))
+    def __init__(self) -> None:
+        self.order: list[int] = []
+        self._calls = [functools.partial(self.order.append, number) for number in range(5)]
 
-    async def _run(self, slots: UpstreamSlots) -> None:
-        async with slots:
-            self.has_slot.set()
-            await self.may_end.wait()
+    def __getitem__(self, number: int) -> Callable[[], None]:
+        return self._calls[number]
 
 
-async def test_calls_wait_in_the_order_of_their_coming() -> None:
-    slots = UpstreamSlots(1, 3)
-    calls = [Call(slots) for _ in range(4)]
-    for number, call in enumerate(calls):
-        await call.has_slot.wait()
-        assert not any(later.has_slot.is_set() for later in calls[number + 1 :])
-        call.may_end.set()
-        await call.task
+def test_calls_wait_in_the_order_of_their_coming() -> None:
+    slots, turns = UpstreamSlots(1, 3), Turns()
+    for number in range(4):
+        slots.take(turns[number])
+    for count in range(1, 5):
+        assert turns.order == list(range(count))
+        slots.give_back()
+    slots.take(turns[4])
+    assert turns.order == [0, 1, 2, 3, 4]
 
 
-async def test_a_call_beyond_the_queue_is_turned_away_at_once() -> None:
-    slots = UpstreamSlots(1, 1)
-    calls = [Call(slots) for _ in range(3)]
+def test_a_call_beyond_the_queue_is_turned_away_at_once() -> None:
+    slots, turns = UpstreamSlots(1, 1), Turns()
+    slots.take(turns[0])
+    slots.take(turns[1])
     with pytest.raises(OverloadError) as caught:
-        await calls[2].task
+        slots.take(turns[2])
 
     assert (caught.value.code, caught.value.reason) == ("RESOURCE_EXHAUSTED", "UPSTREAM_BUSY")
     assert caught.value.retry_after_s == 1
-    for call in calls[:2]:
-        call.may_end.set()
-        await call.task
+    slots.give_back()
+    assert turns.order == [0, 1]
 
 
-async def test_a_queue_of_none_turns_away_what_finds_no_slot() -> None:
-    slots = UpstreamSlots(2, 0)
-    calls = [Call(slots), Call(slots)]
-    await calls[1].has_slot.wait()
+def test_a_queue_of_none_turns_away_what_finds_no_slot() -> None:
+    slots, turns = UpstreamSlots(2, 0), Turns()
+    slots.take(turns[0])
+    slots.take(turns[1])
     with pytest.raises(OverloadError):
-        await Call(slots).task
-
-    calls[0].may_end.set()
-    await calls[0].task
-    third = Call(slots)
-    await third.has_slot.wait()
-    for call in (calls[1], third):
-        call.may_end.set()
-        await call.task
+        slots.take(turns[2])
+    slots.give_back()
+    slots.take(turns[3])
+    assert turns.order == [0, 1, 3]
 
 
-async def test_a_call_that_is_cancelled_while_it_waits_leaves_its_place_to_others() -> None:
-    slots = UpstreamSlots(1, 1)
-    first, second = Call(slots), Call(slots)
-    await first.has_slot.wait()
-    second.task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await second.task
-
-    third = Call(slots)
-    first.may_end.set()
-    await third.has_slot.wait()
-    third.may_end.set()
-    await asyncio.gather(first.task, third.task)
-
-
-async def test_a_call_that_fails_gives_its_slot_back() -> None:
-    slots = UpstreamSlots(1, 0)
-    with pytest.raises(ZeroDivisionError):
-        async with slots:
-            raise ZeroDivisionError
-    async with slots:
-        pass
+def test_a_call_that_ends_while_it_waits_leaves_its_place_to_others() -> None:
+    slots, turns = UpstreamSlots(1, 1), Turns()
+    slots.take(turns[0])
+    slots.take(turns[1])
+    slots.leave(turns[1])
+    slots.take(turns[2])
+    slots.give_back()
+    assert turns.order == [0, 2]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import json
 import math
 import os
@@ -23,10 +24,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 
 from mistralwire import to_dict
+from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
-from mistralwire.service import CallRecord, ServerConfig, create_server
+from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig, create_server
 from mistralwire.service import _conventions as conventions
 from mistralwire.service._call_telemetry import GAPS_EVERY, GAPS_MAX, CallTelemetry
+from mistralwire.service._program import chunks_of
 from mistralwire.upstream import CallContext, CompletionRequest, CompletionResponse, Upstream
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -103,7 +106,7 @@ class Ends:
 
     def started(self, call: CallRecord) -> None: ...
 
-    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None: ...
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None: ...
 
     def ended(self, call: CallRecord) -> None:
         self.calls.put_nowait(call)
@@ -410,14 +413,13 @@ async def test_the_models_span_is_current_while_the_upstream_works(method: str) 
 
 def test_metrics_alone_do_not_hide_the_current_span_of_another_observer() -> None:
     telemetry, metrics_alone = Telemetry(), CallTelemetry(NoOpTracerProvider(), MeterProvider())
-    call = call_of()
-    telemetry.observer.started(call)
-    metrics_alone.started(call)
-    current = trace.get_current_span().get_span_context()
+    call, context = call_of(), contextvars.copy_context()
+    context.run(telemetry.observer.started, call)
+    context.run(metrics_alone.started, call)
+    current = context.run(trace.get_current_span).get_span_context()
     for observer in (telemetry.observer, metrics_alone):
-        observer.ended(end(call))
+        context.run(observer.ended, end(call))
     assert current == telemetry.spans["chat m"].context
-    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 async def test_a_request_that_breaks_the_contract_is_no_error_of_the_service() -> None:
@@ -516,32 +518,35 @@ def end(call: CallRecord, code: str = "OK", error: BaseException | None = None) 
 def drive(telemetry: Telemetry, chunks: Sequence[CompletionChunk], **fields: Any) -> None:
     """Have a stream from its start to its end."""
     call = call_of(**fields)
-    telemetry.observer.started(call)
+    contextvars.copy_context().run(telemetry.observer.started, call)
     for item in chunks:
-        telemetry.observer.chunk(call, item)
+        telemetry.observer.chunks(call, chunks_of(item))
     telemetry.observer.ended(end(call))
 
 
 def test_a_caller_whose_time_is_over_is_an_error() -> None:
     telemetry = Telemetry()
     call = call_of()
-    telemetry.observer.started(call)
+    contextvars.copy_context().run(telemetry.observer.started, call)
     telemetry.observer.ended(end(call, "DEADLINE_EXCEEDED"))
     rpc, model = telemetry.spans[f"{METHOD}/ChatCompletionStream"], telemetry.spans["chat m"]
     assert attributes_of(rpc)["error.type"] == attributes_of(model)["error.type"] == "DEADLINE_EXCEEDED"
 
 
-def test_a_call_leaves_no_current_span_behind() -> None:
+async def test_a_call_leaves_no_current_span_behind() -> None:
     telemetry = Telemetry()
-    drive(telemetry, [chunk(1)])
+    channel = LocalChannel(EagerUpstream(3), observers=[telemetry.observer])
+    async with Client.on(channel) as client:
+        assert len([item async for item in client.stream(STREAM_REQUEST)]) == 3
+    assert "chat m" in telemetry.spans
     assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 def test_a_slow_caller_does_not_make_a_slow_model() -> None:
     telemetry = Telemetry()
     call = call_of()
-    telemetry.observer.started(call)
-    telemetry.observer.chunk(call, last_chunk())
+    contextvars.copy_context().run(telemetry.observer.started, call)
+    telemetry.observer.chunks(call, chunks_of(last_chunk()))
     end(call).ended_s = call.started_s + 1000
     telemetry.observer.ended(call)
     assert telemetry.point("rpc.server.call.duration").sum == pytest.approx(1000)
@@ -564,9 +569,9 @@ def test_several_choices_end_at_any_chunk() -> None:
     first = CompletionChunk(id="1", model="m", choices=[choice(LENGTH, index=1)])
     last = CompletionChunk(id="1", model="m", choices=[choice(STOP, index=0)])
     call = CallRecord(method="ChatCompletionStream", request_id="1", request=request)
-    telemetry.observer.started(call)
+    contextvars.copy_context().run(telemetry.observer.started, call)
     for item in (first, *map(chunk, range(10)), last):
-        telemetry.observer.chunk(call, item)
+        telemetry.observer.chunks(call, chunks_of(item))
     telemetry.observer.ended(end(call))
     found = attributes_of(telemetry.spans["chat m"])
     assert found["gen_ai.response.finish_reasons"] == ("stop", "length")
@@ -679,9 +684,9 @@ def test_one_of_traces_and_metrics_is_enough(providers: Callable[[], Any], is_on
     telemetry = CallTelemetry(*providers())
     assert telemetry.is_on is is_on
     call = call_of()
-    telemetry.started(call)
-    telemetry.chunk(call, last_chunk())
-    telemetry.chunk(call, last_chunk())
+    contextvars.copy_context().run(telemetry.started, call)
+    telemetry.chunks(call, chunks_of(last_chunk()))
+    telemetry.chunks(call, chunks_of(last_chunk()))
     telemetry.ended(end(call))
 
 

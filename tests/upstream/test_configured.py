@@ -274,14 +274,14 @@ def test_what_a_table_names_must_be_there(tmp_path: pathlib.Path, monkeypatch: p
 def test_a_proxy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
     message = _refusal([{"kind": "mistral"}], reason="PROXY")
-    assert message.startswith("upstreams[0]: expected an http or https URL in HTTPS_PROXY, found something")
+    assert message.startswith("upstreams[0]: expected an http URL in HTTPS_PROXY, found something else;")
 
 
 @pytest.mark.parametrize(
     ("blocked", "kind", "extra"),
     [
-        ("aiohttp", "mistral", "gateway"),
-        ("aiohttp", "vertex", "gateway"),
+        ("httptools", "mistral", "gateway"),
+        ("aiohappyeyeballs", "vertex", "gateway"),
         ("google.auth", "vertex", "vertex"),
         ("requests", "vertex", "vertex"),
     ],

@@ -273,7 +273,7 @@ def test_closing_does_not_wait_for_the_end_behind_the_last_event() -> None:
             await upstream.close()
             await asyncio.wait_for(server.gone.wait(), WAIT_S)
 
-    # When answers that nobody closed are collected, aiohttp warns of them if the loop is in debug mode.
+    # A transport that nobody closed warns when it is collected.
     asyncio.run(stream_and_close(), debug=True)
     gc.collect()
 

@@ -57,6 +57,15 @@ async def _broken(upstream: MistralUpstream) -> tuple[int, UpstreamError]:
     raise AssertionError("expected an error, found none")
 
 
+async def _rested(upstream: MistralUpstream) -> None:
+    """Wait until the end behind the last event has come, too."""
+    client = upstream._client
+    assert client is not None
+    async with asyncio.timeout(WAIT_S):
+        while not any(client._idle.values()):  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+
+
 async def _refused(upstream: MistralUpstream) -> UpstreamError:
     with pytest.raises(UpstreamError) as raised:
         await upstream.complete(REQUEST, CONTEXT)
@@ -103,8 +112,7 @@ async def test_a_stream_gives_its_chunks_and_the_connection_is_used_again() -> N
         upstream = MistralUpstream(server.url)
         for _ in range(2):
             assert await _chunks(upstream) == [CHUNK[6:].strip()] * 2
-            while upstream._resting:
-                await asyncio.wait(set(upstream._resting))
+            await _rested(upstream)
         await upstream.close()
     assert server.connections == 1
 

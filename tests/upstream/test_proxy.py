@@ -238,17 +238,33 @@ async def test_a_proxy_that_is_not_there_is_told_without_its_address(
     assert error.message == "the upstream can't be reached: the proxy can't be reached"
 
 
+NO_PROXY = "something else"
+TLS_PROXY = "an https one: TLS to the proxy itself is not supported"
+
+
 @pytest.mark.parametrize(
-    "proxy", ["socks5://127.0.0.1:1", "http://", "http://[secret", "http://h:secret", "ftp://h"]
+    ("proxy", "found"),
+    [
+        ("socks5://127.0.0.1:1", NO_PROXY),
+        ("http://", NO_PROXY),
+        ("http://[secret", NO_PROXY),
+        ("http://h:secret", NO_PROXY),
+        ("http://h:0", NO_PROXY),
+        ("ftp://h", NO_PROXY),
+        ("https://user:secret@127.0.0.1:1", TLS_PROXY),
+        ("HTTPS://h", TLS_PROXY),
+    ],
 )
-def test_what_is_no_proxy_is_refused_unquoted(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_proxy_is_refused_unquoted(
+    proxy: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(MistralwireError) as raised:
         MistralUpstream()
     assert (raised.value.code, raised.value.reason) == ("FAILED_PRECONDITION", "PROXY")
     assert raised.value.message == (
-        "expected an http or https URL in HTTPS_PROXY, found something else; correct it, or put the host of "
-        "the upstream into NO_PROXY"
+        f"expected an http URL in HTTPS_PROXY, found {found}; correct it, or put the host of the upstream "
+        "into NO_PROXY"
     )
     assert raised.value.__cause__ is None
     monkeypatch.setenv("NO_PROXY", "api.mistral.ai")

@@ -417,8 +417,12 @@ class Client:
         if not is_stream and request_type not in _RESPONSE_TYPES:
             _refuse(request_type, _STREAM_TYPES | _RESPONSE_TYPES)
         request_id = checked_request_id(request_id)
-        self._timeout_s(deadline_s)
-        self._metadata(request_id, metadata)
+        timeout_s, pairs = self._timeout_s(deadline_s), self._metadata(request_id, metadata)
+        start = getattr(self._given_channel, "start", None)
+        if start is not None:
+            self._method(request_type)
+            source: Source = start(request_type, wire, sink, timeout=timeout_s, metadata=pairs)
+            return source
         messages = self._messages(request_type, wire, deadline_s, request_id, metadata)
         return CallTask(messages, sink, request_id, is_stream=is_stream)
 

@@ -9,10 +9,11 @@ from mistralwire._settings import Setting
 from mistralwire.service._access_log import AccessLog
 from mistralwire.service._config import ServerConfig, settings
 from mistralwire.service._local import LocalChannel
+from mistralwire.service._methods import SERVICE_NAME
 from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
-from mistralwire.service._record import CallObserver, CallRecord
+from mistralwire.service._record import CallObserver, CallRecord, Chunks
 from mistralwire.service._server import Server, create_server
-from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
+from mistralwire.service._servicer import ChatCompletionServicer
 from mistralwire.service._status import ERROR_DOMAIN, to_status
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "CallObserver",
     "CallRecord",
     "ChatCompletionServicer",
+    "Chunks",
     "LocalChannel",
     "PrometheusEndpoint",
     "Server",

@@ -4,8 +4,7 @@ import logging
 from typing import Any
 
 from mistralwire.errors import NAME_PATTERN, MistralwireError, UpstreamError
-from mistralwire.service._record import CallRecord
-from mistralwire.v1 import CompletionChunk
+from mistralwire.service._record import CallRecord, Chunks
 
 # How calls end that nobody who runs the service has to look at: well, or by the caller's own doing.
 _CALLERS_OWN = {
@@ -40,7 +39,7 @@ class AccessLog:
     def started(self, call: CallRecord) -> None:
         """Do nothing: a call is logged when it is over."""
 
-    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
         """Do nothing: chunks are counted in the record."""
 
     def ended(self, call: CallRecord) -> None:

@@ -2,9 +2,7 @@
 
 import dataclasses
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextvars import Token
 from typing import Any, TypeAlias
 
 from opentelemetry import context as contexts
@@ -16,9 +14,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvid
 
 from mistralwire.codec import losses
 from mistralwire.service import _conventions as names
-from mistralwire.service._record import CallRecord
-from mistralwire.service._servicer import SERVICE_NAME
-from mistralwire.v1 import CompletionChunk
+from mistralwire.service._methods import SERVICE_NAME
+from mistralwire.service._record import CallRecord, Chunks
+from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, UsageInfo
 
 GAPS_MAX = 1000
 """Times between chunks that are all measured in one second, in all streams together."""
@@ -29,9 +27,6 @@ GAPS_EVERY = 64
 # Names that metrics keep: more models than one service offers, more reasons than there are.
 _MODELS_MAX = 100
 _REASONS_MAX = 100
-
-# Where the usage and the finish reason of a stream are: in the last chunk, or in the last few.
-_RECENT_CHUNKS = 4
 
 _TOKEN_TYPES = (("input", "gen_ai.usage.input_tokens"), ("output", "gen_ai.usage.output_tokens"))
 
@@ -74,27 +69,27 @@ class _Running:
     Attributes:
         rpc: The span of the call.
         span: The span of what is asked of the model.
-        token: What takes that span back from being the current one; None if it is not.
         target: Attribute that names what was asked, a model or an agent; and that name.
-        has_choices: Whether several choices were asked for, which end at different chunks.
         labels: Attributes of the metrics; measurements keep them, so they never change after the first one.
         asked_s: When the upstream was asked, in seconds of `time.perf_counter`.
         last_s: When the last chunk came; 0 before the first one.
         first_chunk_s: How long the first chunk took, in seconds.
-        recent: The last few chunks.
-        finish_reasons: Why the model stopped, by choice, if there are several.
+        first: The first chunk; None before it.
+        last: The last chunks, as the wire bytes of a stream response.
+        usage: The last usage, as wire bytes; None before one.
+        finish_reasons: Why the model stopped, by choice.
     """
 
     rpc: _RpcSpan
     span: Span
-    token: Token[Context] | None
     target: tuple[str, str]
-    has_choices: bool
     labels: dict[str, str]
     asked_s: float = dataclasses.field(default_factory=time.perf_counter)
     last_s: float = 0.0
     first_chunk_s: float = 0.0
-    recent: deque[CompletionChunk] = dataclasses.field(default_factory=lambda: deque(maxlen=_RECENT_CHUNKS))
+    first: CompletionChunk | None = None
+    last: bytes = b""
+    usage: bytes | None = None
     finish_reasons: dict[int, str] = dataclasses.field(default_factory=dict)
 
 
@@ -138,12 +133,13 @@ class CallTelemetry:
         span = self._tracer.start_span(name, rpc.context, SpanKind.CLIENT, attributes)
         # One that goes nowhere must not come before the current one of another observer.
         context = trace.set_span_in_context(span, rpc.context)
+        if self._has_tracer:
+            # Nobody detaches it: the context is the call's own, and goes with it.
+            contexts.attach(context)
         self._running[id(call)] = _Running(
             rpc=rpc,
             span=span,
-            token=contexts.attach(context) if self._has_tracer else None,
             target=(target, asked),
-            has_choices="gen_ai.request.choice.count" in attributes,
             labels={
                 names.OPERATION: operation,
                 names.PROVIDER: attributes[names.PROVIDER],
@@ -151,26 +147,38 @@ class CallTelemetry:
             },
         )
 
-    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
-        """Measure when a chunk came. All else waits for the end, if it can: this is the hot path."""
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
+        """Measure when chunks came. All else waits for the end, if it can: this is the hot path."""
         running = self._running[id(call)]
         now_s = time.perf_counter()
-        running.recent.append(chunk)
-        if running.has_choices:
-            running.finish_reasons.update(names.finish_reasons_of((chunk,)))
+        running.usage = chunks.usage or running.usage
+        for index, reason in chunks.finish_reasons:
+            running.finish_reasons[index] = names.known_finish_reason(reason)
+        running.last = chunks.wire
+        count = chunks.count
         if not running.last_s:
-            self._answered(running, chunk)
+            running.first = _chunks_in(chunks.wire)[0]
+            self._answered(running, running.first)
             running.first_chunk_s = now_s - running.asked_s
             self._instruments.time_to_first_chunk.record(running.first_chunk_s, running.labels)
-        elif self._has_meter:
-            # A measurement costs more than all the rest that is done for a chunk.
-            if now_s >= self._gaps_until_s:
-                self._gaps_until_s = now_s + 1.0
-                self._gaps_left = GAPS_MAX
-            self._gaps_left -= 1
-            if self._gaps_left >= 0 or not self._gaps_left % GAPS_EVERY:
-                self._instruments.time_per_output_chunk.record(now_s - running.last_s, running.labels)
+            count -= 1
+            running.last_s = now_s
+        if self._has_meter:
+            # Chunks that came together came at once, but for the first of them.
+            gap_s = now_s - running.last_s
+            for _ in range(count):
+                self._record_gap(gap_s, now_s, running.labels)
+                gap_s = 0.0
         running.last_s = now_s
+
+    def _record_gap(self, gap_s: float, now_s: float, labels: dict[str, str]) -> None:
+        """Measure a time between chunks, or some of them: that costs more than all the rest for a chunk."""
+        if now_s >= self._gaps_until_s:
+            self._gaps_until_s = now_s + 1.0
+            self._gaps_left = GAPS_MAX
+        self._gaps_left -= 1
+        if self._gaps_left >= 0 or not self._gaps_left % GAPS_EVERY:
+            self._instruments.time_per_output_chunk.record(gap_s, labels)
 
     def ended(self, call: CallRecord) -> None:
         """End what was begun, with all that is known now."""
@@ -181,8 +189,6 @@ class CallTelemetry:
         else:
             rpc = running.rpc
             self._end_model(call, running, ended_s)
-            if running.token is not None:
-                contexts.detach(running.token)
         self._end_rpc(call, rpc, ended_s)
 
     def _start_rpc(self, call: CallRecord) -> _RpcSpan:
@@ -215,12 +221,18 @@ class CallTelemetry:
             running.labels[names.RESPONSE_MODEL] = self._models.admit(names.name_of(answer.model))
 
     def _end_model(self, call: CallRecord, running: _Running, ended_s: float) -> None:
-        answers: Iterable[Any] = running.recent
-        if call.response is not None:
-            self._answered(running, call.response)
-            answers = (call.response,)
-        finish_reasons = running.finish_reasons or names.finish_reasons_of(answers)
-        attributes = names.answer_attributes(answers, finish_reasons)
+        answers: Sequence[Any] = (
+            () if running.first is None else (running.first, _chunks_in(running.last)[-1])
+        )
+        finish_reasons = running.finish_reasons
+        usage = None if running.usage is None else UsageInfo.FromString(running.usage)
+        response: Any = call.response
+        if response is not None:
+            answers = (response,)
+            self._answered(running, response)
+            finish_reasons = names.finish_reasons_of(response)
+            usage = response.usage if response.HasField("usage") else None
+        attributes = names.answer_attributes(answers, usage, finish_reasons)
         if running.last_s:
             attributes[names.TIME_TO_FIRST_CHUNK] = running.first_chunk_s
             if call.code == "OK":
@@ -289,6 +301,10 @@ class _Instruments:
             "Tokens that one call used.",
             explicit_bucket_boundaries_advisory=list(names.TOKEN_BUCKETS),
         )
+
+
+def _chunks_in(wire: bytes) -> Sequence[CompletionChunk]:
+    return ChatCompletionStreamResponse.FromString(wire).chunks
 
 
 def _observe_losses(_: CallbackOptions) -> Iterable[Observation]:

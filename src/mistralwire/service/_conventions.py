@@ -18,6 +18,7 @@ from mistralwire.v1 import (
     AgentsCompletionStreamRequest,
     FinishReason,
     ResponseFormatType,
+    UsageInfo,
 )
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
@@ -72,6 +73,11 @@ _OUTPUT_TYPES = {
     ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT: "json",
     ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA: "json",
 }
+_FINISH_REASONS = frozenset(
+    value.name.removeprefix("FINISH_REASON_").lower()
+    for value in FinishReason.DESCRIPTOR.values
+    if value.number not in (FinishReason.FINISH_REASON_UNSPECIFIED, FinishReason.FINISH_REASON_UNLISTED)
+)
 
 
 class KnownNames:
@@ -176,11 +182,14 @@ def request_attributes(request: Any, method: str) -> dict[str, Any]:
     return attributes
 
 
-def answer_attributes(answers: Iterable[Any], finish_reasons: dict[int, str]) -> dict[str, Any]:
+def answer_attributes(
+    answers: Iterable[Any], usage: UsageInfo | None, finish_reasons: dict[int, str]
+) -> dict[str, Any]:
     """Give the attributes of an answer.
 
     Args:
-        answers: The response, or chunks; each later one adds to the earlier ones.
+        answers: The response, or the first chunk and the last one, which adds to the first.
+        usage: Its usage; None if it has none.
         finish_reasons: Why the model stopped, by choice.
     """
     attributes: dict[str, Any] = {}
@@ -189,8 +198,8 @@ def answer_attributes(answers: Iterable[Any], finish_reasons: dict[int, str]) ->
             attributes["gen_ai.response.id"] = answer.id
         if answer.model:
             attributes[RESPONSE_MODEL] = name_of(answer.model)
-        if answer.HasField("usage"):
-            attributes.update(_usage_attributes(answer.usage))
+    if usage is not None:
+        attributes.update(_usage_attributes(usage))
     if finish_reasons:
         attributes["gen_ai.response.finish_reasons"] = [finish_reasons[key] for key in sorted(finish_reasons)]
     return attributes
@@ -209,13 +218,10 @@ def _usage_attributes(usage: Any) -> dict[str, Any]:
     return attributes
 
 
-def finish_reasons_of(answers: Iterable[Any]) -> dict[int, str]:
-    """Give why the model stopped, by the index of the choice, from a response or from chunks."""
+def finish_reasons_of(answer: Any) -> dict[int, str]:
+    """Give why the model stopped, by the index of the choice, from a response or a chunk."""
     return {
-        choice.index: finish_reason(choice.finish_reason)
-        for answer in answers
-        for choice in answer.choices
-        if choice.finish_reason
+        choice.index: finish_reason(choice.finish_reason) for choice in answer.choices if choice.finish_reason
     }
 
 
@@ -227,6 +233,11 @@ def finish_reason(number: int) -> str:
         return FinishReason.Name(cast("Any", number)).removeprefix("FINISH_REASON_").lower()
     except ValueError:
         return OTHER
+
+
+def known_finish_reason(text: str) -> str:
+    """Return a finish reason of the API; `_OTHER` for one that this contract does not list."""
+    return text if text in _FINISH_REASONS else OTHER
 
 
 def one_of(finish_reasons: dict[int, str]) -> str | None:

@@ -2,27 +2,32 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Self, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 
+from mistralwire._flow import Sink, Source
+from mistralwire.errors import MistralwireError, Reason
+from mistralwire.service._call import Call, Calls
 from mistralwire.service._config import ServerConfig
+from mistralwire.service._methods import METHODS, SERVICE_NAME
 from mistralwire.service._record import CallObserver
-from mistralwire.service._servicer import SERVICE_NAME, ChatCompletionServicer
+from mistralwire.service._status import failure_of
 from mistralwire.service._telemetry import with_telemetry
 from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 
 _PEER = "in-process"
-# So many bytes wait for a caller before a write waits too. What waits is taken in one piece.
+# So many bytes wait for a caller before the upstream waits too. What waits is taken in one piece.
 _WAITING_BYTES_MAX = 256 * 1024
-# How long the end of the streams is waited for when the channel is closed.
+# How long the end of the upstreams is waited for when the channel is closed.
 _END_S = 3.0
 
-_DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
+_BY_REQUEST = {method.request_type: method for method in METHODS.values()}
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -31,8 +36,7 @@ class LocalChannel:
     """Calls the service in its own process, without a socket; `Client.on` takes it.
 
     Messages, statuses, limits and observers are those of a service over the network. What belongs to
-    connections is not there: ports, TLS, bearer tokens, retries, compression. An upstream that takes its time
-    to be cancelled keeps its caller waiting.
+    connections is not there: ports, TLS, bearer tokens, retries, compression.
 
     Args:
         upstream: Where the completions come from.
@@ -48,10 +52,47 @@ class LocalChannel:
     def __init__(
         self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
     ) -> None:
-        self._servicer = ChatCompletionServicer(upstream, config, with_telemetry(observers), is_local=True)
-        self._handlers = self._servicer.handlers()
-        self._streams: set[asyncio.Task[None]] = set()
+        self._calls = Calls(upstream, config or ServerConfig(), with_telemetry(observers), CONTRACT_REVISION)
         self._is_closed = False
+
+    def start(
+        self,
+        request_type: type[Message],
+        data: bytes,
+        sink: Sink,
+        *,
+        timeout: float,
+        metadata: Metadata,
+    ) -> Source:
+        """Start a call whose answer goes to a sink.
+
+        Args:
+            request_type: The type of the request.
+            data: The request as wire bytes.
+            sink: What takes the answer; perhaps before this function returns.
+            timeout: How long the call may take, in seconds.
+            metadata: What to send with it.
+
+        Returns:
+            The source of the answer.
+        """
+        method = _BY_REQUEST[request_type]
+        deadline_s = time.monotonic() + timeout
+        call = Call(
+            self._calls, method, sink, metadata=metadata, peer=_PEER, deadline_s=deadline_s, is_timed=True
+        )
+        refusal = self._refusal() or self._calls.overload()
+        if refusal is None:
+            call.start(data)
+        else:
+            call.abort(refusal)
+        return call
+
+    def _refusal(self) -> MistralwireError | None:
+        if not self._is_closed:
+            return None
+        message = "the service in this process has stopped"
+        return MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING)
 
     def unary_unary(self, method: str) -> Callable[..., Any]:
         """Give what calls a method that has one answer.
@@ -66,11 +107,9 @@ class LocalChannel:
         Raises:
             KeyError: If there is no such method.
         """
-        is_check = method == f"/{HEALTH_NAME}/Check"
-        behavior = self._check if is_check else self._handler(method).stream_unary
-        return lambda data, *, timeout, metadata: _UnaryCall(
-            _refuse if self._is_closed else behavior, _Context(data, timeout, metadata)
-        )
+        if method == f"/{HEALTH_NAME}/Check":
+            return lambda *_, **__: _Health(self._refusal())
+        return self._caller(_UnaryCall, method)
 
     def unary_stream(self, method: str) -> Callable[..., Any]:
         """Give what calls a method that is answered by a stream.
@@ -84,16 +123,15 @@ class LocalChannel:
         Raises:
             KeyError: If there is no such method.
         """
-        behavior = self._handler(method).stream_stream
+        return self._caller(_StreamCall, method)
 
-        def start(data: bytes, *, timeout: float, metadata: Metadata) -> _StreamCall:
-            context = _Context(data, timeout, metadata)
-            call = _StreamCall(_refuse_stream if self._is_closed else behavior, context)
-            self._streams.add(call.task)
-            call.task.add_done_callback(self._streams.discard)
-            return call
+    def _caller(self, kind: Callable[[Callable[[Sink], Source]], Any], path: str) -> Callable[..., Any]:
+        request_type = METHODS[path.removeprefix(f"/{SERVICE_NAME}/")].request_type
 
-        return start
+        def make(data: bytes, *, timeout: float, metadata: Metadata) -> Any:
+            return kind(lambda sink: self.start(request_type, data, sink, timeout=timeout, metadata=metadata))
+
+        return make
 
     async def close(self) -> None:
         """End running calls, and take no more: they end with UNAVAILABLE.
@@ -101,163 +139,147 @@ class LocalChannel:
         An upstream that takes more than some seconds to be cancelled goes on by itself.
         """
         self._is_closed = True
-        self._servicer.stop_calls()
-        if self._streams:
-            await asyncio.wait(self._streams, timeout=_END_S)
-
-    def _handler(self, method: str) -> grpc.RpcMethodHandler:
-        return self._handlers[method.removeprefix(f"/{SERVICE_NAME}/")]
-
-    async def _check(self, _: object, __: object) -> bytes:
-        kinds = health_pb2.HealthCheckResponse
-        answer: bytes = kinds(status=kinds.SERVING).SerializeToString()
-        return answer
+        self._calls.stop()
+        await self._calls.wait_for_upstreams(_END_S)
 
 
-async def _refuse(_: object, context: "_Context") -> None:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, "the service in this process has stopped")
+class _Health:
+    """The answer to a health check.
 
+    Args:
+        refusal: Why there is none; None if it serves.
+    """
 
-async def _refuse_stream(_: object, context: "_Context") -> AsyncIterator[bytes]:
-    await _refuse(_, context)
-    yield b""
-
-
-def _error(code: grpc.StatusCode, details: str, trailing: Metadata = ()) -> BaseException:
-    error: BaseException = grpc.aio.AioRpcError(
-        code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details
-    )
-    return error
-
-
-class _Context:
-    """What the servicer is told of a call, and tells of it: the part of grpc.aio.ServicerContext it uses."""
-
-    def __init__(self, request: bytes, timeout_s: float, metadata: Metadata) -> None:
-        self.timeout_s = timeout_s
-        self.error: BaseException | None = None
-        self.write: Callable[[bytes], Coroutine[Any, Any, None]] | None = None
-        self._request: Any = request
-        self._metadata = metadata
-        self._deadline_s = time.monotonic() + timeout_s
-
-    def invocation_metadata(self) -> Metadata:
-        return self._metadata
-
-    def peer(self) -> str:
-        return _PEER
-
-    def time_remaining(self) -> float:
-        return max(0.0, self._deadline_s - time.monotonic())
-
-    def set_trailing_metadata(self, trailing: Metadata) -> None:
-        """Leave it: the id of the request is the caller's own."""
-
-    def set_compression(self, _: grpc.Compression) -> None:
-        """Leave it: nothing travels."""
-
-    async def send_initial_metadata(self, _: Metadata) -> None:
-        """Leave it: nobody reads it."""
-
-    async def read(self) -> Any:
-        request, self._request = self._request, grpc.aio.EOF
-        return request
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing: Metadata = ()) -> None:
-        self.error = _error(code, details, trailing)
-        raise grpc.aio.AbortError
-
-    def failed(self, error: BaseException) -> BaseException:
-        """Give what an error is to the caller."""
-        if self.error is not None:
-            return self.error
-        return _error(_DEADLINE, "Deadline Exceeded") if isinstance(error, TimeoutError) else error
-
-
-class _UnaryCall:
-    """A call with one answer. It runs in the task that awaits it."""
-
-    def __init__(self, behavior: Callable[..., Any], context: _Context) -> None:
-        self._behavior = behavior
-        self._context = context
-        self._task: asyncio.Task[Any] | None = None
-        self._is_cancelled = False
+    def __init__(self, refusal: MistralwireError | None) -> None:
+        self._refusal = refusal
 
     def __await__(self) -> Any:
         return self._run().__await__()
 
     def cancel(self) -> None:
-        if self._task is not None:
-            self._is_cancelled = True
-            self._task.cancel()
+        """Leave it: it is there already."""
 
     async def _run(self) -> bytes:
-        self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
+        if self._refusal is not None:
+            raise _grpc_error(self._refusal)
+        kinds = health_pb2.HealthCheckResponse
+        answer: bytes = kinds(status=kinds.SERVING).SerializeToString()
+        return answer
+
+
+class _UnaryCall:
+    """A call with one answer, which begins when it is awaited; a Sink.
+
+    Args:
+        start: Starts the call for a sink.
+    """
+
+    def __init__(self, start: Callable[[Sink], Source]) -> None:
+        self._start = start
+        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def __await__(self) -> Any:
+        return self._run().__await__()
+
+    def cancel(self) -> None:
+        """Leave the call."""
+        self._answer.cancel()
+
+    async def _run(self) -> bytes:
+        source = self._start(self)
         try:
-            async with asyncio.timeout(self._context.timeout_s):
-                answer: bytes = await self._behavior(None, self._context)
-                return answer
-        except (grpc.aio.AbortError, TimeoutError) as error:
-            raise self._context.failed(error) from None
+            return await self._answer
         finally:
-            self._task = None
-            if self._is_cancelled:
-                # The call was cancelled, and not the task that waits for it.
-                task.uncancel()
+            source.cancel()
+
+    def answer(self, wire: bytes) -> None:
+        """Take the answer."""
+        if not self._answer.done():
+            self._answer.set_result(wire)
+
+    def failed(self, error: MistralwireError) -> None:
+        """Take the error."""
+        if not self._answer.done():
+            self._answer.set_exception(_grpc_error(error))
+
+    def batch(self, wire: bytes, count: int) -> None:
+        """Leave it: there are no chunks."""
+
+    def end(self) -> None:
+        """Leave it: there is no stream."""
 
 
 class _StreamCall:
-    """A call that is answered by a stream.
+    """A call that is answered by a stream; a Sink.
 
     All messages that wait are taken as one: their bytes in a row are a message with the chunks of all.
+
+    Args:
+        start: Starts the call for a sink.
     """
 
-    def __init__(self, behavior: Callable[..., Any], context: _Context) -> None:
-        self._behavior = behavior
-        self._context = context
+    def __init__(self, start: Callable[[Sink], Source]) -> None:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._is_paused = self._has_ended = False
+        self._error: BaseException | None = None
         self._has_changed = asyncio.Event()
-        self._has_room = asyncio.Event()
-        context.write = self._write
-        self.task = asyncio.create_task(self._run())
-        self.task.add_done_callback(self._ended)
+        self._source: Source | None = None
+        self._source = start(self)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         while not self._waiting:
-            if self.task.done():
-                error = self.task.exception()
-                if error is None:
-                    raise StopAsyncIteration
-                raise self._context.failed(error) from None
+            if self._error is not None:
+                raise self._error
+            if self._has_ended:
+                raise StopAsyncIteration
             self._has_changed.clear()
             await self._has_changed.wait()
         messages, self._waiting = self._waiting, []
         self._waiting_bytes = 0
-        self._has_room.set()
+        if self._is_paused and self._source is not None:
+            self._is_paused = False
+            self._source.resume()
         return messages[0] if len(messages) == 1 else b"".join(messages)
 
     def cancel(self) -> None:
-        self.task.cancel()
-
-    async def _run(self) -> None:
-        async with asyncio.timeout(self._context.timeout_s):
-            async for _ in self._behavior(None, self._context):
-                raise AssertionError("the servicer writes its messages by itself")
-
-    async def _write(self, message: bytes) -> None:
-        while self._waiting_bytes >= _WAITING_BYTES_MAX:
-            self._has_room.clear()
-            await self._has_room.wait()
-        self._waiting.append(message)
-        self._waiting_bytes += len(message)
+        """Leave the call."""
+        if self._source is not None:
+            self._source.cancel()
+        if not self._has_ended and self._error is None:
+            self._error = asyncio.CancelledError()
         self._has_changed.set()
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
+        """Let a message wait for whoever iterates."""
+        self._waiting.append(wire)
+        self._waiting_bytes += len(wire)
         self._has_changed.set()
-        if not task.cancelled():
-            # Nobody may be left to take it.
-            task.exception()
+        if self._waiting_bytes >= _WAITING_BYTES_MAX and not self._is_paused and self._source is not None:
+            self._is_paused = True
+            self._source.pause()
+
+    def end(self) -> None:
+        """Let the iteration end."""
+        self._has_ended = True
+        self._has_changed.set()
+
+    def failed(self, error: MistralwireError) -> None:
+        """Let the iteration end with an error."""
+        self._error = _grpc_error(error)
+        self._has_changed.set()
+
+    def answer(self, wire: bytes) -> None:
+        """Leave it: there is no answer in one piece."""
+
+
+def _grpc_error(error: MistralwireError) -> BaseException:
+    """Give what grpc would raise for the status of a call."""
+    code, details, trailing = failure_of(error)
+    raised: BaseException = grpc.aio.AioRpcError(
+        code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details
+    )
+    return raised

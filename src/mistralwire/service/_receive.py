@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 
-from mistralwire.errors import MistralwireError, Reason
+from mistralwire.service._silence import caller_silent_error
 
 
 async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | None:
@@ -28,9 +28,3 @@ async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | 
     except TimeoutError:
         raise caller_silent_error(limit_s) from None
     return None if data is grpc.aio.EOF else data
-
-
-def caller_silent_error(limit_s: float) -> MistralwireError:
-    """Give the error of a caller who kept us waiting for too long."""
-    message = f"the caller was silent for {limit_s:g} seconds"
-    return MistralwireError(message, code="DEADLINE_EXCEEDED", reason=Reason.CALLER_SILENT)

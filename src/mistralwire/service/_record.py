@@ -2,11 +2,27 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
-from mistralwire.v1 import CompletionChunk
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chunks:
+    """Chunks that came from the upstream together.
+
+    Attributes:
+        wire: Wire bytes of a ChatCompletionStreamResponse that has them.
+        count: How many there are, 1 or more.
+        usage: The last usage among them, as the wire bytes of a UsageInfo; None if none has one.
+        finish_reasons: Why the model stopped, as index of the choice and the API's string.
+    """
+
+    wire: bytes
+    count: int
+    usage: bytes | None = None
+    finish_reasons: Sequence[tuple[int, str]] = ()
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -51,13 +67,14 @@ class CallObserver(Protocol):
     """
 
     def started(self, call: CallRecord) -> None:
-        """A request was read and is about to go to the upstream; runs in the task of the call.
+        """A request was read and is about to go to the upstream; runs in the context of the call.
 
-        A call whose request breaks the contract has no start, only an end.
+        Context variables that are set here are there for the upstream, and in the other methods. A call whose
+        request breaks the contract has no start, only an end.
         """
 
-    def chunk(self, call: CallRecord, chunk: CompletionChunk) -> None:
-        """A chunk came from the upstream; on the hot path."""
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
+        """Chunks came from the upstream; on the hot path, in the context of the call."""
 
     def ended(self, call: CallRecord) -> None:
-        """The call is over, however it ended; runs in the task of the call."""
+        """The call is over, however it ended; runs in the context of the call."""

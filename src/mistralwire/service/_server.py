@@ -18,10 +18,11 @@ from mistralwire.service._auth import TokenInterceptor
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._health import Health
 from mistralwire.service._listen import why_not
+from mistralwire.service._methods import METHODS, SERVICE_NAME
 from mistralwire.service._options import server_options
 from mistralwire.service._record import CallObserver
 from mistralwire.service._refusal import refuse
-from mistralwire.service._servicer import METHODS, SERVICE_NAME, ChatCompletionServicer
+from mistralwire.service._servicer import ChatCompletionServicer
 from mistralwire.service._telemetry import with_telemetry
 from mistralwire.service._tls import TlsFiles
 from mistralwire.upstream import Upstream

@@ -4,8 +4,7 @@ import logging
 import traceback
 from collections.abc import Sequence
 
-from mistralwire.service._record import CallObserver, CallRecord
-from mistralwire.v1 import CompletionChunk
+from mistralwire.service._record import CallObserver, CallRecord, Chunks
 
 _logger = logging.getLogger(__name__)
 
@@ -34,11 +33,11 @@ class Watch:
             except Exception as error:  # noqa: BLE001 - it is not the call's
                 self._drop(observer, error)
 
-    def chunk(self, chunk: CompletionChunk) -> None:
-        """Tell of a chunk."""
+    def chunks(self, chunks: Chunks) -> None:
+        """Tell of chunks."""
         for observer in self._listening:
             try:
-                observer.chunk(self._call, chunk)
+                observer.chunks(self._call, chunks)
             except Exception as error:  # noqa: BLE001 - it is not the call's
                 self._drop(observer, error)
 

@@ -22,6 +22,7 @@ from mistralwire.upstream._upstream import (
     CompletionRequest,
     CompletionResponse,
     CompletionStreamRequest,
+    Receiver,
     Upstream,
     error_from_body,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "HttpSettings",
     "Key",
     "MistralUpstream",
+    "Receiver",
     "ReplayUpstream",
     "Route",
     "RoutedUpstream",

@@ -153,10 +153,12 @@ def _http_class(module: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "aiohttp":
+        package = (error.name or "").partition(".")[0]
+        if package not in ("httptools", "aiohappyeyeballs"):
             raise
         message = (
-            "expected the package aiohttp for an upstream over HTTP, found none; install mistralwire[gateway]"
+            f"expected the package {package} for an upstream over HTTP, found none; "
+            "install mistralwire[gateway]"
         )
         raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from error
 

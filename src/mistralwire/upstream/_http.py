@@ -2,27 +2,18 @@
 
 import asyncio
 import contextlib
-import io
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
-import aiohttp
 from google.protobuf.message import Message
 
 from mistralwire.codec import explode, from_json, is_error_body, to_json
-from mistralwire.errors import CodecError, DecodeError, EncodeError, UpstreamError
-from mistralwire.upstream._http_answer import Body, ChunkReader
-from mistralwire.upstream._http_errors import (
-    late,
-    redirected,
-    refused,
-    truncated,
-    unconnected,
-    unreachable,
-    unreadable,
-)
+from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, UpstreamError
+from mistralwire.upstream._http1 import HttpClient, HttpClientError, UnreachableError
+from mistralwire.upstream._http_answer import AwaitedResponse, ChunkReader
+from mistralwire.upstream._http_errors import late, redirected, refused, unanswered, unreadable
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._proxy import proxy_of
 from mistralwire.upstream._upstream import (
@@ -41,7 +32,6 @@ from mistralwire.v1 import (
 )
 
 _ERROR_BYTES_MAX = 64 * 1024
-_READ_BYTES = 256 * 1024
 _RETRIED = (429, 502, 503, 504)
 # The pause before the second attempt, doubled for each further one; drawn between half of it and all of it.
 _BACKOFF_S = 0.5
@@ -49,8 +39,7 @@ _BACKOFF_S_MAX = 8.0
 # Who is asked to wait for longer is told so instead.
 _WAIT_S_MAX = 30.0
 _PROBE_S = 3.0
-# How long the end of an answer may take behind its last event, so that the connection can be used again.
-_REST_S = 1.0
+_HEADERS = {"user-agent": "mistralwire"}
 
 _logger = logging.getLogger(__name__)
 
@@ -89,8 +78,7 @@ class HttpUpstream:
         self._target = target
         self._settings = settings
         self._proxy = proxy_of(target.probe_url)
-        self._session: aiohttp.ClientSession | None = None
-        self._resting: set[asyncio.Task[None]] = set()
+        self._client: HttpClient | None = None
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         """Ask for an answer in one piece.
@@ -100,8 +88,8 @@ class HttpUpstream:
         """
         if request.stream:
             request = _with_stream(request, is_stream=False)
-        async with self._asking(request, context, is_stream=False) as (response, body):
-            data = await body.read_all(self._settings.answer_bytes_max)
+        async with self._asking(request, context, is_stream=False) as response:
+            data = await response.read_all(self._settings.answer_bytes_max)
             is_fim = isinstance(request, FIMCompletionRequest)
             return _read_response(data, response.status, is_fim=is_fim)
 
@@ -115,18 +103,18 @@ class HttpUpstream:
         """
         if not request.stream:
             request = _with_stream(request, is_stream=True)
-        async with self._asking(request, context, is_stream=True) as (response, body):
+        async with self._asking(request, context, is_stream=True) as response:
             if response.content_type == "text/html":
                 raise unreadable("an HTML page", response.status)
             if response.content_type == "application/json":
                 # Some servers do not stream, whatever they are asked for.
-                data = await body.read_all(self._settings.answer_bytes_max)
+                data = await response.read_all(self._settings.answer_bytes_max)
                 for chunk in _exploded(data, response.status):
                     yield chunk
                 return
             reader = ChunkReader()
             while not reader.is_done:
-                piece = await body.read()
+                piece = await response.read()
                 for chunk in reader.chunks_of(piece):
                     yield chunk
 
@@ -136,64 +124,45 @@ class HttpUpstream:
         Returns:
             None if so, whatever the answer is; else why not.
         """
-        timeout = aiohttp.ClientTimeout(total=_PROBE_S)
+        response = AwaitedResponse(_PROBE_S, is_stream=False)
         try:
-            async with self._opened().get(
-                self._target.probe_url, proxy=self._proxy, timeout=timeout, allow_redirects=False
-            ) as answer:
-                return None if answer.status else "no status"
+            async with asyncio.timeout(_PROBE_S):
+                await response.ask(self._opened(), "GET", self._target.probe_url, _HEADERS, None)
         except TimeoutError:
             return f"no answer within {_PROBE_S:g} seconds"
-        except (aiohttp.ClientError, OSError) as error:
-            return unreachable(error).message.rpartition(": ")[2]
+        except UnreachableError as error:
+            return str(error)
+        except HttpClientError:
+            return "there is no answer"
+        # Its body may be long, and says nothing that counts here.
+        response.close(is_whole=False)
+        return None
 
     async def close(self) -> None:
         """Close all connections."""
-        resting = list(self._resting)
-        for task in resting:
-            task.cancel()
-        await asyncio.gather(*resting, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                # The service bounds the calls.
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._settings.connect_s),
-                read_bufsize=_READ_BYTES,
-                headers={"user-agent": "mistralwire"},
-            )
-        return self._session
+    def _opened(self) -> HttpClient:
+        if self._client is None:
+            self._client = HttpClient(connect_s=self._settings.connect_s, proxy=self._proxy)
+        return self._client
 
     @contextlib.asynccontextmanager
     async def _asking(
         self, request: Any, context: CallContext, *, is_stream: bool
-    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, Body]]:
+    ) -> AsyncIterator[AwaitedResponse]:
         """Send a request, again if need be; give an answer whose status is no error."""
         response = await self._answered(request, context, is_stream=is_stream)
-
-        def cut() -> UpstreamError:
-            found = "a connection that broke before"
-            return truncated(found) if is_stream else unreadable("a part of one", response.status)
-
-        body = Body(response, self._settings.silence_s, cut)
         is_whole = False
         try:
-            yield response, body
+            yield response
             is_whole = True
         finally:
-            body.close()
-            if is_whole:
-                self._let_rest(response)
-            else:
-                response.close()
+            response.close(is_whole=is_whole)
 
-    async def _answered(
-        self, request: Any, context: CallContext, *, is_stream: bool
-    ) -> aiohttp.ClientResponse:
+    async def _answered(self, request: Any, context: CallContext, *, is_stream: bool) -> AwaitedResponse:
         try:
             data = to_json(self._target.body_of(request))
         except EncodeError as error:
@@ -221,80 +190,49 @@ class HttpUpstream:
 
     async def _sent(
         self, request: Any, data: bytes, context: CallContext, *, is_stream: bool
-    ) -> aiohttp.ClientResponse:
+    ) -> AwaitedResponse:
         """Send a request once."""
         headers = {
+            **_HEADERS,
             "content-type": "application/json",
             "accept": "text/event-stream" if is_stream else "application/json",
         }
         if context.request_id:
             headers["x-request-id"] = context.request_id
         settings = self._settings
+        response = AwaitedResponse(settings.silence_s, is_stream=is_stream)
         try:
             async with asyncio.timeout(settings.first_byte_s):
                 url, more = await self._target.address(request, is_stream=is_stream)
-                headers.update(more)
-                # aiohttp writes a file in pieces, and bytes at once, which would stall all other calls.
-                body = data if len(data) <= _READ_BYTES else io.BytesIO(data)
-                response = await self._opened().post(
-                    url, data=body, headers=headers, proxy=self._proxy, allow_redirects=False
-                )
-        except aiohttp.ConnectionTimeoutError:
-            raise unconnected(settings.connect_s) from None
+                await response.ask(self._opened(), "POST", url, {**headers, **more}, data)
         except TimeoutError:
             raise late(settings.first_byte_s) from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise unreachable(error) from None
+        except HttpClientError as error:
+            raise unanswered(error) from None
         if response.status < 300:
             return response
         if response.status < 400:
-            response.close()
+            response.close(is_whole=False)
             raise redirected(response.status)
         raise await self._refusal(response)
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> UpstreamError:
+    async def _refusal(self, response: AwaitedResponse) -> UpstreamError:
         """Read the body of an error answer, as much of it as comes in time; the status counts without it."""
         body = b""
-        try:
+        is_whole = False
+        with contextlib.suppress(TimeoutError, UpstreamError):
             async with asyncio.timeout(self._settings.connect_s):
-                while len(body) < _ERROR_BYTES_MAX and (piece := await response.content.readany()):
+                while len(body) < _ERROR_BYTES_MAX and (piece := await response.read()):
                     body += piece
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            response.close()
-        if response.content.at_eof():
-            response.release()
-        else:
-            response.close()
+                is_whole = len(body) < _ERROR_BYTES_MAX
+        response.close(is_whole=is_whole)
         return refused(response.status, body, response.headers)
-
-    def _let_rest(self, response: aiohttp.ClientResponse) -> None:
-        """Give a connection back once its answer is at its end, without anybody waiting for that."""
-        if response.content.at_eof():
-            response.release()
-            return
-        task = asyncio.create_task(_rest(response))
-
-        def rested(_: "asyncio.Task[None]") -> None:
-            # Without effect on one that is released. Not in the task: it may be cancelled before it starts.
-            response.close()
-            self._resting.discard(task)
-
-        self._resting.add(task)
-        task.add_done_callback(rested)
-
-
-async def _rest(response: aiohttp.ClientResponse) -> None:
-    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
-        async with asyncio.timeout(_REST_S):
-            while not response.content.at_eof():
-                await response.content.readany()
-        response.release()
 
 
 def _may_be_tried_again(error: UpstreamError) -> bool:
     if error.status is not None:
         return error.status in _RETRIED
-    return error.code == "UNAVAILABLE"
+    return error.reason == Reason.UPSTREAM_UNREACHABLE
 
 
 def _pause_s(attempt: int, retry_after_s: float | None) -> float:

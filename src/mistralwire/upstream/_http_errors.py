@@ -5,38 +5,21 @@ import email.utils
 import re
 from collections.abc import Mapping
 
-import aiohttp
-
 from mistralwire.codec import from_json
 from mistralwire.errors import DecodeError, Reason, UpstreamError
+from mistralwire.upstream._http1 import HttpClientError, TruncatedError, UnreachableError
 from mistralwire.upstream._upstream import error_from_body
 from mistralwire.v1 import ErrorResponse
 
 _DECIMAL = re.compile("[0-9]{1,15}([.][0-9]{1,9})?", re.ASCII)
 
-# The first that fits; the text of the exception itself may quote addresses and headers.
-_UNREACHABLE = (
-    (aiohttp.ClientConnectorDNSError, "its name is not known"),
-    (aiohttp.ClientConnectorCertificateError, "its certificate is not to be trusted"),
-    (aiohttp.ClientSSLError, "TLS failed"),
-    (aiohttp.ClientProxyConnectionError, "the proxy can't be reached"),
-    (aiohttp.ClientHttpProxyError, "the proxy refused to connect"),
-    (aiohttp.ClientConnectorError, "the connection was refused"),
-    (aiohttp.ServerDisconnectedError, "it closed the connection instead of answering"),
-    (aiohttp.ClientOSError, "the connection broke"),
-)
 
-
-def unreachable(error: Exception) -> UpstreamError:
-    """Give the error for a connection that failed before any answer came."""
-    why = next((why for kind, why in _UNREACHABLE if isinstance(error, kind)), "there is no answer")
-    return UpstreamError(f"the upstream can't be reached: {why}", reason=Reason.UPSTREAM_UNREACHABLE)
-
-
-def unconnected(limit_s: float) -> UpstreamError:
-    """Give the error for a connection that took longer than a limit in seconds."""
-    message = f"the upstream can't be reached: no connection within {limit_s:g} s"
-    return UpstreamError(message, reason=Reason.UPSTREAM_UNREACHABLE)
+def unanswered(error: HttpClientError) -> UpstreamError:
+    """Return the error for a request that got no head of a response; the client's own quotes nothing."""
+    if isinstance(error, UnreachableError):
+        message = f"the upstream can't be reached: {error}"
+        return UpstreamError(message, reason=Reason.UPSTREAM_UNREACHABLE)
+    return unreadable("a part of one" if isinstance(error, TruncatedError) else str(error))
 
 
 def late(limit_s: float) -> UpstreamError:

@@ -4,22 +4,20 @@ import urllib.parse
 import urllib.request
 
 from mistralwire.errors import MistralwireError, Reason
+from mistralwire.upstream._http1 import Proxy
 
 
-def proxy_of(url: str) -> str | None:
+def proxy_of(url: str) -> Proxy | None:
     """Find the proxy for an upstream: in HTTP_PROXY or HTTPS_PROXY, unless NO_PROXY has its host.
 
-    Not left to aiohttp, which looks anew for each request, and takes credentials from the user's `.netrc`
-    along: those would replace the key.
+    Read once, and never from the user's `.netrc`, whose credentials would replace the key.
 
     Args:
         url: A URL of the upstream.
 
-    Returns:
-        URL of the proxy, which may have credentials in it; None if there is none.
-
     Raises:
-        MistralwireError: If it is no http or https URL with a host; with the code FAILED_PRECONDITION.
+        MistralwireError: If it is no http URL with a host, or a proxy that itself is reached over TLS; with
+            the code FAILED_PRECONDITION. The URL is not quoted.
     """
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
@@ -28,14 +26,13 @@ def proxy_of(url: str) -> str | None:
     # As other programs take it: `proxy:3128` is one that speaks HTTP.
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:
-        found = urllib.parse.urlsplit(proxy)
-        is_proxy = found.scheme in ("http", "https") and bool(found.hostname) and (found.port or 1) > 0
+        return Proxy.from_url(proxy)
     except ValueError:
-        is_proxy = False
-    if not is_proxy:
+        found = "something else"
+        if proxy.lower().startswith("https://"):
+            found = "an https one: TLS to the proxy itself is not supported"
         message = (
-            f"expected an http or https URL in {parts.scheme.upper()}_PROXY, found something else; "
+            f"expected an http URL in {parts.scheme.upper()}_PROXY, found {found}; "
             "correct it, or put the host of the upstream into NO_PROXY"
         )
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.PROXY)
-    return proxy
+    raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.PROXY)

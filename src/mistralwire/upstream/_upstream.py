@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from mistralwire.codec import to_dict
@@ -53,6 +53,42 @@ class CallContext:
     def remaining_s(self) -> float | None:
         """Give the time until the deadline in seconds, 0 or more; None if there is none."""
         return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
+
+
+class Receiver(Protocol):
+    """What takes the answer of an upstream that gives it by callbacks, as wire bytes.
+
+    Batches of chunks and then `end`, or one `answer`; `failed` in the place of either. Then, or when the
+    source was cancelled, comes `closed`, and nothing more.
+    """
+
+    def batch(
+        self,
+        wire: bytes,
+        count: int,
+        usage: bytes | None = None,
+        finish_reasons: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Take chunks.
+
+        Args:
+            wire: They as wire bytes of a stream response, which has them in its field `chunks`.
+            count: How many there are, 1 or more.
+            usage: The last usage among them, as the wire bytes of a UsageInfo; None if none has one.
+            finish_reasons: Why the model stopped, as index of the choice and the API's string.
+        """
+
+    def answer(self, wire: bytes) -> None:
+        """Take an answer in one piece."""
+
+    def end(self) -> None:
+        """The stream is complete."""
+
+    def failed(self, error: BaseException) -> None:
+        """There is no answer, or the stream broke, after the chunks before."""
+
+    def closed(self) -> None:
+        """The upstream is busy with this no more: another request can take its place."""
 
 
 class Upstream(Protocol):

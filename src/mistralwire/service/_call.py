@@ -1,0 +1,424 @@
+"""One call: its limits, its record, what its observers hear, and what waits for its caller."""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import math
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mistralwire._flow import Sink, Source
+from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason
+from mistralwire.service._answers import Answers
+from mistralwire.service._buffer import ChunkBuffer
+from mistralwire.service._config import ServerConfig
+from mistralwire.service._methods import Method
+from mistralwire.service._program import ProgramSource
+from mistralwire.service._record import CallObserver, CallRecord, Chunks
+from mistralwire.service._request import Requests
+from mistralwire.service._silence import caller_silent_error, upstream_silent_error
+from mistralwire.service._slots import UpstreamSlots
+from mistralwire.service._status import failure_of, request_id_of
+from mistralwire.service._watch import Watch
+from mistralwire.upstream import CallContext, Upstream
+
+Metadata = Sequence[tuple[str, str | bytes]]
+
+_logger = logging.getLogger(__name__)
+
+
+class Calls:
+    """The calls of one service, and what they share.
+
+    Args:
+        upstream: Where the answers come from.
+        config: Limits of calls, of the upstream and of streams.
+        observers: Who watches the calls.
+        contract_revision: Revision of the oldest contract among the readers of the answers.
+
+    Attributes:
+        limits: The settings.
+        observers: Who watches.
+        requests: Reads requests.
+        slots: Those of the upstream.
+        running: The calls that are not over.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        config: ServerConfig,
+        observers: Sequence[CallObserver],
+        contract_revision: int,
+    ) -> None:
+        self.limits = config
+        self.observers = tuple(observers)
+        self.requests = Requests(upstream, config.contract_revision)
+        self.slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
+        self.running: set[Call] = set()
+        # Those whose upstream has not ended.
+        self._asking: set[Call] = set()
+        self._has_left = asyncio.Event()
+        self._upstream = upstream
+        self._start: Callable[..., Source] | None = getattr(upstream, "start", None)
+        self._contract_revision = contract_revision
+        self._answers = Answers(upstream, contract_revision)
+
+    def overload(self) -> OverloadError | None:
+        """Return why a call that has begun is one too many; None if it is not."""
+        calls_max = self.limits.calls_max
+        if len(self.running) <= calls_max:
+            return None
+        return OverloadError(
+            f"the service has {calls_max} calls, as many as it takes; try again later",
+            reason=Reason.TOO_MANY_CALLS,
+        )
+
+    def ask(self, method: Method, request: Any, wire: bytes, context: CallContext, call: "Call") -> Source:
+        """Ask the upstream on behalf of a call."""
+        self._asking.add(call)
+        if self._start is not None:
+            return self._start(request, wire, context, call, contract_revision=self._contract_revision)
+        return ProgramSource(
+            self._upstream,
+            method,
+            request,
+            context,
+            receiver=call,
+            answers=self._answers,
+            is_watched=call.is_watched,
+        )
+
+    def left(self, call: "Call") -> None:
+        """Note that the upstream of a call has ended: the next one can have its place."""
+        self._asking.discard(call)
+        self._has_left.set()
+        self.slots.give_back()
+
+    async def wait_for_upstreams(self, limit_s: float) -> None:
+        """Wait until the upstreams of all calls have ended.
+
+        Args:
+            limit_s: How long to wait, in seconds.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._asking:
+                    self._has_left.clear()
+                    await self._has_left.wait()
+
+    def stop(self) -> None:
+        """End all calls with UNAVAILABLE and the reason SERVER_STOPPING, and their upstreams."""
+        for call in list(self.running):
+            message = "the server stops, and the time for running calls is over"
+            call.abort(MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING))
+
+
+class Call:
+    """A call from its beginning to its end.
+
+    The source of its answer feeds it, and its sink takes from it; while the sink takes nothing, what comes
+    waits, up to a bound, beyond which the source is paused. All of it runs by callbacks, in one event loop;
+    one timer looks at the times that were noted.
+
+    Args:
+        calls: The others, and what they share.
+        method: The method.
+        sink: What takes the answer.
+        metadata: What the caller sent beside the request.
+        peer: Who calls.
+        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does.
+        is_timed: Whether to end the call then; otherwise somebody else does.
+
+    Attributes:
+        sink: What takes the answer.
+        is_over: Whether it is over for its caller.
+        record: What is known of it.
+        is_watched: Whether somebody wants to hear of its chunks.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_buffer",
+        "_caller_since_s",
+        "_calls",
+        "_context",
+        "_deadline_s",
+        "_ending",
+        "_has_slot",
+        "_is_caller_busy",
+        "_is_source_paused",
+        "_is_timed",
+        "_is_waiting",
+        "_method",
+        "_reading",
+        "_source",
+        "_time",
+        "_timer",
+        "_upstream_since_s",
+        "_watch",
+        "is_over",
+        "is_watched",
+        "record",
+        "sink",
+    )
+
+    def __init__(
+        self,
+        calls: Calls,
+        method: Method,
+        sink: Sink,
+        *,
+        metadata: Metadata = (),
+        peer: str = "",
+        deadline_s: float | None = None,
+        is_timed: bool = False,
+    ) -> None:
+        self.record = CallRecord(
+            method=method.name, request_id=request_id_of(metadata), metadata=tuple(metadata), peer=peer
+        )
+        self.is_watched = bool(calls.observers)
+        self._calls = calls
+        self.sink = sink
+        self.is_over = False
+        self._method = method
+        self._deadline_s = deadline_s
+        self._is_timed = is_timed and deadline_s is not None
+        self._watch = Watch(self.record, calls.observers)
+        # The call's own: what an observer sets in it is there for the upstream, and gone with the call.
+        self._context = contextvars.copy_context()
+        self._buffer = ChunkBuffer(
+            calls.limits.stream_message_chunks_max, calls.limits.stream_message_bytes_max
+        )
+        self._time = time.monotonic
+        self._asked: tuple[Any, bytes] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._source: Source | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._upstream_since_s = self._caller_since_s = math.inf
+        self._is_waiting = self._has_slot = False
+        self._is_caller_busy = self._is_source_paused = False
+        # What comes when the chunks that wait have gone.
+        self._ending: Callable[[], None] | None = None
+        calls.running.add(self)
+
+    def start(self, wire: bytes) -> None:
+        """Read the request, a large one in a thread, and ask the upstream as soon as it has room.
+
+        Args:
+            wire: The request as wire bytes.
+        """
+        try:
+            request = self._calls.requests.read_now(self._method.request_type, wire)
+        except Exception as error:  # noqa: BLE001 - it ends the call
+            self.abort(error)
+            return
+        if request is None:
+            self._reading = asyncio.create_task(self._read(wire))
+        else:
+            self._begin(request, wire)
+
+    async def _read(self, wire: bytes) -> None:
+        try:
+            request = await self._calls.requests.read(self._method.request_type, wire)
+        except Exception as error:  # noqa: BLE001 - it ends the call
+            self.abort(error)
+        else:
+            self._begin(request, wire)
+
+    def _begin(self, request: Any, wire: bytes) -> None:
+        """Tell the observers, and wait for a slot."""
+        self._reading = None
+        self.record.request = request
+        self._asked = (request, wire)
+        if self.is_watched:
+            self._context.run(self._watch.started)
+        self._set_timer()
+        self._is_waiting = True
+        try:
+            self._calls.slots.take(self._ask)
+        except OverloadError as error:
+            self._is_waiting = False
+            self.failed(error)
+
+    def _ask(self) -> None:
+        assert self._asked is not None  # noqa: S101 - `start` comes first
+        (request, wire), self._asked = self._asked, None
+        self._is_waiting, self._has_slot = False, True
+        context = CallContext(request_id=self.record.request_id, deadline_s=self._deadline_s)
+        self._upstream_since_s = self._time()
+        # A copy: what the source calls back from in there enters the call's own.
+        source = self._context.copy().run(self._calls.ask, self._method, request, wire, context, self)
+        if self.is_over:
+            source.cancel()
+        elif self._is_source_paused:
+            source.pause()
+        self._source = source
+
+    # From the source of the answer.
+
+    def batch(
+        self,
+        wire: bytes,
+        count: int,
+        usage: bytes | None = None,
+        finish_reasons: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Take chunks that have arrived; see `mistralwire.upstream.Receiver`."""
+        if self.is_over:
+            return
+        self._upstream_since_s = self._time()
+        record = self.record
+        if record.first_chunk_s is None:
+            record.first_chunk_s = time.perf_counter()
+        record.chunks += count
+        if self.is_watched:
+            self._context.run(self._watch.chunks, Chunks(wire, count, usage, finish_reasons))
+        buffer = self._buffer
+        if not self._is_caller_busy and not buffer and buffer.fits(wire, count):
+            self.sink.batch(wire, count)
+            return
+        buffer.add(wire, count)
+        if not self._is_caller_busy:
+            self._write()
+        if buffer.size >= self._calls.limits.stream_buffer_bytes_max and not self._is_source_paused:
+            self._is_source_paused = True
+            self._upstream_since_s = math.inf
+            if self._source is not None:
+                self._source.pause()
+
+    def answer(self, wire: bytes) -> None:
+        """Take an answer in one piece."""
+        if self.is_watched and not self.is_over:
+            self.record.response = self._method.response_type.FromString(wire)
+        self._end(lambda: self._finish(lambda: self.sink.answer(wire)))
+
+    def end(self) -> None:
+        """The stream is complete."""
+        self._end(lambda: self._finish(self.sink.end))
+
+    def failed(self, error: BaseException) -> None:
+        """The answer failed; that comes after the chunks before."""
+        self._end(lambda: self._fail(error))
+
+    def closed(self) -> None:
+        """The source holds nothing of the upstream any more."""
+        if self._has_slot:
+            self._has_slot = False
+            self._calls.left(self)
+
+    def _end(self, ending: Callable[[], None]) -> None:
+        self._upstream_since_s = math.inf
+        self._ending = ending
+        if not self._is_caller_busy:
+            self._write()
+
+    # From the sink, for which the call is the source.
+
+    def pause(self) -> None:
+        """The caller takes nothing for now."""
+        self._is_caller_busy = True
+        self._caller_since_s = self._time()
+
+    def resume(self) -> None:
+        """The caller takes more."""
+        self._is_caller_busy = False
+        self._caller_since_s = math.inf
+        self._write()
+        if self._is_source_paused and self._buffer.size < self._calls.limits.stream_buffer_bytes_max:
+            self._is_source_paused = False
+            if self._ending is None and not self.is_over:
+                self._upstream_since_s = self._time()
+                if self._source is not None:
+                    self._source.resume()
+
+    def cancel(self, code: str = "CANCELLED") -> None:
+        """The caller has gone: nothing more comes, and the upstream is left.
+
+        Args:
+            code: Name of the status that the record gets.
+        """
+        if not self.is_over:
+            self.record.code = code
+            self._finish(lambda: None)
+
+    def abort(self, error: Exception) -> None:
+        """End at once with an error; chunks that wait are dropped."""
+        if not self.is_over:
+            self._fail(error)
+
+    def _write(self) -> None:
+        """Let the sink take what waits; then comes the end, if that was reached."""
+        buffer = self._buffer
+        while buffer and not self._is_caller_busy and not self.is_over:
+            self.sink.batch(*buffer.take())
+        if self._ending is not None and not buffer and not self._is_caller_busy and not self.is_over:
+            self._ending()
+
+    def _fail(self, error: BaseException) -> None:
+        record = self.record
+        record.code, record.error = failure_of(error).code.name, error
+        if isinstance(error, MistralwireError):
+            told = error
+        else:
+            # The stack without the error's text, which may quote the request.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            _logger.error(
+                "call %s ended with an unexpected %s\n%s", record.request_id, type(error).__name__, stack
+            )
+            told = MistralwireError("internal error of the service", code="INTERNAL", reason=Reason.INTERNAL)
+        self._finish(lambda: self.sink.failed(told))
+
+    def _finish(self, tell: Callable[[], None]) -> None:
+        self.is_over = True
+        calls = self._calls
+        calls.running.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._is_waiting:
+            self._is_waiting = False
+            calls.slots.leave(self._ask)
+        if self._source is not None:
+            self._source.cancel()
+        self.record.ended_s = time.perf_counter()
+        try:
+            tell()
+        finally:
+            if self.is_watched:
+                self._context.run(self._watch.ended)
+
+    # The one timer.
+
+    def _set_timer(self) -> None:
+        limits = self._calls.limits
+        now_s = self._time()
+        due_s = min(
+            self._deadline_s if self._is_timed and self._deadline_s is not None else math.inf,
+            min(self._upstream_since_s, now_s) + limits.upstream_idle_s,
+            min(self._caller_since_s, now_s) + limits.caller_idle_s,
+        )
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(0.0, due_s - now_s), self._look)
+
+    def _look(self) -> None:
+        """See whether a time is over."""
+        limits = self._calls.limits
+        now_s = self._time()
+        if self._is_timed and self._deadline_s is not None and now_s >= self._deadline_s:
+            self.record.code = "DEADLINE_EXCEEDED"
+            error = CallError("Deadline Exceeded", code="DEADLINE_EXCEEDED")
+            self._finish(lambda: self.sink.failed(error))
+        elif now_s >= self._caller_since_s + limits.caller_idle_s:
+            self._fail(caller_silent_error(limits.caller_idle_s))
+        else:
+            if now_s >= self._upstream_since_s + limits.upstream_idle_s:
+                assert self._source is not None  # noqa: S101 - it is waited for
+                self._source.cancel()
+                self.failed(upstream_silent_error(limits.upstream_idle_s))
+            if not self.is_over:
+                self._set_timer()

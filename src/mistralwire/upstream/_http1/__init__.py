@@ -1,0 +1,31 @@
+"""An HTTP/1.1 client by callbacks, on httptools and asyncio.
+
+`HttpClient.request` sends a request and returns an `Exchange` at once; the response goes to a `Receiver`,
+piece by piece as it arrives. No task, future or timer is made for a piece: a task opens each new connection,
+and one timer a client closes idle ones. docs/design.md, 'HTTP upstreams', has the decisions.
+
+`_request` writes heads and `_response` reads responses, without I/O; `_content` decodes bodies, `_connect`
+opens sockets, through a proxy where there is one, `_connection` is one connection, `_exchange` one request
+with its response, and `_client` keeps the connections.
+"""
+
+from mistralwire.upstream._http1._client import HttpClient
+from mistralwire.upstream._http1._errors import (
+    HttpClientError,
+    TruncatedError,
+    UnreachableError,
+    UnreadableError,
+)
+from mistralwire.upstream._http1._exchange import Exchange, Receiver
+from mistralwire.upstream._http1._request import Proxy
+
+__all__ = [
+    "Exchange",
+    "HttpClient",
+    "HttpClientError",
+    "Proxy",
+    "Receiver",
+    "TruncatedError",
+    "UnreachableError",
+    "UnreadableError",
+]

@@ -1,0 +1,84 @@
+"""Opening a socket to an origin: names, happy eyeballs, and a tunnel through a proxy."""
+
+import asyncio
+import socket
+import ssl
+
+import aiohappyeyeballs
+
+from mistralwire.upstream._http1._errors import UnreachableError
+from mistralwire.upstream._http1._request import Origin, Proxy, encode_head
+from mistralwire.upstream._http1._response import ResponseReader
+
+# RFC 8305, section 5.
+_NEXT_ADDRESS_S = 0.25
+_READ_BYTES = 4096
+
+
+async def open_socket(origin: Origin, proxy: Proxy | None) -> socket.socket:
+    """Connect to an origin, or to the proxy before it; through the proxy's tunnel where TLS follows.
+
+    The tunnel is asked for on the bare socket, so that TLS begins in one way with and without it.
+
+    Returns:
+        A connected socket that does not block; the caller closes it.
+
+    Raises:
+        UnreachableError: If there is no connection.
+    """
+    try:
+        sock = await _connect(*((origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)))
+    except UnreachableError:
+        if proxy is None:
+            raise
+        raise UnreachableError("the proxy can't be reached") from None
+    if proxy is not None and origin.is_tls:
+        try:
+            await _tunnel(sock, origin, proxy)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
+
+
+def tls_error(error: OSError) -> UnreachableError:
+    """Return the error for a TLS handshake that failed, or a connection that broke in it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UnreachableError("its certificate is not to be trusted")
+    return UnreachableError("TLS failed" if isinstance(error, ssl.SSLError) else "the connection broke")
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    try:
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        # The latter for names that IDNA does not allow.
+        raise UnreachableError("its name is not known") from None
+    try:
+        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+    except OSError:
+        raise UnreachableError("the connection was refused") from None
+    # Event loops other than asyncio's leave it to the program.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+async def _tunnel(sock: socket.socket, origin: Origin, proxy: Proxy) -> None:
+    loop = asyncio.get_running_loop()
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    target = f"{host}:{origin.port}"
+    headers = {} if proxy.authorization is None else {"proxy-authorization": proxy.authorization}
+    # A tunnel begins behind the head, whatever that says of a body: as with HEAD.
+    reader = ResponseReader(is_head=True)
+    try:
+        await loop.sock_sendall(sock, encode_head("CONNECT", target, target, headers, None))
+        while not reader.is_ended and reader.error is None:
+            data = await loop.sock_recv(sock, _READ_BYTES)
+            if not data:
+                break
+            reader.feed(data)
+    except OSError:
+        raise UnreachableError("the connection to the proxy broke") from None
+    if not 200 <= reader.status < 300:
+        raise UnreachableError("the proxy refused to connect")

@@ -1,0 +1,210 @@
+"""One connection: it sends requests and reads responses, one after the other."""
+
+import asyncio
+import ssl
+from typing import Protocol, cast
+
+from mistralwire.upstream._http1._errors import TruncatedError, UnreachableError, UnreadableError
+from mistralwire.upstream._http1._exchange import Exchange
+from mistralwire.upstream._http1._request import Origin
+from mistralwire.upstream._http1._response import ResponseReader
+
+# A request up to this size is written at once with its head, a larger one in pieces of it.
+_PIECE_BYTES = 64 * 1024
+# How many pieces are written before other connections have their turn, even if the socket takes more.
+_PIECES_AT_ONCE = 8
+
+
+class Owner(Protocol):
+    """Who keeps connections."""
+
+    def opened(self, connection: "Connection") -> None:
+        """Take note of an open connection."""
+        ...
+
+    def release(self, connection: "Connection") -> None:
+        """Take a connection that can carry another exchange."""
+        ...
+
+    def lost(self, connection: "Connection") -> None:
+        """Take note of a connection that is closed."""
+        ...
+
+    def repeat(self, exchange: Exchange) -> None:
+        """Send a request again, on a new connection."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """An open connection to an origin or its proxy.
+
+    Args:
+        owner: Who keeps it.
+        origin: Whom it reaches.
+
+    Attributes:
+        origin: Whom it reaches.
+        idle_since_s: Time of the event loop at which its last exchange ended.
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_is_head_due",
+        "_is_writing_paused",
+        "_owner",
+        "_reader",
+        "_transport",
+        "_unsent",
+        "_was_used",
+        "idle_since_s",
+        "origin",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, owner: Owner, origin: Origin) -> None:
+        self.origin = origin
+        self._owner = owner
+        self._exchange: Exchange | None = None
+        self._reader = ResponseReader(is_head=False)
+        self._is_head_due = False
+        self._is_writing_paused = False
+        self._unsent = memoryview(b"")
+        self._was_used = False
+        self.idle_since_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an exchange can use it: False as soon as either side begins to close it."""
+        return not self._transport.is_closing()
+
+    def send(self, exchange: Exchange) -> None:
+        """Send the request of an exchange, and pass the response on to it."""
+        self._exchange = exchange
+        self._reader = ResponseReader(is_head=exchange.is_head)
+        self._is_head_due = True
+        exchange.attach(self)
+        if len(exchange.body) <= _PIECE_BYTES:
+            self._transport.write(exchange.head + exchange.body)
+        else:
+            self._transport.write(exchange.head)
+            self._unsent = memoryview(exchange.body)
+            self._send_more()
+
+    def pause_reading(self) -> None:
+        """Read no more from the socket."""
+        if self.is_open:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the socket again."""
+        if self.is_open:
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close it at once; an exchange that uses it hears nothing of that."""
+        self._exchange = None
+        self._unsent = memoryview(b"")
+        self._transport.abort()
+
+    def fail(self, error: Exception) -> None:
+        """Close it at once, and end the exchange that uses it with an error."""
+        exchange, self._exchange = self._exchange, None
+        self.abort()
+        if exchange is not None:
+            exchange.detach()
+            exchange.fail(error)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        # asyncio's and uvloop's transports of TLS are no subclasses of asyncio.Transport.
+        self._transport = cast("asyncio.Transport", transport)
+        self._owner.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a response, and pass it on in one call."""
+        exchange = self._exchange
+        if exchange is None:
+            # Nobody has asked for it: whose it would be can't be told.
+            self.abort()
+            return
+        reader = self._reader
+        piece = reader.feed(data)
+        if self._is_head_due and reader.status:
+            self._is_head_due = False
+            exchange.begin(reader.status, reader.headers)
+            if self._exchange is not exchange:
+                return
+        if piece:
+            exchange.data(piece)
+            if self._exchange is not exchange:
+                return
+        if reader.is_ended:
+            self._finish(exchange)
+        elif reader.error is not None:
+            self.fail(UnreadableError(reader.error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the exchange, with an error unless the response is complete; or have it repeated."""
+        self._owner.lost(self)
+        exchange, self._exchange = self._exchange, None
+        self._unsent = memoryview(b"")
+        if exchange is None:
+            return
+        exchange.detach()
+        reader = self._reader
+        if exc is None:
+            reader.close()
+        if reader.is_ended:
+            exchange.end()
+        elif reader.has_begun:
+            exchange.fail(TruncatedError("a connection that ended in the middle of the response"))
+        elif self._was_used and not exchange.was_repeated:
+            # It had been closed before the request came: servers close idle connections at any time.
+            exchange.was_repeated = True
+            self._owner.repeat(exchange)
+        else:
+            exchange.fail(_lost(exc))
+
+    def pause_writing(self) -> None:
+        """Send no more of a request for now."""
+        self._is_writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Send more of a request."""
+        self._is_writing_paused = False
+        self._send_more()
+
+    def _send_more(self) -> None:
+        for _ in range(_PIECES_AT_ONCE):
+            # RFC 9112, section 9.5: who refuses the request needs no more of it.
+            if not self._unsent or self._is_writing_paused or self._reader.status >= 400:
+                return
+            piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
+            self._transport.write(piece)
+        if self._unsent:
+            asyncio.get_running_loop().call_soon(self._send_more)
+
+    def _finish(self, exchange: Exchange) -> None:
+        """Give the connection back before the exchange hears the end, so that its next request can use it."""
+        self._exchange = None
+        self._was_used = True
+        exchange.detach()
+        # What is left of a request would be read as the beginning of the next.
+        if self._unsent or not self._reader.is_reusable:
+            self.abort()
+        else:
+            if exchange.is_paused:
+                self.resume_reading()
+            self._owner.release(self)
+        exchange.end()
+
+
+def _lost(error: Exception | None) -> UnreachableError:
+    """Return the error for a connection that is lost before the first byte of a response."""
+    if isinstance(error, ssl.SSLError):
+        # Such as a server's that wants a certificate of the client, said behind the handshake of TLS 1.3.
+        return UnreachableError("TLS failed")
+    if error is None or isinstance(error, ConnectionResetError | BrokenPipeError):
+        return UnreachableError("it closed the connection instead of answering")
+    return UnreachableError("the connection broke")

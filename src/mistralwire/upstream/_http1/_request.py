@@ -1,0 +1,136 @@
+"""The head of a request: where it goes, and its bytes."""
+
+import base64
+import dataclasses
+import functools
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# RFC 9110, section 5: a token, and a value of Latin-1 without control characters other than tabs.
+_FIELD = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
+_METHOD = re.compile("[A-Z]+")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Origin(NamedTuple):
+    """Whom a connection reaches.
+
+    Attributes:
+        is_tls: Whether the scheme is https.
+        host: Name or address, ASCII; without the brackets of IPv6 addresses.
+        port: The port, explicit or the default of the scheme.
+    """
+
+    is_tls: bool
+    host: str
+    port: int
+
+
+class Address(NamedTuple):
+    """A URL, taken apart.
+
+    Attributes:
+        origin: Whom to connect to.
+        host: Value of the Host header: the port only where it is not the default of the scheme.
+        path: Path and query, ASCII.
+        absolute: The whole URL, as proxies are asked for it.
+    """
+
+    origin: Origin
+    host: str
+    path: str
+    absolute: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy.
+
+    Attributes:
+        host: Name or address.
+        port: The port.
+        authorization: Value of the header Proxy-Authorization; never shown.
+    """
+
+    host: str
+    port: int
+    authorization: str | None = dataclasses.field(default=None, repr=False)
+
+    @classmethod
+    def from_url(cls, url: str) -> "Proxy":
+        """Read the URL of a proxy, such as `http://user:password@proxy:3128`.
+
+        Raises:
+            ValueError: If it is no http URL with a host; without its text, which may have a password.
+        """
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "http" or port == 0:
+            raise ValueError("expected an http URL with a host, found something else")
+        authorization = None
+        if parts.username is not None:
+            pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            authorization = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return cls(host, port or _DEFAULT_PORTS["http"], authorization)
+
+
+@functools.lru_cache(maxsize=1024)
+def split_url(url: str) -> Address:
+    """Take a URL apart.
+
+    Args:
+        url: An http or https URL; a fragment is dropped.
+
+    Raises:
+        ValueError: If it is none, has no host, or has credentials.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("expected an http or https URL with a host and without credentials")
+    name = parts.hostname.encode("idna").decode()
+    default_port = _DEFAULT_PORTS[parts.scheme]
+    port = parts.port or default_port
+    host = f"[{name}]" if ":" in name else name
+    if port != default_port:
+        host = f"{host}:{port}"
+    # What is escaped stays so.
+    path = urllib.parse.quote(parts.path or "/", safe="%/:@!$&'()*+,;=~")
+    if parts.query:
+        path += "?" + urllib.parse.quote(parts.query, safe="%/:@!$&'()*+,;=~?")
+    origin = Origin(parts.scheme == "https", name, port)
+    return Address(origin, host, path, f"{parts.scheme}://{host}{path}")
+
+
+def encode_head(
+    method: str, target: str, host: str, headers: Mapping[str, str], body_bytes: int | None
+) -> bytes:
+    """Return the bytes of a request's head.
+
+    Args:
+        method: Such as `POST`.
+        target: A path, the whole URL for a proxy, or host and port for a tunnel.
+        host: Value of the Host header.
+        headers: Further headers; neither Host nor Content-Length.
+        body_bytes: Length of the body; None for a request without one.
+
+    Raises:
+        ValueError: If a name is no token, or a value has a control character (a line break would begin a
+            header of its own) or one beyond Latin-1. The value is not quoted.
+    """
+    if not _METHOD.fullmatch(method):
+        raise ValueError("expected a method of capital letters")
+    lines = [f"{method} {target} HTTP/1.1", f"host: {host}"]
+    for name, value in headers.items():
+        line = f"{name}: {value}"
+        if not _FIELD.fullmatch(line):
+            raise ValueError(f"expected a header of printable characters, found others in {name[:64]!r}")
+        lines.append(line)
+    if body_bytes is not None:
+        lines.append(f"content-length: {body_bytes}")
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode("latin-1")

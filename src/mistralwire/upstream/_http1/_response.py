@@ -1,0 +1,161 @@
+"""A response, read from the bytes of a connection as they come; no I/O."""
+
+import httptools
+
+HEAD_BYTES_MAX = 64 * 1024
+"""Bound on a head, with those of interim responses before it; also on what stands between parts of a body."""
+
+
+class ResponseReader:
+    """Reads one response, interim ones (1xx) before it skipped.
+
+    llhttp, behind httptools, refuses what RFC 9112 does not allow in heads and chunks. Refused here is what
+    it lets pass: versions other than 1.0 and 1.1, transfer codings other than chunked alone, any of them in
+    HTTP/1.0, a status below 100, and a switch of protocols. httptools has no call for the end of the input:
+    bodies that end with the connection are recognised here.
+
+    Args:
+        is_head: Whether the request was a HEAD, whose response has no body whatever its head says.
+
+    Attributes:
+        status: The status; 0 until the head is complete and may be looked at.
+        headers: By name in lower case; values of a repeated header are joined by commas.
+        has_begun: Whether any byte has come.
+        is_ended: Whether the response is complete.
+        is_reusable: Whether the connection may carry another request; once the response is complete.
+        error: Why the response can't be read, in the words of an error message; None as long as it can.
+    """
+
+    __slots__ = (
+        "_bare_bytes",
+        "_ends_with_connection",
+        "_fields",
+        "_head_bytes",
+        "_is_head",
+        "_parser",
+        "_parts",
+        "error",
+        "has_begun",
+        "headers",
+        "is_ended",
+        "is_reusable",
+        "status",
+    )
+
+    def __init__(self, *, is_head: bool) -> None:
+        self._is_head = is_head
+        self._parser = httptools.HttpResponseParser(self)
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._parts: list[bytes] = []
+        # Bytes that came without any of the body: parts of a head, what stands around chunks, trailers.
+        self._bare_bytes = 0
+        # Of the headers of complete heads, which may come in one piece with a body.
+        self._head_bytes = 0
+        self._ends_with_connection = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.has_begun = False
+        self.is_ended = False
+        self.is_reusable = False
+        self.error: str | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Read the next bytes of the connection; none may follow an error or the end.
+
+        Returns:
+            What they have of the body, without the chunked coding: one piece, whatever its chunks.
+        """
+        self.has_begun = True
+        was_in_head = not self.status
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse("a switch to another protocol")
+        except httptools.HttpParserError as error:
+            # Behind the end of the response it concerns the connection alone.
+            self.is_reusable = False
+            self._refuse(f"a response that is not valid HTTP/1.1 ({error})")
+        if self.is_ended or self.error is not None:
+            # The parser holds what it calls: without the cycle, both are freed at once.
+            del self._parser
+        parts = self._parts
+        if not parts:
+            self._bare_bytes += len(data)
+            if was_in_head and self.status:
+                self._bare_bytes = 0
+            elif self._bare_bytes > HEAD_BYTES_MAX:
+                self._refuse_size()
+            return b""
+        self._bare_bytes = 0
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return body
+
+    def close(self) -> None:
+        """Note the end of the connection, which is the end of some responses."""
+        if self.status and self._ends_with_connection and self.error is None:
+            self.is_ended = True
+
+    def on_message_begin(self) -> None:
+        """Notice what stands behind the end of the response: nobody has asked for it."""
+        if self.is_ended:
+            self.is_reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer, which nobody looks at."""
+        if not self.status and self.error is None:
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Decide whether this is the response, and where it ends."""
+        if self.error is not None or self.is_ended:
+            return
+        fields, self._fields = self._fields, []
+        self._head_bytes += sum(len(name) + len(value) + 4 for name, value in fields)
+        status = self._parser.get_status_code()
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse_size()
+        elif status < 100:
+            self._refuse("a status below 100")
+        elif status == 101:
+            self._refuse("a switch to another protocol")
+        elif status >= 200:
+            self._begin(status, fields)
+
+    def on_body(self, part: bytes) -> None:
+        """Take a part of the body."""
+        if self.is_ended:
+            self.is_reusable = False
+        else:
+            self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a response; not that of an interim one."""
+        if self.status and not self.is_ended:
+            self.is_ended = True
+            self.is_reusable = self._parser.get_http_version() == "1.1" and self._parser.should_keep_alive()
+
+    def _begin(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+        values: dict[str, list[str]] = {}
+        for name, value in fields:
+            values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").strip(" \t"))
+        headers = {name: ", ".join(each) for name, each in values.items()}
+        version = self._parser.get_http_version()
+        coding = headers.get("transfer-encoding")
+        if version not in ("1.1", "1.0"):
+            self._refuse("a version of HTTP other than 1.1 and 1.0")
+        elif coding is not None and (coding.lower() != "chunked" or version == "1.0"):
+            self._refuse("a transfer coding other than chunked")
+        else:
+            self.status = status
+            self.headers = headers
+            self._ends_with_connection = coding is None and "content-length" not in headers
+            # Its connection is not used again: a body that follows all the same would be seen too late.
+            self.is_ended = self._is_head
+
+    def _refuse_size(self) -> None:
+        self._refuse(f"more than {HEAD_BYTES_MAX} bytes of headers")
+
+    def _refuse(self, found: str) -> None:
+        if self.error is None and not self.is_ended:
+            self.error = found
