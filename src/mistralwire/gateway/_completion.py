@@ -1,6 +1,7 @@
 """One request for a completion and its answer, by callbacks: between a server of HTTP and the client."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import re
@@ -14,20 +15,21 @@ from google.protobuf.message import Message
 
 from mistralwire._flow import Source
 from mistralwire._metadata import REQUEST_ID
-from mistralwire.codec import SseDone, binary_to_json, encode_sse
+from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import (
     NAME_PATTERN,
     REQUEST_ID_PATTERN,
     CallError,
     CodecError,
     DecodeError,
+    EncodeError,
     MistralwireError,
     Reason,
 )
 from mistralwire.gateway._edge import Edge
 from mistralwire.gateway._errors import Answer, EdgeError, Headers, answer_of, error_event, unwritable
-from mistralwire.gateway._events import batch_to_sse, events_before_error
 from mistralwire.gateway._routes import Call, Route, check_body, read_call
+from mistralwire.v1 import ChatCompletionStreamResponse
 
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
@@ -192,11 +194,9 @@ class Completion:
             self._body = b""
         try:
             events = batch_to_sse(wire, self._chunks)
-        except CodecError:
-            before = events_before_error(wire, self._chunks)
-            self._chunks += len(before)
-            if before:
-                self._write(b"".join(before))
+        except CodecError as error:
+            if isinstance(error, EncodeError):
+                self._write_until_error(wire)
             self._fail(unwritable())
             return
         self._chunks += count
@@ -296,6 +296,13 @@ class Completion:
         if not self.status:
             self._begin(200, [*_STREAM_HEADERS], None)
         self._responder.write(events, is_last=is_last)
+
+    def _write_until_error(self, wire: bytes) -> None:
+        """Write the events of the chunks before the first one that has no JSON form."""
+        with contextlib.suppress(EncodeError):
+            for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
+                self._write(encode_sse(chunk, id=self._chunks))
+                self._chunks += 1
 
     def _answer_json(self, text: bytes) -> None:
         self._source = None
