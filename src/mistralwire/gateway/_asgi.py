@@ -1,6 +1,7 @@
 """Completions as ASGI applications, for any server."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -31,64 +32,32 @@ class CompletionApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        config = self._edge.config
-        answer = _Answer()
-        path_model = str(scope.get("path_params", {}).get("model", ""))
-        completion = Completion(self._edge, self._route, path_model, dict(scope["headers"]), answer)
-        answer.on_full, answer.on_sent = completion.pause, completion.resume
-        completion.begin()
-        reader = None
+        answer = _Answer(self._edge, self._route, scope)
+        reading = asyncio.create_task(answer.receive(receive))
         try:
-            if not completion.is_over:
-                reader = asyncio.create_task(_receive(completion, answer, receive, config.request_s))
-            await answer.send(send, config.caller_idle_s)
-        except (TimeoutError, OSError):
-            # A caller who takes nothing, or has hung up. The server cuts what was not completed.
-            pass
+            await answer.send(send)
         finally:
-            completion.gone()
-            if reader is not None:
-                reader.cancel()
-
-
-async def _receive(completion: Completion, answer: "_Answer", receive: Receive, limit_s: float) -> None:
-    """Give a completion the body, and tell it when the caller hangs up."""
-    try:
-        async with asyncio.timeout(limit_s):
-            while (message := await receive())["type"] == "http.request":
-                completion.receive(message.get("body", b""))
-                if not message.get("more_body"):
-                    break
-            else:
-                return
-        completion.receive_end()
-        while (await receive())["type"] != "http.disconnect":
-            pass
-    except TimeoutError:
-        completion.late()
-    finally:
-        if not completion.is_over:
-            completion.gone()
-            answer.close()
+            reading.cancel()
+            answer.completion.gone()
 
 
 class _Answer:
     """Holds what a completion writes until the server has taken it; a Responder.
 
     Attributes:
-        on_full: Called when so much waits that no more should come.
-        on_sent: Called when nothing waits any more.
+        completion: The completion.
     """
 
-    on_full: Callable[[], None]
-    on_sent: Callable[[], None]
-
-    def __init__(self) -> None:
-        self._start: MutableMapping[str, Any] | None = None
+    def __init__(self, edge: Edge, route: Route, scope: Scope) -> None:
+        self._config = edge.config
+        self._start: MutableMapping[str, Any] = {}
         self._parts: list[bytes] = []
         self._waiting_bytes = 0
-        self._is_complete = self._is_closed = False
+        self._is_complete = self._is_gone = False
         self._has_news = asyncio.Event()
+        path_model = str(scope.get("path_params", {}).get("model", ""))
+        self.completion = Completion(edge, route, path_model, dict(scope["headers"]), self)
+        self.completion.begin()
 
     def begin(self, status: int, headers: Headers, length: int | None) -> None:
         """Take status and headers."""
@@ -103,35 +72,44 @@ class _Answer:
         self._is_complete = is_last
         self._has_news.set()
         if self._waiting_bytes > _WAITING_BYTES_MAX:
-            self.on_full()
+            self.completion.pause()
 
-    def close(self) -> None:
-        """Send no more: nobody is left to read it."""
-        self._is_closed = True
-        self._has_news.set()
+    async def receive(self, receive: Receive) -> None:
+        """Give the completion the body, and tell it when the caller hangs up."""
+        completion, has_more = self.completion, True
+        if completion.is_over:
+            return
+        try:
+            async with asyncio.timeout(self._config.request_s):
+                while has_more and (message := await receive())["type"] == "http.request":
+                    completion.receive(message.get("body", b""))
+                    has_more = message.get("more_body", False)
+        except TimeoutError:
+            completion.late()
+        if not has_more:
+            completion.receive_end()
+            while (await receive())["type"] == "http.request":
+                pass
+        if not completion.is_over:
+            completion.gone()
+            self._is_gone = True
+            self._has_news.set()
 
-    async def send(self, send: Send, idle_s: float) -> None:
-        """Send the answer to its end.
-
-        Args:
-            send: Takes it.
-            idle_s: How long it may take to take a part, in seconds.
-
-        Raises:
-            TimeoutError: If it takes longer.
-        """
+    async def send(self, send: Send) -> None:
+        """Send the answer to its end, unless the caller has gone, or takes nothing: the server cuts him."""
         is_complete = False
-        while not is_complete:
-            await self._has_news.wait()
-            self._has_news.clear()
-            if self._is_closed:
-                return
-            is_complete, body = self._is_complete, b"".join(self._parts)
-            self._parts.clear()
-            self._waiting_bytes = 0
-            async with asyncio.timeout(idle_s):
-                if self._start is not None:
-                    start, self._start = self._start, None
-                    await send(start)
-                await send({"type": "http.response.body", "body": body, "more_body": not is_complete})
-            self.on_sent()
+        with contextlib.suppress(TimeoutError, OSError):
+            while not is_complete:
+                await self._has_news.wait()
+                self._has_news.clear()
+                if self._is_gone:
+                    return
+                is_complete, body = self._is_complete, b"".join(self._parts)
+                self._parts.clear()
+                self._waiting_bytes = 0
+                async with asyncio.timeout(self._config.caller_idle_s):
+                    if self._start:
+                        await send(self._start)
+                        self._start = {}
+                    await send({"type": "http.response.body", "body": body, "more_body": not is_complete})
+                self.completion.resume()

@@ -128,9 +128,9 @@ class Completion:
             if headers.get(b"content-encoding", b"identity") != b"identity":
                 message = "expected a body without content-encoding, found one"
                 raise EdgeError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
-            length = headers.get(b"content-length", b"0")
-            if length.isdigit():
-                self._check_size(int(length) if len(length) <= 18 else 10**18)
+            length = headers.get(b"content-length", b"")
+            if length.isdigit() and len(length) < 19:
+                self._check_size(int(length))
         except MistralwireError as error:
             self._fail(error)
 
@@ -204,8 +204,8 @@ class Completion:
 
     def answer(self, wire: bytes) -> None:
         """Send an answer in one piece."""
-        if not self.is_over and self._call is not None and self._call.response_type is not None:
-            self._convert(functools.partial(_json_of, self._call.response_type), wire, self._answer_json)
+        if not self.is_over and self._call is not None:
+            self._convert(functools.partial(_json_of, self._call.kind.response), wire, self._answer_json)
 
     def end(self) -> None:
         """Send the end of the stream."""
@@ -263,11 +263,11 @@ class Completion:
         """Call the service."""
         config = self._edge.config
         self._call = call
-        if call.response_type is None:
+        if call.is_stream:
             self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
         pairs = ((name, self._headers.get(name, b"")) for name in _PASSED_ON)
         source = self._edge.client.start(
-            call.request_type,
+            call.kind.stream_request if call.is_stream else call.kind.request,
             call.wire,
             self,
             deadline_s=config.deadline_s,

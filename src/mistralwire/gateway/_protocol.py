@@ -47,24 +47,23 @@ class HttpProtocol(HttpToolsProtocol):
     idle_s: float
     refusal: bytes
 
+    _completion: Completion | None = None
+    # Whether the request that is being read, or was the last, is that of a completion.
+    _is_direct = False
+    _is_chunked = _keeps_alive = False
+    _head = b""
+    _cors_headers: Headers
+    _is_in_head = True
+    _has_head_begun = _has_ended_request = _is_idle = _is_refused = False
+    _head_bytes = _piece_bytes = 0
+    # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
+    _idle_bytes = 0
+    _unsent_bytes = 0
+    _read_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
-        self._completion: Completion | None = None
-        # Whether the request that is being read, or was the last, is that of a completion.
-        self._is_direct = False
-        self._is_chunked = self._keeps_alive = False
-        self._head = b""
-        self._cors_headers: Headers = []
-        self._head_bytes = self._piece_bytes = 0
-        self._is_in_head = True
-        self._has_head_begun = False
-        self._has_ended_request = False
-        self._is_refused = False
-        # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
-        self._idle_bytes = 0
-        self._unsent_bytes = 0
-        self._read_timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
         is_one_too_many = len(self.connections) >= self.connections_max
         super().connection_made(transport)  # type: ignore[arg-type] # as the base class has it
         if is_one_too_many:
@@ -74,14 +73,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        self._stop_read_timer()
-        self._stop_write_timer()
         super().connection_lost(exc)
-        # uvicorn leaves it to a connection that was reset, and with it all that belongs to it.
-        self._unset_keepalive_if_required()
-        completion, self._completion = self._completion, None
-        if completion is not None:
-            completion.gone()
+        for timer in (self._read_timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._completion is not None:
+            self._completion.gone()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; those of a head that is not complete are counted."""
@@ -90,7 +87,7 @@ class HttpProtocol(HttpToolsProtocol):
         # Only where the whole head is here: in a body the same bytes are something else.
         if self._is_in_head and not self._has_head_begun and (b"pgrade:" in data or b"PGRADE:" in data):
             data = _without_upgrade(data)
-        self._unset_keepalive_if_required()
+        self._leave_idle()
         self._has_ended_request = False
         self._piece_bytes = len(data)
         self._idle_bytes += len(data)
@@ -100,9 +97,11 @@ class HttpProtocol(HttpToolsProtocol):
             # Refused with its head.
             return
         except httptools.HttpParserError:
-            self._refuse_bytes()
-            return
-        if self.transport.is_closing():
+            if self._is_in_head and self._is_answering():
+                self._abort()
+            elif not self._is_refused and not self.transport.is_closing():
+                self.send_400_response("expected a request in HTTP/1.1, found something else")
+        if self._is_refused or self.transport.is_closing():
             return
         if not self._is_in_head:
             if self._idle_bytes > self.head_bytes_max:
@@ -111,7 +110,11 @@ class HttpProtocol(HttpToolsProtocol):
                 self._start_read_timer(self.head_s, self._completion.late)
         elif not self._is_answering():
             # Behind an answer that runs, a newline is no head: its time begins with the end of the answer.
-            self._watch_head(0 if self._has_ended_request else len(data))
+            self._head_bytes += 0 if self._has_ended_request else len(data)
+            if self._head_bytes > self.head_bytes_max:
+                self._refuse_head()
+            elif self._read_timer is None:
+                self._start_read_timer(self.head_s, self._abort)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -119,19 +122,22 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_direct = False
         if self._is_answering():
             self._abort()
-        self._unset_keepalive_if_required()
+        self._leave_idle()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Take the head, unless it is too large, or could be read in two ways."""
         self._is_in_head = self._has_head_begun = False
-        is_small = self._head_bytes + self._piece_bytes <= self.head_bytes_max
+        size = self._head_bytes + self._piece_bytes
+        if size > self.head_bytes_max:
+            # Much of it may belong to a body.
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         self._head_bytes = self._idle_bytes = 0
         self._stop_read_timer()
         if self._is_refused or self.transport.is_closing():
             return
         self.server_state.default_headers = _date_header(int(time.time()))
-        if not is_small and self._size_of_head() > self.head_bytes_max:
+        if size > self.head_bytes_max:
             self._refuse_head()
         elif problem := self._problem_of_head():
             self._refuse(HTTPStatus.BAD_REQUEST, problem)
@@ -173,8 +179,6 @@ class HttpProtocol(HttpToolsProtocol):
         """End an answer, of ASGI or of a completion."""
         if self.transport.get_write_buffer_size():
             self._watch_writing()
-        else:
-            self._stop_write_timer()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -192,7 +196,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """Go on: he has taken enough."""
-        self._stop_write_timer()
+        # He has taken something: what is left then is watched anew.
+        self._unsent_bytes = 0
         super().resume_writing()
         if self._completion is not None:
             self._completion.resume()
@@ -252,9 +257,6 @@ class HttpProtocol(HttpToolsProtocol):
         is_in_asgi = self.cycle is not None and not self.cycle.response_complete
         return self._completion is not None or is_in_asgi
 
-    def _size_of_head(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
     def _problem_of_head(self) -> str | None:
         """Find what could be read in two ways by whoever stands before the gateway, or is no HTTP/1.1.
 
@@ -266,33 +268,22 @@ class HttpProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             return "expected HTTP/1.1, found another version"
-        hosts = 0
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding" and (version == "1.0" or value.lower() != b"chunked"):
-                return "expected HTTP/1.1 with the transfer-encoding chunked or none, found another"
+        encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if encodings and (version == "1.0" or encodings != [b"chunked"]):
+            return "expected HTTP/1.1 with the transfer-encoding chunked or none, found another"
+        hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             return f"expected one host, found {hosts or 'none'}"
         return None
 
-    def _watch_head(self, size: int) -> None:
-        """Bound a head that is not complete, in bytes and in time."""
-        self._head_bytes += size
-        if self._head_bytes > self.head_bytes_max:
-            self._refuse_head()
-        elif self._read_timer is None:
-            self._start_read_timer(self.head_s, self._abort)
-
     def _wait_for_request(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
+        self._is_idle = True
+        self._start_read_timer(self.timeout_keep_alive, self.transport.close)
 
-    def _close_idle(self) -> None:
-        """Close a connection that nobody uses, even if the last answer is not taken yet."""
-        self.transport.close()
-        if self.transport.get_write_buffer_size():
-            self._watch_writing()
+    def _leave_idle(self) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._stop_read_timer()
 
     def _start_read_timer(self, delay_s: float, action: Callable[[], None]) -> None:
         self._stop_read_timer()
@@ -305,14 +296,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _watch_writing(self) -> None:
         """Cut the connection unless something of what waits is taken in time, again and again."""
-        self._stop_write_timer()
-        self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._write_timer = self.loop.call_later(self.idle_s, self._check_writing)
-
-    def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
-            self._write_timer = None
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self.idle_s, self._check_writing)
 
     def _check_writing(self) -> None:
         unsent_bytes = self.transport.get_write_buffer_size()
@@ -323,15 +310,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _abort(self) -> None:
         self.transport.abort()
-
-    def _refuse_bytes(self) -> None:
-        """Refuse what is no HTTP, unless it would stand in the middle of an answer."""
-        completion, cycle = self._completion, self.cycle
-        has_begun = cycle is not None and cycle.response_started and not cycle.response_complete
-        if has_begun or (completion is not None and completion.status):
-            self._abort()
-        elif not self._is_refused and not self.transport.is_closing():
-            self.send_400_response("expected a request in HTTP/1.1, found something else")
 
     def _refuse_head(self) -> None:
         text = f"expected at most {self.head_bytes_max} bytes of request line and headers, found more"

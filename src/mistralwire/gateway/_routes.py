@@ -108,20 +108,18 @@ class Call(NamedTuple):
     """A request as the service takes it.
 
     Attributes:
-        request_type: Its type, which says the method.
-        wire: Its wire bytes.
-        response_type: The type of the answer; None for a stream.
-        model: The model that is asked for; empty for an agent, or if there is none.
-        agent_id: The agent that is asked; empty for a model, or if there is none.
         kind: What it is a request for.
+        is_stream: Whether for a stream.
+        wire: Its wire bytes.
+        model: The model that is asked for; empty if there is none.
+        agent_id: The agent that is asked; empty if there is none.
     """
 
-    request_type: type[Message]
+    kind: Kind
+    is_stream: bool
     wire: bytes
-    response_type: type[Message] | None
     model: str
     agent_id: str
-    kind: Kind
 
 
 def read_call(route: Route, path_model: str, contract_revision: int, body: bytes) -> Call:
@@ -132,9 +130,6 @@ def read_call(route: Route, path_model: str, contract_revision: int, body: bytes
         path_model: The model that the path names, or empty.
         contract_revision: Revision of the oldest contract among the services.
         body: The body.
-
-    Returns:
-        The call.
 
     Raises:
         DecodeError: If the body is no JSON object, or beyond a limit.
@@ -150,20 +145,11 @@ def read_call(route: Route, path_model: str, contract_revision: int, body: bytes
         request.model = f"{name}-{version}"
         wire = request.SerializeToString()
     is_stream = request.stream if route.is_stream is None else route.is_stream
-    return Call(
-        request_type=kind.stream_request if is_stream else kind.request,
-        wire=wire,
-        response_type=None if is_stream else kind.response,
-        model=getattr(request, "model", ""),
-        agent_id=getattr(request, "agent_id", ""),
-        kind=kind,
-    )
+    return Call(kind, is_stream, wire, getattr(request, "model", ""), getattr(request, "agent_id", ""))
 
 
 def check_body(kind: Kind, contract_revision: int, body: bytes) -> None:
-    """Find what is wrong with a body that the service has refused.
-
-    The service does not see the order of its members, nor may it list as many violations.
+    """Check a body that the service has refused: it neither sees the order of members nor lists as much.
 
     Args:
         kind: What it is a request for.
