@@ -14,8 +14,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# So much of an answer waits for the server before the service is asked for no more.
-_WAITING_BYTES_MAX = 64 * 1024
+# So many parts of an answer wait for the server before the service is asked for no more.
+_WAITING_MAX = 16
 
 
 class CompletionApp:
@@ -50,11 +50,8 @@ class _Answer:
 
     def __init__(self, edge: Edge, route: Route, scope: Scope) -> None:
         self._config = edge.config
-        self._start: MutableMapping[str, Any] = {}
-        self._parts: list[bytes] = []
-        self._waiting_bytes = 0
-        self._is_complete = self._is_gone = False
-        self._has_news = asyncio.Event()
+        # None when the caller has gone.
+        self._messages: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()
         path_model = str(scope.get("path_params", {}).get("model", ""))
         self.completion = Completion(edge, route, path_model, dict(scope["headers"]), self)
         self.completion.begin()
@@ -63,15 +60,12 @@ class _Answer:
         """Take status and headers."""
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
-        self._start = {"type": "http.response.start", "status": status, "headers": headers}
+        self._messages.put_nowait({"type": "http.response.start", "status": status, "headers": headers})
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Take a part of the body."""
-        self._parts.append(body)
-        self._waiting_bytes += len(body)
-        self._is_complete = is_last
-        self._has_news.set()
-        if self._waiting_bytes > _WAITING_BYTES_MAX:
+        self._messages.put_nowait({"type": "http.response.body", "body": body, "more_body": not is_last})
+        if self._messages.qsize() >= _WAITING_MAX:
             self.completion.pause()
 
     async def receive(self, receive: Receive) -> None:
@@ -92,24 +86,15 @@ class _Answer:
                 pass
         if not completion.is_over:
             completion.gone()
-            self._is_gone = True
-            self._has_news.set()
+            self._messages.put_nowait(None)
 
     async def send(self, send: Send) -> None:
         """Send the answer to its end, unless the caller has gone, or takes nothing: the server cuts him."""
-        is_complete = False
         with contextlib.suppress(TimeoutError, OSError):
-            while not is_complete:
-                await self._has_news.wait()
-                self._has_news.clear()
-                if self._is_gone:
-                    return
-                is_complete, body = self._is_complete, b"".join(self._parts)
-                self._parts.clear()
-                self._waiting_bytes = 0
+            while message := await self._messages.get():
                 async with asyncio.timeout(self._config.caller_idle_s):
-                    if self._start:
-                        await send(self._start)
-                        self._start = {}
-                    await send({"type": "http.response.body", "body": body, "more_body": not is_complete})
-                self.completion.resume()
+                    await send(message)
+                if message.get("more_body") is False:
+                    return
+                if self._messages.empty():
+                    self.completion.resume()

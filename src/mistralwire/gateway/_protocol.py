@@ -55,7 +55,7 @@ class HttpProtocol(HttpToolsProtocol):
     _cors_headers: Headers
     _is_in_head = True
     _has_head_begun = _has_ended_request = _is_idle = _is_refused = False
-    _head_bytes = _piece_bytes = 0
+    _head_bytes = 0
     # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
     _idle_bytes = 0
     _unsent_bytes = 0
@@ -89,7 +89,6 @@ class HttpProtocol(HttpToolsProtocol):
             data = _without_upgrade(data)
         self._leave_idle()
         self._has_ended_request = False
-        self._piece_bytes = len(data)
         self._idle_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -128,10 +127,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Take the head, unless it is too large, or could be read in two ways."""
         self._is_in_head = self._has_head_begun = False
-        size = self._head_bytes + self._piece_bytes
-        if size > self.head_bytes_max:
-            # Much of it may belong to a body.
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
         self._head_bytes = self._idle_bytes = 0
         self._stop_read_timer()
         if self._is_refused or self.transport.is_closing():
