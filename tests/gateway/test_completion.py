@@ -10,6 +10,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mistralwire.errors import CallError, MistralwireError, Violation
@@ -204,6 +206,16 @@ async def test_middleware_that_a_program_adds_sees_completions() -> None:
         caller.writer.write(request_of())
         assert (await caller.answer())[0] == 200
     assert seen == [CHAT]
+
+
+async def test_the_application_can_be_mounted_in_another_one() -> None:
+    app = create_app(DrivenClient(_chunks).as_client())
+    outer = Starlette(routes=[Mount("/llm", app)])
+    async with GatewayServer(outer, GatewayConfig(port=0)) as server, connected(server.url) as caller:
+        caller.writer.write(request_of(STREAM_QUESTION, path=f"/llm{CHAT}"))
+        await caller.head()
+        events = await caller.reader.readuntil(b"0\r\n\r\n")
+    assert [events.count(part) for part in (b"id: 0\n", b"id: 1\n", b"data: [DONE]\n\n")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("origins", ["*", "https://a.example", "https://b.example,https://a.example"])

@@ -265,7 +265,7 @@ class Completion:
         self._call = call
         if call.is_stream:
             self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
-        pairs = ((name, self._headers.get(name, b"")) for name in _PASSED_ON)
+        pairs = [(name, self._headers[name]) for name in _PASSED_ON if name in self._headers]
         source = self._edge.client.start(
             call.kind.stream_request if call.is_stream else call.kind.request,
             call.wire,

@@ -95,7 +95,11 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:
             # Refused with its head.
             return
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if cause is not None and not isinstance(cause, httptools.HttpParserError):
+                # Of a callback: nothing that the caller did.
+                raise cause from None
             if self._is_in_head and self._is_answering():
                 self._abort()
             elif not self._is_refused and not self.transport.is_closing():
@@ -163,12 +167,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_in_head = self._has_ended_request = True
         if self._is_refused or self.transport.is_closing():
             return
-        if not self._is_direct:
-            super().on_message_complete()
-        elif self._completion is not None:
+        if self._completion is not None:
             self._stop_read_timer()
             self._completion.receive_end()
-        if not self._is_answering() and not self.transport.is_closing():
+            return
+        if not self._is_direct:
+            super().on_message_complete()
+        if not self._is_answering():
+            # Its answer was there before the end of its body.
             self._wait_for_request()
 
     def on_response_complete(self) -> None:
