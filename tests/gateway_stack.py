@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
@@ -17,10 +18,12 @@ async def running_gateway(
     service: ServerConfig | None = None,
     models: Sequence[str] = (),
     is_embedded: bool = False,
+    is_wrapped: bool = False,
 ) -> AsyncIterator[str]:
     """Run a gateway and the service behind it on free ports; give the gateway's URL.
 
-    Embedded, the service is called without a socket.
+    Embedded, the service is called without a socket. Wrapped, the gateway is an ASGI application in another
+    one, so that its server has no short cut to it.
     """
     config = config or GatewayConfig(port=0)
     service = service or ServerConfig(port=0)
@@ -31,6 +34,15 @@ async def running_gateway(
             server = await stack.enter_async_context(create_server(upstream, service))
             client = Client(server.address, attempts_max=1)
         await stack.enter_async_context(client)
-        app = create_app(client, config, models=models)
+        app: Any = create_app(client, config, models=models)
+        if is_wrapped:
+            app = _wrapped(app)
         gateway = await stack.enter_async_context(GatewayServer(app, config))
         yield gateway.url
+
+
+def _wrapped(app: Any) -> Any:
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+
+    return call

@@ -50,9 +50,11 @@ class Running(Protocol):
     ) -> contextlib.AbstractAsyncContextManager[str]: ...
 
 
-@pytest.fixture(params=[False, True], ids=["network", "embedded"])
+@pytest.fixture(params=["network", "embedded", "asgi"])
 def running(request: pytest.FixtureRequest) -> Running:
-    return functools.partial(running_gateway, is_embedded=request.param)
+    return functools.partial(
+        running_gateway, is_embedded=request.param != "network", is_wrapped=request.param == "asgi"
+    )
 
 
 async def _events(response: aiohttp.ClientResponse) -> list[bytes]:

@@ -150,6 +150,33 @@ async def test_a_caller_who_does_not_read_and_asks_again_gives_his_place_back() 
                 upstream.items.get_nowait()
 
 
+@pytest.mark.parametrize("begin", [b"", b"POST /v1/chat/compl", request_of()[:40], b"\r\n"])
+async def test_a_head_that_does_not_come_in_time_ends_the_connection(begin: bytes) -> None:
+    config = GatewayConfig(port=0, request_s=0.2)
+    async with running_gateway(HeldUpstream(), config) as url, connected(url) as caller:
+        caller.writer.write(begin)
+        assert await caller.rest() == b""
+
+
+async def test_a_connection_that_nobody_uses_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mistralwire.gateway._server._KEEP_ALIVE_S", 0.2)
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, connected(url) as caller:
+        for request in (request_of(), b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", request_of()):
+            caller.writer.write(request)
+            assert (await caller.answer())[0] == 200
+        assert await caller.rest() == b""
+
+
+async def test_a_fault_of_the_gateway_itself_is_logged_and_ends_the_connection(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mistralwire.gateway._protocol.find_route", lambda url: 1 // 0)
+    async with running_gateway(HeldUpstream()) as url, connected(url) as caller:
+        caller.writer.write(request_of())
+        assert await caller.rest() == b""
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_connections_beyond_the_bound_are_refused_with_an_error_body() -> None:
     upstream = ReplayUpstream(DEMONSTRATION)
     config = GatewayConfig(port=0, connections_max=1)

@@ -1,9 +1,10 @@
 """A call over gRPC whose answer goes to a sink: a task between grpc, which is awaited, and callbacks."""
 
 import asyncio
+import contextlib
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from mistralwire._flow import Sink
 from mistralwire.client._batch import ChunkBatch
@@ -23,7 +24,7 @@ class CallTask:
     """
 
     def __init__(
-        self, messages: AsyncIterator[bytes], sink: Sink, request_id: str, *, is_stream: bool
+        self, messages: AsyncGenerator[bytes, None], sink: Sink, request_id: str, *, is_stream: bool
     ) -> None:
         self._messages = messages
         self._sink = sink
@@ -48,14 +49,16 @@ class CallTask:
     async def _run(self) -> None:
         sink = self._sink
         try:
-            async for data in self._messages:
-                if self._is_stream:
-                    count = len(ChunkBatch(data, self._request_id))
-                    if count:
-                        sink.batch(data, count)
-                    await self._may_go_on.wait()
-                else:
-                    answer = data
+            # A call that is cancelled while it is paused is left at once.
+            async with contextlib.aclosing(self._messages) as messages:
+                async for data in messages:
+                    if self._is_stream:
+                        count = len(ChunkBatch(data, self._request_id))
+                        if count:
+                            sink.batch(data, count)
+                        await self._may_go_on.wait()
+                    else:
+                        answer = data
         except MistralwireError as error:
             sink.failed(error)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task

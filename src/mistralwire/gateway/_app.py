@@ -16,25 +16,43 @@ from starlette.routing import Route
 
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._completions import VERTEX_PATH, Completions, Edge
+from mistralwire.gateway._asgi import CompletionApp
 from mistralwire.gateway._config import GatewayConfig
+from mistralwire.gateway._edge import EXPOSED_HEADERS, Edge
 from mistralwire.gateway._errors import EdgeError, answer_of
-from mistralwire.gateway._metrics import CONTENT_TYPE, NoMetrics, PrometheusMetrics
-from mistralwire.v1 import AgentsCompletionRequest, ChatCompletionRequest, FIMCompletionRequest
+from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
+from mistralwire.gateway._routes import ROUTES
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
 
 
-def create_app(
-    client: Client, config: GatewayConfig | None = None, *, models: Sequence[str] = ()
-) -> Starlette:
+class Gateway(Starlette):
+    """The gateway's application, with a short cut for the server of this package.
+
+    Args:
+        edge: What answers completions.
+        options: The arguments of Starlette.
+    """
+
+    def __init__(self, edge: Edge, **options: Any) -> None:
+        super().__init__(**options)
+        self._edge = edge
+        self._own_middleware = [*self.user_middleware]
+
+    @property
+    def edge(self) -> Edge | None:
+        """What answers completions without ASGI; None where middleware was added, which has to see them."""
+        return self._edge if self.user_middleware == self._own_middleware else None
+
+
+def create_app(client: Client, config: GatewayConfig | None = None, *, models: Sequence[str] = ()) -> Gateway:
     """Make the gateway: an ASGI application that anyone can serve, or mount in an application of their own.
 
     Args:
         client: Calls the service; it belongs to the event loop that serves the application, and is closed by
             whoever made it. With `attempts_max=1` callers are told at once when to try again; otherwise the
-            client's own retries come first.
+            client's own retries come first. Requests are written for its `contract_revision`.
         config: The settings. Those of addresses, TLS and connections are for whoever serves it.
         models: Names of the models that `GET /v1/models` lists.
 
@@ -46,8 +64,9 @@ def create_app(
     """
     config = config or GatewayConfig()
     metrics = PrometheusMetrics() if config.metrics else None
-    edge = Edge(client, config, metrics or NoMetrics())
-    routes = [*_completions(edge), *_about(edge, models), *_documentation()]
+    edge = Edge(client, config, metrics)
+    completions = [Route(route.path, CompletionApp(edge, route), methods=["POST"]) for route in ROUTES]
+    routes = [*completions, *_about(edge, models), *_documentation()]
     if metrics is not None:
         routes.append(_metrics_route(metrics))
     middleware = []
@@ -57,24 +76,11 @@ def create_app(
             allow_origins=config.allowed_origins,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
-            expose_headers=("x-request-id", "retry-after"),
+            expose_headers=EXPOSED_HEADERS,
         )
         middleware.append(cors)
-    return Starlette(
-        routes=routes, middleware=middleware, exception_handlers={HTTPException: _refuse, Exception: _fail}
-    )
-
-
-def _completions(edge: Edge) -> list[Route]:
-    """Give the routes that answer completions."""
-    post = functools.partial(Route, methods=["POST"])
-    return [
-        post("/v1/chat/completions", Completions(edge, "/v1/chat/completions", ChatCompletionRequest)),
-        post("/v1/fim/completions", Completions(edge, "/v1/fim/completions", FIMCompletionRequest)),
-        post("/v1/agents/completions", Completions(edge, "/v1/agents/completions", AgentsCompletionRequest)),
-        post(f"{VERTEX_PATH}:rawPredict", Completions(edge, ":rawPredict", None, is_stream=False)),
-        post(f"{VERTEX_PATH}:streamRawPredict", Completions(edge, ":streamRawPredict", None, is_stream=True)),
-    ]
+    handlers = {HTTPException: _refuse, Exception: _fail}
+    return Gateway(edge, routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
 def _about(edge: Edge, models: Sequence[str]) -> list[Route]:

@@ -1,35 +1,14 @@
 """Metrics of the edge, for Prometheus."""
 
-import contextlib
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from mistralwire.codec import losses
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._exchange import Exchange
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-
-
-class Metrics(Protocol):
-    """Counts requests."""
-
-    def watching(self, route: str, exchange: Exchange) -> contextlib.AbstractContextManager[None]:
-        """Count a request that runs in the block."""
-        ...
-
-
-class NoMetrics:
-    """Counts nothing."""
-
-    def __init__(self) -> None:
-        self._nothing = contextlib.nullcontext()
-
-    def watching(self, route: str, exchange: Exchange) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
-        """Do nothing."""
-        return self._nothing
 
 
 class PrometheusMetrics:
@@ -78,19 +57,25 @@ class PrometheusMetrics:
         # Counted by the codec, so that they are collected when the page is read.
         self._registry.register(_Losses(CounterMetricFamily))
 
-    @contextlib.contextmanager
-    def watching(self, route: str, exchange: Exchange) -> Iterator[None]:
-        """Count a request that runs in the block."""
-        running = self._running.labels(route)
-        running.inc()
-        try:
-            yield
-        finally:
-            running.dec()
-            self._requests.labels(route, str(exchange.status)).inc()
-            self._seconds.labels(route).observe(exchange.elapsed_s())
-            self._broken.labels(route).inc(exchange.is_broken)
-            self._chunks.labels(route).inc(exchange.chunks)
+    def started(self, route: str) -> None:
+        """Count a request that has begun."""
+        self._running.labels(route).inc()
+
+    def ended(self, route: str, status: int, seconds: float, *, chunks: int, is_broken: bool) -> None:
+        """Count a request that is over.
+
+        Args:
+            route: Name of its route.
+            status: HTTP status of its answer.
+            seconds: How long it took.
+            chunks: Chunks of a stream that were sent.
+            is_broken: Whether the answer broke after its status was sent.
+        """
+        self._running.labels(route).dec()
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        self._broken.labels(route).inc(is_broken)
+        self._chunks.labels(route).inc(chunks)
 
     def page(self) -> bytes:
         """Return the page that Prometheus reads."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from mistralwire.gateway._completions import VERTEX_PATH
+from mistralwire.gateway._routes import VERTEX_PATH
 from mistralwire.gateway._schema import Schema, reference
 from mistralwire.v1 import (
     AgentsCompletionRequest,

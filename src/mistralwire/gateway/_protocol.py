@@ -1,72 +1,84 @@
-"""What uvicorn itself does not bound: connections, heads, the rest of a body, slow readers."""
+"""HTTP/1.1 for callers who may be slow, silent or too many, with a short cut for completions."""
 
 import asyncio
+import email.utils
+import functools
 import re
+import time
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-ABORT = "mistralwire.abort"
-"""Name of the ASGI extension that holds a function which cuts the connection at once."""
-
-ON_STOP = "mistralwire.on_stop"
-"""Name of the ASGI extension that takes a function: it is called to end the answer when the server stops."""
+from mistralwire.gateway._completion import Completion
+from mistralwire.gateway._edge import Edge
+from mistralwire.gateway._errors import Headers
+from mistralwire.gateway._routes import Route, find_route
 
 # How long a peer has to take the end of a connection that nothing more is said on.
 _CLOSE_S = 1.0
 
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 of uvicorn, for callers who may be slow, silent or too many.
+    """A connection: uvicorn's, with bounds; completions are answered here and never see ASGI.
 
-    A head that is too large is refused; one that does not come in time ends the connection, and so does a
-    body that is not read any more, a reader who takes nothing, and a request that does not wait for the
-    answer to the one before: who has hung up could not be told otherwise.
+    A head that is too large is refused, and one that could be read in two ways; one that does not come in
+    time ends the connection, and so does a body that is not read any more, a reader who takes nothing, and a
+    request that does not wait for the answer to the one before: who has hung up could not be told otherwise.
+    It is the Responder of its completions.
 
     Attributes:
+        edge: What answers completions; None to leave them to ASGI.
         connections_max: Connections at one time; what comes beyond is answered with `refusal`.
         head_bytes_max: Bytes of the request line and the headers.
-        head_s: How long they may take to arrive, in seconds, and the rest of a body behind its answer. The
-            time between two requests of a connection is uvicorn's `timeout_keep_alive`.
+        head_s: How long they may take to arrive, in seconds, and so a body, and its rest behind its answer.
         idle_s: How long a caller may take nothing of an answer, in seconds.
         refusal: The whole answer for one connection too many.
     """
 
+    edge: Edge | None
     connections_max: int
     head_bytes_max: int
     head_s: float
     idle_s: float
     refusal: bytes
 
+    _completion: Completion | None = None
+    # Whether the request that is being read, or was the last, is that of a completion.
+    _is_direct = False
+    _is_chunked = _keeps_alive = False
+    _head = b""
+    _cors_headers: Headers
+    _is_in_head = True
+    _has_head_begun = _has_ended_request = _is_idle = _is_refused = False
+    _head_bytes = 0
+    # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
+    _idle_bytes = 0
+    _unsent_bytes = 0
+    _read_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
-        self._head_bytes = 0
-        self._is_in_head = True
-        self._has_head_begun = False
-        self._has_ended_request = False
-        self._is_refused = False
-        # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
-        self._idle_bytes = 0
-        self._unsent_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
         is_one_too_many = len(self.connections) >= self.connections_max
         super().connection_made(transport)  # type: ignore[arg-type] # as the base class has it
         if is_one_too_many:
             self._say(self.refusal)
-            return
-        self._start_head_timer()
+        else:
+            self._start_read_timer(self.head_s, self._abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
-        self._stop_head_timer()
-        self._stop_write_timer()
         super().connection_lost(exc)
-        # uvicorn leaves it to a connection that was reset, and with it all that belongs to it.
-        self._unset_keepalive_if_required()
+        for timer in (self._read_timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._completion is not None:
+            self._completion.gone()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; those of a head that is not complete are counted."""
@@ -75,56 +87,68 @@ class HttpProtocol(HttpToolsProtocol):
         # Only where the whole head is here: in a body the same bytes are something else.
         if self._is_in_head and not self._has_head_begun and (b"pgrade:" in data or b"PGRADE:" in data):
             data = _without_upgrade(data)
+        self._leave_idle()
         self._has_ended_request = False
         self._idle_bytes += len(data)
-        super().data_received(data)
-        if self._has_ended_request or self.transport.is_closing():
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Refused with its head.
+            return
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if cause is not None and not isinstance(cause, httptools.HttpParserError):
+                # Of a callback: nothing that the caller did.
+                raise cause from None
+            if self._is_in_head and self._is_answering():
+                self._abort()
+            elif not self._is_refused and not self.transport.is_closing():
+                self.send_400_response("expected a request in HTTP/1.1, found something else")
+        if self._is_refused or self.transport.is_closing():
             return
         if not self._is_in_head:
             if self._idle_bytes > self.head_bytes_max:
                 self._abort()
-            return
-        if self._is_answering():
-            # A newline behind the body: the time of the next head begins with the end of the answer.
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > self.head_bytes_max:
-            self._refuse_head()
-        elif self._head_timer is None:
-            self._start_head_timer()
+            elif self._completion is not None and self._read_timer is None:
+                self._start_read_timer(self.head_s, self._completion.late)
+        elif not self._is_answering():
+            # Behind an answer that runs, a newline is no head: its time begins with the end of the answer.
+            self._head_bytes += 0 if self._has_ended_request else len(data)
+            if self._head_bytes > self.head_bytes_max:
+                self._refuse_head()
+            elif self._read_timer is None:
+                self._start_read_timer(self.head_s, self._abort)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._has_head_begun = True
+        self._is_direct = False
         if self._is_answering():
             self._abort()
-        elif self._head_timer is None:
-            self._start_head_timer()
+        self._leave_idle()
         super().on_message_begin()
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment] # a TypedDict without extensions of ours
-        scope["extensions"] = {ABORT: self._abort}
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer behind the body is none."""
-        if self._is_in_head:
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Take the head, unless it is too large."""
+        """Take the head, unless it is too large, or could be read in two ways."""
         self._is_in_head = self._has_head_begun = False
+        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
         self._head_bytes = self._idle_bytes = 0
-        self._stop_head_timer()
-        self._unset_keepalive_if_required()
+        self._stop_read_timer()
         if self._is_refused or self.transport.is_closing():
             return
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        self.server_state.default_headers = _date_header(int(time.time()))
         if size > self.head_bytes_max:
             self._refuse_head()
-        elif self.parser.should_upgrade():
-            # Its body would be taken for another request.
-            self._refuse(HTTPStatus.BAD_REQUEST, "expected HTTP/1.1, found a request for another protocol")
+        elif problem := self._problem_of_head():
+            self._refuse(HTTPStatus.BAD_REQUEST, problem)
+        elif (
+            self.edge is not None and self.parser.get_method() == b"POST" and (found := find_route(self.url))
+        ):
+            self._begin_completion(self.edge, *found)
         else:
             super().on_headers_complete()
+            # Trailers are no headers: these are the application's now.
+            self.headers = []
             if not self.parser.should_keep_alive():
                 # Earlier versions of uvicorn know fewer spellings of it.
                 self.cycle.keep_alive = False
@@ -132,99 +156,162 @@ class HttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of a body, unless its request was refused."""
         self._idle_bytes = 0
-        if not self._is_refused and not self.transport.is_closing():
+        if self._is_direct:
+            if self._completion is not None:
+                self._completion.receive(body)
+        elif not self._is_refused and not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request; the next one begins with its head."""
-        self._is_in_head = True
-        self._has_ended_request = True
+        self._is_in_head = self._has_ended_request = True
         if self._is_refused or self.transport.is_closing():
             return
-        super().on_message_complete()
+        if self._completion is not None:
+            self._stop_read_timer()
+            self._completion.receive_end()
+            return
+        if not self._is_direct:
+            super().on_message_complete()
         if not self._is_answering():
             # Its answer was there before the end of its body.
-            self._stop_head_timer()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._wait_for_request()
 
     def on_response_complete(self) -> None:
-        """End an answer."""
-        super().on_response_complete()
-        self._stop_write_timer()
+        """End an answer, of ASGI or of a completion."""
         if self.transport.get_write_buffer_size():
             self._watch_writing()
-        if not self._is_in_head and not self.transport.is_closing():
-            self._start_head_timer()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._is_in_head:
+            self._wait_for_request()
+        else:
+            self._start_read_timer(self.head_s, self._abort)
 
     def pause_writing(self) -> None:
         """Begin to wait for a reader who is slower than the answer."""
         super().pause_writing()
-        self._stop_write_timer()
         self._watch_writing()
+        if self._completion is not None:
+            self._completion.pause()
 
     def resume_writing(self) -> None:
         """Go on: he has taken enough."""
-        self._stop_write_timer()
+        # He has taken something: what is left then is watched anew.
+        self._unsent_bytes = 0
         super().resume_writing()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that nobody uses, even if the last answer is not taken yet."""
-        super().timeout_keep_alive_handler()
-        if self.transport.get_write_buffer_size():
-            self._watch_writing()
+        if self._completion is not None:
+            self._completion.resume()
 
     def shutdown(self) -> None:
         """Close the connection, or let it end with its answer."""
+        if self._completion is not None:
+            self._keeps_alive = False
+            return
         super().shutdown()
         if self.transport.is_closing():
             # Over TLS the peer's consent would be waited for.
-            self.loop.call_later(_CLOSE_S, self._abort)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Leave it: it was refused, and no package is missing."""
+            self._start_read_timer(_CLOSE_S, self._abort)
 
     def stop_answer(self) -> None:
-        """Ask whoever is answering to come to an end."""
-        if self._is_answering():
-            extensions: dict[str, Any] = self.cycle.scope["extensions"]
-            if stop := extensions.get(ON_STOP):
-                stop()
+        """Ask a completion that runs to come to an end."""
+        if self._completion is not None:
+            self._completion.stop()
+
+    def begin(self, status: int, headers: Headers, length: int | None) -> None:
+        """Take status and headers of a completion's answer; they are sent with the first part of its body."""
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
+        elif self._is_chunked:
+            headers.append((b"transfer-encoding", b"chunked"))
+        if not self._keeps_alive:
+            headers.append((b"connection", b"close"))
+        self._is_chunked &= length is None
+        self._head = _head_of(status, [*self.server_state.default_headers, *headers, *self._cors_headers])
+
+    def write(self, body: bytes, *, is_last: bool = False) -> None:
+        """Write a part of a completion's answer."""
+        head, self._head = self._head, b""
+        if self._is_chunked:
+            body = b"%b%x\r\n%b\r\n%b" % (head, len(body), body, b"0\r\n\r\n" if is_last else b"")
+        elif head:
+            body = head + body
+        self.transport.write(body)
+        if is_last:
+            self._completion = None
+            if not self._keeps_alive:
+                self.transport.close()
+            self.on_response_complete()
+
+    def _begin_completion(self, edge: Edge, route: Route, path_model: str) -> None:
+        headers = dict(self.headers)
+        self._is_direct = True
+        self._is_chunked = self.parser.get_http_version() == "1.1"
+        self._keeps_alive = self._is_chunked and self.parser.should_keep_alive()
+        self._cors_headers = edge.cors_headers(headers)
+        self._completion = completion = Completion(edge, route, path_model, headers, self)
+        completion.begin()
+        if self.expect_100_continue and self._is_chunked and not completion.is_over:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        is_in_asgi = self.cycle is not None and not self.cycle.response_complete
+        return self._completion is not None or is_in_asgi
+
+    def _problem_of_head(self) -> str | None:
+        """Find what could be read in two ways by whoever stands before the gateway, or is no HTTP/1.1.
+
+        Source: RFC 9112, 3.2 (Host) and 6.1 (Transfer-Encoding).
+        """
+        if self.parser.should_upgrade():
+            # Its body would be taken for another request.
+            return "expected HTTP/1.1, found a request for another protocol"
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            return "expected HTTP/1.1, found another version"
+        encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if encodings and (version == "1.0" or encodings != [b"chunked"]):
+            return "expected HTTP/1.1 with the transfer-encoding chunked or none, found another"
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            return f"expected one host, found {hosts or 'none'}"
+        return None
+
+    def _wait_for_request(self) -> None:
+        self._is_idle = True
+        self._start_read_timer(self.timeout_keep_alive, self.transport.close)
+
+    def _leave_idle(self) -> None:
+        if self._is_idle:
+            self._is_idle = False
+            self._stop_read_timer()
+
+    def _start_read_timer(self, delay_s: float, action: Callable[[], None]) -> None:
+        self._stop_read_timer()
+        self._read_timer = self.loop.call_later(delay_s, action)
+
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def _watch_writing(self) -> None:
         """Cut the connection unless something of what waits is taken in time, again and again."""
-        if self._write_timer is None:
-            self._unsent_bytes = self.transport.get_write_buffer_size()
-            self._write_timer = self.loop.call_later(self.idle_s, self._check_writing)
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(self.idle_s, self._check_writing)
 
     def _check_writing(self) -> None:
-        self._write_timer = None
         unsent_bytes = self.transport.get_write_buffer_size()
         if unsent_bytes >= self._unsent_bytes > 0:
-            self.transport.abort()
+            self._abort()
         elif unsent_bytes:
             self._watch_writing()
 
     def _abort(self) -> None:
         self.transport.abort()
-
-    def _start_head_timer(self) -> None:
-        self._stop_head_timer()
-        self._head_timer = self.loop.call_later(self.head_s, self._abort)
-
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _stop_write_timer(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
 
     def _refuse_head(self) -> None:
         text = f"expected at most {self.head_bytes_max} bytes of request line and headers, found more"
@@ -237,23 +324,33 @@ class HttpProtocol(HttpToolsProtocol):
     def _say(self, answer: bytes) -> None:
         """Answer, and take no more. What still comes is thrown away: to a reset the answer would be lost."""
         self._is_refused = True
-        self._stop_head_timer()
         self.transport.write(answer)
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self.loop.call_later(_CLOSE_S, self._abort)
+        self._start_read_timer(_CLOSE_S, self._abort)
 
 
-def plain_answer(status: HTTPStatus, media_type: bytes, body: bytes) -> bytes:
-    """Give the bytes of an answer that ends its connection.
+def plain_answer(status: int, media_type: bytes, body: bytes) -> bytes:
+    """Return the bytes of an answer that ends its connection.
 
     Args:
         status: The status.
         media_type: The type of the body.
         body: The body.
     """
-    head = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-    return head % (status.value, status.phrase.encode(), media_type, len(body)) + body
+    length = b"%d" % len(body)
+    headers = [(b"content-type", media_type), (b"content-length", length), (b"connection", b"close")]
+    return _head_of(status, headers) + body
+
+
+@functools.lru_cache(1)
+def _date_header(now_s: int) -> Headers:
+    return [(b"date", email.utils.formatdate(now_s, usegmt=True).encode())]
+
+
+def _head_of(status: int, headers: Headers) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _PHRASES[status], b"".join(lines))
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import ssl
-from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from mistralwire.errors import MistralwireError, Reason
+from mistralwire.gateway._app import Gateway
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import answer_of
 from mistralwire.gateway._protocol import HttpProtocol, plain_answer
@@ -21,54 +23,21 @@ _KEEP_ALIVE_S = 75
 # How long requests have to tell their callers that the server stops.
 _STATUS_S = 1.0
 _ABORT_S = 0.2
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn, which tells when it listens, and leaves signals to whoever runs it.
-
-    Args:
-        config: Its settings.
-        tls: How long TLS may take to be set up and to be ended, as arguments of `create_server`.
-    """
-
-    def __init__(self, config: uvicorn.Config, tls: dict[str, Any]) -> None:
-        super().__init__(config)
-        self.is_listening = asyncio.Event()
-        self._tls = tls if config.ssl is not None else {}
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen; uvicorn's own has no bounds on TLS."""
-        loop, config = asyncio.get_running_loop(), self.config
-
-        def protocol() -> asyncio.Protocol:
-            made: Any = config.http_protocol_class
-            of_connection: asyncio.Protocol = made(
-                config=config, server_state=self.server_state, app_state={}
-            )
-            return of_connection
-
-        self.servers = [
-            await loop.create_server(protocol, sock=each, ssl=config.ssl, backlog=_BACKLOG, **self._tls)
-            for each in sockets or []
-        ]
-        self.started = True
-        self.is_listening.set()
-
-    def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
-        return contextlib.nullcontext()
+_POLL_S = 0.02
 
 
 def _refusal(connections_max: int) -> bytes:
     message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
     answer = answer_of(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
-    return plain_answer(HTTPStatus(answer.status), b"application/json", answer.body)
+    return plain_answer(answer.status, b"application/json", answer.body)
 
 
 class GatewayServer:
     """Serves a gateway over HTTP/1.1. As an async context manager it starts and stops.
 
     Args:
-        app: The ASGI application, as `create_app` makes it.
+        app: The ASGI application, as `create_app` makes it. One that wraps it, or has middleware, costs more,
+            and its completions are cut when the server stops.
         config: The settings.
 
     Attributes:
@@ -79,7 +48,7 @@ class GatewayServer:
         self.port = config.port
         self._app = app
         self._config = config
-        self._serving: asyncio.Task[None] | None = None
+        self._is_started = False
 
     @property
     def url(self) -> str:
@@ -89,26 +58,29 @@ class GatewayServer:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen and answer.
+        """Listen and answer. Of uvicorn's server only its state is used: it has no bounds on TLS.
 
         Raises:
             MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if
                 certificate and key can't be used, with the reason TLS_KEY.
         """
-        bounds_s = {
-            "ssl_handshake_timeout": self._config.request_s,
-            "ssl_shutdown_timeout": self._config.caller_idle_s,
-        }
-        server = _Uvicorn(self._uvicorn_config(), bounds_s)
+        loop, server = asyncio.get_running_loop(), uvicorn.Server(self._uvicorn_config())
+        config: Any = server.config
+        bounds_s: dict[str, Any] = {}
+        if config.ssl is not None:
+            bounds_s["ssl_handshake_timeout"] = self._config.request_s
+            bounds_s["ssl_shutdown_timeout"] = self._config.caller_idle_s
+        make = functools.partial(
+            config.http_protocol_class, config=config, server_state=server.server_state, app_state={}
+        )
         sockets = await self._bind()
         self.port = sockets[0].getsockname()[1]
+        server.servers = [
+            await loop.create_server(make, sock=each, ssl=config.ssl, backlog=_BACKLOG, **bounds_s)
+            for each in sockets
+        ]
         self._server = server
-        self._serving = asyncio.create_task(server.serve(sockets))
-        listening = asyncio.create_task(server.is_listening.wait())
-        await asyncio.wait([self._serving, listening], return_when=asyncio.FIRST_COMPLETED)
-        listening.cancel()
-        if self._serving.done():
-            self._serving.result()
+        self._is_started = True
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no new requests, let those that run end, and end those that do not.
@@ -119,29 +91,35 @@ class GatewayServer:
         Args:
             drain_s: Time for running requests to end, in seconds; None for the setting.
         """
-        if self._serving is None:
+        if not self._is_started:
             return
-        self._server.should_exit = True
-        limit_s = self._config.drain_s if drain_s is None else drain_s
-        await asyncio.wait([self._serving], timeout=limit_s)
-        if not self._serving.done():
-            for connection in self._connections():
-                connection.stop_answer()
-            await asyncio.wait([self._serving], timeout=_STATUS_S)
-        if not self._serving.done():
-            # uvicorn waits no longer: not for what does not let itself be cancelled either.
-            self._server.force_exit = True
-            for connection in self._connections():
-                connection.transport.abort()
-            # Who hears that his caller has gone comes to an end by himself.
-            if tasks := list(self._server.server_state.tasks):
-                await asyncio.wait(tasks, timeout=_ABORT_S)
-            for task in list(self._server.server_state.tasks):
+        state = self._server.server_state
+        for listener in self._server.servers:
+            listener.close()
+        connections = cast("set[HttpProtocol]", state.connections)
+        for connection in [*connections]:
+            connection.shutdown()
+        if await self._have_ended(state, self._config.drain_s if drain_s is None else drain_s):
+            return
+        for connection in [*connections]:
+            connection.stop_answer()
+        if await self._have_ended(state, _STATUS_S):
+            return
+        for connection in [*connections]:
+            connection.transport.abort()
+        # Who hears that his caller has gone comes to an end by himself.
+        if not await self._have_ended(state, _ABORT_S):
+            for task in [*state.tasks]:
                 task.cancel()
-        await self._serving
 
-    def _connections(self) -> list[HttpProtocol]:
-        return [item for item in self._server.server_state.connections if isinstance(item, HttpProtocol)]
+    @staticmethod
+    async def _have_ended(state: ServerState, limit_s: float) -> bool:
+        """Wait for all connections and what they run; return whether all have ended in time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while state.connections or state.tasks:  # noqa: ASYNC110 - the sets tell nobody
+                    await asyncio.sleep(_POLL_S)
+        return not state.connections and not state.tasks
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -155,6 +133,7 @@ class GatewayServer:
     def _uvicorn_config(self) -> uvicorn.Config:
         config = self._config
         bounds = {
+            "edge": self._app.edge if isinstance(self._app, Gateway) else None,
             "connections_max": config.connections_max,
             "head_bytes_max": config.header_bytes_max,
             "head_s": config.request_s,

@@ -1,0 +1,100 @@
+"""Completions as ASGI applications, for any server."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from mistralwire.gateway._completion import Completion
+from mistralwire.gateway._edge import Edge
+from mistralwire.gateway._errors import Headers
+from mistralwire.gateway._routes import Route
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# So many parts of an answer wait for the server before the service is asked for no more.
+_WAITING_MAX = 16
+
+
+class CompletionApp:
+    """Answers one route: an ASGI application.
+
+    Args:
+        edge: What it shares with the others.
+        route: The route.
+    """
+
+    def __init__(self, edge: Edge, route: Route) -> None:
+        self._edge = edge
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        answer = _Answer(self._edge, self._route, scope)
+        reading = asyncio.create_task(answer.receive(receive))
+        try:
+            await answer.send(send)
+        finally:
+            reading.cancel()
+            answer.completion.gone()
+
+
+class _Answer:
+    """Holds what a completion writes until the server has taken it; a Responder.
+
+    Attributes:
+        completion: The completion.
+    """
+
+    def __init__(self, edge: Edge, route: Route, scope: Scope) -> None:
+        self._config = edge.config
+        # None when the caller has gone.
+        self._messages: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()
+        path_model = str(scope.get("path_params", {}).get("model", ""))
+        self.completion = Completion(edge, route, path_model, dict(scope["headers"]), self)
+        self.completion.begin()
+
+    def begin(self, status: int, headers: Headers, length: int | None) -> None:
+        """Take status and headers."""
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
+        self._messages.put_nowait({"type": "http.response.start", "status": status, "headers": headers})
+
+    def write(self, body: bytes, *, is_last: bool = False) -> None:
+        """Take a part of the body."""
+        self._messages.put_nowait({"type": "http.response.body", "body": body, "more_body": not is_last})
+        if self._messages.qsize() >= _WAITING_MAX:
+            self.completion.pause()
+
+    async def receive(self, receive: Receive) -> None:
+        """Give the completion the body, and tell it when the caller hangs up."""
+        completion, has_more = self.completion, True
+        if completion.is_over:
+            return
+        try:
+            async with asyncio.timeout(self._config.request_s):
+                while has_more and (message := await receive())["type"] == "http.request":
+                    completion.receive(message.get("body", b""))
+                    has_more = message.get("more_body", False)
+        except TimeoutError:
+            completion.late()
+        if not has_more:
+            completion.receive_end()
+            while (await receive())["type"] == "http.request":
+                pass
+        if not completion.is_over:
+            completion.gone()
+            self._messages.put_nowait(None)
+
+    async def send(self, send: Send) -> None:
+        """Send the answer to its end, unless the caller has gone, or takes nothing: the server cuts him."""
+        with contextlib.suppress(TimeoutError, OSError):
+            while message := await self._messages.get():
+                async with asyncio.timeout(self._config.caller_idle_s):
+                    await send(message)
+                if message.get("more_body") is False:
+                    return
+                if self._messages.empty():
+                    self.completion.resume()

@@ -1,0 +1,372 @@
+"""One request for a completion and its answer, by callbacks: between a server of HTTP and the client."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from mistralwire._flow import Source
+from mistralwire._metadata import REQUEST_ID
+from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
+from mistralwire.errors import (
+    NAME_PATTERN,
+    REQUEST_ID_PATTERN,
+    CallError,
+    CodecError,
+    DecodeError,
+    EncodeError,
+    MistralwireError,
+    Reason,
+)
+from mistralwire.gateway._edge import Edge
+from mistralwire.gateway._errors import Answer, EdgeError, Headers, answer_of, error_event, unwritable
+from mistralwire.gateway._routes import Call, Route, check_body, read_call
+from mistralwire.v1 import ChatCompletionStreamResponse
+
+GONE = 499
+"""Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
+
+LOOP_BYTES_MAX = 64 * 1024
+"""Bytes of a document up to which it is converted in the event loop: some milliseconds' work at most."""
+
+_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    # For nginx, and those who took it over: what comes is passed on at once.
+    (b"x-accel-buffering", b"no"),
+)
+_JSON_TYPE = (b"content-type", b"application/json")
+_HEARTBEAT = b": keep-alive\n\n"
+_DONE = encode_sse(SseDone())
+_REQUEST_ID = REQUEST_ID.encode()
+_PASSED_ON = (b"traceparent", b"tracestate")
+_METADATA_VALUE = re.compile(rb"[!-~](?:[ -~]{0,510}[!-~])?")
+
+_logger = logging.getLogger(__name__)
+_access_logger = logging.getLogger("mistralwire.gateway.access")
+
+T = TypeVar("T")
+
+
+class Responder(Protocol):
+    """Writes an answer to its caller."""
+
+    def begin(self, status: int, headers: Headers, length: int | None) -> None:
+        """Take status and headers; they may wait for the first `write`.
+
+        Args:
+            status: HTTP status.
+            headers: The headers, but for those of the framing.
+            length: Bytes of the body; None if that is not known.
+        """
+
+    def write(self, body: bytes, *, is_last: bool = False) -> None:
+        """Write a part of the body; the last one ends the answer."""
+
+
+class Completion:
+    """Answers a request: a Sink of the client's call, told by the server what the caller does.
+
+    The server calls `begin` with the head of the request, `receive` for each part of its body and
+    `receive_end` behind the last one; `pause` and `resume` when the caller takes too little and enough again,
+    `gone` when he hangs up. None of them raises, and none has an effect on a completion that is over.
+
+    Args:
+        edge: What it shares with the others.
+        route: Its route.
+        path_model: The model that the path names, or empty.
+        headers: The headers of the request; of several with one name the last.
+        responder: Takes the answer.
+
+    Attributes:
+        status: HTTP status of the answer; 0 before it has begun.
+        is_over: Whether it was answered, or nobody is left to answer.
+    """
+
+    def __init__(
+        self, edge: Edge, route: Route, path_model: str, headers: Mapping[bytes, bytes], responder: Responder
+    ) -> None:
+        own_id = headers.get(_REQUEST_ID, b"").decode("latin-1")
+        self.status = 0
+        self.is_over = False
+        self._edge = edge
+        self._route = route
+        self._path_model = path_model
+        self._headers = headers
+        self._responder = responder
+        self._request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else uuid.uuid4().hex
+        self._started_s = time.perf_counter()
+        self._first_chunk_s = 0.0
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._body = b""
+        self._is_admitted = False
+        self._is_paused = False
+        self._call: Call | None = None
+        self._source: Source | None = None
+        self._work: asyncio.Future[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._chunks = self._chunks_seen = 0
+
+    def begin(self) -> None:
+        """Admit the request, or refuse it."""
+        edge, headers = self._edge, self._headers
+        if edge.metrics is not None:
+            edge.metrics.started(self._route.name)
+        try:
+            edge.admit(headers)
+            edge.running += 1
+            self._is_admitted = True
+            if headers.get(b"content-encoding", b"identity") != b"identity":
+                message = "expected a body without content-encoding, found one"
+                raise EdgeError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
+            length = headers.get(b"content-length", b"")
+            if length.isdigit() and len(length) < 19:
+                self._check_size(int(length))
+        except MistralwireError as error:
+            self._fail(error)
+
+    def receive(self, part: bytes) -> None:
+        """Take a part of the body."""
+        if self.is_over:
+            return
+        self._size += len(part)
+        self._parts.append(part)
+        try:
+            self._check_size(self._size)
+        except EdgeError as error:
+            self._fail(error)
+
+    def receive_end(self) -> None:
+        """Take the end of the body, and call the service."""
+        if self.is_over:
+            return
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        self._body = body
+        revision = self._edge.client.contract_revision
+        read = functools.partial(read_call, self._route, self._path_model, revision)
+        self._convert(read, body, self._start)
+
+    def late(self) -> None:
+        """Refuse the request: its body took too long to arrive."""
+        message = f"expected the whole body within {self._edge.config.request_s:g} seconds"
+        self._fail(EdgeError(408, message, reason=Reason.CALLER_SILENT))
+
+    def stop(self) -> None:
+        """End the answer, since the server stops."""
+        message = "the gateway stops, and the time for running requests is over"
+        self._fail(MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING))
+
+    def pause(self) -> None:
+        """Ask for no more of the answer: the caller does not keep up."""
+        self._is_paused = True
+        if self._source is not None:
+            self._source.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._is_paused:
+            self._is_paused = False
+            if self._source is not None:
+                self._source.resume()
+
+    def gone(self) -> None:
+        """Give up: the caller has hung up, or takes nothing."""
+        if not self.is_over:
+            self.status = GONE
+            self._finish(None)
+
+    def batch(self, wire: bytes, count: int) -> None:
+        """Send chunks as events, each with its number as its id; those of a batch in one piece."""
+        if self.is_over:
+            return
+        if not self._chunks:
+            self._first_chunk_s = self._elapsed_s()
+            self._body = b""
+        try:
+            events = batch_to_sse(wire, self._chunks)
+        except CodecError as error:
+            if isinstance(error, EncodeError):
+                self._write_until_error(wire)
+            self._fail(unwritable())
+            return
+        self._chunks += count
+        self._write(events)
+
+    def answer(self, wire: bytes) -> None:
+        """Send an answer in one piece."""
+        if not self.is_over and self._call is not None:
+            self._convert(functools.partial(_json_of, self._call.kind.response), wire, self._answer_json)
+
+    def end(self) -> None:
+        """Send the end of the stream."""
+        if not self.is_over:
+            self._source = None
+            self._write(_DONE, is_last=True)
+            self._finish(None)
+
+    def failed(self, error: MistralwireError) -> None:
+        """Send an error: with its status, or behind chunks as an event."""
+        self._source = None
+        if self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:
+            check = functools.partial(check_body, self._call.kind, self._edge.config.contract_revision)
+            self._convert(check, self._body, lambda _: self._fail(error))
+        else:
+            self._fail(error)
+
+    def _check_size(self, size: int) -> None:
+        bytes_max = self._edge.config.body_bytes_max
+        if size > bytes_max:
+            message = f"expected a body of at most {bytes_max} bytes, found more"
+            raise EdgeError(413, message, reason=Reason.BODY_TOO_LARGE)
+
+    def _convert(self, function: Callable[[bytes], T], data: bytes, then: Callable[[T], None]) -> None:
+        """Convert a document and go on with the result; a large one in a thread, so that others go on."""
+        if len(data) <= LOOP_BYTES_MAX:
+            self._go_on(functools.partial(function, data), then)
+            return
+
+        def done(work: asyncio.Future[T]) -> None:
+            if not work.cancelled():
+                self._go_on(work.result, then)
+
+        work = asyncio.get_running_loop().run_in_executor(self._edge.threads, function, data)
+        work.add_done_callback(done)
+        self._work = work
+
+    def _go_on(self, get_result: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Go on with a result; whatever is raised instead is answered."""
+        try:
+            result = get_result()
+            if not self.is_over:
+                then(result)
+        except MistralwireError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - no server of HTTP has an answer to it
+            # The stack without the error's text, which may quote the request.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            _logger.error(
+                "request %s ended with an unexpected %s\n%s", self._request_id, type(error).__name__, stack
+            )
+            self._fail(MistralwireError("internal error of the gateway"))
+
+    def _start(self, call: Call) -> None:
+        """Call the service."""
+        config = self._edge.config
+        self._call = call
+        if call.is_stream:
+            self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
+        pairs = [(name, self._headers[name]) for name in _PASSED_ON if name in self._headers]
+        source = self._edge.client.start(
+            call.kind.stream_request if call.is_stream else call.kind.request,
+            call.wire,
+            self,
+            deadline_s=config.deadline_s,
+            request_id=self._request_id,
+            metadata={
+                name.decode(): value.decode() for name, value in pairs if _METADATA_VALUE.fullmatch(value)
+            },
+        )
+        # It may have called already.
+        if self.is_over:
+            source.cancel()
+            return
+        self._source = source
+        if self._is_paused:
+            source.pause()
+
+    def _beat(self) -> None:
+        """Send a comment if no chunk came for some time, so that nobody takes the stream for dead."""
+        if self._chunks == self._chunks_seen and not self._is_paused:
+            self._write(_HEARTBEAT)
+        self._chunks_seen = self._chunks
+        self._timer = asyncio.get_running_loop().call_later(self._edge.config.heartbeat_s, self._beat)
+
+    def _write(self, events: bytes, *, is_last: bool = False) -> None:
+        """Write events. Status and headers wait for the first, so that an error before has its status."""
+        if not self.status:
+            self._begin(200, [*_STREAM_HEADERS], None)
+        self._responder.write(events, is_last=is_last)
+
+    def _write_until_error(self, wire: bytes) -> None:
+        """Write the events of the chunks before the first one that has no JSON form."""
+        with contextlib.suppress(EncodeError):
+            for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
+                self._write(encode_sse(chunk, id=self._chunks))
+                self._chunks += 1
+
+    def _answer_json(self, text: bytes) -> None:
+        self._source = None
+        self._answer(Answer(200, text, []))
+        self._finish(None)
+
+    def _answer(self, answer: Answer) -> None:
+        self._begin(answer.status, [_JSON_TYPE, *answer.headers], len(answer.body))
+        self._responder.write(answer.body, is_last=True)
+
+    def _begin(self, status: int, headers: Headers, length: int | None) -> None:
+        self.status = status
+        headers.append((_REQUEST_ID, self._request_id.encode()))
+        self._responder.begin(status, headers, length)
+
+    def _fail(self, error: MistralwireError) -> None:
+        if self.is_over:
+            return
+        is_broken = self.status != 0
+        if is_broken:
+            self._write(encode_sse(error_event(error)), is_last=True)
+        else:
+            self._answer(answer_of(error))
+        self._finish(error, is_broken=is_broken)
+
+    def _finish(self, error: MistralwireError | None, *, is_broken: bool = False) -> None:
+        self.is_over = True
+        for pending in (self._source, self._timer, self._work):
+            if pending is not None:
+                pending.cancel()
+        self._source = None
+        edge = self._edge
+        edge.running -= self._is_admitted
+        seconds = self._elapsed_s()
+        if edge.metrics is not None:
+            edge.metrics.ended(
+                self._route.name, self.status, seconds, chunks=self._chunks, is_broken=is_broken
+            )
+        level = logging.WARNING if self.status >= 500 or is_broken else logging.INFO
+        if _access_logger.isEnabledFor(level):
+            _access_logger.log(level, "POST %s", self._route.name, extra=self._log_fields(seconds, error))
+
+    def _log_fields(self, seconds: float, error: MistralwireError | None) -> dict[str, Any]:
+        """Return what the log says of the request: nothing of its content, and no text of an error."""
+        fields: dict[str, Any] = {
+            "request_id": self._request_id,
+            "http_status": self.status,
+            "duration_ms": round(seconds * 1000, 1),
+        }
+        if self._chunks:
+            fields["chunks"] = self._chunks
+            fields["first_chunk_ms"] = round(self._first_chunk_s * 1000, 1)
+        # Callers and services choose these, and may put anything there.
+        named = {"reason": "" if error is None else error.reason}
+        if self._call is not None:
+            named |= {"model": self._call.model, "agent_id": self._call.agent_id}
+        return fields | {name: text for name, text in named.items() if NAME_PATTERN.fullmatch(text)}
+
+    def _elapsed_s(self) -> float:
+        return time.perf_counter() - self._started_s
+
+
+def _json_of(response_type: type[Message], wire: bytes) -> bytes:
+    try:
+        return binary_to_json(response_type, wire)
+    except CodecError:
+        raise unwritable() from None

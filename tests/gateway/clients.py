@@ -1,0 +1,88 @@
+"""A client whose answers a test gives itself, by callbacks."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from google.protobuf.message import Message
+
+from mistralwire._flow import Sink
+from mistralwire.client import Client
+from mistralwire.v1 import ChatCompletionStreamResponse
+from tests.service.upstreams import chunk
+
+_WAIT_S = 30
+
+
+class DrivenClient:
+    """Stands for a client; the test is the service.
+
+    Attributes:
+        calls: The calls that were started.
+        on_start: Called with each call before `start` returns; None to do nothing.
+    """
+
+    contract_revision = 1
+
+    def __init__(self, on_start: "Callable[[DrivenCall], None] | None" = None) -> None:
+        self.calls: list[DrivenCall] = []
+        self.on_start = on_start
+
+    def start(
+        self,
+        request_type: type[Message],
+        wire: bytes,
+        sink: Sink,
+        *,
+        deadline_s: float,
+        request_id: str,
+        metadata: Mapping[str, str],
+    ) -> "DrivenCall":
+        call = DrivenCall(request_type, wire, sink, dict(metadata))
+        self.calls.append(call)
+        if self.on_start is not None:
+            self.on_start(call)
+        return call
+
+    def as_client(self) -> Client:
+        return cast("Client", self)
+
+
+class DrivenCall:
+    """A call, and the source of its answer.
+
+    Attributes:
+        sink: What takes the answer.
+        asked: What the sink has asked for, one word each, in order.
+    """
+
+    def __init__(
+        self, request_type: type[Message], wire: bytes, sink: Sink, metadata: dict[str, str]
+    ) -> None:
+        self.request_type = request_type
+        self.wire = wire
+        self.sink = sink
+        self.metadata = metadata
+        self.asked: list[str] = []
+
+    def pause(self) -> None:
+        self.asked.append("pause")
+
+    def resume(self) -> None:
+        self.asked.append("resume")
+
+    def cancel(self) -> None:
+        self.asked.append("cancel")
+
+
+def batch(*numbers: int, content: str = "word") -> tuple[bytes, int]:
+    """Make a batch of chunks whose ids are the numbers, as its wire bytes and its count."""
+    chunks = [chunk(number, content) for number in numbers]
+    return ChatCompletionStreamResponse(chunks=chunks).SerializeToString(), len(chunks)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Let the event loop go on until something is so."""
+    async with asyncio.timeout(_WAIT_S):
+        while not is_so():  # noqa: ASYNC110 - callbacks of any kind
+            await asyncio.sleep(0.001)
