@@ -194,7 +194,7 @@ fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'p
 
 fn frame_object<'py>(py: Python<'py>, output: &Output, frame: &Frame) -> PyResult<FrameObject<'py>> {
     let bytes = match frame.form {
-        Form::Data(_) | Form::Message | Form::Error => {
+        Form::Data(_) | Form::Message | Form::Error | Form::ErrorText => {
             Some(PyBytes::new(py, &output.bytes[frame.bytes.clone()]))
         }
         Form::Nothing | Form::Done | Form::AfterDone | Form::TooLong => None,

@@ -19,7 +19,7 @@ DONE = b"[DONE]"
 ERROR_EVENT = "error"
 
 # What the data of an event is: the numbers are the native engine's too, in native/core/src/stream.rs.
-NOTHING, DATA, MESSAGE, ERROR, END, AFTER_DONE, TOO_LONG, BROKEN = range(8)
+NOTHING, DATA, MESSAGE, ERROR, ERROR_TEXT, END, AFTER_DONE, TOO_LONG, BROKEN = range(9)
 CHUNKS_NUMBER = ChatCompletionStreamResponse.CHUNKS_FIELD_NUMBER
 """Number of the field that holds the chunks of a batch message."""
 
@@ -37,7 +37,8 @@ class Frame(NamedTuple):
         event: Its name, or None.
         data: Its data, for the end of the stream the very object `DONE`; or what is wrong with the event; or
             None for one that has an id alone.
-        form: DATA, or, where the native engine has converted the data to wire bytes, MESSAGE or ERROR.
+        form: DATA, or what the native engine has found: MESSAGE or ERROR, whose data is wire bytes, or
+            ERROR_TEXT, whose data is no JSON object.
     """
 
     line: int
