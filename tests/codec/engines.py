@@ -65,11 +65,22 @@ def python_to_json(message_type: type[Message], wire: bytes, *, camel: bool) -> 
 
 
 @contextlib.contextmanager
-def without_native_sse() -> Iterator[None]:
+def native_sse() -> Iterator[Engine]:
+    """Let a native engine find the events of streams whose decoders are made meanwhile; skip without one."""
+    engine = native_engine()
+    with _sse_by(engine):
+        yield engine
+
+
+def python_sse() -> contextlib.AbstractContextManager[None]:
     """Let the Python engine find the events of streams whose decoders are made meanwhile, and encode them."""
-    absent = NoEngine()
+    return _sse_by(NoEngine())
+
+
+@contextlib.contextmanager
+def _sse_by(engine: Engine) -> Iterator[None]:
     with (
-        mock.patch.object(_sse_frames, "engine", absent),
-        mock.patch.object(_sse_batch, "_native_events", absent.sse_events),
+        mock.patch.object(_sse_frames, "engine", engine),
+        mock.patch.object(_sse_batch, "_native_events", engine.sse_events),
     ):
         yield

@@ -1,6 +1,5 @@
 """Streams as batches of wire bytes: what the decoder of single events gives, with either engine."""
 
-import contextlib
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -34,19 +33,15 @@ from mistralwire.v1 import (
 from tests.codec import engines
 from tests.codec.sse_streams import chunk, cuts, event_of, pieces_of, streams
 
-ENGINES = ("native", "python")
+ENGINES: dict[str, Any] = {"native": engines.native_sse, "python": engines.python_sse}
 DONE = b"data: [DONE]\n\n"
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Any:
     """Run a test with both engines."""
-    if request.param == "native":
-        engines.native_module()
-        yield request.param
-    else:
-        with engines.without_native_sse():
-            yield request.param
+    with ENGINES[request.param]():
+        yield
 
 
 def _expected(stream: bytes, **options: Any) -> SseBatch:
@@ -114,18 +109,17 @@ def _shown(batch: SseBatch) -> tuple[Any, ...]:
     return (batch.wire, batch.count, batch.usage, batch.finish_reasons, batch.is_done, failure)
 
 
+@pytest.mark.parametrize("name", ENGINES)
 @given(streams(), cuts, st.sampled_from([1, 20, 150, 10_000]), st.booleans())
-def test_a_stream_gives_what_single_events_give_however_it_is_cut_and_with_either_engine(
-    stream: bytes, at: list[int], buffer_bytes_max: int, validate: bool
+def test_a_stream_gives_what_single_events_give_however_it_is_cut(
+    name: str, stream: bytes, at: list[int], buffer_bytes_max: int, validate: bool
 ) -> None:
     options = {"buffer_bytes_max": buffer_bytes_max, "validate": validate}
-    with engines.without_native_sse():
+    with engines.python_sse():
         expected = _shown(_expected(stream, **options))
-    for scope in (contextlib.nullcontext(), engines.without_native_sse()):
-        with scope:
-            assert _shown(_decoded([stream], **options)) == expected
-            assert _shown(_decoded(pieces_of(stream, at), **options)) == expected
-            assert _shown(_decoded([stream[i : i + 1] for i in range(len(stream))], **options)) == expected
+    with ENGINES[name]():
+        for pieces in ([stream], pieces_of(stream, at), [stream[i : i + 1] for i in range(len(stream))]):
+            assert _shown(_decoded(pieces, **options)) == expected
 
 
 @pytest.mark.usefixtures("engine")
@@ -317,13 +311,12 @@ def test_events_of_a_batch_decode_to_the_same_batch_with_either_engine(
     documents: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     wire = _batch(documents)
-    first, names = (
-        data.draw(st.none() | st.integers(0, 2**64)),
-        data.draw(st.sampled_from(["snake", "camel"])),
-    )
-    events = batch_to_sse(wire, first, names)  # type: ignore[arg-type]
-    with engines.without_native_sse():
-        assert batch_to_sse(wire, first, names) == events  # type: ignore[arg-type]
+    first: int | None = data.draw(st.none() | st.integers(0, 2**64))
+    names: Any = data.draw(st.sampled_from(["snake", "camel"]))
+    with engines.python_sse():
+        events = batch_to_sse(wire, first, names)
+    with engines.native_sse():
+        assert batch_to_sse(wire, first, names) == events
     assert _decoded([events], validate=False).wire == wire
     ids = [event.id for event in SseDecoder(CompletionChunk).feed(events) if isinstance(event, SseMessage)]
     assert ids == [None if first is None else str(first + at) for at in range(len(documents))]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistralwire.codec import DEFAULT_LIMITS, SseBatchDecoder, SseDecoder, SseDone, SseMessage, _sse_frames
+from mistralwire.codec import DEFAULT_LIMITS, SseBatchDecoder, SseDecoder, SseMessage, _sse_frames
 from mistralwire.codec._native import Engine, NativeBatch, NativeFrame, SseReader
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._sse_frames import BROKEN, stream_layout
@@ -54,10 +54,11 @@ def test_single_events_are_those_of_the_python_engine(
     stream: bytes, at: list[int], buffer_bytes_max: int, validate: bool
 ) -> None:
     options = {"buffer_bytes_max": buffer_bytes_max, "validate": validate}
-    with engines.without_native_sse():
+    with engines.python_sse():
         expected = _outcome([stream], **options)
-    for pieces in ([stream], pieces_of(stream, at), [stream[i : i + 1] for i in range(len(stream))]):
-        assert _outcome(pieces, **options) == expected
+    with engines.native_sse():
+        for pieces in ([stream], pieces_of(stream, at), [stream[i : i + 1] for i in range(len(stream))]):
+            assert _outcome(pieces, **options) == expected
 
 
 class _BrokenReader:
@@ -111,7 +112,8 @@ def test_the_python_engine_goes_on_from_any_place_where_the_native_one_panics(
         return [(b.wire, b.count, b.usage, b.finish_reasons, b.is_done, str(b.failure)) for b in found]
 
     options = {"buffer_bytes_max": buffer_bytes_max, "validate": False}
-    expected = _outcome([stream], **options), batches()
+    with engines.native_sse():
+        expected = _outcome([stream], **options), batches()
     with mock.patch.object(_sse_frames, "engine", mock.Mock(sse_reader=sse_reader)):
         assert (_outcome(pieces_of(stream, at), **options), batches()) == expected
 
@@ -199,7 +201,8 @@ def test_a_long_piece_is_read_like_short_ones() -> None:
     stream = b"".join(event_of(chunk(str(number) * 100)) for number in range(1_000)) + DONE
     whole = _reader(ENGINE).batch(stream, 0)
     assert (whole[1], whole[4], whole[5]) == (1_000, True, None)
-    decoder = SseDecoder(CompletionChunk)
+    with engines.native_sse():
+        decoder = SseDecoder(CompletionChunk)
     texts = [
         event.message.choices[0].delta.content_string
         for event in decoder.feed(stream)
@@ -249,11 +252,3 @@ def test_batches_that_the_python_engine_is_to_write_are_counted(
     engine = engines.native_engine()
     assert engine.sse_events(message_type, element, wire, first_id, False) is None
     assert _reasons(engine) == {reason: 1}
-
-
-def test_the_end_comes_once_however_often_it_is_said() -> None:
-    for engine_scope in (contextlib.nullcontext(), engines.without_native_sse()):
-        with engine_scope:
-            decoder = SseDecoder(CompletionChunk)
-            assert list(decoder.feed(DONE)) == [SseDone()]
-            assert [list(decoder.close()), list(decoder.close())] == [[], []]

@@ -80,7 +80,6 @@ pub struct Rules {
 
 impl Rules {
     /// Make the rules; `newest` is the message of the newest contract, `root` the one to be written.
-    #[must_use]
     pub fn new(
         plan: &Plan,
         (root, newest, error): (usize, usize, usize),
@@ -164,7 +163,6 @@ pub enum Form {
 
 impl Form {
     /// Return the number by which the Python package knows it.
-    #[must_use]
     pub fn number(self) -> u8 {
         match self {
             Form::Nothing => 0,
@@ -217,7 +215,6 @@ impl Output {
     }
 
     /// Return the elements of a batch.
-    #[must_use]
     pub fn elements(&self) -> &[u8] {
         &self.bytes[..self.frames.first().map_or(self.bytes.len(), |frame| frame.bytes.start)]
     }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mistralwire.codec._limits import Limits
 from mistralwire.codec._native import NativeFrame, NativeState, SseReader, engine
 from mistralwire.codec._parse import parse
-from mistralwire.codec._plan import MessagePlan
+from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.errors import DecodeError, Reason, Violation
 from mistralwire.v1 import ChatCompletionStreamResponse, ErrorResponse
 
@@ -297,7 +297,8 @@ def make_framer(
     if buffer_bytes_max < 1:
         raise ValueError(f"buffer_bytes_max must be 1 or more, not {buffer_bytes_max}")
     options = (validate, limits, buffer_bytes_max, revision)
-    reader = engine.sse_reader(plan.message_class, ErrorResponse, options, stream_layout(plan))
+    layout = stream_layout(plan_for(plan.message_class, revision))
+    reader = engine.sse_reader(plan.message_class, ErrorResponse, options, layout)
     if reader is None:
         return Framer(plan.name, limits, buffer_bytes_max), None
     return NativeFramer(reader, plan.name, limits, buffer_bytes_max), reader
