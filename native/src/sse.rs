@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::engine::{DETACHED_BYTES, Engine, KEPT_BYTES, SCRATCH};
 
+// Taken while Python objects are made of it: the garbage collector may run a program's code meanwhile.
 thread_local!(static OUTPUT: RefCell<Output> = RefCell::default());
 
 /// Line, id, name, form and bytes of an event.
@@ -60,24 +61,21 @@ impl SseReader {
         py: Python<'py>,
         data: &Bound<'py, PyBytes>,
     ) -> PyResult<Vec<FrameObject<'py>>> {
-        OUTPUT.with_borrow_mut(|output| {
-            let is_broken = self.run(py, data.as_bytes(), output, |engine, rules, output, event| {
-                SCRATCH.with_borrow_mut(|scratch| {
-                    output.add_frame(engine.plan(), rules, event, scratch);
-                    scratch.shrink(KEPT_BYTES);
-                });
-                ControlFlow::Continue(())
+        let mut output = OUTPUT.take();
+        let is_broken = self.run(py, data.as_bytes(), &mut output, |engine, rules, output, event| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                output.add_frame(engine.plan(), rules, event, scratch);
+                scratch.shrink(KEPT_BYTES);
             });
-            let mut frames = Vec::with_capacity(output.frames.len() + usize::from(is_broken));
-            for frame in &output.frames {
-                frames.push(frame_object(py, output, frame)?);
-            }
-            if is_broken {
-                frames.push((0, None, None, BROKEN, None));
-            }
-            output.shrink(KEPT_BYTES);
-            Ok(frames)
-        })
+            ControlFlow::Continue(())
+        });
+        let frames = output.frames.iter().map(|frame| frame_object(py, &output, frame));
+        let mut frames = frames.collect::<PyResult<Vec<_>>>()?;
+        if is_broken {
+            frames.push((0, None, None, BROKEN, None));
+        }
+        keep(output);
+        Ok(frames)
     }
 
     /// Take the next bytes from an offset on, up to the first event that is no message; return the batch.
@@ -88,31 +86,30 @@ impl SseReader {
         start: usize,
     ) -> PyResult<BatchObject<'py>> {
         let piece = data.as_bytes().get(start..).ok_or_else(|| PyIndexError::new_err("start"))?;
-        OUTPUT.with_borrow_mut(|output| {
-            let is_broken = self.run(py, piece, output, |engine, rules, output, event| {
-                SCRATCH.with_borrow_mut(|scratch| {
-                    let flow = output.add_element(engine.plan(), rules, event, scratch);
-                    scratch.shrink(KEPT_BYTES);
-                    flow
-                })
-            });
-            let stop = match output.frames.first() {
-                Some(frame) => Some(frame_object(py, output, frame)?),
-                None => is_broken.then_some((0, None, None, BROKEN, None)),
-            };
-            let usage = output.usage.clone().map(|usage| PyBytes::new(py, &output.bytes[usage]));
-            let reasons = if output.finish_reasons.is_empty() {
-                PyTuple::empty(py)
-            } else {
-                let reasons = output.finish_reasons.iter();
-                let texts = reasons.map(|(index, reason)| Ok((*index, PyString::from_bytes(py, reason)?)));
-                PyTuple::new(py, texts.collect::<PyResult<Vec<_>>>()?)?
-            };
-            let elements = PyBytes::new(py, output.elements());
-            let batch = (elements, output.count, usage, reasons, self.framer.state.is_done, stop);
-            output.shrink(KEPT_BYTES);
-            Ok(batch)
-        })
+        let mut output = OUTPUT.take();
+        let is_broken = self.run(py, piece, &mut output, |engine, rules, output, event| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let flow = output.add_element(engine.plan(), rules, event, scratch);
+                scratch.shrink(KEPT_BYTES);
+                flow
+            })
+        });
+        let stop = match output.frames.first() {
+            Some(frame) => Some(frame_object(py, &output, frame)?),
+            None => is_broken.then_some((0, None, None, BROKEN, None)),
+        };
+        let usage = output.usage.clone().map(|usage| PyBytes::new(py, &output.bytes[usage]));
+        let reasons = if output.finish_reasons.is_empty() {
+            PyTuple::empty(py)
+        } else {
+            let reasons = output.finish_reasons.iter();
+            let texts = reasons.map(|(index, reason)| Ok((*index, PyString::from_bytes(py, reason)?)));
+            PyTuple::new(py, texts.collect::<PyResult<Vec<_>>>()?)?
+        };
+        let elements = PyBytes::new(py, output.elements());
+        let batch = (elements, output.count, usage, reasons, self.framer.state.is_done, stop);
+        keep(output);
+        Ok(batch)
     }
 
     /// Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
@@ -179,6 +176,12 @@ impl SseReader {
     }
 }
 
+/// Keep memory for the next piece.
+fn keep(mut output: Output) {
+    output.shrink(KEPT_BYTES);
+    OUTPUT.set(output);
+}
+
 /// Return a text of a stream as a string: what is no UTF-8 in it becomes U+FFFD.
 fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyString>>> {
     let Some(text) = text else { return Ok(None) };
@@ -194,7 +197,7 @@ fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'p
 
 fn frame_object<'py>(py: Python<'py>, output: &Output, frame: &Frame) -> PyResult<FrameObject<'py>> {
     let bytes = match frame.form {
-        Form::Data(_) | Form::Message | Form::Error => {
+        Form::Data(_) | Form::Message | Form::Error | Form::ErrorText => {
             Some(PyBytes::new(py, &output.bytes[frame.bytes.clone()]))
         }
         Form::Nothing | Form::Done | Form::AfterDone | Form::TooLong => None,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mistralwire import v1
 from mistralwire.codec import (
     DEFAULT_LIMITS,
+    SseBatchDecoder,
     _convert,
     _read_fast,
     check_request,
@@ -246,3 +247,33 @@ def test_the_native_engine_converts_by_every_revision_as_the_python_engine_does(
     for camel in (False, True):
         written = NATIVE.to_json(kind, wire, camel)
         assert written in (None, engines.python_to_json(kind, wire, camel=camel))
+
+
+@given(
+    st.lists(loose_documents(v1.CompletionChunk) | valid_documents(v1.CompletionChunk), max_size=3),
+    st.sampled_from([1, 2]),
+    st.booleans(),
+)
+def test_a_batch_is_written_for_the_oldest_reader_by_both_engines(
+    chunks: list[Document], revision: int, validate: bool
+) -> None:
+    texts = [to_json_text({"choices": [], **chunk}).encode() for chunk in chunks]
+    stream = b"".join(b"data: %b\n\n" % text for text in texts)
+
+    def batch() -> list[Any]:
+        decoder = SseBatchDecoder(v1.CompletionChunk, validate=validate, contract_revision=revision)
+        found = decoder.feed(stream)
+        return [found.wire, found.count, found.usage, found.finish_reasons, str(found.failure)]
+
+    with engines.python_sse():
+        expected = batch()
+    if expected[1] == len(texts):
+        wires = [
+            json_to_binary(v1.CompletionChunk, text, validate=validate, contract_revision=revision)
+            for text in texts
+        ]
+        whole = v1.ChatCompletionStreamResponse(chunks=map(v1.CompletionChunk.FromString, wires))
+        assert v1.ChatCompletionStreamResponse.FromString(expected[0]) == whole
+    if engines.has_native_engine():
+        with engines.native_sse():
+            assert batch() == expected

@@ -8,7 +8,7 @@ use crate::guard::guarded;
 use crate::handover::{Handover, Outcome};
 use crate::number::put_integer;
 use crate::plan::{Kind, Plan};
-use crate::scan::{Document, TokenKind, scan};
+use crate::scan::{Document, Token, TokenKind, scan};
 use crate::sse::{Content, Event};
 use crate::to_json::write;
 use crate::wire::{Wire, put_varint};
@@ -80,7 +80,6 @@ pub struct Rules {
 
 impl Rules {
     /// Make the rules; `newest` is the message of the newest contract, `root` the one to be written.
-    #[must_use]
     pub fn new(
         plan: &Plan,
         (root, newest, error): (usize, usize, usize),
@@ -114,8 +113,14 @@ impl Rules {
             }
         }
         let mode = Mode { validate: false, ..self.mode };
-        read_document(plan, self.error, data, false, self.document_bytes, mode, scratch)?;
-        Ok(Form::Error)
+        match read_document(plan, self.error, data, false, self.document_bytes, mode, scratch) {
+            Err(Handover::NotJson) => {
+                scratch.out.clear();
+                scratch.out.extend_from_slice(data);
+                Ok(Form::ErrorText)
+            }
+            outcome => outcome.map(|()| Form::Error),
+        }
     }
 
     /// Return whether an object is an error body: the rule of the Python package's decoder.
@@ -149,6 +154,8 @@ pub enum Form {
     Message,
     /// Wire bytes of an error body.
     Error,
+    /// The data of an error event that is no JSON object.
+    ErrorText,
     Done,
     AfterDone,
     TooLong,
@@ -156,22 +163,22 @@ pub enum Form {
 
 impl Form {
     /// Return the number by which the Python package knows it.
-    #[must_use]
     pub fn number(self) -> u8 {
         match self {
             Form::Nothing => 0,
             Form::Data(_) => 1,
             Form::Message => 2,
             Form::Error => 3,
-            Form::Done => 4,
-            Form::AfterDone => 5,
-            Form::TooLong => 6,
+            Form::ErrorText => 4,
+            Form::Done => 5,
+            Form::AfterDone => 6,
+            Form::TooLong => 7,
         }
     }
 }
 
 /// Number of the frame that is no event: the framer has panicked, and the Python engine goes on from its state.
-pub const BROKEN: u8 = 7;
+pub const BROKEN: u8 = 8;
 
 /// An event, as the Python engine takes it.
 #[derive(Debug)]
@@ -208,7 +215,6 @@ impl Output {
     }
 
     /// Return the elements of a batch.
-    #[must_use]
     pub fn elements(&self) -> &[u8] {
         &self.bytes[..self.frames.first().map_or(self.bytes.len(), |frame| frame.bytes.start)]
     }
@@ -234,11 +240,11 @@ impl Output {
 
     /// Add an event as a frame.
     pub fn add_frame(&mut self, plan: &Plan, rules: &Rules, event: &Event, scratch: &mut Scratch) {
-        let (form, bytes) = match event.content {
-            Content::Nothing => (Form::Nothing, &b""[..]),
-            Content::Done => (Form::Done, &b""[..]),
-            Content::AfterDone => (Form::AfterDone, &b""[..]),
-            Content::TooLong => (Form::TooLong, &b""[..]),
+        let form = match event.content {
+            Content::Nothing => Form::Nothing,
+            Content::Done => Form::Done,
+            Content::AfterDone => Form::AfterDone,
+            Content::TooLong => Form::TooLong,
             Content::Data(data) => {
                 let mut form = Form::Nothing;
                 let outcome = guarded(scratch, |scratch| {
@@ -246,12 +252,13 @@ impl Output {
                     Ok(())
                 });
                 match outcome {
-                    Ok(()) => (form, &scratch.out[..]),
-                    Err(reason) => (Form::Data(reason), data),
+                    Ok(()) => self.push(event, form, &scratch.out),
+                    Err(reason) => self.push(event, Form::Data(reason), data),
                 }
+                return;
             }
         };
-        self.push(event, form, bytes);
+        self.push(event, form, b"");
     }
 
     /// Add an event as an element of a batch; break off at one that is none.
@@ -326,7 +333,7 @@ fn finish_reason(
     plan: &Plan,
     rules: &Rules,
     choice: &[u8],
-    tape: &mut Vec<crate::scan::Token>,
+    tape: &mut Vec<Token>,
 ) -> Outcome<Option<(i64, Box<[u8]>)>> {
     let observed = &rules.observed;
     let (mut index, mut number, mut extra) = (0, 0, &b""[..]);
@@ -398,4 +405,185 @@ pub fn write_events(
         events.extend_from_slice(b"\n\n");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{INTERFACE, unpack};
+    use crate::scan::Limits;
+    use crate::sse::Framer;
+
+    /// Packs plans as the Python package does.
+    #[derive(Default)]
+    struct Packer(Vec<u8>);
+
+    impl Packer {
+        fn put(&mut self, numbers: &[u32]) {
+            self.0.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        }
+
+        fn text(&mut self, text: &str) {
+            self.put(&[text.len() as u32]);
+            self.0.extend_from_slice(text.as_bytes());
+        }
+
+        /// Put a member with one field: its name, number, kind, whether it is repeated, and its message.
+        fn member(&mut self, name: &str, number: u32, kind: u32, repeated: u32, message: u32) {
+            self.text(name);
+            self.text(name);
+            self.put(&[number, 0, 0, 1, number, kind, repeated, message, 32, 0]);
+            self.put(&[u32::from(kind == ENUM)]);
+            if kind == ENUM {
+                self.text("stop");
+                self.put(&[1]);
+            }
+        }
+
+        fn end_message(&mut self) {
+            // No item, no alternatives, no discriminator, no tags, neither untagged nor unknown.
+            self.put(&[0; 6]);
+        }
+    }
+
+    const STRING: u32 = 0;
+    const INTEGER: u32 = 1;
+    const ENUM: u32 = 4;
+    const MESSAGE_KIND: u32 = 5;
+    const UNLISTED: u32 = 127;
+    const NUMBERS: [u32; 4] = [7, 4, 2, 3];
+
+    /// Make the plans of a chunk, a choice, a usage and an error body.
+    fn plan() -> Plan {
+        let mut packer = Packer::default();
+        packer.put(&[INTERFACE, UNLISTED, 4, 0, 3]);
+        packer.member("id", 2, STRING, 0, 0);
+        packer.member("choices", 4, MESSAGE_KIND, 1, 1);
+        packer.member("usage", 7, MESSAGE_KIND, 0, 2);
+        packer.end_message();
+        packer.put(&[0, 2]);
+        packer.member("index", 2, INTEGER, 0, 0);
+        packer.member("finish_reason", 3, ENUM, 0, 0);
+        packer.end_message();
+        packer.put(&[0, 1]);
+        packer.member("total_tokens", 2, INTEGER, 0, 0);
+        packer.end_message();
+        packer.put(&[0, 1]);
+        packer.member("detail", 2, STRING, 0, 0);
+        packer.end_message();
+        unpack(&packer.0).unwrap()
+    }
+
+    fn rules(plan: &Plan) -> Rules {
+        let limits = Limits { depth: 10, members: 10, values: 30 };
+        let mode = Mode { validate: false, limits };
+        Rules::new(plan, (0, 0, 3), mode, 1_000, 1, Observed::new(plan, 0, NUMBERS).unwrap())
+    }
+
+    /// Return the batch of a stream up to the event that stops it.
+    fn batch(stream: &[u8]) -> Output {
+        let plan = plan();
+        let rules = rules(&plan);
+        let (mut output, mut scratch) = (Output::default(), Scratch::default());
+        Framer::new(1_000).take(stream, &mut |event| output.add_element(&plan, &rules, &event, &mut scratch));
+        output
+    }
+
+    fn events(batch: &[u8], first_id: Option<i64>) -> Outcome<String> {
+        let (mut events, mut scratch) = (Vec::new(), Scratch::default());
+        write_events(&plan(), (0, 1), batch, first_id, false, &mut scratch, &mut events)?;
+        Ok(String::from_utf8(events).unwrap())
+    }
+
+    #[test]
+    fn events_become_a_batch_and_the_batch_becomes_events() {
+        let stream = "data: {\"id\":\"a\"}\n\n: ping\n\ndata:{ \"id\":\"b\"}\r\n\r\ndata: [DONE]\n\n";
+        let output = batch(stream.as_bytes());
+        assert_eq!(output.elements(), b"\x0a\x03\x12\x01a\x0a\x03\x12\x01b");
+        assert_eq!((output.count, output.frames.len()), (2, 0));
+        let plain = "data: {\"id\":\"a\"}\n\ndata: {\"id\":\"b\"}\n\n";
+        assert_eq!(events(output.elements(), None), Ok(plain.into()));
+        let numbered = "id: -1\ndata: {\"id\":\"a\"}\n\nid: 0\ndata: {\"id\":\"b\"}\n\n";
+        assert_eq!(events(output.elements(), Some(-1)), Ok(numbered.into()));
+        assert_eq!(events(output.elements(), Some(i64::MAX)), Err(Handover::Arguments));
+    }
+
+    #[test]
+    fn other_fields_of_a_batch_are_no_events() {
+        assert_eq!(events(b"\x10\x05\x0a\x00\x1a\x01x", None), Ok("data: {}\n\n".into()));
+        for wire in [&b"\x08\x01"[..], b"\x0b", b"\x00\x00", b"\x0a\x05", b"\x15\0\0\0\0"] {
+            assert_eq!(events(wire, None), Err(Handover::Wire));
+        }
+    }
+
+    #[test]
+    fn usage_and_finish_reasons_are_observed() {
+        let stream = br#"data: {"choices":[{"index":2,"finish_reason":"stop"},{"finish_reason":"n\u0065w"}]}
+
+data: {"usage":{"total_tokens":1},"choices":[{"finish_reason":5,"index":1}]}
+
+data: {"choices":[{"index":-1,"finish_reason":"stop"}],"usage":{"total_tokens":7}}
+
+data: {"usage":null}
+
+"#;
+        let output = batch(stream);
+        assert_eq!(output.count, 4);
+        assert_eq!(output.usage.map(|usage| &output.bytes[usage]), Some(&b"\x10\x07"[..]));
+        let reasons: Vec<(i64, &[u8])> =
+            output.finish_reasons.iter().map(|(index, reason)| (*index, &**reason)).collect();
+        assert_eq!(reasons, [(2, &b"stop"[..]), (0, b"new"), (-1, b"stop")]);
+    }
+
+    #[test]
+    fn what_is_no_message_stops_a_batch() {
+        for (data, form) in [
+            (&b"{\"detail\":\"x\"}"[..], Form::Error),
+            (b"{\"\\u0065rror\":{}}", Form::Error),
+            (b"{\"object\":\"error\",\"choices\":null}", Form::Error),
+            (b"nonsense", Form::Data(Handover::NotJson)),
+            (b"[[[[[[[[[[[1]]]]]]]]]]]", Form::Data(Handover::Limit)),
+            (b"{\"a\":\"\\ud800\"}", Form::Data(Handover::LoneSurrogate)),
+        ] {
+            let stream = [b"data: {}\n\nid: 5\ndata: ", data, b"\n\ndata: {}\n\n"].concat();
+            let output = batch(&stream);
+            assert_eq!((output.elements(), output.count), (&b"\x0a\x00"[..], 1));
+            let [frame] = &output.frames[..] else { panic!("{:?}", output.frames) };
+            assert_eq!((frame.line, frame.id.as_deref(), frame.form), (4, Some(&b"5"[..]), form));
+            if let Form::Data(_) = form {
+                assert_eq!(&output.bytes[frame.bytes.clone()], data);
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_choices_or_other_types_is_a_message() {
+        for data in [
+            "{\"choices\":[],\"error\":\"x\"}",
+            "{\"error\":1}",
+            "{\"error\":\"x\",\"error\":null}",
+            "{\"detail\":{}}",
+            "{\"object\":\"x\",\"message\":[]}",
+        ] {
+            assert_eq!(batch(format!("data: {data}\n\n").as_bytes()).count, 1, "{data}");
+        }
+    }
+
+    #[test]
+    fn an_error_event_is_an_error_whatever_its_data_is() {
+        for (data, form) in [("{}", Form::Error), ("x", Form::ErrorText), ("[]", Form::ErrorText)] {
+            let output = batch(format!("event: error\ndata: {data}\n\n").as_bytes());
+            assert_eq!(output.frames[0].form, form);
+        }
+    }
+
+    #[test]
+    fn fields_that_observers_cannot_look_at_are_refused() {
+        let plan = plan();
+        for (at, number) in [(0, 2), (0, 9), (1, 7), (2, 3), (3, 2)] {
+            let mut numbers = NUMBERS;
+            numbers[at] = number;
+            assert!(Observed::new(&plan, 0, numbers).is_none());
+        }
+    }
 }

@@ -14,7 +14,7 @@ from mistralwire.codec._convert import Names, from_json, to_json
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import MessagePlan, plan_for
-from mistralwire.codec._sse_frames import DONE, ERROR, ERROR_EVENT, MESSAGE, Frame, make_framer
+from mistralwire.codec._sse_frames import DONE, ERROR, ERROR_EVENT, ERROR_TEXT, MESSAGE, Frame, make_framer
 from mistralwire.errors import DecodeError, Reason
 from mistralwire.v1 import CONTRACT_REVISION
 from mistralwire.v1.error_pb2 import ErrorResponse
@@ -242,6 +242,8 @@ def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> Ss
     """
     if frame.form == ERROR:
         return SseError(ErrorResponse.FromString(data), frame.id, frame.event)
+    if frame.form == ERROR_TEXT:
+        return SseError(_error_of_text(data), frame.id, frame.event)
     if frame.event != ERROR_EVENT:
         # Most data is read once only: without one of these names, spelt out or as \u00.., it is no error.
         if all(sign not in data for sign in (b'"error"', b'"message"', b'"detail"', b"\\u00")):
@@ -320,7 +322,11 @@ def _read_error(data: bytes, limits: Limits) -> ErrorResponse:
     except DecodeError as error:
         if error.reason == Reason.LIMIT_EXCEEDED:
             raise
-        return ErrorResponse(message_string=data.decode(errors="replace"))
+        return _error_of_text(data)
+
+
+def _error_of_text(data: bytes) -> ErrorResponse:
+    return ErrorResponse(message_string=data.decode(errors="replace"))
 
 
 def _is_error_body(value: Any, own_names: Container[str]) -> bool:

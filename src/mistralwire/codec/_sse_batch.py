@@ -10,7 +10,7 @@ from mistralwire.codec._convert import Names, json_to_binary
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import NativeBatch, engine
 from mistralwire.codec._parse import parse
-from mistralwire.codec._plan import MessagePlan, checked_revision, plan_for
+from mistralwire.codec._plan import checked_revision, plan_for
 from mistralwire.codec._sse import SSE_BUFFER_BYTES_MAX, SseError, encode_sse, error_of
 from mistralwire.codec._sse_frames import (
     BROKEN,
@@ -89,7 +89,8 @@ class SseBatchDecoder:
         buffer_bytes_max: int = SSE_BUFFER_BYTES_MAX,
         contract_revision: int = 1,
     ) -> None:
-        checked_revision(contract_revision)
+        layout = stream_layout(plan_for(message_type, checked_revision(contract_revision)))
+        self._has_observed_fields = layout[1] > 0
         self._message_type = message_type
         self._plan = plan_for(message_type)
         self._validate = validate
@@ -209,7 +210,9 @@ class SseBatchDecoder:
                 limits=self._limits,
                 contract_revision=self._revision,
             )
-        batches.add_message(self._message_type.FromString(data), data, self._plan)
+        batches.add_message(data)
+        if self._has_observed_fields:
+            batches.observe(self._message_type.FromString(data))
 
     def _fail(self, failure: SseError | DecodeError) -> None:
         self._failure = failure
@@ -247,12 +250,13 @@ class _Batches:
         self.usage = self.usage if usage is None else usage
         self.finish_reasons += finish_reasons
 
-    def add_message(self, message: Any, wire: bytes, plan: MessagePlan) -> None:
-        """Add a message and its wire bytes."""
+    def add_message(self, wire: bytes) -> None:
+        """Add a message."""
         self.wires += (_CHUNK_TAG, write_varint(len(wire)), wire)
         self.count += 1
-        if not stream_layout(plan)[1]:
-            return
+
+    def observe(self, message: Any) -> None:
+        """Note the usage and the finish reasons of a message."""
         if message.HasField("usage"):
             self.usage = message.usage.SerializeToString()
         for choice in message.choices:
@@ -286,10 +290,11 @@ def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake
         EncodeError: If a chunk has no JSON form; no event is given then.
         ValueError: If `names` is neither.
     """
-    if names == "snake" or names == "camel":  # noqa: PLR1714 - faster than a new tuple
-        events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, first_id, names == "camel")
-        if events is not None:
-            return events
+    if names not in {"snake", "camel"}:
+        raise ValueError(f'names must be "snake" or "camel", not {names!r}')
+    events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, first_id, names == "camel")
+    if events is not None:
+        return events
     try:
         chunks = ChatCompletionStreamResponse.FromString(wire).chunks
     except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python

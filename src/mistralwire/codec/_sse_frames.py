@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mistralwire.codec._limits import Limits
 from mistralwire.codec._native import NativeFrame, NativeState, SseReader, engine
 from mistralwire.codec._parse import parse
-from mistralwire.codec._plan import MessagePlan
+from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.errors import DecodeError, Reason, Violation
 from mistralwire.v1 import ChatCompletionStreamResponse, ErrorResponse
 
@@ -19,7 +19,7 @@ DONE = b"[DONE]"
 ERROR_EVENT = "error"
 
 # What the data of an event is: the numbers are the native engine's too, in native/core/src/stream.rs.
-NOTHING, DATA, MESSAGE, ERROR, END, AFTER_DONE, TOO_LONG, BROKEN = range(8)
+NOTHING, DATA, MESSAGE, ERROR, ERROR_TEXT, END, AFTER_DONE, TOO_LONG, BROKEN = range(9)
 CHUNKS_NUMBER = ChatCompletionStreamResponse.CHUNKS_FIELD_NUMBER
 """Number of the field that holds the chunks of a batch message."""
 
@@ -37,7 +37,8 @@ class Frame(NamedTuple):
         event: Its name, or None.
         data: Its data, for the end of the stream the very object `DONE`; or what is wrong with the event; or
             None for one that has an id alone.
-        form: DATA, or, where the native engine has converted the data to wire bytes, MESSAGE or ERROR.
+        form: DATA, or what the native engine has found: MESSAGE or ERROR, whose data is wire bytes, or
+            ERROR_TEXT, whose data is no JSON object.
     """
 
     line: int
@@ -296,7 +297,8 @@ def make_framer(
     if buffer_bytes_max < 1:
         raise ValueError(f"buffer_bytes_max must be 1 or more, not {buffer_bytes_max}")
     options = (validate, limits, buffer_bytes_max, revision)
-    reader = engine.sse_reader(plan.message_class, ErrorResponse, options, stream_layout(plan))
+    layout = stream_layout(plan_for(plan.message_class, revision))
+    reader = engine.sse_reader(plan.message_class, ErrorResponse, options, layout)
     if reader is None:
         return Framer(plan.name, limits, buffer_bytes_max), None
     return NativeFramer(reader, plan.name, limits, buffer_bytes_max), reader
