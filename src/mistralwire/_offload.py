@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import os
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -41,6 +42,9 @@ _BYTES_A_WEIGHT = 32
 
 # Who asked for the work of this context.
 _caller: contextvars.ContextVar[str] = contextvars.ContextVar("mistralwire_caller", default="")
+
+# Beyond that, joining releases the GIL, and takes a millisecond a megabyte: memory that is new costs most.
+_JOIN_BYTES = 1024 * 1024
 
 R = TypeVar("R")
 
@@ -112,6 +116,18 @@ async def in_thread(function: Callable[..., R], *arguments: Any) -> R:
     if queue is None:
         queue = _queues[loop] = FairQueue(_threads, THREADS_MAX)
     return await queue.run(_caller.get(), function, *arguments)
+
+
+async def join(parts: list[bytes], size: int) -> bytes:
+    """Join the parts of a body, those of a large one in a thread.
+
+    Args:
+        parts: The parts.
+        size: Their bytes in all.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join(parts) if size <= _JOIN_BYTES else await in_thread(b"".join, parts)
 
 
 class _Job:
@@ -211,6 +227,8 @@ class FairQueue:
             result = job.function(*job.arguments)
         except BaseException as raised:  # noqa: BLE001 - it is raised where the job is awaited
             error = raised
+            # What they hold is freed here, rather than in the event loop with the error.
+            traceback.clear_frames(error.__traceback__)
         # The loop is closed where a program ended meanwhile: nobody waits for the result.
         with contextlib.suppress(RuntimeError):
             job.future.get_loop().call_soon_threadsafe(self._end, job, result, error)

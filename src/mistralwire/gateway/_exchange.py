@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Self, cast
 
+from mistralwire import _offload
 from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError, Reason
 from mistralwire.gateway._errors import Answer, EdgeError, Headers
 from mistralwire.gateway._protocol import ABORT, ON_STOP
@@ -116,7 +117,7 @@ class Exchange:
                 raise _too_large(bytes_max)
             parts.append(part)
             if not message.get("more_body"):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
+                return await _offload.join(parts, size)
 
     async def wait_until_gone(self) -> None:
         """Wait until the caller hangs up; the body must have been read."""

@@ -75,7 +75,7 @@ class Body:
             if size > bytes_max:
                 raise too_large(f"{bytes_max} bytes")
             pieces.append(piece)
-        return b"".join(pieces)
+        return await _offload.join(pieces, size)
 
     def close(self) -> None:
         """Stop watching."""
