@@ -22,10 +22,10 @@ from mistralwire.codec import ENGINE
 IS_NATIVE = ENGINE == "native"
 """Whether the native engine converts, which releases the GIL for large documents."""
 
-PYTHON_WEIGHT_MAX = 512
-"""Weight up to which the Python engine converts in the event loop: 3 ms at most, at 6 microseconds each."""
+PYTHON_WEIGHT_MAX = 1024
+"""Weight up to which the Python engine converts in the event loop: 2 ms for the dearest documents."""
 
-LOOP_WEIGHT_MAX = 8192 if IS_NATIVE else PYTHON_WEIGHT_MAX
+LOOP_WEIGHT_MAX = 16 * 1024 if IS_NATIVE else PYTHON_WEIGHT_MAX
 """Weight up to which this process's engine converts in the event loop: 3 ms at most, in either engine."""
 
 LOOP_EVENT_BYTES_MAX = (8 if IS_NATIVE else 2) * 1024

@@ -19,7 +19,7 @@ from tests.gateway_stack import running_gateway
 
 KEYS = {name: f"{name}-0123456789abcdef" for name in ("greedy", "other")}
 # The content begins with the name of the request.
-FILLER = " " * 512 * 1024
+FILLER = " " * 768 * 1024
 
 
 class HeldReads:

@@ -1,6 +1,5 @@
 """The events of a batch: those of a large one take turns with all others."""
 
-import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -14,6 +13,7 @@ from mistralwire.gateway import _stream as stream_module
 from mistralwire.gateway._exchange import Exchange
 from mistralwire.gateway._stream import send_stream
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
+from tests.turns import counted_turns
 
 LARGE = "x" * (2 * LOOP_EVENT_BYTES_MAX)
 
@@ -43,21 +43,12 @@ def _expected(names: list[str]) -> bytes:
 
 
 async def test_a_large_batch_is_encoded_in_several_turns_of_the_loop() -> None:
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     names = ["0123456789"] * (LOOP_EVENT_BYTES_MAX // 2)
-    counting = asyncio.create_task(count())
-    body = await _sent(names)
-    counting.cancel()
+    with counted_turns() as turns:
+        body = await _sent(names)
     assert body == _expected(names)
     # Each event is larger than its id of ten characters.
-    assert turns >= 5
+    assert turns() >= 5
 
 
 async def test_only_a_large_chunk_is_encoded_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:

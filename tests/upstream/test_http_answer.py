@@ -1,6 +1,5 @@
 """Pieces of a stream: read in turns of the event loop, and large events in threads."""
 
-import asyncio
 import threading
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from mistralwire._offload import LOOP_EVENT_BYTES_MAX
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream._http_answer import ChunkReader
 from mistralwire.v1 import CompletionChunk
+from tests.turns import counted_turns
 
 DONE = b"data: [DONE]\n\n"
 LARGE = "x" * (3 * LOOP_EVENT_BYTES_MAX)
@@ -42,21 +42,12 @@ async def test_chunks_come_in_order_whatever_the_pieces_and_the_events_are(piece
 
 
 async def test_a_burst_of_events_is_read_in_several_turns_of_the_loop() -> None:
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     data = _event("1") * (10 * LOOP_EVENT_BYTES_MAX // len(_event("1")))
     reader = ChunkReader()
     assert all(len(part) <= LOOP_EVENT_BYTES_MAX for part in ChunkReader().parts_of(data))
-    counting = asyncio.create_task(count())
-    await _read(reader, [data], [])
-    counting.cancel()
-    assert turns >= 9
+    with counted_turns() as turns:
+        await _read(reader, [data], [])
+    assert turns() >= 9
 
 
 async def test_only_a_large_event_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
