@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -242,6 +243,15 @@ async def test_real_threads_are_bounded_over_many_callers() -> None:
 
     await asyncio.gather(*(ask(number) for number in range(20)))
     assert most == _offload.THREADS_MAX
+
+
+def test_a_process_of_our_own_waits_less_for_the_gil() -> None:
+    usual_s = sys.getswitchinterval()
+    try:
+        _offload.favour_loop()
+        assert sys.getswitchinterval() == pytest.approx(_offload.SWITCH_INTERVAL_S)
+    finally:
+        sys.setswitchinterval(usual_s)
 
 
 class Held:

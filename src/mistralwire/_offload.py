@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import os
+import sys
 import traceback
 import weakref
 from collections.abc import Callable
@@ -30,6 +31,9 @@ LOOP_WEIGHT_MAX = 16 * 1024 if IS_NATIVE else PYTHON_WEIGHT_MAX
 
 LOOP_EVENT_BYTES_MAX = (8 if IS_NATIVE else 2) * 1024
 """Bytes of a stream that are converted in one turn of the event loop: some 70 small chunks, or 20 of them."""
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long the loop waits for the GIL where a thread converts, in a process of our own."""
 
 THREADS_MAX = max(2, min(4, os.cpu_count() or 2)) if IS_NATIVE else 2
 """Conversions in threads at one time; with the Python engine they compete with the loop for the GIL."""
@@ -51,6 +55,14 @@ R = TypeVar("R")
 # All event loops of a process share the threads, and each has its queue.
 _threads = concurrent.futures.ThreadPoolExecutor(THREADS_MAX, "mistralwire-offload")
 _queues: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, FairQueue]" = weakref.WeakKeyDictionary()
+
+
+def favour_loop() -> None:
+    """Let the loop get the GIL soon while a thread converts: ten times sooner than is usual for Python.
+
+    It is for the whole process, and so for programs that own theirs.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def set_caller(address: str, authorization: str = "") -> None:
