@@ -20,6 +20,7 @@ from typing import Any, TypedDict
 import uvloop
 
 from benchmarks.gateway import scenarios
+from mistralwire._offload import favour_loop
 from mistralwire.client import Client
 from mistralwire.codec import ENGINE
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
@@ -262,6 +263,8 @@ class _Ticks:
 async def _serve(upstream_port: int) -> None:
     """Run a gateway in this process until its input ends; each line is answered with what was measured."""
     loop = asyncio.get_running_loop()
+    # As the command line does.
+    favour_loop()
     upstream = MistralUpstream(f"http://127.0.0.1:{upstream_port}", key=None)
     config = GatewayConfig(port=0)
     lines = asyncio.StreamReader()

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -83,6 +84,11 @@ async def test_what_a_conversion_raises_is_raised_where_it_is_awaited(
     with pytest.raises(type(error)) as caught:
         await convert(b",", fail, weight_max=weight_max)
     assert caught.value is error
+
+
+@pytest.mark.parametrize("parts", [[], [b"a"], [b"a", b"b"], [b"a" * 700_000, b"b" * 700_000]])
+async def test_parts_of_a_body_are_joined_whatever_their_size(parts: list[bytes]) -> None:
+    assert await _offload.join(parts, sum(map(len, parts))) == b"".join(parts)
 
 
 class HeldThreads(concurrent.futures.Executor):
@@ -237,6 +243,15 @@ async def test_real_threads_are_bounded_over_many_callers() -> None:
 
     await asyncio.gather(*(ask(number) for number in range(20)))
     assert most == _offload.THREADS_MAX
+
+
+def test_a_process_of_our_own_waits_less_for_the_gil() -> None:
+    usual_s = sys.getswitchinterval()
+    try:
+        _offload.favour_loop()
+        assert sys.getswitchinterval() == pytest.approx(_offload.SWITCH_INTERVAL_S)
+    finally:
+        sys.setswitchinterval(usual_s)
 
 
 class Held:

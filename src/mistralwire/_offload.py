@@ -12,6 +12,8 @@ import concurrent.futures
 import contextlib
 import contextvars
 import os
+import sys
+import traceback
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -21,14 +23,17 @@ from mistralwire.codec import ENGINE
 IS_NATIVE = ENGINE == "native"
 """Whether the native engine converts, which releases the GIL for large documents."""
 
-PYTHON_WEIGHT_MAX = 512
-"""Weight up to which the Python engine converts in the event loop: 3 ms at most, at 6 microseconds each."""
+PYTHON_WEIGHT_MAX = 1024
+"""Weight up to which the Python engine converts in the event loop: 2 ms for the dearest documents."""
 
-LOOP_WEIGHT_MAX = 8192 if IS_NATIVE else PYTHON_WEIGHT_MAX
+LOOP_WEIGHT_MAX = 16 * 1024 if IS_NATIVE else PYTHON_WEIGHT_MAX
 """Weight up to which this process's engine converts in the event loop: 3 ms at most, in either engine."""
 
 LOOP_EVENT_BYTES_MAX = (8 if IS_NATIVE else 2) * 1024
 """Bytes of a stream that are converted in one turn of the event loop: some 70 small chunks, or 20 of them."""
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long the loop waits for the GIL where a thread converts, in a process of our own."""
 
 THREADS_MAX = max(2, min(4, os.cpu_count() or 2)) if IS_NATIVE else 2
 """Conversions in threads at one time; with the Python engine they compete with the loop for the GIL."""
@@ -42,11 +47,22 @@ _BYTES_A_WEIGHT = 32
 # Who asked for the work of this context.
 _caller: contextvars.ContextVar[str] = contextvars.ContextVar("mistralwire_caller", default="")
 
+# Beyond that, joining releases the GIL, and takes a millisecond a megabyte: memory that is new costs most.
+_JOIN_BYTES = 1024 * 1024
+
 R = TypeVar("R")
 
 # All event loops of a process share the threads, and each has its queue.
 _threads = concurrent.futures.ThreadPoolExecutor(THREADS_MAX, "mistralwire-offload")
 _queues: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, FairQueue]" = weakref.WeakKeyDictionary()
+
+
+def favour_loop() -> None:
+    """Let the loop get the GIL soon while a thread converts: ten times sooner than is usual for Python.
+
+    It is for the whole process, and so for programs that own theirs.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def set_caller(address: str, authorization: str = "") -> None:
@@ -112,6 +128,18 @@ async def in_thread(function: Callable[..., R], *arguments: Any) -> R:
     if queue is None:
         queue = _queues[loop] = FairQueue(_threads, THREADS_MAX)
     return await queue.run(_caller.get(), function, *arguments)
+
+
+async def join(parts: list[bytes], size: int) -> bytes:
+    """Join the parts of a body, those of a large one in a thread.
+
+    Args:
+        parts: The parts.
+        size: Their bytes in all.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return b"".join(parts) if size <= _JOIN_BYTES else await in_thread(b"".join, parts)
 
 
 class _Job:
@@ -211,6 +239,8 @@ class FairQueue:
             result = job.function(*job.arguments)
         except BaseException as raised:  # noqa: BLE001 - it is raised where the job is awaited
             error = raised
+            # What they hold is freed here, rather than in the event loop with the error.
+            traceback.clear_frames(error.__traceback__)
         # The loop is closed where a program ended meanwhile: nobody waits for the result.
         with contextlib.suppress(RuntimeError):
             job.future.get_loop().call_soon_threadsafe(self._end, job, result, error)

@@ -481,7 +481,7 @@ async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch
     monkeypatch.setattr(request_module, "read_request", read)
     upstream = HeldUpstream()
     async with serving(upstream) as client:
-        for count in (1, PYTHON_WEIGHT_MAX // 8, PYTHON_WEIGHT_MAX):
+        for count in (1, PYTHON_WEIGHT_MAX // 10, PYTHON_WEIGHT_MAX):
             upstream.items.put_nowait(ChatCompletionResponse(id="1"))
             message = ChatMessage(user=UserMessage(content_string="x"))
             await client.complete(ChatCompletionRequest(model="m", messages=[message] * count))

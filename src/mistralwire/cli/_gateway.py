@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import click
 
+from mistralwire._offload import favour_loop
 from mistralwire._settings import INT32_MAX
 from mistralwire.cli._gateway_settings import ServiceSettings
 from mistralwire.cli._serving import stop_on_signals
@@ -61,6 +62,7 @@ async def run_gateway(job: GatewayJob) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # Before anything starts: a signal that comes meanwhile ends it as it should.
     stopping = stop_on_signals()
+    favour_loop()
     backend = _remote(job) if job.service.service is not None else _embedded(job)
     async with backend as (client, source):
         app = create_app(client, job.config, models=job.models)

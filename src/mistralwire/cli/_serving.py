@@ -7,6 +7,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 
+from mistralwire._offload import favour_loop
 from mistralwire.cli._logging import LogSettings, log_loop_error
 from mistralwire.cli._serve_settings import ServeSettings
 from mistralwire.cli._upstreams import AnswerSettings, Source, Tables, closing, make_source
@@ -94,6 +95,7 @@ async def serve_until_signal(server: Server, source: Source, announce: Callable[
     """
     # Before the server starts: a signal that comes meanwhile ends it as it should.
     stopping = stop_on_signals()
+    favour_loop()
     async with closing(source), server:
         announce()
         await stopping.wait()

@@ -11,6 +11,7 @@ import pickle
 import signal
 import sys
 
+from mistralwire._offload import favour_loop
 from mistralwire.cli._logging import configure_logging, log_loop_error
 from mistralwire.cli._serving import SIGNALS, ServeJob, log_end, make_server, serving_metrics
 from mistralwire.cli._upstreams import Source, closing
@@ -48,6 +49,7 @@ async def _run(server: Server, source: Source) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
+    favour_loop()
     # One signal is as good as two: service managers send theirs to all processes, the parent's among them.
     for number in SIGNALS:
         loop.add_signal_handler(number, stopping.set)
