@@ -2,7 +2,7 @@
 
 from typing import Any, TypeAlias
 
-_Frame: TypeAlias = tuple[int, str | None, str | None, int, bytes | None]
+_Frame: TypeAlias = tuple[int, str | None, str | None, bytes | None, int]
 
 INTERFACE: int
 __version__: str

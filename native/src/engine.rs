@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use mistralwire_core::from_json::{Mode, Scratch, read_document};
+use mistralwire_core::from_json::{Mode, Scratch, read};
 use mistralwire_core::guard::guarded;
 use mistralwire_core::handover::Outcome;
 use mistralwire_core::pack::{FIELD_NUMBER_MAX, unpack};
@@ -112,7 +112,7 @@ impl Engine {
         let Some(root) = self.root(message_type, revision) else {
             return Ok(self.refuse());
         };
-        let (text, is_utf8) = if let Ok(bytes) = data.cast::<PyBytes>() {
+        let (text, is_checked) = if let Ok(bytes) = data.cast::<PyBytes>() {
             (bytes.as_bytes(), false)
         } else if let Some(text) = data.cast::<PyString>().ok().and_then(|text| text.to_str().ok()) {
             (text.as_bytes(), true)
@@ -121,7 +121,13 @@ impl Engine {
         };
         let mode = Mode { validate, limits: bounds.limits };
         Ok(self.run(py, text.len(), |scratch| {
-            read_document(&self.plan, root, text, is_utf8, bounds.document_bytes, mode, scratch)
+            if text.len() > bounds.document_bytes {
+                return Err(Handover::Limit);
+            }
+            if !is_checked && str::from_utf8(text).is_err() {
+                return Err(Handover::NotJson);
+            }
+            read(&self.plan, root, text, mode, scratch)
         }))
     }
 

@@ -16,9 +16,9 @@ use crate::engine::{DETACHED_BYTES, Engine, KEPT_BYTES, SCRATCH};
 // Taken while Python objects are made of it: the garbage collector may run a program's code meanwhile.
 thread_local!(static OUTPUT: RefCell<Output> = RefCell::default());
 
-/// Line, id, name, form and bytes of an event.
+/// Line, id, name, bytes and form of an event.
 type FrameObject<'py> =
-    (u64, Option<Bound<'py, PyString>>, Option<Bound<'py, PyString>>, u8, Option<Bound<'py, PyBytes>>);
+    (u64, Option<Bound<'py, PyString>>, Option<Bound<'py, PyString>>, Option<Bound<'py, PyBytes>>, u8);
 
 /// Elements, their number, the last usage, finish reasons, whether `[DONE]` came, and what stopped the batch.
 type BatchObject<'py> = (
@@ -72,7 +72,7 @@ impl SseReader {
         let frames = output.frames.iter().map(|frame| frame_object(py, &output, frame));
         let mut frames = frames.collect::<PyResult<Vec<_>>>()?;
         if is_broken {
-            frames.push((0, None, None, BROKEN, None));
+            frames.push((0, None, None, None, BROKEN));
         }
         keep(output);
         Ok(frames)
@@ -96,7 +96,7 @@ impl SseReader {
         });
         let stop = match output.frames.first() {
             Some(frame) => Some(frame_object(py, &output, frame)?),
-            None => is_broken.then_some((0, None, None, BROKEN, None)),
+            None => is_broken.then_some((0, None, None, None, BROKEN)),
         };
         let usage = output.usage.clone().map(|usage| PyBytes::new(py, &output.bytes[usage]));
         let reasons = if output.finish_reasons.is_empty() {
@@ -203,5 +203,5 @@ fn frame_object<'py>(py: Python<'py>, output: &Output, frame: &Frame) -> PyResul
         Form::Nothing | Form::Done | Form::AfterDone | Form::TooLong => None,
     };
     let (id, name) = (string(py, frame.id.as_deref())?, string(py, frame.name.as_deref())?);
-    Ok((frame.line, id, name, frame.form.number(), bytes))
+    Ok((frame.line, id, name, bytes, frame.form.number()))
 }

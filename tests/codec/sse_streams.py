@@ -50,6 +50,7 @@ _ODD_DATA = (
     b'"finish_reason":"length"}],"usage":{"a":1}}',
     b'{"id":"c","model":"m","choices":[{"finish_reason":"n\\u00e9w","finishReason":"other","index":true}]}',
     b'{"choices":[{"finish_reason":"stop","finish_reason":"error"},5],"usage":[]}',
+    *(b'{"choices":[{"finish_reason":"\\ud800"}]}', b'{"error":"\\ud800"}', b'{"\\udc00":1,"detail":[]}'),
 )
 _LINES = (
     *(

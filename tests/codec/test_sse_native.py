@@ -81,7 +81,7 @@ class _BrokenReader:
         frames = self._reader.frames(data[: self._left])
         self.taken = self._reader.taken
         if len(data) > self._left:
-            frames.append((0, None, None, BROKEN, None))
+            frames.append((0, None, None, None, BROKEN))
         self._left -= len(data)
         return frames
 
@@ -93,7 +93,7 @@ class _BrokenReader:
         self._left -= self.taken
         if batch[5] is None and end < len(data):
             self._left = -1
-            return (*batch[:5], (0, None, None, BROKEN, None))
+            return (*batch[:5], (0, None, None, None, BROKEN))
         return batch
 
 
@@ -165,7 +165,7 @@ def test_what_the_python_engine_is_to_convert_is_counted_by_reason(data: bytes, 
     stream = event_of(chunk()) + b"data: " + data + b"\n\n" + event_of(chunk())
     reader = _reader(engine, validate=True)
     batch = reader.batch(stream, 0)
-    assert (batch[1], batch[5]) == (1, (3, None, None, _sse_frames.DATA, data))
+    assert (batch[1], batch[5]) == (1, (3, None, None, data, _sse_frames.DATA))
     assert reader.batch(stream, reader.taken)[1] == 1
     assert _reasons(engine) == {reason: 1}
 
@@ -190,7 +190,7 @@ def test_what_is_held_of_an_endless_event_is_bounded() -> None:
     forms = []
     for piece in (b"data: " + b"x" * 990, b"data: " + b"x" * 989 + b"\n", b": " + b"x" * 990):
         for _ in range(100):
-            forms += [frame[3] for frame in reader.frames(piece)]
+            forms += [frame[4] for frame in reader.frames(piece)]
             state = reader.state()
             assert len(state[0]) + len(state[7] or b"") <= 10_000
     assert forms == [_sse_frames.TOO_LONG]

@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use crate::duplicates::name_of;
-use crate::from_json::{Mode, Scratch, read_document};
+use crate::from_json::{Mode, Scratch, read};
 use crate::guard::guarded;
 use crate::handover::{Handover, Outcome};
 use crate::number::put_integer;
@@ -101,8 +101,7 @@ impl Rules {
     /// Convert the data of an event to wire bytes in the scratch memory.
     fn convert(&self, plan: &Plan, event: &Event, data: &[u8], scratch: &mut Scratch) -> Outcome<Form> {
         if !event.is_error() {
-            let outcome =
-                read_document(plan, self.root, data, false, self.document_bytes, self.mode, scratch);
+            let outcome = self.read(plan, self.root, data, self.mode, scratch);
             match outcome {
                 // The text is JSON, and all of it is on the tape.
                 Ok(()) | Err(Handover::Violation | Handover::Union) => {}
@@ -113,7 +112,7 @@ impl Rules {
             }
         }
         let mode = Mode { validate: false, ..self.mode };
-        match read_document(plan, self.error, data, false, self.document_bytes, mode, scratch) {
+        match self.read(plan, self.error, data, mode, scratch) {
             Err(Handover::NotJson) => {
                 scratch.out.clear();
                 scratch.out.extend_from_slice(data);
@@ -121,6 +120,15 @@ impl Rules {
             }
             outcome => outcome.map(|()| Form::Error),
         }
+    }
+
+    /// Read data, which may be too long or no UTF-8.
+    fn read(&self, plan: &Plan, root: usize, data: &[u8], mode: Mode, scratch: &mut Scratch) -> Outcome {
+        if data.len() > self.document_bytes {
+            return Err(Handover::Limit);
+        }
+        str::from_utf8(data).map_err(|_| Handover::NotJson)?;
+        read(plan, root, data, mode, scratch)
     }
 
     /// Return whether an object is an error body: the rule of the Python package's decoder.

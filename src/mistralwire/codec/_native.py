@@ -22,8 +22,8 @@ _HOW_TO_GET = "build it with `make native`, or `pip install ./native`"
 _logger = logging.getLogger("mistralwire.codec")
 
 
-NativeFrame: TypeAlias = tuple[int, str | None, str | None, int, bytes | None]
-"""An event: its line, id and name, the form of its data as in `_sse_frames`, and the data."""
+NativeFrame: TypeAlias = tuple[int, str | None, str | None, bytes | None, int]
+"""An event: its line, id, name and data, and the form of the data as in `_sse_frames`."""
 
 NativeBatch: TypeAlias = tuple[
     bytes, int, bytes | None, tuple[tuple[int, str], ...], bool, NativeFrame | None

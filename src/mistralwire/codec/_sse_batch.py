@@ -169,7 +169,7 @@ class SseBatchDecoder:
             if stop is None:
                 break
             at += reader.taken
-            if stop[3] == BROKEN:
+            if stop[4] == BROKEN:
                 self._reader = None
                 framer.go_on(data[at:])
             else:

@@ -18,7 +18,8 @@ from mistralwire.v1 import ChatCompletionStreamResponse, ErrorResponse
 DONE = b"[DONE]"
 ERROR_EVENT = "error"
 
-# What the data of an event is: the numbers are the native engine's too, in native/core/src/stream.rs.
+# What the data of an event is; from END on there is none. The numbers are the native engine's too, in
+# native/core/src/stream.rs.
 NOTHING, DATA, MESSAGE, ERROR, ERROR_TEXT, END, AFTER_DONE, TOO_LONG, BROKEN = range(9)
 CHUNKS_NUMBER = ChatCompletionStreamResponse.CHUNKS_FIELD_NUMBER
 """Number of the field that holds the chunks of a batch message."""
@@ -242,29 +243,26 @@ class NativeFramer(Framer):
         if self._reader is None:
             super().take(data)
             return
-        frames = self._reader.frames(data)
-        if frames and frames[-1][3] == BROKEN:
-            self._take_all(frames[:-1])
-            self.go_on(data[self._reader.taken :])
-        else:
-            self._take_all(frames)
-            self.retry_ms = self._reader.retry_ms
+        for frame in self._reader.frames(data):
+            if frame[4] < END:
+                self.frames.append(Frame._make(frame))
+            elif frame[4] == BROKEN:
+                self.go_on(data[self._reader.taken :])
+                return
+            else:
+                self.take_frame(frame)
+        self.retry_ms = self._reader.retry_ms
 
-    def _take_all(self, frames: list[NativeFrame]) -> None:
-        for frame in frames:
-            self.take_frame(frame)
-
-    def take_frame(self, frame: NativeFrame) -> None:
+    def take_frame(self, found: NativeFrame) -> None:
         """Take an event that the native engine has found; not what says that it is BROKEN."""
-        line, id, event, form, data = frame  # noqa: A001 - the field's own name
-        content: bytes | DecodeError | None = data
-        if form == END:
-            content = DONE
-        elif form == AFTER_DONE:
-            content = self._after_done()
-        elif form == TOO_LONG:
-            content = self._too_long()
-        self.frames.append(Frame(line, id, event, content, form))
+        frame = Frame._make(found)
+        if frame.form == END:
+            frame = frame._replace(data=DONE)
+        elif frame.form == AFTER_DONE:
+            frame = frame._replace(data=self._after_done())
+        elif frame.form == TOO_LONG:
+            frame = frame._replace(data=self._too_long())
+        self.frames.append(frame)
 
     def go_on(self, data: bytes) -> None:
         """Go on without the native engine from where it is, with the bytes that it has not taken."""
