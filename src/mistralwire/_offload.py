@@ -30,7 +30,7 @@ LOOP_WEIGHT_MAX = 16 * 1024 if IS_NATIVE else PYTHON_WEIGHT_MAX
 """Weight up to which this process's engine converts in the event loop: 3 ms at most, in either engine."""
 
 LOOP_EVENT_BYTES_MAX = (256 if IS_NATIVE else 2) * 1024
-"""Bytes of a stream that are converted in one turn of the event loop: some 1,500 small chunks, or 10 of them."""
+"""Bytes of a stream that are converted in one turn of the event loop: some 1,500 small chunks, or 10."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long the loop waits for the GIL where a thread converts, in a process of our own."""
