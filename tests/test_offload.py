@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -245,12 +246,14 @@ async def test_real_threads_are_bounded_over_many_callers() -> None:
     assert most == _offload.THREADS_MAX
 
 
-def test_a_process_of_our_own_waits_less_for_the_gil() -> None:
+def test_a_process_of_our_own_waits_less_for_the_gil_and_for_the_garbage_collector() -> None:
     usual_s = sys.getswitchinterval()
     try:
         _offload.favour_loop()
         assert sys.getswitchinterval() == pytest.approx(_offload.SWITCH_INTERVAL_S)
+        assert gc.get_freeze_count() > 0
     finally:
+        gc.unfreeze()
         sys.setswitchinterval(usual_s)
 
 

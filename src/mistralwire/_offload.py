@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import contextlib
 import contextvars
+import gc
 import os
 import sys
 import traceback
@@ -60,9 +61,11 @@ _queues: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, FairQueue]" = wea
 def favour_loop() -> None:
     """Let the loop get the GIL soon while a thread converts: ten times sooner than is usual for Python.
 
-    It is for the whole process, and so for programs that own theirs.
+    What the process has loaded is also left out of garbage collections, a full one of which holds the loop.
+    Both are for the whole process, and so for programs that own theirs.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()
 
 
 def set_caller(address: str, authorization: str = "") -> None:
