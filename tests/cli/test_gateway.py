@@ -119,6 +119,20 @@ async def test_one_url_is_asked_with_the_key_of_the_environment(
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("is_strict", [False, True])
+async def test_strict_is_for_the_service_in_its_process(is_strict: bool, http: aiohttp.ClientSession) -> None:
+    broken = {**QUESTION, "temperature": "warm"}
+    async with UpstreamServer(json_answer(ANSWER)) as upstream:
+        arguments = ("--upstream-url", upstream.url, *(["--strict"] if is_strict else []))
+        async with serving(*arguments, command=COMMAND) as (process, url, _):
+            await lines_until_curl(process)
+            async with http.post(url + CHAT, json=broken) as response:
+                assert response.status == (422 if is_strict else 200)
+
+    asked = [json.loads(request.body) for request in upstream.received if request.path == CHAT]
+    assert asked == ([] if is_strict else [broken])
+
+
 async def test_the_upstreams_of_the_file_are_asked_and_listed(
     tmp_path: pathlib.Path, http: aiohttp.ClientSession
 ) -> None:
@@ -226,6 +240,7 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
     [
         (["--upstream-url", "http://a", REPLAY], "expected RECORDING or --upstream-url, found both"),
         (["--service", "a:1", "--embedded"], "expected --embedded or --service, found both"),
+        (["--service", "127.0.0.1:1", "--strict"], "expected --strict or --service, found both"),
         (["--service", "127.0.0.1:1", REPLAY], "expected recordings or --service, found both"),
         (["--service", "127.0.0.1:1", "--upstream-url", "http://a"], "expected --upstream-url or --service"),
         (["--service-token-file", "a"], "--service-token-file needs --service"),

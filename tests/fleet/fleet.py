@@ -19,11 +19,6 @@ class Chain(NamedTuple):
     relay: str
     service: str
 
-    @property
-    def is_new(self) -> bool:
-        """Whether all of them that look into requests have next year's contract."""
-        return self.gateway == self.service == NEW
-
 
 CHAINS = [Chain(*contracts) for contracts in itertools.product(CONTRACTS, ("", *CONTRACTS), CONTRACTS)]
 
@@ -51,9 +46,11 @@ class Fleet:
         """Return a worker: see its program."""
         return self._started(contract, str(PROGRAMS / "worker.py"))
 
-    def service(self, contract: str, revision: int = 1) -> Process:
+    def service(self, contract: str, revision: int = 1, *, strict: bool = False) -> Process:
         """Return `mistralwire serve` that writes for a revision, and passes on what the model API answers."""
-        options = ("serve", "--port", "0", "--upstream-url", self._api.url)
+        options = ["serve", "--port", "0", "--upstream-url", self._api.url]
+        if strict:
+            options.append("--strict")
         return self._started(contract, "-m", "mistralwire", *options, *_written_for(revision))
 
     def author(self, contract: str, revision: int = 1) -> str:
@@ -79,9 +76,11 @@ class Fleet:
         """Return a gateway that calls a service."""
         return Gateway(self.gateway_process(contract, target, revision).address)
 
-    def embedded(self, contract: str) -> Gateway:
+    def embedded(self, contract: str, *, strict: bool = False) -> Gateway:
         """Return a gateway with the service in its own process."""
-        options = ("gateway", "--port", "0", "--upstream-url", self._api.url)
+        options = ["gateway", "--port", "0", "--upstream-url", self._api.url]
+        if strict:
+            options.append("--strict")
         return Gateway(self._started(contract, "-m", "mistralwire", *options).address)
 
     def start(self) -> None:

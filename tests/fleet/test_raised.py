@@ -8,7 +8,7 @@ from tests.fleet.documents import NEWEST_ANSWER, NEWEST_REQUEST, NEWS, REQUESTS,
 from tests.fleet.fleet import Fleet
 from tests.fleet.model_api import ModelApi
 from tests.fleet.processes import NEW, OLD, events
-from tests.fleet.test_chains import check_answers, check_requests, streamed
+from tests.fleet.test_chains import check_answers, check_requests, is_accepted_by, streamed
 
 PLAIN_REQUEST = REQUESTS[1].text
 PLAIN_ANSWER = '{"id":"r","object":"chat.completion","model":"m","usage":{},"choices":[]}'
@@ -21,7 +21,9 @@ def test_nothing_is_lost_while_the_setting_is_raised_and_lowered_process_by_proc
 ) -> None:
     gateway = fleet.gateway(NEW, fleet.service(NEW, of_service).address, of_gateway)
     check_answers(gateway, api)
-    check_requests(gateway, api, is_new=True, strictest=max(of_gateway, of_service))
+    check_requests(gateway, api)
+    strict = fleet.service(NEW, of_service, strict=True).address
+    check_requests(fleet.gateway(NEW, strict, of_gateway), api, is_accepted_by(NEW, of_service))
 
 
 def test_what_is_written_for_revision_2_is_typed_on_the_wire(fleet: Fleet, api: ModelApi) -> None:

@@ -94,15 +94,16 @@ async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, Source | None]
 async def _embedded(job: GatewayJob) -> AsyncIterator[tuple[Client, Source]]:
     """Run the service in this process."""
     source = make_source(job.answers, job.tables)
-    channel = LocalChannel(source.upstream, _service_config(job.config))
+    channel = LocalChannel(source.upstream, _service_config(job.config, strict=job.service.strict))
     async with closing(source), Client.on(channel) as client:
         yield client, source
 
 
-def _service_config(config: GatewayConfig) -> ServerConfig:
+def _service_config(config: GatewayConfig, *, strict: bool) -> ServerConfig:
     """Give the settings of a service whose bounds never come before those of the edge."""
     return ServerConfig(
         contract_revision=config.contract_revision,
+        strict=strict,
         calls_max=min(config.requests_max + 1, INT32_MAX - 1024),
         upstream_calls_max=config.requests_max,
         # One whose caller has gone gives his place back a moment later.

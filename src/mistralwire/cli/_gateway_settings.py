@@ -20,6 +20,11 @@ class ServiceSettings:
     embedded: bool = setting_field(
         False, "Run the service in the process of the gateway, as without --service."
     )
+    strict: bool = setting_field(
+        False,
+        "Check every request against the contract, in the service that runs in this process. By default only "
+        "those for upstreams that don't judge requests themselves, as an API does.",
+    )
     service_insecure: bool = setting_field(False, "Talk plain text to a service on another machine too.")
     service_tls_ca: pathlib.Path | None = setting_field(
         None, "PEM file with the authorities that the service's certificate must come from.", "FILE"
@@ -41,6 +46,8 @@ class ServiceSettings:
         """Check what depends on each other."""
         if self.embedded and self.service is not None:
             raise ValueError("expected embedded or service, found both")
+        if self.strict and self.service is not None:
+            raise ValueError("expected strict or service, found both: requests are checked there")
         if self.service is None:
             for name in ("insecure", "tls_ca", "tls_certificate", "tls_key", "token_file"):
                 if getattr(self, f"service_{name}"):

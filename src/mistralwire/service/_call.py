@@ -54,7 +54,7 @@ class Calls:
     ) -> None:
         self.limits = config
         self.observers = tuple(observers)
-        self.requests = Requests(upstream, config.contract_revision)
+        self.requests = Requests(upstream, config.contract_revision, strict=config.strict)
         self.slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
         self.running: set[Call] = set()
         # Those whose upstream has not ended.

@@ -66,6 +66,12 @@ class ServerConfig:
         "process has the newer contract: docs/contract.md.",
     )
 
+    strict: bool = setting_field(
+        False,
+        "Check every request against the contract. By default only those for upstreams that don't judge "
+        "requests themselves, as an API does.",
+    )
+
     message_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of one request, after its decompression.")
     metadata_bytes_max: int = count_field(
         16 * 1024, "Bytes of the metadata of one call, with 32 more for each entry.", 1024, 1024 * 1024

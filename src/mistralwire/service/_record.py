@@ -70,7 +70,7 @@ class CallObserver(Protocol):
         """A request was read and is about to go to the upstream; runs in the context of the call.
 
         Context variables that are set here are there for the upstream, and in the other methods. A call whose
-        request breaks the contract has no start, only an end.
+        request is refused has no start, only an end.
         """
 
     def chunks(self, call: CallRecord, chunks: Chunks) -> None:

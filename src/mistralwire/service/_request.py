@@ -25,11 +25,12 @@ class Requests:
         upstream: Whom they are for. One that judges requests itself, as an API does, gets them as they came;
             for any other they are checked, so that its author need not.
         oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
+        strict: Whether they are checked for every upstream.
     """
 
-    def __init__(self, upstream: Upstream, oldest_revision: int) -> None:
+    def __init__(self, upstream: Upstream, oldest_revision: int, *, strict: bool = False) -> None:
         self._oldest_revision = oldest_revision
-        self._are_checked = not getattr(upstream, "judges_requests", False)
+        self._are_checked = strict or not getattr(upstream, "judges_requests", False)
         # They are checked through their JSON form, which the Python engine makes in any case.
         self._weight_max = _offload.PYTHON_WEIGHT_MAX if self._are_checked else _offload.LOOP_WEIGHT_MAX
 
@@ -82,23 +83,28 @@ def read_request(request_type: type[Message], data: bytes, oldest_revision: int 
         MistralwireError: If it has content of a newer contract; FAILED_PRECONDITION, CONTRACT_NEWER.
     """
     request = _parse(request_type, data)
-    if _has_more_than(VALUES_MAX, request):
-        # Four bytes on the wire can be one: its JSON form would take a hundred times the memory.
-        violation = Violation("", f"at most {VALUES_MAX} values", "more")
-        name = request.DESCRIPTOR.name
-        raise DecodeError([violation], type_name=name, reason=Reason.LIMIT_EXCEEDED)
-    # A small one can't have so many, and needs no counting.
-    limits = DEFAULT_LIMITS if request.ByteSize() < VALUES_MAX else _LIMITS
+    limits = _LIMITS if _is_large(data) else DEFAULT_LIMITS
     return codec.check_request(request, limits=limits, oldest_revision=oldest_revision)
 
 
 def _parse(request_type: type[Message], data: bytes) -> Any:
+    """Parse a request, and check its size: its JSON form could take a hundred times the memory."""
     try:
-        return request_type.FromString(data)
+        request = request_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
         name = request_type.DESCRIPTOR.name
         violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
         raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
+    if _is_large(data) and _has_more_than(VALUES_MAX, request):
+        violation = Violation("", f"at most {VALUES_MAX} values", "more")
+        name = request_type.DESCRIPTOR.name
+        raise DecodeError([violation], type_name=name, reason=Reason.LIMIT_EXCEEDED)
+    return request
+
+
+def _is_large(data: bytes) -> bool:
+    """Check whether a request may have more than VALUES_MAX values: each has at least a byte."""
+    return len(data) > VALUES_MAX
 
 
 def _has_more_than(count: int, message: Message) -> bool:
