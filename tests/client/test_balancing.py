@@ -5,8 +5,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import cast
 
-from mistralwire.client import Client
-from mistralwire.service import Server, ServerConfig, create_server
+import pytest
+
+from mistralwire.client import Client, SyncClient
+from mistralwire.errors import CallError, Reason
+from mistralwire.service import CallRecord, Chunks, Server, ServerConfig, create_server
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
 
 
@@ -39,6 +42,65 @@ async def test_calls_take_turns_and_go_on_when_a_server_is_gone() -> None:
             assert await call() == ["0"]
         assert [upstream.produced for upstream in upstreams] == [before[0], before[1] + 10]
         await servers[1].stop(0)
+
+
+class Peers:
+    """Keeps where each call came from: each connection has a port of its own."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def started(self, call: CallRecord) -> None:
+        self.seen.append(call.peer)
+
+    def chunks(self, call: CallRecord, chunks: Chunks) -> None:
+        pass
+
+    def ended(self, call: CallRecord) -> None:
+        pass
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+async def test_calls_take_turns_among_the_connections(connections: int) -> None:
+    peers = Peers()
+    server = create_server(EagerUpstream(1), ServerConfig(port=0), [peers])
+    async with asyncio.timeout(60), server, Client(server.address, connections=connections) as client:
+        for _ in range(9):
+            assert [item.id async for item in client.stream(STREAM_REQUEST)] == ["0"]
+
+    assert len(set(peers.seen)) == connections
+    assert peers.seen == peers.seen[:connections] * (9 // connections)
+
+
+async def test_a_client_without_an_event_loop_has_several_connections_too() -> None:
+    peers = Peers()
+
+    def use(target: str) -> None:
+        with SyncClient(target, connections=3) as client:
+            for _ in range(6):
+                assert [item.id for item in client.stream(STREAM_REQUEST)] == ["0"]
+
+    server = create_server(EagerUpstream(1), ServerConfig(port=0), [peers])
+    async with asyncio.timeout(60), server:
+        await asyncio.to_thread(use, server.address)
+
+    assert len(set(peers.seen)) == 3
+    assert peers.seen == peers.seen[:3] * 2
+
+
+async def test_closing_ends_the_calls_of_all_connections() -> None:
+    upstream = EagerUpstream(None)
+    async with asyncio.timeout(60), create_server(upstream, ServerConfig(port=0)) as server:
+        client = Client(server.address, connections=2)
+        streams = [client.stream(STREAM_REQUEST) for _ in range(2)]
+        for stream in streams:
+            await anext(stream)
+        await client.close()
+        for stream in streams:
+            with pytest.raises(CallError) as caught:
+                async for _ in stream:
+                    pass
+            assert caught.value.reason == Reason.CLIENT_CLOSED
 
 
 class NameServer(asyncio.DatagramProtocol):

@@ -85,6 +85,7 @@ async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, Source | None]
         tls_key=service.service_tls_key,
         token_file=service.service_token_file,
         attempts_max=1,
+        connections=service.service_connections,
         contract_revision=job.config.contract_revision,
     ) as client:
         yield client, None

@@ -36,6 +36,14 @@ class ServiceSettings:
     service_token_file: pathlib.Path | None = setting_field(
         None, "File with the bearer token for the service, the first in it; # begins a comment.", "FILE"
     )
+    service_connections: int = setting_field(
+        1,
+        "Connections to the service, among which calls take turns. One reaches one of its workers: take "
+        "several for each.",
+        "N",
+        1,
+        256,
+    )
     models: str | None = setting_field(
         None,
         "Names for /v1/models, separated by commas. Without it those that the [[upstreams]] name in full.",
@@ -52,6 +60,8 @@ class ServiceSettings:
             for name in ("insecure", "tls_ca", "tls_certificate", "tls_key", "token_file"):
                 if getattr(self, f"service_{name}"):
                     raise ValueError(f"service_{name} needs service: the target that it is for")
+            if self.service_connections > 1:
+                raise ValueError("service_connections needs service: the target that they lead to")
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ def channel_options(
     keepalive_timeout_s: float,
     message_bytes_max: int,
     is_gzip_enabled: bool,
+    is_shared: bool,
 ) -> list[tuple[str, Any]]:
     """Give the options of the channel.
 
@@ -83,6 +84,7 @@ def channel_options(
         keepalive_timeout_s: How long the answer to that may take, in seconds.
         message_bytes_max: Bound on the bytes of one message.
         is_gzip_enabled: Whether messages may be compressed.
+        is_shared: Whether channels with the same options may share a connection, as gRPC has it by default.
 
     Returns:
         Names and values, as grpc takes them.
@@ -102,6 +104,8 @@ def channel_options(
         # A model that thinks for minutes sends nothing: the questions must not stop after the second.
         ("grpc.http2.max_pings_without_data", 0),
     ]
+    if not is_shared:
+        options.append(("grpc.use_local_subchannel_pool", 1))
     if is_loopback_target(target):
         options.append(("grpc.enable_http_proxy", 0))
     return options

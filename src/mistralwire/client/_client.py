@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import math
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
@@ -56,6 +57,7 @@ KEEPALIVE_TIMEOUT_S = 10.0
 """Default of how long the answer to that may take, in seconds."""
 
 
+_CONNECTIONS_MAX = 256
 # grpc's own bounds on numbers, and on attempts.
 _INT32_MAX = 2**31 - 1
 _ATTEMPTS_MAX = 5
@@ -88,6 +90,7 @@ class ClientOptions(TypedDict, total=False):
     token_file: Path | None
     deadline_s: float
     attempts_max: int
+    connections: int
     compress_requests: bool
     compress_answers: bool
     keepalive_s: float
@@ -113,7 +116,7 @@ class Client:
                 ...
 
     It connects with the first call, and belongs to the event loop of that call. Calls take turns among all
-    addresses of the target; when one fails, the name is looked up again.
+    addresses of the target, and among the connections to each; when one fails, the name is looked up again.
 
     A call that ends with UNAVAILABLE is tried again after a pause, within its deadline, as long as nothing of
     its answer has arrived: never after the first chunk. A service can forbid it, as this package's own does
@@ -135,6 +138,8 @@ class Client:
             changes.
         deadline_s: Deadline of each call, in seconds, above 0, at most a year; a call can set its own.
         attempts_max: How often a call is tried, 1 to 5.
+        connections: Connections to each address of the target, 1 to 256. One reaches one process: a service
+            of several workers on one port needs several for each of them.
         compress_requests: Whether to compress requests, with gzip. A service that takes none, such as one on
             grpcio before 1.84, ends the call with UNIMPLEMENTED.
         compress_answers: Whether to ask for compressed answers. Without, only plain ones are taken.
@@ -172,6 +177,7 @@ class Client:
         token_file: Path | None = None,
         deadline_s: float = DEADLINE_S,
         attempts_max: int = ATTEMPTS_MAX,
+        connections: int = 1,
         compress_requests: bool = False,
         compress_answers: bool = False,
         keepalive_s: float = KEEPALIVE_S,
@@ -183,8 +189,10 @@ class Client:
         self._deadline_s = _checked_deadline(deadline_s)
         self._compression = grpc.Compression.Gzip if compress_requests else None
         self._wishes = ((ACCEPT_ENCODING, "gzip"),) if compress_answers else ()
+        self._connections = _checked_count("connections", connections, _CONNECTIONS_MAX)
         self._options = channel_options(
             target,
+            is_shared=connections == 1,
             attempts_max=_checked_count("attempts_max", attempts_max, _ATTEMPTS_MAX),
             keepalive_s=_checked_seconds("keepalive_s", keepalive_s, 1),
             keepalive_timeout_s=_checked_seconds("keepalive_timeout_s", keepalive_timeout_s, 0),
@@ -206,8 +214,8 @@ class Client:
         self._has_warned = False
         self._given_channel: CallChannel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._channel: CallChannel | None = None
-        self._methods: dict[type, Any] = {}
+        self._channels: list[CallChannel] = []
+        self._turns: Iterator[dict[type, Any]] = iter(())
         self._calls: set[grpc.aio.Call] = set()
         self._is_closed = False
 
@@ -231,6 +239,7 @@ class Client:
             contract_revision = getattr(channel, "contract_revision", 1)
         client = cls(_GIVEN, insecure=True, deadline_s=deadline_s, contract_revision=contract_revision)
         client._given_channel = channel
+        client._channels = [channel]
         return client
 
     async def __aenter__(self) -> Self:
@@ -242,13 +251,11 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
+        """Close the connections. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
         self._is_closed = True
         for call in list(self._calls):
             call.cancel()
-        channel = self._channel or self._given_channel
-        if channel is not None:
-            await channel.close()
+        await asyncio.gather(*(channel.close() for channel in self._channels))
 
     @overload
     async def complete(
@@ -568,19 +575,18 @@ class Client:
             )
 
     def _method(self, request_type: type) -> Any:
-        """Give the method for a type of request; with the first call comes the channel."""
+        """Give the method for a type of request, of the connection whose turn it is."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None:
                 raise RuntimeError("the client belongs to another event loop; make one client for each loop")
             self._loop = loop
-            self._channel = self._open_channel()
-            self._methods = _methods_of(self._channel)
-        return self._methods[request_type]
+            self._channels = self._channels or [self._open_channel() for _ in range(self._connections)]
+            self._turns = itertools.cycle([_methods_of(channel) for channel in self._channels])
+        return next(self._turns)[request_type]
 
     def _open_channel(self) -> CallChannel:
-        if self._given_channel is not None:
-            return self._given_channel
+        """Open a channel; it connects with its first call."""
         channel: CallChannel
         if self._credentials is None:
             channel = grpc.aio.insecure_channel(self._target, self._options, self._compression)

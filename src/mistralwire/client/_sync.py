@@ -66,7 +66,7 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connection. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
+        """Close the connections. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
         if self._runner.is_running():
             self._runner.run(self._client.close())
 
