@@ -15,7 +15,17 @@ import mistralwire.codec
 ROOT = pathlib.Path(mistralwire.__file__).parent
 # What each room may import of this package. `mistralwire` is the package itself, which re-exports.
 _CONTRACT = {"errors", "v1"}
-_SHARED = {"_files", "_flow", "_loopback", "_metadata", "_offload", "_settings", "_tokens"}
+_SHARED = {
+    "_files",
+    "_flow",
+    "_listen",
+    "_loopback",
+    "_metadata",
+    "_metrics_page",
+    "_offload",
+    "_settings",
+    "_tokens",
+}
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
     "v1": {"v1"},
@@ -31,8 +41,10 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "_files": {"errors"},
     "_flow": {"errors"},
+    "_listen": set(),
     "_loopback": set(),
     "_metadata": set(),
+    "_metrics_page": {"errors", "_listen"},
     "_offload": {"codec"},
     "_settings": set(),
     "_tokens": {"errors", "_files"},

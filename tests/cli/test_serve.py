@@ -1,12 +1,10 @@
 """`mistralwire serve` as a process of its own."""
 
 import asyncio
-import contextlib
 import json
 import pathlib
 import signal
-import socket
-from collections.abc import Iterator
+import subprocess
 from typing import Any
 
 import grpc
@@ -14,14 +12,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mistralwire import to_json
-from mistralwire.cli._serving import serve_until_signal
-from mistralwire.cli._upstreams import Source
 from mistralwire.client import Client
-from mistralwire.service import ServerConfig, create_server
-from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
+from tests.service.upstreams import REQUEST, STREAM_REQUEST
 from tests.upstream_server import UpstreamServer, json_answer
 
-from .serving import REPLAY, run, serving
+from .serving import COMMAND, REPLAY, run, serving
 
 
 def as_json(message: Any) -> Any:
@@ -168,27 +163,14 @@ async def test_a_second_signal_ends_a_drain_at_once(number: signal.Signals, retu
     assert b"Traceback" not in errors
 
 
-@contextlib.contextmanager
-def full_output() -> Iterator[None]:
-    """Let standard output be a disk that is full."""
-    full = pathlib.Path("/dev/full").open("w")  # noqa: SIM115 - its closing fails, once more
-    try:
-        with contextlib.redirect_stdout(full):
-            yield
-    finally:
-        # What is left in the buffer has nowhere to go either.
-        with contextlib.suppress(OSError):
-            full.close()
+def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:
+    with pathlib.Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [*COMMAND, "--port", "0"], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+        )
 
-
-async def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:
-    source = Source(HeldUpstream(), "holding")
-    server = create_server(source.upstream, ServerConfig(port=0))
-    with full_output(), pytest.raises(OSError, match="No space left"):
-        await serve_until_signal(server, source, lambda: print("here", flush=True))
-
-    with socket.create_server((server.host, server.port)):
-        pass
+    assert result.returncode == 1
+    assert result.stderr.endswith(b"Error: No space left on device\n")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

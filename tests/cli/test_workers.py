@@ -5,80 +5,22 @@ import contextlib
 import os
 import pathlib
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
 
 import pytest
 
-from mistralwire.client import Client
+from mistralwire.client import Client, SyncClient
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
 from .serving import COMMAND, REPLAY, run, serving
+from .workers import TWO, Errors, gone, working
 
-STARTED = re.compile(rb"worker (\d+) is process (\d+)")
+CALL = re.compile(rb"\[(\d+)\] mistralwire\.access: ChatCompletion OK")
 SLOWLY = ("--chunks-per-second", "20", str(REPLAY / "chat.sse"))
 NEVER = ("--chunks-per-second", "0.01", str(REPLAY / "chat.sse"))
-TWO = ("--workers", "2")
-
-
-class Errors:
-    """What the processes write to standard error, line by line."""
-
-    def __init__(self, process: Process) -> None:
-        assert process.stderr is not None
-        self._stream = process.stderr
-        self.text = b""
-
-    async def line(self) -> bytes:
-        line = await self._stream.readline()
-        self.text += line
-        return line
-
-    async def started(self) -> tuple[int, int]:
-        """Wait for the next worker that has started; give its number and its process."""
-        while line := await self.line():
-            if match := STARTED.search(line):
-                return int(match[1]), int(match[2])
-        raise AssertionError(self.text.decode())
-
-    async def rest(self) -> bytes:
-        while await self.line():
-            pass
-        return self.text
-
-
-@contextlib.asynccontextmanager
-async def working(*arguments: str) -> AsyncIterator[tuple[Process, str, Errors, dict[int, int]]]:
-    """Run two workers; give the process above them, the address, the errors, and the processes by number."""
-    async with asyncio.timeout(60), serving(*TWO, *arguments) as (process, address, line):
-        assert line.startswith(f"listening on {address} with 2 workers, playing ")
-        errors = Errors(process)
-        pids = dict([await errors.started(), await errors.started()])
-        assert set(pids) == {0, 1}
-        try:
-            yield process, address, errors, pids
-        finally:
-            for pid in pids.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-
-async def gone(pid: int) -> None:
-    """Wait for the end of a process that is no child of this one."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        await asyncio.to_thread(select.select, [descriptor], [], [], 50)
-        assert select.select([descriptor], [], [], 0)[0], f"process {pid} goes on"
-    finally:
-        os.close(descriptor)
 
 
 async def answered_by(address: str, errors: Errors) -> int:
@@ -86,7 +28,7 @@ async def answered_by(address: str, errors: Errors) -> int:
     async with Client(address) as client:
         await client.complete(REQUEST)
     while line := await errors.line():
-        if match := re.search(rb"\[(\d+)\] mistralwire\.access: ChatCompletion OK", line):
+        if match := CALL.search(line):
             return int(match[1])
     raise AssertionError(errors.text.decode())
 
@@ -103,6 +45,27 @@ async def test_all_workers_answer_on_one_port() -> None:
         await errors.rest()
 
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("is_sync", [False, True])
+async def test_a_client_of_several_connections_reaches_all_workers(is_sync: bool) -> None:
+    def use(address: str) -> None:
+        with SyncClient(address, connections=32) as client:
+            for _ in range(32):
+                client.complete(REQUEST)
+
+    async with working() as (process, address, errors, pids):
+        if is_sync:
+            await asyncio.to_thread(use, address)
+        else:
+            async with Client(address, connections=32) as client:
+                await asyncio.gather(*(client.complete(REQUEST) for _ in range(32)))
+        process.send_signal(signal.SIGTERM)
+        text = await errors.rest()
+
+    # Which one gets a connection is the kernel's choice; that all go to one is as likely as 2 in 2 ** 32.
+    assert set(map(int, CALL.findall(text))) == set(pids.values())
+    assert len(CALL.findall(text)) == 32
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

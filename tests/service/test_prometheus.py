@@ -18,10 +18,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from mistralwire import _metrics_page
 from mistralwire.codec import to_json
 from mistralwire.errors import MistralwireError
 from mistralwire.service import CallObserver, ServerConfig, create_server
-from mistralwire.service import _prometheus as prometheus
 from mistralwire.service._call_telemetry import CallTelemetry
 from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
 from mistralwire.v1 import UsageInfo
@@ -135,7 +135,8 @@ def test_a_port_in_use_is_an_error_that_leaves_nothing_behind() -> None:
             start_prometheus(port=port)
     assert caught.value.reason == "CANNOT_LISTEN"
     assert caught.value.message == (
-        f"port {port} of 127.0.0.1, for the metrics, is in use; stop what listens there, or take another"
+        f"the address of the metrics, port {port} of 127.0.0.1, is in use; stop what listens there, or take "
+        "another port"
     )
     start_prometheus(port=0).close()
 
@@ -169,7 +170,7 @@ def test_a_second_endpoint_in_a_process_is_an_error(endpoint: PrometheusEndpoint
 def test_who_asks_for_nothing_is_hung_up_on_in_silence(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prometheus, "_STALLED_S", 0.05)
+    monkeypatch.setattr(_metrics_page, "_STALLED_S", 0.05)
     with (
         contextlib.closing(start_prometheus(port=0)) as endpoint,
         socket.create_connection(("127.0.0.1", endpoint.port), 30) as connection,

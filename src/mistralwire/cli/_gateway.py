@@ -1,19 +1,22 @@
 """The process of `gateway`: the edge, and the service with it or elsewhere."""
 
+import asyncio
 import contextlib
 import dataclasses
 import json
 import logging
 import shlex
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import click
+import uvloop
 
-from mistralwire._offload import favour_loop
+from mistralwire._metrics_page import MetricsPage
 from mistralwire._settings import INT32_MAX
 from mistralwire.cli._gateway_settings import ServiceSettings
-from mistralwire.cli._serving import stop_on_signals
-from mistralwire.cli._upstreams import AnswerSettings, Source, Tables, closing, make_source, probe
+from mistralwire.cli._serving import Job, Prepared
+from mistralwire.cli._upstreams import Source, closing, make_source, probe
 from mistralwire.cli._wording import printable
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
@@ -24,21 +27,20 @@ _PROBE_S = 3.0
 _MODEL = "mistral-small-latest"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class GatewayJob:
-    """All that a gateway has to know.
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GatewayJob(Job):
+    """All that a process of `gateway` has to know.
 
     Attributes:
-        answers: Where the answers of an embedded service come from.
         service: Which service it calls.
-        config: The settings of the edge.
-        tables: The upstreams of the file.
     """
 
-    answers: AnswerSettings
-    service: ServiceSettings
     config: GatewayConfig
-    tables: Tables = ()
+    service: ServiceSettings
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop: uvloop's."""
+        return uvloop.new_event_loop()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -47,29 +49,34 @@ class GatewayJob:
             return self.service.model_names
         return plain_names(name for table in self.tables for name in table.get("models", ()))
 
+    @contextlib.asynccontextmanager
+    async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
+        """Make the edge, and the service with it; see `Job`.
 
-async def run_gateway(job: GatewayJob) -> None:
-    """Run a gateway until SIGTERM or SIGINT, then let its requests end; a second signal has its usual effect.
+        Raises:
+            MistralwireError: As for `Job`.
+            ValueError: If the service can't be called as the settings have it.
+        """
+        # What it logs below that is said here already.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        backend = _remote(self) if self.service.service is not None else _embedded(self)
+        with self._metrics(index) as registry:
+            async with backend as (client, source):
+                app = create_app(client, self.config, models=self.models, registry=registry)
+                server = GatewayServer(app, self.config)
+                address = f"{self.config.host} port {self.config.port}"
+                yield Prepared(server, address, lambda: _announce(self, server.url, client, source))
 
-    Args:
-        job: What it does.
-
-    Raises:
-        MistralwireError: If an address can't be listened on, or what it needs can't be used.
-        ValueError: If the service can't be called as the settings have it.
-    """
-    # What it logs below that is said here already.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # Before anything starts: a signal that comes meanwhile ends it as it should.
-    stopping = stop_on_signals()
-    favour_loop()
-    backend = _remote(job) if job.service.service is not None else _embedded(job)
-    async with backend as (client, source):
-        app = create_app(client, job.config, models=job.models)
-        async with GatewayServer(app, job.config) as server:
-            await _announce(job, server.url, client, source)
-            await stopping.wait()
-            await server.stop()
+    @contextlib.contextmanager
+    def _metrics(self, index: int | None) -> Iterator[Any]:
+        """Serve metrics for Prometheus while the block runs, if that was asked for; yield their registry."""
+        processes = self.processes
+        if index is None or processes.prometheus_port is None:
+            yield None
+            return
+        port = processes.prometheus_port + index
+        with contextlib.closing(MetricsPage(processes.prometheus_host, port)) as page:
+            yield page.registry
 
 
 @contextlib.asynccontextmanager
@@ -121,7 +128,7 @@ async def _announce(job: GatewayJob, url: str, client: Client, source: Source | 
         facts.append("TLS")
     if job.config.token_file is not None:
         facts.append("keys of callers")
-    with_ = f" with {', '.join(facts)}" if facts else ""
+    with_ = job.processes.with_facts(facts)
     what = f"calling the service at {printable(str(job.service.service))}" if source is None else source.what
     click.echo(f"listening on {url}{with_}, {what}; Ctrl-C ends it")
     if source is None:

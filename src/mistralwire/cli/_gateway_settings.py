@@ -5,6 +5,7 @@ import pathlib
 
 from mistralwire._settings import setting_field
 from mistralwire.cli._logging import LogSettings
+from mistralwire.cli._process_settings import ProcessSettings
 from mistralwire.cli._settings import SettingsDefinition
 from mistralwire.cli._upstreams import AnswerSettings
 from mistralwire.gateway import GatewayConfig
@@ -71,7 +72,7 @@ class ServiceSettings:
 
 GATEWAY = SettingsDefinition(
     "gateway",
-    (AnswerSettings, ServiceSettings, GatewayConfig, LogSettings),
+    (AnswerSettings, ServiceSettings, GatewayConfig, ProcessSettings, LogSettings),
     {
         "recordings": "Answers",
         "service": "Service",
@@ -83,6 +84,8 @@ GATEWAY = SettingsDefinition(
         "body_bytes_max": "Limits",
         "heartbeat_s": "Streams",
         "drain_s": "End",
+        "workers": "Processes",
+        "prometheus_port": "Metrics",
         "log_level": "Logs",
     },
 )

@@ -1,105 +1,138 @@
-"""One process of `serve`: its server, from start to end."""
+"""What `serve` and `gateway` have in common: a job for a process, and the process from start to end."""
 
+import abc
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, Self
 
 from mistralwire._offload import favour_loop
 from mistralwire.cli._logging import LogSettings, log_loop_error
-from mistralwire.cli._serve_settings import ServeSettings
-from mistralwire.cli._upstreams import AnswerSettings, Source, Tables, closing, make_source
-from mistralwire.service import AccessLog, CallObserver, Server, ServerConfig, create_server, start_prometheus
+from mistralwire.cli._process_settings import ProcessSettings
+from mistralwire.cli._upstreams import AnswerSettings, Tables
 
 _logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""What ends the service."""
+"""What ends a command that serves."""
+
+
+class Listener(Protocol):
+    """A server; inside of `async with` it listens.
+
+    Attributes:
+        port: The port; the one that was found free, once it listens.
+    """
+
+    port: int
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        ...
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop at once."""
+
+    async def stop(self) -> None:
+        """Take nothing new, and let end what runs, as long as the settings say."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ServeJob:
-    """All that a process of `serve` has to know.
+class Prepared:
+    """What a process serves, before it listens.
 
     Attributes:
-        answers: Where its answers come from.
-        config: The settings of its server.
-        settings: Those of its process.
+        server: The server.
+        address: Where it will listen, for messages.
+        announce: Prints where it listens and what answers, once it does.
+    """
+
+    server: Listener
+    address: str
+    announce: Callable[[], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Job(abc.ABC):
+    """All that a process of a command has to know; it can be pickled.
+
+    Attributes:
+        answers: Where answers come from.
+        config: The settings of the server: among them host, port, share_port and drain_s.
+        processes: Those of its processes.
         logs: Those of its log.
         tables: The upstreams of the file.
     """
 
     answers: AnswerSettings
-    config: ServerConfig
-    settings: ServeSettings
+    config: Any
+    processes: ProcessSettings
     logs: LogSettings
     tables: Tables = ()
 
+    def sharing(self, port: int) -> Self:
+        """Return the job of a worker, which shares a port with others."""
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, port=port, share_port=True))
 
-@contextlib.contextmanager
-def serving_metrics(settings: ServeSettings, index: int) -> Iterator[tuple[CallObserver, ...]]:
-    """Serve metrics for Prometheus while the block runs, if that was asked for.
+    @abc.abstractmethod
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the event loop that it runs in."""
 
-    Args:
-        settings: The settings.
-        index: Which of the workers this is, from 0: each has a port of its own.
+    @abc.abstractmethod
+    def prepare(self, index: int | None) -> AbstractAsyncContextManager[Prepared]:
+        """Make what the process serves; at the end of the block all but the server is closed.
 
-    Yields:
-        What the server has to tell of its calls.
+        Args:
+            index: Which of the workers this is, from 0; None for the process above them, which never
+                listens.
 
-    Raises:
-        MistralwireError: If packages for it are missing, or the port can't be listened on.
-    """
-    if settings.prometheus_port is None:
-        yield ()
-        return
-
-    with contextlib.closing(
-        start_prometheus(settings.prometheus_host, settings.prometheus_port + index)
-    ) as endpoint:
-        yield (endpoint.observer,)
+        Raises:
+            MistralwireError: If something that the settings name can't be used.
+        """
 
 
-def make_server(job: ServeJob, observers: Sequence[CallObserver] = ()) -> tuple[Server, Source]:
-    """Make the server, and what it answers from.
+async def serve(
+    job: Job, index: int, stopping: asyncio.Event, ready: Callable[[Prepared], Awaitable[None]]
+) -> None:
+    """Serve until an event is set, then let what runs end.
 
     Args:
-        job: What it serves, and how.
-        observers: Who watches its calls beside the log.
+        job: What is served.
+        index: Which of the workers this is, from 0.
+        stopping: The event.
+        ready: Is called when the server listens.
 
     Raises:
-        MistralwireError: If a recording can't be played, an upstream can't be asked, or a file that the
-            server needs can't be used.
+        MistralwireError: If it can't listen, or something that the settings name can't be used.
     """
-    source = make_source(job.answers, job.tables)
-    return create_server(source.upstream, job.config, (AccessLog(), *observers)), source
+    async with job.prepare(index) as prepared:
+        favour_loop()
+        async with prepared.server:
+            await ready(prepared)
+            await stopping.wait()
+            await prepared.server.stop()
+
+
+async def serve_until_signal(job: Job) -> None:
+    """Serve until SIGTERM or SIGINT, then let what runs end; a second signal has its usual effect.
+
+    Args:
+        job: What is served.
+
+    Raises:
+        MistralwireError: As for `serve`.
+    """
+    # Before the server starts: a signal that comes meanwhile ends it as it should.
+    stopping = stop_on_signals()
+    await serve(job, 0, stopping, lambda prepared: prepared.announce())
 
 
 def log_end(why: str) -> None:
     """Log that the service begins to end, and what made it."""
     _logger.info("%s: no new calls, and those that run may end", why)
-
-
-async def serve_until_signal(server: Server, source: Source, announce: Callable[[], None]) -> None:
-    """Run a server until SIGTERM or SIGINT, then let its calls end; a second signal has its usual effect.
-
-    Args:
-        server: The server.
-        source: What it answers from; it is closed at the end.
-        announce: Is called when it listens.
-
-    Raises:
-        MistralwireError: If it can't listen.
-    """
-    # Before the server starts: a signal that comes meanwhile ends it as it should.
-    stopping = stop_on_signals()
-    favour_loop()
-    async with closing(source), server:
-        announce()
-        await stopping.wait()
-        await server.stop()
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -1,4 +1,4 @@
-"""One of several processes of `serve`, as the process that started it runs it: `python -m` this module.
+"""One of several processes of a command, as the process that started it runs it: `python -m` this module.
 
 Its standard input brings its settings, then nothing more. When the input ends, the worker ends too: it was
 closed, or the process at its other end died. Its standard output takes one line: `ready`, or why it could not
@@ -11,18 +11,15 @@ import pickle
 import signal
 import sys
 
-from mistralwire._offload import favour_loop
 from mistralwire.cli._logging import configure_logging, log_loop_error
-from mistralwire.cli._serving import SIGNALS, ServeJob, log_end, make_server, serving_metrics
-from mistralwire.cli._upstreams import Source, closing
+from mistralwire.cli._serving import SIGNALS, Job, Prepared, log_end, serve
 from mistralwire.errors import MistralwireError
-from mistralwire.service import Server
 
 READY = b"ready\n"
 """What a worker says when it listens."""
 
 
-def pack_job(index: int, job: ServeJob) -> bytes:
+def pack_job(index: int, job: Job) -> bytes:
     """Give what a worker has to know, for its standard input."""
     return pickle.dumps((index, job))
 
@@ -38,18 +35,17 @@ def main() -> None:
         sys.exit(1)
     configure_logging(job.logs.log_level, job.logs.log_format)
     try:
-        with serving_metrics(job.settings, index) as observers:
-            asyncio.run(_run(*make_server(job, observers)))
+        with asyncio.Runner(loop_factory=job.new_loop) as runner:
+            runner.run(_run(index, job))
     except MistralwireError as error:
         _say(f"{error.message}\n".encode())
         sys.exit(1)
 
 
-async def _run(server: Server, source: Source) -> None:
+async def _run(index: int, job: Job) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
-    favour_loop()
     # One signal is as good as two: service managers send theirs to all processes, the parent's among them.
     for number in SIGNALS:
         loop.add_signal_handler(number, stopping.set)
@@ -59,11 +55,11 @@ async def _run(server: Server, source: Source) -> None:
         log_end("standard input ended")
         stopping.set()
 
-    async with closing(source), server:
+    async def ready(_: Prepared) -> None:
         loop.add_reader(0, end)
         _say(READY)
-        await stopping.wait()
-        await server.stop()
+
+    await serve(job, index, stopping, ready)
 
 
 def _say(line: bytes) -> None:

@@ -1,22 +1,20 @@
-"""Several processes on one port: they are started, watched, replaced and ended from here."""
+"""The processes of a command: one, or several on one port that are started, watched, replaced and ended."""
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Iterator
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 
-from mistralwire.cli._serving import SIGNALS, ServeJob, log_end
+from mistralwire._listen import why_not
+from mistralwire.cli._serving import SIGNALS, Job, log_end, serve_until_signal
 from mistralwire.cli._worker import READY, pack_job
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.service import ServerConfig
-from mistralwire.service._listen import why_not
 
 QUICK_DEATHS_MAX = 3
 """How many times in a row a worker may die soon after its start, before all is given up."""
@@ -29,14 +27,45 @@ _END_S = 15.0
 _logger = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def reserved_port(config: ServerConfig, address: str) -> Iterator[int]:
+def run_job(job: Job) -> None:
+    """Serve in this process, or in several, until SIGTERM or SIGINT; a second signal ends it at once.
+
+    Args:
+        job: What is served.
+
+    Raises:
+        MistralwireError: If it can't listen, something that the settings name can't be used, or the workers
+            fail.
+    """
+    if job.processes.workers == 1:
+        with asyncio.Runner(loop_factory=job.new_loop) as runner:
+            runner.run(serve_until_signal(job))
+        return
+    last_signal = asyncio.run(_run_workers(job))
+    if last_signal == signal.SIGINT:
+        raise KeyboardInterrupt
+    if last_signal is not None:
+        signal.signal(last_signal, signal.SIG_DFL)
+        os.kill(os.getpid(), last_signal)
+
+
+async def _run_workers(job: Job) -> signal.Signals | None:
+    """Run workers; return the second signal, as `Workers.run` does."""
+    # What is prepared here never listens: it finds out what can't be used, and says what answers.
+    async with job.prepare(None) as prepared, reserved_port(job.config, prepared.address) as port:
+        prepared.server.port = port
+        return await Workers(job.sharing(port)).run(prepared.announce)
+
+
+@contextlib.asynccontextmanager
+async def reserved_port(config: Any, address: str) -> AsyncIterator[int]:
     """Keep a port for workers to listen on.
 
     The sockets that keep it do not listen, so that no connection comes to them.
 
     Args:
-        config: Says which one; 0 for any that is free on all addresses of the host.
+        config: Has the host, the port, which is 0 for any that is free on all addresses of the host, and
+            whether the port may be shared with others too.
         address: The host and the port, for messages.
 
     Yields:
@@ -45,11 +74,11 @@ def reserved_port(config: ServerConfig, address: str) -> Iterator[int]:
     Raises:
         MistralwireError: If it can't be had, with the reason CANNOT_LISTEN.
     """
-    port = config.port
+    host, port = config.host.removeprefix("[").removesuffix("]"), config.port
     # Without sharing: other programs that share theirs would be found out by nothing else.
-    if message := asyncio.run(why_not(config.host, port, address, share_port=config.share_port)):
+    if message := await why_not(host, port, address, share_port=config.share_port):
         raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN)
-    found = socket.getaddrinfo(config.host.strip("[]"), port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     with contextlib.ExitStack() as stack:
         for family, kind, protocol, _, place in found:
             keeper = stack.enter_context(socket.socket(family, kind, protocol))
@@ -67,11 +96,11 @@ class Workers:
     started, all is given up. When this process dies, the workers see that their input ends, and end too.
 
     Args:
-        job: What each of them serves, and how; its port is the one that was reserved.
+        job: What each of them serves, on a port that they share.
     """
 
-    def __init__(self, job: ServeJob) -> None:
-        self._job = dataclasses.replace(job, config=dataclasses.replace(job.config, share_port=True))
+    def __init__(self, job: Job) -> None:
+        self._job = job
         self._processes: dict[int, Process] = {}
         self._ready: set[int] = set()
         self._started = asyncio.Event()
@@ -79,7 +108,7 @@ class Workers:
         self._last_signal: signal.Signals | None = None
         self._failure = ""
 
-    async def run(self, announce: Callable[[], None]) -> signal.Signals | None:
+    async def run(self, announce: Callable[[], Awaitable[None]]) -> signal.Signals | None:
         """Run until SIGTERM or SIGINT, then let the calls of all workers end.
 
         Args:
@@ -94,13 +123,13 @@ class Workers:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
-        keepers = [asyncio.create_task(self._keep(index)) for index in range(self._job.settings.workers)]
+        keepers = [asyncio.create_task(self._keep(index)) for index in range(self._job.processes.workers)]
         started = asyncio.create_task(self._started.wait())
         try:
             # What a keeper did not expect ends it before anything has started.
             await asyncio.wait([started, *keepers], return_when=asyncio.FIRST_COMPLETED)
             if self._started.is_set() and not self._is_stopping:
-                announce()
+                await announce()
                 await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
         finally:
             started.cancel()
@@ -179,7 +208,7 @@ class Workers:
             if line == READY:
                 _logger.info("worker %d is process %d", index, process.pid)
                 self._ready.add(index)
-                if len(self._ready) == self._job.settings.workers:
+                if len(self._ready) == self._job.processes.workers:
                     self._started.set()
             code = await process.wait()
         finally:

@@ -1,6 +1,5 @@
 """`mistralwire gateway`: the documented HTTP API at the edge, gRPC behind it."""
 
-import asyncio
 import re
 from typing import Any
 
@@ -11,12 +10,11 @@ from mistralwire.cli._logging import configure_logging
 from mistralwire.cli._settings_file import config_option, write_settings
 from mistralwire.cli._settings_options import setting_options, settings_command
 from mistralwire.cli._upstreams import AnswerSettings, upstream_tables
+from mistralwire.cli._workers import run_job
 from mistralwire.errors import MistralwireError
 
 try:
-    import uvloop
-
-    from mistralwire.cli._gateway import GatewayJob, run_gateway
+    from mistralwire.cli._gateway import GatewayJob
     from mistralwire.cli._gateway_settings import GATEWAY
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("mistralwire"):
@@ -52,27 +50,33 @@ def gateway(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None
       MISTRAL_API_KEY=... mistralwire gateway --upstream-url https://api.mistral.ai
       mistralwire gateway --config mistralwire.toml --port 8000
       mistralwire gateway --service dns:///service.internal:50051 --service-tls-ca ca.pem
+      mistralwire gateway --config mistralwire.toml --workers 4 --prometheus-port 9464
 
     \b
     Exit codes:
       0  ended by a signal
-      1  what a setting names can't be used: a recording, a file, an upstream, the address
+      1  what a setting names can't be used: a recording, a file, an upstream, the address; or the
+         workers keep dying
       2  the command line, the environment or the file was wrong
     """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
     check_environment(ctx)
-    answers, service, config, logs = GATEWAY.build(values, ctx)
+    answers, service, config, processes, logs = GATEWAY.build(values, ctx)
     tables = upstream_tables(ctx, answers)
     if service.service is not None and answers != AnswerSettings():
         found = "--upstream-url" if answers.upstream_url is not None else "recordings"
         raise click.UsageError(f"expected {found} or --service, found both: the service has upstreams", ctx)
+    if config.metrics and processes.workers > 1:
+        message = "metrics serves the page of one process; set prometheus_port for one of each worker"
+        raise click.UsageError(GATEWAY.in_words_of(ctx, message), ctx)
     if print_config:
         click.echo(write_settings(GATEWAY, values, ctx))
         return
     configure_logging(logs.log_level, logs.log_format)
-    job = GatewayJob(answers, service, config, tables)
+    job = GatewayJob(
+        answers=answers, service=service, config=config, processes=processes, logs=logs, tables=tables
+    )
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run_gateway(job))
+        run_job(job)
     except MistralwireError as error:
         raise click.ClickException(
             GATEWAY.with_place(ctx, _own_names(error.message, service.service))

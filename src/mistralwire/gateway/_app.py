@@ -46,7 +46,13 @@ class Gateway(Starlette):
         return self._edge if self.user_middleware == self._own_middleware else None
 
 
-def create_app(client: Client, config: GatewayConfig | None = None, *, models: Sequence[str] = ()) -> Gateway:
+def create_app(
+    client: Client,
+    config: GatewayConfig | None = None,
+    *,
+    models: Sequence[str] = (),
+    registry: Any = None,
+) -> Gateway:
     """Make the gateway: an ASGI application that anyone can serve, or mount in an application of their own.
 
     Args:
@@ -55,6 +61,8 @@ def create_app(client: Client, config: GatewayConfig | None = None, *, models: S
             client's own retries come first. Requests are written for its `contract_revision`.
         config: The settings. Those of addresses, TLS and connections are for whoever serves it.
         models: Names of the models that `GET /v1/models` lists.
+        registry: A CollectorRegistry of prometheus_client for the metrics of requests, to be shown on a page
+            elsewhere; None for those of `/metrics` alone, if the settings ask for it.
 
     Returns:
         The application.
@@ -63,11 +71,11 @@ def create_app(client: Client, config: GatewayConfig | None = None, *, models: S
         MistralwireError: If the file with the keys can't be used, or the package for metrics is missing.
     """
     config = config or GatewayConfig()
-    metrics = PrometheusMetrics() if config.metrics else None
+    metrics = PrometheusMetrics(registry) if config.metrics or registry is not None else None
     edge = Edge(client, config, metrics)
     completions = [Route(route.path, CompletionApp(edge, route), methods=["POST"]) for route in ROUTES]
     routes = [*completions, *_about(edge, models), *_documentation()]
-    if metrics is not None:
+    if metrics is not None and config.metrics:
         routes.append(_metrics_route(metrics))
     middleware = []
     if config.allowed_origins:

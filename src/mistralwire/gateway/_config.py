@@ -22,6 +22,10 @@ class GatewayConfig:
 
     host: str = setting_field("127.0.0.1", "Address to listen on.", "HOST")
     port: int = setting_field(8080, "Port to listen on; 0 for any that is free.", "PORT", 0, 65_535)
+    share_port: bool = setting_field(
+        False,
+        "Let other processes of the same user listen on the same port: each gets a share of the connections.",
+    )
     insecure: bool = setting_field(False, "Serve plain text to other machines too, on the address of --host.")
 
     tls_certificate: pathlib.Path | None = setting_field(

@@ -14,11 +14,14 @@ _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 1
 class PrometheusMetrics:
     """Counts requests by route and status, their time, those that run, and chunks.
 
+    Args:
+        registry: The CollectorRegistry that shows them; None for one of their own.
+
     Raises:
         MistralwireError: If the package for it is not installed, with the reason EXTRA_MISSING.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: Any = None) -> None:
         try:
             from prometheus_client import (  # noqa: PLC0415 - an extra
                 CollectorRegistry,
@@ -34,7 +37,7 @@ class PrometheusMetrics:
                 code="FAILED_PRECONDITION",
                 reason=Reason.EXTRA_MISSING,
             ) from error
-        self._registry = CollectorRegistry()
+        self._registry = registry or CollectorRegistry()
         self._generate = generate_latest
         names: dict[str, Any] = {"registry": self._registry}
         self._requests = Counter(

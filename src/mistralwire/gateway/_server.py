@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import os
 import socket
 import ssl
 from typing import Any, Self, cast
@@ -11,6 +10,7 @@ from typing import Any, Self, cast
 import uvicorn
 from uvicorn.server import ServerState
 
+from mistralwire._listen import cannot_listen
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._app import Gateway
 from mistralwire.gateway._config import GatewayConfig
@@ -174,7 +174,12 @@ class GatewayServer:
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             for family, _, _, _, place in dict.fromkeys(found):
-                listener = socket.create_server((place[0], port, *place[2:]), family=family, backlog=_BACKLOG)
+                listener = socket.create_server(
+                    (place[0], port, *place[2:]),
+                    family=family,
+                    backlog=_BACKLOG,
+                    reuse_port=self._config.share_port,
+                )
                 sockets.append(listener)
                 # asyncio sets it where a socket names its protocol, unlike these: the second write of an
                 # answer would wait 40 ms for the caller's acknowledgement. Connections inherit it.
@@ -183,8 +188,6 @@ class GatewayServer:
         except (OSError, UnicodeError) as error:
             for listener in sockets:
                 listener.close()
-            number = error.errno if isinstance(error, OSError) else None
-            reason = os.strerror(number).lower() if number and number > 0 else "it does not resolve"
-            message = f"expected an address to listen on, found {host} port {port}: {reason}; take another"
+            message = cannot_listen(host, f"{host} port {port}", error)
             raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
         return sockets

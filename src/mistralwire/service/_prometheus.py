@@ -1,18 +1,12 @@
 """A page of metrics for Prometheus to read."""
 
 import contextlib
-import errno
-import os
-import socket
 import threading
 from collections.abc import Callable
-from typing import Any
 
+from mistralwire._metrics_page import MetricsPage, metrics_missing
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._record import CallObserver
-
-_STALLED_S = 10
-"""How long one who asks for the page may take to say so, in seconds."""
 
 # Two readers would show everything twice, since they share one registry.
 _only_one = threading.Lock()
@@ -66,15 +60,10 @@ def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEnd
         from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - an extra
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415 - an extra
         from opentelemetry.trace import NoOpTracerProvider  # noqa: PLC0415 - an extra
-        from prometheus_client import start_http_server  # noqa: PLC0415 - an extra
 
         from mistralwire.service._call_telemetry import CallTelemetry  # noqa: PLC0415 - needs them
     except ModuleNotFoundError as error:
-        raise MistralwireError(
-            "expected the packages for a Prometheus endpoint, found none; install mistralwire[otel]",
-            code="FAILED_PRECONDITION",
-            reason=Reason.EXTRA_MISSING,
-        ) from error
+        raise metrics_missing() from error
     if not _only_one.acquire(blocking=False):
         raise MistralwireError(
             "expected one Prometheus endpoint in a process, since its page shows the metrics of the process, "
@@ -88,41 +77,6 @@ def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEnd
         # The reader registers itself with the registry that the page shows.
         provider = MeterProvider([PrometheusMetricReader()], resource, shutdown_on_exit=False)
         undoing.callback(provider.shutdown)
-        try:
-            server, thread = start_http_server(port, host)
-        except (OSError, UnicodeError) as error:
-            message = _why_not(host, port, error)
-            raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
-        undoing.callback(_stop, server, thread)
-        server.RequestHandlerClass = _impatient(server.RequestHandlerClass)
+        page = undoing.enter_context(contextlib.closing(MetricsPage(host, port)))
         observer = CallTelemetry(NoOpTracerProvider(), provider)
-        return PrometheusEndpoint(host, server.server_port, observer, undoing.pop_all().close)
-
-
-def _impatient(handler: Any) -> Any:
-    """Give a handler that hangs up on those who connect and ask for nothing: each holds a thread."""
-
-    class ImpatientHandler(handler):  # type: ignore[misc] # it is what the package's server has
-        timeout = _STALLED_S
-
-        def handle(self) -> None:
-            # Who stalls or breaks off would otherwise have a stack written to stderr.
-            with contextlib.suppress(OSError):
-                super().handle()
-
-    return ImpatientHandler
-
-
-def _stop(server: Any, thread: threading.Thread) -> None:
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def _why_not(host: str, port: int, error: OSError | UnicodeError) -> str:
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return f"expected an address of this machine for the metrics, found {host!r}, which does not resolve"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host}, for the metrics, is in use; stop what listens there, or take another"
-    text = os.strerror(error.errno or 0).lower()
-    return f"expected an address to listen on for the metrics, found port {port} of {host}: {text}"
+        return PrometheusEndpoint(host, page.port, observer, undoing.pop_all().close)

@@ -12,12 +12,12 @@ import grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
+from mistralwire._listen import why_not
 from mistralwire._tokens import TokenFile
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._auth import TokenInterceptor
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._health import Health
-from mistralwire.service._listen import why_not
 from mistralwire.service._methods import METHODS, SERVICE_NAME
 from mistralwire.service._options import server_options
 from mistralwire.service._record import CallObserver
