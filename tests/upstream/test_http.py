@@ -13,11 +13,12 @@ import socket
 import time
 import traceback
 import tracemalloc
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any
 
 import pytest
 
-from mistralwire import from_json
+from mistralwire import _offload, from_json
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
 from mistralwire.upstream._http_errors import refused
@@ -55,6 +56,19 @@ def _streaming(upstream: MistralUpstream) -> AsyncGenerator[object, None]:
     chunks = upstream.stream(STREAM_REQUEST, CONTEXT)
     assert isinstance(chunks, AsyncGenerator)
     return chunks
+
+
+async def test_a_conversion_that_takes_its_time_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return function(*arguments)
+
+    monkeypatch.setattr(_offload, "LOOP_EVENT_BYTES_MAX", 1)
+    monkeypatch.setattr(_offload, "in_thread", in_thread)
+    async with UpstreamServer(sse_answer(CHUNK, DONE)) as server:
+        upstream = MistralUpstream(server.url, settings=HttpSettings(attempts_max=1, silence_s=0.1))
+        assert len([chunk async for chunk in _streaming(upstream)]) == 1
+        await upstream.close()
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])

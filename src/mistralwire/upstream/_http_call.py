@@ -301,7 +301,7 @@ class HttpCall:
             self._waiting.append(piece)
             if self._exchange is not None:
                 self._exchange.pause()
-            self._task = self._loop.create_task(self._read_in_thread(self._decoder))
+            self._run(self._read_in_thread(self._decoder), self._read_on)
         else:
             self._take(self._decoder.close() if piece is None else self._decoder.feed(piece), size)
 
@@ -314,7 +314,9 @@ class HttpCall:
                 else _offload.in_thread(decoder.feed, piece)
             )
             self._take(batch, 0 if piece is None else len(piece))
-        self._task = None
+
+    def _read_on(self, _: None) -> None:
+        """Read from the socket again, once what has come is converted."""
         if self._exchange is not None and not self._is_paused:
             self._exchange.resume()
 
@@ -457,8 +459,8 @@ class HttpCall:
     def _look(self) -> None:
         now_s = self._loop.time()
         settings = self._settings
-        if self._is_paused and self._part is not _Part.HEAD:
-            # Who does not read can't tell.
+        if (self._is_paused or self._task is not None) and self._part is not _Part.HEAD:
+            # Who does not read, or still works on what has come, can't tell.
             self._due_s = now_s + settings.silence_s
         if self._due_s > now_s:
             self._timer = self._loop.call_at(self._due_s, self._look)
