@@ -54,14 +54,15 @@ async def call(language: Language, *arguments: str, stdin: bytes = b"") -> dict[
 
 
 @contextlib.asynccontextmanager
-async def model_api(*answers: Answer) -> AsyncIterator[tuple[UpstreamServer, str]]:
+async def model_api(*answers: Answer, strict: bool = False) -> AsyncIterator[tuple[UpstreamServer, str]]:
     """Run a model API and `mistralwire serve` in front of it; yield the API and the service's address."""
+    flags = ["--strict"] if strict else []
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
         async with UpstreamServer(*answers) as api:
             # A failed request is not made again, which would take as long as the model API says.
             config.write(f'[[upstreams]]\nkind = "mistral"\nbase_url = "{api.url}"\nattempts_max = 1\n')
             config.flush()
-            async with serving("--config", config.name) as (_, address):
+            async with serving("--config", config.name, *flags) as (_, address):
                 yield api, address
 
 

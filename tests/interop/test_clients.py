@@ -122,7 +122,7 @@ async def test_a_reason_to_stop_that_is_not_listed_is_one_all_the_same(language:
 
 
 async def test_it_reads_where_its_request_breaks_the_contract(language: Language) -> None:
-    async with model_api(response()) as (_, address):
+    async with model_api(response(), strict=True) as (_, address):
         outcome = await call(language, address, "broken")
 
     assert outcome["code"] == "INVALID_ARGUMENT"

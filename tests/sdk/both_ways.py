@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from mistralwire.gateway import GatewayConfig
+from mistralwire.service import ServerConfig
 from mistralwire.upstream import HttpSettings, MistralUpstream
 from tests.gateway_stack import running_gateway
 from tests.upstream_server import Answer, Received, UpstreamServer, json_answer, sse_answer
@@ -50,11 +51,13 @@ async def gateway_to(
     settings: HttpSettings = ONCE,
     *,
     is_embedded: bool = False,
+    strict: bool = False,
 ) -> AsyncIterator[str]:
     """Run a gateway whose upstream is a server; give its URL. It does not try again by itself."""
+    service = ServerConfig(port=0, strict=strict)
     upstream = MistralUpstream(server.url, settings=settings)
     try:
-        async with running_gateway(upstream, config, is_embedded=is_embedded) as url:
+        async with running_gateway(upstream, config, service=service, is_embedded=is_embedded) as url:
             yield url
     finally:
         await upstream.close()

@@ -16,3 +16,13 @@ async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
     """Give a gateway in front of a model API, its service elsewhere or in the same process."""
     async with UpstreamServer() as server, gateway_to(server, is_embedded=request.param) as url:
         yield Stack(server, url)
+
+
+@pytest_asyncio.fixture(
+    loop_scope="module", scope="module", params=[False, True], ids=["network", "embedded"]
+)
+async def strict_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+    """Give the same with a service that checks requests."""
+    is_embedded = request.param
+    async with UpstreamServer() as server, gateway_to(server, is_embedded=is_embedded, strict=True) as url:
+        yield Stack(server, url)

@@ -59,6 +59,9 @@ CHUNK = (
 FOLDER = os.environ.get("MISTRALWIRE_CORPUS", "")
 
 
+BAD = {**calls.CHAT, "max_tokens": 2**70, "n": 2**70}
+
+
 class Place(pydantic.BaseModel):
     city: str
 
@@ -130,10 +133,15 @@ async def test_errors_of_the_upstream_keep_their_body(
 
 @MODES
 @METHODS
-async def test_a_violation_of_the_contract_names_its_place(stack: Stack, method: str, is_async: bool) -> None:
-    bad = {**calls.CHAT, "max_tokens": 2**70, "n": 2**70}
-    asked = call(method, bad, is_async=is_async)
-    error, received = await stack.through(lambda url: failure(asked, url), ANSWERS[method])
+async def test_a_violation_of_the_contract_reaches_the_api(stack: Stack, method: str, is_async: bool) -> None:
+    await stack.same_both_ways(call(method, BAD, is_async=is_async), ANSWERS[method])
+
+
+@MODES
+@METHODS
+async def test_a_strict_service_names_its_place(strict_stack: Stack, method: str, is_async: bool) -> None:
+    asked = call(method, BAD, is_async=is_async)
+    error, received = await strict_stack.through(lambda url: failure(asked, url), ANSWERS[method])
     assert not received
     assert isinstance(error, errors.HTTPValidationError)
     assert [item.loc for item in error.data.detail or []] == [["body", "max_tokens"], ["body", "n"]]

@@ -1,5 +1,6 @@
 """Mistral's SDK for Vertex AI, unmodified, whose requests are led to the gateway by its HTTP client."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from mistralwire.service import ServerConfig
 from mistralwire.upstream import VertexUpstream
 from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
@@ -81,18 +83,25 @@ def call(method: str, arguments: dict[str, Any], *, is_async: bool) -> Call:
     return called
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def vertex_stack() -> AsyncIterator[Stack]:
-    """Give a gateway in front of Vertex AI."""
+@contextlib.asynccontextmanager
+async def in_front_of_vertex(*, strict: bool = False) -> AsyncIterator[Stack]:
+    """Run a gateway in front of Vertex AI."""
     async with UpstreamServer() as server:
         upstream = VertexUpstream(
             "a-project", "europe-west4", credentials=StaticCredentials(), base_url=server.url, settings=ONCE
         )
         try:
-            async with running_gateway(upstream) as url:
+            async with running_gateway(upstream, service=ServerConfig(port=0, strict=strict)) as url:
                 yield Stack(server, url)
         finally:
             await upstream.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def vertex_stack() -> AsyncIterator[Stack]:
+    """Give a gateway in front of Vertex AI."""
+    async with in_front_of_vertex() as stack:
+        yield stack
 
 
 @MODES
@@ -142,14 +151,25 @@ async def test_errors_have_their_status_and_body(vertex_stack: Stack, method: st
     assert raised.value.headers["retry-after"] == "7"
 
 
+def bad(method: str) -> dict[str, Any]:
+    """Give arguments that break the contract."""
+    return {**(calls.FIM if method.startswith("fim") else calls.CHAT), "max_tokens": 2**70}
+
+
 @MODES
 @METHODS
-async def test_a_violation_of_the_contract_names_its_place(
+async def test_a_violation_of_the_contract_reaches_vertex(
     vertex_stack: Stack, method: str, is_async: bool
 ) -> None:
-    arguments = calls.FIM if method.startswith("fim") else calls.CHAT
-    asked = call(method, {**arguments, "max_tokens": 2**70}, is_async=is_async)
-    with pytest.raises(errors.HTTPValidationError) as raised:
-        await vertex_stack.through(asked, CHAT_JSON)
-    assert not vertex_stack.server.received
+    answer = CHAT_SSE if method.endswith("stream") else CHAT_JSON
+    await vertex_stack.same_both_ways(call(method, bad(method), is_async=is_async), answer)
+
+
+@MODES
+@METHODS
+async def test_a_strict_service_names_its_place(method: str, is_async: bool) -> None:
+    async with in_front_of_vertex(strict=True) as stack:
+        with pytest.raises(errors.HTTPValidationError) as raised:
+            await stack.through(call(method, bad(method), is_async=is_async), CHAT_JSON)
+        assert not stack.server.received
     assert [item.loc for item in raised.value.data.detail or []] == [["body", "max_tokens"]]

@@ -51,6 +51,8 @@ OWN = {
     "extra_body": {"safe_prompt": True, "of_tomorrow": {"n": [1, None, "ü"]}},
 }
 
+BAD = {**calls.CHAT, "n": "two", "messages": [{"role": "user", "content": 5}]}
+
 
 def call(
     arguments: dict[str, Any],
@@ -152,12 +154,18 @@ async def test_errors_of_the_upstream_keep_their_body(
 
 @MODES
 @STREAMS
-async def test_a_violation_of_the_contract_names_its_place(
+async def test_a_violation_of_the_contract_reaches_the_api(
     stack: Stack, stream: bool, is_async: bool
 ) -> None:
-    bad = {**calls.CHAT, "n": "two", "messages": [{"role": "user", "content": 5}]}
+    asked = call(BAD, is_async=is_async, stream=stream)
+    await stack.same_both_ways(asked, CHAT_SSE if stream else CHAT_JSON)
+
+
+@MODES
+@STREAMS
+async def test_a_strict_service_names_its_place(strict_stack: Stack, stream: bool, is_async: bool) -> None:
     with pytest.raises(openai.UnprocessableEntityError) as raised:
-        await stack.through(call(bad, is_async=is_async, stream=stream), CHAT_JSON)
+        await strict_stack.through(call(BAD, is_async=is_async, stream=stream), CHAT_JSON)
     detail = raised.value.response.json()["detail"]
     assert [item["loc"] for item in detail] == [["body", "messages", 0, "content"], ["body", "n"]]
 

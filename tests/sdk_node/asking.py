@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from google.oauth2.credentials import Credentials
 
 from mistralwire.gateway import GatewayConfig
+from mistralwire.service import ServerConfig
 from mistralwire.upstream import HttpSettings, Key, MistralUpstream, VertexUpstream
 from tests.gateway_stack import running_gateway
 from tests.interop.processes import WAIT_S, run
@@ -75,21 +76,22 @@ def _upstream_for(sdk: str, url: str) -> MistralUpstream | VertexUpstream:
 
 @contextlib.asynccontextmanager
 async def gateway_to(
-    sdk: str, server: UpstreamServer, config: GatewayConfig | None = None
+    sdk: str, server: UpstreamServer, config: GatewayConfig | None = None, *, strict: bool = False
 ) -> AsyncIterator[str]:
     """Run a gateway whose upstream asks a model API as the SDK does; give the gateway's URL."""
     upstream = _upstream_for(sdk, server.url)
     try:
-        async with running_gateway(upstream, config) as url:
+        async with running_gateway(upstream, config, service=ServerConfig(port=0, strict=strict)) as url:
             yield url
     finally:
         await upstream.close()
 
 
-async def both_ways(*jobs: Asked, until_gone: bool = False) -> list[Pair]:
+async def both_ways(*jobs: Asked, until_gone: bool = False, strict: bool = False) -> list[Pair]:
     """Make calls without and with the gateway, in one process of Node.js.
 
-    With `until_gone` each model API waits until the one who asked has hung up.
+    With `until_gone` each model API waits until the one who asked has hung up; with `strict` the gateway's
+    service checks requests.
     """
     loop = asyncio.get_running_loop()
     urls: list[asyncio.Future[tuple[str, str]]] = [loop.create_future() for _ in jobs]
@@ -97,7 +99,7 @@ async def both_ways(*jobs: Asked, until_gone: bool = False) -> list[Pair]:
     async with asyncio.TaskGroup() as group:
         # Tasks of their own, since a gateway takes its time to stop.
         tasks = [
-            group.create_task(_stand(job, future, is_over, until_gone))
+            group.create_task(_stand(job, future, is_over, until_gone=until_gone, strict=strict))
             for job, future in zip(jobs, urls, strict=True)
         ]
         calls = [
@@ -112,13 +114,18 @@ async def both_ways(*jobs: Asked, until_gone: bool = False) -> list[Pair]:
 
 
 async def _stand(
-    job: Asked, urls: asyncio.Future[tuple[str, str]], is_over: asyncio.Event, until_gone: bool
+    job: Asked,
+    urls: asyncio.Future[tuple[str, str]],
+    is_over: asyncio.Event,
+    *,
+    until_gone: bool,
+    strict: bool,
 ) -> tuple[UpstreamServer, UpstreamServer]:
     """Run the model API twice, and the gateway in front of one, until it is over."""
     async with (
         UpstreamServer(*job.answers) as direct,
         UpstreamServer(*job.answers) as behind,
-        gateway_to(job.call["sdk"], behind) as gateway_url,
+        gateway_to(job.call["sdk"], behind, strict=strict) as gateway_url,
     ):
         urls.set_result((direct.url, gateway_url))
         await is_over.wait()

@@ -138,15 +138,17 @@ async def test_a_key_that_is_not_in_the_file_is_refused(tmp_path: pathlib.Path) 
     assert len(server.received) == 2
 
 
-async def test_a_request_that_breaks_the_contract_is_refused_with_its_places() -> None:
-    # The SDKs check what they send, so that a hook of the caller has to break it.
-    chat = json.dumps({"model": 7, "messages": [{"role": "user", "content": 5}]})
+# The SDKs check what they send, so that a hook of the caller has to break it.
+BROKEN = json.dumps({"model": 7, "messages": [{"role": "user", "content": 5}]})
+
+
+async def test_a_request_that_breaks_the_contract_is_refused_by_a_strict_service_with_its_places() -> None:
     fim = json.dumps({"model": 7, "prompt": "a"})
     jobs = [
-        *(asked(CHAT_ANSWER, **kind, body=chat) for kind in CHAT_KINDS),
+        *(asked(CHAT_ANSWER, **kind, body=BROKEN) for kind in CHAT_KINDS),
         asked(CHAT_ANSWER, **VERTEX_FIM, body=fim),
     ]
-    *pairs, fim_pair = await both_ways(*jobs)
+    *pairs, fim_pair = await both_ways(*jobs, strict=True)
 
     for pair in (*pairs, fim_pair):
         error = pair.behind["error"]
@@ -155,6 +157,12 @@ async def test_a_request_that_breaks_the_contract_is_refused_with_its_places() -
         assert [item["loc"] for item in error["detail"]] == (places[:1] if pair is fim_pair else places)
         assert all(item["msg"].startswith("expected ") and item["type"] for item in error["detail"])
         assert not pair.behind_server.received
+
+
+async def test_a_request_that_breaks_the_contract_reaches_the_model_api_otherwise() -> None:
+    for pair in await both_ways(asked(CHAT_ANSWER, body=BROKEN)):
+        assert pair.behind["value"] == pair.direct["value"]
+        assert [json.loads(each.body) for each in pair.behind_server.received] == [json.loads(BROKEN)]
 
 
 async def test_an_error_of_the_model_api_is_what_it_is_without_the_gateway() -> None:
