@@ -46,16 +46,16 @@ def python_from_json(
     plan = plan_for(message_type, revision)
     try:
         value = parse(text, limits, plan.name)
-        arguments = read_document(plan, value, validate=validate, limits=limits)
+        wire = read_document(plan, value, validate=validate, limits=limits)
     except DecodeError as error:
         return error
-    return message_type(**arguments).SerializeToString()
+    return wire
 
 
 def python_to_json(message_type: type[Message], wire: bytes, *, camel: bool) -> bytes | Exception:
     """Return the JSON text of the Python engine, or its error."""
     try:
-        message = message_type.FromString(wire)
-        return to_text(write_document(plan_for(message_type), message, camel=camel))
+        canonical = message_type.FromString(wire).SerializeToString()
+        return to_text(write_document(plan_for(message_type), canonical, camel=camel))
     except (WireError, EncodeError, UnicodeDecodeError) as error:
         return error

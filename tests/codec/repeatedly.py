@@ -32,7 +32,7 @@ def read(message_type: type[M], text: bytes | str, *, validate: bool = True) -> 
 def write(message: Message, *, camel: bool = False) -> bytes:
     """Write a message many times; every writing must give the same bytes."""
     names: Any = "camel" if camel else "snake"
-    complete = to_text(write_document(plan_for(type(message)), message, camel=camel))
+    complete = to_text(write_document(plan_for(type(message)), message.SerializeToString(), camel=camel))
     for _ in range(TIMES):
         assert to_json(message, names=names) == complete
     return complete
@@ -49,6 +49,10 @@ def _complete_outcome(message_type: type[M], text: bytes | str, validate: bool) 
     plan = plan_for(message_type)
     try:
         value = parse(text, DEFAULT_LIMITS, plan.name)
-        return message_type(**read_document(plan, value, validate=validate, limits=DEFAULT_LIMITS))
+        wire = read_document(plan, value, validate=validate, limits=DEFAULT_LIMITS)
     except DecodeError as error:
         return [error.violations, error.truncated, error.reason, str(error)]
+    message = message_type.FromString(wire)
+    # As protobuf itself writes it, to the byte.
+    assert message.SerializeToString() == wire
+    return message

@@ -117,7 +117,7 @@ def test_a_member_that_is_cleared_is_filled_in_again(filled: Filled) -> None:
 def test_what_is_filled_in_is_new_each_time() -> None:
     choice = CompletionResponseStreamChoice(index=0)
     to_dict(choice)["delta"]["content"] = "a"
-    write_document(plan_for(type(choice)), choice, camel=False)["delta"]["content"] = "b"
+    write_document(plan_for(type(choice)), choice.SerializeToString(), camel=False)["delta"]["content"] = "b"
     assert to_dict(choice) == {"index": 0, "delta": {}, "finish_reason": None}
     chunk = CompletionChunk(id="c", model="m")
     to_dict(chunk)["choices"].append(1)

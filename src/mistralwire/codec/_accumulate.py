@@ -13,7 +13,6 @@ from mistralwire.codec._parse import is_unicode
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
-from mistralwire.codec._write_fast import SNAKE
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 
@@ -93,7 +92,7 @@ class Accumulator(Generic[R]):
         """
         if not isinstance(chunk, CompletionChunk):
             raise TypeError(f"expected a CompletionChunk, not {type(chunk).__name__}")
-        document = SNAKE.write(chunk) or write_document(self._chunk_plan, chunk, camel=False)
+        document = write_document(self._chunk_plan, chunk.SerializeToString(), camel=False)
         for name, value in document.items():
             if name == "choices" and type(value) is list:
                 self._members.setdefault("choices", [])
@@ -121,8 +120,8 @@ class Accumulator(Generic[R]):
         if self._members and document.get("object") in (None, CHUNK_OBJECT):
             document["object"] = RESPONSE_OBJECT
         plan = plan_for(self._response_type)
-        arguments = read_document(plan, _join(document), validate=False, limits=DEFAULT_LIMITS)
-        response: R = self._response_type(**arguments)
+        wire = read_document(plan, _join(document), validate=False, limits=DEFAULT_LIMITS)
+        response: R = self._response_type.FromString(wire)
         return response
 
     def _add_choices(self, choices: list[Any]) -> None:

@@ -17,19 +17,17 @@ from mistralwire.codec._limits import Limits
 from mistralwire.errors import DecodeError, Reason, Violation
 
 # A number may be inexact as a double only with 16 significant digits or more, or an exponent of three
-# digits or more. They are looked for in text whose number characters are all 0, exponent signs all e.
+# digits or more. They are looked for in text whose number characters are all 0, exponent signs all e: first
+# anywhere, which costs next to nothing, then where a number may stand. Only the first few are looked at
+# closely: with more of them, the second parser is cheaper.
 _FOLD = bytes.maketrans(b"123456789.+-E", b"000000000000e")
-_SUSPECTS = (b"0" * 16, b"0e000")
-_NUMBER_TEXT = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
-_RUN = re.compile(rb"[\d.+\-eE]+")
-# Nothing is said of longer numbers: the second parser sees to them.
-_NUMBER_LENGTH_MAX = 400
-_NUMBER_BYTES = frozenset(b"0123456789.+-eE")
-_BEFORE_NUMBER = frozenset(b"[:, \t\n\r")
-
-
-SMALL_BYTES = 1_024
-"""Texts up to this size are looked at for their nesting only where free-form JSON holds a container."""
+_MANY_DIGITS = b"0" * 16
+_LONG_EXPONENT = b"0e000"
+_SUSPECT = re.compile(rb"(?:\A|[\[:, \t\n\r])(?=0{16}|0+e000)")
+_SUSPECTS_MAX = 8
+_NUMBER = re.compile(rb"-?\d[\d.]{0,400}(?:[eE][+-]?\d{1,400})?")
+# Up to so many characters, and well within the range of a double, every number is exact.
+_EXACT_CHARACTERS_MAX = 15
 
 
 class Number:
@@ -59,7 +57,7 @@ def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name:
     Raises:
         DecodeError: If it is not JSON, or beyond the limits.
     """
-    text = as_bytes(data, type_name)
+    text = data if data.__class__ is bytes else as_bytes(data, type_name)
     if len(text) > limits.document_bytes_max:
         raise _too_much("", f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
     try:
@@ -67,7 +65,7 @@ def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name:
     except orjson.JSONDecodeError as error:
         value = _parse_leniently(text, error, type_name)
     else:
-        if has_inexact_number(text):
+        if _may_be_inexact(text):
             value = _parse_exactly(text.decode(), type_name)
     check_limits(value, text, limits, type_name)
     return value
@@ -91,30 +89,18 @@ def as_bytes(data: bytes | bytearray | memoryview | str, type_name: str = "") ->
     raise TypeError(f"expected JSON as bytes or str, not {type(data).__name__}")
 
 
-def has_inexact_number(text: bytes) -> bool:
-    """Say whether the JSON text holds a number that orjson changes; never a wrong no.
+def _may_be_inexact(text: bytes) -> bool:
+    """Return whether a JSON text may hold a number that orjson changes; never False where it does.
 
     Something in a string that looks like such a number counts too.
     """
     folded = text.translate(_FOLD)
-    return any(_has_inexact(text, folded, suspect) for suspect in _SUSPECTS if suspect in folded)
-
-
-def _has_inexact(text: bytes, folded: bytes, suspect: bytes) -> bool:
-    at = folded.find(suspect)
-    while at >= 0:
-        start = at
-        while start and text[start - 1] in _NUMBER_BYTES:
-            start -= 1
-            if at - start > _NUMBER_LENGTH_MAX:
-                return True
-        if not start or text[start - 1] in _BEFORE_NUMBER:
-            match = _NUMBER_TEXT.match(text, start)
-            if match is not None and type(exact_number(match[0].decode())) is Number:
-                return True
-        # Each run of such characters is looked at once, or a long one would take for ever.
-        run = _RUN.match(text, at)
-        at = folded.find(suspect, run.end() if run else at + 1)
+    if _MANY_DIGITS not in folded and _LONG_EXPONENT not in folded:
+        return False
+    for count, suspect in enumerate(_SUSPECT.finditer(folded)):
+        number = _NUMBER.match(text, suspect.end())
+        if count == _SUSPECTS_MAX or (number and type(exact_number(number[0].decode())) is Number):
+            return True
     return False
 
 
@@ -154,6 +140,8 @@ def exact_number(text: str) -> int | float | Number:
 
 def _exact_float(text: str) -> float | Number:
     value = float(text)
+    if len(text) <= _EXACT_CHARACTERS_MAX and 1e-300 < abs(value) < 1e300:
+        return value
     written = repr(value)
     if written == text or (math.isfinite(value) and _digits(text) == _digits(written)):
         return value
@@ -223,7 +211,7 @@ def count_brackets(text: bytes) -> int:
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Say whether a value nests arrays and objects deeper than so many levels."""
+    """Return whether a value nests arrays and objects deeper than so many levels."""
     level = _containers_in((value,))
     for _ in range(levels):
         if not level:
@@ -275,7 +263,7 @@ def to_indented_text(value: Any, indent: int) -> bytes:
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether UTF-8 can hold the text: whether it has no lone surrogate."""
+    """Return whether UTF-8 can hold the text: whether it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -25,7 +25,6 @@ from mistralwire.codec._plan import (
 )
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
-from mistralwire.codec._write_fast import SNAKE
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
@@ -118,9 +117,9 @@ def read_request(
 
 def _rewritten(message: M, revision: int) -> M:
     message_type = type(message)
-    document = SNAKE.write(message) or write_document(plan_for(message_type), message, camel=False)
+    document = write_document(plan_for(message_type), message.SerializeToString(), camel=False)
     plan = plan_for(message_type, revision)
-    return message_type(**read_document(plan, document, validate=False, limits=DEFAULT_LIMITS))
+    return message_type.FromString(read_document(plan, document, validate=False, limits=DEFAULT_LIMITS))
 
 
 # Where a message may hold something newer, by field number: True for a field that is newer itself, a set for
