@@ -1,6 +1,7 @@
 """The public functions between JSON and messages."""
 
 import decimal
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 from google.protobuf.message import DecodeError as WireError
@@ -9,7 +10,7 @@ from google.protobuf.message import Message
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import engine
-from mistralwire.codec._parse import Number, parse, to_indented_text, to_text, too_deep
+from mistralwire.codec._parse import Number, parse, parse_any, to_indented_text, to_text, too_deep
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
@@ -20,6 +21,7 @@ M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
 
 _NAMES = ("snake", "camel")
+_CONTAINERS = frozenset((dict, list))
 _native_from_json = engine.from_json
 _native_to_json = engine.to_json
 
@@ -136,11 +138,31 @@ def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
         ValueError: If `names` is neither.
     """
     plan = plan_for(type(message))
+    value = to_document(plan, message.SerializeToString(), names)
     try:
-        value: dict[str, Any] = _to_python(_write(plan, message.SerializeToString(), names))
+        _replace_numbers(value)
     except RecursionError:
         raise _too_deep() from None
     return value
+
+
+def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[str, Any]:
+    """Return the parsed JSON of a message, for who changes it.
+
+    Args:
+        plan: Plan of the message, a JSON object.
+        wire: The message, as protobuf itself serializes it.
+        names: As for `to_json`.
+
+    Raises:
+        EncodeError: As for `to_json`.
+        ValueError: As for `to_json`.
+    """
+    text = _native_to_json(plan.message_class, wire, names == "camel") if names in _NAMES else None
+    if text is None:
+        return _write(plan, wire, names)
+    document: dict[str, Any] = parse_any(text)
+    return document
 
 
 def json_to_binary(
@@ -221,17 +243,21 @@ def _too_deep() -> EncodeError:
     return EncodeError("nesting that the stack has no room for; write it from a shallower call")
 
 
-def _to_python(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _to_python(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_to_python(item) for item in value]
-    if type(value) is not Number:
-        return value
-    if len(value.text) < 4_300 and value.text.lstrip("-").isdigit():
-        return int(value.text)
+def _replace_numbers(value: Any) -> None:
+    """Replace each `Number` in a parsed value by what Python has for it."""
+    items: Iterable[tuple[Any, Any]] = value.items() if type(value) is dict else enumerate(value)
+    for key, item in items:
+        if type(item) in _CONTAINERS:
+            _replace_numbers(item)
+        elif type(item) is Number:
+            value[key] = _to_python(item)
+
+
+def _to_python(number: Number) -> int | decimal.Decimal:
+    text = number.text
+    if len(text) < 4_300 and text.lstrip("-").isdigit():
+        return int(text)
     try:
-        return decimal.Decimal(value.text)
+        return decimal.Decimal(text)
     except decimal.InvalidOperation:
-        message = f"the number {value.text[:40]} is beyond Python's Decimal; use to_json"
-        raise EncodeError(message) from None
+        raise EncodeError(f"the number {text[:40]} is beyond Python's Decimal; use to_json") from None

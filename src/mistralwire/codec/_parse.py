@@ -8,7 +8,7 @@ exactly (they become `Number`), numbers beyond a double's range, and escaped lon
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Never
 
 import orjson
@@ -23,11 +23,12 @@ from mistralwire.errors import DecodeError, Reason, Violation
 _FOLD = bytes.maketrans(b"123456789.+-E", b"000000000000e")
 _MANY_DIGITS = b"0" * 16
 _LONG_EXPONENT = b"0e000"
-_SUSPECT = re.compile(rb"(?:\A|[\[:, \t\n\r])(?=0{16}|0+e000)")
+_SUSPECT = re.compile(rb"0(?<![^\[:, \t\n\r]0)(?:0{15}|0*e000)")
 _SUSPECTS_MAX = 8
-_NUMBER = re.compile(rb"-?\d[\d.]{0,400}(?:[eE][+-]?\d{1,400})?")
-# Up to so many characters, and well within the range of a double, every number is exact.
-_EXACT_CHARACTERS_MAX = 15
+_NUMBER = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
+# Up to so many characters, and well within the range of a double, every number is exact. Longer exponents than
+# those that fit are not looked at: such numbers are kept as text.
+_EXACT_CHARACTERS_MAX = 10
 
 
 class Number:
@@ -60,15 +61,18 @@ def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name:
     text = data if data.__class__ is bytes else as_bytes(data, type_name)
     if len(text) > limits.document_bytes_max:
         raise _too_much("", f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
+    value = parse_any(text, type_name)
+    check_limits(value, text, limits, type_name)
+    return value
+
+
+def parse_any(text: bytes, type_name: str = "") -> Any:
+    """Parse JSON text of any size; otherwise as `parse`."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        value = _parse_leniently(text, error, type_name)
-    else:
-        if _may_be_inexact(text):
-            value = _parse_exactly(text.decode(), type_name)
-    check_limits(value, text, limits, type_name)
-    return value
+        return _parse_leniently(text, error, type_name)
+    return _parse_slowly(text, _exact_decoder, type_name) if _may_be_inexact(text) else value
 
 
 def as_bytes(data: bytes | bytearray | memoryview | str, type_name: str = "") -> bytes:
@@ -98,7 +102,7 @@ def _may_be_inexact(text: bytes) -> bool:
     if _MANY_DIGITS not in folded and _LONG_EXPONENT not in folded:
         return False
     for count, suspect in enumerate(_SUSPECT.finditer(folded)):
-        number = _NUMBER.match(text, suspect.end())
+        number = _NUMBER.match(text, suspect.start())
         if count == _SUSPECTS_MAX or (number and type(exact_number(number[0].decode())) is Number):
             return True
     return False
@@ -107,7 +111,8 @@ def _may_be_inexact(text: bytes) -> bool:
 def _parse_leniently(text: bytes, error: orjson.JSONDecodeError, type_name: str) -> Any:
     """Parse what orjson refused: JSON after all if it is a matter of surrogates or of a number's range."""
     try:
-        return _parse_exactly(text.decode(), type_name)
+        decoder = _exact_decoder if _may_be_inexact(text) else _decoder
+        return _parse_slowly(text, decoder, type_name)
     except UnicodeDecodeError as unicode_error:
         found = f"byte 0x{text[unicode_error.start]:02x} at offset {unicode_error.start}"
         raise _not_json("UTF-8 text", found, type_name) from None
@@ -160,14 +165,15 @@ def _digits(text: str) -> tuple[bool, str, int] | None:
     return mantissa.startswith("-"), significant, scale if significant else 0
 
 
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 _exact_decoder = json.JSONDecoder(
     parse_float=_exact_float, parse_int=_exact_int, parse_constant=_refuse_constant
 )
 
 
-def _parse_exactly(text: str, type_name: str) -> Any:
+def _parse_slowly(text: bytes, decoder: json.JSONDecoder, type_name: str) -> Any:
     try:
-        return _exact_decoder.decode(text)
+        return decoder.decode(text.decode())
     except RecursionError:
         raise too_deep(type_name) from None
 
@@ -249,7 +255,7 @@ def to_text(value: Any) -> bytes:
         return orjson.dumps(value, default=_number_fragment)
     except TypeError:
         # A lone surrogate, or a depth that orjson does not write.
-        return write_slowly(value).encode()
+        return write_slowly(value)
 
 
 def to_indented_text(value: Any, indent: int) -> bytes:
@@ -258,8 +264,8 @@ def to_indented_text(value: Any, indent: int) -> bytes:
         try:
             return orjson.dumps(value, default=_number_fragment, option=orjson.OPT_INDENT_2)
         except TypeError:
-            return write_slowly(value, indent).encode()
-    return write_slowly(value, indent).encode()
+            return write_slowly(value, indent)
+    return write_slowly(value, indent)
 
 
 def is_unicode(text: str) -> bool:
@@ -277,27 +283,42 @@ def _number_fragment(value: object) -> orjson.Fragment:
     raise TypeError(type(value).__name__)
 
 
-def write_slowly(value: Any, indent: int = 0, level: int = 1) -> str:
+def write_slowly(value: Any, indent: int = 0) -> bytes:
     """Write a parsed value as JSON text, lone surrogates as escapes."""
-    if type(value) is Number:
-        return value.text
-    if not value or type(value) not in _CONTAINERS:
-        return json.dumps(value) if type(value) is not str else _quote(value)
-    colon, comma, outer = ":", ",", ""
+    return _written(value, indent, 1).encode(errors="backslashreplace")
+
+
+_WRITE_SCALAR: dict[type, Callable[[Any], str]] = {
+    str: json.encoder.encode_basestring,
+    int: int.__repr__,
+    float: float.__repr__,
+    bool: {False: "false", True: "true"}.__getitem__,
+    type(None): lambda _: "null",
+    Number: lambda number: number.text,
+}
+
+
+def _written(value: Any, indent: int, level: int) -> str:
+    write = _WRITE_SCALAR.get(type(value))
+    if write is not None:
+        return write(value)
+    is_object = type(value) is dict
+    if not value:
+        return "{}" if is_object else "[]"
+    colon, comma, start, end = ":", ",", "", ""
     if indent:
-        colon, comma, outer = ": ", ",\n" + " " * indent * level, "\n" + " " * indent * (level - 1)
-    if type(value) is dict:
-        pairs = (
-            f"{_quote(key)}{colon}{write_slowly(item, indent, level + 1)}" for key, item in value.items()
+        colon, start, end = ": ", "\n" + " " * indent * level, "\n" + " " * indent * (level - 1)
+        comma += start
+    if is_object:
+        body = comma.join(
+            [
+                f"{json.encoder.encode_basestring(key)}{colon}{_written(item, indent, level + 1)}"
+                for key, item in value.items()
+            ]
         )
-        opening, body, closing = "{", comma.join(pairs), "}"
-    else:
-        opening, body, closing = "[", comma.join(write_slowly(item, indent, level + 1) for item in value), "]"
-    return f"{opening}{comma[1:]}{body}{outer}{closing}"
-
-
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=not is_unicode(text))
+        return f"{{{start}{body}{end}}}"
+    body = comma.join([_written(item, indent, level + 1) for item in value])
+    return f"[{start}{body}{end}]"
 
 
 def _not_json(expected: str, found: str, type_name: str) -> DecodeError:

@@ -174,10 +174,6 @@ class _Reading:
             path.append(step)
         return index if first is None else first
 
-    def requires(self, member: MemberPlan) -> bool:
-        """Return whether a member must be there."""
-        return self.validate and (member.required or (self.complete and member.expected))
-
     def found(self) -> list[Violation]:
         """Return the violations."""
         return [
@@ -286,7 +282,7 @@ class _ObjectReader:
         for member in self._plan.members:
             if member.name in value or member.camel in value:
                 continue
-            if reading.requires(member):
+            if reading.validate and _is_required(member, reading):
                 result = reading.refuse(_expected(member), None, lambda _: "nothing: the member is required")
                 first = reading.note(first, result, member.name)
                 if reading.is_full:
@@ -299,10 +295,13 @@ class _ObjectReader:
 _object_reader = functools.cache(_ObjectReader)
 
 
+def _is_required(member: MemberPlan, reading: _Reading) -> bool:
+    return member.required or (reading.complete and member.expected)
+
+
 def _refuse_null(member: MemberPlan, reading: _Reading) -> int | None:
     """Return what becomes of null, which is noted in any case."""
-    is_allowed = member.nullable or not member.required
-    if is_allowed and not (reading.complete and member.expected):
+    if not _is_required(member, reading) or (member.nullable and not (reading.complete and member.expected)):
         return None
     return reading.refuse(_expected(member), None)
 

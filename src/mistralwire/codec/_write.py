@@ -12,8 +12,9 @@ Source: https://protobuf.dev/programming-guides/encoding/
 import dataclasses
 import functools
 import math
+import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
@@ -45,7 +46,11 @@ UNRECOGNIZED = "unrecognized"
 _TEXT_LIMITS = Limits(document_bytes_max=2**31, depth_max=DEPTH_MAX, members_max=2**31)
 _ABSENT = object()
 _EXTRA_TAG = EXTRA_NUMBER << 3 | 2
-_MEMBERS_TAG, *_NUMBERS_TAGS = [field.number << 3 | 2 for field in JsonExtra.DESCRIPTOR.fields]
+_MEMBERS_TAG, *_NOTES_TAGS = [field.number << 3 | 2 for field in JsonExtra.DESCRIPTOR.fields]
+_VARINT = re.compile(rb"[\x80-\xff]*[\0-\x7f]")
+# What is remembered of short wire bytes: there are few of them, so they come again.
+_REMEMBERED_MAX = 4_096
+_REMEMBERED_BYTES_MAX = 16
 # Bytes of a value by its wire type, where that is fixed.
 _FIXED_BYTES = {1: 8, 5: 4}
 _read_double = struct.Struct("<d").unpack
@@ -273,9 +278,16 @@ _Wire = Any
 _Convert = Callable[[_Wire, _Writing], Any]
 
 
-def _split(data: bytes) -> list[tuple[int, _Wire]]:
-    """Return the fields of a message that protobuf wrote: the tag of each, and what is behind it."""
+def _split(data: bytes, list_tags: Container[int] = ()) -> list[tuple[int, _Wire]]:
+    """Return the fields of a message that protobuf wrote: the tag of each, and what is behind it.
+
+    Args:
+        data: The message.
+        list_tags: Tags that may come several times in a row, whose values are returned together, as a list.
+    """
     fields: list[tuple[int, _Wire]] = []
+    values: list[bytes] = []
+    last = 0
     at, end = 0, len(data)
     while at < end:
         tag = data[at]
@@ -283,25 +295,39 @@ def _split(data: bytes) -> list[tuple[int, _Wire]]:
         if tag > 0x7F:
             tag, at = read_varint(data, at - 1)
         wire_type = tag & 7
+        value: _Wire
         if wire_type == 2:
             size, start = data[at], at + 1
             if size > 0x7F:
                 size, start = read_varint(data, at)
             at = start + size
-            fields.append((tag, data[start:at]))
+            value = data[start:at]
+            if tag == last:
+                values.append(value)
+                continue
+            if tag in list_tags:
+                last = tag
+                value = values = [value]
         elif wire_type == 0:
             value = data[at]
             at += 1
             if value > 0x7F:
                 value, at = read_varint(data, at - 1)
-            fields.append((tag, value))
         elif wire_type in _FIXED_BYTES:
             start, at = at, at + _FIXED_BYTES[wire_type]
-            fields.append((tag, data[start:at]))
+            value = data[start:at]
         else:
             at = _end_of_group(data, at)
-            fields.append((tag, b""))
+            value = b""
+        fields.append((tag, value))
     return fields
+
+
+def _list_tags(fields: Iterable[FieldPlan]) -> frozenset[int]:
+    """Return the tags of those fields of which each element is a field on the wire."""
+    return frozenset(
+        field_tag(field) for field in fields if field.repeated and field.kind not in PACKED_KINDS
+    )
 
 
 def _end_of_group(data: bytes, at: int) -> int:
@@ -322,14 +348,12 @@ def _end_of_group(data: bytes, at: int) -> int:
 
 def _numbers(data: bytes) -> Sequence[int]:
     """Return packed varints; those below 128 are bytes."""
-    if data.isascii():
-        return data
-    numbers = []
-    at = 0
-    while at < len(data):
-        number, at = read_varint(data, at)
-        numbers.append(number)
-    return numbers
+    return data if data.isascii() else [_number(varint) for varint in _VARINT.findall(data)]
+
+
+@functools.lru_cache(_REMEMBERED_MAX)
+def _number(varint: bytes) -> int:
+    return read_varint(varint, 0)[0]
 
 
 def _signed(value: int) -> int:
@@ -364,19 +388,17 @@ class _Field:
         name: Name of the member, as it is written.
         scalar: Returns what the field is in JSON, or None if that takes a closer look; None for a field that
             always takes one.
-        convert: Returns the value of the field, or of one element.
+        convert: Returns the value of the field.
         is_enum: Whether it is a value of an enum.
-        is_list: Whether each element is a field on the wire.
     """
 
-    __slots__ = ("convert", "is_enum", "is_list", "member", "name", "plan", "scalar")
+    __slots__ = ("convert", "is_enum", "member", "name", "plan", "scalar")
 
     def __init__(self, plan: FieldPlan, member: MemberPlan, owner: MessagePlan, camel: bool) -> None:
         self.plan = plan
         self.member = member
         self.name = member.camel if camel else member.name
         self.is_enum = plan.kind is Kind.ENUM and not plan.repeated
-        self.is_list = plan.repeated and plan.kind not in PACKED_KINDS
         self.scalar = (
             plan.enum_strings.get if self.is_enum else None if plan.repeated else _SCALARS.get(plan.kind)
         )
@@ -397,6 +419,7 @@ class _ObjectWriter:
         names = {member: member.camel if camel else member.name for member in plan.members}
         self._order = tuple(names.values())
         self._names = {member.number: name for member, name in names.items()}
+        self._list_tags = _list_tags(field for member in plan.members for field in member.fields)
         self._list_names = {
             member.number: name for member, name in names.items() if member.fields[0].repeated
         }
@@ -433,21 +456,18 @@ class _ObjectWriter:
         """Return the parsed JSON of a message on the wire."""
         fields = self._fields
         path = writing.path
-        pairs = _split(data)
+        pairs = _split(data, self._list_tags)
         if self._joined:
             pairs = self._chosen(pairs, writing)
         result: dict[str, Any] = {}
         members: dict[str, Any] = {}
-        nulls: Sequence[int] = ()
-        empties: Sequence[int] = ()
-        absents: Sequence[int] = ()
+        notes = _NO_NOTES
         unknown = []
-        unknown_extra: Sequence[int] = ()
         for tag, value in pairs:
             field = fields.get(tag)
             if field is None:
                 if tag == _EXTRA_TAG:
-                    members, nulls, empties, absents, unknown_extra = _read_extra(value, writing)
+                    members, notes = _read_extra(value, writing)
                 else:
                     unknown.append(tag)
                 continue
@@ -458,30 +478,19 @@ class _ObjectWriter:
                     result[name] = item
                     continue
             path.append(field.member.name)
-            if field.is_list:
-                items = result.get(name)
-                if items is None:
-                    items = result[name] = []
-                path.append(len(items))
-                item = field.convert(value, writing)
-                if item is not _ABSENT:
-                    items.append(item)
-                path.pop()
+            if field.is_enum:
+                item = _write_enum(self._plan, field.plan, value, writing, members.get(field.member.name))
             else:
-                if field.is_enum:
-                    kept = members.get(field.member.name)
-                    item = _write_enum(self._plan, field.plan, value, writing, kept)
-                else:
-                    item = field.convert(value, writing)
-                if item is not _ABSENT:
-                    result[name] = item
+                item = field.convert(value, writing)
+            if item is not _ABSENT:
+                result[name] = item
             path.pop()
         if unknown:
             writing.lose_fields(self._plan.message_class, unknown)
-        if unknown_extra:
-            writing.lose_fields(JsonExtra, unknown_extra)
-        if nulls or empties or self._filled or self._displaced:
-            result = self._completed(result, members, nulls, empties, absents)
+        if notes.unknown:
+            writing.lose_fields(JsonExtra, notes.unknown)
+        if notes is not _NO_NOTES or self._filled or self._displaced:
+            result = self._completed(result, members, notes)
         if not members:
             return result
         if members.keys().isdisjoint(self._plan.by_name):
@@ -504,24 +513,17 @@ class _ObjectWriter:
                 pairs = [pair for pair in pairs if pair[0] not in both[1:]]
         return pairs
 
-    def _completed(
-        self,
-        result: dict[str, Any],
-        members: dict[str, Any],
-        nulls: Sequence[int],
-        empties: Sequence[int],
-        absents: Sequence[int],
-    ) -> dict[str, Any]:
+    def _completed(self, result: dict[str, Any], members: dict[str, Any], notes: "_Notes") -> dict[str, Any]:
         """Return an object with what was null or empty and what is filled in, in contract order."""
         before = len(result)
-        for number in empties:
+        for number in notes.empties:
             if number in self._list_names:
                 result.setdefault(self._list_names[number], [])
-        for number in nulls:
+        for number in notes.nulls:
             if number in self._names:
                 result.setdefault(self._names[number], None)
         for number, member_name, name, fill in self._filled:
-            if name not in result and number not in absents and member_name not in members:
+            if name not in result and number not in notes.absents and member_name not in members:
                 result[name] = fill.value_of()
         if len(result) > before or self._displaced:
             return {name: result[name] for name in self._order if name in result}
@@ -531,30 +533,50 @@ class _ObjectWriter:
 _object_writer = functools.cache(_ObjectWriter)
 
 
-def _read_extra(
-    data: bytes, writing: _Writing
-) -> tuple[dict[str, Any], Sequence[int], Sequence[int], Sequence[int], list[int]]:
-    """Return what a JsonExtra says: the parsed members, three lists of numbers, and tags that it lacks."""
+def _read_extra(data: bytes, writing: _Writing) -> tuple[dict[str, Any], "_Notes"]:
+    """Return what a JsonExtra says: the parsed members, and the rest."""
     members: dict[str, Any] = {}
-    numbers: dict[int, Sequence[int]] = {}
-    unknown = []
-    for tag, value in _split(data):
-        if tag == _MEMBERS_TAG:
-            writing.path.append(EXTRA_FIELD)
-            members = writing.parse(value, must_be_object=True)
-            writing.path.pop()
-        elif tag in _NUMBERS_TAGS:
-            numbers[tag] = _numbers(value)
-        else:
-            unknown.append(tag)
-    nulls, empties, absents = [numbers.get(tag, ()) for tag in _NUMBERS_TAGS]
-    return members, nulls, empties, absents, unknown
+    if data[0] == _MEMBERS_TAG:
+        size, start = read_varint(data, 1)
+        writing.path.append(EXTRA_FIELD)
+        members = writing.parse(data[start : start + size], must_be_object=True)
+        writing.path.pop()
+        data = data[start + size :]
+    return members, _read_notes(data) if len(data) <= _REMEMBERED_BYTES_MAX else _Notes(data)
+
+
+class _Notes:
+    """What a JsonExtra says beside its members.
+
+    Args:
+        data: Its wire bytes without those of the members.
+
+    Attributes:
+        nulls: Numbers of the fields that are null.
+        empties: Numbers of the repeated fields that are empty.
+        absents: Numbers of the fields that are absent, and not to be filled in.
+        unknown: Tags of the fields that it does not have.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        numbers: dict[int, Sequence[int]] = dict.fromkeys(_NOTES_TAGS, ())
+        self.unknown = []
+        for tag, value in _split(data):
+            if tag in numbers:
+                numbers[tag] = _numbers(value)
+            else:
+                self.unknown.append(tag)
+        self.nulls, self.empties, self.absents = numbers.values()
+
+
+_read_notes = functools.lru_cache(_REMEMBERED_MAX)(_Notes)
+_NO_NOTES = _Notes(b"")
 
 
 def _converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Convert:
-    """Return the function that writes a field, or one element of a field that is a list on the wire."""
-    if plan.repeated and plan.kind in PACKED_KINDS:
-        return _packed_converter(plan, owner)
+    """Return the function that writes a field."""
+    if plan.repeated:
+        return _list_converter(plan, owner, camel)
     match plan.kind:
         case Kind.MESSAGE:
             assert plan.message is not None  # noqa: S101 - a field of this kind has one
@@ -596,24 +618,32 @@ def _write_enum(owner: MessagePlan, plan: FieldPlan, number: int, writing: _Writ
     return _ABSENT if is_kept else UNRECOGNIZED
 
 
-def _packed_converter(plan: FieldPlan, owner: MessagePlan) -> _Convert:
-    """Return the function that writes the elements of a field without tags."""
+def _list_converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Convert:
+    """Return the function that writes the elements of a repeated field."""
     if plan.kind is Kind.INTEGER:
-        return lambda data, _: [_signed(number) for number in _numbers(data)]
-    convert = _converter(dataclasses.replace(plan, repeated=False), owner, camel=False)
+        return lambda data, _: list(map(_signed, _numbers(data)))
+    convert = _converter(dataclasses.replace(plan, repeated=False), owner, camel)
+    # An element keeps its place, be it the enum value that is none.
+    absent = UNRECOGNIZED if plan.kind is Kind.ENUM else _ABSENT
 
-    def write(data: bytes, writing: _Writing) -> list[Any]:
-        values: Iterable[_Wire] = _numbers(data)
-        if plan.kind is Kind.NUMBER:
-            values = [data[at : at + 8] for at in range(0, len(data), 8)]
-        result = []
-        for index, value in enumerate(values):
-            writing.path.append(index)
+    def write(values: list[_Wire], writing: _Writing) -> list[Any]:
+        result: list[Any] = []
+        path = writing.path
+        path.append(0)
+        for value in values:
+            path[-1] = len(result)
             item = convert(value, writing)
-            result.append(UNRECOGNIZED if item is _ABSENT else item)
-            writing.path.pop()
+            if item is _ABSENT:
+                item = absent
+            if item is not _ABSENT:
+                result.append(item)
+        path.pop()
         return result
 
+    if plan.kind is Kind.NUMBER:
+        return lambda data, writing: write([data[at : at + 8] for at in range(0, len(data), 8)], writing)
+    if plan.kind in PACKED_KINDS:
+        return lambda data, writing: write(list(_numbers(data)), writing)
     return write
 
 
@@ -630,21 +660,16 @@ def _array_converter(plan: MessagePlan, item: FieldPlan, camel: bool) -> _Conver
     """Return the function that writes a message which is an array in JSON."""
     convert = _converter(item, plan, camel)
     item_tag = field_tag(item)
+    list_tags = _list_tags((item,))
 
     def write(data: bytes, writing: _Writing) -> list[Any]:
         result: list[Any] = []
         unknown = []
-        for tag, value in _split(data):
-            if tag != item_tag:
-                unknown.append(tag)
-            elif item.kind in PACKED_KINDS:
+        for tag, value in _split(data, list_tags):
+            if tag == item_tag:
                 result = convert(value, writing)
             else:
-                writing.path.append(len(result))
-                element = convert(value, writing)
-                if element is not _ABSENT:
-                    result.append(element)
-                writing.path.pop()
+                unknown.append(tag)
         if unknown:
             writing.lose_fields(plan.message_class, unknown)
         return result
@@ -655,8 +680,22 @@ def _array_converter(plan: MessagePlan, item: FieldPlan, camel: bool) -> _Conver
 def _union_converter(plan: MessagePlan, camel: bool) -> _Convert:
     """Return the function that writes a message which is one of several values in JSON."""
     converters = {field_tag(field): _alternative_converter(plan, field, camel) for field in plan.alternatives}
+    scalars = {
+        field_tag(field): _SCALARS[field.kind] for field in plan.alternatives if field.kind in _SCALARS
+    }
+
+    @functools.lru_cache(_REMEMBERED_MAX)
+    def read_scalar(data: bytes) -> Any:
+        """Return a value that needs no closer look; None for any other."""
+        pairs = _split(data)
+        tag, value = pairs[0] if len(pairs) == 1 else (0, None)
+        return scalars[tag](value) if tag in scalars else None
 
     def write(data: bytes, writing: _Writing) -> Any:
+        if scalars and len(data) <= _REMEMBERED_BYTES_MAX:
+            scalar = read_scalar(data)
+            if scalar is not None:
+                return scalar
         convert = None
         unknown = []
         for tag, content in _split(data):
