@@ -1,13 +1,17 @@
-"""The native engine, whatever MISTRALWIRE_ENGINE says, and the Python engine, for tests that compare them."""
+"""The native engine, whatever MISTRALWIRE_ENGINE says, and the Python engine, for tests that compare them.
+
+`read` and `write` convert as programs do, with the engine that is chosen, and once more with the Python
+engine: what comes out must not depend on that.
+"""
 
 import importlib.util
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.codec import DEFAULT_LIMITS, Limits
+from mistralwire.codec import DEFAULT_LIMITS, Limits, from_json, to_json
 from mistralwire.codec._native import Engine, make_engine
 from mistralwire.codec._parse import parse, to_text
 from mistralwire.codec._plan import plan_for
@@ -15,6 +19,8 @@ from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import CONTRACT_REVISION
+
+M = TypeVar("M", bound=Message)
 
 WHY_SKIPPED = "the native engine is not installed: run `make native`"
 
@@ -59,3 +65,28 @@ def python_to_json(message_type: type[Message], wire: bytes, *, camel: bool) -> 
         return to_text(write_document(plan_for(message_type), canonical, camel=camel))
     except (WireError, EncodeError, UnicodeDecodeError) as error:
         return error
+
+
+def read(message_type: type[M], text: bytes | str, *, validate: bool = True) -> M:
+    """Read a document; the Python engine must give the same wire bytes, or the same error."""
+    expected = python_from_json(message_type, text, validate=validate)
+    if isinstance(expected, DecodeError):
+        with pytest.raises(DecodeError) as caught:
+            from_json(message_type, text, validate=validate)
+        assert _content(caught.value) == _content(expected)
+        raise caught.value
+    message = from_json(message_type, text, validate=validate)
+    assert message.SerializeToString() == expected
+    return message
+
+
+def _content(error: DecodeError) -> tuple[Any, ...]:
+    return error.violations, error.truncated, error.reason, str(error)
+
+
+def write(message: Message, *, camel: bool = False) -> bytes:
+    """Write a message; the Python engine must give the same text."""
+    names: Any = "camel" if camel else "snake"
+    text = to_json(message, names=names)
+    assert text == to_text(write_document(plan_for(type(message)), message.SerializeToString(), camel=camel))
+    return text

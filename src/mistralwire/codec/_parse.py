@@ -26,8 +26,7 @@ _LONG_EXPONENT = b"0e000"
 _SUSPECT = re.compile(rb"0(?<![^\[:, \t\n\r]0)(?:0{15}|0*e000)")
 _SUSPECTS_MAX = 8
 _NUMBER = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
-# Up to so many characters, and well within the range of a double, every number is exact. Longer exponents than
-# those that fit are not looked at: such numbers are kept as text.
+# Up to so many characters, and well within the range of a double, every number is exact.
 _EXACT_CHARACTERS_MAX = 10
 
 

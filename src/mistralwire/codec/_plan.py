@@ -419,3 +419,10 @@ def field_tag(field: FieldPlan) -> int:
 def wire_tag(field: FieldPlan) -> bytes:
     """Return the tag of a field as it stands on the wire, as a varint."""
     return write_varint(field_tag(field))
+
+
+def empty_object(plan: MessagePlan) -> bytes:
+    """Return the wire bytes of a message that is an object without members in JSON."""
+    absents = [member.number for member in plan.members if member.fill is not None]
+    extra = {EXTRA_FIELD: JsonExtra(absent_fields=absents)} if absents else {}
+    return plan.message_class(**extra).SerializeToString()

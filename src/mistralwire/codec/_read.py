@@ -28,6 +28,7 @@ from mistralwire.codec._plan import (
     Kind,
     MemberPlan,
     MessagePlan,
+    empty_object,
     wire_tag,
 )
 from mistralwire.codec._varint import write_varint
@@ -144,12 +145,11 @@ class _Reading:
         is_full: Whether more violations were found than are looked for: nothing more is read.
     """
 
-    __slots__ = ("_violations", "_violations_max", "complete", "is_full", "mode", "validate")
+    __slots__ = ("_violations", "_violations_max", "complete", "is_full", "validate")
 
     def __init__(self, validate: bool, violations_max: int, complete: bool) -> None:
         self.validate = validate
         self.complete = complete
-        self.mode = validate + complete
         self.is_full = False
         self._violations_max = violations_max
         # Each with its path, last step first.
@@ -190,11 +190,15 @@ class _ObjectReader:
 
     def __init__(self, plan: MessagePlan) -> None:
         self._plan = plan
-        filled = frozenset(member.name for member in plan.members if member.fill is not None)
-        required = filled.union(member.name for member in plan.members if member.required)
+        required = frozenset(member.name for member in plan.members if member.required)
         expected = required.union(member.name for member in plan.members if member.expected)
-        # The members whose absence is noted or a violation, by the mode of reading.
-        self._wanted = (filled, required, expected)
+        # By whether members that a program is expected to set count as required.
+        self._required = (required, expected)
+        # The members whose absence is noted.
+        self._filled = [
+            (member.number, member.name, member.camel) for member in plan.members if member.fill is not None
+        ]
+        self._empty = empty_object(plan)
         # Nothing for JsonExtra and each field of the message.
         self._no_fields = [b""] * (1 + sum(len(member.fields) for member in plan.members))
 
@@ -215,6 +219,8 @@ class _ObjectReader:
 
     def read(self, value: dict[str, Any], reading: _Reading) -> _Result:
         """Return the message on the wire, or the index of the first violation in it."""
+        if not value and not reading.validate:
+            return self._empty
         readers = self._readers
         fields = self._no_fields.copy()
         kept: dict[str, Any] = {}
@@ -264,32 +270,29 @@ class _ObjectReader:
                 first = reading.note(first, result, name)
                 if reading.is_full:
                     return first
-        absents: tuple[int, ...] = ()
-        wanted = self._wanted[reading.mode]
-        if wanted and not value.keys() >= wanted:
-            absents, first = self._read_absent(value, reading, first)
+        if reading.validate and not value.keys() >= self._required[reading.complete]:
+            first = self._refuse_absent(value, reading, first)
         if first is not None:
             return first
+        absents: tuple[int, ...] = ()
+        if self._filled:
+            absents = tuple(
+                [number for number, name, camel in self._filled if name not in value and camel not in value]
+            )
         if kept or nulls or empties or absents:
             fields[0] = _extra_wire(kept, nulls, empties, absents)
         return b"".join(fields)
 
-    def _read_absent(
-        self, value: dict[str, Any], reading: _Reading, first: int | None
-    ) -> tuple[tuple[int, ...], int | None]:
-        """Return the numbers of members that are absent but filled in, and the first violation."""
-        absents = []
+    def _refuse_absent(self, value: dict[str, Any], reading: _Reading, first: int | None) -> int | None:
+        """Refuse an object for the required members that it lacks; return the first violation in it."""
         for member in self._plan.members:
-            if member.name in value or member.camel in value:
+            if not _is_required(member, reading) or member.name in value or member.camel in value:
                 continue
-            if reading.validate and _is_required(member, reading):
-                result = reading.refuse(_expected(member), None, lambda _: "nothing: the member is required")
-                first = reading.note(first, result, member.name)
-                if reading.is_full:
-                    break
-            if member.fill is not None:
-                absents.append(member.number)
-        return tuple(absents), first
+            result = reading.refuse(_expected(member), None, lambda _: "nothing: the member is required")
+            first = reading.note(first, result, member.name)
+            if reading.is_full:
+                break
+        return first
 
 
 _object_reader = functools.cache(_ObjectReader)
@@ -353,7 +356,8 @@ def _value_readers(field: FieldPlan, tag: bytes) -> _Readers:
         case _:
             assert field.message is not None  # noqa: S101 - a field of this kind has one
             readers = _message_readers(field.message)
-            return {json_type: _in_message(tag, read) for json_type, read in readers.items()}
+            readers = {json_type: _in_message(tag, read) for json_type, read in readers.items()}
+            return readers | {int: _remembering(readers[int])} if int in readers else readers
 
 
 def _refusal(expected: str) -> _Read:
@@ -478,6 +482,22 @@ def _in_message(tag: bytes, read: _Read) -> _Read:
         return None if data.__class__ is _Beside else data
 
     return read_message
+
+
+def _remembering(read: _Read) -> _Read:
+    """Return a function that reads integers, and remembers the wire form of those with a short text."""
+    known: dict[int, bytes] = {}
+
+    def read_integer(item: int, reading: _Reading) -> _Result:
+        wire = known.get(item)
+        if wire is not None:
+            return wire
+        result = read(item, reading)
+        if -100 < item < 1_000 and isinstance(result, bytes):
+            known[item] = result
+        return result
+
+    return read_integer
 
 
 def _message_readers(plan: MessagePlan) -> _Readers:

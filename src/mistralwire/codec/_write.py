@@ -33,6 +33,7 @@ from mistralwire.codec._plan import (
     Kind,
     MemberPlan,
     MessagePlan,
+    empty_object,
     field_tag,
 )
 from mistralwire.codec._read import describe, join_path, quoted
@@ -416,6 +417,7 @@ class _ObjectWriter:
     def __init__(self, plan: MessagePlan, camel: bool) -> None:
         self._plan = plan
         self._camel = camel
+        self._empty = empty_object(plan)
         names = {member: member.camel if camel else member.name for member in plan.members}
         self._order = tuple(names.values())
         self._names = {member.number: name for member, name in names.items()}
@@ -454,6 +456,8 @@ class _ObjectWriter:
 
     def write(self, data: bytes, writing: _Writing) -> dict[str, Any]:
         """Return the parsed JSON of a message on the wire."""
+        if data == self._empty:
+            return {}
         fields = self._fields
         path = writing.path
         pairs = _split(data, self._list_tags)
@@ -536,12 +540,16 @@ _object_writer = functools.cache(_ObjectWriter)
 def _read_extra(data: bytes, writing: _Writing) -> tuple[dict[str, Any], "_Notes"]:
     """Return what a JsonExtra says: the parsed members, and the rest."""
     members: dict[str, Any] = {}
-    if data[0] == _MEMBERS_TAG:
-        size, start = read_varint(data, 1)
+    if data and data[0] == _MEMBERS_TAG:
+        size, start = data[1], 2
+        if size > 0x7F:
+            size, start = read_varint(data, 1)
         writing.path.append(EXTRA_FIELD)
         members = writing.parse(data[start : start + size], must_be_object=True)
         writing.path.pop()
         data = data[start + size :]
+    if not data:
+        return members, _NO_NOTES
     return members, _read_notes(data) if len(data) <= _REMEMBERED_BYTES_MAX else _Notes(data)
 
 
