@@ -12,20 +12,14 @@ Source: https://protobuf.dev/programming-guides/encoding/
 import dataclasses
 import functools
 import math
-import re
-import struct
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from google.protobuf.message import Message
-
-from mistralwire.codec._limits import DEPTH_MAX, Limits
 from mistralwire.codec._losses import OTHER_PLACE, count_loss
-from mistralwire.codec._parse import Number, parse
+from mistralwire.codec._parse import Number
 from mistralwire.codec._plan import (
     EXTRA_FIELD,
     EXTRA_NUMBER,
-    INT64_MAX,
     PACKED_KINDS,
     UNLISTED,
     FieldPlan,
@@ -36,32 +30,25 @@ from mistralwire.codec._plan import (
     empty_object,
     field_tag,
 )
-from mistralwire.codec._read import describe, join_path, quoted
+from mistralwire.codec._read import describe, quoted
 from mistralwire.codec._varint import read_varint
-from mistralwire.errors import DecodeError, EncodeError
-from mistralwire.v1 import CONTRACT_REVISION, JsonExtra, Reason
+from mistralwire.codec._wire import Wire, read_double, read_finite, read_numbers, split_fields, to_signed
+from mistralwire.codec._writing import Full, UnknownFound, Writing
+from mistralwire.errors import EncodeError
+from mistralwire.v1 import JsonExtra
 
 UNRECOGNIZED = "unrecognized"
 """The string that stands for an enum value without one: from a newer contract, or a program's mistake."""
 
-_TEXT_LIMITS = Limits(document_bytes_max=2**31, depth_max=DEPTH_MAX, members_max=2**31)
 _ABSENT = object()
 _EXTRA_TAG = EXTRA_NUMBER << 3 | 2
 _MEMBERS_TAG, *_NOTES_TAGS = [field.number << 3 | 2 for field in JsonExtra.DESCRIPTOR.fields]
-_VARINT = re.compile(rb"[\x80-\xff]*[\0-\x7f]")
 # What is remembered of short wire bytes: there are few of them, so they come again.
 _REMEMBERED_MAX = 4_096
 _REMEMBERED_BYTES_MAX = 16
-# Bytes of a value by its wire type, where that is fixed.
-_FIXED_BYTES = {1: 8, 5: 4}
-_read_double = struct.Struct("<d").unpack
 # Unknown fields are looked at one by one in a message that has no more than so many bytes of them. Beyond
 # that only their size is noted: a Python object for each would cost a hundred times the message.
 _UNKNOWN_BYTES_MAX = 4_096
-
-
-class _Full(Exception):  # noqa: N818 - it never leaves this module
-    """As many errors as are asked for were found."""
 
 
 def write_document(plan: MessagePlan, wire: bytes, *, camel: bool) -> dict[str, Any]:
@@ -78,7 +65,7 @@ def write_document(plan: MessagePlan, wire: bytes, *, camel: bool) -> dict[str, 
         EncodeError: If the message has no JSON form.
     """
     try:
-        return _write(plan, wire, camel, _Writing())
+        return _write(plan, wire, camel, Writing())
     except RecursionError:
         raise _no_room() from None
 
@@ -100,8 +87,8 @@ def write_what_can_be(
     """
     errors: list[EncodeError] = []
     try:
-        return _write(plan, wire, False, _Writing(errors, errors_max)), errors
-    except _Full:
+        return _write(plan, wire, False, Writing(errors, errors_max)), errors
+    except Full:
         return None, errors
     except RecursionError:
         raise _no_room() from None
@@ -153,35 +140,13 @@ def _put(target: dict[str, Any], name: str, value: Any) -> None:
             target[name] = value
 
 
-def parse_text(text: bytes | str, path: Iterable[str | int], *, must_be_object: bool) -> Any:
-    """Parse JSON text that a message carries.
-
-    Raises:
-        EncodeError: If it is no JSON, or no object where one is due.
-    """
-    try:
-        value = parse(text, _TEXT_LIMITS)
-    except DecodeError as error:
-        violation = error.violations[0]
-        message = f"expected {violation.expected} in the field, found {violation.found}"
-        raise EncodeError(message, path=join_path(path)) from None
-    if must_be_object and type(value) is not dict:
-        message = f"expected the text of an object in the field, found {describe(value)}"
-        raise EncodeError(message, path=join_path(path))
-    return value
-
-
-class _UnknownFound(Exception):  # noqa: N818 - it never leaves this module
-    """A message has unknown fields, and nobody has looked at how many."""
-
-
-def _write(plan: MessagePlan, wire: bytes, camel: bool, writing: "_Writing") -> dict[str, Any]:
+def _write(plan: MessagePlan, wire: bytes, camel: bool, writing: Writing) -> dict[str, Any]:
     """Write a message that is a document of its own."""
     writer = _object_writer(plan, camel)
     try:
         try:
             return writer.write(wire, writing)
-        except _UnknownFound:
+        except UnknownFound:
             writing.begin_again()
         message = plan.message_class.FromString(wire)
         message.DiscardUnknownFields()
@@ -196,132 +161,7 @@ def _write(plan: MessagePlan, wire: bytes, camel: bool, writing: "_Writing") -> 
             count_loss(*place)
 
 
-class _Writing:
-    """One writing of a message.
-
-    Args:
-        errors: Where to put what has no JSON form; None to raise the first.
-        errors_max: How many of them to look for.
-
-    Attributes:
-        path: Names and indexes of where the message is written.
-        lost: Places with content of a newer contract.
-        has_dropped: Whether unknown fields were removed from the message beforehand.
-    """
-
-    has_dropped = False
-    _expects_unknown = False
-
-    def __init__(self, errors: list[EncodeError] | None = None, errors_max: int = 0) -> None:
-        self.path: list[str | int] = []
-        self.lost: list[tuple[str, int]] = []
-        self.collects = errors is not None
-        self._errors = errors if errors is not None else []
-        self._errors_max = errors_max
-
-    def begin_again(self) -> None:
-        """Forget what was found, and expect unknown fields."""
-        self.path.clear()
-        self.lost.clear()
-        self._errors.clear()
-        self._expects_unknown = True
-
-    def _add_error(self, message: str, reason: Reason) -> None:
-        if len(self._errors) > self._errors_max:
-            raise _Full
-        self._errors.append(EncodeError(message, path=join_path(self.path), reason=reason))
-
-    def stand_in(self, value: Any, message: str) -> Any:
-        """Return what stands for a value that has no JSON form, where errors are collected."""
-        if not self.collects:
-            raise EncodeError(message, path=join_path(self.path))
-        self._add_error(message, Reason.NO_JSON_FORM)
-        return value
-
-    def note(self, message: str) -> None:
-        """Note a mistake that does not keep the message from being written."""
-        if self.collects:
-            self._add_error(message, Reason.CONTRACT_VIOLATION)
-
-    def lose(self, message_name: str, number: int, what: str) -> None:
-        """Note content of a newer contract, which can't be written."""
-        if not self.collects:
-            self.lost.append((message_name, number))
-        else:
-            expected = f"content of revision {CONTRACT_REVISION} of the contract"
-            message = f"expected {expected}, found {what}, which it does not have"
-            self._add_error(message, Reason.CONTRACT_NEWER)
-
-    def lose_fields(self, message_type: type[Message], tags: Sequence[int]) -> None:
-        """Note the fields of a message that its type does not know."""
-        if not self._expects_unknown:
-            raise _UnknownFound
-        descriptor = message_type.DESCRIPTOR
-        for number in sorted({tag >> 3 for tag in tags}):
-            known = descriptor.fields_by_number.get(number)
-            if known is not None and self.collects:
-                # A field never changes its type: this is not a newer contract, but bytes of something else.
-                found = "found its number with another wire type"
-                self.note(f"expected the field {known.name} of {descriptor.name}, {found}")
-            else:
-                self.lose(descriptor.name, number, f"the field {number} of {descriptor.name}")
-
-    def parse(self, text: bytes, *, must_be_object: bool) -> Any:
-        """Parse JSON text that the message carries."""
-        try:
-            return parse_text(text, self.path, must_be_object=must_be_object)
-        except EncodeError as error:
-            return self.stand_in({}, error.message)
-
-
-# A value on the wire: an integer of a varint, otherwise bytes.
-_Wire = Any
-_Convert = Callable[[_Wire, _Writing], Any]
-
-
-def _split(data: bytes, list_tags: Container[int] = ()) -> list[tuple[int, _Wire]]:
-    """Return the fields of a message that protobuf wrote: the tag of each, and what is behind it.
-
-    Args:
-        data: The message.
-        list_tags: Tags that may come several times in a row, whose values are returned together, as a list.
-    """
-    fields: list[tuple[int, _Wire]] = []
-    values: list[bytes] = []
-    last = 0
-    at, end = 0, len(data)
-    while at < end:
-        tag = data[at]
-        at += 1
-        if tag > 0x7F:
-            tag, at = read_varint(data, at - 1)
-        wire_type = tag & 7
-        value: _Wire
-        if wire_type == 2:
-            size, start = data[at], at + 1
-            if size > 0x7F:
-                size, start = read_varint(data, at)
-            at = start + size
-            value = data[start:at]
-            if tag == last:
-                values.append(value)
-                continue
-            if tag in list_tags:
-                last = tag
-                value = values = [value]
-        elif wire_type == 0:
-            value = data[at]
-            at += 1
-            if value > 0x7F:
-                value, at = read_varint(data, at - 1)
-        elif wire_type in _FIXED_BYTES:
-            start, at = at, at + _FIXED_BYTES[wire_type]
-            value = data[start:at]
-        else:
-            at = _end_of_group(data, at)
-            value = b""
-        fields.append((tag, value))
-    return fields
+_Convert = Callable[[Wire, Writing], Any]
 
 
 def _list_tags(fields: Iterable[FieldPlan]) -> frozenset[int]:
@@ -331,48 +171,12 @@ def _list_tags(fields: Iterable[FieldPlan]) -> frozenset[int]:
     )
 
 
-def _end_of_group(data: bytes, at: int) -> int:
-    """Return where a group ends whose first tag was read; groups occur in unknown fields alone."""
-    depth = 1
-    while depth:
-        tag, at = read_varint(data, at)
-        wire_type = tag & 7
-        if wire_type in (3, 4):
-            depth += 1 if wire_type == 3 else -1
-        elif wire_type in _FIXED_BYTES:
-            at += _FIXED_BYTES[wire_type]
-        else:
-            value, at = read_varint(data, at)
-            at += value if wire_type == 2 else 0
-    return at
-
-
-def _numbers(data: bytes) -> Sequence[int]:
-    """Return packed varints; those below 128 are bytes."""
-    return data if data.isascii() else [_number(varint) for varint in _VARINT.findall(data)]
-
-
-@functools.lru_cache(_REMEMBERED_MAX)
-def _number(varint: bytes) -> int:
-    return read_varint(varint, 0)[0]
-
-
-def _signed(value: int) -> int:
-    return value if value <= INT64_MAX else value - 2**64
-
-
-def _double(data: bytes) -> float | None:
-    """Return a double; None for NaN and the infinities, which JSON does not have."""
-    value: float = _read_double(data)[0]
-    return value if math.isfinite(value) else None
-
-
 # What a scalar is in JSON: None if that takes a closer look.
 _SCALARS: dict[Kind, Callable[[Any], Any]] = {
     Kind.STRING: bytes.decode,
-    Kind.INTEGER: _signed,
+    Kind.INTEGER: to_signed,
     Kind.BOOLEAN: bool,
-    Kind.NUMBER: _double,
+    Kind.NUMBER: read_finite,
 }
 
 
@@ -454,13 +258,13 @@ class _ObjectWriter:
             for field in member.fields
         }
 
-    def write(self, data: bytes, writing: _Writing) -> dict[str, Any]:
+    def write(self, data: bytes, writing: Writing) -> dict[str, Any]:
         """Return the parsed JSON of a message on the wire."""
         if data == self._empty:
             return {}
         fields = self._fields
         path = writing.path
-        pairs = _split(data, self._list_tags)
+        pairs = split_fields(data, self._list_tags)
         if self._joined:
             pairs = self._chosen(pairs, writing)
         result: dict[str, Any] = {}
@@ -502,7 +306,7 @@ class _ObjectWriter:
             return result
         return _merge_members(self._plan, result, members, camel=self._camel)
 
-    def _chosen(self, pairs: list[tuple[int, _Wire]], writing: _Writing) -> list[tuple[int, _Wire]]:
+    def _chosen(self, pairs: list[tuple[int, Wire]], writing: Writing) -> list[tuple[int, Wire]]:
         """Return the fields without those that stand beside another one of their member."""
         given = {tag for tag, _ in pairs}
         for member, tags in self._joined:
@@ -537,7 +341,7 @@ class _ObjectWriter:
 _object_writer = functools.cache(_ObjectWriter)
 
 
-def _read_extra(data: bytes, writing: _Writing) -> tuple[dict[str, Any], "_Notes"]:
+def _read_extra(data: bytes, writing: Writing) -> tuple[dict[str, Any], "_Notes"]:
     """Return what a JsonExtra says: the parsed members, and the rest."""
     members: dict[str, Any] = {}
     if data and data[0] == _MEMBERS_TAG:
@@ -569,9 +373,9 @@ class _Notes:
     def __init__(self, data: bytes) -> None:
         numbers: dict[int, Sequence[int]] = dict.fromkeys(_NOTES_TAGS, ())
         self.unknown = []
-        for tag, value in _split(data):
+        for tag, value in split_fields(data):
             if tag in numbers:
-                numbers[tag] = _numbers(value)
+                numbers[tag] = read_numbers(value)
             else:
                 self.unknown.append(tag)
         self.nulls, self.empties, self.absents = numbers.values()
@@ -601,14 +405,14 @@ def _converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Convert:
             return lambda value, _: convert(value)
 
 
-def _write_number(data: bytes, writing: _Writing) -> float:
-    value: float = _read_double(data)[0]
+def _write_number(data: bytes, writing: Writing) -> float:
+    value = read_double(data)
     if math.isfinite(value):
         return value
     return float(writing.stand_in(0, f"{value}, which JSON does not have; set a finite number"))
 
 
-def _write_enum(owner: MessagePlan, plan: FieldPlan, number: int, writing: _Writing, kept: Any) -> Any:
+def _write_enum(owner: MessagePlan, plan: FieldPlan, number: int, writing: Writing, kept: Any) -> Any:
     """Return the string of an enum value, where `kept` is what JsonExtra has under the name of the member."""
     string = plan.enum_strings.get(number)
     if string is not None:
@@ -619,7 +423,7 @@ def _write_enum(owner: MessagePlan, plan: FieldPlan, number: int, writing: _Writ
     is_kept = isinstance(kept, str)
     if number != UNLISTED:
         if not is_kept or writing.collects:
-            writing.lose(owner.name, plan.number, f"the value {_signed(number)} of {plan.enum_name}")
+            writing.lose(owner.name, plan.number, f"the value {to_signed(number)} of {plan.enum_name}")
     elif not is_kept:
         writing.note(f"expected the string in json_extra.members beside UNLISTED, found {_described(kept)}")
     # A string that was kept is written with the other members, in their order.
@@ -629,12 +433,12 @@ def _write_enum(owner: MessagePlan, plan: FieldPlan, number: int, writing: _Writ
 def _list_converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Convert:
     """Return the function that writes the elements of a repeated field."""
     if plan.kind is Kind.INTEGER:
-        return lambda data, _: list(map(_signed, _numbers(data)))
+        return lambda data, _: list(map(to_signed, read_numbers(data)))
     convert = _converter(dataclasses.replace(plan, repeated=False), owner, camel)
     # An element keeps its place, be it the enum value that is none.
     absent = UNRECOGNIZED if plan.kind is Kind.ENUM else _ABSENT
 
-    def write(values: list[_Wire], writing: _Writing) -> list[Any]:
+    def write(values: list[Wire], writing: Writing) -> list[Any]:
         result: list[Any] = []
         path = writing.path
         path.append(0)
@@ -651,7 +455,7 @@ def _list_converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Conver
     if plan.kind is Kind.NUMBER:
         return lambda data, writing: write([data[at : at + 8] for at in range(0, len(data), 8)], writing)
     if plan.kind in PACKED_KINDS:
-        return lambda data, writing: write(list(_numbers(data)), writing)
+        return lambda data, writing: write(list(read_numbers(data)), writing)
     return write
 
 
@@ -670,10 +474,10 @@ def _array_converter(plan: MessagePlan, item: FieldPlan, camel: bool) -> _Conver
     item_tag = field_tag(item)
     list_tags = _list_tags((item,))
 
-    def write(data: bytes, writing: _Writing) -> list[Any]:
+    def write(data: bytes, writing: Writing) -> list[Any]:
         result: list[Any] = []
         unknown = []
-        for tag, value in _split(data, list_tags):
+        for tag, value in split_fields(data, list_tags):
             if tag == item_tag:
                 result = convert(value, writing)
             else:
@@ -695,18 +499,18 @@ def _union_converter(plan: MessagePlan, camel: bool) -> _Convert:
     @functools.lru_cache(_REMEMBERED_MAX)
     def read_scalar(data: bytes) -> Any:
         """Return a value that needs no closer look; None for any other."""
-        pairs = _split(data)
+        pairs = split_fields(data)
         tag, value = pairs[0] if len(pairs) == 1 else (0, None)
         return scalars[tag](value) if tag in scalars else None
 
-    def write(data: bytes, writing: _Writing) -> Any:
+    def write(data: bytes, writing: Writing) -> Any:
         if scalars and len(data) <= _REMEMBERED_BYTES_MAX:
             scalar = read_scalar(data)
             if scalar is not None:
                 return scalar
         convert = None
         unknown = []
-        for tag, content in _split(data):
+        for tag, content in split_fields(data):
             if tag in converters:
                 convert, value = converters[tag], content
             else:
@@ -736,7 +540,7 @@ def _alternative_converter(plan: MessagePlan, field: FieldPlan, camel: bool) -> 
     known_tag = next(tag for tag, alternative in plan.tags.items() if alternative is field)
     constant = field.message.by_name[discriminator].fields[0].constant
 
-    def write(data: bytes, writing: _Writing) -> dict[str, Any]:
+    def write(data: bytes, writing: Writing) -> dict[str, Any]:
         value: dict[str, Any] = convert(data, writing)
         tag = value.get(discriminator, _ABSENT)
         if tag is _ABSENT:
