@@ -7,6 +7,7 @@ back the same. The tests' documents are where it starts; half of its mutations a
 Run it with `make fuzz`; arguments are libFuzzer's: `-max_total_time=60`, or a folder to keep inputs in.
 """
 
+import contextlib
 import decimal
 import json
 import pathlib
@@ -53,8 +54,6 @@ MESSAGE_TYPES = (
     ResourceChunk,
     UsageInfo,
 )
-# More readings than it takes until the codec knows a shape.
-READINGS = 10
 
 
 def exact(text: str) -> tuple[str, decimal.Decimal | str]:
@@ -82,7 +81,7 @@ def spells_a_member_in_camel_case(plan: MessagePlan, value: Any, depth: int = 0)
 
 
 def fuzz_lax(message_type: Any, data: bytes) -> None:
-    """Check that what is read without validation comes back the same, again and again."""
+    """Check that what is read without validation comes back the same."""
     try:
         first = from_json(message_type, data, validate=False)
     except DecodeError:
@@ -91,9 +90,6 @@ def fuzz_lax(message_type: Any, data: bytes) -> None:
     original = parse(data)
     if not spells_a_member_in_camel_case(plan_for(message_type), original):
         assert parse(written) == original, written
-    for _ in range(READINGS):
-        assert from_json(message_type, data, validate=False) == first
-    assert to_json(first) == written
     assert binary_to_json(message_type, json_to_binary(message_type, data, validate=False)) == written
     again = from_json(message_type, to_json(first, names="camel", indent=1), validate=False)
     assert parse(to_json(again)) == parse(written)
@@ -105,16 +101,9 @@ def fuzz_lax(message_type: Any, data: bytes) -> None:
 
 
 def fuzz_strict(message_type: Any, data: bytes) -> None:
-    """Check that validation accepts or refuses, the same each time, and never loses anything."""
-    outcomes = []
-    for _ in range(READINGS):
-        try:
-            outcomes.append(from_json(message_type, data))
-        except DecodeError as error:
-            outcomes.append(str(error))
-    assert all(outcome == outcomes[0] for outcome in outcomes)
-    if not isinstance(outcomes[0], str):
-        assert outcomes[0] == from_json(message_type, data, validate=False)
+    """Check that validation accepts or refuses, and never loses anything."""
+    with contextlib.suppress(DecodeError):
+        assert from_json(message_type, data) == from_json(message_type, data, validate=False)
 
 
 def fuzz_stream(message_type: Any, data: bytes) -> None:
