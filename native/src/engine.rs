@@ -54,6 +54,8 @@ pub struct Engine {
     /// The classes, so that their addresses stay theirs.
     _classes: Vec<Py<PyAny>>,
     default_limits: Py<PyAny>,
+    snake: Py<PyString>,
+    camel: Py<PyString>,
     default_bounds: Bounds,
     counts: Counts,
 }
@@ -65,6 +67,7 @@ impl Engine {
     /// Make an engine of packed plans.
     #[new]
     fn new(
+        py: Python,
         packed: &[u8],
         roots: Vec<(Py<PyAny>, i64, usize)>,
         default_limits: Bound<'_, PyAny>,
@@ -82,6 +85,8 @@ impl Engine {
             _classes: roots.into_iter().map(|(class, _, _)| class).collect(),
             default_bounds: Bounds::of(&default_limits)?,
             default_limits: default_limits.unbind(),
+            snake: PyString::intern(py, "snake").unbind(),
+            camel: PyString::intern(py, "camel").unbind(),
             counts: Counts::default(),
         })
     }
@@ -109,10 +114,10 @@ impl Engine {
         let Some(root) = root else {
             return Ok(self.refuse());
         };
-        let (text, is_checked) = if let Ok(bytes) = data.cast::<PyBytes>() {
-            (bytes.as_bytes(), false)
+        let text = if let Ok(bytes) = data.cast::<PyBytes>() {
+            bytes.as_bytes()
         } else if let Some(text) = data.cast::<PyString>().ok().and_then(|text| text.to_str().ok()) {
-            (text.as_bytes(), true)
+            text.as_bytes()
         } else {
             return Ok(self.refuse());
         };
@@ -121,24 +126,24 @@ impl Engine {
             if text.len() > bounds.document_bytes {
                 return Err(Handover::Limit);
             }
-            if !is_checked && str::from_utf8(text).is_err() {
-                return Err(Handover::NotJson);
-            }
             read(&self.plan, root, text, mode, scratch)
         }))
     }
 
     /// Convert wire bytes to JSON text; None where the Python engine is to do it.
-    #[pyo3(signature = (message_type, wire, camel, /))]
+    #[pyo3(signature = (message_type, wire, names, indent, /))]
     fn to_json<'py>(
         &self,
         py: Python<'py>,
         message_type: &Bound<'py, PyAny>,
         wire: &Bound<'py, PyAny>,
-        camel: bool,
+        names: &Bound<'py, PyAny>,
+        indent: &Bound<'py, PyAny>,
     ) -> Option<Bound<'py, PyBytes>> {
         let root = self.roots.find(message_type.as_ptr() as usize, self.newest);
-        let (Some(root), Ok(wire)) = (root, wire.cast::<PyBytes>()) else {
+        let (Some(root), Ok(wire), Some(camel), true) =
+            (root, wire.cast::<PyBytes>(), self.is_camel(names), indent.is_none())
+        else {
             return self.refuse();
         };
         let wire = wire.as_bytes();
@@ -158,6 +163,24 @@ impl Engine {
 }
 
 impl Engine {
+    /// Return whether names are to be in lowerCamelCase; None if they are to be in neither spelling.
+    #[inline(always)]
+    fn is_camel(&self, names: &Bound<PyAny>) -> Option<bool> {
+        let spelling = names.as_ptr();
+        if spelling == self.snake.as_ptr() {
+            Some(false)
+        } else if spelling == self.camel.as_ptr() {
+            Some(true)
+        } else {
+            // A string that was made at run time is another object.
+            match names.cast::<PyString>().ok()?.to_str().ok()? {
+                "snake" => Some(false),
+                "camel" => Some(true),
+                _ => None,
+            }
+        }
+    }
+
     fn refuse<T>(&self) -> Option<T> {
         self.counts.add(Handover::Arguments);
         None

@@ -244,5 +244,5 @@ def test_the_native_engine_converts_by_every_revision_as_the_python_engine_does(
         return
     assert wire == expected
     for camel in (False, True):
-        written = NATIVE.to_json(kind, wire, camel)
+        written = NATIVE.to_json(kind, wire, "camel" if camel else "snake", None)
         assert written in (None, engines.python_to_json(kind, wire, camel=camel))

@@ -56,7 +56,7 @@ def _read(message_type: type[Message], text: bytes, *, validate: bool) -> bytes 
 
 def _write(message_type: type[Message], wire: bytes, *, camel: bool) -> bytes | None:
     """Write a message natively, and check that the Python engine agrees."""
-    found = ENGINE.to_json(message_type, wire, camel)
+    found = ENGINE.to_json(message_type, wire, "camel" if camel else "snake", None)
     if found is not None:
         assert found == python_to_json(message_type, wire, camel=camel)
     return found
@@ -270,7 +270,7 @@ def test_what_is_written_by_the_python_engine_is_counted_by_reason(
     reason: str, message_type: type[Message], wire: Any
 ) -> None:
     engine = engines.native_engine()
-    assert engine.to_json(message_type, wire, False) is None
+    assert engine.to_json(message_type, wire, "snake", None) is None
     assert _reasons(engine) == {reason: 1}
 
 
@@ -314,7 +314,7 @@ def test_long_documents_are_converted_in_many_threads_at_once() -> None:
 
     def convert(at: int) -> tuple[bytes | None, bytes | None]:
         wire = ENGINE.from_json(ChatCompletionResponse, texts[at], False, DEFAULT_LIMITS, 1)
-        return wire, ENGINE.to_json(ChatCompletionResponse, wire or b"", False)
+        return wire, ENGINE.to_json(ChatCompletionResponse, wire or b"", "snake", None)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         results = list(pool.map(convert, [*range(8)] * 5))

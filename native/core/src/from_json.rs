@@ -49,7 +49,7 @@ pub struct Mode {
     pub limits: Limits,
 }
 
-/// Read a document, which must be UTF-8, into the output of the scratch memory.
+/// Read a document into the output of the scratch memory.
 pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scratch) -> Outcome {
     let Scratch { tape, out, slots, kept } = scratch;
     tape.clear();

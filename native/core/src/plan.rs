@@ -80,6 +80,15 @@ impl Field {
     }
 }
 
+/// Where a field stands in the plan of its message: its member, and its position among the member's fields.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// The field's tag; 0 if no field has this number.
+    pub tag: u32,
+    pub member: u16,
+    pub field: u16,
+}
+
 /// A name as it is written: `,"name":`, with more bytes behind it, which makes copying faster.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
@@ -163,8 +172,8 @@ pub struct Message {
     /// Whether a member has a field whose number is beyond the next member's.
     pub interleaved: bool,
     pub names: Names,
-    /// Member and position among its fields, by field number.
-    pub by_number: Vec<Option<(usize, usize)>>,
+    /// By field number.
+    pub places: Vec<Place>,
     /// Of an array: its field.
     pub item: Option<Field>,
     /// Of a union: its fields.
@@ -249,9 +258,10 @@ fn has_rest(name: &[u8], known: &[u8]) -> bool {
 }
 
 impl Message {
+    /// Return the place of a field number.
     #[inline(always)]
-    pub fn field_of(&self, number: u32) -> Option<(usize, usize)> {
-        *self.by_number.get(number as usize)?
+    pub fn place_of(&self, number: u64) -> Option<Place> {
+        self.places.get(usize::try_from(number).ok()?).filter(|place| place.tag != 0).copied()
     }
 
     pub fn alternative_of(&self, tag: u64) -> Option<usize> {

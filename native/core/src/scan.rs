@@ -107,7 +107,7 @@ impl Iterator for Children<'_> {
     }
 }
 
-/// Add the tokens of a text, which must be UTF-8, to a tape; return the index of the first.
+/// Add the tokens of a text to a tape; return the index of the first.
 pub fn scan(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<usize> {
     scan_for_copy(text, tape, limits).map(|(root, _)| root)
 }
@@ -119,11 +119,13 @@ pub fn scan_for_copy(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outc
         return Err(Handover::Limit);
     }
     let root = tape.len();
-    let mut scan = Scan { text, at: 0, tape, limits, values: 0, is_compact: true };
+    let mut scan = Scan { text, at: 0, tape, limits, values: 0, is_compact: true, seen: 0 };
     scan.skip_space();
     scan.value(0)?;
     scan.skip_space();
-    if scan.at == text.len() { Ok((root, scan.is_compact)) } else { Err(Handover::NotJson) }
+    // Outside strings, no byte has its highest bit.
+    let is_text = is_ascii(scan.seen) || str::from_utf8(text).is_ok();
+    if is_text && scan.at == text.len() { Ok((root, scan.is_compact)) } else { Err(Handover::NotJson) }
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -191,6 +193,8 @@ struct Scan<'a, 'b> {
     limits: Limits,
     values: usize,
     is_compact: bool,
+    /// The bits of the bytes of all strings.
+    seen: u64,
 }
 
 impl Scan<'_, '_> {
@@ -230,7 +234,7 @@ impl Scan<'_, '_> {
     fn string(&mut self) -> Outcome {
         self.at += 1;
         let start = self.at;
-        self.at = plain_run(self.text, start);
+        self.at = run(self.text, start, &mut self.seen);
         let kind = if self.peek() == b'"' { TokenKind::Plain } else { self.escapes()? };
         self.push(kind, start);
         self.at += 1;
@@ -259,7 +263,7 @@ impl Scan<'_, '_> {
                 },
                 _ => return Err(Handover::NotJson),
             }
-            self.at = plain_run(self.text, self.at);
+            self.at = run(self.text, self.at, &mut self.seen);
         }
     }
 

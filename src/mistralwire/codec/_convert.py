@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._native import engine
+from mistralwire.codec._native import engine, parsers, serializers
 from mistralwire.codec._parse import Number, as_bytes, parse, to_indented_text, to_text, too_deep
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
@@ -21,7 +21,6 @@ from mistralwire.v1 import CONTRACT_REVISION, Reason
 M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
 
-_NAMES = ("snake", "camel")
 _native_from_json = engine.from_json
 _native_to_json = engine.to_json
 
@@ -53,7 +52,8 @@ def from_json(
     wire = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
     if wire is None:
         return _read_message(message_type, plan_for(message_type), data, validate, limits)
-    return message_type.FromString(wire)
+    message: M = parsers[message_type](wire)
+    return message
 
 
 def read_message(
@@ -63,7 +63,8 @@ def read_message(
     wire = _native_from_json(message_type, data, validate, limits, revision)
     if wire is None:
         return _read_message(message_type, plan_for(message_type, revision), data, validate, limits)
-    return message_type.FromString(wire)
+    message: M = parsers[message_type](wire)
+    return message
 
 
 def _read_message(
@@ -118,10 +119,15 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         TypeError: If it is no such message.
         ValueError: If `names` or `indent` is none of these.
     """
-    if indent is None and names in _NAMES and isinstance(message, Message):
-        text = _native_to_json(type(message), message.SerializeToString(), names == "camel")
+    serialize = serializers.get(type(message))
+    if serialize is not None:
+        text = _native_to_json(type(message), serialize(message), names, indent)
         if text is not None:
             return text
+    return _to_json_slowly(message, names, indent)
+
+
+def _to_json_slowly(message: Message, names: Names, indent: int | None) -> bytes:
     value = _writer(names).write(message)
     if value is None:
         value = _write_slowly(message, names)
@@ -197,10 +203,9 @@ def binary_to_json(
         TypeError: As for `to_json`.
         ValueError: As for `to_json`.
     """
-    if indent is None and names in _NAMES:
-        text = _native_to_json(message_type, data, names == "camel")
-        if text is not None:
-            return text
+    text = _native_to_json(message_type, data, names, indent)
+    if text is not None:
+        return text
     plan = plan_for(message_type)
     try:
         message = message_type.FromString(data)

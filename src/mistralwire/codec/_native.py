@@ -8,6 +8,7 @@ the native engine off, `native` insists on it.
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import mistralwire.v1
@@ -30,7 +31,7 @@ class Engine(Protocol):
     ) -> bytes | None:
         """Convert JSON text to wire bytes."""
 
-    def to_json(self, message_type: Any, wire: bytes, camel: bool, /) -> bytes | None:
+    def to_json(self, message_type: Any, wire: Any, names: Any, indent: Any, /) -> bytes | None:
         """Convert wire bytes to JSON text."""
 
     def handovers(self) -> dict[str, int]:
@@ -98,7 +99,7 @@ def make_engine(module: Any) -> Engine:
     """
     plans = [
         (message_type, revision, plan)
-        for message_type in map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
+        for message_type in _documents()
         for revision in range(1, CONTRACT_REVISION + 1)
         if (plan := _plan_of(message_type, revision)) is not None
     ]
@@ -109,6 +110,11 @@ def make_engine(module: Any) -> Engine:
     except ValueError as error:
         raise ImportError(f"{_MODULE} {module.__version__} does not take the contract: {error}") from error
     return engine
+
+
+def _documents() -> list[Any]:
+    exported = map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
+    return [message_type for message_type in exported if _plan_of(message_type, CONTRACT_REVISION) is not None]
 
 
 def _plan_of(message_type: Any, revision: int) -> MessagePlan | None:
@@ -122,6 +128,15 @@ _loaded = load_engine()
 
 engine: Engine = _loaded or _NoEngine()
 """The native engine, or one that converts nothing."""
+
+# A protobuf class looks its methods up among its fields first, which takes as long as converting a small field.
+parsers: dict[type, Callable[[bytes], Any]] = {}
+"""Of each message class that the native engine converts: its method FromString."""
+serializers: dict[type, Callable[[Any], bytes]] = {}
+"""Of each message class that the native engine converts: its method SerializeToString."""
+if _loaded is not None:
+    parsers = {message_type: message_type.FromString for message_type in _documents()}
+    serializers = {message_type: message_type.SerializeToString for message_type in _documents()}
 
 ENGINE = "python" if _loaded is None else "native"
 """Which engine converts: `native`, or `python` where the native one is not installed or is turned off."""
