@@ -214,8 +214,7 @@ impl<'a> Reader<'a> {
         places: &mut Places,
     ) -> Outcome<bool> {
         let mut unknown = 0;
-        for name in self.document.names(at) {
-            let token = self.token(name);
+        for (name, token, value) in self.document.members(at) {
             if token.kind != TokenKind::Plain {
                 return Ok(false);
             }
@@ -224,7 +223,7 @@ impl<'a> Reader<'a> {
                 if places.seen >> m & 1 != 0 {
                     return Ok(false);
                 }
-                self.place(message, base, m, name + 1, places)?;
+                self.place(message, base, m, (name + 1, value), places)?;
             } else {
                 unknown += 1;
                 self.keep(KeptName::Token(name as u32), name + 1);
@@ -258,7 +257,10 @@ impl<'a> Reader<'a> {
                     }
                     self.keep(KeptName::Token(entry.name as u32), entry.value);
                 }
-                Some(known) => self.place(message, base, known.member as usize, entry.value, places)?,
+                Some(known) => {
+                    let value = (entry.value, self.token(entry.value));
+                    self.place(message, base, known.member as usize, value, places)?
+                }
                 None => self.keep(KeptName::Token(entry.name as u32), entry.value),
             }
         }
@@ -277,13 +279,17 @@ impl<'a> Reader<'a> {
         message: &Message,
         base: usize,
         m: usize,
-        value: usize,
+        (value, token): (usize, Token),
         places: &mut Places,
     ) -> Outcome {
         let member = &message.members[m];
-        let token = self.token(value);
         let bit = 1 << m;
         places.seen |= bit;
+        if let Some(field) = member.certain.field(token) {
+            self.slots[base + m] = Slot { value: value as u32, field };
+            places.held |= bit;
+            return Ok(());
+        }
         if token.kind == TokenKind::Null {
             if self.validate && member.required && !member.nullable {
                 return Err(Handover::Violation);
@@ -528,7 +534,10 @@ impl<'a> Reader<'a> {
             (Form::Array, Some(item)) => self.elements(item, at),
             (Form::Union, _) if message.discriminator.is_empty() => {
                 let fits = |field: &&Field| self.fit(field, at) == Fit::Good;
-                let field = message.alternatives.iter().find(fits).ok_or(Handover::Union)?;
+                let field = match message.certain.field(self.token(at)) {
+                    Some(certain) => &message.alternatives[certain as usize],
+                    None => message.alternatives.iter().find(fits).ok_or(Handover::Union)?,
+                };
                 self.value(field, at)
             }
             (Form::Union, _) => {

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod handover;
 pub mod number;
 pub mod pack;
+pub mod plain;
 pub mod plan;
 pub mod scan;
 pub mod text;

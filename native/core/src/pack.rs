@@ -3,7 +3,7 @@
 //! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
 //! they are read below. The Python package writes it.
 
-use crate::plan::{Field, Fill, Form, Key, Kind, Member, Members, Message, Names, Place, Plan, Tag};
+use crate::plan::{Certain, Field, Fill, Form, Key, Kind, Member, Members, Message, Names, Place, Plan, Tag};
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
@@ -66,6 +66,12 @@ pub fn unpack(data: &[u8]) -> Read<Plan> {
         for (tag, member) in messages[at].tags.iter_mut().zip(members) {
             tag.member = member;
         }
+        let certain = Certain::new(&messages[at].alternatives, &messages);
+        messages[at].certain = certain;
+        for m in 0..messages[at].members.len() {
+            let certain = Certain::new(&messages[at].members[m].fields, &messages);
+            messages[at].members[m].certain = certain;
+        }
     }
     Ok(Plan { messages, unlisted })
 }
@@ -109,7 +115,8 @@ fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
     if fields.is_empty() {
         return Err(Malformed("a member without fields"));
     }
-    let member = Member { number, required: flags & 1 != 0, nullable: flags & 2 != 0, fill, fields, keys };
+    let (required, nullable) = (flags & 1 != 0, flags & 2 != 0);
+    let member = Member { number, required, nullable, fill, fields, certain: Certain::default(), keys };
     Ok((name, camel, member))
 }
 

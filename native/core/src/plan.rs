@@ -1,5 +1,7 @@
 //! Plans: what JSON and wire form of each message are.
 
+use crate::scan::{Token, TokenKind};
+
 /// What a field holds, in JSON terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -104,6 +106,71 @@ impl Key {
     }
 }
 
+/// The fields that hold values of a kind for certain, whatever their text: for each kind of token, the position
+/// of the field, or `NONE`.
+#[derive(Clone, Debug)]
+pub struct Certain([u8; TokenKind::ALL.len()]);
+
+const NONE: u8 = u8::MAX;
+/// Integers of so many bytes fit into 32 bits.
+const INTEGER_BYTES: u32 = 9;
+
+impl Default for Certain {
+    fn default() -> Certain {
+        Certain([NONE; TokenKind::ALL.len()])
+    }
+}
+
+impl Certain {
+    /// Find the fields that hold values for certain, where the first field of a value's JSON type counts.
+    pub fn new(fields: &[Field], messages: &[Message]) -> Certain {
+        Certain(TokenKind::ALL.map(|kind| match first_holder(fields, kind, messages) {
+            Some((position, true)) => u8::try_from(position).unwrap_or(NONE),
+            _ => NONE,
+        }))
+    }
+
+    /// Return the field that holds a value, if that is certain.
+    #[inline(always)]
+    pub fn field(&self, token: Token) -> Option<u32> {
+        let field = self.0[token.kind as usize];
+        let is_long = token.kind == TokenKind::Integer && token.end - token.start > INTEGER_BYTES;
+        (field != NONE && !is_long).then_some(field.into())
+    }
+}
+
+/// Return the first field that may be of a kind's JSON type, and whether it holds each short value of it.
+fn first_holder(fields: &[Field], kind: TokenKind, messages: &[Message]) -> Option<(usize, bool)> {
+    let mut held = fields.iter().map(|field| holds(field, kind, messages)).enumerate();
+    held.find_map(|(position, holds)| Some((position, holds?)))
+}
+
+/// Return whether a field holds each short value of a kind; None if it holds none of them.
+fn holds(field: &Field, kind: TokenKind, messages: &[Message]) -> Option<bool> {
+    if field.repeated {
+        return (kind == TokenKind::Array).then_some(false);
+    }
+    match field.kind {
+        _ if kind == TokenKind::Null => Some(false),
+        Kind::String => kind.is_string().then_some(true),
+        Kind::Boolean => matches!(kind, TokenKind::True | TokenKind::False).then_some(true),
+        Kind::Integer | Kind::Number => kind.is_number().then_some(kind == TokenKind::Integer),
+        Kind::Enum => kind.is_string().then_some(false),
+        Kind::TextAny => Some(true),
+        Kind::TextObject => (kind == TokenKind::Object).then_some(true),
+        Kind::Message => {
+            let message = &messages[field.message];
+            match message.form {
+                Form::Array => (kind == TokenKind::Array).then_some(false),
+                Form::Union if message.discriminator.is_empty() => {
+                    first_holder(&message.alternatives, kind, messages).map(|(_, holds)| holds)
+                }
+                _ => (kind == TokenKind::Object).then_some(true),
+            }
+        }
+    }
+}
+
 /// One member of a JSON object.
 #[derive(Debug)]
 pub struct Member {
@@ -113,6 +180,7 @@ pub struct Member {
     pub nullable: bool,
     pub fill: Option<Fill>,
     pub fields: Vec<Field>,
+    pub certain: Certain,
     /// The name in snake_case and in lowerCamelCase.
     pub keys: [Key; 2],
 }
@@ -178,6 +246,7 @@ pub struct Message {
     pub item: Option<Field>,
     /// Of a union: its fields.
     pub alternatives: Vec<Field>,
+    pub certain: Certain,
     /// Of a union of objects: the name that holds the tag; empty otherwise.
     pub discriminator: Box<[u8]>,
     pub tags: Vec<Tag>,

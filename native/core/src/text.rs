@@ -2,7 +2,8 @@
 
 use crate::duplicates::{distinct, has_duplicates};
 use crate::number::put_number;
-use crate::scan::{Document, TokenKind, is_ascii, plain_run, run, unicode_escape};
+use crate::plain::{is_ascii, plain_run, run};
+use crate::scan::{Document, TokenKind, unicode_escape};
 
 /// Texts up to this size are copied with what is behind them, which takes no call.
 const SHORT_BYTES: usize = 32;

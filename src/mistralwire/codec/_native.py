@@ -113,8 +113,8 @@ def make_engine(module: Any) -> Engine:
 
 
 def _documents() -> list[Any]:
-    exported = map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
-    return [message_type for message_type in exported if _plan_of(message_type, CONTRACT_REVISION) is not None]
+    message_types = map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
+    return [kind for kind in message_types if _plan_of(kind, CONTRACT_REVISION) is not None]
 
 
 def _plan_of(message_type: Any, revision: int) -> MessagePlan | None:
@@ -129,7 +129,7 @@ _loaded = load_engine()
 engine: Engine = _loaded or _NoEngine()
 """The native engine, or one that converts nothing."""
 
-# A protobuf class looks its methods up among its fields first, which takes as long as converting a small field.
+# Looking up a method of a protobuf class takes long: it goes through the fields first.
 parsers: dict[type, Callable[[bytes], Any]] = {}
 """Of each message class that the native engine converts: its method FromString."""
 serializers: dict[type, Callable[[Any], bytes]] = {}
