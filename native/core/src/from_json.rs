@@ -338,6 +338,7 @@ impl<'a> Reader<'a> {
     fn fit(&self, field: &Field, at: usize) -> Fit {
         let token = self.token(at);
         let good = match field.kind {
+            Kind::String if token.kind == TokenKind::Lone => return Fit::Misfit,
             Kind::String => token.kind.is_string(),
             Kind::Boolean => matches!(token.kind, TokenKind::True | TokenKind::False),
             Kind::TextAny => true,

@@ -152,7 +152,7 @@ fn holds(field: &Field, kind: TokenKind, messages: &[Message]) -> Option<bool> {
     }
     match field.kind {
         _ if kind == TokenKind::Null => Some(false),
-        Kind::String => kind.is_string().then_some(true),
+        Kind::String => kind.is_string().then_some(kind != TokenKind::Lone),
         Kind::Boolean => matches!(kind, TokenKind::True | TokenKind::False).then_some(true),
         Kind::Integer | Kind::Number => kind.is_number().then_some(kind == TokenKind::Integer),
         Kind::Enum => kind.is_string().then_some(false),

@@ -4,7 +4,7 @@ use crate::handover::{Handover, Outcome};
 use crate::plain::{is_ascii, run};
 
 /// What a token is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum TokenKind {
     Object,
@@ -15,6 +15,8 @@ pub enum TokenKind {
     Escaped,
     /// A string with other escapes.
     Odd,
+    /// A string that escapes a surrogate without its other half, so that UTF-8 can't hold it.
+    Lone,
     /// A number without fraction and exponent.
     Integer,
     Float,
@@ -25,12 +27,13 @@ pub enum TokenKind {
 
 impl TokenKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [TokenKind; 10] = [
+    pub const ALL: [TokenKind; 11] = [
         TokenKind::Object,
         TokenKind::Array,
         TokenKind::Plain,
         TokenKind::Escaped,
         TokenKind::Odd,
+        TokenKind::Lone,
         TokenKind::Integer,
         TokenKind::Float,
         TokenKind::True,
@@ -40,7 +43,7 @@ impl TokenKind {
 
     #[inline(always)]
     pub fn is_string(self) -> bool {
-        matches!(self, TokenKind::Plain | TokenKind::Escaped | TokenKind::Odd)
+        matches!(self, TokenKind::Plain | TokenKind::Escaped | TokenKind::Odd | TokenKind::Lone)
     }
 
     #[inline(always)]
@@ -242,12 +245,13 @@ impl Scan<'_, '_> {
                 b'\\' => match self.byte(at + 1) {
                     b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
                     b'/' => {
-                        kind = TokenKind::Odd;
+                        kind = kind.max(TokenKind::Odd);
                         at += 2;
                     }
                     b'u' => {
-                        kind = TokenKind::Odd;
-                        at += unicode_escape(&self.text[at..])?.1;
+                        let (code, size) = unicode_escape(&self.text[at..]).ok_or(Handover::NotJson)?;
+                        kind = kind.max(if is_surrogate(code) { TokenKind::Lone } else { TokenKind::Odd });
+                        at += size;
                     }
                     _ => return Err(Handover::NotJson),
                 },
@@ -369,16 +373,20 @@ impl Scan<'_, '_> {
     }
 }
 
-/// Return the character of a `\u` escape at the start of a text, and how many bytes it takes.
-pub fn unicode_escape(text: &[u8]) -> Outcome<(char, usize)> {
-    let first = code_unit(text).ok_or(Handover::NotJson)?;
-    if let Some(character) = char::from_u32(first) {
-        return Ok((character, 6));
+/// Return the code point of a `\u` escape at the start of a text, or of two that are a pair of surrogates; and how
+/// many bytes that takes. Half of a pair stands for itself.
+pub fn unicode_escape(text: &[u8]) -> Option<(u32, usize)> {
+    let first = code_unit(text)?;
+    if (0xd800..0xdc00).contains(&first)
+        && let Some(second @ 0xdc00..0xe000) = code_unit(&text[6..])
+    {
+        return Some((0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00), 12));
     }
-    let second = code_unit(&text[6..]).filter(|unit| (0xdc00..0xe000).contains(unit));
-    let pair =
-        second.filter(|_| first < 0xdc00).map(|low| 0x10000 + ((first - 0xd800) << 10) + (low - 0xdc00));
-    Ok((pair.and_then(char::from_u32).ok_or(Handover::LoneSurrogate)?, 12))
+    Some((first, 6))
+}
+
+fn is_surrogate(code: u32) -> bool {
+    (0xd800..0xe000).contains(&code)
 }
 
 fn code_unit(text: &[u8]) -> Option<u32> {
@@ -475,12 +483,17 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_are_handed_over() {
-        for text in ["\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\udc00\\ud800\"", "\"\\ud800x\""]
-        {
-            assert!(outcome(text.as_bytes()).is_err(), "{text}");
+    fn strings_with_half_a_pair_are_told_apart() {
+        let lone =
+            [r"\ud800", r"\udc00", r"\ud800\u0041", r"\udc00\ud800", r"\ud800x", r"\ud83d\ud83d\ude00\/"];
+        for (texts, kind) in [(&lone[..], TokenKind::Lone), (&[r"\ud800\udc00", r"\u0041"], TokenKind::Odd)] {
+            for text in texts {
+                let mut tape = Vec::new();
+                assert_eq!(scan(format!("\"{text}\"").as_bytes(), &mut tape, LIMITS), Ok(0));
+                assert_eq!(tape[0].kind, kind, "{text}");
+            }
         }
-        assert_eq!(outcome(b"\"\\ud800\\udc00\""), Ok(0));
+        assert_eq!(outcome(br#""\ud800\u00""#), Err(Handover::NotJson));
     }
 
     #[test]

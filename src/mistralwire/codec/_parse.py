@@ -294,7 +294,7 @@ def write_slowly(value: Any, indent: int = 0, level: int = 1) -> str:
     if type(value) is Number:
         return value.text
     if not value or type(value) not in _CONTAINERS:
-        return json.dumps(value) if type(value) is not str else _quote(value)
+        return orjson.dumps(value).decode() if type(value) is not str else _quote(value)
     colon, comma, outer = ":", ",", ""
     if indent:
         colon, comma, outer = ": ", ",\n" + " " * indent * level, "\n" + " " * indent * (level - 1)
