@@ -193,6 +193,8 @@ def test_a_double_beside_a_member_of_its_name_is_written_alike(member: str) -> N
         " \t\r\n{}\n",
         '{"p":"\\ud800é\\u007f😀\\n","\\udc00":[1.0,1e-5,1e20],"\\uDC00":2,"q":{"\\ud83d\\ude00\\ud83d":"é"}}',
         '{"prompt_tokens":"\\ud800"}',
+        '{"a\\n":1,"a\\u000a":2,"b\\"":3,"b\\u0022":4,"c\\n":5}',
+        "{" + ",".join(f'"name\\\\{n % 30}":{n}' for n in range(40)) + "}",
     ],
 )
 def test_odd_documents_are_read_natively(text: str) -> None:

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::duplicates::{distinct, has_duplicates, name_of};
+use crate::duplicates::{distinct, has_duplicates};
 use crate::handover::{Handover, Outcome};
 use crate::number::{integer, is_exact, nearest_double};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
-use crate::scan::{Document, Limits, Token, TokenKind, scan};
-use crate::text::{copy, put_start, unescape};
+use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
+use crate::text::{copy, copy_from, name_of, put_start, unescape};
 use crate::wire::{close, open, put_varint};
 
 // JsonExtra is field 1 of every message; its own fields are members, null_fields, empty_fields, absent_fields.
@@ -57,13 +57,13 @@ pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scr
     kept.clear();
     // Of most documents, no more than one token comes in so many bytes.
     tape.reserve(text.len() / 8 + 8);
-    scan(text, tape, mode.limits)?;
+    let (_, is_compact) = scan_for_copy(text, tape, mode.limits)?;
     if tape[0].kind != TokenKind::Object {
         return Err(Handover::NotJson);
     }
     out.reserve(text.len());
     let document = Document { text, tape };
-    Reader { plan, document, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
+    Reader { plan, document, is_compact, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
 }
 
 /// The value of one member: its token, and the position of its field.
@@ -120,6 +120,7 @@ enum Fit {
 struct Reader<'a> {
     plan: &'a Plan,
     document: Document<'a>,
+    is_compact: bool,
     validate: bool,
     out: &'a mut Vec<u8>,
     /// The slots of the objects that are being read: those below the top.
@@ -203,7 +204,7 @@ impl<'a> Reader<'a> {
         members.into_iter().try_for_each(|m| self.put(message, base, m, places))
     }
 
-    /// Find the place of each member; false if a name has escapes, or stands there twice or in two spellings.
+    /// Find the place of each member; false if a name has odd escapes, or stands there twice or in two spellings.
     #[inline(always)]
     fn place_all(
         &mut self,
@@ -215,7 +216,7 @@ impl<'a> Reader<'a> {
     ) -> Outcome<bool> {
         let mut unknown = 0;
         for (name, token, value) in self.document.members(at) {
-            if token.kind != TokenKind::Plain {
+            if matches!(token.kind, TokenKind::Odd | TokenKind::Lone) {
                 return Ok(false);
             }
             if let Some(known) = message.names.find(self.raw(token)) {
@@ -242,15 +243,16 @@ impl<'a> Reader<'a> {
     /// Find the place of each member of any object.
     #[cold]
     fn place_distinct(&mut self, message: &Message, base: usize, at: usize, places: &mut Places) -> Outcome {
-        let entries = distinct(self.document, at);
+        let mut unescaped = Vec::new();
+        let entries = distinct(self.document, at, &mut unescaped);
         let mut plain: Members = 0;
         for entry in &entries {
-            if let Some(known) = message.names.find(&entry.text) {
+            if let Some(known) = message.names.find(entry.text) {
                 plain |= Members::from(!known.camel) << known.member;
             }
         }
         for entry in &entries {
-            match message.names.find(&entry.text) {
+            match message.names.find(entry.text) {
                 Some(known) if known.camel && plain >> known.member & 1 != 0 => {
                     if self.validate {
                         return Err(Handover::Violation);
@@ -343,6 +345,7 @@ impl<'a> Reader<'a> {
             Kind::Boolean => matches!(token.kind, TokenKind::True | TokenKind::False),
             Kind::TextAny => true,
             Kind::TextObject => token.kind == TokenKind::Object,
+            Kind::Integer if token.is_short_integer() => true,
             Kind::Integer if token.kind.is_number() => {
                 let held = integer(token.kind, self.raw(token), field.bits).is_some();
                 return if held { Fit::Good } else { Fit::Misfit };
@@ -444,7 +447,7 @@ impl<'a> Reader<'a> {
                     self.out.push(b':');
                 }
             }
-            copy(self.document, value as usize, self.out);
+            copy_from(self.document, value as usize, self.is_compact, self.out);
         }
         self.out.push(b'}');
     }
@@ -491,7 +494,7 @@ impl<'a> Reader<'a> {
             }
             Kind::TextAny | Kind::TextObject => {
                 let text = open(self.out, raw.len());
-                copy(self.document, at, self.out);
+                copy_from(self.document, at, self.is_compact, self.out);
                 close(self.out, text);
             }
             Kind::Message => {

@@ -10,6 +10,9 @@ const DIGITS_MAX: usize = 18;
 /// Up to so many digits, each decimal number within `EXPONENT_MAX` is the shortest text of a double.
 const DIGITS_EXACT: usize = 15;
 const EXPONENT_MAX: i32 = 300;
+/// Beyond these, the nearest double of any digits but 0 is 0 or infinite.
+const EXPONENT_LEAST: i32 = -324 - DIGITS_MAX as i32;
+const EXPONENT_MOST: i32 = 308;
 /// Longer texts of exponents make a number that is no double; as the Python engine has it.
 const EXPONENT_TEXT_MAX: usize = 8;
 
@@ -167,6 +170,9 @@ fn exact_digits(text: &[u8]) -> Option<Digits> {
     if digits.is_short() {
         return Some(digits);
     }
+    if !(EXPONENT_LEAST..=EXPONENT_MOST).contains(&digits.exponent) {
+        return None;
+    }
     let nearest = nearest_double(text);
     if !nearest.is_finite() {
         return None;
@@ -193,12 +199,12 @@ pub fn is_text(kind: TokenKind, text: &[u8]) -> bool {
 }
 
 /// Return the integer that a number token stands for, if it is one of so many bits.
-#[inline]
+#[inline(always)]
 pub fn integer(kind: TokenKind, text: &[u8], bits: u32) -> Option<i64> {
     let value = if kind == TokenKind::Integer {
         if text.len() < 19 { short_integer(text) } else { small_integer(text)? }
     } else {
-        integer_of_digits(&exact_digits(text)?)?
+        integer_of_float(text)?
     };
     (bits == 64 || i32::try_from(value).is_ok()).then_some(value)
 }
@@ -214,7 +220,8 @@ fn small_integer(text: &[u8]) -> Option<i64> {
     if text.len() > 20 { None } else { wide(text).and_then(|value| value.try_into().ok()) }
 }
 
-fn integer_of_digits(digits: &Digits) -> Option<i64> {
+fn integer_of_float(text: &[u8]) -> Option<i64> {
+    let digits = exact_digits(text)?;
     let power = 10i128.checked_pow(u32::try_from(digits.exponent).ok()?)?;
     let value = i128::from(digits.digits).checked_mul(power)?;
     i64::try_from(if digits.negative { -value } else { value }).ok()

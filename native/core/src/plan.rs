@@ -112,8 +112,6 @@ impl Key {
 pub struct Certain([u8; TokenKind::ALL.len()]);
 
 const NONE: u8 = u8::MAX;
-/// Integers of so many bytes fit into 32 bits.
-const INTEGER_BYTES: u32 = 9;
 
 impl Default for Certain {
     fn default() -> Certain {
@@ -134,7 +132,7 @@ impl Certain {
     #[inline(always)]
     pub fn field(&self, token: Token) -> Option<u32> {
         let field = self.0[token.kind as usize];
-        let is_long = token.kind == TokenKind::Integer && token.end - token.start > INTEGER_BYTES;
+        let is_long = token.kind == TokenKind::Integer && !token.is_short_integer();
         (field != NONE && !is_long).then_some(field.into())
     }
 }

@@ -63,6 +63,14 @@ pub struct Token {
     pub kind: TokenKind,
 }
 
+impl Token {
+    /// Return whether it is an integer that surely fits into 32 bits.
+    #[inline(always)]
+    pub fn is_short_integer(&self) -> bool {
+        self.kind == TokenKind::Integer && self.end - self.start < 10
+    }
+}
+
 /// Bounds on a document.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -263,7 +271,8 @@ impl Scan<'_, '_> {
 
     fn number(&mut self, start: usize) -> Outcome<usize> {
         let mut kind = TokenKind::Integer;
-        let mut at = start + usize::from(self.byte(start) == b'-');
+        let is_negative = self.byte(start) == b'-';
+        let mut at = start + usize::from(is_negative);
         at = if self.byte(at) == b'0' { at + 1 } else { self.digits(at)? };
         if self.byte(at) == b'.' {
             kind = TokenKind::Float;
@@ -274,7 +283,8 @@ impl Scan<'_, '_> {
             at += 1;
             at = self.digits(at + usize::from(matches!(self.byte(at), b'+' | b'-')))?;
         }
-        self.is_compact &= kind == TokenKind::Integer && self.text[start..at] != *b"-0";
+        let is_minus_zero = is_negative && self.text[start..at] == *b"-0";
+        self.is_compact &= kind == TokenKind::Integer && !is_minus_zero;
         self.push(kind, start, at);
         Ok(at)
     }

@@ -1,6 +1,8 @@
 //! Compact copies of JSON values: as a writer would write what a parser has read.
 
-use crate::duplicates::{distinct, has_duplicates};
+use std::borrow::Cow;
+
+use crate::duplicates::{distinct, has_duplicates, has_duplicates_among};
 use crate::number::put_number;
 use crate::plain::{is_ascii, plain_run, run};
 use crate::scan::{Document, TokenKind, unicode_escape};
@@ -163,6 +165,30 @@ pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool 
     true
 }
 
+/// Return a name without its escapes.
+pub fn name_of<'a>(document: Document<'a>, name: usize) -> Cow<'a, [u8]> {
+    let token = document.tape[name];
+    let raw = document.raw(token);
+    if token.kind == TokenKind::Plain {
+        return Cow::Borrowed(raw);
+    }
+    let mut text = Vec::with_capacity(raw.len());
+    unescape(raw, &mut text);
+    Cow::Owned(text)
+}
+
+/// Add a compact copy of a value from a text that may be compact already.
+#[inline]
+pub fn copy_from(document: Document, at: usize, is_compact: bool, out: &mut Vec<u8>) {
+    let token = document.tape[at];
+    let is_container = matches!(token.kind, TokenKind::Object | TokenKind::Array);
+    if is_compact && is_container && !has_duplicates_among(document, at..token.next as usize) {
+        out.extend_from_slice(document.raw(token));
+    } else {
+        copy(document, at, out);
+    }
+}
+
 /// Add a compact copy of a value.
 pub fn copy(document: Document, at: usize, out: &mut Vec<u8>) {
     let token = document.tape[at];
@@ -210,7 +236,7 @@ fn copy_object(document: Document, at: usize, out: &mut Vec<u8>) {
     if document.is_empty(at) {
         out.push(b'{');
     } else if has_duplicates(document, document.names(at)) {
-        for entry in distinct(document, at) {
+        for entry in distinct(document, at, &mut Vec::new()) {
             copy_member(entry.name, entry.value, out);
         }
     } else {

@@ -1,11 +1,11 @@
 //! Wire bytes to JSON text, members in contract order.
 
-use crate::duplicates::{distinct, has_duplicates, has_duplicates_inside, name_of};
+use crate::duplicates::{distinct, has_duplicates, has_duplicates_among};
 use crate::handover::{Handover, Outcome};
 use crate::number::{is_text, nearest_double, put_double, put_integer};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Place, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
-use crate::text::{copy, put_checked_string, put_start, put_string};
+use crate::text::{copy, copy_from, name_of, put_checked_string, put_start, put_string};
 use crate::wire::Wire;
 
 const EXTRA_TAG: &[u8] = &[1 << 3 | 2];
@@ -28,7 +28,8 @@ pub fn write(
     tape.clear();
     out.clear();
     out.reserve(wire.len() * 2);
-    Writer { plan, camel, tape, out, beside: Vec::new(), depth: 0 }.object(root, wire)?;
+    Writer { plan, camel, tape, out, beside: Vec::new(), distinct: Vec::new(), depth: 0 }
+        .object(root, wire)?;
     Ok(())
 }
 
@@ -39,6 +40,8 @@ struct Writer<'a> {
     out: &'a mut Vec<u8>,
     /// Of the objects that are being written: members of the contract that their JsonExtra has too.
     beside: Vec<Beside>,
+    /// Of those whose JsonExtra may have names twice: the tokens of its distinct members.
+    distinct: Vec<(usize, usize)>,
     depth: usize,
 }
 
@@ -68,6 +71,8 @@ struct Extra<'a> {
     text: &'a [u8],
     object: Option<usize>,
     is_plain: bool,
+    /// Where the distinct members start, if names may be there twice.
+    distinct: Option<usize>,
     /// Members of the contract among them.
     beside: Members,
 }
@@ -157,10 +162,16 @@ impl<'a> Writer<'a> {
             _ => Ok(()),
         };
         if has_duplicates(document, document.names(object)) {
-            return distinct(document, object).iter().try_for_each(|entry| look(&entry.text, entry.value));
+            extra.distinct = Some(self.distinct.len());
+            for entry in distinct(document, object, &mut Vec::new()) {
+                look(entry.text, entry.value)?;
+                self.distinct.push((entry.name, entry.value));
+            }
+            return Ok(());
         }
         document.names(object).try_for_each(|name| look(document.raw(document.tape[name]), name + 1))?;
-        extra.is_plain = is_compact && extra.beside == 0 && !has_duplicates_inside(document, object);
+        let inside = object + 1..document.tape.len();
+        extra.is_plain = is_compact && extra.beside == 0 && !has_duplicates_among(document, inside);
         Ok(())
     }
 
@@ -280,13 +291,14 @@ impl<'a> Writer<'a> {
             return Err(Handover::Extra);
         }
         let document = Document { text: extra.text, tape: self.tape };
-        if has_duplicates(document, document.names(object)) {
-            for entry in distinct(document, object) {
-                put_member(self.out, self.camel, message, document, (entry.name, entry.value), written);
+        let known = (extra.beside != 0).then_some(message);
+        if let Some(first) = extra.distinct {
+            for member in self.distinct.drain(first..) {
+                put_member(self.out, self.camel, known, document, member, written);
             }
         } else {
             for name in document.names(object) {
-                put_member(self.out, self.camel, message, document, (name, name + 1), written);
+                put_member(self.out, self.camel, known, document, (name, name + 1), written);
             }
         }
         Ok(())
@@ -307,12 +319,7 @@ impl<'a> Writer<'a> {
         if must_be_object && self.tape[at].kind != TokenKind::Object {
             return Err(Handover::Extra);
         }
-        let document = Document { text, tape: self.tape };
-        if is_compact && !has_duplicates_inside(document, at) {
-            self.out.extend_from_slice(text);
-        } else {
-            copy(document, at, self.out);
-        }
+        copy_from(Document { text, tape: self.tape }, at, is_compact, self.out);
         self.tape.truncate(at);
         Ok(())
     }
@@ -463,22 +470,26 @@ fn put_key(out: &mut Vec<u8>, camel: bool, member: &Member) {
     put_start(&key.padded, key.size, out);
 }
 
-/// Write one member of JsonExtra, unless its field was written.
+/// Write one member of JsonExtra, unless its field was written; with the message, if there may be such a field.
 #[inline(always)]
-fn put_member(
+fn put_member<'m>(
     out: &mut Vec<u8>,
     camel: bool,
-    message: &Message,
+    message: Option<&'m Message>,
     document: Document,
     (name, value): (usize, usize),
     written: Members,
 ) {
-    let known = message.names.find(&name_of(document, name)).filter(|known| !known.camel);
-    if known.is_some_and(|known| written >> known.member & 1 != 0) {
+    let find = |message: &'m Message| {
+        let known = message.names.find(&name_of(document, name)).filter(|known| !known.camel)?;
+        Some((known.member, &message.members[known.member as usize]))
+    };
+    let known = message.and_then(find);
+    if known.is_some_and(|(m, _)| written >> m & 1 != 0) {
         return;
     }
-    if let Some(known) = known {
-        put_key(out, camel, &message.members[known.member as usize]);
+    if let Some((_, member)) = known {
+        put_key(out, camel, member);
     } else {
         out.push(b',');
         copy(document, name, out);
