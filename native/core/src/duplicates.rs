@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 
+use crate::plan::head_of;
 use crate::scan::{Document, TokenKind};
 use crate::text::unescape;
 
 /// Up to so many names, comparing each with each is faster than a set.
 const FEW: usize = 16;
+const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// A member of an object: its name's token, its value's token, and the name itself.
 pub struct Entry<'a> {
@@ -43,7 +45,7 @@ impl Hasher for NameHasher {
     }
 
     fn write_u64(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * 0x9E37_79B9_7F4A_7C15;
+        let product = u128::from(self.0 ^ word) * u128::from(MULTIPLIER);
         self.0 = (product >> 64) as u64 ^ product as u64;
     }
 
@@ -65,33 +67,36 @@ fn is_unambiguous(kind: TokenKind) -> bool {
 /// Return whether names may contain one twice; those with odd escapes need a closer look.
 #[inline]
 pub fn has_duplicates(document: Document, names: impl Iterator<Item = usize> + Clone) -> bool {
-    let mut few = names.clone().take(2);
-    match (few.next(), few.next()) {
-        (None, _) => return false,
-        (Some(only), None) => return !is_unambiguous(document.tape[only].kind),
-        _ => {}
-    }
-    let mut seen = [(0u64, &b""[..]); FEW];
-    for (count, name) in names.clone().enumerate() {
+    let mut marks = 0u64;
+    for name in names.clone() {
         let token = document.tape[name];
         if !is_unambiguous(token.kind) {
             return true;
         }
-        if count == FEW {
-            return has_duplicates_of_many(document, names);
+        // Few names share a mark; only then are they compared.
+        let mark = 1 << (head_of(document.raw(token)).wrapping_mul(MULTIPLIER) >> 58);
+        if marks & mark != 0 {
+            return has_equal(document, names);
         }
-        let raw = document.raw(token);
-        let head = head_of(raw);
-        if seen[..count].iter().any(|(other, text)| *other == head && *text == raw) {
-            return true;
-        }
-        seen[count] = (head, raw);
+        marks |= mark;
     }
     false
 }
 
-fn has_duplicates_of_many(document: Document, names: impl Iterator<Item = usize> + Clone) -> bool {
-    let mut all = HashSet::with_capacity_and_hasher(names.clone().count(), NameHasher::with_random_seed());
+fn has_equal(document: Document, names: impl Iterator<Item = usize> + Clone) -> bool {
+    let texts = names.clone().map(|name| document.raw(document.tape[name]));
+    let count = texts.clone().count();
+    if count <= FEW {
+        let mut seen = [&b""[..]; FEW];
+        for (at, text) in texts.enumerate() {
+            if seen[..at].contains(&text) {
+                return true;
+            }
+            seen[at] = text;
+        }
+        return names.into_iter().any(|name| !is_unambiguous(document.tape[name].kind));
+    }
+    let mut all = HashSet::with_capacity_and_hasher(count, NameHasher::with_random_seed());
     !names.into_iter().all(|name| {
         let token = document.tape[name];
         is_unambiguous(token.kind) && all.insert(document.raw(token))
@@ -102,14 +107,6 @@ fn has_duplicates_of_many(document: Document, names: impl Iterator<Item = usize>
 pub fn has_duplicates_among(document: Document, mut tokens: Range<usize>) -> bool {
     tokens
         .any(|at| document.tape[at].kind == TokenKind::Object && has_duplicates(document, document.names(at)))
-}
-
-#[inline(always)]
-fn head_of(name: &[u8]) -> u64 {
-    if let Some(first) = name.first_chunk::<8>() {
-        return u64::from_le_bytes(*first);
-    }
-    name.iter().fold(0, |head, byte| head << 8 | u64::from(*byte))
 }
 
 /// Return the members of an object, each name once, which may stand in `unescaped`.

@@ -12,6 +12,7 @@ pub mod duplicates;
 pub mod from_json;
 pub mod guard;
 pub mod handover;
+pub mod indent;
 pub mod number;
 pub mod pack;
 pub mod plain;

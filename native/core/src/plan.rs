@@ -260,8 +260,9 @@ pub struct Plan {
     pub unlisted: u32,
 }
 
+/// Return up to eight bytes of a name, which with its size tell short names apart.
 #[inline(always)]
-fn head_of(name: &[u8]) -> u64 {
+pub fn head_of(name: &[u8]) -> u64 {
     if let Some(first) = name.first_chunk::<8>() {
         u64::from_le_bytes(*first)
     } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._native import engine, parsers, serializers
+from mistralwire.codec._native import engine
 from mistralwire.codec._parse import Number, as_bytes, parse, to_indented_text, to_text, too_deep
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
@@ -23,6 +23,8 @@ Names = Literal["snake", "camel"]
 
 _native_from_json = engine.from_json
 _native_to_json = engine.to_json
+_native_json_to_binary = engine.json_to_binary
+_native_binary_to_json = engine.binary_to_json
 
 
 def from_json(
@@ -49,10 +51,9 @@ def from_json(
             violations, each with its JSON path.
         TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
     """
-    wire = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
-    if wire is None:
+    message: M | None = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
+    if message is None:
         return _read_message(message_type, plan_for(message_type), data, validate, limits)
-    message: M = parsers[message_type](wire)
     return message
 
 
@@ -60,10 +61,9 @@ def read_message(
     message_type: type[M], data: bytes | str, revision: int, *, validate: bool, limits: Limits
 ) -> M:
     """Read a JSON document into a message by the contract of a revision; otherwise as `from_json`."""
-    wire = _native_from_json(message_type, data, validate, limits, revision)
-    if wire is None:
+    message: M | None = _native_from_json(message_type, data, validate, limits, revision)
+    if message is None:
         return _read_message(message_type, plan_for(message_type, revision), data, validate, limits)
-    message: M = parsers[message_type](wire)
     return message
 
 
@@ -119,15 +119,9 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         TypeError: If it is no such message.
         ValueError: If `names` or `indent` is none of these.
     """
-    serialize = serializers.get(type(message))
-    if serialize is not None:
-        text = _native_to_json(type(message), serialize(message), names, indent)
-        if text is not None:
-            return text
-    return _to_json_slowly(message, names, indent)
-
-
-def _to_json_slowly(message: Message, names: Names, indent: int | None) -> bytes:
+    text = _native_to_json(message, names, indent)
+    if text is not None:
+        return text
     value = _writer(names).write(message)
     if value is None:
         value = _write_slowly(message, names)
@@ -183,7 +177,7 @@ def json_to_binary(
         TypeError: As for `from_json`.
         ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
-    wire = _native_from_json(message_type, data, validate, limits, contract_revision)
+    wire = _native_json_to_binary(message_type, data, validate, limits, contract_revision)
     if wire is None:
         plan = plan_for(message_type, contract_revision)
         wire = (STRICT if validate else LAX).read(plan, data, limits)
@@ -203,7 +197,7 @@ def binary_to_json(
         TypeError: As for `to_json`.
         ValueError: As for `to_json`.
     """
-    text = _native_to_json(message_type, data, names, indent)
+    text = _native_binary_to_json(message_type, data, names, indent)
     if text is not None:
         return text
     plan = plan_for(message_type)

@@ -8,7 +8,6 @@ the native engine off, `native` insists on it.
 import importlib
 import logging
 import os
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import mistralwire.v1
@@ -26,13 +25,21 @@ _logger = logging.getLogger("mistralwire.codec")
 class Engine(Protocol):
     """The engine's functions; each returns None for what the Python engine is to convert."""
 
-    def from_json(
+    def json_to_binary(
         self, message_type: Any, data: Any, validate: bool, limits: Any, revision: int, /
     ) -> bytes | None:
         """Convert JSON text to wire bytes."""
 
-    def to_json(self, message_type: Any, wire: Any, names: Any, indent: Any, /) -> bytes | None:
+    def from_json(
+        self, message_type: Any, data: Any, validate: bool, limits: Any, revision: int, /
+    ) -> Any | None:
+        """Convert JSON text to a message."""
+
+    def binary_to_json(self, message_type: Any, wire: Any, names: Any, indent: Any, /) -> bytes | None:
         """Convert wire bytes to JSON text."""
+
+    def to_json(self, message: Any, names: Any, indent: Any, /) -> bytes | None:
+        """Convert a message to JSON text."""
 
     def handovers(self) -> dict[str, int]:
         """Return how often a document was left to the Python engine, by reason."""
@@ -41,7 +48,13 @@ class Engine(Protocol):
 class _NoEngine:
     """Stands for the native engine where there is none."""
 
-    def from_json(self, *_arguments: Any) -> bytes | None:
+    def json_to_binary(self, *_arguments: Any) -> bytes | None:
+        return None
+
+    def from_json(self, *_arguments: Any) -> Any | None:
+        return None
+
+    def binary_to_json(self, *_arguments: Any) -> bytes | None:
         return None
 
     def to_json(self, *_arguments: Any) -> bytes | None:
@@ -99,7 +112,7 @@ def make_engine(module: Any) -> Engine:
     """
     plans = [
         (message_type, revision, plan)
-        for message_type in _documents()
+        for message_type in map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
         for revision in range(1, CONTRACT_REVISION + 1)
         if (plan := _plan_of(message_type, revision)) is not None
     ]
@@ -110,11 +123,6 @@ def make_engine(module: Any) -> Engine:
     except ValueError as error:
         raise ImportError(f"{_MODULE} {module.__version__} does not take the contract: {error}") from error
     return engine
-
-
-def _documents() -> list[Any]:
-    message_types = map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
-    return [kind for kind in message_types if _plan_of(kind, CONTRACT_REVISION) is not None]
 
 
 def _plan_of(message_type: Any, revision: int) -> MessagePlan | None:
@@ -128,15 +136,6 @@ _loaded = load_engine()
 
 engine: Engine = _loaded or _NoEngine()
 """The native engine, or one that converts nothing."""
-
-# Looking up a method of a protobuf class takes long: it goes through the fields first.
-parsers: dict[type, Callable[[bytes], Any]] = {}
-"""Of each message class that the native engine converts: its method FromString."""
-serializers: dict[type, Callable[[Any], bytes]] = {}
-"""Of each message class that the native engine converts: its method SerializeToString."""
-if _loaded is not None:
-    parsers = {message_type: message_type.FromString for message_type in _documents()}
-    serializers = {message_type: message_type.SerializeToString for message_type in _documents()}
 
 ENGINE = "python" if _loaded is None else "native"
 """Which engine converts: `native`, or `python` where the native one is not installed or is turned off."""
