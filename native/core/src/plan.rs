@@ -341,6 +341,54 @@ impl Message {
 mod tests {
     use super::*;
 
+    fn field(kind: Kind) -> Field {
+        let constant = None;
+        let (enum_values, tag_bytes) = (Vec::new(), Box::default());
+        Field {
+            number: 1,
+            kind,
+            repeated: false,
+            message: 0,
+            bits: 32,
+            constant,
+            enum_values,
+            tag: 8,
+            tag_bytes,
+        }
+    }
+
+    fn token(kind: TokenKind, size: u32) -> Token {
+        Token { start: 0, end: size, next: 1, kind }
+    }
+
+    #[test]
+    fn a_value_is_certain_to_fit_the_first_field_of_its_type_if_no_text_can_misfit() {
+        let union = Message {
+            form: Form::Union,
+            alternatives: vec![field(Kind::Integer), field(Kind::String)],
+            ..Message::default()
+        };
+        let messages = [union];
+        let certain = |kinds: &[Kind], kind: TokenKind, size: u32| {
+            let fields: Vec<Field> = kinds.iter().copied().map(field).collect();
+            Certain::new(&fields, &messages).field(token(kind, size))
+        };
+        assert_eq!(certain(&[Kind::Boolean, Kind::String], TokenKind::Plain, 3), Some(1));
+        assert_eq!(certain(&[Kind::Enum, Kind::String], TokenKind::Plain, 3), None);
+        assert_eq!(certain(&[Kind::String, Kind::TextAny], TokenKind::Lone, 6), None);
+        assert_eq!(certain(&[Kind::String, Kind::TextAny], TokenKind::Null, 4), None);
+        assert_eq!(certain(&[Kind::String, Kind::TextAny], TokenKind::Float, 3), Some(1));
+        assert_eq!(certain(&[Kind::Integer], TokenKind::Integer, 9), Some(0));
+        assert_eq!(certain(&[Kind::Integer], TokenKind::Integer, 10), None);
+        assert_eq!(certain(&[Kind::Integer], TokenKind::Float, 3), None);
+        assert_eq!(certain(&[Kind::TextObject, Kind::Message], TokenKind::Odd, 3), Some(1));
+        assert_eq!(certain(&[Kind::TextObject, Kind::Message], TokenKind::Array, 2), None);
+        let repeated = Field { repeated: true, ..field(Kind::String) };
+        let fields = [repeated, field(Kind::TextAny)];
+        assert_eq!(Certain::new(&fields, &messages).field(token(TokenKind::Array, 2)), None);
+        assert_eq!(Certain::new(&fields, &messages).field(token(TokenKind::True, 4)), Some(1));
+    }
+
     #[test]
     fn names_are_found_and_no_others() {
         let texts: Vec<String> = (0..40)

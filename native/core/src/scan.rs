@@ -415,6 +415,14 @@ mod tests {
     }
 
     #[test]
+    fn all_kinds_are_listed_by_their_numbers() {
+        for (number, kind) in TokenKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+        }
+        assert_eq!(TokenKind::ALL.last(), Some(&TokenKind::Null));
+    }
+
+    #[test]
     fn json_is_accepted() {
         for text in [
             "{}",
