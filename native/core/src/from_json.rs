@@ -531,12 +531,17 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn message(&mut self, index: usize, at: usize) -> Outcome {
         let plan = self.plan;
         let message = &plan.messages[index];
-        match (message.form, &message.item) {
-            (Form::Array, Some(item)) => self.elements(item, at),
-            (Form::Union, _) if message.discriminator.is_empty() => {
+        if message.form == Form::Object { self.object(index, at) } else { self.array_or_union(message, at) }
+    }
+
+    fn array_or_union(&mut self, message: &Message, at: usize) -> Outcome {
+        match &message.item {
+            Some(item) => self.elements(item, at),
+            None if message.discriminator.is_empty() => {
                 let fits = |field: &&Field| self.fit(field, at) == Fit::Good;
                 let field = match message.certain.field(self.token(at)) {
                     Some(certain) => &message.alternatives[certain as usize],
@@ -544,11 +549,10 @@ impl<'a> Reader<'a> {
                 };
                 self.value(field, at)
             }
-            (Form::Union, _) => {
+            None => {
                 let alternative = self.alternative(message, at)?.ok_or(Handover::Union)?;
                 self.value(&message.alternatives[alternative], at)
             }
-            _ => self.object(index, at),
         }
     }
 

@@ -329,7 +329,7 @@ impl Message {
     /// Return the place of a field number.
     #[inline(always)]
     pub fn place_of(&self, number: u64) -> Option<Place> {
-        self.places.get(usize::try_from(number).ok()?).filter(|place| place.tag != 0).copied()
+        self.places.get(usize::try_from(number).ok()?).copied().filter(|place| place.tag != 0)
     }
 
     pub fn alternative_of(&self, tag: u64) -> Option<usize> {

@@ -62,7 +62,6 @@ struct Beside {
 }
 
 /// What JsonExtra says of an object.
-#[derive(Clone, Copy, Default)]
 struct Extra<'a> {
     nulls: Members,
     empties: Members,
@@ -77,6 +76,17 @@ struct Extra<'a> {
     beside: Members,
 }
 
+const NO_EXTRA: Extra = Extra {
+    nulls: 0,
+    empties: 0,
+    absents: 0,
+    text: &[],
+    object: None,
+    is_plain: false,
+    distinct: None,
+    beside: 0,
+};
+
 impl<'a> Writer<'a> {
     /// Write an object; return the members that it has.
     fn object(&mut self, index: usize, wire: &[u8]) -> Outcome<Members> {
@@ -86,9 +96,15 @@ impl<'a> Writer<'a> {
         if self.depth > DEPTH_MAX {
             return Err(Handover::Limit);
         }
-        let (start, tokens, beside) = (self.out.len(), self.tape.len(), self.beside.len());
+        let start = self.out.len();
         let mut wire = Wire { data: wire };
-        let extra = if wire.tag(EXTRA_TAG) { self.extra(message, wire.bytes()?)? } else { Extra::default() };
+        let read;
+        let extra = if wire.tag(EXTRA_TAG) {
+            read = self.extra(message, wire.bytes()?)?;
+            &read
+        } else {
+            &NO_EXTRA
+        };
         // The members that are written without a value.
         let pending = extra.nulls
             | (extra.empties & message.repeated)
@@ -97,7 +113,7 @@ impl<'a> Writer<'a> {
         if message.interleaved {
             for (place, data) in in_order(message, wire)? {
                 let mut run = Wire { data };
-                self.member(message, place, &mut run, &extra, &mut progress)?;
+                self.member(message, place, &mut run, extra, &mut progress)?;
                 if !run.is_empty() {
                     return Err(Handover::Wire);
                 }
@@ -105,14 +121,14 @@ impl<'a> Writer<'a> {
         } else {
             while !wire.is_empty() {
                 let place = place_of(message, wire.varint()?)?;
-                self.member(message, place, &mut wire, &extra, &mut progress)?;
+                self.member(message, place, &mut wire, extra, &mut progress)?;
             }
         }
-        self.notes(message, progress.pending, &extra, &mut progress);
+        self.notes(message, progress.pending, extra, &mut progress);
         if let Some(object) = extra.object {
-            self.members(message, &extra, object, progress.written)?;
-            self.tape.truncate(tokens);
-            self.beside.truncate(beside);
+            self.members(message, extra, object, progress.written)?;
+            self.tape.truncate(object);
+            self.beside.truncate(self.beside.len() - extra.beside.count_ones() as usize);
         }
         // Every member starts with a comma; the brace takes the place of the first.
         match self.out.get_mut(start) {
@@ -126,7 +142,7 @@ impl<'a> Writer<'a> {
 
     fn extra<'b>(&mut self, message: &Message, data: &'b [u8]) -> Outcome<Extra<'b>> {
         let mut wire = Wire { data };
-        let mut extra = Extra::default();
+        let mut extra = NO_EXTRA;
         if wire.tag(MEMBERS_TAG) {
             extra.text = wire.bytes()?;
             if !extra.text.is_empty() {
@@ -393,12 +409,20 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn message(&mut self, index: usize, data: &[u8]) -> Outcome {
         let plan = self.plan;
         let message = &plan.messages[index];
-        let mut wire = Wire { data };
-        match (message.form, &message.item) {
-            (Form::Array, Some(item)) => {
+        if message.form == Form::Object {
+            self.object(index, data).map(|_| ())
+        } else {
+            self.array_or_union(message, Wire { data })
+        }
+    }
+
+    fn array_or_union(&mut self, message: &Message, mut wire: Wire) -> Outcome {
+        match &message.item {
+            Some(item) => {
                 if wire.is_empty() {
                     self.out.extend_from_slice(b"[]");
                 } else if wire.tag(&item.tag_bytes) {
@@ -406,8 +430,7 @@ impl<'a> Writer<'a> {
                 }
                 if wire.is_empty() { Ok(()) } else { Err(Handover::Wire) }
             }
-            (Form::Union, _) => self.union(message, wire),
-            _ => self.object(index, data).map(|_| ()),
+            None => self.union(message, wire),
         }
     }
 
@@ -436,8 +459,11 @@ impl<'a> Writer<'a> {
 /// Return the place of the field that a tag belongs to.
 #[inline(always)]
 fn place_of(message: &Message, tag: u64) -> Outcome<Place> {
-    let place = message.place_of(tag >> 3).ok_or(Handover::Newer)?;
-    if tag == u64::from(place.tag) { Ok(place) } else { Err(Handover::Wire) }
+    match message.places.get((tag >> 3) as usize) {
+        Some(place) if u64::from(place.tag) == tag => Ok(*place),
+        Some(Place { tag: 1.., .. }) => Err(Handover::Wire),
+        _ => Err(Handover::Newer),
+    }
 }
 
 /// Return the fields of a message in the order of its members, each with what is behind the tag.
