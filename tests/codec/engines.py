@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec import DEFAULT_LIMITS, Limits, _sse_batch, _sse_frames, from_json, to_json
 from mistralwire.codec._native import Engine, NoEngine, make_engine
-from mistralwire.codec._parse import parse, to_text
+from mistralwire.codec._parse import parse, to_indented_text, to_text
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
@@ -61,11 +61,14 @@ def python_from_json(
     return wire
 
 
-def python_to_json(message_type: type[Message], wire: bytes, *, camel: bool) -> bytes | Exception:
+def python_to_json(
+    message_type: type[Message], wire: bytes, *, camel: bool, indent: int | None = None
+) -> bytes | Exception:
     """Return the JSON text of the Python engine, or its error."""
     try:
         canonical = message_type.FromString(wire).SerializeToString()
-        return to_text(write_document(plan_for(message_type), canonical, camel=camel))
+        value = write_document(plan_for(message_type), canonical, camel=camel)
+        return to_text(value) if indent is None else to_indented_text(value, indent)
     except (WireError, EncodeError, UnicodeDecodeError) as error:
         return error
 

@@ -220,14 +220,14 @@ def test_the_native_engine_converts_by_every_revision_as_the_python_engine_does(
     typed: TypedDocument, revision: int, validate: bool
 ) -> None:
     kind, text = typed[0], to_json_text(typed[1])
-    wire = NATIVE.from_json(kind, text, validate, DEFAULT_LIMITS, revision)
+    wire = NATIVE.json_to_binary(kind, text, validate, DEFAULT_LIMITS, revision)
     expected = engines.python_from_json(kind, text, validate=validate, revision=revision)
     if wire is None:
-        assert isinstance(expected, DecodeError) or "\\ud" in text
+        assert isinstance(expected, DecodeError)
         return
     assert wire == expected
     for camel in (False, True):
-        written = NATIVE.to_json(kind, wire, camel)
+        written = NATIVE.binary_to_json(kind, wire, "camel" if camel else "snake", None)
         assert written in (None, engines.python_to_json(kind, wire, camel=camel))
 
 

@@ -20,10 +20,11 @@ from mistralwire.v1 import CONTRACT_REVISION, Reason
 M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
 
-_NAMES = ("snake", "camel")
 _CONTAINERS = frozenset((dict, list))
 _native_from_json = engine.from_json
 _native_to_json = engine.to_json
+_native_json_to_binary = engine.json_to_binary
+_native_binary_to_json = engine.binary_to_json
 
 
 def from_json(
@@ -50,29 +51,32 @@ def from_json(
             violations, each with its JSON path.
         TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
     """
-    return read_message(message_type, data, CONTRACT_REVISION, validate=validate, limits=limits)
+    message: M | None = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
+    if message is None:
+        message = message_type.FromString(_read(message_type, data, validate, limits, CONTRACT_REVISION))
+    return message
 
 
 def read_message(
     message_type: type[M], data: bytes | str, revision: int, *, validate: bool, limits: Limits
 ) -> M:
     """Read a JSON document into a message by the contract of a revision; otherwise as `from_json`."""
-    wire = _read(message_type, data, validate, limits, revision)
-    return message_type.FromString(wire)
+    message: M | None = _native_from_json(message_type, data, validate, limits, revision)
+    if message is None:
+        message = message_type.FromString(_read(message_type, data, validate, limits, revision))
+    return message
 
 
 def _read(
     message_type: type[Message], data: bytes | str, validate: bool, limits: Limits, revision: int
 ) -> bytes:
-    wire = _native_from_json(message_type, data, validate, limits, revision)
-    if wire is None:
-        plan = plan_for(message_type, revision)
-        try:
-            value = parse(data, limits, plan.name)
-            wire = read_document(plan, value, validate=validate, limits=limits)
-        except RecursionError:
-            raise too_deep(plan.name) from None
-    return wire
+    """Read a document with the Python engine."""
+    plan = plan_for(message_type, revision)
+    try:
+        value = parse(data, limits, plan.name)
+        return read_document(plan, value, validate=validate, limits=limits)
+    except RecursionError:
+        raise too_deep(plan.name) from None
 
 
 def from_dict(
@@ -118,6 +122,9 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         TypeError: If it is no such message.
         ValueError: If `names` or `indent` is none of these.
     """
+    text = _native_to_json(message, names, indent)
+    if text is not None:
+        return text
     plan = plan_for(type(message))
     return _to_json(plan, message.SerializeToString(), names, indent)
 
@@ -158,7 +165,7 @@ def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[
         EncodeError: As for `to_json`.
         ValueError: As for `to_json`.
     """
-    text = _native_to_json(plan.message_class, wire, names == "camel") if names in _NAMES else None
+    text = _native_binary_to_json(plan.message_class, wire, names, None)
     if text is None:
         return _write(plan, wire, names)
     document: dict[str, Any] = parse_any(text)
@@ -188,7 +195,10 @@ def json_to_binary(
         TypeError: As for `from_json`.
         ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
-    return _read(message_type, data, validate, limits, contract_revision)
+    wire = _native_json_to_binary(message_type, data, validate, limits, contract_revision)
+    if wire is None:
+        wire = _read(message_type, data, validate, limits, contract_revision)
+    return wire
 
 
 def binary_to_json(
@@ -202,24 +212,21 @@ def binary_to_json(
         TypeError: As for `to_json`.
         ValueError: As for `to_json`.
     """
-    if indent is None and names in _NAMES:
-        text = _native_to_json(message_type, data, names == "camel")
-        if text is not None:
-            return text
+    text = _native_binary_to_json(message_type, data, names, indent)
+    if text is not None:
+        return text
     plan = plan_for(message_type)
     try:
         wire = message_type.FromString(data).SerializeToString()
     except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
         violation = Violation("", f"the wire bytes of a {plan.name}", f"{len(data)} bytes that are none")
         raise DecodeError([violation], type_name=plan.name, reason=Reason.NOT_PROTOBUF) from None
-    return _to_json(plan, wire, names, indent)
+    # The fields may have been in another order than protobuf's.
+    text = _native_binary_to_json(message_type, wire, names, indent)
+    return _to_json(plan, wire, names, indent) if text is None else text
 
 
 def _to_json(plan: MessagePlan, wire: bytes, names: Names, indent: int | None) -> bytes:
-    if indent is None and names in _NAMES:
-        text = _native_to_json(plan.message_class, wire, names == "camel")
-        if text is not None:
-            return text
     value = _write(plan, wire, names)
     if indent is not None and (not isinstance(indent, int) or indent < 1):
         raise ValueError(f"indent must be an integer of 1 or more, or None, not {indent!r}")
@@ -227,7 +234,7 @@ def _to_json(plan: MessagePlan, wire: bytes, names: Names, indent: int | None) -
 
 
 def _write(plan: MessagePlan, wire: bytes, names: Names) -> dict[str, Any]:
-    if names not in _NAMES:
+    if names not in ("snake", "camel"):
         raise ValueError(f'names must be "snake" or "camel", not {names!r}')
     return write_document(plan, wire, camel=names == "camel")
 

@@ -290,7 +290,7 @@ def write_slowly(value: Any, indent: int = 0) -> bytes:
 _WRITE_SCALAR: dict[type, Callable[[Any], str]] = {
     str: json.encoder.encode_basestring,
     int: int.__repr__,
-    float: float.__repr__,
+    float: lambda number: orjson.dumps(number).decode(),
     bool: {False: "false", True: "true"}.__getitem__,
     type(None): lambda _: "null",
     Number: lambda number: number.text,
