@@ -1,0 +1,148 @@
+"""What holds for any input: the properties that the targets check."""
+
+import decimal
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from google.protobuf.message import Message
+
+from mistralwire.codec import (
+    SseDecoder,
+    binary_to_json,
+    from_dict,
+    from_json,
+    json_to_binary,
+    to_dict,
+    to_json,
+)
+from mistralwire.codec._limits import DEFAULT_LIMITS
+from mistralwire.errors import DecodeError, EncodeError
+from mistralwire.v1 import CONTRACT_REVISION
+from tests.codec.engines import native_engine, python_from_json, python_to_json
+
+NATIVE = native_engine()
+
+
+def check_convert(message_type: type[Message], mode: int, data: bytes) -> None:
+    """Check that both engines read a JSON text alike, and that nothing is lost without validation.
+
+    Args:
+        message_type: What the text is read as.
+        mode: Its lowest bit asks for validation.
+        data: The text, which may be no JSON.
+    """
+    validate = bool(mode & 1)
+    found = NATIVE.from_json(message_type, data, validate, DEFAULT_LIMITS, CONTRACT_REVISION)
+    expected = python_from_json(message_type, data, validate=validate)
+    assert found is None or found == expected, (found, expected)
+    if validate and isinstance(expected, bytes):
+        # Validation changes nothing of what it accepts.
+        assert expected == python_from_json(message_type, data, validate=False)
+    elif isinstance(expected, bytes):
+        _check_round_trip(message_type, data, expected)
+
+
+def _check_round_trip(message_type: type[Message], data: bytes, wire: bytes) -> None:
+    assert json_to_binary(message_type, data, validate=False) == wire
+    written = binary_to_json(message_type, wire)
+    original = _parse(data)
+    if not _may_be_respelt(original):
+        assert _parse(written) == original, written
+    message = from_json(message_type, data, validate=False)
+    again = from_json(message_type, to_json(message, names="camel", indent=1), validate=False)
+    assert _parse(to_json(again)) == _parse(written)
+    try:
+        values = to_dict(message)
+    except EncodeError:
+        return  # a number that no Decimal holds
+    assert _parse(to_json(from_dict(message_type, values, validate=False))) == _parse(written)
+
+
+def check_wire(message_type: type[Message], mode: int, data: bytes) -> None:
+    """Check that both engines write wire bytes alike, and that the text reads as the same JSON.
+
+    Args:
+        message_type: What the bytes are taken for.
+        mode: Its lowest bit asks for camelCase names.
+        data: The bytes, which may be no message.
+    """
+    camel = bool(mode & 1)
+    found = NATIVE.to_json(message_type, data, camel)
+    expected = python_to_json(message_type, data, camel=camel)
+    assert found is None or found == expected, (found, expected)
+    if isinstance(expected, bytes):
+        text = to_json(from_json(message_type, expected, validate=False))
+        assert to_json(from_json(message_type, text, validate=False)) == text
+        if not camel and not _may_be_respelt(_parse(expected)):
+            assert _parse(text) == _parse(expected), text
+
+
+def check_sse(message_type: type[Message], mode: int, data: bytes) -> None:
+    """Check that a stream gives the same events and errors however it is cut.
+
+    Args:
+        message_type: What the data of the events is.
+        mode: Its lowest bit asks for validation, the others say where the stream is cut.
+        data: The stream.
+    """
+    validate, size = bool(mode & 1), (mode >> 1) + 1
+    whole = _events(message_type, [data], validate=validate)
+    pieces = [data[at : at + size] for at in range(0, len(data), size)]
+    assert _events(message_type, pieces, validate=validate) == whole
+    at = mode * 7 % (len(data) + 1)
+    assert _events(message_type, [data[:at], b"", data[at:]], validate=validate) == whole
+
+
+def _events(message_type: type[Message], pieces: list[bytes], *, validate: bool) -> list[Any]:
+    decoder = SseDecoder(message_type, validate=validate)
+    events: list[Any] = []
+    for piece in pieces:
+        _drain(decoder.feed(piece), events)
+    try:
+        _drain(decoder.close(), events)
+    except DecodeError as error:
+        events.append(str(error))
+    _drain(decoder, events)
+    return [*events, decoder.done, decoder.last_event_id, decoder.line, decoder.retry_ms]
+
+
+def _drain(decoder: Iterator[Any], events: list[Any]) -> None:
+    while True:
+        try:
+            events.append(next(decoder))
+        except StopIteration:
+            return
+        except DecodeError as error:
+            events.append((str(error), error.violations))
+
+
+CHECKS: dict[str, Callable[[type[Message], int, bytes], None]] = {
+    "convert": check_convert,
+    "wire": check_wire,
+    "sse": check_sse,
+}
+"""The targets in Python, by name."""
+
+
+def _exact(text: str) -> tuple[str, decimal.Decimal | str]:
+    """Return a number so that it equals only the same number, and no boolean."""
+    try:
+        return "number", decimal.Decimal(text)
+    except decimal.InvalidOperation:
+        return "number", text.lower()
+
+
+def _parse(text: bytes) -> Any:
+    return json.loads(text, parse_int=_exact, parse_float=_exact)
+
+
+def _may_be_respelt(value: Any) -> bool:
+    """Return whether a name may be a member's camelCase spelling, which is written in snake_case."""
+    if isinstance(value, list):
+        return any(map(_may_be_respelt, value))
+    if not isinstance(value, dict):
+        return False
+    return any("_" not in name and name != name.lower() for name in value) or any(
+        map(_may_be_respelt, value.values())
+    )
