@@ -116,8 +116,9 @@ buf: .venv/.installed
 drift: .venv/.installed $(NODE_PACKAGES) ## Compare the contract with Mistral's SDKs (WITH=mistralai@3.6.0 for other versions)
 	$(BIN)/python -m tools.drift $(DRIFT_OPTIONS) $(WITH:%=--with %)
 
-bench: .venv/.installed native ## Measure the codec against its peers
-	$(BIN)/python -m benchmarks
+bench: .venv/.installed native ## Measure the codec against its peers (ONLY="events dearest" for parts of it)
+	@$(BIN)/python $(PIP) --group bench
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 bench-stream: .venv/.installed ## Measure the streaming service against plain grpcio
 	$(BIN)/python -m benchmarks.stream
