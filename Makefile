@@ -116,7 +116,7 @@ buf: .venv/.installed
 drift: .venv/.installed $(NODE_PACKAGES) ## Compare the contract with Mistral's SDKs (WITH=mistralai@3.6.0 for other versions)
 	$(BIN)/python -m tools.drift $(DRIFT_OPTIONS) $(WITH:%=--with %)
 
-bench: .venv/.installed native ## Measure the codec against its peers (ONLY="events dearest" for parts of it)
+bench: .venv/.installed native ## Measure the codec against its peers (ONLY="events worst" for parts of it)
 	@$(BIN)/python $(PIP) --group bench
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 

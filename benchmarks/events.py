@@ -5,10 +5,11 @@ from typing import Any
 
 import orjson
 
-from benchmarks import documents, families
+from benchmarks import documents
 from benchmarks.measure import Run, allowed_us, medians_us, show
 from mistralwire.codec import ENGINE, Accumulator, SseDecoder, SseMessage, encode_sse
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
+from tests import families
 
 Figures = dict[str, Any]
 

@@ -114,9 +114,9 @@ def events(engine: str, rows: Figures) -> None:
         _print_bounded(f"{row['stream']}, {row['step']}", row)
 
 
-def dearest(engine: str, rows: Figures) -> None:
-    """Print the dearest document of each family, there and back."""
-    print(f"\ndearest documents, {engine} engine, there and back: {_bound(engine)}")
+def worst(engine: str, rows: Figures) -> None:
+    """Print the most expensive document of each family, there and back."""
+    print(f"\nmost expensive documents found, {engine} engine, there and back: {_bound(engine)}")
     print(f"  {'':<38}{'bytes':>7}{'us':>10}{'orjson':>10}{'ratio':>8}")
     for row in rows:
         _print_bounded(row["name"], row)

@@ -38,10 +38,10 @@ def _large(rounds: int) -> Any:
     return process.large(min(rounds, 5))
 
 
-def _dearest(_rounds: int) -> Any:
-    from benchmarks import dearest
+def _worst(_rounds: int) -> Any:
+    from benchmarks import worst
 
-    return dearest.search()
+    return worst.search()
 
 
 # Each imports no more than it measures.
@@ -50,7 +50,7 @@ SECTIONS: dict[str, Callable[[int], Any]] = {
     "events": _events,
     "first": _first,
     "large": _large,
-    "dearest": _dearest,
+    "worst": _worst,
 }
 
 

@@ -13,6 +13,8 @@ from mistralwire.codec import json_to_binary
 from mistralwire.codec._pack import pack
 from mistralwire.codec._plan import plan_for
 from mistralwire.errors import DecodeError
+from mistralwire.v1 import CompletionChunk
+from tests import families
 from tests.documents import DOCUMENTS
 from tests.strategies import MESSAGE_TYPES
 from tools.vectors import load, message_type
@@ -53,11 +55,12 @@ def encode_for_rust(item: Input) -> bytes:
 
 
 def texts() -> Iterator[Input]:
-    """Yield JSON texts: the tests' documents and those of the vectors, read in both modes."""
+    """Yield JSON texts: documents of the tests, the vectors and the expensive families, in both modes."""
     found = [(document.message_type, document.text) for document in DOCUMENTS]
     for case in (*load("documents"), *load("refused")):
         text = base64.b64decode(case["json_base64"]) if "json_base64" in case else case["json"].encode()
         found.append((message_type(case), text))
+    found += [(case.message_type, case.texts[0]) for case in families.sample(0)]
     found += [(its_type, b"{}") for its_type in MESSAGE_TYPES]
     for its_type, text in found:
         yield from (Input(its_type, mode, text) for mode in (0, 1))
@@ -75,7 +78,8 @@ def wires() -> Iterator[Input]:
 
 
 def streams() -> Iterator[Input]:
-    """Yield streams: those of the vectors."""
+    """Yield streams: those of the vectors, and one of tiny events."""
+    yield Input(CompletionChunk, 0, families.tiny_events(0, count=5))
     for case in load("streams"):
         yield Input(message_type(case), int(case["validate"]), case["sse"].encode())
 

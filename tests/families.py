@@ -1,6 +1,6 @@
-"""Families of documents that may be dear to convert: what a search for the dearest ones draws from.
+"""Families of documents that may be expensive to convert: for the benchmark, for fuzzing and for tests.
 
-Each family makes JSON values of about a given size; a place puts a value into a document. All of them are
+Each family makes JSON values of about a given size; a place puts a value into a document. All documents are
 JSON objects, so that reading without validation accepts them, unless they are beyond a limit.
 """
 
@@ -94,7 +94,7 @@ def _list(size: int, items: Iterator[str]) -> str:
 
 
 def _choices(chance: random.Random, items: tuple[str, ...]) -> Iterator[str]:
-    # A few of them, so that a search can find the dearest one.
+    # A few of them, so that a search can find the most expensive one.
     few = chance.sample(items, chance.randint(1, 3))
     while True:
         yield chance.choice(few)
