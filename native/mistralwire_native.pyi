@@ -1,6 +1,8 @@
 """The native engine of mistralwire's codec."""
 
-from typing import Any
+from typing import Any, TypeAlias
+
+_Frame: TypeAlias = tuple[int, str | None, str | None, int, bytes | None]
 
 INTERFACE: int
 __version__: str
@@ -15,4 +17,30 @@ class Engine:
         self, message_type: type[Any], data: object, validate: bool, limits: object, revision: int, /
     ) -> bytes | None: ...
     def to_json(self, message_type: type[Any], wire: bytes, camel: bool, /) -> bytes | None: ...
+    def sse_reader(
+        self,
+        message_type: type[Any],
+        error_type: type[Any],
+        options: tuple[bool, object, int, int],
+        layout: tuple[int, int, int, int, int],
+        /,
+    ) -> SseReader | None: ...
+    def sse_events(
+        self, message_type: type[Any], element: int, wire: bytes, first_id: int | None, camel: bool, /
+    ) -> bytes | None: ...
     def handovers(self) -> dict[str, int]: ...
+
+class SseReader:
+    """Reads one stream of server-sent events."""
+
+    @property
+    def taken(self) -> int: ...
+    @property
+    def retry_ms(self) -> int | None: ...
+    def frames(self, data: bytes) -> list[_Frame]: ...
+    def batch(
+        self, data: bytes, start: int
+    ) -> tuple[bytes, int, bytes | None, tuple[tuple[int, str], ...], bool, _Frame | None]: ...
+    def state(
+        self,
+    ) -> tuple[bytes, bool, int, bool, int | None, bool, int, bytes | None, int, str | None, str | None]: ...

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 
-use mistralwire_core::from_json::{Mode, Scratch, read};
+use mistralwire_core::from_json::{Mode, Scratch, read_document};
 use mistralwire_core::guard::guarded;
 use mistralwire_core::handover::Outcome;
-use mistralwire_core::pack::unpack;
+use mistralwire_core::pack::{FIELD_NUMBER_MAX, unpack};
 use mistralwire_core::scan::Limits;
+use mistralwire_core::stream::{Observed, Rules, write_events};
 use mistralwire_core::to_json::write;
 use mistralwire_core::{Handover, Plan};
 use pyo3::exceptions::PyValueError;
@@ -15,13 +16,15 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::counts::Counts;
 use crate::roots::Roots;
+use crate::sse::SseReader;
 
 /// From this size on, other threads run meanwhile.
-const DETACHED_BYTES: usize = 32_768;
+pub const DETACHED_BYTES: usize = 32_768;
 /// Memory that is kept from one document to the next.
-const KEPT_BYTES: usize = 1 << 20;
+pub const KEPT_BYTES: usize = 1 << 20;
 
-thread_local!(static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) });
+thread_local!(pub static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) });
+thread_local!(static EVENTS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
 
 /// Bounds of one call.
 #[derive(Clone, Copy)]
@@ -97,19 +100,11 @@ impl Engine {
         limits: &Bound<'py, PyAny>,
         revision: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let bounds = if limits.as_ptr() == self.default_limits.as_ptr() {
-            self.default_bounds
-        } else {
-            Bounds::of(limits)?
-        };
-        let root = revision
-            .extract::<i64>()
-            .ok()
-            .and_then(|revision| self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest)));
-        let Some(root) = root else {
+        let bounds = self.bounds(limits)?;
+        let Some(root) = self.root(message_type, revision) else {
             return Ok(self.refuse());
         };
-        let (text, is_checked) = if let Ok(bytes) = data.cast::<PyBytes>() {
+        let (text, is_utf8) = if let Ok(bytes) = data.cast::<PyBytes>() {
             (bytes.as_bytes(), false)
         } else if let Some(text) = data.cast::<PyString>().ok().and_then(|text| text.to_str().ok()) {
             (text.as_bytes(), true)
@@ -118,13 +113,7 @@ impl Engine {
         };
         let mode = Mode { validate, limits: bounds.limits };
         Ok(self.run(py, text.len(), |scratch| {
-            if text.len() > bounds.document_bytes {
-                return Err(Handover::Limit);
-            }
-            if !is_checked && str::from_utf8(text).is_err() {
-                return Err(Handover::NotJson);
-            }
-            read(&self.plan, root, text, mode, scratch)
+            read_document(&self.plan, root, text, is_utf8, bounds.document_bytes, mode, scratch)
         }))
     }
 
@@ -137,13 +126,86 @@ impl Engine {
         wire: &Bound<'py, PyAny>,
         camel: bool,
     ) -> Option<Bound<'py, PyBytes>> {
-        let root = self.roots.find(message_type.as_ptr() as usize, self.newest);
-        let (Some(root), Ok(wire)) = (root, wire.cast::<PyBytes>()) else {
+        let (Some(root), Ok(wire)) = (self.newest_root(message_type), wire.cast::<PyBytes>()) else {
             return self.refuse();
         };
         let wire = wire.as_bytes();
         self.run(py, wire.len(), |scratch| {
             write(&self.plan, root, wire, camel, &mut scratch.tape, &mut scratch.out)
+        })
+    }
+
+    /// Make a reader of a stream of server-sent events; None where the Python engine is to read it.
+    ///
+    /// `layout` has five field numbers: of the messages in a batch message; of the usage and the choices in a
+    /// message; of the index and the finish reason in a choice.
+    /// The options are whether to validate, the limits of documents, the bytes of an event, and the revision.
+    #[pyo3(signature = (message_type, error_type, options, layout, /))]
+    fn sse_reader<'py>(
+        slf: &Bound<'py, Self>,
+        message_type: &Bound<'py, PyAny>,
+        error_type: &Bound<'py, PyAny>,
+        options: (bool, Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>),
+        layout: (u32, u32, u32, u32, u32),
+    ) -> PyResult<Option<SseReader>> {
+        let this = slf.get();
+        let (validate, limits, buffer_bytes_max, revision) = options;
+        let bounds = this.bounds(&limits)?;
+        let (root, newest) = (this.root(message_type, &revision), this.newest_root(message_type));
+        let roots = (root, newest, this.newest_root(error_type), buffer_bytes_max.extract::<usize>());
+        let (Some(root), Some(newest), Some(error), Ok(buffer_bytes_max)) = roots else {
+            return Ok(this.refuse());
+        };
+        let (element, usage, choices, index, finish_reason) = layout;
+        let observed = Observed::new(&this.plan, root, [usage, choices, index, finish_reason])
+            .filter(|_| (1..=FIELD_NUMBER_MAX).contains(&element))
+            .ok_or_else(|| PyValueError::new_err("a layout that does not fit the plan"))?;
+        let mode = Mode { validate, limits: bounds.limits };
+        let rules =
+            Rules::new(&this.plan, (root, newest, error), mode, bounds.document_bytes, element, observed);
+        Ok(Some(SseReader::new(slf.clone().unbind(), rules, buffer_bytes_max)))
+    }
+
+    /// Convert a batch message to events with ids from the first one on, or without; None where the Python
+    /// engine is to do it. `element` is the field number of the messages in it.
+    #[pyo3(signature = (message_type, element, wire, first_id, camel, /))]
+    fn sse_events<'py>(
+        &self,
+        py: Python<'py>,
+        message_type: &Bound<'py, PyAny>,
+        element: u32,
+        wire: &Bound<'py, PyAny>,
+        first_id: &Bound<'py, PyAny>,
+        camel: bool,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let first_id = if first_id.is_none() { Ok(None) } else { first_id.extract::<i64>().map(Some) };
+        let arguments = (self.newest_root(message_type), wire.cast::<PyBytes>(), first_id);
+        let (Some(root), Ok(wire), Ok(first_id)) = arguments else {
+            return self.refuse();
+        };
+        let wire = wire.as_bytes();
+        EVENTS.with_borrow_mut(|events| {
+            let outcome = SCRATCH.with_borrow_mut(|scratch| {
+                let mut convert = || {
+                    guarded(scratch, |scratch| {
+                        let place = (root, element);
+                        write_events(&self.plan, place, wire, first_id, camel, scratch, events)
+                    })
+                };
+                let outcome = if wire.len() < DETACHED_BYTES { convert() } else { py.detach(convert) };
+                scratch.shrink(KEPT_BYTES);
+                outcome
+            });
+            let bytes = match outcome {
+                Ok(()) => Some(PyBytes::new(py, events)),
+                Err(reason) => {
+                    self.counts.add(reason);
+                    None
+                }
+            };
+            events.clear();
+            events.shrink_to(KEPT_BYTES);
+            bytes
         })
     }
 
@@ -158,6 +220,31 @@ impl Engine {
 }
 
 impl Engine {
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn count(&self, reason: Handover) {
+        self.counts.add(reason);
+    }
+
+    fn bounds(&self, limits: &Bound<'_, PyAny>) -> PyResult<Bounds> {
+        let is_default = limits.as_ptr() == self.default_limits.as_ptr();
+        if is_default { Ok(self.default_bounds) } else { Bounds::of(limits) }
+    }
+
+    /// Return the index of a message's plan in a revision.
+    #[inline]
+    fn root(&self, message_type: &Bound<'_, PyAny>, revision: &Bound<'_, PyAny>) -> Option<usize> {
+        let revision = revision.extract::<i64>().ok()?;
+        self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest))
+    }
+
+    #[inline]
+    fn newest_root(&self, message_type: &Bound<'_, PyAny>) -> Option<usize> {
+        self.roots.find(message_type.as_ptr() as usize, self.newest)
+    }
+
     fn refuse<T>(&self) -> Option<T> {
         self.counts.add(Handover::Arguments);
         None

@@ -3,6 +3,7 @@
 mod counts;
 mod engine;
 mod roots;
+mod sse;
 
 use pyo3::prelude::*;
 
@@ -11,5 +12,6 @@ use pyo3::prelude::*;
 fn mistralwire_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", mistralwire_core::pack::INTERFACE)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_class::<engine::Engine>()
+    module.add_class::<engine::Engine>()?;
+    module.add_class::<sse::SseReader>()
 }

@@ -66,6 +66,25 @@ pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scr
     Reader { plan, document, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
 }
 
+/// Read a document that may be too long, or no UTF-8, unless it is known to be.
+pub fn read_document(
+    plan: &Plan,
+    root: usize,
+    text: &[u8],
+    is_utf8: bool,
+    document_bytes: usize,
+    mode: Mode,
+    scratch: &mut Scratch,
+) -> Outcome {
+    if text.len() > document_bytes {
+        return Err(Handover::Limit);
+    }
+    if !is_utf8 && str::from_utf8(text).is_err() {
+        return Err(Handover::NotJson);
+    }
+    read(plan, root, text, mode, scratch)
+}
+
 /// The value of one member: its token, and the position of its field.
 #[derive(Clone, Copy, Default)]
 struct Slot {

@@ -16,6 +16,8 @@ pub mod number;
 pub mod pack;
 pub mod plan;
 pub mod scan;
+pub mod sse;
+pub mod stream;
 pub mod text;
 pub mod to_json;
 pub mod wire;

@@ -7,11 +7,11 @@ use crate::plan::{Field, Fill, Form, Key, Kind, Member, Members, Message, Names,
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
-pub const INTERFACE: u32 = 1;
+pub const INTERFACE: u32 = 2;
 
 /// Bounds on what this engine takes: beyond them only the Python engine works.
 pub const MEMBERS_MAX: usize = Members::BITS as usize;
-const FIELD_NUMBER_MAX: u32 = 4_096;
+pub const FIELD_NUMBER_MAX: u32 = 4_096;
 
 /// What is wrong with packed plans.
 #[derive(Debug, PartialEq, Eq)]

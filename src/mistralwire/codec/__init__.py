@@ -2,9 +2,10 @@
 
 `from_json` and `to_json` convert between JSON text and messages, `from_dict` and `to_dict` between Python
 values and messages, `json_to_binary` and `binary_to_json` between JSON text and protobuf wire bytes.
-`SseDecoder` and `encode_sse` do the framing of streams; `accumulate` and `explode` go between the chunks of
-a stream and one response. `check` returns what keeps a message from being a valid document; `clear_member`
-removes a member from it. `lower` and `lift` are for processes whose contracts have different revisions.
+`SseDecoder` and `encode_sse` do the framing of streams, `SseBatchDecoder` and `batch_to_sse` do it for those
+who only pass wire bytes on; `accumulate` and `explode` go between the chunks of a stream and one response.
+`check` returns what keeps a message from being a valid document; `clear_member` removes a member from it.
+`lower` and `lift` are for processes whose contracts have different revisions.
 
 `ENGINE` names what converts: `native` where the distribution `mistralwire-native` is installed, or `python`.
 """
@@ -43,6 +44,7 @@ from mistralwire.codec._sse import (
     encode_sse,
     is_error_body,
 )
+from mistralwire.codec._sse_batch import SseBatch, SseBatchDecoder, batch_to_sse
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -55,12 +57,15 @@ __all__ = [
     "VIOLATIONS_MAX",
     "Accumulator",
     "Limits",
+    "SseBatch",
+    "SseBatchDecoder",
     "SseDecoder",
     "SseDone",
     "SseError",
     "SseEvent",
     "SseMessage",
     "accumulate",
+    "batch_to_sse",
     "binary_to_json",
     "check",
     "check_answer",

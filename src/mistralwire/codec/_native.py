@@ -8,7 +8,7 @@ the native engine off, `native` insists on it.
 import importlib
 import logging
 import os
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import mistralwire.v1
 from mistralwire.codec._limits import DEFAULT_LIMITS
@@ -22,6 +22,56 @@ _HOW_TO_GET = "build it with `make native`, or `pip install ./native`"
 _logger = logging.getLogger("mistralwire.codec")
 
 
+NativeFrame: TypeAlias = tuple[int, str | None, str | None, int, bytes | None]
+"""An event: its line, id and name, the form of its data as in `_sse_frames`, and the data."""
+
+NativeBatch: TypeAlias = tuple[
+    bytes, int, bytes | None, tuple[tuple[int, str], ...], bool, NativeFrame | None
+]
+"""Chunks as elements of a batch message, their number, the last usage, finish reasons by choice, whether
+`[DONE]` came, and the event that stopped it if one did."""
+
+
+class NativeState(NamedTuple):
+    """What is known of a stream between two pieces, field for field as in native/core/src/sse.rs."""
+
+    partial: bytes
+    after_carriage_return: bool
+    line_count: int
+    is_done: bool
+    retry_ms: int | None
+    skipping: bool
+    event_bytes: int
+    data: bytes | None
+    data_line: int
+    id: str | None
+    event: str | None
+
+
+class SseReader(Protocol):
+    """Reads one stream of server-sent events.
+
+    Attributes:
+        taken: Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
+        retry_ms: Value of the last valid `retry` line; None before the first.
+    """
+
+    @property
+    def taken(self) -> int: ...
+
+    @property
+    def retry_ms(self) -> int | None: ...
+
+    def frames(self, data: bytes, /) -> list[NativeFrame]:
+        """Take the next bytes; return each event that they end."""
+
+    def batch(self, data: bytes, start: int, /) -> NativeBatch:
+        """Take the next bytes from an offset on, up to the first event that is no message."""
+
+    def state(self) -> tuple[Any, ...]:
+        """Return the state of the stream: the fields of NativeState."""
+
+
 class Engine(Protocol):
     """The engine's functions; each returns None for what the Python engine is to convert."""
 
@@ -32,6 +82,19 @@ class Engine(Protocol):
 
     def to_json(self, message_type: Any, wire: bytes, camel: bool, /) -> bytes | None:
         """Convert wire bytes to JSON text."""
+
+    def sse_reader(
+        self, message_type: Any, error_type: Any, options: tuple[bool, Any, int, int], layout: Any, /
+    ) -> SseReader | None:
+        """Make a reader of a stream; see `make_framer`.
+
+        The options are whether to validate, the limits of documents, the bytes of an event, and the revision.
+        """
+
+    def sse_events(
+        self, message_type: Any, element: int, wire: Any, first_id: int | None, camel: bool, /
+    ) -> bytes | None:
+        """Convert a batch message, whose field `element` has the messages, to events."""
 
     def handovers(self) -> dict[str, int]:
         """Return how often a document was left to the Python engine, by reason."""
@@ -44,6 +107,12 @@ class _NoEngine:
         return None
 
     def to_json(self, *_arguments: Any) -> bytes | None:
+        return None
+
+    def sse_reader(self, *_arguments: Any) -> SseReader | None:
+        return None
+
+    def sse_events(self, *_arguments: Any) -> bytes | None:
         return None
 
     def handovers(self) -> dict[str, int]:

@@ -13,9 +13,10 @@ from google.protobuf.message import Message
 from mistralwire.codec._convert import Names, from_json, to_json
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import parse
-from mistralwire.codec._plan import plan_for
-from mistralwire.codec._sse_frames import DONE, ERROR_EVENT, Frame, Framer
+from mistralwire.codec._plan import MessagePlan, plan_for
+from mistralwire.codec._sse_frames import DONE, ERROR, ERROR_EVENT, MESSAGE, Frame, make_framer
 from mistralwire.errors import DecodeError, Reason
+from mistralwire.v1 import CONTRACT_REVISION
 from mistralwire.v1.error_pb2 import ErrorResponse
 
 SSE_BUFFER_BYTES_MAX = 16 * 1024 * 1024
@@ -126,8 +127,6 @@ class SseDecoder(Generic[M]):
         limits: Limits = DEFAULT_LIMITS,
         buffer_bytes_max: int = SSE_BUFFER_BYTES_MAX,
     ) -> None:
-        if buffer_bytes_max < 1:
-            raise ValueError(f"buffer_bytes_max must be 1 or more, not {buffer_bytes_max}")
         self.done = False
         self.last_event_id = ""
         self.line = 0
@@ -135,7 +134,13 @@ class SseDecoder(Generic[M]):
         self._plan = plan_for(message_type)
         self._validate = validate
         self._limits = limits
-        self._framer = Framer(self._plan.name, limits, buffer_bytes_max)
+        self._framer, _ = make_framer(
+            self._plan,
+            validate=validate,
+            limits=limits,
+            buffer_bytes_max=buffer_bytes_max,
+            revision=CONTRACT_REVISION,
+        )
         self._closed = False
 
     @property
@@ -162,9 +167,7 @@ class SseDecoder(Generic[M]):
         """
         if self._closed:
             raise ValueError("the decoder is closed; use a new one for another stream")
-        if not isinstance(data, bytes):
-            data = bytes(memoryview(data))
-        self._framer.take(data)
+        self._framer.take(data if isinstance(data, bytes) else bytes(memoryview(data)))
         return self
 
     def close(self) -> Iterator[SseEvent[M]]:
@@ -216,21 +219,36 @@ class SseDecoder(Generic[M]):
         if data is DONE:
             self.done = True
             return SseDone()
-        if frame.event == ERROR_EVENT or self._is_error_body(data):
-            return SseError(_read_error(data, self._limits), frame.id, frame.event)
+        if frame.form == MESSAGE:
+            return SseMessage(self._message_type.FromString(data), frame.id, frame.event)
+        error = error_of(frame, data, self._plan, self._limits)
+        if error is not None:
+            return error
         message = from_json(self._message_type, data, validate=self._validate, limits=self._limits)
         return SseMessage(message, frame.id, frame.event)
 
-    def _is_error_body(self, data: bytes) -> bool:
+
+def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> SseError | None:
+    """Return the error that an event is by the rule of SseDecoder; None for a message.
+
+    Args:
+        frame: The event.
+        data: Its data, which is neither the end of the stream nor the wire bytes of a message.
+        plan: Plan of the messages.
+        limits: Bounds on the data.
+
+    Raises:
+        DecodeError: If the data is not JSON or beyond the limits; not for all such data.
+    """
+    if frame.form == ERROR:
+        return SseError(ErrorResponse.FromString(data), frame.id, frame.event)
+    if frame.event != ERROR_EVENT:
         # Most data is read once only: without one of these names, spelt out or as \u00.., it is no error.
-        if (
-            b'"error"' not in data
-            and b'"message"' not in data
-            and b'"detail"' not in data
-            and b"\\u00" not in data
-        ):
-            return False
-        return _is_error_body(parse(data, self._limits, self._plan.name), self._plan.by_name)
+        if all(sign not in data for sign in (b'"error"', b'"message"', b'"detail"', b"\\u00")):
+            return None
+        if not _is_error_body(parse(data, limits, plan.name), plan.by_name):
+            return None
+    return SseError(_read_error(data, limits), frame.id, frame.event)
 
 
 def encode_sse(

@@ -5,15 +5,23 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import collections
+import functools
 from typing import NamedTuple
 
 from mistralwire.codec._limits import Limits
+from mistralwire.codec._native import NativeFrame, NativeState, SseReader, engine
 from mistralwire.codec._parse import parse
+from mistralwire.codec._plan import MessagePlan
 from mistralwire.errors import DecodeError, Reason, Violation
+from mistralwire.v1 import ChatCompletionStreamResponse, ErrorResponse
 
 DONE = b"[DONE]"
 ERROR_EVENT = "error"
 
+# What the data of an event is: the numbers are the native engine's too, in native/core/src/stream.rs.
+NOTHING, DATA, MESSAGE, ERROR, END, AFTER_DONE, TOO_LONG, BROKEN = range(8)
+CHUNKS_NUMBER = ChatCompletionStreamResponse.CHUNKS_FIELD_NUMBER
+"""Number of the field that holds the chunks of a batch message."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _COLON = ord(":")
@@ -29,12 +37,14 @@ class Frame(NamedTuple):
         event: Its name, or None.
         data: Its data, for the end of the stream the very object `DONE`; or what is wrong with the event; or
             None for one that has an id alone.
+        form: DATA, or, where the native engine has converted the data to wire bytes, MESSAGE or ERROR.
     """
 
     line: int
     id: str | None
     event: str | None
     data: bytes | DecodeError | None
+    form: int = DATA
 
 
 class Framer:
@@ -65,6 +75,20 @@ class Framer:
         self._data_line = 0
         self._id: str | None = None
         self._event: str | None = None
+
+    def _resume(self, state: NativeState) -> None:
+        """Set the state to that of the native engine's reader."""
+        self._partial[:] = state.partial
+        self._after_carriage_return = state.after_carriage_return
+        self._line_count = state.line_count
+        self._done = state.is_done
+        self.retry_ms = state.retry_ms
+        self._skipping = state.skipping
+        self._event_bytes = state.event_bytes
+        self._data = state.data
+        self._data_line = state.data_line
+        self._id = state.id
+        self._event = state.event
 
     def take(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -145,7 +169,7 @@ class Framer:
         if not stripped and (self._done or self._event != ERROR_EVENT):
             return None
         if self._done:
-            return self._error("nothing after data: [DONE]", "an event with data", Reason.DATA_AFTER_DONE)
+            return self._after_done()
         if stripped == DONE:
             self._done = True
             return DONE
@@ -153,9 +177,7 @@ class Framer:
 
     def _skip_event(self, line: int) -> None:
         """Add the error for an event that is too long, and drop it up to the next blank line."""
-        expected = f"an event of at most {self._buffer_bytes_max} bytes"
-        error = self._error(expected, "a longer one", Reason.LIMIT_EXCEEDED)
-        self.frames.append(Frame(self._data_line or line, None, None, error))
+        self.frames.append(Frame(self._data_line or line, None, None, self._too_long()))
         self._begin_event()
         self._skipping = True
 
@@ -192,5 +214,104 @@ class Framer:
             # What is beyond a limit is whole: that error says more than the stream's end.
             return error.reason != Reason.NOT_JSON
 
+    def _after_done(self) -> DecodeError:
+        return self._error("nothing after data: [DONE]", "an event with data", Reason.DATA_AFTER_DONE)
+
+    def _too_long(self) -> DecodeError:
+        expected = f"an event of at most {self._buffer_bytes_max} bytes"
+        return self._error(expected, "a longer one", Reason.LIMIT_EXCEEDED)
+
     def _error(self, expected: str, found: str, reason: str) -> DecodeError:
         return DecodeError([Violation("", expected, found)], type_name=self._type_name, reason=reason)
+
+
+class NativeFramer(Framer):
+    """Finds events with the native engine, which converts the data of most of them too.
+
+    Args:
+        reader: The native engine's reader of the stream.
+    """
+
+    def __init__(self, reader: SseReader, type_name: str, limits: Limits, buffer_bytes_max: int) -> None:
+        super().__init__(type_name, limits, buffer_bytes_max)
+        self._reader: SseReader | None = reader
+
+    def take(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if self._reader is None:
+            super().take(data)
+            return
+        frames = self._reader.frames(data)
+        if frames and frames[-1][3] == BROKEN:
+            self._take_all(frames[:-1])
+            self.go_on(data[self._reader.taken :])
+        else:
+            self._take_all(frames)
+            self.retry_ms = self._reader.retry_ms
+
+    def _take_all(self, frames: list[NativeFrame]) -> None:
+        for frame in frames:
+            self.take_frame(frame)
+
+    def take_frame(self, frame: NativeFrame) -> None:
+        """Take an event that the native engine has found; not what says that it is BROKEN."""
+        line, id, event, form, data = frame  # noqa: A001 - the field's own name
+        content: bytes | DecodeError | None = data
+        if form == END:
+            content = DONE
+        elif form == AFTER_DONE:
+            content = self._after_done()
+        elif form == TOO_LONG:
+            content = self._too_long()
+        self.frames.append(Frame(line, id, event, content, form))
+
+    def go_on(self, data: bytes) -> None:
+        """Go on without the native engine from where it is, with the bytes that it has not taken."""
+        if self._reader is not None:
+            self._resume(NativeState(*self._reader.state()))
+            self._reader = None
+        super().take(data)
+
+    def end(self) -> None:
+        """Take the end, as Framer does."""
+        self.go_on(b"")
+        super().end()
+
+
+def make_framer(
+    plan: MessagePlan, *, validate: bool, limits: Limits, buffer_bytes_max: int, revision: int
+) -> tuple[Framer, SseReader | None]:
+    """Make a framer for a stream of messages, and return the native engine's reader if it has one.
+
+    Args:
+        plan: Plan of the messages.
+        validate: Whether the native engine is to enforce the contract.
+        limits: Bounds on each event's JSON.
+        buffer_bytes_max: Bytes of one event.
+        revision: Revision of the contract for which the native engine is to convert messages.
+
+    Raises:
+        ValueError: If `buffer_bytes_max` is less than 1.
+    """
+    if buffer_bytes_max < 1:
+        raise ValueError(f"buffer_bytes_max must be 1 or more, not {buffer_bytes_max}")
+    options = (validate, limits, buffer_bytes_max, revision)
+    reader = engine.sse_reader(plan.message_class, ErrorResponse, options, stream_layout(plan))
+    if reader is None:
+        return Framer(plan.name, limits, buffer_bytes_max), None
+    return NativeFramer(reader, plan.name, limits, buffer_bytes_max), reader
+
+
+@functools.cache
+def stream_layout(plan: MessagePlan) -> tuple[int, int, int, int, int]:
+    """Return the numbers of the fields that the native engine reads for observers; 0 of those it lacks.
+
+    They are those of the messages in a batch message, of the usage and the choices in a message, and of the
+    index and the finish reason in a choice.
+    """
+    usage, choices = plan.by_name.get("usage"), plan.by_name.get("choices")
+    choice = None if choices is None else choices.fields[0].message
+    if usage is None or choices is None or choice is None:
+        return (CHUNKS_NUMBER, 0, 0, 0, 0)
+    index, reason = choice.by_name["index"], choice.by_name["finish_reason"]
+    return (CHUNKS_NUMBER, usage.number, choices.number, index.number, reason.number)

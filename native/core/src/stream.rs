@@ -1,0 +1,401 @@
+//! Streams of messages: events to wire bytes, one by one or as the elements of a batch message, and back.
+
+use std::ops::{ControlFlow, Range};
+
+use crate::duplicates::name_of;
+use crate::from_json::{Mode, Scratch, read_document};
+use crate::guard::guarded;
+use crate::handover::{Handover, Outcome};
+use crate::number::put_integer;
+use crate::plan::{Kind, Plan};
+use crate::scan::{Document, TokenKind, scan};
+use crate::sse::{Content, Event};
+use crate::to_json::write;
+use crate::wire::{Wire, put_varint};
+
+const EXTRA_TAG: u64 = 1 << 3 | 2;
+const MEMBERS_TAG: &[u8] = &[1 << 3 | 2];
+
+// The members that tell an error body from a message, a bit each.
+const CHOICES: u8 = 1;
+const OBJECT: u8 = 1 << 1;
+const ERROR: u8 = 1 << 2;
+const DETAIL: u8 = 1 << 3;
+const MESSAGE: u8 = 1 << 4;
+
+/// Where in a message the fields are that observers of a stream look at: their tags; 0 of one that it lacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Observed {
+    pub usage: u64,
+    pub choices: u64,
+    pub index: u64,
+    pub finish_reason: u64,
+    /// Index of a choice's message; and the member and the position of the field of its finish reason.
+    choice: usize,
+    reason_place: (usize, usize),
+}
+
+impl Observed {
+    /// Make it of the numbers of the usage, the choices, and the index and finish reason of a choice.
+    pub fn new(plan: &Plan, root: usize, numbers: [u32; 4]) -> Option<Observed> {
+        let field = |message: usize, number: u32, kind: Kind, repeated: bool| {
+            let (m, f) = plan.messages[message].field_of(number)?;
+            let field = &plan.messages[message].members[m].fields[f];
+            (field.kind == kind && field.repeated == repeated).then_some((field, (m, f)))
+        };
+        let [usage, choices, index, finish_reason] = numbers;
+        if numbers == [0; 4] {
+            return Some(Observed::default());
+        }
+        let (usage, _) = field(root, usage, Kind::Message, false)?;
+        let (choices, _) = field(root, choices, Kind::Message, true)?;
+        let choice = choices.message;
+        let (index, _) = field(choice, index, Kind::Integer, false)?;
+        let (finish_reason, reason_place) = field(choice, finish_reason, Kind::Enum, false)?;
+        Some(Observed {
+            usage: usage.tag.into(),
+            choices: choices.tag.into(),
+            index: index.tag.into(),
+            finish_reason: finish_reason.tag.into(),
+            choice,
+            reason_place,
+        })
+    }
+}
+
+/// How the events of a stream are converted.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// Index of the message, and of an error body.
+    pub root: usize,
+    pub error: usize,
+    pub mode: Mode,
+    pub document_bytes: usize,
+    /// Field number of the messages in a batch message.
+    pub element: u32,
+    pub observed: Observed,
+    /// The members that tell an error body, without those that the message has itself.
+    signs: u8,
+}
+
+impl Rules {
+    /// Make the rules; `newest` is the message of the newest contract, `root` the one to be written.
+    #[must_use]
+    pub fn new(
+        plan: &Plan,
+        (root, newest, error): (usize, usize, usize),
+        mode: Mode,
+        document_bytes: usize,
+        element: u32,
+        observed: Observed,
+    ) -> Rules {
+        let names = &plan.messages[newest].names;
+        let mut signs = OBJECT;
+        for (bit, name) in [(ERROR, &b"error"[..]), (DETAIL, b"detail"), (MESSAGE, b"message")] {
+            if names.find(name).is_none() {
+                signs |= bit;
+            }
+        }
+        Rules { root, error, mode, document_bytes, element, observed, signs }
+    }
+
+    /// Convert the data of an event to wire bytes in the scratch memory.
+    fn convert(&self, plan: &Plan, event: &Event, data: &[u8], scratch: &mut Scratch) -> Outcome<Form> {
+        if !event.is_error() {
+            let outcome =
+                read_document(plan, self.root, data, false, self.document_bytes, self.mode, scratch);
+            match outcome {
+                // The text is JSON, and all of it is on the tape.
+                Ok(()) | Err(Handover::Violation | Handover::Union) => {}
+                Err(reason) => return Err(reason),
+            }
+            if !self.is_error_body(Document { text: data, tape: &scratch.tape }) {
+                return outcome.map(|()| Form::Message);
+            }
+        }
+        let mode = Mode { validate: false, ..self.mode };
+        read_document(plan, self.error, data, false, self.document_bytes, mode, scratch)?;
+        Ok(Form::Error)
+    }
+
+    /// Return whether an object is an error body: the rule of the Python package's decoder.
+    fn is_error_body(&self, document: Document) -> bool {
+        let mut found = 0;
+        for name in document.names(0) {
+            let kind = document.tape[name + 1].kind;
+            let (bit, is_sign) = match &*name_of(document, name) {
+                b"choices" => (CHOICES, kind != TokenKind::Null),
+                b"object" => (OBJECT, kind.is_string() && *name_of(document, name + 1) == *b"error"),
+                b"error" => (ERROR, kind.is_string() || kind == TokenKind::Object),
+                b"detail" => (DETAIL, kind.is_string() || kind == TokenKind::Array),
+                b"message" => (MESSAGE, kind.is_string() || kind == TokenKind::Object),
+                _ => continue,
+            };
+            // Of a name given twice, the last value counts.
+            found = found & !bit | if is_sign { bit } else { 0 };
+        }
+        found & CHOICES == 0 && found & self.signs != 0
+    }
+}
+
+/// What the bytes of a frame are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing: the event has an id alone.
+    Nothing,
+    /// The data of an event that the Python engine is to convert.
+    Data(Handover),
+    /// Wire bytes of a message.
+    Message,
+    /// Wire bytes of an error body.
+    Error,
+    Done,
+    AfterDone,
+    TooLong,
+}
+
+impl Form {
+    /// Return the number by which the Python package knows it.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Form::Nothing => 0,
+            Form::Data(_) => 1,
+            Form::Message => 2,
+            Form::Error => 3,
+            Form::Done => 4,
+            Form::AfterDone => 5,
+            Form::TooLong => 6,
+        }
+    }
+}
+
+/// Number of the frame that is no event: the framer has panicked, and the Python engine goes on from its state.
+pub const BROKEN: u8 = 7;
+
+/// An event, as the Python engine takes it.
+#[derive(Debug)]
+pub struct Frame {
+    pub line: u64,
+    pub id: Option<Box<[u8]>>,
+    pub name: Option<Box<[u8]>>,
+    pub form: Form,
+    /// Where its bytes are in the output.
+    pub bytes: Range<usize>,
+}
+
+/// What became of a piece of a stream.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The bytes of all frames; of a batch, those of its elements, then those of the frame that stopped it.
+    pub bytes: Vec<u8>,
+    pub frames: Vec<Frame>,
+    /// Of a batch: the number of its elements.
+    pub count: usize,
+    /// Of a batch: where the wire bytes of the last usage are.
+    pub usage: Option<Range<usize>>,
+    /// Of a batch: why choices ended, in the order in which they did: the index of each, and the reason.
+    pub finish_reasons: Vec<(i64, Box<[u8]>)>,
+}
+
+impl Output {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+        self.count = 0;
+        self.usage = None;
+        self.finish_reasons.clear();
+    }
+
+    /// Return the elements of a batch.
+    #[must_use]
+    pub fn elements(&self) -> &[u8] {
+        &self.bytes[..self.frames.first().map_or(self.bytes.len(), |frame| frame.bytes.start)]
+    }
+
+    /// Give back the memory of a long piece.
+    pub fn shrink(&mut self, kept_bytes: usize) {
+        self.bytes.shrink_to(kept_bytes);
+        self.frames.shrink_to(kept_bytes / size_of::<Frame>());
+        self.finish_reasons.shrink_to(kept_bytes / 64);
+    }
+
+    fn push(&mut self, event: &Event, form: Form, bytes: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.frames.push(Frame {
+            line: event.line,
+            id: event.id.map(Box::from),
+            name: event.name.map(Box::from),
+            form,
+            bytes: start..self.bytes.len(),
+        });
+    }
+
+    /// Add an event as a frame.
+    pub fn add_frame(&mut self, plan: &Plan, rules: &Rules, event: &Event, scratch: &mut Scratch) {
+        let (form, bytes) = match event.content {
+            Content::Nothing => (Form::Nothing, &b""[..]),
+            Content::Done => (Form::Done, &b""[..]),
+            Content::AfterDone => (Form::AfterDone, &b""[..]),
+            Content::TooLong => (Form::TooLong, &b""[..]),
+            Content::Data(data) => {
+                let mut form = Form::Nothing;
+                let outcome = guarded(scratch, |scratch| {
+                    form = rules.convert(plan, event, data, scratch)?;
+                    Ok(())
+                });
+                match outcome {
+                    Ok(()) => (form, &scratch.out[..]),
+                    Err(reason) => (Form::Data(reason), data),
+                }
+            }
+        };
+        self.push(event, form, bytes);
+    }
+
+    /// Add an event as an element of a batch; break off at one that is none.
+    pub fn add_element(
+        &mut self,
+        plan: &Plan,
+        rules: &Rules,
+        event: &Event,
+        scratch: &mut Scratch,
+    ) -> ControlFlow<()> {
+        let data = match event.content {
+            Content::Nothing | Content::Done => return ControlFlow::Continue(()),
+            Content::Data(data) => data,
+            Content::AfterDone | Content::TooLong => {
+                self.add_frame(plan, rules, event, scratch);
+                return ControlFlow::Break(());
+            }
+        };
+        let mut form = Form::Nothing;
+        let (size, usage, reasons) = (self.bytes.len(), self.usage.clone(), self.finish_reasons.len());
+        let outcome = guarded(scratch, |scratch| {
+            form = rules.convert(plan, event, data, scratch)?;
+            if form == Form::Message { self.put_element(plan, rules, scratch) } else { Ok(()) }
+        });
+        match (outcome, form) {
+            (Ok(()), Form::Message) => {
+                self.count += 1;
+                return ControlFlow::Continue(());
+            }
+            (Ok(()), _) => self.push(event, form, &scratch.out),
+            (Err(reason), _) => {
+                self.bytes.truncate(size);
+                self.usage = usage;
+                self.finish_reasons.truncate(reasons);
+                self.push(event, Form::Data(reason), data);
+            }
+        }
+        ControlFlow::Break(())
+    }
+
+    fn put_element(&mut self, plan: &Plan, rules: &Rules, scratch: &mut Scratch) -> Outcome {
+        let Scratch { out, tape, .. } = scratch;
+        self.bytes.reserve(out.len() + 16);
+        put_varint(&mut self.bytes, (rules.element << 3 | 2).into());
+        put_varint(&mut self.bytes, out.len() as u64);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(out);
+        let observed = &rules.observed;
+        let mut wire = Wire { data: out };
+        while !wire.is_empty() && observed.choices != 0 {
+            let tag = wire.varint()?;
+            if tag == observed.choices {
+                tape.clear();
+                if let Some(reason) = finish_reason(plan, rules, wire.bytes()?, tape)? {
+                    self.finish_reasons.push(reason);
+                }
+            } else if tag == observed.usage {
+                let size = wire.bytes()?.len();
+                let end = start + out.len() - wire.data.len();
+                self.usage = Some(end - size..end);
+            } else {
+                wire.skip(tag as u32)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Return the index of a choice and why it ended, if it did.
+#[inline]
+fn finish_reason(
+    plan: &Plan,
+    rules: &Rules,
+    choice: &[u8],
+    tape: &mut Vec<crate::scan::Token>,
+) -> Outcome<Option<(i64, Box<[u8]>)>> {
+    let observed = &rules.observed;
+    let (mut index, mut number, mut extra) = (0, 0, &b""[..]);
+    let mut wire = Wire { data: choice };
+    while !wire.is_empty() {
+        let tag = wire.varint()?;
+        if tag == observed.index {
+            index = wire.varint()?;
+        } else if tag == observed.finish_reason {
+            number = wire.varint()?;
+        } else if tag == EXTRA_TAG {
+            extra = wire.bytes()?;
+        } else {
+            wire.skip(tag as u32)?;
+        }
+    }
+    if number == 0 {
+        return Ok(None);
+    }
+    let (m, f) = observed.reason_place;
+    let member = &plan.messages[observed.choice].members[m];
+    if let Some(string) = member.fields[f].enum_string(number) {
+        return Ok(Some((index as i64, string.into())));
+    }
+    // A reason that the enum does not list is in JsonExtra, under the member's name.
+    let mut extra = Wire { data: extra };
+    let text = if extra.tag(MEMBERS_TAG) { extra.bytes()? } else { b"" };
+    let root = scan(text, tape, rules.mode.limits)?;
+    let document = Document { text, tape };
+    let name = &member.keys[0].padded[2..member.keys[0].size - 2];
+    let is_it = |at: &usize| *name_of(document, *at) == *name && tape[at + 1].kind.is_string();
+    let at = document.names(root).find(is_it).ok_or(Handover::Extra)?;
+    Ok(Some((index as i64, name_of(document, at + 1).into())))
+}
+
+/// Write the messages of a batch message as events, with ids counted from the first one if there is one.
+pub fn write_events(
+    plan: &Plan,
+    (root, element): (usize, u32),
+    batch: &[u8],
+    first_id: Option<i64>,
+    camel: bool,
+    scratch: &mut Scratch,
+    events: &mut Vec<u8>,
+) -> Outcome {
+    events.clear();
+    events.reserve(batch.len() * 2);
+    let mut wire = Wire { data: batch };
+    let mut id = first_id;
+    while !wire.is_empty() {
+        let tag = u32::try_from(wire.varint()?).map_err(|_| Handover::Wire)?;
+        if tag != element << 3 | 2 {
+            // Other fields of the batch message are none of its events.
+            if tag >> 3 == element || tag >> 3 == 0 || tag & 7 > 2 {
+                return Err(Handover::Wire);
+            }
+            wire.skip(tag)?;
+            continue;
+        }
+        write(plan, root, wire.bytes()?, camel, &mut scratch.tape, &mut scratch.out)?;
+        if let Some(number) = id {
+            events.extend_from_slice(b"id: ");
+            put_integer(number, events);
+            events.push(b'\n');
+            id = Some(number.checked_add(1).ok_or(Handover::Arguments)?);
+        }
+        events.extend_from_slice(b"data: ");
+        events.extend_from_slice(&scratch.out);
+        events.extend_from_slice(b"\n\n");
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The reader of one stream as a Python object, and the writing of events.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mistralwire_core::Handover;
+use mistralwire_core::sse::{Event, Framer};
+use mistralwire_core::stream::{BROKEN, Form, Frame, Output, Rules};
+use pyo3::exceptions::PyIndexError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use crate::engine::{DETACHED_BYTES, Engine, KEPT_BYTES, SCRATCH};
+
+thread_local!(static OUTPUT: RefCell<Output> = RefCell::default());
+
+/// Line, id, name, form and bytes of an event.
+type FrameObject<'py> =
+    (u64, Option<Bound<'py, PyString>>, Option<Bound<'py, PyString>>, u8, Option<Bound<'py, PyBytes>>);
+
+/// Elements, their number, the last usage, finish reasons, whether `[DONE]` came, and what stopped the batch.
+type BatchObject<'py> = (
+    Bound<'py, PyBytes>,
+    usize,
+    Option<Bound<'py, PyBytes>>,
+    Bound<'py, PyTuple>,
+    bool,
+    Option<FrameObject<'py>>,
+);
+
+/// The state of a framer, in the order of its fields.
+type StateObject<'py> = (
+    Bound<'py, PyBytes>,
+    bool,
+    u64,
+    bool,
+    Option<u64>,
+    bool,
+    usize,
+    Option<Bound<'py, PyBytes>>,
+    u64,
+    Option<Bound<'py, PyString>>,
+    Option<Bound<'py, PyString>>,
+);
+
+/// Reads one stream of server-sent events.
+#[pyclass(module = "mistralwire_native")]
+pub struct SseReader {
+    engine: Py<Engine>,
+    rules: Rules,
+    framer: Framer,
+}
+
+#[pymethods]
+impl SseReader {
+    /// Take the next bytes; return each event that they end.
+    fn frames<'py>(
+        &mut self,
+        py: Python<'py>,
+        data: &Bound<'py, PyBytes>,
+    ) -> PyResult<Vec<FrameObject<'py>>> {
+        OUTPUT.with_borrow_mut(|output| {
+            let is_broken = self.run(py, data.as_bytes(), output, |engine, rules, output, event| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    output.add_frame(engine.plan(), rules, event, scratch);
+                    scratch.shrink(KEPT_BYTES);
+                });
+                ControlFlow::Continue(())
+            });
+            let mut frames = Vec::with_capacity(output.frames.len() + usize::from(is_broken));
+            for frame in &output.frames {
+                frames.push(frame_object(py, output, frame)?);
+            }
+            if is_broken {
+                frames.push((0, None, None, BROKEN, None));
+            }
+            output.shrink(KEPT_BYTES);
+            Ok(frames)
+        })
+    }
+
+    /// Take the next bytes from an offset on, up to the first event that is no message; return the batch.
+    fn batch<'py>(
+        &mut self,
+        py: Python<'py>,
+        data: &Bound<'py, PyBytes>,
+        start: usize,
+    ) -> PyResult<BatchObject<'py>> {
+        let piece = data.as_bytes().get(start..).ok_or_else(|| PyIndexError::new_err("start"))?;
+        OUTPUT.with_borrow_mut(|output| {
+            let is_broken = self.run(py, piece, output, |engine, rules, output, event| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    let flow = output.add_element(engine.plan(), rules, event, scratch);
+                    scratch.shrink(KEPT_BYTES);
+                    flow
+                })
+            });
+            let stop = match output.frames.first() {
+                Some(frame) => Some(frame_object(py, output, frame)?),
+                None => is_broken.then_some((0, None, None, BROKEN, None)),
+            };
+            let usage = output.usage.clone().map(|usage| PyBytes::new(py, &output.bytes[usage]));
+            let reasons = if output.finish_reasons.is_empty() {
+                PyTuple::empty(py)
+            } else {
+                let reasons = output.finish_reasons.iter();
+                let texts = reasons.map(|(index, reason)| Ok((*index, PyString::from_bytes(py, reason)?)));
+                PyTuple::new(py, texts.collect::<PyResult<Vec<_>>>()?)?
+            };
+            let elements = PyBytes::new(py, output.elements());
+            let batch = (elements, output.count, usage, reasons, self.framer.state.is_done, stop);
+            output.shrink(KEPT_BYTES);
+            Ok(batch)
+        })
+    }
+
+    /// Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
+    #[getter]
+    fn taken(&self) -> usize {
+        self.framer.taken
+    }
+
+    /// Value of the last valid `retry` line, in milliseconds.
+    #[getter]
+    fn retry_ms(&self) -> Option<u64> {
+        self.framer.state.retry_ms
+    }
+
+    /// Return the state of the stream, for the Python engine to go on from.
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<StateObject<'py>> {
+        let state = &self.framer.state;
+        Ok((
+            PyBytes::new(py, &state.partial),
+            state.after_carriage_return,
+            state.line_count,
+            state.is_done,
+            state.retry_ms,
+            state.skipping,
+            state.event_bytes,
+            state.has_data.then(|| PyBytes::new(py, &state.data)),
+            state.data_line,
+            string(py, state.id.as_deref())?,
+            string(py, state.name.as_deref())?,
+        ))
+    }
+}
+
+impl SseReader {
+    pub fn new(engine: Py<Engine>, rules: Rules, buffer_bytes_max: usize) -> SseReader {
+        SseReader { engine, rules, framer: Framer::new(buffer_bytes_max) }
+    }
+
+    /// Give the events of a piece to a function; return whether the framer has panicked, which is counted.
+    fn run(
+        &mut self,
+        py: Python,
+        piece: &[u8],
+        output: &mut Output,
+        mut give: impl FnMut(&Engine, &Rules, &mut Output, &Event) -> ControlFlow<()> + Send,
+    ) -> bool {
+        let engine = self.engine.get();
+        let Self { framer, rules, .. } = self;
+        output.clear();
+        let mut take = || {
+            let run = || framer.take(piece, &mut |event| give(engine, rules, output, &event));
+            catch_unwind(AssertUnwindSafe(run)).is_err()
+        };
+        let is_broken = if piece.len() < DETACHED_BYTES { take() } else { py.detach(take) };
+        for frame in &output.frames {
+            if let Form::Data(reason) = frame.form {
+                engine.count(reason);
+            }
+        }
+        if is_broken {
+            engine.count(Handover::Panic);
+        }
+        is_broken
+    }
+}
+
+/// Return a text of a stream as a string: what is no UTF-8 in it becomes U+FFFD.
+fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyString>>> {
+    let Some(text) = text else { return Ok(None) };
+    match str::from_utf8(text) {
+        Ok(text) => Ok(Some(PyString::new(py, text))),
+        // By Python itself, so that there are as many of them as there.
+        Err(_) => {
+            let bytes = PyBytes::new(py, text);
+            PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"replace")).map(Some)
+        }
+    }
+}
+
+fn frame_object<'py>(py: Python<'py>, output: &Output, frame: &Frame) -> PyResult<FrameObject<'py>> {
+    let bytes = match frame.form {
+        Form::Data(_) | Form::Message | Form::Error => {
+            Some(PyBytes::new(py, &output.bytes[frame.bytes.clone()]))
+        }
+        Form::Nothing | Form::Done | Form::AfterDone | Form::TooLong => None,
+    };
+    let (id, name) = (string(py, frame.id.as_deref())?, string(py, frame.name.as_deref())?);
+    Ok((frame.line, id, name, frame.form.number(), bytes))
+}

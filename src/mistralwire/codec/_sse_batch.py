@@ -1,0 +1,301 @@
+"""Server-sent events to batches of chunks in wire bytes and back, for those who pass streams on."""
+
+import dataclasses
+from typing import Any
+
+from google.protobuf.message import DecodeError as WireError
+from google.protobuf.message import Message
+
+from mistralwire.codec._convert import Names, json_to_binary
+from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._native import NativeBatch, engine
+from mistralwire.codec._parse import parse
+from mistralwire.codec._plan import MessagePlan, checked_revision, plan_for
+from mistralwire.codec._sse import SSE_BUFFER_BYTES_MAX, SseError, encode_sse, error_of
+from mistralwire.codec._sse_frames import (
+    BROKEN,
+    CHUNKS_NUMBER,
+    DONE,
+    MESSAGE,
+    Frame,
+    NativeFramer,
+    make_framer,
+    stream_layout,
+)
+from mistralwire.codec._varint import write_varint
+from mistralwire.errors import DecodeError, Violation
+from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, Reason
+
+_CHUNK_TAG = write_varint(CHUNKS_NUMBER << 3 | 2)
+_native_events = engine.sse_events
+
+
+@dataclasses.dataclass(slots=True)
+class SseBatch:
+    """The chunks that a piece of a stream has completed.
+
+    Attributes:
+        wire: The chunks as the wire bytes of one ChatCompletionStreamResponse; empty if there are none.
+        count: The number of chunks.
+        usage: The last `usage` among the chunks, as the wire bytes of a UsageInfo; None if there is none.
+        finish_reasons: Why choices ended, in the order in which they did: the index of each, and the string
+            that the API has for the reason, documented or not.
+        is_done: Whether `[DONE]` has come, now or before.
+        failure: What has ended the stream after these chunks: an error event, or what is wrong with an event.
+            None while the stream goes on, and at its proper end.
+    """
+
+    wire: bytes
+    count: int
+    usage: bytes | None
+    finish_reasons: tuple[tuple[int, str], ...]
+    is_done: bool
+    failure: SseError | DecodeError | None
+
+
+class SseBatchDecoder:
+    """Decodes a stream of server-sent events to wire bytes; as `SseDecoder`, for those who only pass it on.
+
+        decoder = SseBatchDecoder(CompletionChunk)
+        for data in pieces:
+            batch = decoder.feed(data)
+            ...
+        batch = decoder.close()
+
+    Events, error bodies and errors are those of SseDecoder; ids and names of events are dropped. The first
+    error ends the stream: it is the `failure` of the batch with the chunks before it and of every later one,
+    and what comes after it is ignored. How the bytes are cut changes which chunks come in one batch, and
+    nothing else.
+
+    Args:
+        message_type: The class of the messages, such as CompletionChunk.
+        validate: Whether to enforce the contract on messages, that of the revision below.
+        limits: Bounds on each event's JSON, as for `from_json`.
+        buffer_bytes_max: Bytes of one event, as for SseDecoder.
+        contract_revision: Revision of the oldest contract that readers of the wire bytes have, as for
+            `json_to_binary`.
+
+    Raises:
+        TypeError: If `message_type` is no message of the contract that is a JSON object.
+        ValueError: If `buffer_bytes_max` or `contract_revision` is less than 1.
+    """
+
+    def __init__(
+        self,
+        message_type: type[Message],
+        *,
+        validate: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
+        buffer_bytes_max: int = SSE_BUFFER_BYTES_MAX,
+        contract_revision: int = 1,
+    ) -> None:
+        checked_revision(contract_revision)
+        self._message_type = message_type
+        self._plan = plan_for(message_type)
+        self._validate = validate
+        self._limits = limits
+        self._revision = contract_revision
+        self._framer, reader = make_framer(
+            self._plan,
+            validate=validate,
+            limits=limits,
+            buffer_bytes_max=buffer_bytes_max,
+            revision=contract_revision,
+        )
+        # The native engine's reader, for as long as the stream is open and has not failed.
+        self._reader = reader
+        self._is_done = False
+        self._is_closed = False
+        self._failure: SseError | DecodeError | None = None
+
+    def feed(self, data: bytes) -> SseBatch:
+        """Take a piece of the stream.
+
+        Args:
+            data: The bytes that came, cut anywhere; may be empty.
+
+        Returns:
+            The chunks that are complete.
+
+        Raises:
+            TypeError: If `data` is not bytes.
+            ValueError: If the decoder is closed.
+        """
+        if not isinstance(data, bytes):
+            data = bytes(memoryview(data))
+        if self._reader is not None:
+            wire, count, usage, finish_reasons, is_done, stop = batch = self._reader.batch(data, 0)
+            if stop is None:
+                self._is_done = is_done
+                return SseBatch(wire, count, usage, finish_reasons, is_done, None)
+            return self._go_on(batch, data)
+        if self._is_closed:
+            raise ValueError("the decoder is closed; use a new one for another stream")
+        batches = _Batches()
+        if self._failure is None:
+            self._framer.take(data)
+            self._take_frames(batches)
+        return self._joined(batches)
+
+    def close(self) -> SseBatch:
+        """Take the end of the stream.
+
+        What is whole although no blank line ended it counts, as for SseDecoder. A stream without `[DONE]`
+        has the failure STREAM_TRUNCATED. Closing twice is closing once, without the chunks.
+
+        Returns:
+            The chunks that are left.
+        """
+        batches = _Batches()
+        if not self._is_closed:
+            self._is_closed = True
+            self._reader = None
+            if self._failure is None:
+                self._framer.end()
+                self._take_frames(batches)
+        return self._joined(batches)
+
+    def _go_on(self, batch: NativeBatch, data: bytes) -> SseBatch:
+        """Take a piece that has events which are no messages for the native engine."""
+        batches = _Batches()
+        framer, reader = self._framer, self._reader
+        assert isinstance(framer, NativeFramer) and reader is not None  # noqa: S101, PT018 - as `feed` found
+        at = 0
+        while True:
+            batches.add(batch[:4])
+            self._is_done = batch[4]
+            stop = batch[5]
+            if stop is None:
+                break
+            at += reader.taken
+            if stop[3] == BROKEN:
+                self._reader = None
+                framer.go_on(data[at:])
+            else:
+                framer.take_frame(stop)
+            self._take_frames(batches)
+            if self._reader is None:
+                break
+            batch = reader.batch(data, at)
+        return self._joined(batches)
+
+    def _take_frames(self, batches: "_Batches") -> None:
+        frames = self._framer.frames
+        while frames and self._failure is None:
+            frame = frames.popleft()
+            if frame.data is None:
+                continue
+            try:
+                self._take_frame(frame, frame.data, batches)
+            except DecodeError as error:
+                error.add_note(f"in the server-sent event at line {frame.line}")
+                self._fail(error.with_traceback(None))
+
+    def _take_frame(self, frame: Frame, data: bytes | DecodeError, batches: "_Batches") -> None:
+        if isinstance(data, DecodeError):
+            raise data
+        if data is DONE:
+            self._is_done = True
+            return
+        if frame.form != MESSAGE:
+            error = error_of(frame, data, self._plan, self._limits)
+            if error is not None:
+                self._fail(error)
+                return
+            data = json_to_binary(
+                self._message_type,
+                data,
+                validate=self._validate,
+                limits=self._limits,
+                contract_revision=self._revision,
+            )
+        batches.add_message(self._message_type.FromString(data), data, self._plan)
+
+    def _fail(self, failure: SseError | DecodeError) -> None:
+        self._failure = failure
+        self._reader = None
+        self._framer.frames.clear()
+
+    def _joined(self, batches: "_Batches") -> SseBatch:
+        wire = b"".join(batches.wires)
+        return SseBatch(
+            wire, batches.count, batches.usage, tuple(batches.finish_reasons), self._is_done, self._failure
+        )
+
+
+class _Batches:
+    """Batches that become one.
+
+    Attributes:
+        wires: The chunks.
+        count: The number of chunks.
+        usage: The last usage.
+        finish_reasons: Why choices ended.
+    """
+
+    def __init__(self) -> None:
+        self.wires: list[bytes] = []
+        self.count = 0
+        self.usage: bytes | None = None
+        self.finish_reasons: list[tuple[int, str]] = []
+
+    def add(self, batch: tuple[bytes, int, bytes | None, tuple[tuple[int, str], ...]]) -> None:
+        """Add a batch of the native engine's."""
+        wire, count, usage, finish_reasons = batch
+        self.wires.append(wire)
+        self.count += count
+        self.usage = self.usage if usage is None else usage
+        self.finish_reasons += finish_reasons
+
+    def add_message(self, message: Any, wire: bytes, plan: MessagePlan) -> None:
+        """Add a message and its wire bytes."""
+        self.wires += (_CHUNK_TAG, write_varint(len(wire)), wire)
+        self.count += 1
+        if not stream_layout(plan)[1]:
+            return
+        if message.HasField("usage"):
+            self.usage = message.usage.SerializeToString()
+        for choice in message.choices:
+            if choice.finish_reason:
+                self.finish_reasons.append((choice.index, _finish_reason(choice)))
+
+
+def _finish_reason(choice: Any) -> str:
+    member = plan_for(type(choice)).by_name["finish_reason"]
+    string = member.fields[0].enum_strings.get(choice.finish_reason)
+    if string is None:
+        # A reason that the enum does not list, or not in the readers' revision.
+        string = str(parse(choice.json_extra.members, DEFAULT_LIMITS)["finish_reason"])
+    return string
+
+
+def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake") -> bytes:
+    """Encode the chunks of a batch as server-sent events; as `encode_sse`, for those who only pass data on.
+
+    Args:
+        wire: The wire bytes of a ChatCompletionStreamResponse, or of one for FIM. Only its chunks count.
+        first_id: The id of the first event, 0 or more; each following one is greater by 1. None for events
+            without ids.
+        names: As for `to_json`.
+
+    Returns:
+        The events, with the blank line that ends each.
+
+    Raises:
+        DecodeError: If the bytes are no such message.
+        EncodeError: If a chunk has no JSON form; no event is given then.
+        ValueError: If `names` is neither.
+    """
+    if names == "snake" or names == "camel":  # noqa: PLR1714 - faster than a new tuple
+        events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, first_id, names == "camel")
+        if events is not None:
+            return events
+    try:
+        chunks = ChatCompletionStreamResponse.FromString(wire).chunks
+    except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
+        type_name = ChatCompletionStreamResponse.DESCRIPTOR.name
+        violation = Violation("", f"the wire bytes of a {type_name}", f"{len(wire)} bytes that are none")
+        raise DecodeError([violation], type_name=type_name, reason=Reason.NOT_PROTOBUF) from None
+    if first_id is None:
+        return b"".join([encode_sse(chunk, names=names) for chunk in chunks])
+    return b"".join([encode_sse(chunk, id=at, names=names) for at, chunk in enumerate(chunks, first_id)])
