@@ -100,7 +100,7 @@ class Engine(Protocol):
         """Return how often a document was left to the Python engine, by reason."""
 
 
-class _NoEngine:
+class NoEngine:
     """Stands for the native engine where there is none."""
 
     def from_json(self, *_arguments: Any) -> bytes | None:
@@ -189,7 +189,7 @@ def _plan_of(message_type: Any, revision: int) -> MessagePlan | None:
 
 _loaded = load_engine()
 
-engine: Engine = _loaded or _NoEngine()
+engine: Engine = _loaded or NoEngine()
 """The native engine, or one that converts nothing."""
 
 ENGINE = "python" if _loaded is None else "native"
