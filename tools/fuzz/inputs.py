@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 from mistralwire.codec import json_to_binary
 from mistralwire.codec._pack import pack
 from mistralwire.codec._plan import plan_for
+from mistralwire.codec._sse_frames import stream_layout
 from mistralwire.errors import DecodeError
-from mistralwire.v1 import CompletionChunk
+from mistralwire.v1 import CompletionChunk, ErrorResponse
 from tests import families
 from tests.documents import DOCUMENTS
 from tests.strategies import MESSAGE_TYPES
@@ -21,6 +22,11 @@ from tools.vectors import load, message_type
 
 PACKED, _INDEX = pack(map(plan_for, MESSAGE_TYPES))
 """The plans of all messages, packed for the targets in Rust."""
+
+
+_CHUNK = plan_for(CompletionChunk)
+STREAM = (_INDEX[_CHUNK], _INDEX[plan_for(ErrorResponse)], *stream_layout(_CHUNK)[1:])
+"""What targets in Rust are to know of streams: the indices of chunk and error body, and fields of a chunk."""
 
 
 class Input(NamedTuple):
@@ -84,14 +90,15 @@ def streams() -> Iterator[Input]:
         yield Input(message_type(case), int(case["validate"]), case["sse"].encode())
 
 
-SEEDS = {"convert": texts, "wire": wires, "sse": streams, "from_json": texts, "to_json": wires}
-"""Where each target starts from."""
+PYTHON_SEEDS = {"convert": texts, "wire": wires, "sse": streams}
+RUST_SEEDS = {"rust-from_json": texts, "rust-to_json": wires, "rust-sse": streams}
+"""Where each target starts from, in Python and in Rust."""
 
 
 def write_seeds(target: str, folder: pathlib.Path) -> None:
     """Write a target's seeds into a folder, a file each."""
-    write = encode_for_rust if target in ("from_json", "to_json") else encode
-    for number, item in enumerate(SEEDS[target]()):
+    write = encode_for_rust if target in RUST_SEEDS else encode
+    for number, item in enumerate((PYTHON_SEEDS | RUST_SEEDS)[target]()):
         (folder / f"{number:04}").write_bytes(write(item))
 
 

@@ -8,6 +8,7 @@ use mistralwire_core::handover::Outcome;
 use mistralwire_core::pack::unpack;
 use mistralwire_core::plan::Form;
 use mistralwire_core::scan::Limits;
+use mistralwire_core::stream::Observed;
 use mistralwire_core::to_json::write;
 
 /// The plans of the contract, from the file that MISTRALWIRE_PLANS names; `make fuzz` writes it.
@@ -16,7 +17,24 @@ pub static PLAN: LazyLock<Plan> = LazyLock::new(|| {
     unpack(&std::fs::read(path).expect("the plans can be read")).expect("the plans are well formed")
 });
 
-const LIMITS: Limits = Limits { depth: 200, members: 10_000, values: 1_000_000 };
+/// What is known of streams of chunks, from MISTRALWIRE_STREAM, which `make fuzz` sets.
+pub struct Stream {
+    /// The indices of a chunk and of an error body.
+    pub root: usize,
+    pub error: usize,
+    pub observed: Observed,
+}
+
+pub static STREAM: LazyLock<Stream> = LazyLock::new(|| {
+    let text = std::env::var("MISTRALWIRE_STREAM").expect("MISTRALWIRE_STREAM is not set: run `make fuzz`");
+    let numbers: Vec<u32> = text.split(',').map(|number| number.parse().expect("a number")).collect();
+    let [root, error, a, b, c, d] = numbers[..] else { panic!("not six numbers") };
+    let root = root as usize;
+    let observed = Observed::new(&PLAN, root, [a, b, c, d]).expect("the fields of a chunk");
+    Stream { root, error: error as usize, observed }
+});
+
+pub const LIMITS: Limits = Limits { depth: 200, members: 10_000, values: 1_000_000 };
 
 /// What the bytes of an input say.
 pub struct Input<'a> {
