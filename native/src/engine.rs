@@ -10,7 +10,7 @@ use mistralwire_core::scan::Limits;
 use mistralwire_core::stream::{Observed, Rules, write_events};
 use mistralwire_core::to_json::write;
 use mistralwire_core::{Handover, Plan};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
@@ -35,7 +35,7 @@ struct Bounds {
 
 impl Bounds {
     fn of(limits: &Bound<'_, PyAny>) -> PyResult<Bounds> {
-        let bound = |name: &str| limits.getattr(name)?.extract::<usize>();
+        let bound = |name: &str| size(&limits.getattr(name)?);
         Ok(Bounds {
             document_bytes: bound("document_bytes_max")?,
             limits: Limits {
@@ -44,6 +44,14 @@ impl Bounds {
                 values: bound("values_max")?,
             },
         })
+    }
+}
+
+/// Return a positive integer; one that is beyond memory as the largest size.
+fn size(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match value.extract::<usize>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Ok(usize::MAX),
+        size => size,
     }
 }
 
@@ -152,8 +160,7 @@ impl Engine {
         let (validate, limits, buffer_bytes_max, revision) = options;
         let bounds = this.bounds(&limits)?;
         let (root, newest) = (this.root(message_type, &revision), this.newest_root(message_type));
-        let roots = (root, newest, this.newest_root(error_type), buffer_bytes_max.extract::<usize>());
-        let (Some(root), Some(newest), Some(error), Ok(buffer_bytes_max)) = roots else {
+        let (Some(root), Some(newest), Some(error)) = (root, newest, this.newest_root(error_type)) else {
             return Ok(this.refuse());
         };
         let (element, usage, choices, index, finish_reason) = layout;
@@ -163,7 +170,7 @@ impl Engine {
         let mode = Mode { validate, limits: bounds.limits };
         let rules =
             Rules::new(&this.plan, (root, newest, error), mode, bounds.document_bytes, element, observed);
-        Ok(Some(SseReader::new(slf.clone().unbind(), rules, buffer_bytes_max)))
+        Ok(Some(SseReader::new(slf.clone().unbind(), rules, size(&buffer_bytes_max)?)))
     }
 
     /// Convert a batch message to events with ids from the first one on, or without; None where the Python

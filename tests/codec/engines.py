@@ -1,14 +1,17 @@
 """The native engine, whatever MISTRALWIRE_ENGINE says, and the Python engine, for tests that compare them."""
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.codec import DEFAULT_LIMITS, Limits
-from mistralwire.codec._native import Engine, make_engine
+from mistralwire.codec import DEFAULT_LIMITS, Limits, _sse_batch, _sse_frames
+from mistralwire.codec._native import Engine, NoEngine, make_engine
 from mistralwire.codec._parse import parse, to_text
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
@@ -59,3 +62,14 @@ def python_to_json(message_type: type[Message], wire: bytes, *, camel: bool) -> 
         return to_text(write_document(plan_for(message_type), message, camel=camel))
     except (WireError, EncodeError, UnicodeDecodeError) as error:
         return error
+
+
+@contextlib.contextmanager
+def without_native_sse() -> Iterator[None]:
+    """Let the Python engine find the events of streams whose decoders are made meanwhile, and encode them."""
+    absent = NoEngine()
+    with (
+        mock.patch.object(_sse_frames, "engine", absent),
+        mock.patch.object(_sse_batch, "_native_events", absent.sse_events),
+    ):
+        yield

@@ -286,10 +286,11 @@ def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake
         EncodeError: If a chunk has no JSON form; no event is given then.
         ValueError: If `names` is neither.
     """
-    if names == "snake" or names == "camel":  # noqa: PLR1714 - faster than a new tuple
-        events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, first_id, names == "camel")
-        if events is not None:
-            return events
+    if names not in {"snake", "camel"}:
+        raise ValueError(f'names must be "snake" or "camel", not {names!r}')
+    events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, first_id, names == "camel")
+    if events is not None:
+        return events
     try:
         chunks = ChatCompletionStreamResponse.FromString(wire).chunks
     except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
