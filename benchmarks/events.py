@@ -7,13 +7,19 @@ import orjson
 
 from benchmarks import documents
 from benchmarks.measure import Run, allowed_us, medians_us, show
-from mistralwire.codec import ENGINE, Accumulator, SseDecoder, SseMessage, encode_sse
+from mistralwire.codec import (
+    ENGINE,
+    Accumulator,
+    SseBatchDecoder,
+    SseDecoder,
+    SseMessage,
+    batch_to_sse,
+    encode_sse,
+)
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
 from tests import families
 
 Figures = dict[str, Any]
-
-DECODE, DECODE_PIECES, ENCODE, ACCUMULATE = "decode", "decode, a piece each", "encode", "accumulate"
 
 
 def measure(rounds: int) -> list[Figures]:
@@ -31,11 +37,15 @@ def _measure(name: str, stream: bytes, rounds: int) -> list[Figures]:
     pieces = [event + b"\n\n" for event in stream.split(b"\n\n") if event]
     texts = documents.events(stream)
     values = [orjson.loads(text) for text in texts]
+    batch = _batch([stream])
     runs: dict[str, Run] = {
-        DECODE: lambda: _decode([stream]),
-        DECODE_PIECES: lambda: _decode(pieces),
-        ENCODE: lambda: _each(encode_sse, messages),
-        ACCUMULATE: lambda: _accumulate(messages),
+        "decode": lambda: _decode([stream]),
+        "decode, a piece each": lambda: _decode(pieces),
+        "encode": lambda: _each(encode_sse, messages),
+        "accumulate": lambda: _accumulate(messages),
+        "to one batch": lambda: _batch([stream]),
+        "to batches, a piece each": lambda: _batch(pieces),
+        "of one batch": lambda: batch_to_sse(batch),
         "orjson.loads": lambda: _each(orjson.loads, texts),
         "orjson.dumps": lambda: _each(orjson.dumps, values),
     }
@@ -59,6 +69,11 @@ def _decode(pieces: list[bytes]) -> list[CompletionChunk]:
     decoder = SseDecoder(CompletionChunk, validate=False)
     events = [event for piece in pieces for event in decoder.feed(piece)]
     return [event.message for event in events if isinstance(event, SseMessage)]
+
+
+def _batch(pieces: list[bytes]) -> bytes:
+    decoder = SseBatchDecoder(CompletionChunk, validate=False)
+    return b"".join([decoder.feed(piece).wire for piece in pieces])
 
 
 def _each(call: Callable[[Any], object], items: Iterable[Any]) -> None:
