@@ -24,13 +24,10 @@ from mistralwire.codec import (
     to_dict,
     to_json,
 )
-from mistralwire.codec._limits import DEFAULT_LIMITS
 from mistralwire.codec._native import NoEngine
 from mistralwire.errors import DecodeError, EncodeError
-from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
-from tests.codec.engines import native_engine, python_from_json, python_to_json
-
-NATIVE = native_engine()
+from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
+from tests.codec.engines import python_from_json, python_to_json
 
 
 def check_convert(message_type: type[Message], mode: int, data: bytes) -> None:
@@ -42,9 +39,9 @@ def check_convert(message_type: type[Message], mode: int, data: bytes) -> None:
         data: The text, which may be no JSON.
     """
     validate = bool(mode & 1)
-    found = NATIVE.from_json(message_type, data, validate, DEFAULT_LIMITS, CONTRACT_REVISION)
     expected = python_from_json(message_type, data, validate=validate)
-    assert found is None or found == expected, (found, expected)
+    found = _read(message_type, data, validate=validate)
+    assert found == expected if isinstance(expected, bytes) else _error(found) == _error(expected)
     if validate and isinstance(expected, bytes):
         # Validation changes nothing of what it accepts.
         assert expected == python_from_json(message_type, data, validate=False)
@@ -52,8 +49,14 @@ def check_convert(message_type: type[Message], mode: int, data: bytes) -> None:
         _check_round_trip(message_type, data, expected)
 
 
+def _read(message_type: type[Message], data: bytes, *, validate: bool) -> bytes | DecodeError:
+    try:
+        return json_to_binary(message_type, data, validate=validate)
+    except DecodeError as error:
+        return error
+
+
 def _check_round_trip(message_type: type[Message], data: bytes, wire: bytes) -> None:
-    assert json_to_binary(message_type, data, validate=False) == wire
     written = binary_to_json(message_type, wire)
     original = _parse(data)
     if not _may_be_respelt(original):
@@ -77,14 +80,21 @@ def check_wire(message_type: type[Message], mode: int, data: bytes) -> None:
         data: The bytes, which may be no message.
     """
     camel = bool(mode & 1)
-    found = NATIVE.to_json(message_type, data, camel)
     expected = python_to_json(message_type, data, camel=camel)
-    assert found is None or found == expected, (found, expected)
+    found = _written(message_type, data, camel=camel)
+    assert found == expected if isinstance(expected, bytes) else found is None, (found, expected)
     if isinstance(expected, bytes):
         text = to_json(from_json(message_type, expected, validate=False))
         assert to_json(from_json(message_type, text, validate=False)) == text
         if not camel and not _may_be_respelt(_parse(expected)):
             assert _parse(text) == _parse(expected), text
+
+
+def _written(message_type: type[Message], wire: bytes, *, camel: bool) -> bytes | None:
+    try:
+        return binary_to_json(message_type, wire, names="camel" if camel else "snake")
+    except (DecodeError, EncodeError):
+        return None
 
 
 def check_sse(message_type: type[Message], mode: int, data: bytes) -> None:
@@ -143,8 +153,9 @@ def _comparable(event: SseEvent[Message]) -> Any:
     return type(event), message.SerializeToString(), event.id, event.event
 
 
-def _error(error: DecodeError) -> Any:
-    return str(error), error.reason, error.violations, error.__notes__
+def _error(error: Any) -> Any:
+    assert isinstance(error, DecodeError), error
+    return str(error), error.reason, error.violations, getattr(error, "__notes__", None)
 
 
 def _batch(pieces: list[bytes], *, validate: bool) -> tuple[Any, ...]:
