@@ -23,7 +23,7 @@ from mistralwire.v1 import (
     TextChunk,
     UsageInfo,
 )
-from tests import corpus, strategies
+from tests import corpus, families, strategies
 from tests.built_messages import careful, careless
 from tests.codec import engines
 from tests.codec.engines import python_from_json, python_to_json
@@ -77,6 +77,16 @@ def test_documents_are_converted_natively_there_and_back(document: Document) -> 
         assert wire is not None
         for camel in (False, True):
             assert _write(document.message_type, wire, camel=camel) is not None
+
+
+@pytest.mark.parametrize("size", [60, 3_000])
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_documents_that_may_be_expensive_are_converted_alike_or_handed_over(family: str, size: int) -> None:
+    for seed, place in enumerate(families.PLACES):
+        case = families.make_case(family, place, size, seed)
+        for text in case.texts:
+            json.loads(text)
+            _check(case.message_type, text)
 
 
 @pytest.mark.parametrize("bodies", corpus.all_files())
