@@ -1,8 +1,8 @@
 """Plans: what the descriptors and their JSON options say of a message, as plain data.
 
 A plan is made once for each message descriptor and revision of the contract, and knows, for each JSON name,
-what to do with the member. The plan of an older revision lacks what is newer. Engines (reading, writing, and
-one in another language some day) take plans and nothing else.
+what to do with the member. The plan of an older revision lacks what is newer. The engines take plans and
+nothing else.
 
 Source: proto/mistralwire/v1/json_options.proto.
 """
@@ -424,5 +424,5 @@ def wire_tag(field: FieldPlan) -> bytes:
 def empty_object(plan: MessagePlan) -> bytes:
     """Return the wire bytes of a message that is an object without members in JSON."""
     absents = [member.number for member in plan.members if member.fill is not None]
-    extra = {EXTRA_FIELD: JsonExtra(absent_fields=absents)} if absents else {}
+    extra = {EXTRA_FIELD: {"absent_fields": absents}} if absents else {}
     return plan.message_class(**extra).SerializeToString()
