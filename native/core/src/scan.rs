@@ -395,7 +395,7 @@ pub fn unicode_escape(text: &[u8]) -> Option<(u32, usize)> {
     Some((first, 6))
 }
 
-fn is_surrogate(code: u32) -> bool {
+pub fn is_surrogate(code: u32) -> bool {
     (0xd800..0xe000).contains(&code)
 }
 

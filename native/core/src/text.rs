@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::duplicates::{distinct, has_duplicates, has_duplicates_among};
 use crate::number::put_number;
 use crate::plain::{is_ascii, plain_run, run};
-use crate::scan::{Document, TokenKind, unicode_escape};
+use crate::scan::{Document, TokenKind, is_surrogate, unicode_escape};
 
 /// Texts up to this size are copied with what is behind them, which takes no call.
 const SHORT_BYTES: usize = 32;
@@ -96,7 +96,7 @@ pub fn escape(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Add the inside of a JSON string with the shortest escapes.
+/// Add the inside of a JSON string with the shortest escapes; half of a pair of surrogates keeps its own.
 fn respell(raw: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     loop {
@@ -108,32 +108,9 @@ fn respell(raw: &[u8], out: &mut Vec<u8>) {
         let (code, next) = escape_at(raw, stop);
         match u8::try_from(code) {
             Ok(byte) if byte < b' ' || byte == b'"' || byte == b'\\' => put_escape(byte, out),
+            _ if is_surrogate(code) => put_hex(code, out),
             _ => put_code(code, out),
         }
-        at = next;
-    }
-}
-
-/// Add the inside of a JSON string in ASCII, which is how strings are written that UTF-8 can't hold.
-fn respell_in_ascii(raw: &[u8], out: &mut Vec<u8>) {
-    let mut put = |code: u32| match code {
-        0x22 | 0x5c | 0..0x20 => put_escape(code as u8, out),
-        0x20..0x7f => out.push(code as u8),
-        0x7f..0x10000 => put_hex(code, out),
-        _ => {
-            put_hex(0xd800 + ((code - 0x10000) >> 10), out);
-            put_hex(0xdc00 + (code & 0x3ff), out);
-        }
-    };
-    let mut at = 0;
-    loop {
-        let stop = plain_run(raw, at);
-        String::from_utf8_lossy(&raw[at..stop]).chars().for_each(|character| put(character.into()));
-        if stop == raw.len() {
-            return;
-        }
-        let (code, next) = escape_at(raw, stop);
-        put(code);
         at = next;
     }
 }
@@ -201,11 +178,7 @@ pub fn copy(document: Document, at: usize, out: &mut Vec<u8>) {
         }
         TokenKind::Odd | TokenKind::Lone => {
             out.push(b'"');
-            if token.kind == TokenKind::Odd {
-                respell(raw, out)
-            } else {
-                respell_in_ascii(raw, out)
-            }
+            respell(raw, out);
             out.push(b'"');
         }
         TokenKind::Integer | TokenKind::Float => put_number(token.kind, raw, out),
@@ -269,8 +242,8 @@ mod tests {
             (r#""\u0041\u00e9\ud83d\ude00\/""#, "\"Aé😀/\""),
             (r#""\u0000\u001F\u0008\u000a\u0022\u005c\u007f""#, "\"\\u0000\\u001f\\b\\n\\\"\\\\\u{7f}\""),
             (r#""\"\\\b\f\n\r\t""#, r#""\"\\\b\f\n\r\t""#),
-            (r#""\ud800é😀\u007F\n\/\"\u0041\u0001""#, r#""\ud800\u00e9\ud83d\ude00\u007f\n/\"A\u0001""#),
-            (r#"{"\uDC00":"\ud83d\ude00\ud83d"}"#, r#"{"\udc00":"\ud83d\ude00\ud83d"}"#),
+            (r#""\uD800é😀\u00E9\n\/\"\u0041\u0001""#, r#""\ud800é😀é\n/\"A\u0001""#),
+            (r#"{"\uDC00":"\ud83d\ude00\ud83d"}"#, r#"{"\udc00":"😀\ud83d"}"#),
         ] {
             assert_eq!(copied(text), expected);
         }

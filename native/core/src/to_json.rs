@@ -460,7 +460,7 @@ impl<'a> Writer<'a> {
 #[inline(always)]
 fn place_of(message: &Message, tag: u64) -> Outcome<Place> {
     match message.places.get((tag >> 3) as usize) {
-        Some(place) if u64::from(place.tag) == tag => Ok(*place),
+        Some(place) if u64::from(place.tag) == tag && tag != 0 => Ok(*place),
         Some(Place { tag: 1.., .. }) => Err(Handover::Wire),
         _ => Err(Handover::Newer),
     }

@@ -53,7 +53,8 @@ def from_json(
     """
     message: M | None = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
     if message is None:
-        message = message_type.FromString(_read(message_type, data, validate, limits, CONTRACT_REVISION))
+        wire = _read(message_type, data, validate, limits, CONTRACT_REVISION)
+        message = message_type.FromString(wire)
     return message
 
 
@@ -63,7 +64,8 @@ def read_message(
     """Read a JSON document into a message by the contract of a revision; otherwise as `from_json`."""
     message: M | None = _native_from_json(message_type, data, validate, limits, revision)
     if message is None:
-        message = message_type.FromString(_read(message_type, data, validate, limits, revision))
+        wire = _read(message_type, data, validate, limits, revision)
+        message = message_type.FromString(wire)
     return message
 
 
