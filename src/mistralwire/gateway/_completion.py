@@ -136,22 +136,19 @@ class Completion:
             if headers.get(b"content-encoding", b"identity") != b"identity":
                 message = "expected a body without content-encoding, found one"
                 raise EdgeError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
-            length = headers.get(b"content-length", b"")
-            if length.isdigit() and len(length) < 19:
-                self._check_size(int(length))
         except MistralwireError as error:
             self._fail(error)
+            return
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and len(length) < 19:
+            self._check_size(int(length))
 
     def receive(self, part: bytes) -> None:
         """Take a part of the body."""
-        if self.is_over:
-            return
-        self._size += len(part)
-        self._parts.append(part)
-        try:
+        if not self.is_over:
+            self._size += len(part)
+            self._parts.append(part)
             self._check_size(self._size)
-        except EdgeError as error:
-            self._fail(error)
 
     def receive_end(self) -> None:
         """Take the end of the body, and call the service."""
@@ -259,7 +256,7 @@ class Completion:
         bytes_max = self._edge.config.body_bytes_max
         if size > bytes_max:
             message = f"expected a body of at most {bytes_max} bytes, found more"
-            raise EdgeError(413, message, reason=Reason.BODY_TOO_LARGE)
+            self._fail(EdgeError(413, message, reason=Reason.BODY_TOO_LARGE))
 
     def _convert(
         self,
