@@ -157,10 +157,10 @@ class Completion:
         # Of its own, so that threads know whose documents they convert, and the connection does not.
         self._context = context = contextvars.copy_context()
         context.run(self._edge.set_caller, self._responder.address, self._headers)
-        if len(self._parts) == 1:
-            context.run(self._read, self._parts[0])
+        if self._size <= _offload.JOIN_BYTES_MAX:
+            context.run(self._read, b"".join(self._parts))
         else:
-            self._run(_offload.join(self._parts, self._size), self._read)
+            self._run(_offload.in_thread(b"".join, self._parts), self._read)
 
     def late(self) -> None:
         """Refuse the request: its body took too long to arrive."""
