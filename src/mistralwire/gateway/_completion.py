@@ -381,6 +381,7 @@ class Completion:
             if pending is not None:
                 pending.cancel()
         self._source = None
+        self._waiting.clear()
         edge = self._edge
         edge.running -= self._is_admitted
         seconds = self._elapsed_s()
