@@ -117,6 +117,97 @@ async def test_a_connection_that_ends_without_an_answer_is_tried_again() -> None
     assert server.connections == 2
 
 
+async def test_a_used_connection_that_is_lost_is_replaced_and_counts_as_no_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with UpstreamServer(ANSWER, Answer(pieces=[CUT], is_headless=True), ANSWER) as server:
+        upstream = MistralUpstream(server.url, settings=HttpSettings(attempts_max=1))
+        with caplog.at_level(logging.INFO, "mistralwire"):
+            for _ in range(2):
+                assert (await upstream.complete(REQUEST, CONTEXT)).id == "1"
+        await upstream.close()
+    assert (len(server.received), server.connections, caplog.messages) == (3, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"garbage\r\n\r\n", "a response that is not valid HTTP/1.1 (Expected HTTP/"),
+        (b"HTTP/1.1 200 OK\r\nx: %b\r\n\r\n" % (b"a" * 70_000), "more than 65536 bytes of headers"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "a transfer coding other than"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", "a switch to another protocol"),
+        (b"HTTP/1.1 200 ", "a part of one"),
+    ],
+    ids=["garbage", "long-head", "coding", "switch", "half-a-head"],
+)
+async def test_a_response_that_can_not_be_read_is_never_asked_for_again(head: bytes, found: str) -> None:
+    # The headers of the answer only say that its bytes are to be sent as they are.
+    answer = Answer(pieces=[head, CUT], headers={"content-length": "0"}, is_headless=True)
+    async with UpstreamServer(answer, ANSWER) as server:
+        error = await _error(server, HttpSettings(attempts_max=3))
+    assert (error.code, error.reason) == ("UNAVAILABLE", "UPSTREAM_UNREADABLE")
+    assert error.message.startswith(f"expected a completion from the upstream, found {found}")
+    assert len(server.received) == 1
+
+
+async def test_a_head_of_many_bytes_is_read() -> None:
+    async with UpstreamServer(json_answer(b'{"choices":[]}', x="a" * 60_000)) as server:
+        upstream = MistralUpstream(server.url)
+        await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+    assert len(server.received) == 1
+
+
+async def test_a_status_counts_even_if_its_body_can_not_be_decoded() -> None:
+    refusal = json_answer(b"\x0b\x02\x80{}\x03", 429, content_encoding="br", retry_after="3600")
+    async with UpstreamServer(refusal) as server:
+        error = await _error(server)
+    assert (error.status, error.reason, error.retry_after_s) == (429, "UPSTREAM_RATE_LIMITED", 3600)
+
+
+async def test_an_answer_that_can_not_be_decoded_says_so() -> None:
+    async with UpstreamServer(json_answer(b"\x28\xb5\x2f\xfd", content_encoding="zstd")) as server:
+        error = await _error(server)
+    assert error.reason == "UPSTREAM_UNREADABLE"
+    assert error.message.endswith("found a content encoding other than gzip and deflate")
+
+
+async def test_a_stream_that_is_compressed_is_read() -> None:
+    stream = Answer(
+        200,
+        {"content-type": "text/event-stream; charset=utf-8", "content-encoding": "gzip"},
+        [gzip.compress(CHUNK * 3), gzip.compress(DONE)],
+    )
+    async with UpstreamServer(stream) as server:
+        upstream = MistralUpstream(server.url)
+        assert len([chunk async for chunk in _streaming(upstream)]) == 3
+        await upstream.close()
+
+
+async def test_a_slow_reader_holds_the_upstream() -> None:
+    chunk = b'data: {"choices":[],"p":"%b"}\n\n' % (b"a" * 20_000)
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(2000):
+            sent += 1
+            yield chunk
+        yield DONE
+
+    async with UpstreamServer(Answer(200, {"content-type": "text/event-stream"}, pieces())) as server:
+        upstream = MistralUpstream(server.url)
+        chunks = _streaming(upstream)
+        await anext(chunks)
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.05)
+        assert sent < 2000
+        assert sum([1 async for _ in chunks]) == 1999
+        await upstream.close()
+
+
 async def test_nobody_there_is_tried_again_and_then_told(
     unused_tcp_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
