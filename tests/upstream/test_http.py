@@ -13,15 +13,16 @@ import socket
 import time
 import traceback
 import tracemalloc
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
-from mistralwire import from_json
+from mistralwire import _offload, from_json, to_json
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
 from mistralwire.upstream._http_errors import refused
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest
+from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, CompletionChunk
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -34,6 +35,23 @@ CONTEXT = CallContext(request_id="an-id")
 TWICE = HttpSettings(attempts_max=2)
 SECRET = "Wq7rT2mZx9LbC4vN8sKd1fGh5jPy0aEu"
 WAIT_S = 30
+
+
+def _event(chunk_id: str, text: str = "") -> bytes:
+    return b"data: %b\n\n" % json.dumps({"id": chunk_id, "model": "m", "choices": [], "p": text}).encode()
+
+
+def _note_threads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list of the functions that run in threads, which grows."""
+    functions: list[object] = []
+    in_thread = _offload.in_thread
+
+    async def note(function: Callable[..., Any], *arguments: Any) -> Any:
+        functions.append(function)
+        return await in_thread(function, *arguments)
+
+    monkeypatch.setattr(_offload, "in_thread", note)
+    return functions
 
 
 def _date(later_s: float) -> str:
@@ -182,6 +200,39 @@ async def test_a_stream_that_is_compressed_is_read() -> None:
         upstream = MistralUpstream(server.url)
         assert len([chunk async for chunk in _streaming(upstream)]) == 3
         await upstream.close()
+
+
+@pytest.mark.parametrize("piece_bytes", [1000, 100_000, 10_000_000])
+async def test_an_event_too_large_for_the_event_loop_is_read_in_a_thread_and_in_its_place(
+    piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = "x" * (2 * _offload.LOOP_EVENT_BYTES_MAX)
+    stream = _event("0") + _event("1", large) + _event("2") + _event("3", large) + _event("4") + DONE
+    pieces = [stream[at : at + piece_bytes] for at in range(0, len(stream), piece_bytes)]
+    async with UpstreamServer(sse_answer(*pieces)) as server:
+        upstream = MistralUpstream(server.url)
+        functions = _note_threads(monkeypatch)
+        chunks = [chunk async for chunk in upstream.stream(STREAM_REQUEST, CONTEXT)]
+        # The connection is there for the next request.
+        again = [chunk.id async for chunk in upstream.stream(STREAM_REQUEST, CONTEXT)]
+        await upstream.close()
+    assert [chunk.id for chunk in chunks] == again == ["0", "1", "2", "3", "4"]
+    assert [len(to_json(chunk)) > len(large) for chunk in chunks] == [False, True, False, True, False]
+    assert functions
+    assert server.connections == 1
+
+
+async def test_an_error_behind_a_large_event_comes_behind_it() -> None:
+    large = "x" * (2 * _offload.LOOP_EVENT_BYTES_MAX)
+    for broken, reason in ((b'data: {"detail":"no"}\n\n', "UPSTREAM_FAILED"), (CUT, "STREAM_TRUNCATED")):
+        async with UpstreamServer(sse_answer(_event("0", large), broken)) as server:
+            upstream = MistralUpstream(server.url)
+            chunks = _streaming(upstream)
+            assert len(to_json(cast("CompletionChunk", await anext(chunks)))) > len(large)
+            with pytest.raises(UpstreamError) as caught:
+                await anext(chunks)
+            await upstream.close()
+        assert caught.value.reason == reason
 
 
 async def test_a_slow_reader_holds_the_upstream() -> None:
