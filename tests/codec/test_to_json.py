@@ -293,3 +293,8 @@ def test_a_lone_surrogate_is_the_only_character_that_is_escaped(indent: int | No
     text = '{"é":["é\\ud800",1,1.5,true,null,{},12345678901234567890123]}'
     written = to_json(from_json(UsageInfo, text), indent=indent).decode()
     assert "".join(written.split()) == text
+
+
+def test_members_that_are_set_and_empty_are_none() -> None:
+    message = UsageInfo(prompt_tokens=1, json_extra=JsonExtra(members="", null_fields=[3]))
+    assert engines.write(message) == b'{"prompt_tokens":1,"completion_tokens":null}'

@@ -349,7 +349,8 @@ def _read_extra(data: bytes, writing: Writing) -> tuple[dict[str, Any], "_Notes"
         if size > 0x7F:
             size, start = read_varint(data, 1)
         writing.path.append(EXTRA_FIELD)
-        members = writing.parse(data[start : start + size], must_be_object=True)
+        if size:
+            members = writing.parse(data[start : start + size], must_be_object=True)
         writing.path.pop()
         data = data[start + size :]
     if not data:
