@@ -116,8 +116,9 @@ buf: .venv/.installed
 drift: .venv/.installed $(NODE_PACKAGES) ## Compare the contract with Mistral's SDKs (WITH=mistralai@3.6.0 for other versions)
 	$(BIN)/python -m tools.drift $(DRIFT_OPTIONS) $(WITH:%=--with %)
 
-bench: .venv/.installed native ## Measure the codec against its peers
-	$(BIN)/python -m benchmarks
+bench: .venv/.installed native ## Measure the codec against its peers (ONLY="events worst" for parts of it)
+	@$(BIN)/python $(PIP) --group bench
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 bench-stream: .venv/.installed ## Measure the streaming service against plain grpcio
 	$(BIN)/python -m benchmarks.stream
@@ -125,11 +126,11 @@ bench-stream: .venv/.installed ## Measure the streaming service against plain gr
 bench-gateway: .venv/.installed .venv-litellm/.installed ## Measure the gateway against LiteLLM and Envoy
 	$(BIN)/python -m benchmarks.gateway
 
-fuzz: .venv/.installed ## Fuzz the codec until stopped (SECONDS=60 for a minute)
+fuzz: .venv/.installed native ## Fuzz both engines of the codec, a minute each target (TARGET=wire SECONDS=1800)
 	@$(BIN)/python $(PIP) atheris
-	$(BIN)/python tools/fuzz.py $(if $(SECONDS),-max_total_time=$(SECONDS))
+	$(BIN)/python -m tools.fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
 clean: ## Remove what these targets made
 	rm -rf .venv .venv-oldest .venv-generate .venv-litellm build dist $(NODE:%=%/node_modules)
-	rm -rf native/target native/.site
+	rm -rf native/target native/fuzz/target native/.site
 	rm -rf $(foreach made,gen node_modules target,$(wildcard tests/interop/*/$(made)))

@@ -13,10 +13,16 @@ class Engine:
     def __init__(
         self, packed: bytes, roots: list[tuple[type[Any], int, int]], default_limits: object
     ) -> None: ...
-    def from_json(
-        self, message_type: type[Any], data: object, validate: bool, limits: object, revision: int, /
+    def json_to_binary(
+        self, message_type: type[Any], data: object, validate: bool, limits: object, revision: object, /
     ) -> bytes | None: ...
-    def to_json(self, message_type: type[Any], wire: bytes, camel: bool, /) -> bytes | None: ...
+    def from_json(
+        self, message_type: type[Any], data: object, validate: bool, limits: object, revision: object, /
+    ) -> Any | None: ...
+    def binary_to_json(
+        self, message_type: type[Any], wire: object, names: object, indent: object, /
+    ) -> bytes | None: ...
+    def to_json(self, message: object, names: object, indent: object, /) -> bytes | None: ...
     def sse_reader(
         self,
         message_type: type[Any],

@@ -7,8 +7,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mistralwire.codec import ENGINE, _losses
+from mistralwire.codec import _losses
 from tests.fleet.next_year import make_next_year
+from tools.engine import engine_line
 
 for name, max_examples in (("default", 100), ("long", 5_000)):
     settings.register_profile(
@@ -28,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_report_header() -> str:
-    return f"codec: {ENGINE} engine"
+    return engine_line()
 
 
 @pytest.fixture

@@ -87,11 +87,6 @@ async def test_what_a_conversion_raises_is_raised_where_it_is_awaited(
     assert caught.value is error
 
 
-@pytest.mark.parametrize("parts", [[], [b"a"], [b"a", b"b"], [b"a" * 700_000, b"b" * 700_000]])
-async def test_parts_of_a_body_are_joined_whatever_their_size(parts: list[bytes]) -> None:
-    assert await _offload.join(parts, sum(map(len, parts))) == b"".join(parts)
-
-
 class HeldThreads(concurrent.futures.Executor):
     """Runs what was submitted when the test says so."""
 

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use mistralwire_core::from_json::{Mode, Scratch, read};
 use mistralwire_core::guard::guarded;
 use mistralwire_core::handover::Outcome;
+use mistralwire_core::indent::indent;
 use mistralwire_core::pack::{FIELD_NUMBER_MAX, unpack};
 use mistralwire_core::scan::Limits;
 use mistralwire_core::stream::{Observed, Rules, write_events};
@@ -15,11 +16,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::counts::Counts;
-use crate::roots::Roots;
+use crate::roots::{Root, Roots};
 use crate::sse::SseReader;
 
 /// From this size on, other threads run meanwhile.
 pub const DETACHED_BYTES: usize = 32_768;
+/// Larger indents are left to the Python engine: a short text would become a long one.
+const INDENT_MAX: usize = 16;
 /// Memory that is kept from one document to the next.
 pub const KEPT_BYTES: usize = 1 << 20;
 
@@ -55,17 +58,25 @@ fn size(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
 }
 
+/// A message class, and its methods: looking them up takes protobuf long, for it looks among the fields first.
+struct Class {
+    /// Kept so that its address stays its own.
+    _class: Py<PyAny>,
+    from_string: Py<PyAny>,
+    serialize: Py<PyAny>,
+}
+
 /// Converts between JSON text and wire bytes by the plans it was made with.
 #[pyclass(frozen, module = "mistralwire_native")]
 pub struct Engine {
     plan: Plan,
-    /// Index of a message's plan, by the address of its class and the revision.
     roots: Roots,
     newest: i64,
-    /// The classes, so that their addresses stay theirs.
-    _classes: Vec<Py<PyAny>>,
+    classes: Vec<Class>,
     default_limits: Py<PyAny>,
     default_bounds: Bounds,
+    snake: Py<PyString>,
+    camel: Py<PyString>,
     counts: Counts,
 }
 
@@ -76,6 +87,7 @@ impl Engine {
     /// Make an engine of packed plans.
     #[new]
     fn new(
+        py: Python,
         packed: &[u8],
         roots: Vec<(Py<PyAny>, i64, usize)>,
         default_limits: Bound<'_, PyAny>,
@@ -84,69 +96,90 @@ impl Engine {
         if roots.iter().any(|(_, _, index)| *index >= plan.messages.len()) {
             return Err(PyValueError::new_err("a root that is no plan"));
         }
+        let class_of = |(class, _, _): &(Py<PyAny>, i64, usize)| {
+            let class = class.bind(py);
+            Ok(Class {
+                _class: class.clone().unbind(),
+                from_string: class.getattr("FromString")?.unbind(),
+                serialize: class.getattr("SerializeToString")?.unbind(),
+            })
+        };
+        let classes = roots.iter().map(class_of).collect::<PyResult<_>>()?;
+        let newest = roots.iter().map(|(_, revision, _)| *revision).max().unwrap_or(1);
+        let roots = roots.iter().enumerate().map(|(class, (object, revision, message))| Root {
+            address: object.as_ptr() as usize,
+            revision: *revision,
+            message: *message,
+            class,
+        });
         Ok(Engine {
             plan,
-            newest: roots.iter().map(|(_, revision, _)| *revision).max().unwrap_or(1),
-            roots: Roots::new(
-                roots.iter().map(|(class, revision, index)| (class.as_ptr() as usize, *revision, *index)),
-            ),
-            _classes: roots.into_iter().map(|(class, _, _)| class).collect(),
+            roots: Roots::new(roots),
+            newest,
+            classes,
             default_bounds: Bounds::of(&default_limits)?,
             default_limits: default_limits.unbind(),
+            snake: PyString::intern(py, "snake").unbind(),
+            camel: PyString::intern(py, "camel").unbind(),
             counts: Counts::default(),
         })
     }
 
     /// Convert JSON text to wire bytes; None where the Python engine is to do it.
     #[pyo3(signature = (message_type, data, validate, limits, revision, /))]
-    fn from_json<'py>(
+    fn json_to_binary<'py>(
         &self,
-        py: Python<'py>,
         message_type: &Bound<'py, PyAny>,
         data: &Bound<'py, PyAny>,
         validate: bool,
         limits: &Bound<'py, PyAny>,
         revision: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let bounds = self.bounds(limits)?;
-        let Some(root) = self.root(message_type, revision) else {
-            return Ok(self.refuse());
-        };
-        let (text, is_checked) = if let Ok(bytes) = data.cast::<PyBytes>() {
-            (bytes.as_bytes(), false)
-        } else if let Some(text) = data.cast::<PyString>().ok().and_then(|text| text.to_str().ok()) {
-            (text.as_bytes(), true)
-        } else {
-            return Ok(self.refuse());
-        };
-        let mode = Mode { validate, limits: bounds.limits };
-        Ok(self.run(py, text.len(), |scratch| {
-            if text.len() > bounds.document_bytes {
-                return Err(Handover::Limit);
-            }
-            if !is_checked && str::from_utf8(text).is_err() {
-                return Err(Handover::NotJson);
-            }
-            read(&self.plan, root, text, mode, scratch)
-        }))
+        Ok(self.read(message_type, data, validate, limits, revision)?.map(|(_, wire)| wire))
+    }
+
+    /// Convert JSON text to a message; None where the Python engine is to do it.
+    #[pyo3(signature = (message_type, data, validate, limits, revision, /))]
+    fn from_json<'py>(
+        &self,
+        message_type: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+        validate: bool,
+        limits: &Bound<'py, PyAny>,
+        revision: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let read = self.read(message_type, data, validate, limits, revision)?;
+        read.map(|(class, wire)| class.from_string.bind(wire.py()).call1((wire,))).transpose()
     }
 
     /// Convert wire bytes to JSON text; None where the Python engine is to do it.
-    #[pyo3(signature = (message_type, wire, camel, /))]
-    fn to_json<'py>(
+    #[pyo3(signature = (message_type, wire, names, indent, /))]
+    fn binary_to_json<'py>(
         &self,
-        py: Python<'py>,
         message_type: &Bound<'py, PyAny>,
         wire: &Bound<'py, PyAny>,
-        camel: bool,
+        names: &Bound<'py, PyAny>,
+        indent: &Bound<'py, PyAny>,
     ) -> Option<Bound<'py, PyBytes>> {
-        let (Some(root), Ok(wire)) = (self.newest_root(message_type), wire.cast::<PyBytes>()) else {
-            return self.refuse();
+        match (self.newest_root(message_type), wire.cast::<PyBytes>()) {
+            (Some(root), Ok(wire)) => self.write(root, wire, names, indent),
+            _ => self.refuse(),
+        }
+    }
+
+    /// Convert a message to JSON text; None where the Python engine is to do it.
+    #[pyo3(signature = (message, names, indent, /))]
+    fn to_json<'py>(
+        &self,
+        message: &Bound<'py, PyAny>,
+        names: &Bound<'py, PyAny>,
+        indent: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let Some(root) = self.roots.find(message.get_type_ptr() as usize, self.newest) else {
+            return Ok(self.refuse());
         };
-        let wire = wire.as_bytes();
-        self.run(py, wire.len(), |scratch| {
-            write(&self.plan, root, wire, camel, &mut scratch.tape, &mut scratch.out)
-        })
+        let wire = self.classes[root.class].serialize.bind(message.py()).call1((message,))?;
+        Ok(self.write(root, wire.cast()?, names, indent))
     }
 
     /// Make a reader of a stream of server-sent events; None where the Python engine is to read it.
@@ -169,6 +202,7 @@ impl Engine {
         let (Some(root), Some(newest), Some(error)) = (root, newest, this.newest_root(error_type)) else {
             return Ok(this.refuse());
         };
+        let (root, newest, error) = (root.message, newest.message, error.message);
         let (element, usage, choices, index, finish_reason) = layout;
         let observed = Observed::new(&this.plan, root, [usage, choices, index, finish_reason])
             .filter(|_| (1..=FIELD_NUMBER_MAX).contains(&element))
@@ -201,7 +235,7 @@ impl Engine {
             let outcome = SCRATCH.with_borrow_mut(|scratch| {
                 let mut convert = || {
                     guarded(scratch, |scratch| {
-                        let place = (root, element);
+                        let place = (root.message, element);
                         write_events(&self.plan, place, wire, first_id, camel, scratch, events)
                     })
                 };
@@ -246,16 +280,88 @@ impl Engine {
         if is_default { Ok(self.default_bounds) } else { Bounds::of(limits) }
     }
 
-    /// Return the index of a message's plan in a revision.
+    /// Return what a message class is in a revision.
     #[inline]
-    fn root(&self, message_type: &Bound<'_, PyAny>, revision: &Bound<'_, PyAny>) -> Option<usize> {
+    fn root(&self, message_type: &Bound<'_, PyAny>, revision: &Bound<'_, PyAny>) -> Option<&Root> {
         let revision = revision.extract::<i64>().ok()?;
         self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest))
     }
 
     #[inline]
-    fn newest_root(&self, message_type: &Bound<'_, PyAny>) -> Option<usize> {
+    fn newest_root(&self, message_type: &Bound<'_, PyAny>) -> Option<&Root> {
         self.roots.find(message_type.as_ptr() as usize, self.newest)
+    }
+
+    /// Convert JSON text to wire bytes of a class.
+    #[inline(always)]
+    fn read<'py>(
+        &self,
+        message_type: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+        validate: bool,
+        limits: &Bound<'py, PyAny>,
+        revision: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<(&Class, Bound<'py, PyBytes>)>> {
+        let bounds = self.bounds(limits)?;
+        let Some(root) = self.root(message_type, revision) else {
+            return Ok(self.refuse());
+        };
+        let text = if let Ok(bytes) = data.cast::<PyBytes>() {
+            bytes.as_bytes()
+        } else if let Some(text) = data.cast::<PyString>().ok().and_then(|text| text.to_str().ok()) {
+            text.as_bytes()
+        } else {
+            return Ok(self.refuse());
+        };
+        let mode = Mode { validate, limits: bounds.limits };
+        let wire = self.run(data.py(), text.len(), |scratch| {
+            if text.len() > bounds.document_bytes {
+                return Err(Handover::Limit);
+            }
+            read(&self.plan, root.message, text, mode, scratch)
+        });
+        Ok(wire.map(|wire| (&self.classes[root.class], wire)))
+    }
+
+    /// Convert wire bytes to JSON text.
+    #[inline(always)]
+    fn write<'py>(
+        &self,
+        root: &Root,
+        wire: &Bound<'py, PyBytes>,
+        names: &Bound<'py, PyAny>,
+        indentation: &Bound<'py, PyAny>,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let (Some(camel), Some(spaces)) = (self.is_camel(names), spaces_of(indentation)) else {
+            return self.refuse();
+        };
+        let bytes = wire.as_bytes();
+        self.run(wire.py(), bytes.len(), |scratch| {
+            write(&self.plan, root.message, bytes, camel, &mut scratch.tape, &mut scratch.out)?;
+            if spaces > 0 {
+                let compact = std::mem::take(&mut scratch.out);
+                indent(&compact, spaces, &mut scratch.out);
+            }
+            Ok(())
+        })
+    }
+
+    /// Return whether names are to be in lowerCamelCase; None if they are to be in neither spelling.
+    #[inline(always)]
+    fn is_camel(&self, names: &Bound<PyAny>) -> Option<bool> {
+        let spelling = names.as_ptr();
+        if spelling == self.snake.as_ptr() {
+            Some(false)
+        } else if spelling == self.camel.as_ptr() {
+            Some(true)
+        } else {
+            // A string that was made at run time is another object.
+            match names.cast::<PyString>().ok()?.to_str().ok()? {
+                "snake" => Some(false),
+                "camel" => Some(true),
+                _ => None,
+            }
+        }
     }
 
     fn refuse<T>(&self) -> Option<T> {
@@ -288,4 +394,13 @@ impl Engine {
             bytes
         })
     }
+}
+
+/// Return the spaces of a level, 0 for compact text; None if this engine does not write so many.
+#[inline(always)]
+fn spaces_of(indent: &Bound<PyAny>) -> Option<usize> {
+    if indent.is_none() {
+        return Some(0);
+    }
+    indent.extract().ok().filter(|spaces| (1..=INDENT_MAX).contains(spaces))
 }

@@ -1,23 +1,31 @@
 //! Which plan a message class has: a table by the address of the class and the revision.
 
-/// Class, revision, and index of the plan; class 0 of an empty place.
-type Root = (usize, i64, usize);
+/// A message class in a revision of the contract.
+#[derive(Clone, Default)]
+pub struct Root {
+    /// Where the class is; 0 of an empty place of the table.
+    pub address: usize,
+    pub revision: i64,
+    /// Index of the plan of its message, and index of the class.
+    pub message: usize,
+    pub class: usize,
+}
 
 pub struct Roots(Vec<Root>);
 
 #[inline(always)]
-fn place(class: usize, revision: i64) -> usize {
+fn place(address: usize, revision: i64) -> usize {
     // Objects are aligned: the lowest bits of addresses say nothing.
-    ((class >> 4) ^ revision as usize).wrapping_mul(0x9E37_79B9) >> 8
+    ((address >> 4) ^ revision as usize).wrapping_mul(0x9E37_79B9) >> 8
 }
 
 impl Roots {
     pub fn new(roots: impl ExactSizeIterator<Item = Root>) -> Roots {
-        let mut table = vec![(0, 0, 0); (roots.len() * 4).next_power_of_two().max(2)];
+        let mut table = vec![Root::default(); (roots.len() * 4).next_power_of_two().max(2)];
         let mask = table.len() - 1;
         for root in roots {
-            let mut at = place(root.0, root.1) & mask;
-            while table[at].0 != 0 {
+            let mut at = place(root.address, root.revision) & mask;
+            while table[at].address != 0 {
                 at = (at + 1) & mask;
             }
             table[at] = root;
@@ -26,14 +34,17 @@ impl Roots {
     }
 
     #[inline(always)]
-    pub fn find(&self, class: usize, revision: i64) -> Option<usize> {
-        let mut at = place(class, revision);
+    pub fn find(&self, address: usize, revision: i64) -> Option<&Root> {
+        let mut at = place(address, revision);
         loop {
-            match self.0[at & (self.0.len() - 1)] {
-                (0, ..) => return None,
-                (known, of, index) if known == class && of == revision => return Some(index),
-                _ => at += 1,
+            let root = &self.0[at & (self.0.len() - 1)];
+            if root.address == address && root.revision == revision {
+                return Some(root);
             }
+            if root.address == 0 {
+                return None;
+            }
+            at += 1;
         }
     }
 }

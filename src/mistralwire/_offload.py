@@ -36,6 +36,9 @@ LOOP_EVENT_BYTES_MAX = (256 if IS_NATIVE else 2) * 1024
 SWITCH_INTERVAL_S = 0.0005
 """How long the loop waits for the GIL where a thread converts, in a process of our own."""
 
+JOIN_BYTES_MAX = 1024 * 1024
+"""Bytes whose parts are joined in the event loop: new memory costs most, a millisecond for so much."""
+
 THREADS_MAX = max(2, min(4, os.cpu_count() or 2)) if IS_NATIVE else 2
 """Conversions in threads at one time; with the Python engine they compete with the loop for the GIL."""
 
@@ -47,9 +50,6 @@ _BYTES_A_WEIGHT = 32
 
 # Who asked for the work of this context.
 _caller: contextvars.ContextVar[str] = contextvars.ContextVar("mistralwire_caller", default="")
-
-# Beyond that, joining releases the GIL, and takes a millisecond a megabyte: memory that is new costs most.
-_JOIN_BYTES = 1024 * 1024
 
 R = TypeVar("R")
 
@@ -131,18 +131,6 @@ async def in_thread(function: Callable[..., R], *arguments: Any) -> R:
     if queue is None:
         queue = _queues[loop] = FairQueue(_threads, THREADS_MAX)
     return await queue.run(_caller.get(), function, *arguments)
-
-
-async def join(parts: list[bytes], size: int) -> bytes:
-    """Join the parts of a body, those of a large one in a thread.
-
-    Args:
-        parts: The parts.
-        size: Their bytes in all.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    return b"".join(parts) if size <= _JOIN_BYTES else await in_thread(b"".join, parts)
 
 
 class _Job:

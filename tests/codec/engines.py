@@ -1,23 +1,29 @@
-"""The native engine, whatever MISTRALWIRE_ENGINE says, and the Python engine, for tests that compare them."""
+"""The native engine, whatever MISTRALWIRE_ENGINE says, and the Python engine, for tests that compare them.
+
+`read` and `write` convert as programs do, with the engine that is chosen, and once more with the Python
+engine: what comes out must not depend on that.
+"""
 
 import contextlib
 import importlib.util
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 import pytest
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.codec import DEFAULT_LIMITS, Limits, _sse_batch, _sse_frames
+from mistralwire.codec import DEFAULT_LIMITS, Limits, _sse_batch, _sse_frames, from_json, to_json
 from mistralwire.codec._native import Engine, NoEngine, make_engine
-from mistralwire.codec._parse import parse, to_text
+from mistralwire.codec._parse import parse, to_indented_text, to_text
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import CONTRACT_REVISION
+
+M = TypeVar("M", bound=Message)
 
 WHY_SKIPPED = "the native engine is not installed: run `make native`"
 
@@ -49,17 +55,20 @@ def python_from_json(
     plan = plan_for(message_type, revision)
     try:
         value = parse(text, limits, plan.name)
-        arguments = read_document(plan, value, validate=validate, limits=limits)
+        wire = read_document(plan, value, validate=validate, limits=limits)
     except DecodeError as error:
         return error
-    return message_type(**arguments).SerializeToString()
+    return wire
 
 
-def python_to_json(message_type: type[Message], wire: bytes, *, camel: bool) -> bytes | Exception:
+def python_to_json(
+    message_type: type[Message], wire: bytes, *, camel: bool, indent: int | None = None
+) -> bytes | Exception:
     """Return the JSON text of the Python engine, or its error."""
     try:
-        message = message_type.FromString(wire)
-        return to_text(write_document(plan_for(message_type), message, camel=camel))
+        canonical = message_type.FromString(wire).SerializeToString()
+        value = write_document(plan_for(message_type), canonical, camel=camel)
+        return to_text(value) if indent is None else to_indented_text(value, indent)
     except (WireError, EncodeError, UnicodeDecodeError) as error:
         return error
 
@@ -84,3 +93,28 @@ def _sse_by(engine: Engine) -> Iterator[None]:
         mock.patch.object(_sse_batch, "_native_events", engine.sse_events),
     ):
         yield
+
+
+def read(message_type: type[M], text: bytes | str, *, validate: bool = True) -> M:
+    """Read a document; the Python engine must give the same wire bytes, or the same error."""
+    expected = python_from_json(message_type, text, validate=validate)
+    if isinstance(expected, DecodeError):
+        with pytest.raises(DecodeError) as caught:
+            from_json(message_type, text, validate=validate)
+        assert _content(caught.value) == _content(expected)
+        raise caught.value
+    message = from_json(message_type, text, validate=validate)
+    assert message.SerializeToString() == expected
+    return message
+
+
+def _content(error: DecodeError) -> tuple[Any, ...]:
+    return error.violations, error.truncated, error.reason, str(error)
+
+
+def write(message: Message, *, camel: bool = False) -> bytes:
+    """Write a message; the Python engine must give the same text."""
+    names: Any = "camel" if camel else "snake"
+    text = to_json(message, names=names)
+    assert text == to_text(write_document(plan_for(type(message)), message.SerializeToString(), camel=camel))
+    return text

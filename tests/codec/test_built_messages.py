@@ -14,7 +14,7 @@ from mistralwire.codec._plan import EXTRA_FIELD
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import AgentsCompletionRequest, CompletionEvent, FIMCompletionRequest
 from tests import built_messages
-from tests.codec import repeatedly
+from tests.codec import engines
 from tests.json_equality import parse_exactly
 from tests.strategies import MESSAGE_TYPES, ROOT_TYPES
 
@@ -30,15 +30,15 @@ careless = types.flatmap(built_messages.careless)
 @given(careful)
 def test_careful_programs_build_valid_documents(message: Message) -> None:
     assert check(message) == []
-    written = repeatedly.write(message)
-    again = repeatedly.read(type(message), written)
+    written = engines.write(message)
+    again = engines.read(type(message), written)
     assert parse_exactly(to_json(again)) == parse_exactly(written)
 
 
 @given(careful)
 def test_what_careful_programs_build_comes_back_in_camel_case(message: Message) -> None:
-    camel = repeatedly.write(message, camel=True)
-    again = repeatedly.read(type(message), camel)
+    camel = engines.write(message, camel=True)
+    again = engines.read(type(message), camel)
     assert parse_exactly(to_json(again)) == parse_exactly(to_json(message))
 
 
@@ -49,7 +49,7 @@ def test_careless_programs_build_valid_documents_or_violations_are_named(message
     if unwritable is not None:
         assert unwritable.path in named
         return
-    written = repeatedly.write(message)
+    written = engines.write(message)
     refused = _error(DecodeError, from_json, type(message), written)
     if refused is not None:
         assert {violation.path for violation in refused.violations} <= named

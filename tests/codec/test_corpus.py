@@ -5,7 +5,7 @@ import pytest
 from mistralwire.codec import binary_to_json, from_json, json_to_binary, to_json
 from mistralwire.errors import DecodeError
 from tests import corpus
-from tests.codec import repeatedly
+from tests.codec import engines
 from tests.corpus import Body
 from tests.json_equality import meaning, parse_exactly
 
@@ -13,8 +13,8 @@ from tests.json_equality import meaning, parse_exactly
 @pytest.mark.parametrize("bodies", corpus.all_files())
 def test_every_body_comes_back_exactly(bodies: list[Body]) -> None:
     for body in bodies:
-        message = repeatedly.read(body.message_type, body.text, validate=False)
-        written = repeatedly.write(message)
+        message = engines.read(body.message_type, body.text, validate=False)
+        written = engines.write(message)
         assert parse_exactly(written) == parse_exactly(body.text), body.name
         binary = json_to_binary(body.message_type, body.text, validate=False)
         assert binary_to_json(body.message_type, binary) == written, body.name
@@ -38,7 +38,7 @@ def test_bodies_of_mistral_keep_the_contract(bodies: list[Body]) -> None:
             with pytest.raises(DecodeError):
                 from_json(body.message_type, body.text)
         else:
-            message = repeatedly.read(body.message_type, body.text)
+            message = engines.read(body.message_type, body.text)
             assert message == from_json(body.message_type, body.text, validate=False), body.name
 
 

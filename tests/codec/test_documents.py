@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mistralwire.codec import binary_to_json, from_dict, from_json, json_to_binary, to_dict
-from tests.codec import repeatedly
+from tests.codec import engines
 from tests.documents import DOCUMENTS, Document
 from tests.json_equality import meaning, parse_exactly
 
@@ -13,18 +13,18 @@ from tests.json_equality import meaning, parse_exactly
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_a_document_comes_back_exactly(document: Document) -> None:
     message_type, text = document.message_type, document.text
-    message = repeatedly.read(message_type, text)
-    written = repeatedly.write(message)
+    message = engines.read(message_type, text)
+    written = engines.write(message)
     assert parse_exactly(written) == parse_exactly(text)
-    assert message == repeatedly.read(message_type, text, validate=False)
+    assert message == engines.read(message_type, text, validate=False)
     assert binary_to_json(message_type, json_to_binary(message_type, text)) == written
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_a_document_comes_back_from_camel_case_and_from_python(document: Document) -> None:
     message = from_json(document.message_type, document.text)
-    camel = repeatedly.write(message, camel=True)
+    camel = engines.write(message, camel=True)
     assert meaning(document.message_type, camel) == meaning(document.message_type, document.text)
-    assert repeatedly.read(document.message_type, camel) == message
+    assert engines.read(document.message_type, camel) == message
     assert from_dict(document.message_type, to_dict(message)) == message
     assert from_dict(document.message_type, json.loads(document.text)) == message

@@ -94,7 +94,7 @@ def test_plans_that_end_early_are_refused() -> None:
     packed, index = pack([plan_for(ChatCompletionRequest)])
     roots = [(ChatCompletionRequest, 1, index[plan_for(ChatCompletionRequest)])]
     engine = module.Engine(packed, roots, DEFAULT_LIMITS)
-    assert engine.from_json(ChatCompletionRequest, b'{"n":1}', False, DEFAULT_LIMITS, 1) is not None
+    assert engine.json_to_binary(ChatCompletionRequest, b'{"n":1}', False, DEFAULT_LIMITS, 1) is not None
     for size in range(0, len(packed), 7):
         with pytest.raises(ValueError, match=r"plans|size|unknown"):
             module.Engine(packed[:size], roots, DEFAULT_LIMITS)
@@ -114,7 +114,7 @@ def test_plans_that_were_tampered_with_are_refused_or_used_and_never_panic() -> 
             engine = module.Engine(bytes(edited), roots, DEFAULT_LIMITS)
         except ValueError:
             continue
-        engine.from_json(UsageInfo, b'{"prompt_tokens":1,"p":[]}', False, DEFAULT_LIMITS, 1)
+        engine.json_to_binary(UsageInfo, b'{"prompt_tokens":1,"p":[]}', False, DEFAULT_LIMITS, 1)
         assert engine.handovers()["panic"] == 0
 
 

@@ -28,7 +28,7 @@ from mistralwire.v1 import (
     UserMessage,
     ValidationError,
 )
-from tests.codec import repeatedly
+from tests.codec import engines
 
 
 def _extra(members: dict[str, Any] | None = None, **fields: Any) -> JsonExtra:
@@ -43,14 +43,14 @@ def test_text_comes_as_bytes_or_str(data: Any) -> None:
 
 
 def test_names_come_in_either_spelling() -> None:
-    snake = repeatedly.read(UsageInfo, '{"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":2}}')
-    camel = repeatedly.read(UsageInfo, '{"promptTokens":1,"promptTokensDetails":{"cachedTokens":2}}')
+    snake = engines.read(UsageInfo, '{"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":2}}')
+    camel = engines.read(UsageInfo, '{"promptTokens":1,"promptTokensDetails":{"cachedTokens":2}}')
     assert snake == camel
     assert camel.prompt_tokens_details.cached_tokens == 2
 
 
 def test_names_inside_free_form_json_are_left_alone() -> None:
-    call = repeatedly.read(FunctionCall, '{"name":"f","arguments":{"toolCalls":1,"tool_calls":2}}')
+    call = engines.read(FunctionCall, '{"name":"f","arguments":{"toolCalls":1,"tool_calls":2}}')
     assert call.arguments_object == '{"toolCalls":1,"tool_calls":2}'
 
 
@@ -70,25 +70,25 @@ def test_names_inside_free_form_json_are_left_alone() -> None:
     ],
 )
 def test_absent_null_and_empty_are_three_things(text: str, expected: Message) -> None:
-    assert repeatedly.read(AssistantMessage, text) == expected
+    assert engines.read(AssistantMessage, text) == expected
 
 
 def test_members_that_are_not_documented_are_kept_in_order() -> None:
-    usage = repeatedly.read(UsageInfo, '{"zeta":1,"prompt_tokens":2,"alpha":{"b":[1.50,null]},"p":"x"}')
+    usage = engines.read(UsageInfo, '{"zeta":1,"prompt_tokens":2,"alpha":{"b":[1.50,null]},"p":"x"}')
     assert usage.prompt_tokens == 2
     assert usage.json_extra.members == '{"zeta":1,"alpha":{"b":[1.5,null]},"p":"x"}'
 
 
 @pytest.mark.parametrize("name", ["json_extra", "jsonExtra", "content_string", "content_array", "toolcalls"])
 def test_names_of_protobuf_are_no_names_of_members(name: str) -> None:
-    message = repeatedly.read(AssistantMessage, json.dumps({name: {}}))
+    message = engines.read(AssistantMessage, json.dumps({name: {}}))
     assert message == AssistantMessage(json_extra=_extra({name: {}}))
 
 
 def test_an_enum_string_becomes_its_number_and_a_new_one_is_kept() -> None:
-    known = repeatedly.read(ChatCompletionChoice, '{"index":0,"finish_reason":"tool_calls"}')
+    known = engines.read(ChatCompletionChoice, '{"index":0,"finish_reason":"tool_calls"}')
     assert known.finish_reason == FinishReason.FINISH_REASON_TOOL_CALLS
-    new = repeatedly.read(ChatCompletionChoice, '{"index":0,"finishReason":"content_filter"}')
+    new = engines.read(ChatCompletionChoice, '{"index":0,"finishReason":"content_filter"}')
     assert new == ChatCompletionChoice(
         index=0,
         finish_reason=FinishReason.FINISH_REASON_UNLISTED,
@@ -98,7 +98,7 @@ def test_an_enum_string_becomes_its_number_and_a_new_one_is_kept() -> None:
 
 @pytest.mark.parametrize("string", ["", "FINISH_REASON_STOP", "STOP", "FINISH_REASON_UNLISTED", "1"])
 def test_names_of_enum_values_are_no_enum_strings(string: str) -> None:
-    choice = repeatedly.read(ChatCompletionChoice, json.dumps({"index": 0, "finish_reason": string}))
+    choice = engines.read(ChatCompletionChoice, json.dumps({"index": 0, "finish_reason": string}))
     assert choice.finish_reason == FinishReason.FINISH_REASON_UNLISTED
     assert choice.json_extra == _extra({"finish_reason": string})
 
@@ -113,31 +113,31 @@ def test_names_of_enum_values_are_no_enum_strings(string: str) -> None:
     ],
 )
 def test_the_json_type_selects_the_alternative(arguments: str, field: str, value: str) -> None:
-    call = repeatedly.read(FunctionCall, f'{{"name":"f","arguments":{arguments}}}')
+    call = engines.read(FunctionCall, f'{{"name":"f","arguments":{arguments}}}')
     assert call.WhichOneof("arguments") == field
     assert getattr(call, field) == value
 
 
 def test_a_union_of_an_enum_and_an_object_takes_both() -> None:
     base = '"model":"m","messages":[]'
-    mode = repeatedly.read(ChatCompletionRequest, f'{{{base},"tool_choice":"any"}}')
+    mode = engines.read(ChatCompletionRequest, f'{{{base},"tool_choice":"any"}}')
     assert mode.WhichOneof("tool_choice") == "tool_choice_string"
-    named = repeatedly.read(ChatCompletionRequest, f'{{{base},"toolChoice":{{"function":{{"name":"f"}}}}}}')
+    named = engines.read(ChatCompletionRequest, f'{{{base},"toolChoice":{{"function":{{"name":"f"}}}}}}')
     assert named.tool_choice_object.function.name == "f"
-    new = repeatedly.read(ChatCompletionRequest, f'{{{base},"toolChoice":"sometimes"}}')
+    new = engines.read(ChatCompletionRequest, f'{{{base},"toolChoice":"sometimes"}}')
     assert new.tool_choice_string == ToolChoiceMode.TOOL_CHOICE_MODE_UNLISTED
     assert new.json_extra.members == '{"tool_choice":"sometimes"}'
 
 
 def test_elements_of_a_union_by_json_type_keep_their_type() -> None:
-    chunk = repeatedly.read(ReferenceChunk, '{"type":"reference","reference_ids":[1,"1",-5]}')
+    chunk = engines.read(ReferenceChunk, '{"type":"reference","reference_ids":[1,"1",-5]}')
     assert [element.WhichOneof("kind") for element in chunk.reference_ids] == ["integer", "string", "integer"]
 
 
 @pytest.mark.parametrize("role", ["assistant", "system", "tool", "user"])
 def test_the_role_selects_the_message(role: str) -> None:
     text = json.dumps({"model": "m", "messages": [{"role": role, "content": "c"}]})
-    request = repeatedly.read(ChatCompletionRequest, text)
+    request = engines.read(ChatCompletionRequest, text)
     assert request.messages[0].WhichOneof("kind") == role
     assert getattr(request.messages[0], role).content_string == "c"
 
@@ -146,13 +146,13 @@ def test_the_role_selects_the_message(role: str) -> None:
     "message", ['{"role":"developer","content":[1]}', "{}", '{"role":null}', '{"Role":"user"}']
 )
 def test_a_message_with_another_role_is_kept_whole(message: str) -> None:
-    request = repeatedly.read(ChatCompletionRequest, f'{{"model":"m","messages":[{message}]}}')
+    request = engines.read(ChatCompletionRequest, f'{{"model":"m","messages":[{message}]}}')
     assert request.messages[0] == ChatMessage(unknown_json=message)
 
 
 def test_a_tool_without_a_type_is_a_function() -> None:
     text = '{"model":"m","messages":[],"tools":[{"function":{"name":"f","parameters":{}}},{"type":"robot"}]}'
-    request = repeatedly.read(ChatCompletionRequest, text)
+    request = engines.read(ChatCompletionRequest, text)
     assert request.tools[0] == ChatTool(function=Tool(function={"name": "f", "parameters": "{}"}))
     assert request.tools[1] == ChatTool(unknown_json='{"type":"robot"}')
 
@@ -161,7 +161,7 @@ def test_content_is_text_or_pieces() -> None:
     text = (
         '{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":"u"},{"x":1}]}'
     )
-    message = repeatedly.read(UserMessage, text)
+    message = engines.read(UserMessage, text)
     assert list(message.content_array.items) == [
         ContentChunk(text={"type": "text", "text": "a"}),
         ContentChunk(image_url={"type": "image_url", "image_url_string": "u"}),
@@ -173,7 +173,7 @@ def test_content_is_text_or_pieces() -> None:
     "input_text", ["0", "false", '"x"', "[]", "{}", "[null]", "1.50", "18446744073709551616"]
 )
 def test_any_json_is_kept_as_text(input_text: str) -> None:
-    error = repeatedly.read(ValidationError, f'{{"loc":["a",0],"msg":"m","type":"t","input":{input_text}}}')
+    error = engines.read(ValidationError, f'{{"loc":["a",0],"msg":"m","type":"t","input":{input_text}}}')
     assert json.loads(error.input) == json.loads(input_text)
 
 
@@ -185,13 +185,13 @@ def test_error_bodies_take_their_many_shapes() -> None:
         ('{"detail":"Not Found"}', "detail_string"),
         (f'{{"detail":{detail}}}', "detail_array"),
     ):
-        error: Any = repeatedly.read(ErrorResponse, text)
+        error: Any = engines.read(ErrorResponse, text)
         assert error.HasField(field)
 
 
 def test_without_validation_a_value_that_no_field_can_hold_is_kept_whole() -> None:
     text = '{"id":5,"function":{"name":"f","arguments":null,"extra":[]},"index":"0","type":["x"]}'
-    call = repeatedly.read(ToolCall, text, validate=False)
+    call = engines.read(ToolCall, text, validate=False)
     assert not call.HasField("id")
     assert json.loads(call.json_extra.members) == {"id": 5, "index": "0", "type": ["x"]}
     assert list(call.function.json_extra.null_fields) == [3]
@@ -200,7 +200,7 @@ def test_without_validation_a_value_that_no_field_can_hold_is_kept_whole() -> No
 
 def test_without_validation_one_bad_element_keeps_the_array_whole() -> None:
     text = '{"index":0,"messages":[{"role":"assistant"},"odd"],"finishReason":"stop"}'
-    choice = repeatedly.read(ChatCompletionChoice, text, validate=False)
+    choice = engines.read(ChatCompletionChoice, text, validate=False)
     assert not choice.messages
     assert choice.json_extra.members == '{"messages":[{"role":"assistant"},"odd"]}'
     assert choice.finish_reason == FinishReason.FINISH_REASON_STOP
@@ -208,13 +208,13 @@ def test_without_validation_one_bad_element_keeps_the_array_whole() -> None:
 
 def test_without_validation_both_spellings_are_kept() -> None:
     text = '{"promptTokens":1,"prompt_tokens":2}'
-    usage = repeatedly.read(UsageInfo, text, validate=False)
+    usage = engines.read(UsageInfo, text, validate=False)
     assert usage == UsageInfo(prompt_tokens=2, json_extra=_extra({"promptTokens": 1}))
 
 
 def test_a_number_that_a_double_changes_keeps_its_text_too() -> None:
     text = '{"jailbreaking":0.1000000000000000055,"pii":9007199254740993,"law":1}'
-    thresholds = repeatedly.read(ModerationLlmv2CategoryThresholds, text)
+    thresholds = engines.read(ModerationLlmv2CategoryThresholds, text)
     assert thresholds.jailbreaking == 0.1
     assert thresholds.pii == 2.0**53
     assert thresholds.law == 1.0

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import re
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ from mistralwire.v1 import (
     TextChunk,
     UsageInfo,
 )
-from tests import corpus, strategies
+from tests import corpus, families, strategies
 from tests.built_messages import careful, careless
 from tests.codec import engines
 from tests.codec.engines import python_from_json, python_to_json
@@ -36,7 +35,6 @@ pytestmark = [
     pytest.mark.skipif(not engines.has_native_engine(), reason=engines.WHY_SKIPPED),
     pytest.mark.usefixtures("no_losses"),
 ]
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 ENGINE: Engine = engines.native_engine() if engines.has_native_engine() else None  # type: ignore[assignment]
 
 message_types = st.sampled_from(MESSAGE_TYPES)
@@ -44,21 +42,23 @@ message_types = st.sampled_from(MESSAGE_TYPES)
 
 def _read(message_type: type[Message], text: bytes, *, validate: bool) -> bytes | None:
     """Read a document natively, and check that the Python engine agrees."""
-    found = ENGINE.from_json(message_type, text, validate, DEFAULT_LIMITS, CONTRACT_REVISION)
+    found = ENGINE.json_to_binary(message_type, text, validate, DEFAULT_LIMITS, CONTRACT_REVISION)
     expected = python_from_json(message_type, text, validate=validate)
     if found is None:
-        # Only what is refused, or escapes a surrogate on its own, is handed over.
-        assert isinstance(expected, DecodeError) or _SURROGATE.search(text)
+        # Only what is refused is handed over.
+        assert isinstance(expected, DecodeError)
         return None
     assert found == expected
     return found
 
 
-def _write(message_type: type[Message], wire: bytes, *, camel: bool) -> bytes | None:
+def _write(
+    message_type: type[Message], wire: bytes, *, camel: bool, indent: int | None = None
+) -> bytes | None:
     """Write a message natively, and check that the Python engine agrees."""
-    found = ENGINE.to_json(message_type, wire, camel)
+    found = ENGINE.binary_to_json(message_type, wire, "camel" if camel else "snake", indent)
     if found is not None:
-        assert found == python_to_json(message_type, wire, camel=camel)
+        assert found == python_to_json(message_type, wire, camel=camel, indent=indent)
     return found
 
 
@@ -77,6 +77,16 @@ def test_documents_are_converted_natively_there_and_back(document: Document) -> 
         assert wire is not None
         for camel in (False, True):
             assert _write(document.message_type, wire, camel=camel) is not None
+
+
+@pytest.mark.parametrize("size", [60, 3_000])
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_documents_that_may_be_expensive_are_converted_alike_or_handed_over(family: str, size: int) -> None:
+    for seed, place in enumerate(families.PLACES):
+        case = families.make_case(family, place, size, seed)
+        for text in case.texts:
+            json.loads(text)
+            _check(case.message_type, text)
 
 
 @pytest.mark.parametrize("bodies", corpus.all_files())
@@ -134,7 +144,9 @@ def test_text_that_was_tampered_with_is_converted_alike_or_handed_over(
 def test_wire_bytes_that_were_tampered_with_are_converted_alike_or_handed_over(
     data: st.DataObject, document: Document, camel: bool
 ) -> None:
-    wire = ENGINE.from_json(document.message_type, document.text, False, DEFAULT_LIMITS, CONTRACT_REVISION)
+    wire = ENGINE.json_to_binary(
+        document.message_type, document.text, False, DEFAULT_LIMITS, CONTRACT_REVISION
+    )
     assert wire is not None
     _write(document.message_type, data.draw(_edited(wire)), camel=camel)
 
@@ -193,13 +205,19 @@ def test_a_double_beside_a_member_of_its_name_is_written_alike(member: str) -> N
         '{"prompt_tokens":1.0,"total_tokens":2e3,"completion_tokens":-0}',
         '{"prompt_tokens":2147483648,"a":1e400,"b":[18446744073709551616,{"c":1,"c":2}]}',
         " \t\r\n{}\n",
+        '{"p":"\\ud800é\\u007f😀\\n","\\udc00":[1.0,1e-5,1e20],"\\uDC00":2,"q":{"\\ud83d\\ude00\\ud83d":"é"}}',
+        '{"prompt_tokens":"\\ud800"}',
+        '{"a\\n":1,"a\\u000a":2,"b\\"":3,"b\\u0022":4,"c\\n":5}',
+        "{" + ",".join(f'"name\\\\{n % 30}":{n}' for n in range(40)) + "}",
     ],
 )
-def test_odd_documents_are_read_natively(text: str) -> None:
-    assert _read(UsageInfo, text.encode(), validate=False) is not None
-    assert ENGINE.from_json(UsageInfo, text, False, DEFAULT_LIMITS, 1) == _read(
-        UsageInfo, text.encode(), validate=False
-    )
+def test_odd_documents_are_converted_natively_there_and_back(text: str) -> None:
+    wire = _read(UsageInfo, text.encode(), validate=False)
+    assert wire is not None
+    assert ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1) == wire
+    for indent in (None, 2, 5):
+        assert _write(UsageInfo, wire, camel=False, indent=indent) is not None
+        _write(UsageInfo, wire, camel=True, indent=indent)
 
 
 @pytest.mark.parametrize(
@@ -209,9 +227,14 @@ def test_odd_documents_are_read_natively(text: str) -> None:
         (ReferenceChunk, '{"type":"reference","reference_ids":[1,2147483648]}'),
         (ReferenceChunk, '{"type":"reference","reference_ids":[1,"a",[]]}'),
         (FunctionCall, '{"name":"f","arguments":{"a":1.50,"b":"\\u0041\\/"}}'),
+        (FunctionCall, '{"name":"\\udfff","arguments":{"a":"\\ud800 é"}}'),
         (
             ChatCompletionRequest,
-            '{"messages":[{"role":5},{"role":"user","role":null},{"r\\u006fle":"tool"}]}',
+            '{"stop":["a","\\ud800"],"tool_choice":"\\ud800","metadata":{"\\ud800":"\\ud800"}}',
+        ),
+        (
+            ChatCompletionRequest,
+            '{"messages":[{"role":"\\ud800"},{"role":5},{"role":"user","role":null},{"r\\u006fle":"tool"}]}',
         ),
     ],
 )
@@ -231,7 +254,6 @@ _REFUSED: tuple[tuple[str, Any, bool], ...] = (
     ("not_json", b'{"a":\xff}', False),
     ("not_json", b"[]", False),
     ("not_json", b'\xef\xbb\xbf{"a":1}', False),
-    ("lone_surrogate", b'{"a":"\\ud800"}', False),
     ("violation", b'{"prompt_tokens":"1"}', True),
     ("violation", b'{"prompt_tokens":1,"promptTokens":1}', True),
     ("limit", b"[" * 201 + b"]" * 201, False),
@@ -246,7 +268,7 @@ def test_what_is_read_by_the_python_engine_is_counted_by_reason(
     reason: str, data: Any, validate: bool
 ) -> None:
     engine = engines.native_engine()
-    assert engine.from_json(UsageInfo, data, validate, DEFAULT_LIMITS, 1) is None
+    assert engine.json_to_binary(UsageInfo, data, validate, DEFAULT_LIMITS, 1) is None
     assert _reasons(engine) == {reason: 1}
 
 
@@ -270,7 +292,7 @@ def test_what_is_written_by_the_python_engine_is_counted_by_reason(
     reason: str, message_type: type[Message], wire: Any
 ) -> None:
     engine = engines.native_engine()
-    assert engine.to_json(message_type, wire, False) is None
+    assert engine.binary_to_json(message_type, wire, "snake", None) is None
     assert _reasons(engine) == {reason: 1}
 
 
@@ -286,21 +308,63 @@ def test_what_is_written_by_the_python_engine_is_counted_by_reason(
 def test_a_limit_is_where_the_python_engine_has_it(limits: Limits, text: bytes) -> None:
     beyond = {b"1234": b"12345", b"[[1]]": b"[[[1]]]", b'"b":2': b'"b":2,"c":3', b"[1,2,3]": b"[1,2,3,4]"}
     longer = next(text.replace(old, new) for old, new in beyond.items() if old in text)
-    assert ENGINE.from_json(UsageInfo, text, False, limits, 1) == python_from_json(
+    assert ENGINE.json_to_binary(UsageInfo, text, False, limits, 1) == python_from_json(
         UsageInfo, text, validate=False, limits=limits
     )
-    assert ENGINE.from_json(UsageInfo, longer, False, limits, 1) is None
+    assert ENGINE.json_to_binary(UsageInfo, longer, False, limits, 1) is None
     assert isinstance(python_from_json(UsageInfo, longer, validate=False, limits=limits), DecodeError)
 
 
 @pytest.mark.parametrize("revision", [CONTRACT_REVISION, CONTRACT_REVISION + 1, 10**6])
 def test_every_newer_revision_is_the_newest(revision: int) -> None:
-    assert ENGINE.from_json(UsageInfo, b'{"prompt_tokens":1}', True, DEFAULT_LIMITS, revision) == b"\x10\x01"
+    assert (
+        ENGINE.json_to_binary(UsageInfo, b'{"prompt_tokens":1}', True, DEFAULT_LIMITS, revision)
+        == b"\x10\x01"
+    )
 
 
 @pytest.mark.parametrize("revision", [0, -1, 1.5, "1", None, 2**70])
 def test_what_is_no_revision_is_left_to_the_python_engine(revision: Any) -> None:
-    assert ENGINE.from_json(UsageInfo, b"{}", True, DEFAULT_LIMITS, revision) is None
+    assert ENGINE.json_to_binary(UsageInfo, b"{}", True, DEFAULT_LIMITS, revision) is None
+
+
+@given(st.data(), message_types, st.integers(1, 16), st.booleans())
+def test_indented_text_is_written_natively(
+    data: st.DataObject, message_type: type[Message], indent: int, camel: bool
+) -> None:
+    text = to_json_text(data.draw(strategies.loose_documents(message_type))).encode()
+    wire = ENGINE.json_to_binary(message_type, text, False, DEFAULT_LIMITS, CONTRACT_REVISION)
+    assert wire is not None
+    _write(message_type, wire, camel=camel, indent=indent)
+
+
+@pytest.mark.parametrize("indent", [0, -1, 17, 2**70, 1.0, "2"])
+def test_other_indents_are_left_to_the_python_engine(indent: Any) -> None:
+    engine = engines.native_engine()
+    assert engine.binary_to_json(UsageInfo, b"", "snake", indent) is None
+    assert engine.to_json(UsageInfo(), "snake", indent) is None
+    assert _reasons(engine) == {"arguments": 2}
+
+
+@pytest.mark.parametrize("names", ["snake", "camel"])
+def test_names_are_known_by_their_text(names: str) -> None:
+    made = "".join(list(names))
+    assert made is not names
+    message = UsageInfo(prompt_tokens=1)
+    assert ENGINE.to_json(message, made, None) == ENGINE.to_json(message, names, None) is not None
+
+
+@pytest.mark.parametrize("names", ["Snake", "", b"snake", None, 5, "\ud800"])
+def test_what_is_no_spelling_is_left_to_the_python_engine(names: Any) -> None:
+    assert ENGINE.to_json(UsageInfo(), names, None) is None
+
+
+def test_messages_are_converted_without_wire_bytes_in_between() -> None:
+    message = ENGINE.from_json(UsageInfo, '{"prompt_tokens":1,"p":2}', True, DEFAULT_LIMITS, 1)
+    assert message == UsageInfo(prompt_tokens=1, json_extra=JsonExtra(members='{"p":2}'))
+    assert ENGINE.to_json(message, "camel", None) == b'{"promptTokens":1,"p":2}'
+    for other in (JsonExtra(), UsageInfo, 5):
+        assert ENGINE.to_json(other, "snake", None) is None
 
 
 def _long_document(number: int) -> bytes:
@@ -313,8 +377,8 @@ def test_long_documents_are_converted_in_many_threads_at_once() -> None:
     expected = [python_from_json(ChatCompletionResponse, text, validate=False) for text in texts]
 
     def convert(at: int) -> tuple[bytes | None, bytes | None]:
-        wire = ENGINE.from_json(ChatCompletionResponse, texts[at], False, DEFAULT_LIMITS, 1)
-        return wire, ENGINE.to_json(ChatCompletionResponse, wire or b"", False)
+        wire = ENGINE.json_to_binary(ChatCompletionResponse, texts[at], False, DEFAULT_LIMITS, 1)
+        return wire, ENGINE.binary_to_json(ChatCompletionResponse, wire or b"", "snake", None)
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         results = list(pool.map(convert, [*range(8)] * 5))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mistralwire.codec import from_dict, from_json, to_dict, to_json
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import (
+    ChatCompletionResponse,
     ChatCompletionResponseTokenLogprobs,
     CompletionChunk,
     FunctionCall,
@@ -21,7 +22,7 @@ from mistralwire.v1 import (
     ReferenceChunk,
     UsageInfo,
 )
-from tests.codec import repeatedly
+from tests.codec import engines
 from tests.json_equality import parse_exactly
 
 NUMBERS = [
@@ -40,9 +41,9 @@ LEXICAL = st.from_regex(r"\A-?(0|[1-9][0-9]{0,24})(\.[0-9]{1,24})?([eE][+-]?[0-9
 
 def _assert_exact(text: str, number: str) -> None:
     for written in (
-        repeatedly.write(repeatedly.read(UsageInfo, text, validate=False)),
-        repeatedly.write(repeatedly.read(FunctionCall, f'{{"name":"","arguments":{text}}}')),
-        repeatedly.write(repeatedly.read(FunctionCall, f'{{"name":"","arguments":"","x":[{text}]}}')),
+        engines.write(engines.read(UsageInfo, text, validate=False)),
+        engines.write(engines.read(FunctionCall, f'{{"name":"","arguments":{text}}}')),
+        engines.write(engines.read(FunctionCall, f'{{"name":"","arguments":"","x":[{text}]}}')),
     ):
         found = parse_exactly(written)
         found = found.get("arguments") or found
@@ -69,8 +70,8 @@ def test_a_number_in_a_member_keeps_its_value_without_validation(member: str, nu
         "reference_ids": ReferenceChunk,
     }
     text = f'{{"{member}":{f"[{number}]" if member == "reference_ids" else number}}}'
-    message = repeatedly.read(types[member], text, validate=False)
-    assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)
+    message = engines.read(types[member], text, validate=False)
+    assert parse_exactly(engines.write(message)) == parse_exactly(text)
     assert parse_exactly(to_json(message, indent=4)) == parse_exactly(text)
 
 
@@ -81,8 +82,8 @@ def test_any_number_in_a_member_keeps_its_value_without_validation(number: str) 
         (ModerationLlmv2CategoryThresholds, f'{{"pii":{number},"law":{number}}}'),
         (ReferenceChunk, f'{{"reference_ids":[{number},"",{number}]}}'),
     ):
-        message = repeatedly.read(message_type, text, validate=False)
-        assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)
+        message = engines.read(message_type, text, validate=False)
+        assert parse_exactly(engines.write(message)) == parse_exactly(text)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_any_number_in_a_member_keeps_its_value_without_validation(number: str) 
     [("0", 0), ("1.0", 1), ("1e2", 100), ("-0", 0), ("-0.0", 0), ("2147483647", 2**31 - 1)],
 )
 def test_an_integer_is_a_number_without_a_fraction(number: str, value: int) -> None:
-    assert repeatedly.read(UsageInfo, f'{{"prompt_tokens":{number}}}').prompt_tokens == value
+    assert engines.read(UsageInfo, f'{{"prompt_tokens":{number}}}').prompt_tokens == value
 
 
 @pytest.mark.parametrize(
@@ -105,36 +106,36 @@ def test_an_integer_that_its_field_does_not_hold_is_kept_beside_it(
 ) -> None:
     name = "prompt_tokens" if bits == 32 else "created"
     for fits in (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1):
-        assert getattr(repeatedly.read(message_type, template.format(fits)), name) == fits
+        assert getattr(engines.read(message_type, template.format(fits)), name) == fits
     for beyond in (-(2 ** (bits - 1)) - 1, 2 ** (bits - 1)):
         text = template.format(beyond)
         with pytest.raises(DecodeError, match=name):
             from_json(message_type, text)
-        message = repeatedly.read(message_type, text, validate=False)
+        message = engines.read(message_type, text, validate=False)
         assert not message.HasField(name)
         assert message.json_extra.members == f'{{"{name}":{beyond}}}'  # type: ignore[attr-defined]
-        assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)
+        assert parse_exactly(engines.write(message)) == parse_exactly(text)
 
 
 @pytest.mark.parametrize("byte", [2**31, -(2**31) - 1])
 def test_a_list_with_an_integer_that_its_field_does_not_hold_is_kept_whole(byte: int) -> None:
     text = f'{{"token":"","logprob":0,"bytes":[1,{byte}],"token_id":1}}'
-    message = repeatedly.read(ChatCompletionResponseTokenLogprobs, text, validate=False)
+    message = engines.read(ChatCompletionResponseTokenLogprobs, text, validate=False)
     assert not message.bytes
-    assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)
+    assert parse_exactly(engines.write(message)) == parse_exactly(text)
 
 
 @pytest.mark.parametrize(
     "number", ["1", "0.1", "1e22", "9007199254740993", "0.1000000000000000055", "1e-400"]
 )
 def test_a_number_member_holds_the_nearest_double(number: str) -> None:
-    thresholds = repeatedly.read(ModerationLlmv2CategoryThresholds, f'{{"pii":{number}}}')
+    thresholds = engines.read(ModerationLlmv2CategoryThresholds, f'{{"pii":{number}}}')
     assert thresholds.pii == float(number)
 
 
 def test_digits_in_strings_are_left_alone() -> None:
     text = b'{"name":"12345678901234567890123e0999","arguments":"{\\"n\\": 1.0000000000000000000001}"}'
-    assert repeatedly.write(repeatedly.read(FunctionCall, text)) == text
+    assert engines.write(engines.read(FunctionCall, text)) == text
 
 
 def test_python_values_keep_numbers_that_a_float_would_change() -> None:
@@ -212,6 +213,35 @@ def test_a_quadratic_number_costs_no_quadratic_time() -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_doubles_survive(value: float) -> None:
     text = json.dumps({"pii": value, "x": value})
-    message = repeatedly.read(ModerationLlmv2CategoryThresholds, text)
+    message = engines.read(ModerationLlmv2CategoryThresholds, text)
     assert message.pii == value
-    assert parse_exactly(repeatedly.write(message)) == parse_exactly(text)
+    assert parse_exactly(engines.write(message)) == parse_exactly(text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("-" * 2_000_000, "1-" * 1_000_000, "1" * 2_000_000, "0e000" * 400_000, ",1-1" * 500_000),
+        *("1e100 " * 300_000, ",1234567890123456789" * 100_000),
+    ],
+    ids=lambda content: content[:20],
+)
+def test_text_that_looks_like_numbers_is_looked_at_once(content: str) -> None:
+    """Looking at each run of digits again and again would take hours here."""
+    text = '{"choices":[{"message":{"content":"' + content + '"},"logprobs":{"content":[]}}]}'
+    message = engines.read(ChatCompletionResponse, text, validate=False)
+    assert message.choices[0].message.content_string == content
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 30])
+def test_an_inexact_number_is_found_among_words_that_look_like_one(count: int) -> None:
+    words = '"' + " 1e100" * count + '"'
+    number = "0.12345678901234567890"
+    text = f'{{"a":{words},"b":[{number}]}}'
+    assert engines.write(engines.read(UsageInfo, text)).decode() == text
+
+
+@pytest.mark.parametrize("number", [-(2**63), -(2**31), -129, -1, 0, 127, 128, 16_383, 16_384, 2**63 - 1])
+def test_integers_of_every_length_on_the_wire_come_back(number: int) -> None:
+    text = f'{{"reference_ids":[{number},{number},"{number}",0]}}'.encode()
+    assert engines.write(engines.read(ReferenceChunk, text)) == text

@@ -26,7 +26,7 @@ from mistralwire.v1 import (
     UsageInfo,
 )
 from mistralwire.v1 import json_options_pb2 as options
-from tests.codec import repeatedly
+from tests.codec import engines
 from tests.strategies import MESSAGE_TYPES
 
 FieldProto = descriptor_pb2.FieldDescriptorProto
@@ -163,15 +163,15 @@ def test_a_field_that_is_added_to_the_contract_is_read_and_written() -> None:
     tomorrow = _classes(files)("UsageInfo")
 
     text = b'{"prompt_tokens":1,"video_seconds":1.5,"p":"x"}'
-    message = repeatedly.read(tomorrow, text)
+    message = engines.read(tomorrow, text)
     assert message.video_seconds == 1.5
-    assert repeatedly.write(message) == text
+    assert engines.write(message) == text
     with pytest.raises(DecodeError, match="video_seconds: expected a number"):
         from_json(tomorrow, "{}")
 
     today = from_json(UsageInfo, text)
     assert today.json_extra.members == '{"video_seconds":1.5,"p":"x"}'
-    assert repeatedly.write(tomorrow.FromString(today.SerializeToString())) == text
+    assert engines.write(tomorrow.FromString(today.SerializeToString())) == text
 
 
 def test_an_enum_value_that_is_added_never_goes_out_as_its_number_where_it_is_not_known() -> None:
@@ -183,11 +183,11 @@ def test_an_enum_value_that_is_added_never_goes_out_as_its_number_where_it_is_no
     tomorrow = _classes(files)("ChatCompletionChoice")
 
     text = b'{"index":0,"finish_reason":"pause"}'
-    message = repeatedly.read(tomorrow, text)
+    message = engines.read(tomorrow, text)
     assert message.finish_reason == 6
-    assert repeatedly.write(message) == text
+    assert engines.write(message) == text
     today = mistralwire.v1.ChatCompletionChoice.FromString(message.SerializeToString())
-    assert repeatedly.write(today) == b'{"index":0,"finish_reason":"unrecognized"}'
+    assert engines.write(today) == b'{"index":0,"finish_reason":"unrecognized"}'
     kept = from_json(mistralwire.v1.ChatCompletionChoice, text)
     assert to_json(tomorrow.FromString(kept.SerializeToString())) == text
 
@@ -214,9 +214,9 @@ def test_a_type_may_hold_itself() -> None:
     text = b'{"uri":"c","content":{"text":"t","type":"text"},"type":"resource"}'
     for _ in range(5):
         text = b'{"uri":"b","content":' + text + b',"type":"resource","next":' + text + b"}"
-    message = repeatedly.read(chunk_type, text)
+    message = engines.read(chunk_type, text)
     assert message.next.content.HasField("resource")
-    assert repeatedly.write(message) == text
+    assert engines.write(message) == text
 
 
 @pytest.mark.parametrize("name", ["a", "some_name", "moderation_llm_v1", "top_k", "n"])
@@ -228,8 +228,8 @@ def test_camel_case_names_of_tomorrow(name: str) -> None:
     )
     error_type = _classes(files)("ErrorResponse")
     camel = error_type.DESCRIPTOR.fields_by_name[name].camelcase_name
-    assert repeatedly.read(error_type, f'{{"{camel}":5}}') == error_type(**{name: 5})
-    assert repeatedly.write(error_type(**{name: 5}), camel=True) == f'{{"{camel}":5}}'.encode()
+    assert engines.read(error_type, f'{{"{camel}":5}}') == error_type(**{name: 5})
+    assert engines.write(error_type(**{name: 5}), camel=True) == f'{{"{camel}":5}}'.encode()
 
 
 def test_a_message_without_a_form_is_refused() -> None:

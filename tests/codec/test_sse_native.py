@@ -155,7 +155,6 @@ def test_ordinary_streams_are_read_natively(stream: bytes) -> None:
     [
         (b"nonsense", "not_json"),
         (b'{"a":"\xff"}', "not_json"),
-        (b'{"a":"\\ud800"}', "lone_surrogate"),
         (b'{"id":5,"model":"m","choices":[]}', "violation"),
         (b'{"a":' + b"[" * 300 + b"]" * 300 + b"}", "limit"),
     ],

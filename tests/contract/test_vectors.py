@@ -24,7 +24,7 @@ from mistralwire.codec import (
 from mistralwire.codec._plan import EXTRA_FIELD, Form, plan_for
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import CONTRACT_REVISION
-from tests.codec import repeatedly
+from tests.codec import engines
 from tests.json_equality import meaning, parse_exactly
 from tests.strategies import MESSAGE_TYPES
 from tools import vectors
@@ -89,7 +89,7 @@ def test_names_are_unique(name: str) -> None:
 
 @_cases("documents")
 def test_documents_are_read_without_validation(case: Case) -> None:
-    message = repeatedly.read(message_type(case), case["json"], validate=False)
+    message = engines.read(message_type(case), case["json"], validate=False)
     assert message == _message(case)
     assert _binary(case, validate=False) == _wire(case)
 
@@ -97,7 +97,7 @@ def test_documents_are_read_without_validation(case: Case) -> None:
 @_cases("documents")
 def test_documents_are_read_with_validation_or_refused(case: Case) -> None:
     if case["validate"]:
-        assert repeatedly.read(message_type(case), case["json"]) == _message(case)
+        assert engines.read(message_type(case), case["json"]) == _message(case)
         assert _binary(case, validate=True) == _wire(case)
         assert case["violations"] == []
         return
@@ -112,7 +112,7 @@ def test_documents_are_written_in_both_spellings(case: Case) -> None:
     message = _message(case)
     for names, camel in (("snake", False), ("camel", True)):
         expected = _in_order(case[names])
-        assert _in_order(repeatedly.write(message, camel=camel).decode()) == expected
+        assert _in_order(engines.write(message, camel=camel).decode()) == expected
         spelling: Any = names
         assert _in_order(binary_to_json(message_type(case), _wire(case), names=spelling).decode()) == expected
 
@@ -152,7 +152,7 @@ def test_messages_of_programs_are_written(case: Case) -> None:
         if case["error"] is None:
             written = binary_to_json(message_type(case), _wire(case), names=spelling)
             assert _in_order(written.decode()) == _in_order(case[names])
-            assert _in_order(repeatedly.write(_message(case), camel=names == "camel").decode()) == _in_order(
+            assert _in_order(engines.write(_message(case), camel=names == "camel").decode()) == _in_order(
                 case[names]
             )
             continue

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mistralwire._offload import LOOP_EVENT_BYTES_MAX
 from mistralwire.errors import CallError, MistralwireError, Violation
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.gateway._routes import Call, read_call
@@ -131,6 +132,30 @@ async def test_bytes_of_the_service_that_are_no_chunks_end_the_stream_with_an_er
         status, body = await caller.answer()
     assert (status, json.loads(body)["type"]) == (500, "upstream_unreadable")
     assert call.asked == ["cancel"]
+
+
+async def test_chunks_that_a_thread_converts_hold_the_source_and_come_in_order() -> None:
+    client = DrivenClient()
+    large = "1," * LOOP_EVENT_BYTES_MAX
+    async with serving(client) as url, connected(url) as caller:
+        caller.writer.write(request_of(STREAM_QUESTION))
+        call = await call_of(client)
+        call.sink.batch(*batch(0))
+        call.sink.batch(*batch(1, 2, content=large))
+        assert call.asked == ["pause"]
+        call.sink.batch(*batch(3))
+        call.sink.batch(*batch(4, content=large))
+        reading = asyncio.create_task(caller.reader.readexactly(3 * len(large)))
+        await until(lambda: call.asked[-1] == "resume")
+        call.sink.end()
+        answer = await reading
+        async with asyncio.timeout(WAIT_S):
+            while not answer.endswith(b"0\r\n\r\n"):
+                answer += await caller.reader.read(65536)
+    ids = [line for line in answer.split(b"\n") if line.startswith(b"id: ")]
+    assert ids == [b"id: %d" % number for number in range(5)]
+    assert answer.count(large.encode()) == 3
+    assert b"data: [DONE]\n\n" in answer
 
 
 async def test_violations_of_the_service_that_the_body_does_not_have_are_passed_on() -> None:

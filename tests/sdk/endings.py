@@ -63,7 +63,8 @@ class Sides(NamedTuple):
 
         stack = self.embedded if side == "embedded" else self.stack
         ending, received = await stack.through(call, answer)
-        assert len(received) == 1
+        # One that is lost without a byte may have been a used connection, which is replaced once.
+        assert len(received) in ((1, 2) if answer.is_headless else (1,))
         found: Ending = ending
         return found
 

@@ -14,15 +14,15 @@ import time
 import traceback
 import tracemalloc
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from mistralwire import _offload, from_json
+from mistralwire import _offload, from_json, to_json
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
 from mistralwire.upstream._http_errors import refused
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest
+from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, CompletionChunk
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -35,6 +35,23 @@ CONTEXT = CallContext(request_id="an-id")
 TWICE = HttpSettings(attempts_max=2)
 SECRET = "Wq7rT2mZx9LbC4vN8sKd1fGh5jPy0aEu"
 WAIT_S = 30
+
+
+def _event(chunk_id: str, text: str = "") -> bytes:
+    return b"data: %b\n\n" % json.dumps({"id": chunk_id, "model": "m", "choices": [], "p": text}).encode()
+
+
+def _note_threads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list of the functions that run in threads, which grows."""
+    functions: list[object] = []
+    in_thread = _offload.in_thread
+
+    async def note(function: Callable[..., Any], *arguments: Any) -> Any:
+        functions.append(function)
+        return await in_thread(function, *arguments)
+
+    monkeypatch.setattr(_offload, "in_thread", note)
+    return functions
 
 
 def _date(later_s: float) -> str:
@@ -129,6 +146,130 @@ async def test_a_connection_that_ends_without_an_answer_is_tried_again() -> None
         assert (await upstream.complete(REQUEST, CONTEXT)).id == "1"
         await upstream.close()
     assert server.connections == 2
+
+
+async def test_a_used_connection_that_is_lost_is_replaced_and_counts_as_no_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with UpstreamServer(ANSWER, Answer(pieces=[CUT], is_headless=True), ANSWER) as server:
+        upstream = MistralUpstream(server.url, settings=HttpSettings(attempts_max=1))
+        with caplog.at_level(logging.INFO, "mistralwire"):
+            for _ in range(2):
+                assert (await upstream.complete(REQUEST, CONTEXT)).id == "1"
+        await upstream.close()
+    assert (len(server.received), server.connections, caplog.messages) == (3, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"garbage\r\n\r\n", "a response that is not valid HTTP/1.1 (Expected HTTP/"),
+        (b"HTTP/1.1 200 OK\r\nx: %b\r\n\r\n" % (b"a" * 70_000), "more than 65536 bytes of headers"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "a transfer coding other than"),
+        (b"HTTP/1.1 101 Switching\r\n\r\n", "a switch to another protocol"),
+        (b"HTTP/1.1 200 ", "a part of one"),
+    ],
+    ids=["garbage", "long-head", "coding", "switch", "half-a-head"],
+)
+async def test_a_response_that_can_not_be_read_is_never_asked_for_again(head: bytes, found: str) -> None:
+    # The headers of the answer only say that its bytes are to be sent as they are.
+    answer = Answer(pieces=[head, CUT], headers={"content-length": "0"}, is_headless=True)
+    async with UpstreamServer(answer, ANSWER) as server:
+        error = await _error(server, HttpSettings(attempts_max=3))
+    assert (error.code, error.reason) == ("UNAVAILABLE", "UPSTREAM_UNREADABLE")
+    assert error.message.startswith(f"expected a completion from the upstream, found {found}")
+    assert len(server.received) == 1
+
+
+async def test_a_head_of_many_bytes_is_read() -> None:
+    async with UpstreamServer(json_answer(b'{"choices":[]}', x="a" * 60_000)) as server:
+        upstream = MistralUpstream(server.url)
+        await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+    assert len(server.received) == 1
+
+
+async def test_a_status_counts_even_if_its_body_can_not_be_decoded() -> None:
+    refusal = json_answer(b"\x0b\x02\x80{}\x03", 429, content_encoding="br", retry_after="3600")
+    async with UpstreamServer(refusal) as server:
+        error = await _error(server)
+    assert (error.status, error.reason, error.retry_after_s) == (429, "UPSTREAM_RATE_LIMITED", 3600)
+
+
+async def test_an_answer_that_can_not_be_decoded_says_so() -> None:
+    async with UpstreamServer(json_answer(b"\x28\xb5\x2f\xfd", content_encoding="zstd")) as server:
+        error = await _error(server)
+    assert error.reason == "UPSTREAM_UNREADABLE"
+    assert error.message.endswith("found a content encoding other than gzip and deflate")
+
+
+async def test_a_stream_that_is_compressed_is_read() -> None:
+    stream = Answer(
+        200,
+        {"content-type": "text/event-stream; charset=utf-8", "content-encoding": "gzip"},
+        [gzip.compress(CHUNK * 3), gzip.compress(DONE)],
+    )
+    async with UpstreamServer(stream) as server:
+        upstream = MistralUpstream(server.url)
+        assert len([chunk async for chunk in _streaming(upstream)]) == 3
+        await upstream.close()
+
+
+@pytest.mark.parametrize("piece_bytes", [1000, 100_000, 10_000_000])
+async def test_an_event_too_large_for_the_event_loop_is_read_in_a_thread_and_in_its_place(
+    piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = "x" * (2 * _offload.LOOP_EVENT_BYTES_MAX)
+    stream = _event("0") + _event("1", large) + _event("2") + _event("3", large) + _event("4") + DONE
+    pieces = [stream[at : at + piece_bytes] for at in range(0, len(stream), piece_bytes)]
+    async with UpstreamServer(sse_answer(*pieces)) as server:
+        upstream = MistralUpstream(server.url)
+        functions = _note_threads(monkeypatch)
+        chunks = [chunk async for chunk in upstream.stream(STREAM_REQUEST, CONTEXT)]
+        # The connection is there for the next request.
+        again = [chunk.id async for chunk in upstream.stream(STREAM_REQUEST, CONTEXT)]
+        await upstream.close()
+    assert [chunk.id for chunk in chunks] == again == ["0", "1", "2", "3", "4"]
+    assert [len(to_json(chunk)) > len(large) for chunk in chunks] == [False, True, False, True, False]
+    assert functions
+    assert server.connections == 1
+
+
+async def test_an_error_behind_a_large_event_comes_behind_it() -> None:
+    large = "x" * (2 * _offload.LOOP_EVENT_BYTES_MAX)
+    for broken, reason in ((b'data: {"detail":"no"}\n\n', "UPSTREAM_FAILED"), (CUT, "STREAM_TRUNCATED")):
+        async with UpstreamServer(sse_answer(_event("0", large), broken)) as server:
+            upstream = MistralUpstream(server.url)
+            chunks = _streaming(upstream)
+            assert len(to_json(cast("CompletionChunk", await anext(chunks)))) > len(large)
+            with pytest.raises(UpstreamError) as caught:
+                await anext(chunks)
+            await upstream.close()
+        assert caught.value.reason == reason
+
+
+async def test_a_slow_reader_holds_the_upstream() -> None:
+    chunk = b'data: {"choices":[],"p":"%b"}\n\n' % (b"a" * 20_000)
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(2000):
+            sent += 1
+            yield chunk
+        yield DONE
+
+    async with UpstreamServer(Answer(200, {"content-type": "text/event-stream"}, pieces())) as server:
+        upstream = MistralUpstream(server.url)
+        chunks = _streaming(upstream)
+        await anext(chunks)
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.05)
+        assert sent < 2000
+        assert sum([1 async for _ in chunks]) == 1999
+        await upstream.close()
 
 
 async def test_nobody_there_is_tried_again_and_then_told(

@@ -17,7 +17,7 @@ from mistralwire.errors import MistralwireError, UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
 from mistralwire.v1 import ChatCompletionRequest
 from tests.service.certificates import issue
-from tests.upstream_server import Answer, UpstreamServer, json_answer
+from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer
 
 REQUEST = from_json(ChatCompletionRequest, b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
 ANSWER = json_answer(b'{"id":"1","model":"m","choices":[{"index":0}]}')
@@ -220,6 +220,43 @@ async def test_a_proxy_that_refuses_a_tunnel_is_told(monkeypatch: pytest.MonkeyP
         error = await _refused("https://upstream.invalid")
     assert (error.code, error.reason) == ("UNAVAILABLE", "UPSTREAM_UNREACHABLE")
     assert error.message == "the upstream can't be reached: the proxy refused to connect"
+
+
+async def test_a_tunnel_is_asked_for_with_the_credentials_of_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with UpstreamServer(json_answer(b"no, user:p@ss", 407)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://user:p%40ss@"))
+        error = await _refused("https://upstream.invalid:8443")
+    (request,) = proxy.received
+    assert (request.method, request.path) == ("CONNECT", "upstream.invalid:8443")
+    expected = base64.b64encode(b"user:p@ss").decode()
+    assert request.headers == {"host": "upstream.invalid:8443", "proxy-authorization": f"Basic {expected}"}
+    assert error.message == "the upstream can't be reached: the proxy refused to connect"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"garbage\r\n\r\n", b"HTTP/1.1 200", b"HTTP/1.1 101 Switching\r\n\r\n"],
+    ids=["garbage", "half-a-head", "switch"],
+)
+async def test_a_proxy_that_answers_no_http_is_told(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Answer(pieces=[answer, CUT], headers={"content-length": "0"}, is_headless=True)
+    async with UpstreamServer(broken) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        error = await _refused("https://upstream.invalid")
+    assert error.message == "the upstream can't be reached: the proxy refused to connect"
+
+
+async def test_a_proxy_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with UpstreamServer(Answer(pieces=[STALL], is_headless=True)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        settings = HttpSettings(attempts_max=1, connect_s=0.3)
+        upstream = MistralUpstream("https://upstream.invalid", settings=settings)
+        with pytest.raises(UpstreamError, match=r"no connection within 0\.3 s"):
+            await upstream.complete(REQUEST, CONTEXT)
+        await asyncio.wait_for(proxy.gone.wait(), 30)
+        await upstream.close()
 
 
 async def test_a_proxy_that_wants_credentials_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from mistralwire.v1 import (
     UserMessage,
 )
 from tools.demo import edge
+from tools.engine import engine_line
 
 HERE = pathlib.Path(__file__).parent
 START_S = 30.0
@@ -35,7 +36,8 @@ START_S = 30.0
 async def main() -> int:
     response_text = (HERE / "documented_response.json").read_bytes()
     stream_text = (HERE / "tool_calls.sse").read_bytes()
-    click.echo("mistralwire: JSON -> protobuf -> gRPC -> protobuf -> JSON -> HTTP\n")
+    click.echo("mistralwire: JSON -> protobuf -> gRPC -> protobuf -> JSON -> HTTP")
+    click.echo(f"{engine_line()}\n")
     with tempfile.TemporaryDirectory() as folder:
         # The service gets its recordings as an upstream of Mistral's would answer: as JSON.
         (pathlib.Path(folder) / "response.json").write_bytes(response_text)

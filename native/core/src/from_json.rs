@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::duplicates::{distinct, has_duplicates, name_of};
+use crate::duplicates::{distinct, has_duplicates};
 use crate::handover::{Handover, Outcome};
 use crate::number::{integer, is_exact, nearest_double};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
-use crate::scan::{Document, Limits, Token, TokenKind, scan};
-use crate::text::{copy, put_start, unescape};
+use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
+use crate::text::{copy, copy_from, name_of, put_start, unescape};
 use crate::wire::{close, open, put_varint};
 
 // JsonExtra is field 1 of every message; its own fields are members, null_fields, empty_fields, absent_fields.
@@ -49,7 +49,7 @@ pub struct Mode {
     pub limits: Limits,
 }
 
-/// Read a document, which must be UTF-8, into the output of the scratch memory.
+/// Read a document into the output of the scratch memory.
 pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scratch) -> Outcome {
     let Scratch { tape, out, slots, kept } = scratch;
     tape.clear();
@@ -57,13 +57,13 @@ pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scr
     kept.clear();
     // Of most documents, no more than one token comes in so many bytes.
     tape.reserve(text.len() / 8 + 8);
-    scan(text, tape, mode.limits)?;
+    let (_, is_compact) = scan_for_copy(text, tape, mode.limits)?;
     if tape[0].kind != TokenKind::Object {
         return Err(Handover::NotJson);
     }
     out.reserve(text.len());
     let document = Document { text, tape };
-    Reader { plan, document, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
+    Reader { plan, document, is_compact, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
 }
 
 /// The value of one member: its token, and the position of its field.
@@ -120,6 +120,7 @@ enum Fit {
 struct Reader<'a> {
     plan: &'a Plan,
     document: Document<'a>,
+    is_compact: bool,
     validate: bool,
     out: &'a mut Vec<u8>,
     /// The slots of the objects that are being read: those below the top.
@@ -203,7 +204,7 @@ impl<'a> Reader<'a> {
         members.into_iter().try_for_each(|m| self.put(message, base, m, places))
     }
 
-    /// Find the place of each member; false if a name has escapes, or stands there twice or in two spellings.
+    /// Find the place of each member; false if a name has odd escapes, or stands there twice or in two spellings.
     #[inline(always)]
     fn place_all(
         &mut self,
@@ -214,9 +215,8 @@ impl<'a> Reader<'a> {
         places: &mut Places,
     ) -> Outcome<bool> {
         let mut unknown = 0;
-        for name in self.document.names(at) {
-            let token = self.token(name);
-            if token.kind != TokenKind::Plain {
+        for (name, token, value) in self.document.members(at) {
+            if matches!(token.kind, TokenKind::Odd | TokenKind::Lone) {
                 return Ok(false);
             }
             if let Some(known) = message.names.find(self.raw(token)) {
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
                 if places.seen >> m & 1 != 0 {
                     return Ok(false);
                 }
-                self.place(message, base, m, name + 1, places)?;
+                self.place(message, base, m, (name + 1, value), places)?;
             } else {
                 unknown += 1;
                 self.keep(KeptName::Token(name as u32), name + 1);
@@ -243,22 +243,26 @@ impl<'a> Reader<'a> {
     /// Find the place of each member of any object.
     #[cold]
     fn place_distinct(&mut self, message: &Message, base: usize, at: usize, places: &mut Places) -> Outcome {
-        let entries = distinct(self.document, at);
+        let mut unescaped = Vec::new();
+        let entries = distinct(self.document, at, &mut unescaped);
         let mut plain: Members = 0;
         for entry in &entries {
-            if let Some(known) = message.names.find(&entry.text) {
+            if let Some(known) = message.names.find(entry.text) {
                 plain |= Members::from(!known.camel) << known.member;
             }
         }
         for entry in &entries {
-            match message.names.find(&entry.text) {
+            match message.names.find(entry.text) {
                 Some(known) if known.camel && plain >> known.member & 1 != 0 => {
                     if self.validate {
                         return Err(Handover::Violation);
                     }
                     self.keep(KeptName::Token(entry.name as u32), entry.value);
                 }
-                Some(known) => self.place(message, base, known.member as usize, entry.value, places)?,
+                Some(known) => {
+                    let value = (entry.value, self.token(entry.value));
+                    self.place(message, base, known.member as usize, value, places)?
+                }
                 None => self.keep(KeptName::Token(entry.name as u32), entry.value),
             }
         }
@@ -277,13 +281,17 @@ impl<'a> Reader<'a> {
         message: &Message,
         base: usize,
         m: usize,
-        value: usize,
+        (value, token): (usize, Token),
         places: &mut Places,
     ) -> Outcome {
         let member = &message.members[m];
-        let token = self.token(value);
         let bit = 1 << m;
         places.seen |= bit;
+        if let Some(field) = member.certain.field(token) {
+            self.slots[base + m] = Slot { value: value as u32, field };
+            places.held |= bit;
+            return Ok(());
+        }
         if token.kind == TokenKind::Null {
             if self.validate && member.required && !member.nullable {
                 return Err(Handover::Violation);
@@ -332,10 +340,12 @@ impl<'a> Reader<'a> {
     fn fit(&self, field: &Field, at: usize) -> Fit {
         let token = self.token(at);
         let good = match field.kind {
+            Kind::String if token.kind == TokenKind::Lone => return Fit::Misfit,
             Kind::String => token.kind.is_string(),
             Kind::Boolean => matches!(token.kind, TokenKind::True | TokenKind::False),
             Kind::TextAny => true,
             Kind::TextObject => token.kind == TokenKind::Object,
+            Kind::Integer if token.is_short_integer() => true,
             Kind::Integer if token.kind.is_number() => {
                 let held = integer(token.kind, self.raw(token), field.bits).is_some();
                 return if held { Fit::Good } else { Fit::Misfit };
@@ -437,7 +447,7 @@ impl<'a> Reader<'a> {
                     self.out.push(b':');
                 }
             }
-            copy(self.document, value as usize, self.out);
+            copy_from(self.document, value as usize, self.is_compact, self.out);
         }
         self.out.push(b'}');
     }
@@ -484,7 +494,7 @@ impl<'a> Reader<'a> {
             }
             Kind::TextAny | Kind::TextObject => {
                 let text = open(self.out, raw.len());
-                copy(self.document, at, self.out);
+                copy_from(self.document, at, self.is_compact, self.out);
                 close(self.out, text);
             }
             Kind::Message => {
@@ -521,21 +531,28 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn message(&mut self, index: usize, at: usize) -> Outcome {
         let plan = self.plan;
         let message = &plan.messages[index];
-        match (message.form, &message.item) {
-            (Form::Array, Some(item)) => self.elements(item, at),
-            (Form::Union, _) if message.discriminator.is_empty() => {
+        if message.form == Form::Object { self.object(index, at) } else { self.array_or_union(message, at) }
+    }
+
+    fn array_or_union(&mut self, message: &Message, at: usize) -> Outcome {
+        match &message.item {
+            Some(item) => self.elements(item, at),
+            None if message.discriminator.is_empty() => {
                 let fits = |field: &&Field| self.fit(field, at) == Fit::Good;
-                let field = message.alternatives.iter().find(fits).ok_or(Handover::Union)?;
+                let field = match message.certain.field(self.token(at)) {
+                    Some(certain) => &message.alternatives[certain as usize],
+                    None => message.alternatives.iter().find(fits).ok_or(Handover::Union)?,
+                };
                 self.value(field, at)
             }
-            (Form::Union, _) => {
+            None => {
                 let alternative = self.alternative(message, at)?.ok_or(Handover::Union)?;
                 self.value(&message.alternatives[alternative], at)
             }
-            _ => self.object(index, at),
         }
     }
 

@@ -6,8 +6,6 @@
 pub enum Handover {
     /// The text is not JSON in UTF-8, or no object.
     NotJson,
-    /// The text escapes a surrogate that has no other half.
-    LoneSurrogate,
     /// The document is beyond a limit.
     Limit,
     /// The document breaks the contract, and is validated.
@@ -29,19 +27,8 @@ pub enum Handover {
 }
 
 /// All reasons, in the order of their numbers.
-pub const NAMES: [&str; 11] = [
-    "not_json",
-    "lone_surrogate",
-    "limit",
-    "violation",
-    "wire",
-    "newer",
-    "extra",
-    "not_finite",
-    "union",
-    "arguments",
-    "panic",
-];
+pub const NAMES: [&str; 10] =
+    ["not_json", "limit", "violation", "wire", "newer", "extra", "not_finite", "union", "arguments", "panic"];
 
 /// The result of a step of a conversion.
 pub type Outcome<T = ()> = Result<T, Handover>;

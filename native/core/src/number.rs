@@ -4,21 +4,34 @@
 //! just its digits, or for neither: then its text is kept as it is.
 
 use crate::scan::TokenKind;
+use crate::text::put_start;
 
-/// More digits than the shortest text of a double ever has.
+/// No shortest text of a double has more digits.
 const DIGITS_MAX: usize = 18;
 /// Up to so many digits, each decimal number within `EXPONENT_MAX` is the shortest text of a double.
 const DIGITS_EXACT: usize = 15;
 const EXPONENT_MAX: i32 = 300;
+/// Beyond these, the nearest double of any digits but 0 is 0 or infinite.
+const EXPONENT_LEAST: i32 = -324 - DIGITS_MAX as i32;
+const EXPONENT_MOST: i32 = 308;
 /// Longer texts of exponents make a number that is no double; as the Python engine has it.
 const EXPONENT_TEXT_MAX: usize = 8;
 
-/// The significant digits of a decimal number, without outer zeros, and the power of ten behind the last.
+const POWERS: [u64; DIGITS_MAX + 1] = {
+    let mut powers = [1; DIGITS_MAX + 1];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = powers[at - 1] * 10;
+        at += 1;
+    }
+    powers
+};
+
+/// A decimal number: its digits without outer zeros, and the power of ten behind the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits {
     negative: bool,
-    digits: [u8; DIGITS_MAX],
-    count: usize,
+    digits: u64,
     exponent: i32,
 }
 
@@ -26,38 +39,34 @@ impl Digits {
     /// Take a number token apart; None if it has more digits, or a longer exponent, than any double.
     #[inline]
     fn of(text: &[u8]) -> Option<Digits> {
-        let mut found = Digits { negative: false, digits: [0; DIGITS_MAX], count: 0, exponent: 0 };
-        let (mut count, mut scale, mut behind_point) = (0, 0i64, 0);
-        for (at, &byte) in text.iter().enumerate() {
-            if byte.is_ascii_digit() {
-                scale -= behind_point;
-                // Leading zeros are no digits; of those behind the last place only zeros may be left out.
-                if count < DIGITS_MAX {
-                    found.digits[count] = byte;
-                    count += usize::from(count > 0 || byte != b'0');
-                } else if byte == b'0' {
-                    scale += 1;
-                } else {
-                    return None;
+        let negative = text.first() == Some(&b'-');
+        // `zeros` were met behind the digits; they count as digits if another one follows.
+        let (mut digits, mut count, mut zeros, mut scale, mut behind_point) = (0, 0, 0, 0i64, 0);
+        for (at, &byte) in text.iter().enumerate().skip(negative.into()) {
+            match byte {
+                b'0' => {
+                    scale -= behind_point;
+                    zeros += usize::from(count > 0);
                 }
-            } else if byte == b'.' {
-                behind_point = 1;
-            } else if byte == b'-' {
-                found.negative = true;
-            } else {
-                scale += exponent_of(&text[at + 1..])?;
-                break;
+                b'1'..=b'9' => {
+                    scale -= behind_point;
+                    count += zeros + 1;
+                    if count > DIGITS_MAX {
+                        return None;
+                    }
+                    digits = digits * POWERS[zeros + 1] + u64::from(byte - b'0');
+                    zeros = 0;
+                }
+                b'.' => behind_point = 1,
+                _ => {
+                    scale += exponent_of(&text[at + 1..])?;
+                    break;
+                }
             }
         }
-        while count > 0 && found.digits[count - 1] == b'0' {
-            count -= 1;
-            scale += 1;
-        }
-        found.digits[count..].fill(0);
-        found.count = count;
         // A zero has one form.
-        found.exponent = i32::try_from(if count == 0 { 0 } else { scale }).ok()?;
-        Some(found)
+        let exponent = if count == 0 { 0 } else { i32::try_from(scale + zeros as i64).ok()? };
+        Some(Digits { negative, digits, exponent })
     }
 
     fn of_double(value: f64) -> Option<Digits> {
@@ -67,7 +76,7 @@ impl Digits {
     /// Return whether there is a double of these digits for certain.
     #[inline(always)]
     fn is_short(&self) -> bool {
-        self.count <= DIGITS_EXACT && self.exponent.abs() < EXPONENT_MAX - DIGITS_EXACT as i32
+        self.digits < POWERS[DIGITS_EXACT] && self.exponent.abs() < EXPONENT_MAX - DIGITS_EXACT as i32
     }
 
     /// Put the number as the shortest text of a double.
@@ -75,9 +84,11 @@ impl Digits {
         if self.negative {
             out.push(b'-');
         }
-        let digits = &self.digits[..self.count];
-        let point = self.count as i32 + self.exponent;
-        if digits.is_empty() {
+        let mut buffer = [0; DIGITS_BUFFER];
+        let start = digits_of(self.digits, &mut buffer);
+        let digits = &buffer[start..DIGITS_END];
+        let point = digits.len() as i32 + self.exponent;
+        if self.digits == 0 {
             out.extend_from_slice(b"0.0");
         } else if self.exponent >= 0 && point <= 16 {
             out.extend_from_slice(digits);
@@ -110,21 +121,41 @@ fn exponent_of(text: &[u8]) -> Option<i64> {
     str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn put_digits(mut value: u64, out: &mut Vec<u8>) {
+/// As many digits as an integer of 64 bits has, and room behind them, which makes copying faster.
+const DIGITS_BUFFER: usize = DIGITS_END + 32;
+const DIGITS_END: usize = 20;
+
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut pair = 0;
+    while pair < pairs.len() {
+        pairs[pair] = [b'0' + pair as u8 / 10, b'0' + pair as u8 % 10];
+        pair += 1;
+    }
+    pairs
+};
+
+/// Put the digits of an integer into a buffer; return where they start.
+#[inline(always)]
+fn digits_of(mut value: u64, buffer: &mut [u8; DIGITS_BUFFER]) -> usize {
+    let mut at = DIGITS_END;
+    while value >= 100 {
+        at -= 2;
+        buffer[at..at + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
+        value /= 100;
+    }
+    at -= 2;
+    buffer[at..at + 2].copy_from_slice(&PAIRS[value as usize]);
+    at + usize::from(value < 10)
+}
+
+fn put_digits(value: u64, out: &mut Vec<u8>) {
     if value < 10 {
         return out.push(b'0' + value as u8);
     }
-    let mut buffer = [b'0'; 20];
-    let mut at = buffer.len();
-    while value >= 100 {
-        at -= 2;
-        let pair = (value % 100) as u8;
-        value /= 100;
-        (buffer[at], buffer[at + 1]) = (b'0' + pair / 10, b'0' + pair % 10);
-    }
-    at -= 2;
-    (buffer[at], buffer[at + 1]) = (b'0' + value as u8 / 10, b'0' + value as u8 % 10);
-    out.extend_from_slice(&buffer[at + usize::from(value < 10)..]);
+    let mut buffer = [0; DIGITS_BUFFER];
+    let start = digits_of(value, &mut buffer);
+    put_start(&buffer[start..], DIGITS_END - start, out);
 }
 
 /// Put an integer.
@@ -154,6 +185,9 @@ fn exact_digits(text: &[u8]) -> Option<Digits> {
     if digits.is_short() {
         return Some(digits);
     }
+    if !(EXPONENT_LEAST..=EXPONENT_MOST).contains(&digits.exponent) {
+        return None;
+    }
     let nearest = nearest_double(text);
     if !nearest.is_finite() {
         return None;
@@ -180,12 +214,12 @@ pub fn is_text(kind: TokenKind, text: &[u8]) -> bool {
 }
 
 /// Return the integer that a number token stands for, if it is one of so many bits.
-#[inline]
+#[inline(always)]
 pub fn integer(kind: TokenKind, text: &[u8], bits: u32) -> Option<i64> {
     let value = if kind == TokenKind::Integer {
         if text.len() < 19 { short_integer(text) } else { small_integer(text)? }
     } else {
-        integer_of_digits(&exact_digits(text)?)?
+        integer_of_float(text)?
     };
     (bits == 64 || i32::try_from(value).is_ok()).then_some(value)
 }
@@ -201,12 +235,10 @@ fn small_integer(text: &[u8]) -> Option<i64> {
     if text.len() > 20 { None } else { wide(text).and_then(|value| value.try_into().ok()) }
 }
 
-fn integer_of_digits(digits: &Digits) -> Option<i64> {
+fn integer_of_float(text: &[u8]) -> Option<i64> {
+    let digits = exact_digits(text)?;
     let power = 10i128.checked_pow(u32::try_from(digits.exponent).ok()?)?;
-    let value = digits.digits[..digits.count]
-        .iter()
-        .fold(0i128, |value, digit| value * 10 + i128::from(digit - b'0'));
-    let value = value.checked_mul(power)?;
+    let value = i128::from(digits.digits).checked_mul(power)?;
     i64::try_from(if digits.negative { -value } else { value }).ok()
 }
 
@@ -221,8 +253,7 @@ pub fn is_exact(kind: TokenKind, text: &[u8], nearest: f64) -> bool {
 
 fn is_same_integer(text: &[u8], nearest: f64) -> bool {
     // An integer has no negative zero.
-    let unsigned =
-        |digits: Digits| (digits.negative && digits.count > 0, digits.digits, digits.count, digits.exponent);
+    let unsigned = |digits: Digits| (digits.negative && digits.digits > 0, digits.digits, digits.exponent);
     match (Digits::of(text), Digits::of_double(nearest)) {
         (Some(digits), Some(shortest)) => unsigned(digits) == unsigned(shortest),
         _ => false,

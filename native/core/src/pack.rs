@@ -3,11 +3,11 @@
 //! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
 //! they are read below. The Python package writes it.
 
-use crate::plan::{Field, Fill, Form, Key, Kind, Member, Members, Message, Names, Plan, Tag};
+use crate::plan::{Certain, Field, Fill, Form, Key, Kind, Member, Members, Message, Names, Place, Plan, Tag};
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
-pub const INTERFACE: u32 = 2;
+pub const INTERFACE: u32 = 3;
 
 /// Bounds on what this engine takes: beyond them only the Python engine works.
 pub const MEMBERS_MAX: usize = Members::BITS as usize;
@@ -66,6 +66,12 @@ pub fn unpack(data: &[u8]) -> Read<Plan> {
         for (tag, member) in messages[at].tags.iter_mut().zip(members) {
             tag.member = member;
         }
+        let certain = Certain::new(&messages[at].alternatives, &messages);
+        messages[at].certain = certain;
+        for m in 0..messages[at].members.len() {
+            let certain = Certain::new(&messages[at].members[m].fields, &messages);
+            messages[at].members[m].certain = certain;
+        }
     }
     Ok(Plan { messages, unlisted })
 }
@@ -109,7 +115,8 @@ fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
     if fields.is_empty() {
         return Err(Malformed("a member without fields"));
     }
-    let member = Member { number, required: flags & 1 != 0, nullable: flags & 2 != 0, fill, fields, keys };
+    let (required, nullable) = (flags & 1 != 0, flags & 2 != 0);
+    let member = Member { number, required, nullable, fill, fields, certain: Certain::default(), keys };
     Ok((name, camel, member))
 }
 
@@ -160,10 +167,10 @@ fn add_members(message: &mut Message, members: Vec<Named>) -> Read<()> {
         for (position, field) in member.fields.iter().enumerate() {
             let number = field.number as usize;
             highest = highest.max(field.number);
-            if message.by_number.len() <= number {
-                message.by_number.resize(number + 1, None);
+            if message.places.len() <= number {
+                message.places.resize(number + 1, Place::default());
             }
-            message.by_number[number] = Some((at, position));
+            message.places[number] = Place { tag: field.tag, member: at as u16, field: position as u16 };
         }
         message.members.push(member);
     }

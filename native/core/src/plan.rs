@@ -1,5 +1,7 @@
 //! Plans: what JSON and wire form of each message are.
 
+use crate::scan::{Token, TokenKind};
+
 /// What a field holds, in JSON terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -80,6 +82,15 @@ impl Field {
     }
 }
 
+/// Where a field stands in the plan of its message: its member, and its position among the member's fields.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// The field's tag; 0 if no field has this number.
+    pub tag: u32,
+    pub member: u16,
+    pub field: u16,
+}
+
 /// A name as it is written: `,"name":`, with more bytes behind it, which makes copying faster.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
@@ -95,6 +106,69 @@ impl Key {
     }
 }
 
+/// The fields that hold values of a kind for certain, whatever their text: for each kind of token, the position
+/// of the field, or `NONE`.
+#[derive(Clone, Debug)]
+pub struct Certain([u8; TokenKind::ALL.len()]);
+
+const NONE: u8 = u8::MAX;
+
+impl Default for Certain {
+    fn default() -> Certain {
+        Certain([NONE; TokenKind::ALL.len()])
+    }
+}
+
+impl Certain {
+    /// Find the fields that hold values for certain, where the first field of a value's JSON type counts.
+    pub fn new(fields: &[Field], messages: &[Message]) -> Certain {
+        Certain(TokenKind::ALL.map(|kind| match first_holder(fields, kind, messages) {
+            Some((position, true)) => u8::try_from(position).unwrap_or(NONE),
+            _ => NONE,
+        }))
+    }
+
+    /// Return the field that holds a value, if that is certain.
+    #[inline(always)]
+    pub fn field(&self, token: Token) -> Option<u32> {
+        let field = self.0[token.kind as usize];
+        let is_long = token.kind == TokenKind::Integer && !token.is_short_integer();
+        (field != NONE && !is_long).then_some(field.into())
+    }
+}
+
+/// Return the first field that may be of a kind's JSON type, and whether it holds each short value of it.
+fn first_holder(fields: &[Field], kind: TokenKind, messages: &[Message]) -> Option<(usize, bool)> {
+    let mut held = fields.iter().map(|field| holds(field, kind, messages)).enumerate();
+    held.find_map(|(position, holds)| Some((position, holds?)))
+}
+
+/// Return whether a field holds each short value of a kind; None if it holds none of them.
+fn holds(field: &Field, kind: TokenKind, messages: &[Message]) -> Option<bool> {
+    if field.repeated {
+        return (kind == TokenKind::Array).then_some(false);
+    }
+    match field.kind {
+        _ if kind == TokenKind::Null => Some(false),
+        Kind::String => kind.is_string().then_some(kind != TokenKind::Lone),
+        Kind::Boolean => matches!(kind, TokenKind::True | TokenKind::False).then_some(true),
+        Kind::Integer | Kind::Number => kind.is_number().then_some(kind == TokenKind::Integer),
+        Kind::Enum => kind.is_string().then_some(false),
+        Kind::TextAny => Some(true),
+        Kind::TextObject => (kind == TokenKind::Object).then_some(true),
+        Kind::Message => {
+            let message = &messages[field.message];
+            match message.form {
+                Form::Array => (kind == TokenKind::Array).then_some(false),
+                Form::Union if message.discriminator.is_empty() => {
+                    first_holder(&message.alternatives, kind, messages).map(|(_, holds)| holds)
+                }
+                _ => (kind == TokenKind::Object).then_some(true),
+            }
+        }
+    }
+}
+
 /// One member of a JSON object.
 #[derive(Debug)]
 pub struct Member {
@@ -104,6 +178,7 @@ pub struct Member {
     pub nullable: bool,
     pub fill: Option<Fill>,
     pub fields: Vec<Field>,
+    pub certain: Certain,
     /// The name in snake_case and in lowerCamelCase.
     pub keys: [Key; 2],
 }
@@ -163,12 +238,13 @@ pub struct Message {
     /// Whether a member has a field whose number is beyond the next member's.
     pub interleaved: bool,
     pub names: Names,
-    /// Member and position among its fields, by field number.
-    pub by_number: Vec<Option<(usize, usize)>>,
+    /// By field number.
+    pub places: Vec<Place>,
     /// Of an array: its field.
     pub item: Option<Field>,
     /// Of a union: its fields.
     pub alternatives: Vec<Field>,
+    pub certain: Certain,
     /// Of a union of objects: the name that holds the tag; empty otherwise.
     pub discriminator: Box<[u8]>,
     pub tags: Vec<Tag>,
@@ -184,8 +260,9 @@ pub struct Plan {
     pub unlisted: u32,
 }
 
+/// Return up to eight bytes of a name, which with its size tell short names apart.
 #[inline(always)]
-fn head_of(name: &[u8]) -> u64 {
+pub fn head_of(name: &[u8]) -> u64 {
     if let Some(first) = name.first_chunk::<8>() {
         u64::from_le_bytes(*first)
     } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
@@ -249,9 +326,10 @@ fn has_rest(name: &[u8], known: &[u8]) -> bool {
 }
 
 impl Message {
+    /// Return the place of a field number.
     #[inline(always)]
-    pub fn field_of(&self, number: u32) -> Option<(usize, usize)> {
-        *self.by_number.get(number as usize)?
+    pub fn place_of(&self, number: u64) -> Option<Place> {
+        self.places.get(usize::try_from(number).ok()?).copied().filter(|place| place.tag != 0)
     }
 
     pub fn alternative_of(&self, tag: u64) -> Option<usize> {
@@ -262,6 +340,54 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn field(kind: Kind) -> Field {
+        let constant = None;
+        let (enum_values, tag_bytes) = (Vec::new(), Box::default());
+        Field {
+            number: 1,
+            kind,
+            repeated: false,
+            message: 0,
+            bits: 32,
+            constant,
+            enum_values,
+            tag: 8,
+            tag_bytes,
+        }
+    }
+
+    fn token(kind: TokenKind, size: u32) -> Token {
+        Token { start: 0, end: size, next: 1, kind }
+    }
+
+    #[test]
+    fn a_value_is_certain_to_fit_the_first_field_of_its_type_if_no_text_can_misfit() {
+        let union = Message {
+            form: Form::Union,
+            alternatives: vec![field(Kind::Integer), field(Kind::String)],
+            ..Message::default()
+        };
+        let messages = [union];
+        let certain = |kinds: &[Kind], kind: TokenKind, size: u32| {
+            let fields: Vec<Field> = kinds.iter().copied().map(field).collect();
+            Certain::new(&fields, &messages).field(token(kind, size))
+        };
+        assert_eq!(certain(&[Kind::Boolean, Kind::String], TokenKind::Plain, 3), Some(1));
+        assert_eq!(certain(&[Kind::Enum, Kind::String], TokenKind::Plain, 3), None);
+        assert_eq!(certain(&[Kind::String, Kind::TextAny], TokenKind::Lone, 6), None);
+        assert_eq!(certain(&[Kind::String, Kind::TextAny], TokenKind::Null, 4), None);
+        assert_eq!(certain(&[Kind::String, Kind::TextAny], TokenKind::Float, 3), Some(1));
+        assert_eq!(certain(&[Kind::Integer], TokenKind::Integer, 9), Some(0));
+        assert_eq!(certain(&[Kind::Integer], TokenKind::Integer, 10), None);
+        assert_eq!(certain(&[Kind::Integer], TokenKind::Float, 3), None);
+        assert_eq!(certain(&[Kind::TextObject, Kind::Message], TokenKind::Odd, 3), Some(1));
+        assert_eq!(certain(&[Kind::TextObject, Kind::Message], TokenKind::Array, 2), None);
+        let repeated = Field { repeated: true, ..field(Kind::String) };
+        let fields = [repeated, field(Kind::TextAny)];
+        assert_eq!(Certain::new(&fields, &messages).field(token(TokenKind::Array, 2)), None);
+        assert_eq!(Certain::new(&fields, &messages).field(token(TokenKind::True, 4)), Some(1));
+    }
 
     #[test]
     fn names_are_found_and_no_others() {

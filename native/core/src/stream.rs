@@ -2,7 +2,6 @@
 
 use std::ops::{ControlFlow, Range};
 
-use crate::duplicates::name_of;
 use crate::from_json::{Mode, Scratch, read};
 use crate::guard::guarded;
 use crate::handover::{Handover, Outcome};
@@ -10,6 +9,7 @@ use crate::number::put_integer;
 use crate::plan::{Kind, Plan};
 use crate::scan::{Document, Token, TokenKind, scan};
 use crate::sse::{Content, Event};
+use crate::text::name_of;
 use crate::to_json::write;
 use crate::wire::{Wire, put_varint};
 
@@ -39,7 +39,8 @@ impl Observed {
     /// Make it of the numbers of the usage, the choices, and the index and finish reason of a choice.
     pub fn new(plan: &Plan, root: usize, numbers: [u32; 4]) -> Option<Observed> {
         let field = |message: usize, number: u32, kind: Kind, repeated: bool| {
-            let (m, f) = plan.messages[message].field_of(number)?;
+            let place = plan.messages[message].place_of(number.into())?;
+            let (m, f) = (usize::from(place.member), usize::from(place.field));
             let field = &plan.messages[message].members[m].fields[f];
             (field.kind == kind && field.repeated == repeated).then_some((field, (m, f)))
         };
@@ -127,7 +128,6 @@ impl Rules {
         if data.len() > self.document_bytes {
             return Err(Handover::Limit);
         }
-        str::from_utf8(data).map_err(|_| Handover::NotJson)?;
         read(plan, root, data, mode, scratch)
     }
 
@@ -374,6 +374,10 @@ fn finish_reason(
     let name = &member.keys[0].padded[2..member.keys[0].size - 2];
     let is_it = |at: &usize| *name_of(document, *at) == *name && tape[at + 1].kind.is_string();
     let at = document.names(root).find(is_it).ok_or(Handover::Extra)?;
+    if tape[at + 1].kind == TokenKind::Lone {
+        // No string of UTF-8.
+        return Err(Handover::Extra);
+    }
     Ok(Some((index as i64, name_of(document, at + 1).into())))
 }
 
@@ -551,7 +555,6 @@ data: {"usage":null}
             (b"{\"object\":\"error\",\"choices\":null}", Form::Error),
             (b"nonsense", Form::Data(Handover::NotJson)),
             (b"[[[[[[[[[[[1]]]]]]]]]]]", Form::Data(Handover::Limit)),
-            (b"{\"a\":\"\\ud800\"}", Form::Data(Handover::LoneSurrogate)),
         ] {
             let stream = [b"data: {}\n\nid: 5\ndata: ", data, b"\n\ndata: {}\n\n"].concat();
             let output = batch(&stream);

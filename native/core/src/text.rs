@@ -1,8 +1,11 @@
 //! Compact copies of JSON values: as a writer would write what a parser has read.
 
-use crate::duplicates::{distinct, has_duplicates};
+use std::borrow::Cow;
+
+use crate::duplicates::{distinct, has_duplicates, has_duplicates_among};
 use crate::number::put_number;
-use crate::scan::{Document, TokenKind, is_ascii, plain_run, run, unicode_escape};
+use crate::plain::{is_ascii, plain_run, run};
+use crate::scan::{Document, TokenKind, is_surrogate, unicode_escape};
 
 /// Texts up to this size are copied with what is behind them, which takes no call.
 const SHORT_BYTES: usize = 32;
@@ -20,54 +23,95 @@ pub fn put_start(text: &[u8], size: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// Return the code point of the escape at a place of a string that was scanned, and the place behind it.
+fn escape_at(raw: &[u8], at: usize) -> (u32, usize) {
+    let code = match raw.get(at + 1) {
+        Some(b'b') => 8,
+        Some(b'f') => 12,
+        Some(b'n') => b'\n',
+        Some(b'r') => b'\r',
+        Some(b't') => b'\t',
+        Some(b'u') => {
+            let (code, size) = unicode_escape(&raw[at..]).unwrap_or((0xfffd, 6));
+            return (code, at + size);
+        }
+        itself => itself.copied().unwrap_or(b'\\'),
+    };
+    (code.into(), at + 2)
+}
+
+/// Add the UTF-8 form of a code point; half of a pair of surrogates takes three bytes that are no UTF-8.
+fn put_code(code: u32, out: &mut Vec<u8>) {
+    match char::from_u32(code) {
+        Some(character) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => out
+            .extend([0xe0 | code >> 12, 0x80 | code >> 6 & 0x3f, 0x80 | code & 0x3f].map(|byte| byte as u8)),
+    }
+}
+
 /// Add the characters that the inside of a JSON string stands for.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     loop {
         let stop = plain_run(raw, at);
         out.extend_from_slice(&raw[at..stop]);
-        let Some(&byte) = raw.get(stop + 1) else { return };
-        at = stop + 2;
-        out.push(match byte {
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                // The scan has checked the escapes.
-                let (character, size) = unicode_escape(&raw[stop..]).unwrap_or(('\u{fffd}', 6));
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                at = stop + size;
-                continue;
-            }
-            itself => itself,
-        });
+        if stop == raw.len() {
+            return;
+        }
+        let (code, next) = escape_at(raw, stop);
+        put_code(code, out);
+        at = next;
     }
+}
+
+fn put_hex(unit: u32, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digit = |shift: u32| HEX[(unit >> shift & 15) as usize];
+    out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+}
+
+/// Add the shortest escape of a character that needs one.
+fn put_escape(byte: u8, out: &mut Vec<u8>) {
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        8 => b'b',
+        12 => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => return put_hex(byte.into(), out),
+    };
+    out.extend_from_slice(&[b'\\', short]);
 }
 
 /// Add the inside of the JSON string of a text.
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut at = 0;
     loop {
         let stop = plain_run(text, at);
         out.extend_from_slice(&text[at..stop]);
         let Some(&byte) = text.get(stop) else { return };
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            8 => b'b',
-            12 => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            _ => b'u',
-        };
-        out.extend_from_slice(&[b'\\', short]);
-        if short == b'u' {
-            out.extend_from_slice(&[b'0', b'0', HEX[byte as usize >> 4], HEX[byte as usize & 15]]);
-        }
+        put_escape(byte, out);
         at = stop + 1;
+    }
+}
+
+/// Add the inside of a JSON string with the shortest escapes; half of a pair of surrogates keeps its own.
+fn respell(raw: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    loop {
+        let stop = plain_run(raw, at);
+        out.extend_from_slice(&raw[at..stop]);
+        if stop == raw.len() {
+            return;
+        }
+        let (code, next) = escape_at(raw, stop);
+        match u8::try_from(code) {
+            Ok(byte) if byte < b' ' || byte == b'"' || byte == b'\\' => put_escape(byte, out),
+            _ if is_surrogate(code) => put_hex(code, out),
+            _ => put_code(code, out),
+        }
+        at = next;
     }
 }
 
@@ -98,6 +142,30 @@ pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool 
     true
 }
 
+/// Return a name without its escapes.
+pub fn name_of<'a>(document: Document<'a>, name: usize) -> Cow<'a, [u8]> {
+    let token = document.tape[name];
+    let raw = document.raw(token);
+    if token.kind == TokenKind::Plain {
+        return Cow::Borrowed(raw);
+    }
+    let mut text = Vec::with_capacity(raw.len());
+    unescape(raw, &mut text);
+    Cow::Owned(text)
+}
+
+/// Add a compact copy of a value from a text that may be compact already.
+#[inline]
+pub fn copy_from(document: Document, at: usize, is_compact: bool, out: &mut Vec<u8>) {
+    let token = document.tape[at];
+    let is_container = matches!(token.kind, TokenKind::Object | TokenKind::Array);
+    if is_compact && is_container && !has_duplicates_among(document, at..token.next as usize) {
+        out.extend_from_slice(document.raw(token));
+    } else {
+        copy(document, at, out);
+    }
+}
+
 /// Add a compact copy of a value.
 pub fn copy(document: Document, at: usize, out: &mut Vec<u8>) {
     let token = document.tape[at];
@@ -108,10 +176,10 @@ pub fn copy(document: Document, at: usize, out: &mut Vec<u8>) {
             put_start(&document.text[token.start as usize..], raw.len(), out);
             out.push(b'"');
         }
-        TokenKind::Odd => {
-            let mut plain = Vec::with_capacity(raw.len());
-            unescape(raw, &mut plain);
-            put_string(&plain, out);
+        TokenKind::Odd | TokenKind::Lone => {
+            out.push(b'"');
+            respell(raw, out);
+            out.push(b'"');
         }
         TokenKind::Integer | TokenKind::Float => put_number(token.kind, raw, out),
         TokenKind::Array => {
@@ -141,7 +209,7 @@ fn copy_object(document: Document, at: usize, out: &mut Vec<u8>) {
     if document.is_empty(at) {
         out.push(b'{');
     } else if has_duplicates(document, document.names(at)) {
-        for entry in distinct(document, at) {
+        for entry in distinct(document, at, &mut Vec::new()) {
             copy_member(entry.name, entry.value, out);
         }
     } else {
@@ -174,6 +242,8 @@ mod tests {
             (r#""\u0041\u00e9\ud83d\ude00\/""#, "\"Aé😀/\""),
             (r#""\u0000\u001F\u0008\u000a\u0022\u005c\u007f""#, "\"\\u0000\\u001f\\b\\n\\\"\\\\\u{7f}\""),
             (r#""\"\\\b\f\n\r\t""#, r#""\"\\\b\f\n\r\t""#),
+            (r#""\uD800é😀\u00E9\n\/\"\u0041\u0001""#, r#""\ud800é😀é\n/\"A\u0001""#),
+            (r#"{"\uDC00":"\ud83d\ude00\ud83d"}"#, r#"{"\udc00":"😀\ud83d"}"#),
         ] {
             assert_eq!(copied(text), expected);
         }

@@ -1,11 +1,11 @@
 //! Wire bytes to JSON text, members in contract order.
 
-use crate::duplicates::{distinct, has_duplicates, has_duplicates_inside, name_of};
+use crate::duplicates::{distinct, has_duplicates, has_duplicates_among};
 use crate::handover::{Handover, Outcome};
 use crate::number::{is_text, nearest_double, put_double, put_integer};
-use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
+use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Place, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
-use crate::text::{copy, put_checked_string, put_start, put_string};
+use crate::text::{copy, copy_from, name_of, put_checked_string, put_start, put_string};
 use crate::wire::Wire;
 
 const EXTRA_TAG: &[u8] = &[1 << 3 | 2];
@@ -28,7 +28,8 @@ pub fn write(
     tape.clear();
     out.clear();
     out.reserve(wire.len() * 2);
-    Writer { plan, camel, tape, out, depth: 0 }.object(root, wire)?;
+    Writer { plan, camel, tape, out, beside: Vec::new(), distinct: Vec::new(), depth: 0 }
+        .object(root, wire)?;
     Ok(())
 }
 
@@ -37,13 +38,15 @@ struct Writer<'a> {
     camel: bool,
     tape: &'a mut Vec<Token>,
     out: &'a mut Vec<u8>,
+    /// Of the objects that are being written: members of the contract that their JsonExtra has too.
+    beside: Vec<Beside>,
+    /// Of those whose JsonExtra may have names twice: the tokens of its distinct members.
+    distinct: Vec<(usize, usize)>,
     depth: usize,
 }
 
 /// How far an object is written.
 struct Progress {
-    /// Where the members start.
-    start: usize,
     /// The first member that may come next.
     next: usize,
     /// Members that are still to be written without a value, and members that were written.
@@ -59,18 +62,30 @@ struct Beside {
 }
 
 /// What JsonExtra says of an object.
-#[derive(Default)]
 struct Extra<'a> {
     nulls: Members,
     empties: Members,
     absents: Members,
-    /// The text of the members, the token of the object, and whether its names need a closer look.
+    /// The text of the members, the token of the object, and whether the text can be copied as it is.
     text: &'a [u8],
     object: Option<usize>,
-    odd: bool,
-    beside: Vec<Beside>,
-    has_beside: Members,
+    is_plain: bool,
+    /// Where the distinct members start, if names may be there twice.
+    distinct: Option<usize>,
+    /// Members of the contract among them.
+    beside: Members,
 }
+
+const NO_EXTRA: Extra = Extra {
+    nulls: 0,
+    empties: 0,
+    absents: 0,
+    text: &[],
+    object: None,
+    is_plain: false,
+    distinct: None,
+    beside: 0,
+};
 
 impl<'a> Writer<'a> {
     /// Write an object; return the members that it has.
@@ -81,43 +96,53 @@ impl<'a> Writer<'a> {
         if self.depth > DEPTH_MAX {
             return Err(Handover::Limit);
         }
-        let tokens = self.tape.len();
+        let start = self.out.len();
         let mut wire = Wire { data: wire };
-        let extra = if wire.tag(EXTRA_TAG) { self.extra(message, wire.bytes()?)? } else { Extra::default() };
+        let read;
+        let extra = if wire.tag(EXTRA_TAG) {
+            read = self.extra(message, wire.bytes()?)?;
+            &read
+        } else {
+            &NO_EXTRA
+        };
         // The members that are written without a value.
         let pending = extra.nulls
             | (extra.empties & message.repeated)
-            | (message.filled & !(extra.absents | extra.has_beside));
-        self.out.push(b'{');
-        let mut progress = Progress { start: self.out.len(), next: 0, pending, written: 0 };
+            | (message.filled & !(extra.absents | extra.beside));
+        let mut progress = Progress { next: 0, pending, written: 0 };
         if message.interleaved {
-            for (m, f, data) in in_order(message, wire)? {
+            for (place, data) in in_order(message, wire)? {
                 let mut run = Wire { data };
-                self.member(message, (m, f), &mut run, &extra, &mut progress)?;
+                self.member(message, place, &mut run, extra, &mut progress)?;
                 if !run.is_empty() {
                     return Err(Handover::Wire);
                 }
             }
         } else {
             while !wire.is_empty() {
-                let place = field_of(message, wire.varint()?)?;
-                self.member(message, place, &mut wire, &extra, &mut progress)?;
+                let place = place_of(message, wire.varint()?)?;
+                self.member(message, place, &mut wire, extra, &mut progress)?;
             }
         }
-        self.notes(message, progress.pending, &extra, &mut progress);
-        let Progress { start, mut written, .. } = progress;
+        self.notes(message, progress.pending, extra, &mut progress);
         if let Some(object) = extra.object {
-            written |= self.members(message, &extra, object, written, start)?;
+            self.members(message, extra, object, progress.written)?;
+            self.tape.truncate(object);
+            self.beside.truncate(self.beside.len() - extra.beside.count_ones() as usize);
+        }
+        // Every member starts with a comma; the brace takes the place of the first.
+        match self.out.get_mut(start) {
+            Some(first) => *first = b'{',
+            None => self.out.push(b'{'),
         }
         self.out.push(b'}');
-        self.tape.truncate(tokens);
         self.depth -= 1;
-        Ok(written)
+        Ok(progress.written | extra.beside)
     }
 
     fn extra<'b>(&mut self, message: &Message, data: &'b [u8]) -> Outcome<Extra<'b>> {
         let mut wire = Wire { data };
-        let mut extra = Extra::default();
+        let mut extra = NO_EXTRA;
         if wire.tag(MEMBERS_TAG) {
             extra.text = wire.bytes()?;
             if !extra.text.is_empty() {
@@ -136,28 +161,34 @@ impl<'a> Writer<'a> {
 
     /// Scan the members of JsonExtra, and look for those of the contract among them.
     fn look_beside(&mut self, message: &Message, extra: &mut Extra) -> Outcome {
-        let (object, _) = self.scan(extra.text)?;
+        let (object, is_compact) = self.scan(extra.text)?;
         if self.tape[object].kind != TokenKind::Object {
             return Err(Handover::Extra);
         }
         extra.object = Some(object);
         let document = Document { text: extra.text, tape: self.tape };
-        extra.odd = has_duplicates(document, document.names(object));
         let mut look = |name: &[u8], value: usize| match message.names.find(name) {
             // In this spelling, it is the odd one of two, or the field could not hold it.
             Some(known) if known.camel && self.camel => Err(Handover::Extra),
             Some(known) if !known.camel => {
-                extra.beside.push(Beside { member: known.member as usize, value });
-                extra.has_beside |= 1 << known.member;
+                self.beside.push(Beside { member: known.member as usize, value });
+                extra.beside |= 1 << known.member;
                 Ok(())
             }
             _ => Ok(()),
         };
-        if extra.odd {
-            distinct(document, object).iter().try_for_each(|entry| look(&entry.text, entry.value))
-        } else {
-            document.names(object).try_for_each(|name| look(document.raw(document.tape[name]), name + 1))
+        if has_duplicates(document, document.names(object)) {
+            extra.distinct = Some(self.distinct.len());
+            for entry in distinct(document, object, &mut Vec::new()) {
+                look(entry.text, entry.value)?;
+                self.distinct.push((entry.name, entry.value));
+            }
+            return Ok(());
         }
+        document.names(object).try_for_each(|name| look(document.raw(document.tape[name]), name + 1))?;
+        let inside = object + 1..document.tape.len();
+        extra.is_plain = is_compact && extra.beside == 0 && !has_duplicates_among(document, inside);
+        Ok(())
     }
 
     /// Write what notes and fills say of members without a value.
@@ -172,7 +203,7 @@ impl<'a> Writer<'a> {
             } else {
                 member.fill.unwrap_or(Fill::Null)
             };
-            put_key(self.out, self.camel, member, progress.start);
+            put_key(self.out, self.camel, member);
             self.out.extend_from_slice(fill.text());
         }
         progress.written |= noted;
@@ -183,11 +214,12 @@ impl<'a> Writer<'a> {
     fn member(
         &mut self,
         message: &Message,
-        (m, f): (usize, usize),
+        place: Place,
         wire: &mut Wire,
         extra: &Extra,
         progress: &mut Progress,
     ) -> Outcome {
+        let m = place.member as usize;
         if m < progress.next {
             return Err(Handover::Wire);
         }
@@ -197,15 +229,16 @@ impl<'a> Writer<'a> {
             self.notes(message, before, extra, progress);
             progress.pending &= !before;
         }
-        let (member, field) = (&message.members[m], &message.members[m].fields[f]);
+        let member = &message.members[m];
+        let field = &member.fields[place.field as usize];
         progress.next = m + 1;
-        if extra.has_beside & bit != 0 {
-            let beside = extra.beside.iter().find(|beside| beside.member == m).ok_or(Handover::Extra)?;
-            if !self.member_beside(member, field, wire, extra, beside.value, progress.start)? {
+        if extra.beside & bit != 0 {
+            let beside = self.beside.iter().rfind(|beside| beside.member == m).ok_or(Handover::Extra)?;
+            if !self.member_beside(member, field, wire, extra, beside.value)? {
                 return Ok(());
             }
         } else {
-            put_key(self.out, self.camel, member, progress.start);
+            put_key(self.out, self.camel, member);
             if field.repeated { self.elements(field, wire)? } else { self.value(field, wire)? }
         }
         progress.written |= bit;
@@ -222,7 +255,6 @@ impl<'a> Writer<'a> {
         wire: &mut Wire,
         extra: &Extra,
         value: usize,
-        start: usize,
     ) -> Outcome<bool> {
         let document = Document { text: extra.text, tape: self.tape };
         let token = document.tape[value];
@@ -242,7 +274,7 @@ impl<'a> Writer<'a> {
                 let is_kept = token.kind == TokenKind::Integer
                     || (token.kind == TokenKind::Float && is_text(token.kind, raw));
                 if is_kept && double.is_finite() && nearest_double(raw) == double {
-                    put_key(self.out, self.camel, member, start);
+                    put_key(self.out, self.camel, member);
                     copy(Document { text: extra.text, tape: self.tape }, value, self.out);
                     *wire = ahead;
                     return Ok(true);
@@ -252,7 +284,7 @@ impl<'a> Writer<'a> {
             Kind::TextAny | Kind::Message => return Err(Handover::Extra),
             _ => {}
         }
-        put_key(self.out, self.camel, member, start);
+        put_key(self.out, self.camel, member);
         if field.repeated {
             self.elements(field, wire)?
         } else {
@@ -261,35 +293,35 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    /// Write the members of JsonExtra, behind all others; return those of the contract.
-    fn members(
-        &mut self,
-        message: &Message,
-        extra: &Extra,
-        object: usize,
-        written: Members,
-        start: usize,
-    ) -> Outcome<Members> {
-        if extra.has_beside & extra.nulls != 0 {
+    /// Write the members of JsonExtra, behind all others.
+    fn members(&mut self, message: &Message, extra: &Extra, object: usize, written: Members) -> Outcome {
+        if extra.is_plain {
+            let inside = &extra.text[1..extra.text.len() - 1];
+            if !inside.is_empty() {
+                self.out.push(b',');
+                self.out.extend_from_slice(inside);
+            }
+            return Ok(());
+        }
+        if extra.beside & extra.nulls != 0 {
             return Err(Handover::Extra);
         }
-        if !extra.odd {
-            let document = Document { text: extra.text, tape: self.tape };
-            for name in document.names(object) {
-                put_member(self.out, self.camel, message, document, (name, name + 1), written, start);
-            }
-            return Ok(extra.has_beside);
-        }
         let document = Document { text: extra.text, tape: self.tape };
-        for entry in distinct(document, object) {
-            put_member(self.out, self.camel, message, document, (entry.name, entry.value), written, start);
+        let known = (extra.beside != 0).then_some(message);
+        if let Some(first) = extra.distinct {
+            for member in self.distinct.drain(first..) {
+                put_member(self.out, self.camel, known, document, member, written);
+            }
+        } else {
+            for name in document.names(object) {
+                put_member(self.out, self.camel, known, document, (name, name + 1), written);
+            }
         }
-        Ok(extra.has_beside)
+        Ok(())
     }
 
     /// Scan a JSON text that the message carries; return as `scan_for_copy` does.
     fn scan(&mut self, text: &[u8]) -> Outcome<(usize, bool)> {
-        str::from_utf8(text).map_err(|_| Handover::Wire)?;
         let limits = Limits {
             depth: (DEPTH_MAX + 1).saturating_sub(self.depth),
             members: usize::MAX,
@@ -303,12 +335,7 @@ impl<'a> Writer<'a> {
         if must_be_object && self.tape[at].kind != TokenKind::Object {
             return Err(Handover::Extra);
         }
-        let document = Document { text, tape: self.tape };
-        if is_compact && !has_duplicates_inside(document, at) {
-            self.out.extend_from_slice(text);
-        } else {
-            copy(document, at, self.out);
-        }
+        copy_from(Document { text, tape: self.tape }, at, is_compact, self.out);
         self.tape.truncate(at);
         Ok(())
     }
@@ -382,12 +409,20 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn message(&mut self, index: usize, data: &[u8]) -> Outcome {
         let plan = self.plan;
         let message = &plan.messages[index];
-        let mut wire = Wire { data };
-        match (message.form, &message.item) {
-            (Form::Array, Some(item)) => {
+        if message.form == Form::Object {
+            self.object(index, data).map(|_| ())
+        } else {
+            self.array_or_union(message, Wire { data })
+        }
+    }
+
+    fn array_or_union(&mut self, message: &Message, mut wire: Wire) -> Outcome {
+        match &message.item {
+            Some(item) => {
                 if wire.is_empty() {
                     self.out.extend_from_slice(b"[]");
                 } else if wire.tag(&item.tag_bytes) {
@@ -395,8 +430,7 @@ impl<'a> Writer<'a> {
                 }
                 if wire.is_empty() { Ok(()) } else { Err(Handover::Wire) }
             }
-            (Form::Union, _) => self.union(message, wire),
-            _ => self.object(index, data).map(|_| ()),
+            None => self.union(message, wire),
         }
     }
 
@@ -422,22 +456,24 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Return the member and the position of the field that a tag belongs to.
+/// Return the place of the field that a tag belongs to.
 #[inline(always)]
-fn field_of(message: &Message, tag: u64) -> Outcome<(usize, usize)> {
-    let number = u32::try_from(tag >> 3).map_err(|_| Handover::Wire)?;
-    let (m, f) = message.field_of(number).ok_or(Handover::Newer)?;
-    if tag == u64::from(message.members[m].fields[f].tag) { Ok((m, f)) } else { Err(Handover::Wire) }
+fn place_of(message: &Message, tag: u64) -> Outcome<Place> {
+    match message.places.get((tag >> 3) as usize) {
+        Some(place) if u64::from(place.tag) == tag && tag != 0 => Ok(*place),
+        Some(Place { tag: 1.., .. }) => Err(Handover::Wire),
+        _ => Err(Handover::Newer),
+    }
 }
 
-/// Return the fields of a message in the order of its members: member, position, and what is behind the tag.
+/// Return the fields of a message in the order of its members, each with what is behind the tag.
 #[cold]
-fn in_order<'b>(message: &Message, mut wire: Wire<'b>) -> Outcome<Vec<(usize, usize, &'b [u8])>> {
+fn in_order<'b>(message: &Message, mut wire: Wire<'b>) -> Outcome<Vec<(Place, &'b [u8])>> {
     let mut runs = Vec::new();
     let mut last = 0;
     while !wire.is_empty() {
-        let (m, f) = field_of(message, wire.varint()?)?;
-        let field = &message.members[m].fields[f];
+        let place = place_of(message, wire.varint()?)?;
+        let field = &message.members[place.member as usize].fields[place.field as usize];
         if field.number <= last {
             return Err(Handover::Wire);
         }
@@ -447,41 +483,41 @@ fn in_order<'b>(message: &Message, mut wire: Wire<'b>) -> Outcome<Vec<(usize, us
         while field.repeated && field.kind.wire_type() == 2 && wire.tag(&field.tag_bytes) {
             wire.skip(field.tag)?;
         }
-        runs.push((m, f, &before[..before.len() - wire.data.len()]));
+        runs.push((place, &before[..before.len() - wire.data.len()]));
     }
-    runs.sort_by_key(|run| run.0);
+    runs.sort_by_key(|run| run.0.member);
     Ok(runs)
 }
 
 /// Write the name of a member, with the comma before it.
 #[inline(always)]
-fn put_key(out: &mut Vec<u8>, camel: bool, member: &Member, start: usize) {
-    let first = usize::from(out.len() == start);
+fn put_key(out: &mut Vec<u8>, camel: bool, member: &Member) {
     let key = &member.keys[usize::from(camel)];
-    put_start(&key.padded[first..], key.size - first, out);
+    put_start(&key.padded, key.size, out);
 }
 
-/// Write one member of JsonExtra, unless its field was written.
+/// Write one member of JsonExtra, unless its field was written; with the message, if there may be such a field.
 #[inline(always)]
-fn put_member(
+fn put_member<'m>(
     out: &mut Vec<u8>,
     camel: bool,
-    message: &Message,
+    message: Option<&'m Message>,
     document: Document,
     (name, value): (usize, usize),
     written: Members,
-    start: usize,
 ) {
-    let known = message.names.find(&name_of(document, name)).filter(|known| !known.camel);
-    if known.is_some_and(|known| written >> known.member & 1 != 0) {
+    let find = |message: &'m Message| {
+        let known = message.names.find(&name_of(document, name)).filter(|known| !known.camel)?;
+        Some((known.member, &message.members[known.member as usize]))
+    };
+    let known = message.and_then(find);
+    if known.is_some_and(|(m, _)| written >> m & 1 != 0) {
         return;
     }
-    if let Some(known) = known {
-        put_key(out, camel, &message.members[known.member as usize], start);
+    if let Some((_, member)) = known {
+        put_key(out, camel, member);
     } else {
-        if out.len() > start {
-            out.push(b',');
-        }
+        out.push(b',');
         copy(document, name, out);
         out.push(b':');
     }
@@ -493,12 +529,12 @@ fn noted(message: &Message, data: &[u8]) -> Outcome<Members> {
     let mut wire = Wire { data };
     let mut members = 0;
     while !wire.is_empty() {
-        let number = u32::try_from(wire.varint()?).map_err(|_| Handover::Newer)?;
-        let (m, _) = message.field_of(number).ok_or(Handover::Newer)?;
-        if message.members[m].number != number {
+        let number = wire.varint()?;
+        let member = message.place_of(number).ok_or(Handover::Newer)?.member;
+        if u64::from(message.members[member as usize].number) != number {
             return Err(Handover::Newer);
         }
-        members |= 1 << m;
+        members |= 1 << member;
     }
     Ok(members)
 }

@@ -8,12 +8,11 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
+from mistralwire.codec._convert import to_document
 from mistralwire.codec._limits import DEFAULT_LIMITS
 from mistralwire.codec._parse import is_unicode
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
-from mistralwire.codec._write import write_document
-from mistralwire.codec._write_fast import SNAKE
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 
@@ -40,6 +39,31 @@ _NO_OBJECT = ()
 
 class _Pieces(list[str]):
     """A string that is still growing: joined once, at the end."""
+
+
+class _Calls(list[Any]):
+    """The tool calls of a message.
+
+    Attributes:
+        earlier: Places of those that are not among the last, by identifier.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.earlier: dict[str, int] = {}
+        self._indexed = 0
+
+    def index_earlier(self) -> None:
+        """Index the calls that are no longer among the last."""
+        end = len(self) - _CALLS_SEARCHED
+        while self._indexed < end:
+            self._indexed += 1
+            self.index_call(self._indexed - 1)
+
+    def index_call(self, at: int) -> None:
+        """Index a call that is not among the last; of several with one identifier, the last counts."""
+        if at < self._indexed and _has_id(self[at]):
+            self.earlier[self[at]["id"]] = max(at, self.earlier.get(self[at]["id"], 0))
 
 
 @dataclasses.dataclass(slots=True)
@@ -93,7 +117,7 @@ class Accumulator(Generic[R]):
         """
         if not isinstance(chunk, CompletionChunk):
             raise TypeError(f"expected a CompletionChunk, not {type(chunk).__name__}")
-        document = SNAKE.write(chunk) or write_document(self._chunk_plan, chunk, camel=False)
+        document = to_document(self._chunk_plan, chunk.SerializeToString())
         for name, value in document.items():
             if name == "choices" and type(value) is list:
                 self._members.setdefault("choices", [])
@@ -121,8 +145,8 @@ class Accumulator(Generic[R]):
         if self._members and document.get("object") in (None, CHUNK_OBJECT):
             document["object"] = RESPONSE_OBJECT
         plan = plan_for(self._response_type)
-        arguments = read_document(plan, _join(document), validate=False, limits=DEFAULT_LIMITS)
-        response: R = self._response_type(**arguments)
+        wire = read_document(plan, _join(document), validate=False, limits=DEFAULT_LIMITS)
+        response: R = self._response_type.FromString(wire)
         return response
 
     def _add_choices(self, choices: list[Any]) -> None:
@@ -201,8 +225,8 @@ def _merge_delta(message: Any, delta: Any) -> Any:
     for name, value in delta.items():
         if name == "content":
             message[name] = _merge_content(message.get(name), value)
-        elif name == "tool_calls" and type(value) is list and type(message.get(name)) in (list, type(None)):
-            message[name] = _merge_tool_calls(message.get(name) or [], value)
+        elif name == "tool_calls" and type(value) is list and type(message.get(name)) in (_Calls, type(None)):
+            message[name] = _merge_tool_calls(message.get(name) or _Calls(), value)
         elif name in _REPLACED:
             _keep_last(message, name, value)
         else:
@@ -276,36 +300,40 @@ def _goes_on(last: Any, first: Any) -> bool:
     return False
 
 
-def _merge_tool_calls(calls: list[Any], pieces: list[Any]) -> list[Any]:
+def _merge_tool_calls(calls: _Calls, pieces: list[Any]) -> _Calls:
     """Add pieces to their calls; from the end, so that those that do not say which belong to the last."""
+    calls.index_earlier()
     taken: set[int] = set()
     begun = []
     # The last calls are looked at one by one, the earlier ones are found by their identifiers.
-    recent = range(len(calls) - 1, max(-1, len(calls) - 1 - _CALLS_SEARCHED), -1)
-    earlier = {call["id"]: at for at, call in enumerate(calls[: len(calls) - len(recent)]) if _has_id(call)}
+    recent = list(range(len(calls) - 1, max(-1, len(calls) - 1 - _CALLS_SEARCHED), -1))
     for piece in reversed(pieces):
-        position = _find_call(calls, recent, earlier, taken, piece)
+        position = _find_call(calls, recent, taken, piece)
         if position is None:
             begun.append(piece)
-        else:
-            taken.add(position)
-            _extend_tool_call(calls[position], piece)
+            continue
+        taken.add(position)
+        if position in recent:
+            recent.remove(position)
+        _extend_tool_call(calls[position], piece)
+        calls.index_call(position)
     calls.extend(reversed(begun))
     return calls
 
 
-def _find_call(
-    calls: list[Any], recent: range, earlier: dict[str, int], taken: set[int], piece: Any
-) -> int | None:
+def _find_call(calls: _Calls, recent: list[int], taken: set[int], piece: Any) -> int | None:
     if type(piece) is not dict:
         return None
-    positions = list(recent)
+    for at in recent:
+        if _continues(calls[at], at, piece):
+            return at
+    others = []
     index = piece.get("index")
     if type(index) is int and 0 <= index < len(calls):
-        positions.append(index)
-    if _has_id(piece) and piece["id"] in earlier:
-        positions.append(earlier[piece["id"]])
-    found = (at for at in positions if at not in taken and _continues(calls[at], at, piece))
+        others.append(index)
+    if _has_id(piece) and piece["id"] in calls.earlier:
+        others.append(calls.earlier[piece["id"]])
+    found = (at for at in others if at not in taken and _continues(calls[at], at, piece))
     return next(found, None)
 
 

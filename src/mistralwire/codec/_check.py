@@ -16,7 +16,6 @@ from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._revision import read_request
 from mistralwire.codec._write import write_what_can_be
-from mistralwire.codec._write_fast import SNAKE
 from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
@@ -43,10 +42,8 @@ def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violatio
         TypeError: If it is not such a message.
     """
     plan = plan_for(type(message))
-    document = SNAKE.write(message)
-    if document is not None and _is_complete(plan, document) and _is_valid(plan, document, limits):
-        return []
-    error = _find(plan, *_written(plan, message, limits), limits, complete=True)
+    document, errors = _written(plan, message, limits)
+    error = _find(plan, document, errors, limits, complete=True)
     return [] if error is None else error.violations
 
 
@@ -72,14 +69,12 @@ def check_request(
         MistralwireError: If it holds content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
     """
     plan = plan_for(type(message))
-    document = SNAKE.write(message)
-    if document is None:
-        document, errors = _written(plan, message, limits)
+    document, errors = _written(plan, message, limits)
+    if document is None or errors:
         _refuse_newer(errors)
-        if document is None or errors:
-            error = _find(plan, document, errors, limits, complete=False)
-            assert error is not None  # noqa: S101 - what can't be written is a violation
-            raise error
+        error = _find(plan, document, errors, limits, complete=False)
+        assert error is not None  # noqa: S101 - what can't be written is a violation
+        raise error
     text = _text(plan, document)
     return read_request(type(message), text, oldest_revision=oldest_revision, limits=limits)
 
@@ -98,7 +93,7 @@ def request_to_json(request_type: type[Message], wire: bytes, *, limits: Limits 
         MistralwireError: If it holds content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
         TypeError: If it is no type of a message that is a JSON object.
     """
-    text = engine.to_json(request_type, wire, False)
+    text = engine.binary_to_json(request_type, wire, "snake", None)
     if text is None:
         _, errors = _written(plan_for(request_type), message_of(request_type, wire), limits)
         _refuse_newer(errors)
@@ -121,11 +116,10 @@ def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[V
         TypeError: If it is not such a message.
     """
     plan = plan_for(type(message))
-    document = SNAKE.write(message)
-    if document is not None:
+    document, errors = _written(plan, message, limits)
+    if document is not None and not errors:
         read_message(type(message), _text(plan, document), CONTRACT_REVISION, validate=True, limits=limits)
         return []
-    document, errors = _written(plan, message, limits)
     newer = [_violation(error) for error in errors if error.reason == Reason.CONTRACT_NEWER]
     error = _find(plan, document, errors, limits, complete=False)
     violations = [] if error is None else [other for other in error.violations if other not in newer]
@@ -147,24 +141,8 @@ def newer_content(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[
     Raises:
         TypeError: If it is not such a message.
     """
-    if SNAKE.write(message) is not None:
-        return []
     _, errors = _written(plan_for(type(message)), message, limits)
     return [_violation(error) for error in errors if error.reason == Reason.CONTRACT_NEWER]
-
-
-def _is_complete(plan: MessagePlan, document: dict[str, object]) -> bool:
-    """Check whether a document has the members that a program is expected to set."""
-    return all(document.get(member.name) is not None for member in plan.members if member.expected)
-
-
-def _is_valid(plan: MessagePlan, document: dict[str, object], limits: Limits) -> bool:
-    try:
-        text = _text(plan, document)
-        read_message(plan.message_class, text, CONTRACT_REVISION, validate=True, limits=limits)
-    except DecodeError:
-        return False
-    return True
 
 
 def _text(plan: MessagePlan, document: dict[str, object]) -> bytes:
@@ -193,7 +171,7 @@ def _written(
     plan: MessagePlan, message: Message, limits: Limits
 ) -> tuple[dict[str, object] | None, list[EncodeError]]:
     try:
-        return write_what_can_be(plan, message, limits.violations_max)
+        return write_what_can_be(plan, message.SerializeToString(), limits.violations_max)
     except EncodeError as error:
         return None, [error]
 

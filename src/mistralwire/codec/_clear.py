@@ -4,7 +4,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._parse import to_text
 from mistralwire.codec._plan import EXTRA_FIELD, plan_for
-from mistralwire.codec._write import parse_text
+from mistralwire.codec._writing import parse_text
 
 
 def clear_member(message: Message, name: str) -> None:

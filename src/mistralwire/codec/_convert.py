@@ -1,6 +1,7 @@
 """The public functions between JSON and messages."""
 
 import decimal
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 from google.protobuf.message import DecodeError as WireError
@@ -9,21 +10,21 @@ from google.protobuf.message import Message
 from mistralwire.codec._from_python import to_parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import engine
-from mistralwire.codec._parse import Number, as_bytes, parse, to_indented_text, to_text, too_deep
+from mistralwire.codec._parse import Number, parse, parse_any, to_indented_text, to_text, too_deep
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
-from mistralwire.codec._read_fast import LAX, LONG_BYTES, STRICT
 from mistralwire.codec._write import write_document
-from mistralwire.codec._write_fast import CAMEL, SNAKE, FastWriter
 from mistralwire.errors import DecodeError, EncodeError, Violation
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
 M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
 
-_NAMES = ("snake", "camel")
+_CONTAINERS = frozenset((dict, list))
 _native_from_json = engine.from_json
 _native_to_json = engine.to_json
+_native_json_to_binary = engine.json_to_binary
+_native_binary_to_json = engine.binary_to_json
 
 
 def from_json(
@@ -50,29 +51,34 @@ def from_json(
             violations, each with its JSON path.
         TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
     """
-    wire = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
-    if wire is None:
-        return _read_message(message_type, plan_for(message_type), data, validate, limits)
-    return message_type.FromString(wire)
+    message: M | None = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
+    if message is None:
+        wire = _read(message_type, data, validate, limits, CONTRACT_REVISION)
+        message = message_type.FromString(wire)
+    return message
 
 
 def read_message(
     message_type: type[M], data: bytes | str, revision: int, *, validate: bool, limits: Limits
 ) -> M:
     """Read a JSON document into a message by the contract of a revision; otherwise as `from_json`."""
-    wire = _native_from_json(message_type, data, validate, limits, revision)
-    if wire is None:
-        return _read_message(message_type, plan_for(message_type, revision), data, validate, limits)
-    return message_type.FromString(wire)
+    message: M | None = _native_from_json(message_type, data, validate, limits, revision)
+    if message is None:
+        wire = _read(message_type, data, validate, limits, revision)
+        message = message_type.FromString(wire)
+    return message
 
 
-def _read_message(
-    message_type: type[M], plan: MessagePlan, data: bytes | str, validate: bool, limits: Limits
-) -> M:
-    wire = (STRICT if validate else LAX).read(plan, data, limits)
-    if wire is None:
-        return _read_slowly(message_type, plan, data, validate, limits)
-    return message_type.FromString(wire)
+def _read(
+    message_type: type[Message], data: bytes | str, validate: bool, limits: Limits, revision: int
+) -> bytes:
+    """Read a document with the Python engine."""
+    plan = plan_for(message_type, revision)
+    try:
+        value = parse(data, limits, plan.name)
+        return read_document(plan, value, validate=validate, limits=limits)
+    except RecursionError:
+        raise too_deep(plan.name) from None
 
 
 def from_dict(
@@ -95,8 +101,8 @@ def from_dict(
         TypeError: If `message_type` is no such class.
     """
     plan = plan_for(message_type)
-    arguments = read_document(plan, to_parsed(value, limits, plan.name), validate=validate, limits=limits)
-    return message_type(**arguments)
+    wire = read_document(plan, to_parsed(value, limits, plan.name), validate=validate, limits=limits)
+    return message_type.FromString(wire)
 
 
 def to_json(message: Message, *, names: Names = "snake", indent: int | None = None) -> bytes:
@@ -118,16 +124,11 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         TypeError: If it is no such message.
         ValueError: If `names` or `indent` is none of these.
     """
-    if indent is None and names in _NAMES and isinstance(message, Message):
-        text = _native_to_json(type(message), message.SerializeToString(), names == "camel")
-        if text is not None:
-            return text
-    value = _writer(names).write(message)
-    if value is None:
-        value = _write_slowly(message, names)
-    if indent is not None and (not isinstance(indent, int) or indent < 1):
-        raise ValueError(f"indent must be an integer of 1 or more, or None, not {indent!r}")
-    return _text(value, indent)
+    text = _native_to_json(message, names, indent)
+    if text is not None:
+        return text
+    plan = plan_for(type(message))
+    return _to_json(plan, message.SerializeToString(), names, indent)
 
 
 def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
@@ -145,13 +146,32 @@ def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
         TypeError: If it is no such message.
         ValueError: If `names` is neither.
     """
-    value = _writer(names).write(message)
-    if value is None:
-        try:
-            value = _to_python(_write_slowly(message, names))
-        except RecursionError:
-            raise _too_deep() from None
+    plan = plan_for(type(message))
+    value = to_document(plan, message.SerializeToString(), names)
+    try:
+        _replace_numbers(value)
+    except RecursionError:
+        raise _too_deep() from None
     return value
+
+
+def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[str, Any]:
+    """Return the parsed JSON of a message, for who changes it.
+
+    Args:
+        plan: Plan of the message, a JSON object.
+        wire: The message, as protobuf itself serializes it.
+        names: As for `to_json`.
+
+    Raises:
+        EncodeError: As for `to_json`.
+        ValueError: As for `to_json`.
+    """
+    text = _native_binary_to_json(plan.message_class, wire, names, None)
+    if text is None:
+        return _write(plan, wire, names)
+    document: dict[str, Any] = parse_any(text)
+    return document
 
 
 def json_to_binary(
@@ -177,12 +197,9 @@ def json_to_binary(
         TypeError: As for `from_json`.
         ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
-    wire = _native_from_json(message_type, data, validate, limits, contract_revision)
+    wire = _native_json_to_binary(message_type, data, validate, limits, contract_revision)
     if wire is None:
-        plan = plan_for(message_type, contract_revision)
-        wire = (STRICT if validate else LAX).read(plan, data, limits)
-        if wire is None:
-            return _read_slowly(message_type, plan, data, validate, limits).SerializeToString()
+        wire = _read(message_type, data, validate, limits, contract_revision)
     return wire
 
 
@@ -197,11 +214,13 @@ def binary_to_json(
         TypeError: As for `to_json`.
         ValueError: As for `to_json`.
     """
-    if indent is None and names in _NAMES:
-        text = _native_to_json(message_type, data, names == "camel")
-        if text is not None:
-            return text
-    return to_json(message_of(message_type, data), names=names, indent=indent)
+    text = _native_binary_to_json(message_type, data, names, indent)
+    if text is not None:
+        return text
+    wire = message_of(message_type, data).SerializeToString()
+    # The fields may have been in another order than protobuf's.
+    text = _native_binary_to_json(message_type, wire, names, indent)
+    return _to_json(plan_for(message_type), wire, names, indent) if text is None else text
 
 
 def message_of(message_type: type[M], data: bytes) -> M:
@@ -219,33 +238,17 @@ def message_of(message_type: type[M], data: bytes) -> M:
         raise DecodeError([violation], type_name=plan.name, reason=Reason.NOT_PROTOBUF) from None
 
 
-def _read_slowly(
-    message_type: type[M], plan: MessagePlan, data: bytes | str, validate: bool, limits: Limits
-) -> M:
-    text = as_bytes(data, plan.name)
-    reader = STRICT if validate else LAX
-    try:
-        value = parse(text, limits, plan.name)
-        # A long document may show the same shape many times, and then need not be read slowly.
-        if type(value) is dict and (reader.learn(plan, value, len(text)) or len(text) >= LONG_BYTES):
-            wire = reader.read_parsed(plan, value, text)
-            if wire is not None:
-                return message_type.FromString(wire)
-        return message_type(**read_document(plan, value, validate=validate, limits=limits))
-    except RecursionError:
-        raise too_deep(plan.name) from None
+def _to_json(plan: MessagePlan, wire: bytes, names: Names, indent: int | None) -> bytes:
+    value = _write(plan, wire, names)
+    if indent is not None and (not isinstance(indent, int) or indent < 1):
+        raise ValueError(f"indent must be an integer of 1 or more, or None, not {indent!r}")
+    return _text(value, indent)
 
 
-def _writer(names: Names) -> FastWriter:
-    if names == "snake":
-        return SNAKE
-    if names == "camel":
-        return CAMEL
-    raise ValueError(f'names must be "snake" or "camel", not {names!r}')
-
-
-def _write_slowly(message: Message, names: Names) -> dict[str, Any]:
-    return write_document(plan_for(type(message)), message, camel=names == "camel")
+def _write(plan: MessagePlan, wire: bytes, names: Names) -> dict[str, Any]:
+    if names not in ("snake", "camel"):
+        raise ValueError(f'names must be "snake" or "camel", not {names!r}')
+    return write_document(plan, wire, camel=names == "camel")
 
 
 def _text(value: Any, indent: int | None) -> bytes:
@@ -259,17 +262,21 @@ def _too_deep() -> EncodeError:
     return EncodeError("nesting that the stack has no room for; write it from a shallower call")
 
 
-def _to_python(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _to_python(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_to_python(item) for item in value]
-    if type(value) is not Number:
-        return value
-    if len(value.text) < 4_300 and value.text.lstrip("-").isdigit():
-        return int(value.text)
+def _replace_numbers(value: Any) -> None:
+    """Replace each `Number` in a parsed value by what Python has for it."""
+    items: Iterable[tuple[Any, Any]] = value.items() if type(value) is dict else enumerate(value)
+    for key, item in items:
+        if type(item) in _CONTAINERS:
+            _replace_numbers(item)
+        elif type(item) is Number:
+            value[key] = _to_python(item)
+
+
+def _to_python(number: Number) -> int | decimal.Decimal:
+    text = number.text
+    if len(text) < 4_300 and text.lstrip("-").isdigit():
+        return int(text)
     try:
-        return decimal.Decimal(value.text)
+        return decimal.Decimal(text)
     except decimal.InvalidOperation:
-        message = f"the number {value.text[:40]} is beyond Python's Decimal; use to_json"
-        raise EncodeError(message) from None
+        raise EncodeError(f"the number {text[:40]} is beyond Python's Decimal; use to_json") from None

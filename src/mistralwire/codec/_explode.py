@@ -3,10 +3,10 @@
 from typing import Any
 
 from mistralwire.codec._accumulate import CHUNK_OBJECT, RESPONSE_OBJECT, Accumulator
+from mistralwire.codec._convert import to_document
 from mistralwire.codec._limits import DEFAULT_LIMITS
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._read import read_document
-from mistralwire.codec._write import write_document
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import (
     ChatCompletionResponse,
@@ -34,7 +34,8 @@ def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[Co
     """
     if not isinstance(response, ChatCompletionResponse | FIMCompletionResponse):
         raise TypeError(f"expected a response, not {type(response).__name__}")
-    document = write_document(plan_for(type(response)), response, camel=False)
+    plan = plan_for(type(response))
+    document = to_document(plan, response.SerializeToString())
     first, last = _split(document)
     chunks = [_read(first)] if last is None else [_read(first), _read(last)]
     accumulator: Accumulator[Any] = Accumulator(type(response))
@@ -42,15 +43,15 @@ def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[Co
         accumulator.add(chunk)
     if document and document.get("object") is None:
         document["object"] = RESPONSE_OBJECT
-    if write_document(plan_for(type(response)), accumulator.result(), camel=False) != document:
+    if to_document(plan, accumulator.result().SerializeToString()) != document:
         message = "expected members that a stream can carry, found one that its chunks use for something else"
         raise EncodeError(f"{message}; remove `delta`, and names that only chunks know, from the response")
     return chunks
 
 
 def _read(document: dict[str, Any]) -> CompletionChunk:
-    arguments = read_document(plan_for(CompletionChunk), document, validate=False, limits=DEFAULT_LIMITS)
-    return CompletionChunk(**arguments)
+    wire = read_document(plan_for(CompletionChunk), document, validate=False, limits=DEFAULT_LIMITS)
+    return CompletionChunk.FromString(wire)
 
 
 def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -75,12 +75,17 @@ class SseReader(Protocol):
 class Engine(Protocol):
     """The engine's functions; each returns None for what the Python engine is to convert."""
 
-    def from_json(
+    def json_to_binary(
         self, message_type: Any, data: Any, validate: bool, limits: Any, revision: int, /
     ) -> bytes | None:
         """Convert JSON text to wire bytes."""
 
-    def to_json(self, message_type: Any, wire: bytes, camel: bool, /) -> bytes | None:
+    def from_json(
+        self, message_type: Any, data: Any, validate: bool, limits: Any, revision: int, /
+    ) -> Any | None:
+        """Convert JSON text to a message."""
+
+    def binary_to_json(self, message_type: Any, wire: Any, names: Any, indent: Any, /) -> bytes | None:
         """Convert wire bytes to JSON text."""
 
     def sse_reader(
@@ -96,6 +101,9 @@ class Engine(Protocol):
     ) -> bytes | None:
         """Convert a batch message, whose field `element` has the messages, to events."""
 
+    def to_json(self, message: Any, names: Any, indent: Any, /) -> bytes | None:
+        """Convert a message to JSON text."""
+
     def handovers(self) -> dict[str, int]:
         """Return how often a document was left to the Python engine, by reason."""
 
@@ -103,7 +111,13 @@ class Engine(Protocol):
 class NoEngine:
     """Stands for the native engine where there is none."""
 
-    def from_json(self, *_arguments: Any) -> bytes | None:
+    def json_to_binary(self, *_arguments: Any) -> bytes | None:
+        return None
+
+    def from_json(self, *_arguments: Any) -> Any | None:
+        return None
+
+    def binary_to_json(self, *_arguments: Any) -> bytes | None:
         return None
 
     def to_json(self, *_arguments: Any) -> bytes | None:

@@ -8,7 +8,7 @@ exactly (they become `Number`), numbers beyond a double's range, and escaped lon
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Never
 
 import orjson
@@ -17,19 +17,17 @@ from mistralwire.codec._limits import Limits
 from mistralwire.errors import DecodeError, Reason, Violation
 
 # A number may be inexact as a double only with 16 significant digits or more, or an exponent of three
-# digits or more. They are looked for in text whose number characters are all 0, exponent signs all e.
+# digits or more. They are looked for in text whose number characters are all 0, exponent signs all e: first
+# anywhere, which costs next to nothing, then where a number may stand. Only the first few are looked at
+# closely: with more of them, the second parser is cheaper.
 _FOLD = bytes.maketrans(b"123456789.+-E", b"000000000000e")
-_SUSPECTS = (b"0" * 16, b"0e000")
-_NUMBER_TEXT = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
-_RUN = re.compile(rb"[\d.+\-eE]+")
-# Nothing is said of longer numbers: the second parser sees to them.
-_NUMBER_LENGTH_MAX = 400
-_NUMBER_BYTES = frozenset(b"0123456789.+-eE")
-_BEFORE_NUMBER = frozenset(b"[:, \t\n\r")
-
-
-SMALL_BYTES = 1_024
-"""Texts up to this size are looked at for their nesting only where free-form JSON holds a container."""
+_MANY_DIGITS = b"0" * 16
+_LONG_EXPONENT = b"0e000"
+_SUSPECT = re.compile(rb"0(?<![^\[:, \t\n\r]0)(?:0{15}|0*e000)")
+_SUSPECTS_MAX = 8
+_NUMBER = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
+# Up to so many characters, and well within the range of a double, every number is exact.
+_EXACT_CHARACTERS_MAX = 10
 
 
 class Number:
@@ -59,18 +57,21 @@ def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name:
     Raises:
         DecodeError: If it is not JSON, or beyond the limits.
     """
-    text = as_bytes(data, type_name)
+    text = data if data.__class__ is bytes else as_bytes(data, type_name)
     if len(text) > limits.document_bytes_max:
         raise _too_much("", f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
+    value = parse_any(text, type_name)
+    check_limits(value, text, limits, type_name)
+    return value
+
+
+def parse_any(text: bytes, type_name: str = "") -> Any:
+    """Parse JSON text of any size; otherwise as `parse`."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        value = _parse_leniently(text, error, type_name)
-    else:
-        if has_inexact_number(text):
-            value = _parse_exactly(text.decode(), type_name)
-    check_limits(value, text, limits, type_name)
-    return value
+        return _parse_leniently(text, error, type_name)
+    return _parse_slowly(text, _exact_decoder, type_name) if _may_be_inexact(text) else value
 
 
 def as_bytes(data: bytes | bytearray | memoryview | str, type_name: str = "") -> bytes:
@@ -91,37 +92,26 @@ def as_bytes(data: bytes | bytearray | memoryview | str, type_name: str = "") ->
     raise TypeError(f"expected JSON as bytes or str, not {type(data).__name__}")
 
 
-def has_inexact_number(text: bytes) -> bool:
-    """Say whether the JSON text holds a number that orjson changes; never a wrong no.
+def _may_be_inexact(text: bytes) -> bool:
+    """Return whether a JSON text may hold a number that orjson changes; never False where it does.
 
     Something in a string that looks like such a number counts too.
     """
     folded = text.translate(_FOLD)
-    return any(_has_inexact(text, folded, suspect) for suspect in _SUSPECTS if suspect in folded)
-
-
-def _has_inexact(text: bytes, folded: bytes, suspect: bytes) -> bool:
-    at = folded.find(suspect)
-    while at >= 0:
-        start = at
-        while start and text[start - 1] in _NUMBER_BYTES:
-            start -= 1
-            if at - start > _NUMBER_LENGTH_MAX:
-                return True
-        if not start or text[start - 1] in _BEFORE_NUMBER:
-            match = _NUMBER_TEXT.match(text, start)
-            if match is not None and type(exact_number(match[0].decode())) is Number:
-                return True
-        # Each run of such characters is looked at once, or a long one would take for ever.
-        run = _RUN.match(text, at)
-        at = folded.find(suspect, run.end() if run else at + 1)
+    if _MANY_DIGITS not in folded and _LONG_EXPONENT not in folded:
+        return False
+    for count, suspect in enumerate(_SUSPECT.finditer(folded)):
+        number = _NUMBER.match(text, suspect.start())
+        if count == _SUSPECTS_MAX or (number and type(exact_number(number[0].decode())) is Number):
+            return True
     return False
 
 
 def _parse_leniently(text: bytes, error: orjson.JSONDecodeError, type_name: str) -> Any:
     """Parse what orjson refused: JSON after all if it is a matter of surrogates or of a number's range."""
     try:
-        return _parse_exactly(text.decode(), type_name)
+        decoder = _exact_decoder if _may_be_inexact(text) else _decoder
+        return _parse_slowly(text, decoder, type_name)
     except UnicodeDecodeError as unicode_error:
         found = f"byte 0x{text[unicode_error.start]:02x} at offset {unicode_error.start}"
         raise _not_json("UTF-8 text", found, type_name) from None
@@ -154,6 +144,8 @@ def exact_number(text: str) -> int | float | Number:
 
 def _exact_float(text: str) -> float | Number:
     value = float(text)
+    if len(text) <= _EXACT_CHARACTERS_MAX and 1e-300 < abs(value) < 1e300:
+        return value
     written = repr(value)
     if written == text or (math.isfinite(value) and _digits(text) == _digits(written)):
         return value
@@ -172,14 +164,15 @@ def _digits(text: str) -> tuple[bool, str, int] | None:
     return mantissa.startswith("-"), significant, scale if significant else 0
 
 
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 _exact_decoder = json.JSONDecoder(
     parse_float=_exact_float, parse_int=_exact_int, parse_constant=_refuse_constant
 )
 
 
-def _parse_exactly(text: str, type_name: str) -> Any:
+def _parse_slowly(text: bytes, decoder: json.JSONDecoder, type_name: str) -> Any:
     try:
-        return _exact_decoder.decode(text)
+        return decoder.decode(text.decode())
     except RecursionError:
         raise too_deep(type_name) from None
 
@@ -223,7 +216,7 @@ def count_brackets(text: bytes) -> int:
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Say whether a value nests arrays and objects deeper than so many levels."""
+    """Return whether a value nests arrays and objects deeper than so many levels."""
     level = _containers_in((value,))
     for _ in range(levels):
         if not level:
@@ -261,7 +254,7 @@ def to_text(value: Any) -> bytes:
         return orjson.dumps(value, default=_number_fragment)
     except TypeError:
         # A lone surrogate, or a depth that orjson does not write.
-        return write_slowly(value).encode()
+        return write_slowly(value)
 
 
 def to_indented_text(value: Any, indent: int) -> bytes:
@@ -270,12 +263,12 @@ def to_indented_text(value: Any, indent: int) -> bytes:
         try:
             return orjson.dumps(value, default=_number_fragment, option=orjson.OPT_INDENT_2)
         except TypeError:
-            return write_slowly(value, indent).encode()
-    return write_slowly(value, indent).encode()
+            return write_slowly(value, indent)
+    return write_slowly(value, indent)
 
 
 def is_unicode(text: str) -> bool:
-    """Say whether UTF-8 can hold the text: whether it has no lone surrogate."""
+    """Return whether UTF-8 can hold the text: whether it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -289,27 +282,42 @@ def _number_fragment(value: object) -> orjson.Fragment:
     raise TypeError(type(value).__name__)
 
 
-def write_slowly(value: Any, indent: int = 0, level: int = 1) -> str:
+def write_slowly(value: Any, indent: int = 0) -> bytes:
     """Write a parsed value as JSON text, lone surrogates as escapes."""
-    if type(value) is Number:
-        return value.text
-    if not value or type(value) not in _CONTAINERS:
-        return json.dumps(value) if type(value) is not str else _quote(value)
-    colon, comma, outer = ":", ",", ""
+    return _written(value, indent, 1).encode(errors="backslashreplace")
+
+
+_WRITE_SCALAR: dict[type, Callable[[Any], str]] = {
+    str: json.encoder.encode_basestring,
+    int: int.__repr__,
+    float: lambda number: orjson.dumps(number).decode(),
+    bool: {False: "false", True: "true"}.__getitem__,
+    type(None): lambda _: "null",
+    Number: lambda number: number.text,
+}
+
+
+def _written(value: Any, indent: int, level: int) -> str:
+    write = _WRITE_SCALAR.get(type(value))
+    if write is not None:
+        return write(value)
+    is_object = type(value) is dict
+    if not value:
+        return "{}" if is_object else "[]"
+    colon, comma, start, end = ":", ",", "", ""
     if indent:
-        colon, comma, outer = ": ", ",\n" + " " * indent * level, "\n" + " " * indent * (level - 1)
-    if type(value) is dict:
-        pairs = (
-            f"{_quote(key)}{colon}{write_slowly(item, indent, level + 1)}" for key, item in value.items()
+        colon, start, end = ": ", "\n" + " " * indent * level, "\n" + " " * indent * (level - 1)
+        comma += start
+    if is_object:
+        body = comma.join(
+            [
+                f"{json.encoder.encode_basestring(key)}{colon}{_written(item, indent, level + 1)}"
+                for key, item in value.items()
+            ]
         )
-        opening, body, closing = "{", comma.join(pairs), "}"
-    else:
-        opening, body, closing = "[", comma.join(write_slowly(item, indent, level + 1) for item in value), "]"
-    return f"{opening}{comma[1:]}{body}{outer}{closing}"
-
-
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=not is_unicode(text))
+        return f"{{{start}{body}{end}}}"
+    body = comma.join([_written(item, indent, level + 1) for item in value])
+    return f"[{start}{body}{end}]"
 
 
 def _not_json(expected: str, found: str, type_name: str) -> DecodeError:

@@ -1,8 +1,8 @@
 """Plans: what the descriptors and their JSON options say of a message, as plain data.
 
 A plan is made once for each message descriptor and revision of the contract, and knows, for each JSON name,
-what to do with the member. The plan of an older revision lacks what is newer. Engines (reading, writing, and
-one in another language some day) take plans and nothing else.
+what to do with the member. The plan of an older revision lacks what is newer. The engines take plans and
+nothing else.
 
 Source: proto/mistralwire/v1/json_options.proto.
 """
@@ -66,9 +66,11 @@ class Fill(enum.Enum):
 
     def value_of(self) -> Any:
         """Return a new parsed JSON value."""
-        return {Fill.NULL: None, Fill.ARRAY: [], Fill.OBJECT: {}}[self]
+        return [] if self is _ARRAY else {} if self is _OBJECT else None
 
 
+# Names of their own: members of an enum are found slowly before Python 3.12.
+_ARRAY, _OBJECT = Fill.ARRAY, Fill.OBJECT
 _FILLS = {
     options.JSON_FILL_NULL: Fill.NULL,
     options.JSON_FILL_EMPTY_ARRAY: Fill.ARRAY,
@@ -400,12 +402,27 @@ def _camel(name: str) -> str:
 
 _VARINT_KINDS = (Kind.INTEGER, Kind.BOOLEAN, Kind.ENUM)
 
+PACKED_KINDS = frozenset((*_VARINT_KINDS, Kind.NUMBER))
+"""What a repeated field holds if its values stand on the wire one after the other, without tags."""
 
-def wire_tag(field: FieldPlan) -> bytes:
-    """Give what stands before a field on the wire: its number and its wire type, as a varint.
+
+def field_tag(field: FieldPlan) -> int:
+    """Return what stands before a field on the wire: its number and its wire type.
 
     Source: https://protobuf.dev/programming-guides/encoding/
     """
-    is_packed = field.repeated and field.kind in (*_VARINT_KINDS, Kind.NUMBER)
+    is_packed = field.repeated and field.kind in PACKED_KINDS
     wire_type = 0 if field.kind in _VARINT_KINDS else 1 if field.kind is Kind.NUMBER else 2
-    return write_varint(field.number << 3 | (2 if is_packed else wire_type))
+    return field.number << 3 | (2 if is_packed else wire_type)
+
+
+def wire_tag(field: FieldPlan) -> bytes:
+    """Return the tag of a field as it stands on the wire, as a varint."""
+    return write_varint(field_tag(field))
+
+
+def empty_object(plan: MessagePlan) -> bytes:
+    """Return the wire bytes of a message that is an object without members in JSON."""
+    absents = [member.number for member in plan.members if member.fill is not None]
+    extra = {EXTRA_FIELD: {"absent_fields": absents}} if absents else {}
+    return plan.message_class(**extra).SerializeToString()

@@ -1,18 +1,26 @@
-"""Reading any JSON object into a message: the complete engine, which knows every rule and every error.
+"""Reading any JSON object into the wire bytes of a message: the engine that knows every rule and error.
 
-`_read_fast` handles the documents that are as they should be and of a shape seen before; everything else
-comes here. A reader turns a parsed value into the keyword arguments of a message's constructor.
+For each plan a reader is made when it is first used: a table with a function for each JSON name and type of
+value, which turns a parsed value into a field on the wire, tag included. Where there is none, or the function
+returns no plain bytes, the value is kept as JSON, or is a violation. The path of a violation is put together
+while it is returned through the levels, so that a valid document pays nothing for it.
+
+Source: https://protobuf.dev/programming-guides/encoding/
 """
 
 import decimal
+import functools
+import math
 import re
-from collections.abc import Sized
+import struct
+from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from mistralwire.codec._limits import Limits
-from mistralwire.codec._parse import Number, is_unicode, to_text, too_deep
+from mistralwire.codec._parse import Number, to_text, too_deep
 from mistralwire.codec._plan import (
-    EXTRA_FIELD,
+    EXTRA_NUMBER,
+    PACKED_KINDS,
     UNLISTED,
     FieldPlan,
     Fill,
@@ -20,27 +28,47 @@ from mistralwire.codec._plan import (
     Kind,
     MemberPlan,
     MessagePlan,
+    empty_object,
+    wire_tag,
 )
+from mistralwire.codec._varint import write_varint
 from mistralwire.errors import DecodeError, Violation
+from mistralwire.v1 import JsonExtra
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+# Integers up to here are doubles.
+_EXACT_INTEGER_MAX = 2**53
+_REMEMBERED_MAX = 4_096
+_EXTRA_TAG = bytes((EXTRA_NUMBER << 3 | 2,))
+_MEMBERS_TAG = bytes((JsonExtra.DESCRIPTOR.fields_by_name["members"].number << 3 | 2,))
+_JSON_TYPES: tuple[type, ...] = (dict, list, str, int, float, Number, bool, type(None))
+_VARINT_MASK = 2**64 - 1
+# Names of their own: members of an enum are found slowly before Python 3.12.
+_NULL, _ARRAY = Fill.NULL, Fill.ARRAY
+
+_write_double = struct.Struct("<d").pack
+_varint = functools.lru_cache(_REMEMBERED_MAX)(write_varint)
 
 
-class _Misfit:
-    """What stands for a value that its field can't hold."""
+class _Beside(bytes):
+    """The wire form of a value whose JSON is kept too: an unlisted string, a number that is no double."""
 
 
-_MISFIT = _Misfit()
+_EMPTY = _Beside()
+"""An array without elements: nothing on the wire."""
 
-
-class _Full(Exception):  # noqa: N818 - it never leaves this module
-    """As many violations as the limit allows were found."""
+# What becomes of a value: its field on the wire; None if it is kept as JSON instead; or, when validating, the
+# index of the first violation in it.
+_Result = bytes | int | None
+_Read = Callable[[Any, "_Reading"], _Result]
+# A function for each type of value that a field can hold.
+_Readers = dict[type, _Read]
 
 
 def read_document(
     plan: MessagePlan, value: Any, *, validate: bool, limits: Limits, complete: bool = False
-) -> dict[str, Any]:
-    """Give the constructor arguments for a parsed document.
+) -> bytes:
+    """Return the wire bytes of the message for a parsed document, as protobuf itself would write them.
 
     Args:
         plan: Plan of a message that is a JSON object.
@@ -54,18 +82,14 @@ def read_document(
     """
     if type(value) is not dict:
         raise DecodeError([Violation("", "an object", describe(value))], type_name=plan.name)
-    reader = _Reader(validate, limits, complete)
-    truncated = False
-    arguments: dict[str, Any] = {}
+    reading = _Reading(validate, limits.violations_max, complete)
     try:
-        arguments = reader.read_object(plan, value)
-    except _Full:
-        truncated = True
+        wire = _object_reader(plan).read(value, reading)
     except RecursionError:
         raise too_deep(plan.name) from None
-    if reader.violations:
-        raise DecodeError(reader.violations, type_name=plan.name, truncated=truncated)
-    return arguments
+    if isinstance(wire, bytes):
+        return wire
+    raise DecodeError(reading.found(), type_name=plan.name, truncated=reading.is_full)
 
 
 def describe(value: Any) -> str:
@@ -89,7 +113,13 @@ def _count(value: Sized, name: str) -> str:
     return f"1 {name}" if len(value) == 1 else f"{len(value)} {name}s"
 
 
-def join_path(path: tuple[str | int, ...]) -> str:
+def quoted(value: Any) -> str:
+    """Describe what stands where a fixed string is due: a short string is shown."""
+    is_short = isinstance(value, str) and len(value) <= 32
+    return f"the string {to_text(value).decode()}" if is_short else describe(value)
+
+
+def join_path(path: Iterable[str | int]) -> str:
     """Write a path as `choices[0].message["odd name"]`."""
     text = ""
     for step in path:
@@ -103,223 +133,405 @@ def join_path(path: tuple[str | int, ...]) -> str:
     return text
 
 
-class _Reader:
-    """Reads one document, and collects its violations if it validates.
+class _Reading:
+    """One reading of a document: how strict it is, and its violations.
+
+    Args:
+        validate: Whether to enforce the contract.
+        violations_max: How many violations to look for.
+        complete: Whether members that a program is expected to set count as required.
 
     Attributes:
-        violations: What was found so far.
+        is_full: Whether more violations were found than are looked for: nothing more is read.
     """
 
-    def __init__(self, validate: bool, limits: Limits, complete: bool) -> None:
+    __slots__ = ("_violations", "_violations_max", "complete", "is_full", "validate")
+
+    def __init__(self, validate: bool, violations_max: int, complete: bool) -> None:
         self.validate = validate
-        self._complete = complete
-        self.violations: list[Violation] = []
-        self._limit = limits.violations_max
-        self._path: list[str | int] = []
+        self.complete = complete
+        self.is_full = False
+        self._violations_max = violations_max
+        # Each with its path, last step first.
+        self._violations: list[tuple[list[str | int], str, str]] = []
 
-    def _refuse(self, expected: str, found: str) -> _Misfit:
-        if self.validate:
-            if len(self.violations) == self._limit:
-                raise _Full
-            self.violations.append(Violation(join_path(tuple(self._path)), expected, found))
-        return _MISFIT
+    def refuse(self, expected: str, value: Any, description: Callable[[Any], str] = describe) -> int | None:
+        """Return what becomes of a value that breaks the contract."""
+        if not self.validate:
+            return None
+        index = len(self._violations)
+        if index == self._violations_max:
+            self.is_full = True
+        else:
+            self._violations.append(([], expected, description(value)))
+        return index
 
-    def read_object(self, plan: MessagePlan, value: dict[str, Any]) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        members: dict[str, Any] = {}
-        nulls: list[int] = []
-        empties: list[int] = []
-        absents: list[int] = []
-        for key, item in value.items():
-            member = plan.by_name.get(key)
-            if member is None:
-                members[key] = item
-                continue
-            self._path.append(key)
-            if key != member.name and member.name in value:
-                self._refuse(f"one spelling of the member, {member.name} or {member.camel}", "both")
-                members[key] = item
-            elif item is None:
-                if (member.required and not member.nullable) or (self._complete and member.expected):
-                    self._refuse(_expected(member), "null")
-                if member.fill is not Fill.NULL:
-                    nulls.append(member.number)
-            elif item == [] and member.fields[0].repeated:
-                if member.fill is not Fill.ARRAY:
-                    empties.append(member.number)
-            else:
-                self._read_member(member, item, arguments, members)
-            self._path.pop()
-        self._note_missing(plan, value, absents)
-        extra = {
-            "members": to_text(members).decode() if members else None,
-            "null_fields": sorted(nulls) or None,
-            "empty_fields": sorted(empties) or None,
-            "absent_fields": absents or None,
+    def note(self, first: int | None, index: int | None, step: str | int) -> int | None:
+        """Put a step before the paths of the violations from an index on; return the lower index."""
+        if index is None:
+            return first
+        for path, _, _ in self._violations[index:]:
+            path.append(step)
+        return index if first is None else first
+
+    def found(self) -> list[Violation]:
+        """Return the violations."""
+        return [
+            Violation(join_path(path[::-1]), expected, found) for path, expected, found in self._violations
+        ]
+
+
+class _ObjectReader:
+    """Reads the objects of one message.
+
+    Args:
+        plan: Plan of the message.
+    """
+
+    def __init__(self, plan: MessagePlan) -> None:
+        self._plan = plan
+        required = frozenset(member.name for member in plan.members if member.required)
+        expected = required.union(member.name for member in plan.members if member.expected)
+        # By whether members that a program is expected to set count as required.
+        self._required = (required, expected)
+        # The members whose absence is noted.
+        self._filled = [
+            (member.number, member.name, member.camel) for member in plan.members if member.fill is not None
+        ]
+        self._empty = empty_object(plan)
+        # Nothing for JsonExtra and each field of the message.
+        self._no_fields = [b""] * (1 + sum(len(member.fields) for member in plan.members))
+
+    @functools.cached_property
+    def _readers(self) -> dict[str, dict[type, tuple[int, _Read]]]:
+        """By snake_case name and type of value, the place on the wire of its field, and what reads it."""
+        # Made when the first object is read, so that a recursive type finds its readers.
+        numbers = sorted(field.number for member in self._plan.members for field in member.fields)
+        return {
+            member.name: {
+                json_type: (numbers.index(field.number) + 1, read)
+                for field in reversed(member.fields)
+                for json_type, read in _field_readers(field).items()
+                if json_type is not type(None)  # null is noted, whatever the field holds
+            }
+            for member in self._plan.members
         }
-        if any(extra.values()):
-            arguments[EXTRA_FIELD] = extra
-        return arguments
 
-    def _note_missing(self, plan: MessagePlan, value: dict[str, Any], absents: list[int]) -> None:
-        for member in plan.members:
-            required = self.validate and (member.required or (self._complete and member.expected))
-            if not required and member.fill is None:
+    def read(self, value: dict[str, Any], reading: _Reading) -> _Result:
+        """Return the message on the wire, or the index of the first violation in it."""
+        if not value and not reading.validate:
+            return self._empty
+        readers = self._readers
+        fields = self._no_fields.copy()
+        kept: dict[str, Any] = {}
+        nulls: tuple[int, ...] = ()
+        empties: tuple[int, ...] = ()
+        first: int | None = None
+        for name, item in value.items():
+            by_type = readers.get(name)
+            member = None
+            if by_type is None:
+                member = self._plan.by_name.get(name)
+                if member is None:
+                    kept[name] = item
+                    continue
+                # The other spelling wins where an object has both.
+                by_type = {} if member.name in value else readers[member.name]
+            result: _Result = None
+            found = by_type.get(item.__class__)
+            if found is not None:
+                place, read = found
+                result = read(item, reading)
+                if result.__class__ is bytes:
+                    fields[place] = result
+                    continue
+            member = member or self._plan.by_name[name]
+            if name != member.name and member.name in value:
+                kept[name] = item
+                expected = f"one spelling of the member, {member.name} or {name}"
+                result = reading.refuse(expected, item, lambda _: "both")
+            elif item is None:
+                if member.fill is not _NULL:
+                    nulls += (member.number,)
+                if reading.validate:
+                    result = _refuse_null(member, reading)
+            elif result is _EMPTY:
+                if member.fill is not _ARRAY:
+                    empties += (member.number,)
                 continue
-            if member.name not in value and member.camel not in value:
-                if required:
-                    self._path.append(member.name)
-                    self._refuse(_expected(member), "nothing: the member is required")
-                    self._path.pop()
-                if member.fill is not None:
-                    absents.append(member.number)
-
-    def _read_member(
-        self, member: MemberPlan, item: Any, arguments: dict[str, Any], members: dict[str, Any]
-    ) -> None:
-        field = next((field for field in member.fields if _accepts(field, item)), None)
-        if field is None:
-            self._refuse(_expected(member), describe(item))
-            members[member.name] = item
-            return
-        if field.kind is Kind.ENUM and not field.repeated and item not in field.enum_numbers:
-            # Enums are open: a string that is not documented yet is no violation.
-            arguments[field.name] = UNLISTED
-            members[member.name] = item
-            return
-        result = self._read_repeated(field, item) if field.repeated else self._read_value(field, item)
-        if result is _MISFIT:
-            members[member.name] = item
-            return
-        arguments[field.name] = result
-        if field.kind is Kind.NUMBER and not field.repeated and not _is_exact(item, result):
-            # The nearest double for those who compute, the exact text for those who pass it on.
-            members[member.name] = item
-
-    def _read_repeated(self, field: FieldPlan, items: list[Any]) -> Any:
-        results = []
-        misfit = False
-        for index, item in enumerate(items):
-            self._path.append(index)
-            result: Any
-            if not _accepts_element(field, item):
-                result = self._refuse(_expected_field(field), describe(item))
             else:
-                result = self._read_value(field, item)
-                if field.kind is Kind.ENUM and item not in field.enum_numbers:
-                    result = _MISFIT
-                elif field.kind is Kind.NUMBER and result is not _MISFIT and not _is_exact(item, result):
-                    result = self._refuse("a number that a double holds exactly", describe(item))
-            self._path.pop()
-            misfit = misfit or result is _MISFIT
-            results.append(result)
-        return _MISFIT if misfit else results
+                kept[member.name] = item
+                if found is None:
+                    result = reading.refuse(_expected(member), item)
+                elif isinstance(result, _Beside):
+                    fields[place] = result
+                    continue
+            if isinstance(result, int):
+                first = reading.note(first, result, name)
+                if reading.is_full:
+                    return first
+        if reading.validate and not value.keys() >= self._required[reading.complete]:
+            first = self._refuse_absent(value, reading, first)
+        if first is not None:
+            return first
+        absents: tuple[int, ...] = ()
+        if self._filled:
+            absents = tuple(
+                [number for number, name, camel in self._filled if name not in value and camel not in value]
+            )
+        if kept or nulls or empties or absents:
+            fields[0] = _extra_wire(kept, nulls, empties, absents)
+        return b"".join(fields)
 
-    def _read_value(self, field: FieldPlan, item: Any) -> Any:
-        match field.kind:
-            case Kind.MESSAGE:
-                return self._read_message(field, item)
-            case Kind.STRING:
-                return self._read_string(field, item)
-            case Kind.INTEGER:
-                return self._read_integer(field, item)
-            case Kind.NUMBER:
-                return self._read_number(item)
-            case Kind.ENUM:
-                return field.enum_numbers.get(item)
-            case Kind.TEXT_ANY | Kind.TEXT_OBJECT:
-                return to_text(item).decode()
-            case _:
-                return item
-
-    def _read_string(self, field: FieldPlan, item: str) -> Any:
-        if not is_unicode(item):
-            return self._refuse("Unicode text", "a string with a lone surrogate")
-        if field.constant is not None and item != field.constant:
-            self._refuse(f'the string "{field.constant}"', quoted(item))
-        return item
-
-    def _read_integer(self, field: FieldPlan, item: Any) -> Any:
-        if isinstance(item, float) and item.is_integer():
-            # What its text says, which beyond 2^53 is not what the float is: 47e17 is 4700000000000000000.
-            item = int(decimal.Decimal(repr(item)))
-        if isinstance(item, Number | float):
-            return self._refuse(f"a {field.bits}-bit integer", describe(item))
-        if not -(1 << field.bits - 1) <= item < 1 << field.bits - 1:
-            sign_bit = field.bits - 1
-            return self._refuse(f"an integer from -2^{sign_bit} to 2^{sign_bit}-1", describe(item))
-        return item
-
-    def _read_number(self, item: Any) -> Any:
-        number = float(item.text if isinstance(item, Number) else item)
-        if number in (float("inf"), float("-inf")):
-            return self._refuse("a number within the range of a double", describe(item))
-        return number
-
-    def _read_message(self, field: FieldPlan, item: Any) -> Any:
-        plan = field.message
-        assert plan is not None  # noqa: S101 - a field of this kind has one
-        if plan.form is Form.OBJECT:
-            return self.read_object(plan, item)
-        if plan.form is Form.ARRAY:
-            assert plan.item is not None  # noqa: S101 - a plan of this form has one
-            items = self._read_repeated(plan.item, item)
-            return items if items is _MISFIT else {plan.item.name: items}
-        if plan.discriminator is None:
-            alternative = next(field for field in plan.alternatives if _accepts(field, item))
-            value = self._read_value(alternative, item)
-            return value if value is _MISFIT else {alternative.name: value}
-        return self._read_tagged(plan, item)
-
-    def _read_tagged(self, plan: MessagePlan, item: dict[str, Any]) -> Any:
-        tag = item.get(plan.discriminator or "")
-        if tag is not None and not isinstance(tag, str):
-            self._path.append(plan.discriminator or "")
-            self._refuse("a string", describe(tag))
-            self._path.pop()
-            if self.validate:
-                return _MISFIT
-        alternative = plan.untagged if tag is None else plan.tags.get(tag) if isinstance(tag, str) else None
-        if alternative is None:
-            alternative = plan.unknown
-        assert alternative is not None  # noqa: S101 - a plan with a discriminator has one
-        return {alternative.name: self._read_value(alternative, item)}
+    def _refuse_absent(self, value: dict[str, Any], reading: _Reading, first: int | None) -> int | None:
+        """Refuse an object for the required members that it lacks; return the first violation in it."""
+        for member in self._plan.members:
+            if not _is_required(member, reading) or member.name in value or member.camel in value:
+                continue
+            result = reading.refuse(_expected(member), None, lambda _: "nothing: the member is required")
+            first = reading.note(first, result, member.name)
+            if reading.is_full:
+                break
+        return first
 
 
-def _accepts(field: FieldPlan, item: Any) -> bool:
-    """Say whether the JSON type of the item selects the field."""
-    return isinstance(item, list) if field.repeated else _accepts_element(field, item)
+_object_reader = functools.cache(_ObjectReader)
 
 
-def _accepts_element(field: FieldPlan, item: Any) -> bool:
+def _is_required(member: MemberPlan, reading: _Reading) -> bool:
+    return member.required or (reading.complete and member.expected)
+
+
+def _refuse_null(member: MemberPlan, reading: _Reading) -> int | None:
+    """Return what becomes of null, which is noted in any case."""
+    if not _is_required(member, reading) or (member.nullable and not (reading.complete and member.expected)):
+        return None
+    return reading.refuse(_expected(member), None)
+
+
+def _extra_wire(
+    members: dict[str, Any], nulls: tuple[int, ...], empties: tuple[int, ...], absents: tuple[int, ...]
+) -> bytes:
+    """Return JsonExtra as a field on the wire."""
+    data = b""
+    if members:
+        text = to_text(members)
+        data = _MEMBERS_TAG + _varint(len(text)) + text
+    if nulls or empties or absents:
+        data += _numbers_wire(nulls, empties, absents)
+    return _EXTRA_TAG + _varint(len(data)) + data
+
+
+@functools.lru_cache(_REMEMBERED_MAX)
+def _numbers_wire(nulls: tuple[int, ...], empties: tuple[int, ...], absents: tuple[int, ...]) -> bytes:
+    extra = JsonExtra(null_fields=sorted(nulls), empty_fields=sorted(empties), absent_fields=absents)
+    return extra.SerializeToString()
+
+
+def _field_readers(field: FieldPlan) -> _Readers:
+    """Return the functions that read a field, by the type of the value."""
+    if field.repeated:
+        return {list: _list_reader(field, _EMPTY)}
+    return _value_readers(field, wire_tag(field))
+
+
+def _value_readers(field: FieldPlan, tag: bytes) -> _Readers:
+    """Return the functions that read a field that is not repeated, or an element of one that is."""
     match field.kind:
-        case Kind.STRING | Kind.ENUM:
-            return isinstance(item, str)
-        case Kind.INTEGER | Kind.NUMBER:
-            return isinstance(item, int | float | Number) and not isinstance(item, bool)
+        case Kind.STRING:
+            return {str: _string_reader(field, tag)}
+        case Kind.INTEGER:
+            return _integer_readers(field, tag)
+        case Kind.NUMBER:
+            return _number_readers(tag)
         case Kind.BOOLEAN:
-            return isinstance(item, bool)
+            wires = {False: tag + b"\0", True: tag + b"\1"}
+            return {bool: lambda item, _: wires[item]}
+        case Kind.ENUM:
+            return {str: _enum_reader(field, tag)}
         case Kind.TEXT_OBJECT:
-            return isinstance(item, dict)
+            return {dict: _text_reader(tag)}
         case Kind.TEXT_ANY:
-            return True
+            return dict.fromkeys(_JSON_TYPES, _text_reader(tag))
         case _:
-            return _message_accepts(field, item)
+            assert field.message is not None  # noqa: S101 - a field of this kind has one
+            readers = _message_readers(field.message)
+            readers = {json_type: _in_message(tag, read) for json_type, read in readers.items()}
+            return readers | {int: _remembering(readers[int])} if int in readers else readers
 
 
-def _message_accepts(field: FieldPlan, item: Any) -> bool:
-    plan = field.message
-    assert plan is not None  # noqa: S101 - a field of this kind has one
+def _refusal(expected: str) -> _Read:
+    return lambda item, reading: reading.refuse(expected, item)
+
+
+def _string_reader(field: FieldPlan, tag: bytes) -> _Read:
+    constant = field.constant
+
+    def read(item: str, reading: _Reading) -> _Result:
+        try:
+            text = item.encode()
+        except UnicodeEncodeError:
+            return reading.refuse("Unicode text", item, lambda _: "a string with a lone surrogate")
+        if constant is not None and reading.validate and item != constant:
+            return reading.refuse(f'the string "{constant}"', item, quoted)
+        return tag + _varint(len(text)) + text
+
+    return read
+
+
+def _integer_readers(field: FieldPlan, tag: bytes) -> _Readers:
+    sign_bit = field.bits - 1
+    end = 1 << sign_bit
+
+    def read(item: int, reading: _Reading) -> _Result:
+        if -end <= item < end:
+            return tag + _varint(item & _VARINT_MASK)
+        return reading.refuse(f"an integer from -2^{sign_bit} to 2^{sign_bit}-1", item)
+
+    def read_float(item: float, reading: _Reading) -> _Result:
+        if not item.is_integer():
+            return refuse(item, reading)
+        # What its text says, which beyond 2^53 is not what the float is: 47e17 is 4700000000000000000.
+        return read(int(decimal.Decimal(repr(item))), reading)
+
+    refuse = _refusal(f"a {field.bits}-bit integer")
+    return {int: read, float: read_float, Number: refuse}
+
+
+def _number_readers(tag: bytes) -> _Readers:
+    def read(item: float, _: _Reading) -> _Result:
+        return tag + _write_double(item)
+
+    def read_integer(item: int, _: _Reading) -> _Result:
+        number = float(item)
+        wire = tag + _write_double(number)
+        # What will be written is the shortest text of the double, which beyond 2^53 is not its value.
+        is_exact = abs(item) <= _EXACT_INTEGER_MAX or decimal.Decimal(repr(number)) == item
+        return wire if is_exact else _Beside(wire)
+
+    def read_inexact(item: Number, reading: _Reading) -> _Result:
+        number = float(item.text)
+        if math.isinf(number):
+            return reading.refuse("a number within the range of a double", item)
+        # The nearest double for those who compute, the exact text for those who pass it on.
+        return _Beside(tag + _write_double(number))
+
+    return {float: read, int: read_integer, Number: read_inexact}
+
+
+def _enum_reader(field: FieldPlan, tag: bytes) -> _Read:
+    wires: dict[str, bytes] = {
+        string: tag + write_varint(number) for string, number in field.enum_numbers.items()
+    }
+    # Enums are open: a string that is not documented yet is no violation.
+    unlisted = _Beside(tag + write_varint(UNLISTED))
+    return lambda item, _: wires.get(item, unlisted)
+
+
+def _text_reader(tag: bytes) -> _Read:
+    def read(item: Any, _: _Reading) -> _Result:
+        text = to_text(item)
+        return tag + _varint(len(text)) + text
+
+    return read
+
+
+def _list_reader(field: FieldPlan, nothing: bytes) -> _Read:
+    """Return the function that reads an array: all elements or none, or `nothing` where there are none."""
+    tag = wire_tag(field)
+    is_packed = field.kind in PACKED_KINDS
+    readers: _Readers = dict.fromkeys(_JSON_TYPES, _refusal(_expected_field(field)))
+    readers |= _value_readers(field, b"" if is_packed else tag)
+    refuse_inexact = _refusal("a number that a double holds exactly")
+
+    def read(items: list[Any], reading: _Reading) -> _Result:
+        if not items:
+            return nothing
+        wires: list[bytes] = []
+        is_misfit = False
+        first: int | None = None
+        for index, item in enumerate(items):
+            result = readers[item.__class__](item, reading)
+            if result.__class__ is bytes:
+                wires.append(result)
+                continue
+            if not reading.validate:
+                return None
+            is_misfit = True
+            if result.__class__ is _Beside and field.kind is Kind.NUMBER:
+                result = refuse_inexact(item, reading)
+            if isinstance(result, int):
+                first = reading.note(first, result, index)
+                if reading.is_full:
+                    return first
+        if is_misfit:
+            return first
+        data = b"".join(wires)
+        return tag + _varint(len(data)) + data if is_packed else data
+
+    return read
+
+
+def _in_message(tag: bytes, read: _Read) -> _Read:
+    """Return a function that reads what is inside a message, and gives the message as a field."""
+
+    def read_message(item: Any, reading: _Reading) -> _Result:
+        data = read(item, reading)
+        if data.__class__ is bytes:
+            return tag + _varint(len(data)) + data
+        return None if data.__class__ is _Beside else data
+
+    return read_message
+
+
+def _remembering(read: _Read) -> _Read:
+    """Return a function that reads integers, and remembers the wire form of those with a short text."""
+    known: dict[int, bytes] = {}
+
+    def read_integer(item: int, reading: _Reading) -> _Result:
+        wire = known.get(item)
+        if wire is not None:
+            return wire
+        result = read(item, reading)
+        if -100 < item < 1_000 and isinstance(result, bytes):
+            known[item] = result
+        return result
+
+    return read_integer
+
+
+def _message_readers(plan: MessagePlan) -> _Readers:
+    """Return the functions that read what is inside a message, by the type of the value."""
+    if plan.form is Form.OBJECT:
+        return {dict: _object_reader(plan).read}
     if plan.form is Form.ARRAY:
-        return isinstance(item, list)
-    if plan.form is Form.UNION and plan.discriminator is None:
-        return any(_accepts(alternative, item) for alternative in plan.alternatives)
-    return isinstance(item, dict)
+        assert plan.item is not None  # noqa: S101 - a plan of this form has one
+        return {list: _list_reader(plan.item, b"")}
+    if plan.discriminator is not None:
+        return {dict: _tagged_reader(plan, plan.discriminator)}
+    readers: _Readers = {}
+    for field in reversed(plan.alternatives):
+        readers |= _field_readers(field)
+    return readers
 
 
-def _is_exact(item: Any, number: float) -> bool:
-    # What will be written is the shortest text of the double, which beyond 2^53 is not what the double is.
-    return not isinstance(item, Number) and decimal.Decimal(repr(number)) == decimal.Decimal(repr(item))
+def _tagged_reader(plan: MessagePlan, discriminator: str) -> _Read:
+    """Return the function that reads an object of a union by its tag."""
+    assert plan.unknown is not None  # noqa: S101 - a plan with a discriminator has one
+    by_tag: dict[str | None, _Read] = {tag: _field_readers(field)[dict] for tag, field in plan.tags.items()}
+    read_unknown = _field_readers(plan.unknown)[dict]
+    if plan.untagged is not None:
+        by_tag[None] = _field_readers(plan.untagged)[dict]
+
+    def read(item: dict[str, Any], reading: _Reading) -> _Result:
+        tag = item.get(discriminator)
+        if tag is None or tag.__class__ is str:
+            return by_tag.get(tag, read_unknown)(item, reading)
+        if not reading.validate:
+            return read_unknown(item, reading)
+        return reading.note(None, reading.refuse("a string", tag), discriminator)
+
+    return read
 
 
 def _expected(member: MemberPlan) -> str:
@@ -337,9 +549,3 @@ def _expected_field(field: FieldPlan, *, array: bool = False) -> str:
     if field.message.form is Form.UNION and field.message.discriminator is None:
         return " or ".join(_expected_field(alternative) for alternative in field.message.alternatives)
     return Form.ARRAY.value if field.message.form is Form.ARRAY else Form.OBJECT.value
-
-
-def quoted(value: Any) -> str:
-    """Describe what stands where a fixed string is due: a short string is shown."""
-    is_short = isinstance(value, str) and len(value) <= 32
-    return f"the string {to_text(value).decode()}" if is_short else describe(value)

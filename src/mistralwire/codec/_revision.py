@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from mistralwire.codec._convert import read_message
+from mistralwire.codec._convert import read_message, to_document
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._plan import (
     EXTRA_FIELD,
@@ -24,8 +24,6 @@ from mistralwire.codec._plan import (
     plan_for,
 )
 from mistralwire.codec._read import read_document
-from mistralwire.codec._write import write_document
-from mistralwire.codec._write_fast import SNAKE
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
@@ -118,9 +116,9 @@ def read_request(
 
 def _rewritten(message: M, revision: int) -> M:
     message_type = type(message)
-    document = SNAKE.write(message) or write_document(plan_for(message_type), message, camel=False)
+    document = to_document(plan_for(message_type), message.SerializeToString())
     plan = plan_for(message_type, revision)
-    return message_type(**read_document(plan, document, validate=False, limits=DEFAULT_LIMITS))
+    return message_type.FromString(read_document(plan, document, validate=False, limits=DEFAULT_LIMITS))
 
 
 # Where a message may hold something newer, by field number: True for a field that is newer itself, a set for

@@ -3,13 +3,14 @@
 import asyncio
 import collections
 import contextlib
+import contextvars
 import functools
 import logging
 import re
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError as WireError
@@ -113,10 +114,11 @@ class Completion:
         self._size = 0
         self._body = b""
         self._is_admitted = False
-        self._is_paused = False
+        self._is_caller_behind = self._is_paused = False
+        self._context: contextvars.Context | None = None
         self._call: Call | None = None
         self._source: Source | None = None
-        self._work: asyncio.Future[Any] | None = None
+        self._work: asyncio.Task[Any] | None = None
         # What came while a thread converted chunks before.
         self._waiting: collections.deque[Callable[[], None]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -134,34 +136,31 @@ class Completion:
             if headers.get(b"content-encoding", b"identity") != b"identity":
                 message = "expected a body without content-encoding, found one"
                 raise EdgeError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
-            length = headers.get(b"content-length", b"")
-            if length.isdigit() and len(length) < 19:
-                self._check_size(int(length))
         except MistralwireError as error:
             self._fail(error)
+            return
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and len(length) < 19:
+            self._check_size(int(length))
 
     def receive(self, part: bytes) -> None:
         """Take a part of the body."""
-        if self.is_over:
-            return
-        self._size += len(part)
-        self._parts.append(part)
-        try:
+        if not self.is_over:
+            self._size += len(part)
+            self._parts.append(part)
             self._check_size(self._size)
-        except EdgeError as error:
-            self._fail(error)
 
     def receive_end(self) -> None:
         """Take the end of the body, and call the service."""
         if self.is_over:
             return
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        self._parts.clear()
-        self._body = body
-        self._edge.set_caller(self._responder.address, self._headers)
-        revision = self._edge.client.contract_revision
-        read = functools.partial(read_call, self._route, self._path_model, revision)
-        self._convert(read, body, self._start)
+        # Of its own, so that threads know whose documents they convert, and the connection does not.
+        self._context = context = contextvars.copy_context()
+        context.run(self._edge.set_caller, self._responder.address, self._headers)
+        if self._size <= _offload.JOIN_BYTES_MAX:
+            context.run(self._read, b"".join(self._parts))
+        else:
+            self._run(_offload.in_thread(b"".join, self._parts), self._read)
 
     def late(self) -> None:
         """Refuse the request: its body took too long to arrive."""
@@ -175,16 +174,13 @@ class Completion:
 
     def pause(self) -> None:
         """Ask for no more of the answer: the caller does not keep up."""
-        self._is_paused = True
-        if self._source is not None:
-            self._source.pause()
+        self._is_caller_behind = True
+        self._regulate()
 
     def resume(self) -> None:
         """Go on."""
-        if self._is_paused:
-            self._is_paused = False
-            if self._source is not None:
-                self._source.resume()
+        self._is_caller_behind = False
+        self._regulate()
 
     def gone(self) -> None:
         """Give up: the caller has hung up, or takes nothing."""
@@ -205,6 +201,7 @@ class Completion:
                 self._send(wire, count, events_of(wire))
             else:
                 self._convert(events_of, wire, functools.partial(self._send, wire, count))
+                self._regulate()
 
     def _send(self, wire: bytes, count: int, events: bytes | None) -> None:
         if events is None:
@@ -215,6 +212,18 @@ class Completion:
         self._write(events)
         while self._waiting and self._work is None:
             self._waiting.popleft()()
+        if self._is_paused:
+            self._regulate()
+
+    def _regulate(self) -> None:
+        """Let the source go on, unless the caller or a thread is behind it."""
+        is_behind = self._is_caller_behind or self._work is not None
+        if self._source is not None and is_behind is not self._is_paused:
+            self._is_paused = is_behind
+            if is_behind:
+                self._source.pause()
+            else:
+                self._source.resume()
 
     def answer(self, wire: bytes) -> None:
         """Send an answer in one piece."""
@@ -237,7 +246,9 @@ class Completion:
             self._waiting.append(functools.partial(self.failed, error))
         elif self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:
             check = functools.partial(check_body, self._call.kind, self._edge.config.contract_revision)
-            self._convert(check, self._body, lambda _: self._fail(error))
+            # What it finds is for the Python engine to say.
+            weight_max = _offload.PYTHON_WEIGHT_MAX
+            self._convert(check, self._body, lambda _: self._fail(error), weight_max)
         else:
             self._fail(error)
 
@@ -245,21 +256,32 @@ class Completion:
         bytes_max = self._edge.config.body_bytes_max
         if size > bytes_max:
             message = f"expected a body of at most {bytes_max} bytes, found more"
-            raise EdgeError(413, message, reason=Reason.BODY_TOO_LARGE)
+            self._fail(EdgeError(413, message, reason=Reason.BODY_TOO_LARGE))
 
-    def _convert(self, function: Callable[[bytes], T], data: bytes, then: Callable[[T], None]) -> None:
+    def _convert(
+        self,
+        function: Callable[[bytes], T],
+        data: bytes,
+        then: Callable[[T], None],
+        weight_max: int = _offload.LOOP_WEIGHT_MAX,
+    ) -> None:
         """Convert a document and go on with the result; a large one in a thread, so that others go on."""
-        if _offload.is_light(data):
+        if _offload.is_light(data, weight_max):
             self._go_on(functools.partial(function, data), then)
-            return
+        else:
+            self._run(_offload.in_thread(function, data), then)
 
-        def done(work: asyncio.Future[T]) -> None:
+    def _run(self, work: Coroutine[Any, Any, T], then: Callable[[T], None]) -> None:
+        """Go on with what a task returns."""
+
+        def done(task: asyncio.Task[T]) -> None:
             self._work = None
-            if not work.cancelled():
-                self._go_on(work.result, then)
+            if not task.cancelled():
+                self._go_on(task.result, then)
 
-        self._work = work = asyncio.ensure_future(_offload.in_thread(function, data))
-        work.add_done_callback(done)
+        task = asyncio.get_running_loop().create_task(work, context=self._context)
+        task.add_done_callback(done, context=self._context)
+        self._work = task
 
     def _go_on(self, get_result: Callable[[], T], then: Callable[[T], None]) -> None:
         """Go on with a result; whatever is raised instead is answered."""
@@ -276,6 +298,14 @@ class Completion:
                 "request %s ended with an unexpected %s\n%s", self._request_id, type(error).__name__, stack
             )
             self._fail(MistralwireError("internal error of the gateway"))
+
+    def _read(self, body: bytes) -> None:
+        """Read the request."""
+        self._parts.clear()
+        self._body = body
+        revision = self._edge.client.contract_revision
+        read = functools.partial(read_call, self._route, self._path_model, revision)
+        self._convert(read, body, self._start)
 
     def _start(self, call: Call) -> None:
         """Call the service."""
@@ -299,12 +329,11 @@ class Completion:
             source.cancel()
             return
         self._source = source
-        if self._is_paused:
-            source.pause()
+        self._regulate()
 
     def _beat(self) -> None:
         """Send a comment if no chunk came for some time, so that nobody takes the stream for dead."""
-        if self._chunks == self._chunks_seen and not self._is_paused:
+        if self._chunks == self._chunks_seen and not self._is_caller_behind:
             self._write(_HEARTBEAT)
         self._chunks_seen = self._chunks
         self._timer = asyncio.get_running_loop().call_later(self._edge.config.heartbeat_s, self._beat)
@@ -317,7 +346,7 @@ class Completion:
 
     def _write_until_error(self, wire: bytes) -> None:
         """Write the events of the chunks before the first one that has no JSON form."""
-        with contextlib.suppress(EncodeError, WireError):
+        with contextlib.suppress(EncodeError, WireError, UnicodeDecodeError):
             for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
                 self._write(encode_sse(chunk, id=self._chunks))
                 self._chunks += 1
@@ -352,6 +381,7 @@ class Completion:
             if pending is not None:
                 pending.cancel()
         self._source = None
+        self._waiting.clear()
         edge = self._edge
         edge.running -= self._is_admitted
         seconds = self._elapsed_s()

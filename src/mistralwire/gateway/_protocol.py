@@ -9,11 +9,15 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import httptools
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
+from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completion import Completion
+from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._edge import Edge
-from mistralwire.gateway._errors import Headers
+from mistralwire.gateway._errors import Headers, answer_of
 from mistralwire.gateway._routes import Route, find_route
 
 # How long a peer has to take the end of a connection that nothing more is said on.
@@ -31,21 +35,12 @@ class HttpProtocol(HttpToolsProtocol):
     request that does not wait for the answer to the one before: who has hung up could not be told otherwise.
     It is the Responder of its completions.
 
-    Attributes:
+    Args:
         edge: What answers completions; None to leave them to ASGI.
-        connections_max: Connections at one time; what comes beyond is answered with `refusal`.
-        head_bytes_max: Bytes of the request line and the headers.
-        head_s: How long they may take to arrive, in seconds, and so a body, and its rest behind its answer.
-        idle_s: How long a caller may take nothing of an answer, in seconds.
-        refusal: The whole answer for one connection too many.
+        bounds: The settings of the gateway.
+        config: The settings of uvicorn.
+        server_state: What all connections share.
     """
-
-    edge: Edge | None
-    connections_max: int
-    head_bytes_max: int
-    head_s: float
-    idle_s: float
-    refusal: bytes
 
     _completion: Completion | None = None
     # Whether the request that is being read, or was the last, is that of a completion.
@@ -62,14 +57,21 @@ class HttpProtocol(HttpToolsProtocol):
     _read_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
 
+    def __init__(
+        self, edge: Edge | None, bounds: GatewayConfig, config: uvicorn.Config, server_state: ServerState
+    ) -> None:
+        super().__init__(config, server_state, {})
+        self._edge = edge
+        self._bounds = bounds
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
-        is_one_too_many = len(self.connections) >= self.connections_max
+        is_one_too_many = len(self.connections) >= self._bounds.connections_max
         super().connection_made(transport)  # type: ignore[arg-type] # as the base class has it
         if is_one_too_many:
-            self._say(self.refusal)
+            self._say(_refusal(self._bounds.connections_max))
         else:
-            self._start_read_timer(self.head_s, self._abort)
+            self._start_read_timer(self._bounds.request_s, self._abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -107,17 +109,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         if not self._is_in_head:
-            if self._idle_bytes > self.head_bytes_max:
+            if self._idle_bytes > self._bounds.header_bytes_max:
                 self._abort()
             elif self._completion is not None and self._read_timer is None:
-                self._start_read_timer(self.head_s, self._completion.late)
+                self._start_read_timer(self._bounds.request_s, self._completion.late)
         elif not self._is_answering():
             # Behind an answer that runs, a newline is no head: its time begins with the end of the answer.
             self._head_bytes += 0 if self._has_ended_request else len(data)
-            if self._head_bytes > self.head_bytes_max:
+            if self._head_bytes > self._bounds.header_bytes_max:
                 self._refuse_head()
             elif self._read_timer is None:
-                self._start_read_timer(self.head_s, self._abort)
+                self._start_read_timer(self._bounds.request_s, self._abort)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -137,14 +139,14 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         self.server_state.default_headers = _date_header(int(time.time()))
-        if size > self.head_bytes_max:
+        if size > self._bounds.header_bytes_max:
             self._refuse_head()
         elif problem := self._problem_of_head():
             self._refuse(HTTPStatus.BAD_REQUEST, problem)
         elif (
-            self.edge is not None and self.parser.get_method() == b"POST" and (found := find_route(self.url))
+            self._edge is not None and self.parser.get_method() == b"POST" and (found := find_route(self.url))
         ):
-            self._begin_completion(self.edge, *found)
+            self._begin_completion(self._edge, *found)
         else:
             super().on_headers_complete()
             # Trailers are no headers: these are the application's now.
@@ -187,7 +189,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_in_head:
             self._wait_for_request()
         else:
-            self._start_read_timer(self.head_s, self._abort)
+            self._start_read_timer(self._bounds.request_s, self._abort)
 
     def pause_writing(self) -> None:
         """Begin to wait for a reader who is slower than the answer."""
@@ -306,7 +308,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
         self._unsent_bytes = self.transport.get_write_buffer_size()
-        self._write_timer = self.loop.call_later(self.idle_s, self._check_writing)
+        self._write_timer = self.loop.call_later(self._bounds.caller_idle_s, self._check_writing)
 
     def _check_writing(self) -> None:
         unsent_bytes = self.transport.get_write_buffer_size()
@@ -319,12 +321,14 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _refuse_head(self) -> None:
-        text = f"expected at most {self.head_bytes_max} bytes of request line and headers, found more"
+        text = (
+            f"expected at most {self._bounds.header_bytes_max} bytes of request line and headers, found more"
+        )
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         body = f"{text}\n".encode()
-        self._say(plain_answer(status, b"text/plain; charset=utf-8", body))
+        self._say(_last_answer(status, b"text/plain; charset=utf-8", body))
 
     def _say(self, answer: bytes) -> None:
         """Answer, and take no more. What still comes is thrown away: to a reset the answer would be lost."""
@@ -335,14 +339,16 @@ class HttpProtocol(HttpToolsProtocol):
         self._start_read_timer(_CLOSE_S, self._abort)
 
 
-def plain_answer(status: int, media_type: bytes, body: bytes) -> bytes:
-    """Return the bytes of an answer that ends its connection.
+@functools.lru_cache(1)
+def _refusal(connections_max: int) -> bytes:
+    """Return the whole answer for one connection too many."""
+    message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
+    answer = answer_of(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
+    return _last_answer(answer.status, b"application/json", answer.body)
 
-    Args:
-        status: The status.
-        media_type: The type of the body.
-        body: The body.
-    """
+
+def _last_answer(status: int, media_type: bytes, body: bytes) -> bytes:
+    """Return the bytes of an answer that ends its connection."""
     length = b"%d" % len(body)
     headers = [(b"content-type", media_type), (b"content-length", length), (b"connection", b"close")]
     return _head_of(status, headers) + body

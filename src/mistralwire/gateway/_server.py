@@ -14,8 +14,7 @@ from mistralwire._listen import cannot_listen
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._app import Gateway
 from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._errors import answer_of
-from mistralwire.gateway._protocol import HttpProtocol, plain_answer
+from mistralwire.gateway._protocol import HttpProtocol
 
 _BACKLOG = 2048
 # Between two requests of a connection: longer than most proxies and SDKs keep theirs, so they close first.
@@ -24,12 +23,6 @@ _KEEP_ALIVE_S = 75
 _STATUS_S = 1.0
 _ABORT_S = 0.2
 _POLL_S = 0.02
-
-
-def _refusal(connections_max: int) -> bytes:
-    message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
-    answer = answer_of(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
-    return plain_answer(answer.status, b"application/json", answer.body)
 
 
 class GatewayServer:
@@ -65,18 +58,16 @@ class GatewayServer:
                 certificate and key can't be used, with the reason TLS_KEY.
         """
         loop, server = asyncio.get_running_loop(), uvicorn.Server(self._uvicorn_config())
-        config: Any = server.config
         bounds_s: dict[str, Any] = {}
-        if config.ssl is not None:
+        if server.config.ssl is not None:
             bounds_s["ssl_handshake_timeout"] = self._config.request_s
             bounds_s["ssl_shutdown_timeout"] = self._config.caller_idle_s
-        make = functools.partial(
-            config.http_protocol_class, config=config, server_state=server.server_state, app_state={}
-        )
+        edge = self._app.edge if isinstance(self._app, Gateway) else None
+        make = functools.partial(HttpProtocol, edge, self._config, server.config, server.server_state)
         sockets = await self._bind()
         self.port = sockets[0].getsockname()[1]
         server.servers = [
-            await loop.create_server(make, sock=each, ssl=config.ssl, backlog=_BACKLOG, **bounds_s)
+            await loop.create_server(make, sock=each, ssl=server.config.ssl, backlog=_BACKLOG, **bounds_s)
             for each in sockets
         ]
         self._server = server
@@ -132,17 +123,8 @@ class GatewayServer:
 
     def _uvicorn_config(self) -> uvicorn.Config:
         config = self._config
-        bounds = {
-            "edge": self._app.edge if isinstance(self._app, Gateway) else None,
-            "connections_max": config.connections_max,
-            "head_bytes_max": config.header_bytes_max,
-            "head_s": config.request_s,
-            "idle_s": config.caller_idle_s,
-            "refusal": _refusal(config.connections_max),
-        }
         uvicorn_config = uvicorn.Config(
             self._app,
-            http=type("BoundedHttpProtocol", (HttpProtocol,), bounds),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -480,6 +480,16 @@ async def test_a_cancelled_connection_attempt_leaves_nothing_behind(client: Http
     assert cancelled[0][1] == []
 
 
+async def test_a_connection_made_for_nobody_is_kept_and_may_be_lost_like_others(client: HttpClient) -> None:
+    async with _serving(_leaving(0, lambda number: number == 1)) as server:
+        exchange, recorder = _get(client, server.url)
+        # As if it were cancelled in the very turn in which the connection is made.
+        exchange.is_over = True
+        await until(lambda: any(client._idle.values()))
+        assert (await _got(client, server.url)).body == b"hi"
+    assert (recorder.heard, server.connections) == ([], 2)
+
+
 async def test_a_paused_receiver_stops_the_server_and_loses_nothing(client: HttpClient) -> None:
     size, piece = 40_000_000, bytes(100_000)
     written = 0

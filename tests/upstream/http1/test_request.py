@@ -2,6 +2,7 @@
 
 import pytest
 
+from mistralwire.upstream._http1 import _request
 from mistralwire.upstream._http1._request import Origin, Proxy, encode_head, split_url
 
 
@@ -61,6 +62,12 @@ def test_a_method_that_is_none_is_refused(method: str) -> None:
 def test_a_url_is_taken_apart(url: str, origin: Origin, host: str, path: str) -> None:
     scheme = "https" if origin.is_tls else "http"
     assert split_url(url) == (origin, host, path, f"{scheme}://{host}{path}")
+
+
+def test_a_long_url_is_taken_apart_and_not_kept() -> None:
+    kept = _request._split_once.cache_info().currsize
+    assert split_url(f"http://h/{'a' * 5000}").path == "/" + "a" * 5000
+    assert _request._split_once.cache_info().currsize == kept
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import itertools
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from mistralwire.upstream._http1._response import HEAD_BYTES_MAX, ResponseReader
 
@@ -289,3 +291,30 @@ def test_a_long_body_in_small_chunks_is_read() -> None:
         reader.feed(b"1;extension=1\r\n")
         assert reader.feed(b"a\r\n") == b"a"
     assert reader.error is None
+
+
+_SEEDS: list[bytes] = [
+    *(data for data, *_ in GOOD.values()),
+    *(data for data, _ in HOSTILE.values()),
+    *(OK + CHUNKED + b"\r\n" + chunks for chunks in HOSTILE_CHUNKS.values()),
+]
+_TOKENS = st.sampled_from(
+    [b"", b"\r\n", b"\r", b"\n", b" ", b":", b",", b"0", b"\0", b"\xff", LENGTH, CHUNKED, OK, b"\r\n\r\n"]
+)
+
+
+@given(st.data())
+def test_any_bytes_are_read_or_refused_and_alike_however_they_are_cut(data: st.DataObject) -> None:
+    seed, other = data.draw(st.sampled_from(_SEEDS)), data.draw(st.sampled_from(_SEEDS))
+    start = data.draw(st.integers(0, len(seed)))
+    end = data.draw(st.integers(start, min(len(seed), start + 6)))
+    text = seed[:start] + data.draw(_TOKENS) + (seed[end:] if data.draw(st.booleans()) else other)
+    is_head = data.draw(st.booleans())
+    found = []
+    cuts: list[tuple[int, ...]] = [(), tuple(range(1, len(text)))]
+    cuts.append(tuple(sorted(data.draw(st.sets(st.integers(1, max(1, len(text) - 1)), max_size=3)))))
+    for cut in cuts:
+        reader, body = _read(_pieces(text, *cut), is_head=is_head)
+        reader.close()
+        found.append((reader.status, reader.headers, reader.is_ended, reader.error is None, body))
+    assert found[0] == found[1] == found[2]

@@ -100,6 +100,7 @@ class HttpClient:
 
     def release(self, connection: Connection) -> None:
         """Keep a connection for the next exchange with its origin."""
+        connection.was_idle = True
         connection.idle_since_s = self._loop.time()
         self._idle[connection.origin].append(connection)
         if self._sweep_timer is None:

@@ -84,7 +84,8 @@ async def _connect(host: str, port: int) -> socket.socket:
     addresses = await resolve(host, port)
     try:
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
-    except OSError:
+    except (OSError, RuntimeError):
+        # The latter is what uvloop raises for some addresses.
         raise UnreachableError("the connection was refused") from None
     # Event loops other than asyncio's leave it to the program.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -40,7 +40,8 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         origin: Whom it reaches.
-        idle_since_s: Time of the event loop at which its last exchange ended.
+        was_idle: Whether it has ever been idle; it may have been closed by the origin then.
+        idle_since_s: Time of the event loop at which it last became idle.
         is_lost: Whether it is closed, and its owner knows.
     """
 
@@ -52,10 +53,10 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_transport",
         "_unsent",
-        "_was_used",
         "idle_since_s",
         "is_lost",
         "origin",
+        "was_idle",
     )
 
     _transport: asyncio.Transport
@@ -68,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._is_head_due = False
         self._is_writing_paused = False
         self._unsent = memoryview(b"")
-        self._was_used = False
+        self.was_idle = False
         self.idle_since_s = 0.0
         self.is_lost = False
 
@@ -158,8 +159,8 @@ class Connection(asyncio.Protocol):
             exchange.end()
         elif reader.has_begun:
             exchange.fail(TruncatedError("a connection that ended in the middle of the response"))
-        elif self._was_used and not exchange.was_repeated:
-            # It had been closed before the request came: servers close idle connections at any time.
+        elif self.was_idle and not exchange.was_repeated:
+            # It was closed before the request came: servers close idle connections at any time.
             exchange.was_repeated = True
             self._owner.repeat(exchange)
         else:
@@ -187,7 +188,6 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         """Give the connection back before the exchange hears the end, so that its next request can use it."""
         self._exchange = None
-        self._was_used = True
         exchange.detach()
         # What is left of a request would be read as the beginning of the next.
         if self._unsent or not self._reader.is_reusable:

@@ -156,7 +156,8 @@ class Exchange:
         self._carrier = None
 
     def begin(self, status: int, headers: dict[str, str]) -> None:
-        """Pass on the head."""
+        """Pass on the head; the request is not sent again from here on."""
+        self.head = self.body = b""
         encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             self._decoder = ContentDecoder(encoding, self)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 # RFC 9110, section 5: a token, and a value of Latin-1 without control characters other than tabs.
 _FIELD = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
 _METHOD = re.compile("[A-Z]+")
+_KEPT_CHARS_MAX = 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -79,9 +80,8 @@ class Proxy:
         return cls(host, port or _DEFAULT_PORTS["http"], authorization)
 
 
-@functools.lru_cache(maxsize=1024)
 def split_url(url: str) -> Address:
-    """Take a URL apart.
+    """Take a URL apart; those of usual length once.
 
     Args:
         url: An http or https URL; a fragment is dropped.
@@ -89,6 +89,11 @@ def split_url(url: str) -> Address:
     Raises:
         ValueError: If it is none, has no host, or has credentials.
     """
+    # A path may have a caller's text in it, which is not to be kept if it is long.
+    return _split_url(url) if len(url) > _KEPT_CHARS_MAX else _split_once(url)
+
+
+def _split_url(url: str) -> Address:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
         raise ValueError("expected an http or https URL with a host and without credentials")
@@ -104,6 +109,9 @@ def split_url(url: str) -> Address:
         path += "?" + urllib.parse.quote(parts.query, safe="%/:@!$&'()*+,;=~?")
     origin = Origin(parts.scheme == "https", name, port)
     return Address(origin, host, path, f"{parts.scheme}://{host}{path}")
+
+
+_split_once = functools.lru_cache(maxsize=1024)(_split_url)
 
 
 def encode_head(

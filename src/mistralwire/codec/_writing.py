@@ -1,0 +1,118 @@
+"""One writing of a message: where it is, what has no JSON form, and what is lost."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+
+from mistralwire.codec._limits import DEPTH_MAX, Limits
+from mistralwire.codec._parse import parse
+from mistralwire.codec._read import describe, join_path
+from mistralwire.errors import DecodeError, EncodeError
+from mistralwire.v1 import CONTRACT_REVISION, Reason
+
+_TEXT_LIMITS = Limits(document_bytes_max=2**31, depth_max=DEPTH_MAX, members_max=2**31)
+
+
+class Full(Exception):  # noqa: N818 - it never leaves the codec
+    """As many errors as are asked for were found."""
+
+
+class UnknownFound(Exception):  # noqa: N818 - it never leaves the codec
+    """A message has unknown fields, and nobody has looked at how many."""
+
+
+class Writing:
+    """One writing of a message.
+
+    Args:
+        errors: Where to put what has no JSON form; None to raise the first.
+        errors_max: How many of them to look for.
+
+    Attributes:
+        path: Names and indexes of where the message is written.
+        lost: Places with content of a newer contract.
+        has_dropped: Whether unknown fields were removed from the message beforehand.
+    """
+
+    has_dropped = False
+    _expects_unknown = False
+
+    def __init__(self, errors: list[EncodeError] | None = None, errors_max: int = 0) -> None:
+        self.path: list[str | int] = []
+        self.lost: list[tuple[str, int]] = []
+        self.collects = errors is not None
+        self._errors = errors if errors is not None else []
+        self._errors_max = errors_max
+
+    def begin_again(self) -> None:
+        """Forget what was found, and expect unknown fields."""
+        self.path.clear()
+        self.lost.clear()
+        self._errors.clear()
+        self._expects_unknown = True
+
+    def _add_error(self, message: str, reason: Reason) -> None:
+        if len(self._errors) > self._errors_max:
+            raise Full
+        self._errors.append(EncodeError(message, path=join_path(self.path), reason=reason))
+
+    def stand_in(self, value: Any, message: str) -> Any:
+        """Return what stands for a value that has no JSON form, where errors are collected."""
+        if not self.collects:
+            raise EncodeError(message, path=join_path(self.path))
+        self._add_error(message, Reason.NO_JSON_FORM)
+        return value
+
+    def note(self, message: str) -> None:
+        """Note a mistake that does not keep the message from being written."""
+        if self.collects:
+            self._add_error(message, Reason.CONTRACT_VIOLATION)
+
+    def lose(self, message_name: str, number: int, what: str) -> None:
+        """Note content of a newer contract, which can't be written."""
+        if not self.collects:
+            self.lost.append((message_name, number))
+        else:
+            expected = f"content of revision {CONTRACT_REVISION} of the contract"
+            message = f"expected {expected}, found {what}, which it does not have"
+            self._add_error(message, Reason.CONTRACT_NEWER)
+
+    def lose_fields(self, message_type: type[Message], tags: Sequence[int]) -> None:
+        """Note the fields of a message that its type does not know."""
+        if not self._expects_unknown:
+            raise UnknownFound
+        descriptor = message_type.DESCRIPTOR
+        for number in sorted({tag >> 3 for tag in tags}):
+            known = descriptor.fields_by_number.get(number)
+            if known is not None and self.collects:
+                # A field never changes its type: this is not a newer contract, but bytes of something else.
+                found = "found its number with another wire type"
+                self.note(f"expected the field {known.name} of {descriptor.name}, {found}")
+            else:
+                self.lose(descriptor.name, number, f"the field {number} of {descriptor.name}")
+
+    def parse(self, text: bytes, *, must_be_object: bool) -> Any:
+        """Parse JSON text that the message carries."""
+        try:
+            return parse_text(text, self.path, must_be_object=must_be_object)
+        except EncodeError as error:
+            return self.stand_in({}, error.message)
+
+
+def parse_text(text: bytes | str, path: Iterable[str | int], *, must_be_object: bool) -> Any:
+    """Parse JSON text that a message carries.
+
+    Raises:
+        EncodeError: If it is no JSON, or no object where one is due.
+    """
+    try:
+        value = parse(text, _TEXT_LIMITS)
+    except DecodeError as error:
+        violation = error.violations[0]
+        message = f"expected {violation.expected} in the field, found {violation.found}"
+        raise EncodeError(message, path=join_path(path)) from None
+    if must_be_object and type(value) is not dict:
+        message = f"expected the text of an object in the field, found {describe(value)}"
+        raise EncodeError(message, path=join_path(path))
+    return value

@@ -1,0 +1,13 @@
+"""Which engine the codec has here, for those who watch tests and demonstrations."""
+
+from mistralwire.codec import ENGINE
+
+
+def engine_line() -> str:
+    """Return a line that names the engine, and says how to get the native one where it is missing."""
+    hint = (
+        ""
+        if ENGINE == "native"
+        else "; `make native` builds the native one, several times as fast (needs cargo)"
+    )
+    return f"codec: {ENGINE} engine{hint}"
