@@ -19,7 +19,7 @@ from .test_gateway import CHAT, QUESTION, lines_until_curl, needs_curl, refused
 from .test_gateway import COMMAND as GATEWAY
 from .test_serve_metrics import free_ports, page
 from .test_workers import CALL
-from .workers import TWO, Errors, gone, working
+from .workers import TWO, Errors, gone, signal_twice, working
 
 REQUEST = re.compile(rb"\[(\d+)\] mistralwire\.gateway\.access: POST /v1/chat/completions .*http_status=200")
 SLOWLY = (str(REPLAY / "chat.sse"), "--chunks-per-second", "20")
@@ -47,15 +47,6 @@ async def ask(url: str) -> None:
     async with aiohttp.ClientSession() as http, http.post(url + CHAT, json=QUESTION) as response:
         assert response.status == 200
         await response.read()
-
-
-async def answered_by(url: str, errors: Errors) -> int:
-    """Ask once; give the process that logged the request."""
-    await ask(url)
-    while line := await errors.line():
-        if match := REQUEST.search(line):
-            return int(match[1])
-    raise AssertionError(errors.text.decode())
 
 
 async def test_each_of_two_workers_takes_its_share_of_200_connections() -> None:
@@ -114,7 +105,8 @@ async def test_a_worker_that_ends_is_replaced() -> None:
         assert b"worker 0: process %d ended with SIGKILL; it is replaced" % pids[0] in errors.text
         seen: set[int] = set()
         while pid not in seen:
-            seen.add(await answered_by(url, errors))
+            await ask(url)
+            seen.add(await errors.logged_by(REQUEST))
         process.send_signal(signal.SIGTERM)
         await process.wait()
         await errors.rest()
@@ -125,13 +117,7 @@ async def test_a_worker_that_ends_is_replaced() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
 async def test_a_second_signal_ends_all_workers_at_once(number: signal.Signals, code: int) -> None:
     async with gateways("--drain-s", "600", *NEVER) as (process, url, errors, pids), streaming(url) as stream:
-        process.send_signal(number)
-        # The one without a request has ended: the first signal has come through.
-        ended = [asyncio.create_task(gone(pid)) for pid in pids.values()]
-        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-        process.send_signal(number)
-        await asyncio.gather(*ended)
-        await process.wait()
+        await signal_twice(process, pids, number)
         text = await errors.rest()
         with pytest.raises(aiohttp.ClientError):
             await stream.read()

@@ -16,7 +16,7 @@ from mistralwire.client import Client, SyncClient
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
 from .serving import COMMAND, REPLAY, run, serving
-from .workers import TWO, Errors, gone, working
+from .workers import TWO, Errors, gone, signal_twice, working
 
 CALL = re.compile(rb"\[(\d+)\] mistralwire\.access: ChatCompletion OK")
 SLOWLY = ("--chunks-per-second", "20", str(REPLAY / "chat.sse"))
@@ -27,10 +27,7 @@ async def answered_by(address: str, errors: Errors) -> int:
     """Call once, on a connection of its own; give the process that logged the call."""
     async with Client(address) as client:
         await client.complete(REQUEST)
-    while line := await errors.line():
-        if match := CALL.search(line):
-            return int(match[1])
-    raise AssertionError(errors.text.decode())
+    return await errors.logged_by(CALL)
 
 
 async def test_all_workers_answer_on_one_port() -> None:
@@ -176,13 +173,7 @@ async def test_a_second_signal_ends_all_workers_at_once(number: signal.Signals, 
     ):
         stream = client.stream(STREAM_REQUEST)
         await anext(stream)
-        process.send_signal(number)
-        # The one without a call has ended: the first signal has come through.
-        ended = [asyncio.create_task(gone(pid)) for pid in pids.values()]
-        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-        process.send_signal(number)
-        await asyncio.gather(*ended)
-        await process.wait()
+        await signal_twice(process, pids, number)
         text = await errors.rest()
         await stream.aclose()
 

@@ -35,6 +35,13 @@ class Errors:
                 return int(match[1]), int(match[2])
         raise AssertionError(self.text.decode())
 
+    async def logged_by(self, pattern: re.Pattern[bytes]) -> int:
+        """Wait for the next line that matches; give the process that logged it, which is the first group."""
+        while line := await self.line():
+            if match := pattern.search(line):
+                return int(match[1])
+        raise AssertionError(self.text.decode())
+
     async def rest(self) -> bytes:
         while await self.line():
             pass
@@ -70,3 +77,14 @@ async def gone(pid: int) -> None:
         assert select.select([descriptor], [], [], 0)[0], f"process {pid} goes on"
     finally:
         os.close(descriptor)
+
+
+async def signal_twice(process: Process, pids: dict[int, int], number: signal.Signals) -> None:
+    """Send a signal while one of the workers is busy, then another; wait for the end of all."""
+    process.send_signal(number)
+    # The one that is not busy has ended: the first signal has come through.
+    ended = [asyncio.create_task(gone(pid)) for pid in pids.values()]
+    await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+    process.send_signal(number)
+    await asyncio.gather(*ended)
+    await process.wait()
