@@ -173,7 +173,7 @@ async def test_a_caller_who_hangs_up_while_his_body_is_read_is_not_called_for(
     client = DrivenClient()
     async with serving(client) as url:
         async with connected(url) as caller:
-            caller.writer.write(request_of({**QUESTION, "more": "x" * 100_000}))
+            caller.writer.write(request_of({**QUESTION, "more": "x" * 1_000_000}))
             await caller.writer.drain()
             # Its body has arrived once another request was answered.
             async with connected(url) as other:

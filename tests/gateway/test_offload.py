@@ -13,7 +13,7 @@ import pytest
 from mistralwire import _offload, codec
 from mistralwire._offload import THREADS_MAX
 from mistralwire.gateway import GatewayConfig
-from mistralwire.gateway import _completions as completions_module
+from mistralwire.gateway import _routes as routes_module
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 from tests.gateway_stack import running_gateway
 
@@ -34,16 +34,16 @@ class HeldReads:
         self._changed = asyncio.Condition()
         self._loop = asyncio.get_running_loop()
         self._gates: dict[str, threading.Event] = {}
-        monkeypatch.setattr(completions_module, "read_request", self._read)
+        monkeypatch.setattr(routes_module, "json_to_binary", self._read)
 
-    def _read(self, request_type: type[Any], data: bytes, **options: Any) -> Any:
+    def _read(self, request_type: type[Any], data: bytes, **options: Any) -> bytes:
         if len(data) > len(FILLER):
             name = json.loads(data)["messages"][0]["content"].strip()
             gate = self._gates.setdefault(name, threading.Event())
             asyncio.run_coroutine_threadsafe(self._note(name), self._loop)
             # In the event loop nobody could let it go on: the bound is there for a failing test alone.
             assert gate.wait(30)
-        return codec.read_request(request_type, data, **options)
+        return codec.json_to_binary(request_type, data, **options)
 
     async def _note(self, name: str) -> None:
         async with self._changed:

@@ -45,10 +45,13 @@ class _Answer:
     """Holds what a completion writes until the server has taken it; a Responder.
 
     Attributes:
+        address: The caller's address.
         completion: The completion.
     """
 
     def __init__(self, edge: Edge, route: Route, scope: Scope) -> None:
+        # A server may know no address, as on a Unix socket.
+        self.address = str((scope.get("client") or ("",))[0])
         self._config = edge.config
         # None when the caller has gone.
         self._messages: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()

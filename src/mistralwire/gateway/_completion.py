@@ -1,6 +1,7 @@
 """One request for a completion and its answer, by callbacks: between a server of HTTP and the client."""
 
 import asyncio
+import collections
 import contextlib
 import functools
 import logging
@@ -11,8 +12,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
+from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
+from mistralwire import _offload
 from mistralwire._flow import Source
 from mistralwire._metadata import REQUEST_ID
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
@@ -33,9 +36,6 @@ from mistralwire.v1 import ChatCompletionStreamResponse
 
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
-
-LOOP_BYTES_MAX = 64 * 1024
-"""Bytes of a document up to which it is converted in the event loop: some milliseconds' work at most."""
 
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -58,6 +58,10 @@ T = TypeVar("T")
 
 class Responder(Protocol):
     """Writes an answer to its caller."""
+
+    @property
+    def address(self) -> str:
+        """The caller's address, without a port; empty where the server knows none."""
 
     def begin(self, status: int, headers: Headers, length: int | None) -> None:
         """Take status and headers; they may wait for the first `write`.
@@ -113,6 +117,8 @@ class Completion:
         self._call: Call | None = None
         self._source: Source | None = None
         self._work: asyncio.Future[Any] | None = None
+        # What came while a thread converted chunks before.
+        self._waiting: collections.deque[Callable[[], None]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
         self._chunks = self._chunks_seen = 0
 
@@ -152,6 +158,7 @@ class Completion:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         self._body = body
+        self._edge.set_caller(self._responder.address, self._headers)
         revision = self._edge.client.contract_revision
         read = functools.partial(read_call, self._route, self._path_model, revision)
         self._convert(read, body, self._start)
@@ -187,20 +194,27 @@ class Completion:
 
     def batch(self, wire: bytes, count: int) -> None:
         """Send chunks as events, each with its number as its id; those of a batch in one piece."""
-        if self.is_over:
-            return
-        if not self._chunks:
-            self._first_chunk_s = self._elapsed_s()
-            self._body = b""
-        try:
-            events = batch_to_sse(wire, self._chunks)
-        except CodecError as error:
-            if isinstance(error, EncodeError):
-                self._write_until_error(wire)
+        if self._work is not None:
+            self._waiting.append(functools.partial(self.batch, wire, count))
+        elif not self.is_over:
+            if not self._chunks:
+                self._first_chunk_s = self._elapsed_s()
+                self._body = b""
+            events_of = functools.partial(_events_of, self._chunks)
+            if len(wire) <= _offload.LOOP_EVENT_BYTES_MAX:
+                self._send(wire, count, events_of(wire))
+            else:
+                self._convert(events_of, wire, functools.partial(self._send, wire, count))
+
+    def _send(self, wire: bytes, count: int, events: bytes | None) -> None:
+        if events is None:
+            self._write_until_error(wire)
             self._fail(unwritable())
             return
         self._chunks += count
         self._write(events)
+        while self._waiting and self._work is None:
+            self._waiting.popleft()()
 
     def answer(self, wire: bytes) -> None:
         """Send an answer in one piece."""
@@ -209,7 +223,9 @@ class Completion:
 
     def end(self) -> None:
         """Send the end of the stream."""
-        if not self.is_over:
+        if self._work is not None:
+            self._waiting.append(self.end)
+        elif not self.is_over:
             self._source = None
             self._write(_DONE, is_last=True)
             self._finish(None)
@@ -217,7 +233,9 @@ class Completion:
     def failed(self, error: MistralwireError) -> None:
         """Send an error: with its status, or behind chunks as an event."""
         self._source = None
-        if self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:
+        if self._work is not None:
+            self._waiting.append(functools.partial(self.failed, error))
+        elif self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:
             check = functools.partial(check_body, self._call.kind, self._edge.config.contract_revision)
             self._convert(check, self._body, lambda _: self._fail(error))
         else:
@@ -231,17 +249,17 @@ class Completion:
 
     def _convert(self, function: Callable[[bytes], T], data: bytes, then: Callable[[T], None]) -> None:
         """Convert a document and go on with the result; a large one in a thread, so that others go on."""
-        if len(data) <= LOOP_BYTES_MAX:
+        if _offload.is_light(data):
             self._go_on(functools.partial(function, data), then)
             return
 
         def done(work: asyncio.Future[T]) -> None:
+            self._work = None
             if not work.cancelled():
                 self._go_on(work.result, then)
 
-        work = asyncio.get_running_loop().run_in_executor(self._edge.threads, function, data)
+        self._work = work = asyncio.ensure_future(_offload.in_thread(function, data))
         work.add_done_callback(done)
-        self._work = work
 
     def _go_on(self, get_result: Callable[[], T], then: Callable[[T], None]) -> None:
         """Go on with a result; whatever is raised instead is answered."""
@@ -299,7 +317,7 @@ class Completion:
 
     def _write_until_error(self, wire: bytes) -> None:
         """Write the events of the chunks before the first one that has no JSON form."""
-        with contextlib.suppress(EncodeError):
+        with contextlib.suppress(EncodeError, WireError):
             for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
                 self._write(encode_sse(chunk, id=self._chunks))
                 self._chunks += 1
@@ -363,6 +381,14 @@ class Completion:
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._started_s
+
+
+def _events_of(first_id: int, wire: bytes) -> bytes | None:
+    """Return the events of a batch; None if not all of it has a JSON form."""
+    try:
+        return batch_to_sse(wire, first_id)
+    except CodecError:
+        return None
 
 
 def _json_of(response_type: type[Message], wire: bytes) -> bytes:

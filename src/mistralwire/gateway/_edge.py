@@ -1,9 +1,9 @@
 """What all requests of a gateway share: who may call, and how many at one time."""
 
-import concurrent.futures
 import logging
 from collections.abc import Mapping
 
+from mistralwire import _offload
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire.client import Client
@@ -14,9 +14,6 @@ from mistralwire.gateway._metrics import PrometheusMetrics
 
 EXPOSED_HEADERS = ("x-request-id", "retry-after")
 """What pages of other origins may read of an answer, beside its body."""
-
-# Documents that are converted in threads at one time: each competes with the loop.
-_THREADS_MAX = 2
 
 
 class Edge:
@@ -29,7 +26,6 @@ class Edge:
 
     Attributes:
         running: Requests that were admitted and are not over.
-        threads: What converts large documents.
 
     Raises:
         MistralwireError: If the file with the keys can't be used.
@@ -40,7 +36,6 @@ class Edge:
         self.config = config
         self.metrics = metrics
         self.running = 0
-        self.threads = concurrent.futures.ThreadPoolExecutor(_THREADS_MAX, "mistralwire-convert")
         self._allowed_origins = config.allowed_origins
         self._tokens = None if config.token_file is None else TokenFile(config.token_file)
         if self._tokens is not None and config.tls_certificate is None and not is_loopback(config.host):
@@ -66,6 +61,16 @@ class Edge:
                 f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",
                 reason=Reason.TOO_MANY_REQUESTS,
             )
+
+    def set_caller(self, address: str, headers: Mapping[bytes, bytes]) -> None:
+        """Say whose request this is, for its turn among those that are converted in threads.
+
+        Args:
+            address: The caller's address.
+            headers: The headers of the request, which was admitted.
+        """
+        key = b"" if self._tokens is None else headers[b"authorization"]
+        _offload.set_caller(address, key.decode("latin-1"))
 
     def cors_headers(self, headers: Mapping[bytes, bytes]) -> Headers:
         """Return what lets the page that sent a request read the answer; as Starlette's CORSMiddleware.

@@ -244,6 +244,11 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.close()
             self.on_response_complete()
 
+    @property
+    def address(self) -> str:
+        """The caller's address; empty on a Unix socket."""
+        return "" if self.client is None else self.client[0]
+
     def _begin_completion(self, edge: Edge, route: Route, path_model: str) -> None:
         headers = dict(self.headers)
         self._is_direct = True

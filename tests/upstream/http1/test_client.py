@@ -42,8 +42,6 @@ async def client() -> AsyncIterator[HttpClient]:
     made = HttpClient(connect_s=WAIT_S)
     yield made
     await made.close()
-    # A transport that is not closed warns when it is collected.
-    gc.collect()
 
 
 def _get(client: HttpClient, url: str, *, body: bytes | None = None) -> tuple[Exchange, Recorder]:

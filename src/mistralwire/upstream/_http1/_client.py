@@ -3,10 +3,11 @@
 import asyncio
 import collections
 import functools
+import socket
 import ssl
 from collections.abc import Mapping
 
-from mistralwire.upstream._http1._connect import open_socket, tls_error
+from mistralwire.upstream._http1._connect import forget_if_closed, open_socket, tls_error
 from mistralwire.upstream._http1._connection import Connection
 from mistralwire.upstream._http1._errors import UnreachableError
 from mistralwire.upstream._http1._exchange import Exchange, Receiver
@@ -124,14 +125,7 @@ class HttpClient:
         try:
             async with asyncio.timeout(self._connect_s):
                 sock = await open_socket(origin, self._proxy)
-                tls = self._tls if origin.is_tls else None
-                # From here on the event loop closes the socket, whatever happens.
-                _, connection = await self._loop.create_connection(
-                    functools.partial(Connection, self, origin),
-                    sock=sock,
-                    ssl=tls,
-                    server_hostname=None if tls is None else origin.host,
-                )
+                connection = await self._with_transport(sock, origin)
         except TimeoutError:
             raise UnreachableError(f"no connection within {self._connect_s:g} s") from None
         except OSError as error:
@@ -139,6 +133,22 @@ class HttpClient:
         # Not when it is made: uvloop does not tell a connection that it is lost if this task is cancelled.
         if not connection.is_lost:
             self._open.add(connection)
+        return connection
+
+    async def _with_transport(self, sock: socket.socket, origin: Origin) -> Connection:
+        """Make a connection of a socket, which belongs to the event loop from here on."""
+        tls = self._tls if origin.is_tls else None
+        try:
+            _, connection = await self._loop.create_connection(
+                functools.partial(Connection, self, origin),
+                sock=sock,
+                ssl=tls,
+                server_hostname=None if tls is None else origin.host,
+            )
+        except BaseException:
+            if not isinstance(self._loop, asyncio.BaseEventLoop):
+                forget_if_closed(sock)
+            raise
         return connection
 
     def _start(self, exchange: Exchange, task: asyncio.Task[Connection]) -> None:

@@ -1,6 +1,7 @@
 """Opening a socket to an origin: names, happy eyeballs, and a tunnel through a proxy."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -51,6 +52,19 @@ def tls_error(error: OSError) -> UnreachableError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return UnreachableError("its certificate is not to be trusted")
     return UnreachableError("TLS failed" if isinstance(error, ssl.SSLError) else "the connection broke")
+
+
+def forget_if_closed(sock: socket.socket) -> None:
+    """Let go of a descriptor that is closed already.
+
+    uvloop before 0.23 closes it where the making of a transport is cancelled, and the socket would close it
+    once more, when its number may be that of another file.
+    """
+    if sock.fileno() >= 0:
+        try:
+            os.fstat(sock.fileno())
+        except OSError:
+            sock.detach()
 
 
 async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
