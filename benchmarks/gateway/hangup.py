@@ -5,7 +5,6 @@ import re
 import statistics
 import sys
 import time
-from typing import Any
 
 from benchmarks.gateway import scenarios
 
@@ -21,7 +20,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 
 
 def measure() -> dict[str, float]:
-    """Measure the gateway with its service in the same process; give the median and the longest, in ms."""
+    """Measure the gateway with its service in the same process; return the median and the longest, in ms."""
     times_ms = asyncio.run(_hang_ups())
     return {"median_ms": statistics.median(times_ms), "longest_ms": max(times_ms)}
 
@@ -64,18 +63,12 @@ async def _gateway(upstream_url: str) -> tuple[asyncio.subprocess.Process, int]:
 
 
 async def _hang_up(port: int, over: "asyncio.Queue[float]") -> float:
-    """Take one chunk and cut the connection; give the time until the model API sees it, in milliseconds."""
+    """Take one chunk and cut the connection; return the time until the model API sees it, in milliseconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    body = scenarios.request_body(is_stream=True).encode()
+    body = scenarios.request_body((0, 0))
     head = f"POST {scenarios.PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     await reader.readuntil(b"\n\n")
     cut_s = time.perf_counter()
     writer.transport.abort()
     return (await over.get() - cut_s) * 1000
-
-
-def show(figures: dict[str, Any]) -> None:
-    """Print the figures."""
-    print(f"\nhang-ups of {COUNT} callers in mid-stream: until the model API sees it, embedded")
-    print(f"  median {figures['median_ms']:.2f} ms, longest {figures['longest_ms']:.2f} ms")

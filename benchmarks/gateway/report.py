@@ -1,21 +1,23 @@
 """The tables, and what counts as reached."""
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.gateway import hangup
 from benchmarks.gateway.scenarios import (
-    ADDED_MAX,
-    CHUNKS,
-    CHUNKS_MIN,
-    CONTENDERS,
     DIRECT,
     EMBEDDED,
-    LITELLM,
+    GATEWAYS,
     LOADS,
-    MANY,
-    ONE,
-    STREAMS,
+    OF_ONE_WORKER_MAX,
+    OF_SMG_MAX,
+    SHARE_MAX,
+    SMG,
+    VARIANTS,
+    WORKER_LOADS,
+    WORKERS,
+    Load,
 )
 from benchmarks.stream.report import median_of, verdict
 
@@ -23,102 +25,117 @@ from benchmarks.stream.report import median_of, verdict
 Runs = dict[str, list[dict[str, Any]]]
 Figures = dict[str, Any]
 
-
-def all_of(measured: dict[str, Runs], hang_ups: Figures) -> Figures:
-    """Print the tables and what is reached; give the figures."""
-    results = figures(measured) | {"hang_ups": hang_ups}
-    hangup.show(hang_ups)
-    print("\nto reach, embedded")
-    for load in (ONE, MANY):
-        share = results[load][EMBEDDED]["added_of_litellm"]
-        reach = f"at most {ADDED_MAX:.2f} of LiteLLM's: {verdict(share <= ADDED_MAX)}"
-        print(f"  {f'added time, {load}':<30}{reach} ({share:.3f})")
-    ratio = results[STREAMS][EMBEDDED]["of_litellm"]
-    reach = f"at least {CHUNKS_MIN:.0f}x LiteLLM's: {verdict(ratio >= CHUNKS_MIN)}"
-    print(f"  {f'chunks a second, {STREAMS}':<30}{reach} ({ratio:.1f}x)")
-    longest_ms = hang_ups["longest_ms"]
-    reach = f"at most {hangup.LONGEST_MS_MAX:.0f} ms: {verdict(longest_ms <= hangup.LONGEST_MS_MAX)}"
-    print(f"  {'longest hang-up':<30}{reach} ({longest_ms:.1f} ms)")
-    return results
+_ONE, _TWO = WORKERS.values()
 
 
-def figures(measured: dict[str, Runs]) -> Figures:
-    """Print the tables; give the figures, by load and contender."""
-    results: Figures = {}
-    for load, runs in measured.items():
-        print_load = _streams if LOADS[load].is_stream else _requests
-        results[load] = print_load(load, runs)
-    return results
+def loads(measured: dict[str, Runs]) -> Figures:
+    """Print what a unit of each load costs; return it, by load and contender."""
+    costs = {name: {who: _costs(LOADS[name], runs, who) for who in runs} for name, runs in measured.items()}
+    _print_costs("processor time of all processes of a gateway, microseconds a unit", costs, GATEWAYS)
+    _print_costs("our gateway in other places", costs, VARIANTS)
+    _print_rates(measured)
+    return {
+        name: {who: _rounded(statistics.median(its)) for who, its in by_contender.items() if its}
+        | ({"of_smg": _rounded(_ratio(by_contender))} if _is_comparable(by_contender) else {})
+        for name, by_contender in costs.items()
+    }
 
 
-def _requests(load: str, runs: Runs) -> Figures:
-    """Print what a request takes, and what of that a contender adds."""
-    print(f"\nrequests, {load}: milliseconds (median), and what is added to the direct way")
-    print(
-        f"  {'':<16}{'median':>9}{'99th perc.':>12}{'added':>9}{'of LiteLLM':>12}"
-        f"{'requests/s':>12}{'processor us':>14}"
-    )
-    results: Figures = {}
-    for name in (name for name in CONTENDERS if name in runs):
-        row = {
-            key: median_of(runs, name, key)
-            for key in ("median_ms", "p99_ms", "requests_per_second", "cpu_us")
-        }
-        row |= _added(runs, name)
-        results[name] = row
-        print(
-            f"  {name:<16}{row['median_ms']:>9.3f}{row['p99_ms']:>12.3f}{_cell(row, 'added_ms', '9.3f')}"
-            f"{_cell(row, 'added_of_litellm', '12.3f')}{row['requests_per_second']:>12,.0f}"
-            f"{_processor(name, row)}"
-        )
-    return results
-
-
-def _added(runs: Runs, name: str) -> Figures:
-    """Give what a contender adds, and its ratio to LiteLLM's; medians over the rounds."""
+def _costs(load: Load, runs: Runs, name: str) -> list[float]:
+    """Return what a unit costs, round by round: microseconds, or the milliseconds that are added."""
+    if not load.is_latency:
+        return [figures["cpu_us"] for figures in runs[name]]
     if name == DIRECT or DIRECT not in runs:
-        return {}
-    added = _by_round(runs, name)
-    row: Figures = {"added_ms": statistics.median(added)}
-    if LITELLM in runs:
-        row["added_of_litellm"] = _ratio(added, _by_round(runs, LITELLM))
-    return row
-
-
-def _by_round(runs: Runs, name: str) -> list[float]:
+        return []
     pairs = zip(runs[name], runs[DIRECT], strict=True)
     return [its["median_ms"] - direct["median_ms"] for its, direct in pairs]
 
 
-def _ratio(its: list[float], peers: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(its, peers, strict=True))
+def _is_comparable(costs: dict[str, list[float]]) -> bool:
+    return bool(costs.get(EMBEDDED) and costs.get(SMG))
 
 
-def _streams(load: str, runs: Runs) -> Figures:
-    """Print chunks a second."""
-    print(f"\n{load} of {CHUNKS} chunks each: chunks a second that the caller gets (median)")
-    print(f"  {'':<16}{'chunks/s':>12}{'of LiteLLM':>12}{'in a stream':>13}{'processor us':>14}")
+def _ratio(costs: dict[str, list[float]]) -> float:
+    """Return the median of the rounds' ratios of our cost to smg's."""
+    return statistics.median(a / b for a, b in zip(costs[EMBEDDED], costs[SMG], strict=True))
+
+
+def _print_costs(title: str, costs: dict[str, dict[str, list[float]]], contenders: Sequence[str]) -> None:
+    names = [name for name in contenders if any(by_contender.get(name) for by_contender in costs.values())]
+    if not names:
+        return
+    has_goals = EMBEDDED in names and SMG in names
+    heads = "".join(f"{name:>15}" for name in names)
+    print(
+        f"\n{title}\n  {'':<28}{heads}{'of smg':>9}{'goal':>6}"
+        if has_goals
+        else f"\n{title}\n  {'':<28}{heads}"
+    )
+    for load, by_contender in costs.items():
+        medians = [statistics.median(its) if (its := by_contender.get(name)) else None for name in names]
+        if not any(medians):
+            continue
+        cells = "".join(f"{'' if median is None else _significant(median):>15}" for median in medians)
+        goal = ""
+        if has_goals and _is_comparable(by_contender):
+            ratio, most = _ratio(by_contender), OF_SMG_MAX[load]
+            goal = f"{ratio:>9.2f}{most:>6.1f}  {verdict(ratio <= most)}"
+        print(f"  {LOADS[load].title:<28}{cells}{goal}")
+
+
+def _print_rates(measured: dict[str, Runs]) -> None:
+    """Print how many units a second came where nothing but the gateway bounds them."""
+    rated = {load: runs for load, runs in measured.items() if not any(LOADS[load].gaps_ms or ())}
+    rated = {load: runs for load, runs in rated.items() if not LOADS[load].is_latency}
+    if not rated:
+        return
+    names = [name for name in (*GATEWAYS, *VARIANTS) if any(name in runs for runs in rated.values())]
+    print(f"\nunits a second\n  {'':<28}" + "".join(f"{name:>15}" for name in names))
+    for load, runs in rated.items():
+        cells = [
+            f"{median_of(runs, name, 'units_per_second'):,.0f}" if name in runs else "" for name in names
+        ]
+        print(f"  {LOADS[load].title:<28}" + "".join(f"{cell:>15}" for cell in cells))
+
+
+def workers(measured: dict[str, Runs]) -> Figures:
+    """Print how two workers share a load, and what a chunk costs them; return the figures by load."""
+    print(
+        f"\ntwo workers\n  {'':<28}{'us, one':>15}{'us, two':>15}{'of one':>9}{'goal':>6}"
+        f"{'':>5}{'largest share':>15}{'goal':>6}"
+    )
     results: Figures = {}
-    for name in (name for name in CONTENDERS if name in runs):
-        row = {
-            key: median_of(runs, name, key) for key in ("chunks_per_second", "chunks_per_stream", "cpu_us")
+    for load, runs in measured.items():
+        one, two = ([figures["cpu_us"] for figures in runs[name]] for name in (_ONE, _TWO))
+        ratio = statistics.median(b / a for a, b in zip(one, two, strict=True))
+        largest = statistics.median(figures["shares"][0] for figures in runs[_TWO])
+        most = OF_ONE_WORKER_MAX[load]
+        results[load] = {
+            "cpu_us": [_rounded(statistics.median(its)) for its in (one, two)],
+            "of_one": _rounded(ratio),
+            "largest_share": _rounded(largest),
         }
-        if LITELLM in runs and name != LITELLM:
-            rates = [[its["chunks_per_second"] for its in runs[who]] for who in (name, LITELLM)]
-            row["of_litellm"] = _ratio(*rates)
-        results[name] = row
         print(
-            f"  {name:<16}{row['chunks_per_second']:>12,.0f}{_cell(row, 'of_litellm', '11.1f', 'x')}"
-            f"{row['chunks_per_stream']:>13.0f}{_processor(name, row)}"
+            f"  {WORKER_LOADS[load].title:<28}{_significant(statistics.median(one)):>15}"
+            f"{_significant(statistics.median(two)):>15}{ratio:>9.2f}{most:>6.1f}  "
+            f"{verdict(ratio <= most):<3}{largest:>15.2f}{SHARE_MAX:>6.2f}  {verdict(largest <= SHARE_MAX)}"
         )
     return results
 
 
-def _cell(row: Figures, key: str, form: str, unit: str = "") -> str:
-    width = int(form.partition(".")[0])
-    return f"{row[key]:>{form}}{unit}" if key in row else " " * (width + len(unit))
+def hang_ups(figures: dict[str, float]) -> Figures:
+    """Print how long hang-ups take; return the figures."""
+    longest_ms = figures["longest_ms"]
+    reach = f"at most {hangup.LONGEST_MS_MAX:.0f}: {verdict(longest_ms <= hangup.LONGEST_MS_MAX)}"
+    print(f"\nhang-ups of {hangup.COUNT} callers in mid-stream, milliseconds until the model API sees it")
+    print(f"  median {figures['median_ms']:.2f}, longest {longest_ms:.2f} ({reach})")
+    return {name: _rounded(value) for name, value in figures.items()}
 
 
-def _processor(name: str, row: Figures) -> str:
-    """Give the processor time of a request or a chunk; the direct way has nobody in between."""
-    return "" if name == DIRECT else f"{row['cpu_us']:>14,.0f}"
+def _significant(value: float) -> str:
+    """Write a number with three digits that count."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,9 +1,11 @@
 """One run: a server, a load generator, each a process of its own."""
 
+import contextlib
 import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.stream.scenarios import Scenario
@@ -29,14 +31,14 @@ def run(contender: str, scenario: Scenario, profile: pathlib.Path | None = None)
     with _start("benchmarks.stream.server", *arguments) as server:
         try:
             port = _line_of(server)
-            with _start("benchmarks.stream.load", *arguments, port, str(server.pid)) as load:
-                profilers = [] if profile is None else _profile(profile, scenario, server.pid, load.pid)
+            with (
+                _start("benchmarks.stream.load", *arguments, port, str(server.pid)) as load,
+                _recorded(profile, scenario, server.pid, load.pid),
+            ):
                 try:
                     output, _ = load.communicate(timeout=RUN_S_MAX)
                 finally:
                     load.kill()
-                    for profiler in profilers:
-                        profiler.wait()
             if load.returncode:
                 raise RuntimeError(f"the load generator failed with {contender}, {scenario.to_json()}")
         finally:
@@ -57,16 +59,29 @@ def _line_of(process: "subprocess.Popen[str]") -> str:
     return line
 
 
-def _profile(folder: pathlib.Path, scenario: Scenario, *pids: int) -> list["subprocess.Popen[bytes]"]:
-    folder.mkdir(parents=True, exist_ok=True)
-    duration = str(round(scenario.warm_s + scenario.window_s))
+@contextlib.contextmanager
+def _recorded(folder: pathlib.Path | None, scenario: Scenario, *pids: int) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            for side, pid in zip(("server", "client"), pids, strict=True):
+                path = folder / f"{side}.folded"
+                stack.enter_context(record_stacks(path, scenario.warm_s + scenario.window_s, pid))
+        yield
+
+
+@contextlib.contextmanager
+def record_stacks(path: pathlib.Path, seconds: float, pid: int) -> Iterator[None]:
+    """Write py-spy's samples of a process as folded stacks, from now on; leaving waits for their end.
+
+    Args:
+        path: The file.
+        seconds: How long.
+        pid: The process.
+    """
     py_spy = str(pathlib.Path(sys.executable).with_name("py-spy"))
     command = [py_spy, "record", "--native", "--threads", "--format", "raw", "--rate", _PROFILE_RATE]
-    return [
-        subprocess.Popen(
-            [*command, "--duration", duration, "--output", str(folder / f"{side}.folded"), "--pid", str(pid)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for side, pid in zip(("server", "client"), pids, strict=True)
-    ]
+    arguments = ["--duration", str(round(seconds)), "--output", str(path), "--pid", str(pid)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*command, *arguments], stdout=quiet, stderr=quiet):
+        yield
