@@ -1,6 +1,7 @@
 """A call by callbacks: what waits for its caller, its limits, its end, and what a chunk costs."""
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Self, TypeAlias
@@ -19,10 +20,17 @@ from mistralwire.upstream import (
     CompletionResponse,
     CompletionStreamRequest,
     Receiver,
+    Route,
+    RoutedUpstream,
 )
 from mistralwire.upstream._program import encode_chunk
-from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
-from tests.service.upstreams import STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+from mistralwire.v1 import (
+    CONTRACT_REVISION,
+    ChatCompletionStreamRequest,
+    ChatCompletionStreamResponse,
+    CompletionChunk,
+)
+from tests.service.upstreams import MESSAGES, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 CHUNKS_MAX = 256
 BYTES_MAX = 1024 * 1024
@@ -378,6 +386,139 @@ async def test_a_call_that_is_stopped_loses_what_waits_and_says_why() -> None:
         assert stream.error is not None
         assert (stream.error.code, stream.error.reason) == ("UNAVAILABLE", "SERVER_STOPPING")
         await upstream.closed.wait()
+
+
+@pytest.mark.parametrize("is_over_at_once", [False, True])
+async def test_a_call_that_is_left_at_once_gives_its_slot_back(is_over_at_once: bool) -> None:
+    upstream = HeldUpstream()
+    calls = calls_of(upstream, upstream_calls_max=1, upstream_queue_max=0)
+    for _ in range(3):
+        async with Caller(upstream, calls):
+            if not is_over_at_once:
+                await asyncio.sleep(0)
+        await calls.wait_for_upstreams(10)
+    async with Caller(upstream, calls) as stream:
+        upstream.items.put_nowait(chunk(1))
+        assert ids(await stream.take()) == [1]
+    await calls.wait_for_upstreams(10)
+
+
+class FailingUpstream:
+    """Fails where it is asked, before there is anything to await."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def complete(self, request: CompletionRequest, context: CallContext) -> Any:
+        raise self._error
+
+    def stream(self, request: CompletionStreamRequest, context: CallContext) -> Any:
+        raise self._error
+
+
+class FailingAtOnce(FailingUpstream):
+    """Fails so in the form with callbacks."""
+
+    judges_requests = True
+
+    def start(self, *_arguments: Any, **_more: Any) -> Any:
+        raise self._error
+
+
+@pytest.mark.parametrize("upstream_type", [FailingUpstream, FailingAtOnce])
+async def test_an_upstream_that_fails_where_it_is_asked_ends_its_call_alone(
+    upstream_type: type[FailingUpstream],
+) -> None:
+    calls = calls_of(upstream_type(ValueError("secret")), upstream_calls_max=1, upstream_queue_max=0)
+    for _ in range(3):
+        async with Caller(HeldUpstream(), calls) as stream:
+            with pytest.raises(MistralwireError, match="internal error of the service") as caught:
+                await stream.take()
+        assert "secret" not in str(caught.value)
+        await calls.wait_for_upstreams(10)
+    assert not calls.running
+
+
+async def test_any_number_of_calls_that_wait_may_fail_one_after_the_other() -> None:
+    upstream = HeldUpstream()
+    routes = RoutedUpstream([Route("held", upstream, ("m",))])
+    calls = calls_of(routes, upstream_calls_max=1, upstream_queue_max=1000)
+    unknown = ChatCompletionStreamRequest(model="unknown", messages=MESSAGES).SerializeToString()
+    async with Caller(upstream, calls) as first:
+        await upstream.started.wait()
+        waiting = [Caller(upstream, calls) for _ in range(1000)]
+        for caller in waiting:
+            caller.call = Call(calls, METHODS["ChatCompletionStream"], caller)
+            caller.call.start(unknown)
+        upstream.items.put_nowait(None)
+        assert await first.take() is None
+        await calls.wait_for_upstreams(10)
+    assert {caller.error and caller.error.reason for caller in waiting} == {"MODEL_NOT_FOUND"}
+    assert not calls.running
+
+
+class Taking:
+    """Takes whatever comes, at once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.has_ended = asyncio.Event()
+
+    def batch(self, wire: bytes, count: int) -> None:
+        self.count += count
+
+    def answer(self, wire: bytes) -> None:
+        raise AssertionError("a stream has no answer in one piece")
+
+    def end(self) -> None:
+        self.has_ended.set()
+
+    def failed(self, error: MistralwireError) -> None:
+        raise error
+
+
+async def test_an_upstream_that_never_waits_lets_others_have_their_turn() -> None:
+    calls, sink = calls_of(EagerUpstream(20_000)), Taking()
+    Call(calls, METHODS["ChatCompletionStream"], sink).start(STREAM_REQUEST.SerializeToString())
+    turns = 0
+    while not sink.has_ended.is_set():
+        await asyncio.sleep(0)
+        turns += 1
+    assert sink.count == 20_000
+    assert turns >= 20_000 // 256
+
+
+async def test_an_upstream_that_does_not_mind_being_cancelled_is_iterated_no_further() -> None:
+    taken, may_end = 0, asyncio.Event()
+
+    async def chunks() -> AsyncIterator[CompletionChunk]:
+        nonlocal taken
+        while True:
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                may_end.set()
+            taken += 1
+            yield chunk(taken)
+
+    async with Caller(chunks()) as stream:
+        assert await stream.take() is not None
+    await may_end.wait()
+    before = taken
+    await asyncio.sleep(0.1)
+    assert taken <= before + 1
+
+
+async def test_calls_that_wait_are_stopped_before_places_become_free() -> None:
+    upstream = HeldUpstream()
+    calls = calls_of(upstream, upstream_calls_max=1, upstream_queue_max=10)
+    async with contextlib.AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(Caller(upstream, calls)) for _ in range(5)]
+        await upstream.started.wait()
+        calls.stop()
+        await calls.wait_for_upstreams(10)
+    assert len(upstream.requests) == 1
+    assert {caller.error and caller.error.reason for caller in callers} == {"SERVER_STOPPING"}
 
 
 class PushedUpstream:

@@ -13,7 +13,7 @@ import socket
 import time
 import traceback
 import tracemalloc
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -22,7 +22,7 @@ from mistralwire import _offload, from_json, to_json
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
 from mistralwire.upstream._http_errors import refused
-from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, CompletionChunk
+from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, CompletionChunk, UsageInfo
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -233,6 +233,93 @@ async def test_an_event_too_large_for_the_event_loop_is_read_in_a_thread_and_in_
     assert [len(to_json(chunk)) > len(large) for chunk in chunks] == [False, True, False, True, False]
     assert functions
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_nothing_is_asked_again_behind_a_chunk_whatever_its_error_says(code: int) -> None:
+    error = b'data: {"object":"error","message":"later","code":"%d"}\n\n' % code
+    async with UpstreamServer(sse_answer(_event("0"), error)) as server:
+        upstream = MistralUpstream(server.url, settings=HttpSettings(attempts_max=3))
+        chunks = _streaming(upstream)
+        await anext(chunks)
+        with pytest.raises(UpstreamError):
+            await anext(chunks)
+        await upstream.close()
+    assert len(server.received) == 1
+
+
+async def test_the_body_of_an_error_is_read_no_further_than_its_bound() -> None:
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'{"message":"'
+        while True:
+            sent += 1
+            yield b"x" * 10_000
+
+    answer = Answer(400, {"content-type": "application/json"}, pieces())
+    async with UpstreamServer(answer) as server:
+        assert (await _error(server)).status == 400
+        await server.gone.wait()
+    # What is on its way in the buffers of the sockets, and no more.
+    assert sent < 2_000
+    assert len(server.received) == 1
+
+
+async def test_chunks_before_a_break_are_given_though_a_thread_still_converts_them() -> None:
+    large = "x" * (2 * _offload.LOOP_EVENT_BYTES_MAX)
+    async with UpstreamServer(sse_answer(_event("0", large) + _event("1"), CUT)) as server:
+        upstream = MistralUpstream(server.url)
+        chunks = _streaming(upstream)
+        taken = [cast("CompletionChunk", await anext(chunks)).id for _ in range(2)]
+        with pytest.raises(UpstreamError) as caught:
+            await anext(chunks)
+        await upstream.close()
+    assert taken == ["0", "1"]
+    assert caught.value.reason == "STREAM_TRUNCATED"
+
+
+async def test_an_answer_in_one_piece_to_a_stream_has_its_usage_and_its_finish_reasons() -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}
+    document = {"id": "1", "object": "o", "model": "m", "created": 1, "usage": usage, "choices": [choice]}
+    observed: list[tuple[bytes | None, Sequence[tuple[int, str]]]] = []
+    has_ended = asyncio.Event()
+
+    class Watching:
+        is_watched = True
+
+        def batch(
+            self,
+            wire: bytes,
+            count: int,
+            usage: bytes | None = None,
+            finish_reasons: Sequence[tuple[int, str]] = (),
+        ) -> None:
+            observed.append((usage, finish_reasons))
+
+        def answer(self, wire: bytes) -> None:
+            raise AssertionError("a stream has no answer in one piece")
+
+        def end(self) -> None:
+            pass
+
+        def failed(self, error: BaseException) -> None:
+            raise error
+
+        def closed(self) -> None:
+            has_ended.set()
+
+    async with UpstreamServer(json_answer(json.dumps(document).encode())) as server:
+        upstream = MistralUpstream(server.url)
+        wire = STREAM_REQUEST.SerializeToString()
+        upstream.start(STREAM_REQUEST, wire, CONTEXT, Watching(), contract_revision=1)
+        await has_ended.wait()
+        await upstream.close()
+    usages = [UsageInfo.FromString(found) for found, _ in observed if found is not None]
+    assert [found.total_tokens for found in usages] == [3]
+    assert [pair for _, reasons in observed for pair in reasons] == [(0, "stop")]
 
 
 async def test_an_error_behind_a_large_event_comes_behind_it() -> None:

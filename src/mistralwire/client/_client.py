@@ -425,9 +425,10 @@ class Client:
             _refuse(request_type, _STREAM_TYPES | _RESPONSE_TYPES)
         request_id = checked_request_id(request_id)
         timeout_s, pairs = self._timeout_s(deadline_s), self._metadata(request_id, metadata)
+        # The channel, and whether this is the client's event loop.
+        self._method(request_type)
         start = getattr(self._given_channel, "start", None)
         if start is not None:
-            self._method(request_type)
             source: Source = start(request_type, wire, sink, timeout=timeout_s, metadata=pairs)
             return source
         messages = self._messages(request_type, wire, deadline_s, request_id, metadata)

@@ -39,6 +39,10 @@ class CompletionApp:
         finally:
             reading.cancel()
             answer.completion.gone()
+        await asyncio.wait([reading])
+        if not reading.cancelled():
+            # What the server raised is its own.
+            reading.result()
 
 
 class _Answer:
@@ -73,9 +77,17 @@ class _Answer:
 
     async def receive(self, receive: Receive) -> None:
         """Give the completion the body, and tell it when the caller hangs up."""
-        completion, has_more = self.completion, True
-        if completion.is_over:
+        if self.completion.is_over:
             return
+        try:
+            await self._receive(receive)
+        finally:
+            if not self.completion.is_over:
+                self.completion.gone()
+                self._messages.put_nowait(None)
+
+    async def _receive(self, receive: Receive) -> None:
+        completion, has_more = self.completion, True
         try:
             async with asyncio.timeout(self._config.request_s):
                 while has_more and (message := await receive())["type"] == "http.request":
@@ -87,9 +99,6 @@ class _Answer:
             completion.receive_end()
             while (await receive())["type"] == "http.request":
                 pass
-        if not completion.is_over:
-            completion.gone()
-            self._messages.put_nowait(None)
 
     async def send(self, send: Send) -> None:
         """Send the answer to its end, unless the caller has gone, or takes nothing: the server cuts him."""

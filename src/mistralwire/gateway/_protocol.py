@@ -53,7 +53,7 @@ class HttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
     _idle_bytes = 0
-    _unsent_bytes = 0
+    _taken_bytes = _written_bytes = 0
     _read_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
 
@@ -201,7 +201,7 @@ class HttpProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Go on: he has taken enough."""
         # He has taken something: what is left then is watched anew.
-        self._unsent_bytes = 0
+        self._taken_bytes = self._count_taken() - 1
         super().resume_writing()
         if self._completion is not None:
             self._completion.resume()
@@ -239,11 +239,15 @@ class HttpProtocol(HttpToolsProtocol):
             body = b"%b%x\r\n%b\r\n%b" % (head, len(body), body, b"0\r\n\r\n" if is_last else b"")
         elif head:
             body = head + body
+        self._written_bytes += len(body)
         self.transport.write(body)
         if is_last:
             self._completion = None
-            if not self._keeps_alive:
+            if not self._keeps_alive and self._is_in_head:
                 self.transport.close()
+            elif not self._keeps_alive:
+                self._take_no_more()
+                return
             self.on_response_complete()
 
     @property
@@ -307,15 +311,20 @@ class HttpProtocol(HttpToolsProtocol):
         """Cut the connection unless something of what waits is taken in time, again and again."""
         if self._write_timer is not None:
             self._write_timer.cancel()
-        self._unsent_bytes = self.transport.get_write_buffer_size()
+        self._taken_bytes = self._count_taken()
         self._write_timer = self.loop.call_later(self._bounds.caller_idle_s, self._check_writing)
 
     def _check_writing(self) -> None:
-        unsent_bytes = self.transport.get_write_buffer_size()
-        if unsent_bytes >= self._unsent_bytes > 0:
-            self._abort()
-        elif unsent_bytes:
+        if not self.transport.get_write_buffer_size():
+            return
+        if self._count_taken() > self._taken_bytes:
             self._watch_writing()
+        else:
+            self._abort()
+
+    def _count_taken(self) -> int:
+        """Count the bytes of completions that were taken; of other answers, only that the rest gets less."""
+        return self._written_bytes - self.transport.get_write_buffer_size()
 
     def _abort(self) -> None:
         self.transport.abort()
@@ -331,9 +340,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._say(_last_answer(status, b"text/plain; charset=utf-8", body))
 
     def _say(self, answer: bytes) -> None:
-        """Answer, and take no more. What still comes is thrown away: to a reset the answer would be lost."""
-        self._is_refused = True
+        """Answer, and take no more."""
         self.transport.write(answer)
+        self._take_no_more()
+
+    def _take_no_more(self) -> None:
+        """Throw away what still comes: to a reset, the answer would be lost."""
+        self._is_refused = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._start_read_timer(_CLOSE_S, self._abort)

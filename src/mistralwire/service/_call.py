@@ -98,7 +98,8 @@ class Calls:
 
     def stop(self) -> None:
         """End all calls with UNAVAILABLE and the reason SERVER_STOPPING, and their upstreams."""
-        for call in list(self.running):
+        # Those that wait for the upstream first: the places of the others are not for them any more.
+        for call in sorted(self.running, key=lambda call: call.is_asking):
             message = "the server stops, and the time for running calls is over"
             call.abort(MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING))
 
@@ -118,6 +119,8 @@ class Call:
         peer: Who calls.
         deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does.
         is_timed: Whether to end the call then; otherwise somebody else does.
+        is_caller_timed: Whether to end the call when the caller takes nothing for too long; otherwise
+            somebody else does.
 
     Attributes:
         sink: What takes the answer.
@@ -136,6 +139,7 @@ class Call:
         "_ending",
         "_has_slot",
         "_is_caller_busy",
+        "_is_caller_timed",
         "_is_source_paused",
         "_is_timed",
         "_is_waiting",
@@ -162,6 +166,7 @@ class Call:
         peer: str = "",
         deadline_s: float | None = None,
         is_timed: bool = False,
+        is_caller_timed: bool = True,
     ) -> None:
         self.record = CallRecord(
             method=method.name, request_id=request_id_of(metadata), metadata=tuple(metadata), peer=peer
@@ -173,6 +178,7 @@ class Call:
         self._method = method
         self._deadline_s = deadline_s
         self._is_timed = is_timed and deadline_s is not None
+        self._is_caller_timed = is_caller_timed
         self._watch = Watch(self.record, calls.observers)
         # The call's own: what an observer sets in it is there for the upstream, and gone with the call.
         self._context = contextvars.copy_context()
@@ -203,6 +209,7 @@ class Call:
             self.abort(error)
             return
         if request is None:
+            self._set_timer()
             self._reading = asyncio.create_task(self._read(wire), context=self._context.copy())
         else:
             self._begin(request, wire)
@@ -222,7 +229,8 @@ class Call:
         self._asked = (request, wire)
         if self.is_watched:
             self._context.run(self._watch.started)
-        self._set_timer()
+        if self._timer is None:
+            self._set_timer()
         self._is_waiting = True
         try:
             self._calls.slots.take(self._ask)
@@ -237,12 +245,22 @@ class Call:
         context = CallContext(request_id=self.record.request_id, deadline_s=self._deadline_s)
         self._upstream_since_s = self._time()
         # A copy: what the source calls back from in there enters the call's own.
-        source = self._context.copy().run(self._calls.ask, request, wire, context, self)
+        try:
+            source = self._context.copy().run(self._calls.ask, request, wire, context, self)
+        except Exception as error:  # noqa: BLE001 - it ends the call
+            self.failed(error)
+            self.closed()
+            return
         if self.is_over:
             source.cancel()
         elif self._is_source_paused:
             source.pause()
         self._source = source
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the upstream is busy with it."""
+        return self._has_slot
 
     # From the source of the answer.
 
@@ -307,7 +325,8 @@ class Call:
     def pause(self) -> None:
         """The caller takes nothing for now."""
         self._is_caller_busy = True
-        self._caller_since_s = self._time()
+        if self._is_caller_timed:
+            self._caller_since_s = self._time()
 
     def resume(self) -> None:
         """The caller takes more."""

@@ -69,17 +69,35 @@ class LocalChannel:
         Args:
             request_type: The type of the request.
             data: The request as wire bytes.
-            sink: What takes the answer; perhaps before this function returns.
+            sink: What takes the answer; perhaps before this function returns. How long it may take nothing
+                is up to it.
             timeout: How long the call may take, in seconds.
             metadata: What to send with it.
 
         Returns:
             The source of the answer.
         """
-        method = _BY_REQUEST[request_type]
-        deadline_s = time.monotonic() + timeout
+        return self._start(request_type, data, sink, timeout, metadata, is_caller_timed=False)
+
+    def _start(
+        self,
+        request_type: type[Message],
+        data: bytes,
+        sink: Sink,
+        timeout_s: float,
+        metadata: Metadata,
+        *,
+        is_caller_timed: bool,
+    ) -> Source:
         call = Call(
-            self._calls, method, sink, metadata=metadata, peer=_PEER, deadline_s=deadline_s, is_timed=True
+            self._calls,
+            _BY_REQUEST[request_type],
+            sink,
+            metadata=metadata,
+            peer=_PEER,
+            deadline_s=time.monotonic() + timeout_s,
+            is_timed=True,
+            is_caller_timed=is_caller_timed,
         )
         refusal = self._refusal() or self._calls.overload()
         if refusal is None:
@@ -129,7 +147,9 @@ class LocalChannel:
         request_type = METHODS[path.removeprefix(f"/{SERVICE_NAME}/")].request_type
 
         def make(data: bytes, *, timeout: float, metadata: Metadata) -> Any:
-            return kind(lambda sink: self.start(request_type, data, sink, timeout=timeout, metadata=metadata))
+            return kind(
+                lambda sink: self._start(request_type, data, sink, timeout, metadata, is_caller_timed=True)
+            )
 
         return make
 

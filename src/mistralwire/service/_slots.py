@@ -17,6 +17,7 @@ class UpstreamSlots:
     def __init__(self, calls_max: int, queue_max: int) -> None:
         self._free = calls_max
         self._queue_max = queue_max
+        self._is_giving = False
         self._waiting: deque[Callable[[], None]] = deque()
 
     def take(self, on_turn: Callable[[], None]) -> None:
@@ -28,7 +29,7 @@ class UpstreamSlots:
         Raises:
             OverloadError: If as many calls as may wait wait already.
         """
-        if self._free:
+        if self._free and not self._waiting:
             self._free -= 1
             on_turn()
         elif len(self._waiting) < self._queue_max:
@@ -45,7 +46,14 @@ class UpstreamSlots:
 
     def give_back(self) -> None:
         """Give a slot back; it goes to the call that has waited longest."""
-        if self._waiting:
-            self._waiting.popleft()()
-        else:
-            self._free += 1
+        self._free += 1
+        if self._is_giving:
+            # A call that ends at once gives its slot back from in here; the loop below goes on.
+            return
+        self._is_giving = True
+        try:
+            while self._free and self._waiting:
+                self._free -= 1
+                self._waiting.popleft()()
+        finally:
+            self._is_giving = False

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+from mistralwire._flow import Source
 from mistralwire.upstream._upstream import RESPONSE_TYPES, CallbackUpstream, CallContext, CompletionResponse
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
 
@@ -55,14 +56,19 @@ class _Waiting:
         self._is_paused = self._has_ended = self._is_closed = False
         self._error: BaseException | None = None
         self._has_changed = asyncio.Event()
+        self._source: Source | None = None
 
     def start(self, upstream: CallbackUpstream, request: Any, context: CallContext) -> None:
         wire = request.SerializeToString()
-        self._source = upstream.start(request, wire, context, self, contract_revision=CONTRACT_REVISION)
+        source = upstream.start(request, wire, context, self, contract_revision=CONTRACT_REVISION)
+        self._source = source
+        if self._is_paused:
+            source.pause()
 
     async def leave(self) -> None:
         """Leave the upstream, and wait until it holds nothing any more."""
-        self._source.cancel()
+        if self._source is not None:
+            self._source.cancel()
         while not self._is_closed:
             self._has_changed.clear()
             await self._has_changed.wait()
@@ -81,7 +87,8 @@ class _Waiting:
         self._size = 0
         if self._is_paused:
             self._is_paused = False
-            self._source.resume()
+            if self._source is not None:
+                self._source.resume()
         return wire
 
     def batch(
@@ -96,7 +103,8 @@ class _Waiting:
         self._has_changed.set()
         if self._size >= _WAITING_BYTES_MAX and not self._is_paused:
             self._is_paused = True
-            self._source.pause()
+            if self._source is not None:
+                self._source.pause()
 
     def answer(self, wire: bytes) -> None:
         self._wires.append(wire)

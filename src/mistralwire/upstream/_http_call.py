@@ -1,6 +1,8 @@
 """One call of an upstream over HTTP: its attempts, its times, and its answer as wire bytes."""
 
 import asyncio
+import collections
+import contextvars
 import enum
 import functools
 import logging
@@ -32,7 +34,7 @@ from mistralwire.upstream._http_errors import (
     unreadable,
 )
 from mistralwire.upstream._http_settings import HttpSettings
-from mistralwire.upstream._program import encode_chunk
+from mistralwire.upstream._program import encode_chunk, observed_in
 from mistralwire.upstream._upstream import RESPONSE_TYPES, CallContext, Receiver, error_from_body
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, ErrorResponse
 
@@ -128,12 +130,15 @@ class HttpCall:
         self._attempt = 0
         self._body = b""
         self._loop = asyncio.get_running_loop()
+        # The caller's, and not that of whoever opened the connection.
+        self._context = contextvars.copy_context()
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
         self._part = _Part.HEAD
-        self._waiting: list[bytes | None] = []
+        # Pieces of a stream that wait for a thread, and its end: None, or an error.
+        self._waiting: collections.deque[bytes | Exception | None] = collections.deque()
         self._status = 0
         self._headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
@@ -141,6 +146,8 @@ class HttpCall:
         self._decoder: SseBatchDecoder | None = None
         # Bytes of the event that is not complete.
         self._begun_bytes = 0
+        # Behind the first chunk nothing is asked again: it would come a second time.
+        self._has_given = False
         self._is_paused = self._is_over = False
 
     def start(self) -> None:
@@ -229,7 +236,10 @@ class HttpCall:
     def failed(self, error: Exception) -> None:
         """Take the error that ends the exchange."""
         self._exchange = None
-        if not isinstance(error, HttpClientError):
+        if self._part is _Part.EVENTS and self._task is not None:
+            # It comes behind what a thread still converts.
+            self._waiting.append(error)
+        elif not isinstance(error, HttpClientError):
             self._fail(error)
         elif self._part is _Part.HEAD:
             self._fail(unanswered(error))
@@ -265,7 +275,7 @@ class HttpCall:
         if authorizing is None:
             self._send()
         else:
-            self._run(authorizing, lambda _: self._send())
+            self._run(lambda: authorizing, lambda _: self._send())
 
     def _send(self) -> None:
         context = self._asked.context
@@ -284,7 +294,7 @@ class HttpCall:
     def _ask_again(self) -> None:
         self._part = _Part.HEAD
         self._pieces.clear()
-        self._size = 0
+        self._size = self._begun_bytes = 0
         self._wait(self._settings.first_byte_s)
         self._ask(self._body)
 
@@ -301,19 +311,20 @@ class HttpCall:
             self._waiting.append(piece)
             if self._exchange is not None:
                 self._exchange.pause()
-            self._run(self._read_in_thread(self._decoder), self._read_on)
+            self._run(functools.partial(self._read_in_thread, self._decoder), self._read_on)
         else:
             self._take(self._decoder.close() if piece is None else self._decoder.feed(piece), size)
 
     async def _read_in_thread(self, decoder: SseBatchDecoder) -> None:
         while self._waiting and not self._is_over:
-            piece = self._waiting.pop(0)
-            batch = await (
-                _offload.in_thread(decoder.close)
-                if piece is None
-                else _offload.in_thread(decoder.feed, piece)
-            )
-            self._take(batch, 0 if piece is None else len(piece))
+            piece = self._waiting.popleft()
+            if isinstance(piece, Exception):
+                self._task = None
+                self.failed(piece)
+            elif piece is None:
+                self._take(await _offload.in_thread(decoder.close), 0)
+            else:
+                self._take(await _offload.in_thread(decoder.feed, piece), len(piece))
 
     def _read_on(self, _: None) -> None:
         """Read from the socket again, once what has come is converted."""
@@ -326,6 +337,7 @@ class HttpCall:
             return
         self._begun_bytes = size if batch.count else self._begun_bytes + size
         if batch.count:
+            self._has_given = True
             self._receiver.batch(batch.wire, batch.count, batch.usage, batch.finish_reasons)
         if self._is_over:
             return
@@ -361,23 +373,26 @@ class HttpCall:
         self._receiver.answer(wire)
         self._receiver.closed()
 
-    def _chunks_in(self, data: bytes) -> list[bytes]:
+    def _chunks_in(self, data: bytes) -> list[CompletionChunk]:
         """Read an answer in one piece to the chunks of a stream."""
         response = ChatCompletionResponse.FromString(self._read(data, ChatCompletionResponse))
         try:
-            return [encode_chunk(chunk) for chunk in explode(response)]
+            return list(explode(response))
         except CodecError:
             raise unreadable("an answer in one piece that is no stream", self._status) from None
 
-    def _explode(self, chunks: list[bytes]) -> None:
+    def _explode(self, chunks: list[CompletionChunk]) -> None:
         self._finish()
-        if chunks:
-            self._receiver.batch(b"".join(chunks), len(chunks))
+        for chunk in chunks:
+            self._receiver.batch(encode_chunk(chunk), 1, *observed_in(chunk))
         self._receiver.end()
         self._receiver.closed()
 
     def _refuse(self) -> None:
-        body = b"".join(self._pieces)
+        """Fail with the answer's error status, and as much of its body as has come."""
+        body = b"".join(self._pieces)[:_ERROR_BYTES_MAX]
+        # Nothing more of it is wanted while this is converted.
+        self._leave()
         self._convert(body, functools.partial(refused, self._status, body, self._headers), self._fail)
 
     # Conversions, which are not to hold the event loop.
@@ -385,29 +400,26 @@ class HttpCall:
     def _convert(self, data: bytes, function: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Go on with what a function makes of a document, in a thread if that is large."""
         if not _offload.is_light(data):
-            self._run(_offload.in_thread(function), then)
+            self._run(functools.partial(_offload.in_thread, function), then)
             return
         try:
-            result = function()
-        except UpstreamError as error:
+            then(function())
+        except Exception as error:  # noqa: BLE001 - it ends the call
             self._fail(error)
-        else:
-            then(result)
 
-    def _run(self, awaitable: Awaitable[Any], then: Callable[[Any], None]) -> None:
+    def _run(self, start: Callable[[], Awaitable[Any]], then: Callable[[Any], None]) -> None:
         """Go on with what a task gives."""
 
         async def run() -> None:
             try:
-                result = await awaitable
+                result = await start()
+                self._task = None
+                then(result)
             except Exception as error:  # noqa: BLE001 - it ends the call
                 self._task = None
                 self._fail(error)
-            else:
-                self._task = None
-                then(result)
 
-        self._task = self._loop.create_task(run())
+        self._task = self._loop.create_task(run(), context=self._context)
 
     # The end.
 
@@ -416,7 +428,8 @@ class HttpCall:
         if self._is_over:
             return
         self._leave()
-        if isinstance(error, UpstreamError) and self._attempts_left > 0 and _may_be_tried_again(error):
+        is_final = self._has_given or self._attempts_left == 0
+        if isinstance(error, UpstreamError) and not is_final and _may_be_tried_again(error):
             wait_s = _pause_s(self._attempt, error.retry_after_s)
             remaining_s = self._asked.context.remaining_s()
             if wait_s <= _WAIT_S_MAX and (remaining_s is None or wait_s < remaining_s):
@@ -425,7 +438,7 @@ class HttpCall:
                     *(self._attempt, error.reason, wait_s),
                     extra={"request_id": self._asked.context.request_id},
                 )
-                self._timer = self._loop.call_later(wait_s, self._ask_again)
+                self._timer = self._loop.call_later(wait_s, self._ask_again, context=self._context)
                 return
         self._finish()
         self._receiver.failed(error)

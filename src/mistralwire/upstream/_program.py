@@ -36,8 +36,10 @@ _NOTHING: tuple[bytes | None, FinishReasons] = (None, ())
 _TAG = bytes([ChatCompletionStreamResponse.DESCRIPTOR.fields_by_name["chunks"].number << 3 | 2])
 # The tag and the length before a chunk of so many bytes, for the lengths that nearly all chunks have.
 _HEADS = tuple(_TAG + write_varint(length) for length in range(1024))
+# So many chunks are taken in one turn of the event loop.
+_TURN_CHUNKS = 256
 # What is ready with the first chunk and goes on with it, at most.
-_FIRST_CHUNKS_MAX = 256
+_FIRST_CHUNKS_MAX = _TURN_CHUNKS
 _FIRST_BYTES_MAX = 64 * 1024
 
 
@@ -65,8 +67,9 @@ class ProgramUpstream:
             prepare = functools.partial(self._answers.prepare, contract_revision=contract_revision)
         response_type = RESPONSE_TYPES.get(type(request))
         if response_type is None:
-            return _StreamSource(self.stream(request, context), receiver, prepare)
-        return _AnswerSource(self.complete(request, context), response_type, receiver, prepare)
+            return _StreamSource(functools.partial(self.stream, request, context), receiver, prepare)
+        ask = functools.partial(self.complete, request, context)
+        return _AnswerSource(ask, response_type, receiver, prepare)
 
 
 def with_start(upstream: Upstream) -> CallbackUpstream:
@@ -90,6 +93,8 @@ class _ProgramSource:
         self._may_go_on.set()
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run())
+        # Whatever becomes of it: one that is cancelled at once never runs.
+        self._task.add_done_callback(self._ended)
 
     def pause(self) -> None:
         """Ask for no more chunks."""
@@ -119,8 +124,9 @@ class _ProgramSource:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 # What ends the process.
                 raise
-        finally:
-            receiver.closed()
+
+    def _ended(self, _: "asyncio.Task[None]") -> None:
+        self._receiver.closed()
 
 
 class _AnswerSource(_ProgramSource):
@@ -128,17 +134,17 @@ class _AnswerSource(_ProgramSource):
 
     def __init__(
         self,
-        answer: Awaitable[Message],
+        ask: Callable[[], Awaitable[Message]],
         response_type: type[Message],
         receiver: Receiver,
         prepare: Callable[[Any], Any] | None,
     ) -> None:
-        self._awaited = answer
+        self._ask = ask
         self._response_type = response_type
         super().__init__(receiver, prepare)
 
     async def _answer(self) -> None:
-        response = await self._awaited
+        response = await self._ask()
         if type(response) is not self._response_type:
             raise TypeError(f"expected a {self._response_type.__name__}, not a {type(response).__name__}")
         wire = response.SerializeToString()
@@ -158,26 +164,36 @@ class _StreamSource(_ProgramSource):
 
     def __init__(
         self,
-        chunks: AsyncIterator[CompletionChunk],
+        ask: Callable[[], AsyncIterator[CompletionChunk]],
         receiver: Receiver,
         prepare: Callable[[Any], Any] | None,
     ) -> None:
-        self._chunks = chunks
+        self._ask = ask
         self._is_watched = receiver.is_watched
-        # What goes with the first chunk; None once it has gone.
+        # What goes with the first chunk, or the first after a pause of ours; None once it has gone.
         self._first: list[_Chunk] | None = []
         self._first_bytes = 0
         super().__init__(receiver, prepare)
 
     async def _answer(self) -> None:
-        chunks = self._chunks
+        chunks = self._ask()
+        count = 0
         try:
             async for chunk in chunks:
+                if self._is_left:
+                    # It does not mind being cancelled.
+                    return
                 if type(chunk) is not CompletionChunk:
                     raise TypeError(f"expected a CompletionChunk, not a {type(chunk).__name__}")
                 self._give(chunk)
+                count += 1
                 if not self._may_go_on.is_set():
                     await self._may_go_on.wait()
+                elif count % _TURN_CHUNKS == 0:
+                    # One that has all its chunks ready must not hold the event loop.
+                    await asyncio.sleep(0)
+                    if self._first is None:
+                        self._first, self._first_bytes = [], 0
         finally:
             self._flush()
             if isinstance(chunks, AsyncGenerator):

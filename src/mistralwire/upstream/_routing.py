@@ -206,7 +206,12 @@ class _RoutedCall:
     def _ask_next(self) -> None:
         self._route, start = self._routes.pop(0)
         left = len(self._routes)
-        source = start(self)
+        try:
+            source = start(self)
+        except Exception as error:  # noqa: BLE001 - it is the route's
+            self.failed(error)
+            self.closed()
+            return
         # It may have failed by now, and another may have been asked.
         if len(self._routes) == left:
             self._source = source
