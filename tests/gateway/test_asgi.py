@@ -36,7 +36,7 @@ async def test_a_server_that_fails_to_receive_ends_its_call() -> None:
         raise OSError("the server's own")
 
     async def send(message: MutableMapping[str, Any]) -> None:
-        raise AssertionError("there is no answer")
+        del message  # the error page of a framework
 
     async with Client.on(LocalChannel(upstream)) as client:
         app = create_app(client)
