@@ -282,6 +282,7 @@ class HttpCall:
             self._exchange.pause()
 
     def _ask_again(self) -> None:
+        self._timer = None
         self._part = _Part.HEAD
         self._pieces.clear()
         self._size = 0
@@ -450,13 +451,16 @@ class HttpCall:
     # The one timer.
 
     def _wait(self, limit_s: float) -> None:
-        """Wait for so long from now on."""
+        """Wait for so long from now on. A timer that expires before that is left to look at the new time."""
         self._due_s = self._loop.time() + limit_s
-        if self._timer is not None:
+        if self._timer is not None and self._timer.when() > self._due_s:
             self._timer.cancel()
-        self._timer = self._loop.call_later(limit_s, self._look)
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._due_s, self._look)
 
     def _look(self) -> None:
+        self._timer = None
         now_s = self._loop.time()
         settings = self._settings
         if (self._is_paused or self._task is not None) and self._part is not _Part.HEAD:
