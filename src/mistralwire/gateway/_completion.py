@@ -391,7 +391,14 @@ class Completion:
             )
         level = logging.WARNING if self.status >= 500 or is_broken else logging.INFO
         if _access_logger.isEnabledFor(level):
-            _access_logger.log(level, "POST %s", self._route.name, extra=self._log_fields(seconds, error))
+            # As its method `log`, but for the search for the line of the program that it comes from.
+            record = _access_logger.makeRecord(
+                _access_logger.name,
+                level,
+                *("", 0, "POST %s", (self._route.name,), None),
+                extra=self._log_fields(seconds, error),
+            )
+            _access_logger.handle(record)
 
     def _log_fields(self, seconds: float, error: MistralwireError | None) -> dict[str, Any]:
         """Return what the log says of the request: nothing of its content, and no text of an error."""
@@ -404,10 +411,11 @@ class Completion:
             fields["chunks"] = self._chunks
             fields["first_chunk_ms"] = round(self._first_chunk_s * 1000, 1)
         # Callers and services choose these, and may put anything there.
-        named = {"reason": "" if error is None else error.reason}
+        named = [] if error is None else [("reason", error.reason)]
         if self._call is not None:
-            named |= {"model": self._call.model, "agent_id": self._call.agent_id}
-        return fields | {name: text for name, text in named.items() if NAME_PATTERN.fullmatch(text)}
+            named += [("model", self._call.model), ("agent_id", self._call.agent_id)]
+        fields.update([(name, text) for name, text in named if NAME_PATTERN.fullmatch(text)])
+        return fields
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._started_s
