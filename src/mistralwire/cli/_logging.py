@@ -189,7 +189,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _argument(value: object) -> object:
-    return value if isinstance(value, str | int | float | None) else _shown(value)
+    return value if value is None or isinstance(value, (str, int, float)) else _shown(value)
 
 
 def _shown(value: object) -> str:

@@ -7,9 +7,9 @@ import contextvars
 import functools
 import logging
 import re
+import secrets
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -107,7 +107,7 @@ class Completion:
         self._path_model = path_model
         self._headers = headers
         self._responder = responder
-        self._request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else uuid.uuid4().hex
+        self._request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else secrets.token_hex(16)
         self._started_s = time.perf_counter()
         self._first_chunk_s = 0.0
         self._parts: list[bytes] = []
@@ -196,10 +196,10 @@ class Completion:
             if not self._chunks:
                 self._first_chunk_s = self._elapsed_s()
                 self._body = b""
-            events_of = functools.partial(_events_of, self._chunks)
             if len(wire) <= _offload.LOOP_EVENT_BYTES_MAX:
-                self._send(wire, count, events_of(wire))
+                self._send(wire, count, _events_of(self._chunks, wire))
             else:
+                events_of = functools.partial(_events_of, self._chunks)
                 self._convert(events_of, wire, functools.partial(self._send, wire, count))
                 self._regulate()
 
@@ -267,7 +267,7 @@ class Completion:
     ) -> None:
         """Convert a document and go on with the result; a large one in a thread, so that others go on."""
         if _offload.is_light(data, weight_max):
-            self._go_on(functools.partial(function, data), then)
+            self._go_on(then, function, data)
         else:
             self._run(_offload.in_thread(function, data), then)
 
@@ -277,16 +277,16 @@ class Completion:
         def done(task: asyncio.Task[T]) -> None:
             self._work = None
             if not task.cancelled():
-                self._go_on(task.result, then)
+                self._go_on(then, task.result)
 
         task = asyncio.get_running_loop().create_task(work, context=self._context)
         task.add_done_callback(done, context=self._context)
         self._work = task
 
-    def _go_on(self, get_result: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Go on with a result; whatever is raised instead is answered."""
+    def _go_on(self, then: Callable[[T], None], function: Callable[..., T], *arguments: Any) -> None:
+        """Go on with the result of a function; whatever is raised instead is answered."""
         try:
-            result = get_result()
+            result = function(*arguments)
             if not self.is_over:
                 then(result)
         except MistralwireError as error:

@@ -269,6 +269,7 @@ class HttpCall:
 
     def _send(self) -> None:
         context = self._asked.context
+        url, more = self._target.address(self._asked.request, is_stream=self._is_stream)
         headers = {
             **HEADERS,
             "content-type": "application/json",
@@ -276,8 +277,8 @@ class HttpCall:
         }
         if context.request_id:
             headers["x-request-id"] = context.request_id
-        url, more = self._target.address(self._asked.request, is_stream=self._is_stream)
-        self._exchange = self._client.request("POST", url, headers | dict(more), self._body, self)
+        headers.update(more)
+        self._exchange = self._client.request("POST", url, headers, self._body, self)
         if self._is_paused:
             self._exchange.pause()
 
