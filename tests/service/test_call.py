@@ -590,6 +590,50 @@ async def test_a_full_buffer_pauses_the_source_until_there_is_room() -> None:
         upstream.receiver.closed()
 
 
+class Nobody:
+    """Takes an answer, and leaves it."""
+
+    def batch(self, wire: bytes, count: int) -> None:
+        pass
+
+    def answer(self, wire: bytes) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+    def failed(self, error: MistralwireError) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda upstream: upstream.receiver.end(),
+        lambda upstream: upstream.receiver.failed(UpstreamError("broken")),
+        lambda upstream: upstream.receiver.cancel(),
+    ],
+    ids=["end", "failed", "cancelled"],
+)
+async def test_a_call_that_is_over_is_freed_without_the_garbage_collector(
+    end: Callable[[PushedUpstream], None],
+) -> None:
+    upstream = PushedUpstream()
+    calls = calls_of(upstream)
+    gc.collect()
+    gc.disable()
+    try:
+        Call(calls, METHODS["ChatCompletionStream"], Nobody()).start(STREAM_REQUEST.SerializeToString())
+        upstream.push([0])
+        end(upstream)
+        upstream.receiver.closed()
+        assert [found for found in gc.get_objects() if isinstance(found, Call)] == [upstream.receiver]
+        del upstream.receiver
+        assert not [found for found in gc.get_objects() if isinstance(found, Call)]
+    finally:
+        gc.enable()
+
+
 async def test_a_chunk_costs_no_turn_of_the_loop_no_task_and_no_timer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

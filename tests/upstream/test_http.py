@@ -123,6 +123,14 @@ async def test_attempts_have_an_end_and_the_last_error_counts(caplog: pytest.Log
     assert second.startswith("attempt 2 failed with UPSTREAM_RATE_LIMITED; another in ")
 
 
+async def test_the_second_attempt_has_a_limit_of_its_own() -> None:
+    busy, silent = Answer(503, {"retry-after": "0"}), Answer(pieces=[STALL], is_headless=True)
+    async with UpstreamServer(busy, silent) as server, asyncio.timeout(20):
+        error = await _error(server, HttpSettings(first_byte_s=1, attempts_max=2))
+    assert len(server.received) == 2
+    assert error.reason == "UPSTREAM_TIMEOUT"
+
+
 @pytest.mark.parametrize(
     "broken",
     [

@@ -7,13 +7,14 @@ be in there. So a line has the type of an exception and the stack that it came t
 import asyncio
 import dataclasses
 import datetime
+import functools
 import logging
 import os
 import sys
 import threading
 import traceback
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
@@ -72,6 +73,8 @@ def configure_logging(level: LogLevel, format_: LogFormat) -> None:
     root.setLevel(level.upper())
     # A line that can't be written would be reported on the same stream, arguments and all.
     logging.raiseExceptions = False
+    # No line has either, so that they need not be found out for each.
+    logging.logThreads = logging.logMultiprocessing = False
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     sys.unraisablehook = _log_unraisable
@@ -114,15 +117,14 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         first, *more = _message(record).splitlines() or [""]
-        # The method and the code of a call are its message.
-        known = ((name, value) for name, value in _attributes(record) if name not in ("method", "code"))
-        attributes = "".join(f" {name}={printable(str(value))}" for name, value in known)
         time, level = _timestamp(record), record.levelname
-        head = (
-            f"{time} {level:<7} [{record.process}] {printable(record.name)}: {printable(first)}{attributes}"
-        )
+        head = f"{time} {level:<7} [{record.process}] {printable(record.name)}: {printable(first)}"
+        for name, value in _attributes(record):
+            # The method and the code of a call are its message.
+            if name not in ("method", "code"):
+                head += f" {name}={printable(str(value))}"
         more += _stack(record).splitlines()
-        return "\n".join([head, *(f"    {printable(line)}" for line in more)])
+        return "\n".join([head, *[f"    {printable(line)}" for line in more]]) if more else head
 
 
 class _JsonFormatter(JsonFormatter):
@@ -152,15 +154,20 @@ class _JsonFormatter(JsonFormatter):
 
 def _timestamp(record: logging.LogRecord) -> str:
     """Give the time as RFC 3339 has it, in UTC."""
-    time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
+    seconds, milliseconds = divmod(int(record.created * 1000), 1000)
+    return f"{_second(seconds)}.{milliseconds:03d}Z"
 
 
-def _attributes(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
-    for name in _ATTRIBUTES:
-        value = getattr(record, name, None)
-        if isinstance(value, str | int | float):
-            yield name, value
+@functools.lru_cache(1)
+def _second(created_s: int) -> str:
+    """Give the time without its fraction: many records share it."""
+    return f"{datetime.datetime.fromtimestamp(created_s, datetime.UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def _attributes(record: logging.LogRecord) -> list[tuple[str, Any]]:
+    known = record.__dict__
+    pairs = [(name, known[name]) for name in _ATTRIBUTES if name in known]
+    return [(name, value) for name, value in pairs if isinstance(value, (str, int, float))]
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -182,7 +189,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _argument(value: object) -> object:
-    return value if isinstance(value, str | int | float | None) else _shown(value)
+    return value if value is None or isinstance(value, (str, int, float)) else _shown(value)
 
 
 def _shown(value: object) -> str:

@@ -7,9 +7,9 @@ import contextvars
 import functools
 import logging
 import re
+import secrets
 import time
 import traceback
-import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -107,7 +107,7 @@ class Completion:
         self._path_model = path_model
         self._headers = headers
         self._responder = responder
-        self._request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else uuid.uuid4().hex
+        self._request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else secrets.token_hex(16)
         self._started_s = time.perf_counter()
         self._first_chunk_s = 0.0
         self._parts: list[bytes] = []
@@ -196,10 +196,10 @@ class Completion:
             if not self._chunks:
                 self._first_chunk_s = self._elapsed_s()
                 self._body = b""
-            events_of = functools.partial(_events_of, self._chunks)
             if len(wire) <= _offload.LOOP_EVENT_BYTES_MAX:
-                self._send(wire, count, events_of(wire))
+                self._send(wire, count, _events_of(self._chunks, wire))
             else:
+                events_of = functools.partial(_events_of, self._chunks)
                 self._convert(events_of, wire, functools.partial(self._send, wire, count))
                 self._regulate()
 
@@ -267,7 +267,7 @@ class Completion:
     ) -> None:
         """Convert a document and go on with the result; a large one in a thread, so that others go on."""
         if _offload.is_light(data, weight_max):
-            self._go_on(functools.partial(function, data), then)
+            self._go_on(then, function, data)
         else:
             self._run(_offload.in_thread(function, data), then)
 
@@ -277,16 +277,16 @@ class Completion:
         def done(task: asyncio.Task[T]) -> None:
             self._work = None
             if not task.cancelled():
-                self._go_on(task.result, then)
+                self._go_on(then, task.result)
 
         task = asyncio.get_running_loop().create_task(work, context=self._context)
         task.add_done_callback(done, context=self._context)
         self._work = task
 
-    def _go_on(self, get_result: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Go on with a result; whatever is raised instead is answered."""
+    def _go_on(self, then: Callable[[T], None], function: Callable[..., T], *arguments: Any) -> None:
+        """Go on with the result of a function; whatever is raised instead is answered."""
         try:
-            result = get_result()
+            result = function(*arguments)
             if not self.is_over:
                 then(result)
         except MistralwireError as error:
@@ -391,7 +391,14 @@ class Completion:
             )
         level = logging.WARNING if self.status >= 500 or is_broken else logging.INFO
         if _access_logger.isEnabledFor(level):
-            _access_logger.log(level, "POST %s", self._route.name, extra=self._log_fields(seconds, error))
+            # As its method `log`, but for the search for the line of the program that it comes from.
+            record = _access_logger.makeRecord(
+                _access_logger.name,
+                level,
+                *("", 0, "POST %s", (self._route.name,), None),
+                extra=self._log_fields(seconds, error),
+            )
+            _access_logger.handle(record)
 
     def _log_fields(self, seconds: float, error: MistralwireError | None) -> dict[str, Any]:
         """Return what the log says of the request: nothing of its content, and no text of an error."""
@@ -404,10 +411,11 @@ class Completion:
             fields["chunks"] = self._chunks
             fields["first_chunk_ms"] = round(self._first_chunk_s * 1000, 1)
         # Callers and services choose these, and may put anything there.
-        named = {"reason": "" if error is None else error.reason}
+        named = [] if error is None else [("reason", error.reason)]
         if self._call is not None:
-            named |= {"model": self._call.model, "agent_id": self._call.agent_id}
-        return fields | {name: text for name, text in named.items() if NAME_PATTERN.fullmatch(text)}
+            named += [("model", self._call.model), ("agent_id", self._call.agent_id)]
+        fields.update([(name, text) for name, text in named if NAME_PATTERN.fullmatch(text)])
+        return fields
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._started_s

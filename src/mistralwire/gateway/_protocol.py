@@ -54,6 +54,9 @@ class HttpProtocol(HttpToolsProtocol):
     # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
     _idle_bytes = 0
     _taken_bytes = _written_bytes = 0
+    # What is done unless bytes come in time, and the time by which they must, in that of the event loop.
+    _read_action: Callable[[], None] | None = None
+    _read_due_s = 0.0
     _read_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
 
@@ -111,14 +114,14 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_in_head:
             if self._idle_bytes > self._bounds.header_bytes_max:
                 self._abort()
-            elif self._completion is not None and self._read_timer is None:
+            elif self._completion is not None and self._read_action is None:
                 self._start_read_timer(self._bounds.request_s, self._completion.late)
         elif not self._is_answering():
             # Behind an answer that runs, a newline is no head: its time begins with the end of the answer.
             self._head_bytes += 0 if self._has_ended_request else len(data)
             if self._head_bytes > self._bounds.header_bytes_max:
                 self._refuse_head()
-            elif self._read_timer is None:
+            elif self._read_action is None:
                 self._start_read_timer(self._bounds.request_s, self._abort)
 
     def on_message_begin(self) -> None:
@@ -299,13 +302,28 @@ class HttpProtocol(HttpToolsProtocol):
             self._stop_read_timer()
 
     def _start_read_timer(self, delay_s: float, action: Callable[[], None]) -> None:
-        self._stop_read_timer()
-        self._read_timer = self.loop.call_later(delay_s, action)
-
-    def _stop_read_timer(self) -> None:
-        if self._read_timer is not None:
+        """Note what to do, and when; a timer that expires before that is left to look at the new time."""
+        self._read_action = action
+        self._read_due_s = self.loop.time() + delay_s
+        if self._read_timer is not None and self._read_timer.when() > self._read_due_s:
             self._read_timer.cancel()
             self._read_timer = None
+        if self._read_timer is None:
+            self._read_timer = self.loop.call_at(self._read_due_s, self._check_reading)
+
+    def _stop_read_timer(self) -> None:
+        self._read_action = None
+
+    def _check_reading(self) -> None:
+        self._read_timer = None
+        action = self._read_action
+        if action is None:
+            return
+        if self._read_due_s > self.loop.time():
+            self._read_timer = self.loop.call_at(self._read_due_s, self._check_reading)
+        else:
+            self._read_action = None
+            action()
 
     def _watch_writing(self) -> None:
         """Cut the connection unless something of what waits is taken in time, again and again."""

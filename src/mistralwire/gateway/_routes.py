@@ -145,7 +145,9 @@ def read_call(route: Route, path_model: str, contract_revision: int, body: bytes
         request.model = f"{name}-{version}"
         wire = request.SerializeToString()
     is_stream = request.stream if route.is_stream is None else route.is_stream
-    return Call(kind, is_stream, wire, getattr(request, "model", ""), getattr(request, "agent_id", ""))
+    # Requests to agents have no model, and no others have an agent.
+    model, agent_id = ("", request.agent_id) if kind is _AGENTS else (request.model, "")
+    return Call(kind, is_stream, wire, model, agent_id)
 
 
 def check_body(kind: Kind, contract_revision: int, body: bytes) -> None:

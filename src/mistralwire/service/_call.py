@@ -253,9 +253,10 @@ class Call:
             return
         if self.is_over:
             source.cancel()
-        elif self._is_source_paused:
-            source.pause()
+            return
         self._source = source
+        if self._is_source_paused:
+            source.pause()
 
     @property
     def is_asking(self) -> bool:
@@ -379,10 +380,13 @@ class Call:
 
     def _finish(self, tell: Callable[[], None]) -> None:
         self.is_over = True
+        # Nor does it hold what holds it: calls are freed without the garbage collector.
+        self._ending = None
         calls = self._calls
         calls.running.discard(self)
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._reading is not None:
             self._reading.cancel()
         if self._is_waiting:
@@ -390,6 +394,7 @@ class Call:
             calls.slots.leave(self._ask)
         if self._source is not None:
             self._source.cancel()
+            self._source = None
         self.record.ended_s = time.perf_counter()
         try:
             tell()

@@ -20,6 +20,8 @@ class Watch:
         observers: Who watches it.
     """
 
+    __slots__ = ("_call", "_listening", "_observers")
+
     def __init__(self, call: CallRecord, observers: Sequence[CallObserver]) -> None:
         self._call = call
         self._observers = observers

@@ -279,6 +279,7 @@ class HttpCall:
 
     def _send(self) -> None:
         context = self._asked.context
+        url, more = self._target.address(self._asked.request, is_stream=self._is_stream)
         headers = {
             **HEADERS,
             "content-type": "application/json",
@@ -286,12 +287,13 @@ class HttpCall:
         }
         if context.request_id:
             headers["x-request-id"] = context.request_id
-        url, more = self._target.address(self._asked.request, is_stream=self._is_stream)
-        self._exchange = self._client.request("POST", url, headers | dict(more), self._body, self)
+        headers.update(more)
+        self._exchange = self._client.request("POST", url, headers, self._body, self)
         if self._is_paused:
             self._exchange.pause()
 
     def _ask_again(self) -> None:
+        self._timer = None
         self._part = _Part.HEAD
         self._pieces.clear()
         self._size = self._begun_bytes = 0
@@ -463,13 +465,16 @@ class HttpCall:
     # The one timer.
 
     def _wait(self, limit_s: float) -> None:
-        """Wait for so long from now on."""
+        """Wait for so long from now on. A timer that expires before that is left to look at the new time."""
         self._due_s = self._loop.time() + limit_s
-        if self._timer is not None:
+        if self._timer is not None and self._timer.when() > self._due_s:
             self._timer.cancel()
-        self._timer = self._loop.call_later(limit_s, self._look)
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._due_s, self._look)
 
     def _look(self) -> None:
+        self._timer = None
         now_s = self._loop.time()
         settings = self._settings
         if (self._is_paused or self._task is not None) and self._part is not _Part.HEAD:

@@ -132,12 +132,11 @@ def encode_head(
     """
     if not _METHOD.fullmatch(method):
         raise ValueError("expected a method of capital letters")
-    lines = [f"{method} {target} HTTP/1.1", f"host: {host}"]
-    for name, value in headers.items():
-        line = f"{name}: {value}"
-        if not _FIELD.fullmatch(line):
-            raise ValueError(f"expected a header of printable characters, found others in {name[:64]!r}")
-        lines.append(line)
+    fields = [f"{name}: {value}" for name, value in headers.items()]
+    if not all(map(_FIELD.fullmatch, fields)):
+        name = next(name for name, field in zip(headers, fields, strict=True) if not _FIELD.fullmatch(field))
+        raise ValueError(f"expected a header of printable characters, found others in {name[:64]!r}")
+    lines = [f"{method} {target} HTTP/1.1", f"host: {host}", *fields]
     if body_bytes is not None:
         lines.append(f"content-length: {body_bytes}")
     lines.append("\r\n")

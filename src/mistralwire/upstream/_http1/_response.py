@@ -111,7 +111,7 @@ class ResponseReader:
         if self.error is not None or self.is_ended:
             return
         fields, self._fields = self._fields, []
-        self._head_bytes += sum(len(name) + len(value) + 4 for name, value in fields)
+        self._head_bytes += sum([len(name) + len(value) + 4 for name, value in fields])
         status = self._parser.get_status_code()
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_size()
