@@ -1,4 +1,4 @@
-//! The reader of one stream as a Python object, and the writing of events.
+//! The reader of one stream as a Python object.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -159,11 +159,13 @@ impl SseReader {
         let engine = self.engine.get();
         let Self { framer, rules, .. } = self;
         output.clear();
+        // The piece may end an event that came in many.
+        let size = piece.len() + framer.state.held_bytes();
         let mut take = || {
             let run = || framer.take(piece, &mut |event| give(engine, rules, output, &event));
             catch_unwind(AssertUnwindSafe(run)).is_err()
         };
-        let is_broken = if piece.len() < DETACHED_BYTES { take() } else { py.detach(take) };
+        let is_broken = if size < DETACHED_BYTES { take() } else { py.detach(take) };
         for frame in &output.frames {
             if let Form::Data(reason) = frame.form {
                 engine.count(reason);
