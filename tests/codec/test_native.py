@@ -245,6 +245,24 @@ def test_values_that_need_a_note_are_read_natively(message_type: type[Message], 
         assert _write(message_type, wire, camel=camel) is not None
 
 
+@pytest.mark.parametrize(
+    ("message_type", "text"),
+    [
+        (UsageInfo, '{"prompt_tokens":"1","prompt_tokens":1}'),
+        (UsageInfo, '{"promptTokens":"1","promptTokens":1}'),
+        (UsageInfo, '{"prompt_tokens":1,"prompt_tokens":2147483648,"prompt\\u005ftokens":2}'),
+        (
+            ChatCompletionRequest,
+            '{"model":null,"model":"m","messages":[{"role":5,"role":"user","content":{},"content":"x"}]}',
+        ),
+    ],
+)
+def test_the_last_value_of_a_name_decides_whether_a_document_is_valid(
+    message_type: type[Message], text: str
+) -> None:
+    assert _read(message_type, text.encode(), validate=True) is not None
+
+
 def _reasons(engine: Engine) -> dict[str, int]:
     return {reason: count for reason, count in engine.handovers().items() if count}
 

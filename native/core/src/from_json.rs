@@ -155,7 +155,8 @@ impl<'a> Reader<'a> {
             self.slots.resize(self.top, Slot::default());
         }
         let mut places = Places::default();
-        if !self.place_all(message, base, first, at, &mut places)? {
+        // What is wrong may be the value of a name that is given again, whose last value counts.
+        if !self.place_all(message, base, first, at, &mut places).unwrap_or(false) {
             self.kept.truncate(first);
             places = Places::default();
             self.place_distinct(message, base, at, &mut places)?;
