@@ -364,6 +364,7 @@ def test_what_is_written_by_the_python_engine_is_counted_by_reason(
         (Limits(document_bytes_max=10), b'{"a":1234}'),
         (Limits(depth_max=3), b'{"a":[[1]]}'),
         (Limits(members_max=2), b'{"a":1,"b":2}'),
+        (Limits(members_max=2), b'{"a":1,"a":2,"\\u0061":3,"b":2}'),
         (Limits(values_max=4), b'{"a":[1,2,3]}'),
     ],
 )
