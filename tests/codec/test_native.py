@@ -307,6 +307,28 @@ def test_the_last_value_of_a_name_decides_whether_a_document_is_valid(
     assert _read(message_type, text.encode(), validate=True) is not None
 
 
+def test_a_result_without_memory_for_it_is_a_memory_error() -> None:
+    _testcapi = pytest.importorskip("_testcapi")
+    text = b'{"p":"' + b"x" * 2_000 + b'"}'
+    wire = ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1)
+    raised = 0
+    for convert in (
+        lambda: ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1),
+        lambda: ENGINE.binary_to_json(UsageInfo, wire, "snake", None),
+    ):
+        # The first of Python's allocations, or a later one, is that of the result.
+        for allocation in range(1, 4):
+            _testcapi.set_nomemory(allocation, allocation + 1)
+            try:
+                convert()
+            except MemoryError:
+                raised += 1
+            finally:
+                _testcapi.remove_mem_hooks()
+    assert raised >= 2
+    assert ENGINE.handovers()["panic"] == 0
+
+
 def _reasons(engine: Engine) -> dict[str, int]:
     return {reason: count for reason, count in engine.handovers().items() if count}
 

@@ -6,11 +6,7 @@ use crate::number::{is_text, nearest_double, put_double, put_integer};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Place, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
 use crate::text::{copy, copy_from, name_of, put_checked_string, put_start, put_string};
-use crate::wire::Wire;
-
-const EXTRA_TAG: &[u8] = &[1 << 3 | 2];
-const MEMBERS_TAG: &[u8] = &[1 << 3 | 2];
-const NOTE_TAGS: [&[u8]; 3] = [&[2 << 3 | 2], &[3 << 3 | 2], &[4 << 3 | 2]];
+use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, Wire};
 
 /// Bounds on the JSON texts in a message, which are those of the Python engine.
 const DEPTH_MAX: usize = 200;
@@ -27,7 +23,7 @@ pub fn write(
 ) -> Outcome {
     tape.clear();
     out.clear();
-    out.reserve(wire.len() * 2);
+    out.try_reserve(wire.len() * 2)?;
     let (beside, aside, distinct) = (Vec::new(), Vec::new(), Vec::new());
     Writer { plan, camel, tape, out, beside, aside, distinct, depth: 0 }.object(root, wire)?;
     Ok(())
@@ -110,7 +106,7 @@ impl<'a> Writer<'a> {
         let (start, first_aside) = (self.out.len(), self.aside.len());
         let mut wire = Wire { data: wire };
         let read;
-        let extra = if wire.tag(EXTRA_TAG) {
+        let extra = if wire.tag(&[EXTRA_TAG]) {
             read = self.extra(message, wire.bytes()?)?;
             &read
         } else {
@@ -155,15 +151,15 @@ impl<'a> Writer<'a> {
     fn extra<'b>(&mut self, message: &Message, data: &'b [u8]) -> Outcome<Extra<'b>> {
         let mut wire = Wire { data };
         let mut extra = NO_EXTRA;
-        if wire.tag(MEMBERS_TAG) {
+        if wire.tag(&[MEMBERS_TAG]) {
             extra.text = wire.bytes()?;
             if !extra.text.is_empty() {
                 self.look_beside(message, &mut extra)?;
             }
         }
         let mut notes = [0; 3];
-        for (tag, members) in NOTE_TAGS.iter().zip(&mut notes) {
-            if wire.tag(tag) {
+        for (tag, members) in NOTE_TAGS.into_iter().zip(&mut notes) {
+            if wire.tag(&[tag]) {
                 *members = noted(message, wire.bytes()?)?;
             }
         }
