@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -311,11 +312,12 @@ def test_a_result_without_memory_for_it_is_a_memory_error() -> None:
     _testcapi = pytest.importorskip("_testcapi")
     text = b'{"p":"' + b"x" * 2_000 + b'"}'
     wire = ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1)
-    raised = 0
-    for convert in (
+    conversions: tuple[Callable[[], bytes | None], ...] = (
         lambda: ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1),
         lambda: ENGINE.binary_to_json(UsageInfo, wire, "snake", None),
-    ):
+    )
+    raised = 0
+    for convert in conversions:
         # The first of Python's allocations, or a later one, is that of the result.
         for allocation in range(1, 4):
             _testcapi.set_nomemory(allocation, allocation + 1)
