@@ -12,6 +12,7 @@ NODE := tests/sdk_node tests/v1/pyright tools/drift
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
 CARGO := $(shell command -v cargo)
+comma := ,
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
@@ -59,13 +60,13 @@ help: ## Show the targets
 	@npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000 --fetch-retries=1
 	@touch $@
 
-# Built where cargo is found; the Python engine, which is complete, does without.
+# Built where cargo is found; the Python engine, which is complete, does without unless NATIVE_REQUIRED is set.
 .venv/.native: .venv/.installed $(NATIVE_SOURCES)
 	@$(BIN)/python $(PIP) --force-reinstall --no-deps ./native
 	@touch $@
 
 native: $(if $(CARGO),.venv/.native) ## Build the codec's native engine into .venv (needs cargo)
-	@$(if $(CARGO),$(BIN)/python -m mistralwire --version,echo "no cargo: install Rust from rustup.rs for the native engine; the Python engine does without")
+	@$(if $(CARGO),$(BIN)/python -m mistralwire --version,echo "no cargo: install Rust from rustup.rs$(comma) then run make native or pip install ./native; the Python engine does without"$(if $(NATIVE_REQUIRED),; exit 1))
 
 wheels: .venv/.installed ## Build the native engine's wheel for this platform, and test it
 	@$(BIN)/python $(PIP) '$(MATURIN)'
