@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The oldest supported run time, in an environment of its own.
 OLDEST := protobuf==6.31.0 grpcio==1.73.1 grpcio-health-checking==1.73.1 grpcio-reflection==1.73.1 \
-	grpcio-status==1.73.1 grpcio-channelz==1.73.1 googleapis-common-protos==1.70.0 orjson==3.10.7 click==8.1.8 \
+	grpcio-status==1.73.1 grpcio-channelz==1.73.1 googleapis-common-protos==1.70.0 orjson==3.11.7 click==8.1.8 \
 	python-json-logger==3.3.0 opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0 \
 	starlette==0.46.0 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohappyeyeballs==2.5.0 google-auth==2.38.0
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -12,6 +12,7 @@ NODE := tests/sdk_node tests/v1/pyright tools/drift
 NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
 
 CARGO := $(shell command -v cargo)
+comma := ,
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
@@ -59,13 +60,13 @@ help: ## Show the targets
 	@npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000 --fetch-retries=1
 	@touch $@
 
-# Built where cargo is found; the Python engine, which is complete, does without.
+# Built where cargo is found; the Python engine, which is complete, does without unless NATIVE_REQUIRED is set.
 .venv/.native: .venv/.installed $(NATIVE_SOURCES)
 	@$(BIN)/python $(PIP) --force-reinstall --no-deps ./native
 	@touch $@
 
 native: $(if $(CARGO),.venv/.native) ## Build the codec's native engine into .venv (needs cargo)
-	@$(if $(CARGO),$(BIN)/python -m mistralwire --version,echo "no cargo: install Rust from rustup.rs for the native engine; the Python engine does without")
+	@$(if $(CARGO),$(BIN)/python -m mistralwire --version,echo "no cargo: install Rust from rustup.rs$(comma) then run make native or pip install ./native; the Python engine does without"$(if $(NATIVE_REQUIRED),; exit 1))
 
 wheels: .venv/.installed ## Build the native engine's wheel for this platform, and test it
 	@$(BIN)/python $(PIP) '$(MATURIN)'

@@ -16,7 +16,7 @@ from benchmarks.measure import show
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 FRESH_PROCESSES = 5
-SECTIONS = ("conversion", "events", "first", "large", "process", "worst")
+SECTIONS = ("conversion", "events", "first", "large", "process", "worst", "loop")
 # Too slow in Python to say more than the others do.
 NATIVE_ONLY = ("large",)
 

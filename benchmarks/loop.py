@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 
 import uvloop
 
+from benchmarks import report
 from benchmarks.gateway import scenarios
 from mistralwire._offload import favour_loop
 from mistralwire.client import Client
@@ -122,16 +123,6 @@ def longest_holds(window_s: float = WINDOW_S) -> dict[str, Holds]:
         The figures, by the name of the traffic.
     """
     return asyncio.run(_measure_all(window_s))
-
-
-def show(figures: dict[str, Holds]) -> None:
-    """Print a table."""
-    print(f"\nlongest hold of the gateway's event loop, {ENGINE} engine, in milliseconds")
-    print(f"  {'hostile traffic':<34}{'hold':>8}{'delay':>8}{'small request':>16}{'answered':>10}")
-    for name, each in figures.items():
-        times = f"{each['hold_ms']:>8.1f}{each['delay_ms']:>8.1f}{each['light_ms']:>16.1f}"
-        print(f"  {name:<34}{times}{each['light']:>10}")
-    print("  hold: processor time of the loop's thread; delay: with waits for the GIL and a processor")
 
 
 async def _measure_all(window_s: float) -> dict[str, Holds]:
@@ -347,7 +338,7 @@ def main() -> None:
     if arguments.upstream_port is not None:
         uvloop.run(_serve(arguments.upstream_port))
     else:
-        show(longest_holds(arguments.seconds))
+        report.loop(ENGINE, longest_holds(arguments.seconds))
 
 
 if __name__ == "__main__":

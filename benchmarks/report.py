@@ -175,3 +175,13 @@ def processes(imports: dict[str, float], memory: dict[str, dict[str, float]]) ->
     print("reading 10 MB, MB added to the peak memory:")
     for document, readers in memory.items():
         print(f"  {document:<22}" + "; ".join(f"{name} {mb:.0f}" for name, mb in readers.items()))
+
+
+def loop(engine: str, figures: Figures) -> None:
+    """Print how long the gateway's event loop was held under each kind of traffic."""
+    print(f"\nlongest hold of the gateway's event loop, {engine} engine, in milliseconds")
+    print(f"  {'hostile traffic':<34}{'hold':>8}{'delay':>8}{'small request':>16}{'answered':>10}")
+    for name, each in figures.items():
+        times = f"{each['hold_ms']:>8.1f}{each['delay_ms']:>8.1f}{each['light_ms']:>16.1f}"
+        print(f"  {name:<34}{times}{each['light']:>10}")
+    print("  hold: processor time of the loop's thread; delay: with waits for the GIL and a processor")

@@ -44,12 +44,19 @@ def _worst(_rounds: int) -> Any:
     return worst.search()
 
 
+def _loop(_rounds: int) -> Any:
+    from benchmarks import loop
+
+    return loop.longest_holds()
+
+
 # Each imports no more than it measures.
 SECTIONS: dict[str, Callable[[int], Any]] = {
     "conversion": _conversion,
     "events": _events,
     "first": _first,
     "large": _large,
+    "loop": _loop,
     "worst": _worst,
 }
 

@@ -8,6 +8,7 @@ def engine_line() -> str:
     hint = (
         ""
         if ENGINE == "native"
-        else "; `make native` builds the native one, several times as fast (needs cargo)"
+        else "; `make native` or `pip install ./native` builds the native one, several times as fast "
+        "(needs cargo)"
     )
     return f"codec: {ENGINE} engine{hint}"

@@ -29,6 +29,14 @@ pub const KEPT_BYTES: usize = 1 << 20;
 thread_local!(pub static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) });
 thread_local!(static EVENTS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
 
+/// Make a bytes object; without memory for it, this is a MemoryError and not a panic.
+pub fn bytes_object<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |room| {
+        room.copy_from_slice(bytes);
+        Ok(())
+    })
+}
+
 /// Bounds of one call.
 #[derive(Clone, Copy)]
 struct Bounds {
@@ -160,10 +168,10 @@ impl Engine {
         wire: &Bound<'py, PyAny>,
         names: &Bound<'py, PyAny>,
         indent: &Bound<'py, PyAny>,
-    ) -> Option<Bound<'py, PyBytes>> {
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         match (self.newest_root(message_type), wire.cast::<PyBytes>()) {
             (Some(root), Ok(wire)) => self.write(root, wire, names, indent),
-            _ => self.refuse(),
+            _ => Ok(self.refuse()),
         }
     }
 
@@ -179,7 +187,7 @@ impl Engine {
             return Ok(self.refuse());
         };
         let wire = self.classes[root.class].serialize.bind(message.py()).call1((message,))?;
-        Ok(self.write(root, wire.cast()?, names, indent))
+        self.write(root, wire.cast()?, names, indent)
     }
 
     /// Make a reader of a stream of server-sent events; None where the Python engine is to read it.
@@ -224,11 +232,11 @@ impl Engine {
         wire: &Bound<'py, PyAny>,
         first_id: &Bound<'py, PyAny>,
         camel: bool,
-    ) -> Option<Bound<'py, PyBytes>> {
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let first_id = if first_id.is_none() { Ok(None) } else { first_id.extract::<i64>().map(Some) };
         let arguments = (self.newest_root(message_type), wire.cast::<PyBytes>(), first_id);
         let (Some(root), Ok(wire), Ok(first_id)) = arguments else {
-            return self.refuse();
+            return Ok(self.refuse());
         };
         let wire = wire.as_bytes();
         EVENTS.with_borrow_mut(|events| {
@@ -243,13 +251,7 @@ impl Engine {
                 scratch.shrink(KEPT_BYTES);
                 outcome
             });
-            let bytes = match outcome {
-                Ok(()) => Some(PyBytes::new(py, events)),
-                Err(reason) => {
-                    self.counts.add(reason);
-                    None
-                }
-            };
+            let bytes = self.outcome(py, outcome, events);
             events.clear();
             events.shrink_to(KEPT_BYTES);
             bytes
@@ -320,7 +322,7 @@ impl Engine {
             }
             read(&self.plan, root.message, text, mode, scratch)
         });
-        Ok(wire.map(|wire| (&self.classes[root.class], wire)))
+        Ok(wire?.map(|wire| (&self.classes[root.class], wire)))
     }
 
     /// Convert wire bytes to JSON text.
@@ -331,9 +333,9 @@ impl Engine {
         wire: &Bound<'py, PyBytes>,
         names: &Bound<'py, PyAny>,
         indentation: &Bound<'py, PyAny>,
-    ) -> Option<Bound<'py, PyBytes>> {
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let (Some(camel), Some(spaces)) = (self.is_camel(names), spaces_of(indentation)) else {
-            return self.refuse();
+            return Ok(self.refuse());
         };
         let bytes = wire.as_bytes();
         self.run(wire.py(), bytes.len(), |scratch| {
@@ -376,23 +378,34 @@ impl Engine {
         py: Python<'py>,
         size: usize,
         convert: impl FnOnce(&mut Scratch) -> Outcome + Send,
-    ) -> Option<Bound<'py, PyBytes>> {
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let outcome = if size < DETACHED_BYTES {
                 guarded(scratch, convert)
             } else {
                 py.detach(|| guarded(scratch, convert))
             };
-            let bytes = match outcome {
-                Ok(()) => Some(PyBytes::new(py, &scratch.out)),
-                Err(reason) => {
-                    self.counts.add(reason);
-                    None
-                }
-            };
+            let bytes = self.outcome(py, outcome, &scratch.out);
             scratch.shrink(KEPT_BYTES);
             bytes
         })
+    }
+
+    /// Return what a conversion has made; None, counted, if it hands the document over.
+    #[inline]
+    fn outcome<'py>(
+        &self,
+        py: Python<'py>,
+        outcome: Outcome,
+        made: &[u8],
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match outcome {
+            Ok(()) => bytes_object(py, made).map(Some),
+            Err(reason) => {
+                self.counts.add(reason);
+                Ok(None)
+            }
+        }
     }
 }
 

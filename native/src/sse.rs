@@ -1,4 +1,4 @@
-//! The reader of one stream as a Python object, and the writing of events.
+//! The reader of one stream as a Python object.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use crate::engine::{DETACHED_BYTES, Engine, KEPT_BYTES, SCRATCH};
+use crate::engine::{DETACHED_BYTES, Engine, KEPT_BYTES, SCRATCH, bytes_object};
 
 // Taken while Python objects are made of it: the garbage collector may run a program's code meanwhile.
 thread_local!(static OUTPUT: RefCell<Output> = RefCell::default());
@@ -98,7 +98,7 @@ impl SseReader {
             Some(frame) => Some(frame_object(py, &output, frame)?),
             None => is_broken.then_some((0, None, None, None, BROKEN)),
         };
-        let usage = output.usage.clone().map(|usage| PyBytes::new(py, &output.bytes[usage]));
+        let usage = output.usage.clone().map(|usage| bytes_object(py, &output.bytes[usage])).transpose()?;
         let reasons = if output.finish_reasons.is_empty() {
             PyTuple::empty(py)
         } else {
@@ -106,7 +106,7 @@ impl SseReader {
             let texts = reasons.map(|(index, reason)| Ok((*index, PyString::from_bytes(py, reason)?)));
             PyTuple::new(py, texts.collect::<PyResult<Vec<_>>>()?)?
         };
-        let elements = PyBytes::new(py, output.elements());
+        let elements = bytes_object(py, output.elements())?;
         let batch = (elements, output.count, usage, reasons, self.framer.state.is_done, stop);
         keep(output);
         Ok(batch)
@@ -128,14 +128,14 @@ impl SseReader {
     fn state<'py>(&self, py: Python<'py>) -> PyResult<StateObject<'py>> {
         let state = &self.framer.state;
         Ok((
-            PyBytes::new(py, &state.partial),
+            bytes_object(py, &state.partial)?,
             state.after_carriage_return,
             state.line_count,
             state.is_done,
             state.retry_ms,
             state.skipping,
             state.event_bytes,
-            state.has_data.then(|| PyBytes::new(py, &state.data)),
+            state.has_data.then(|| bytes_object(py, &state.data)).transpose()?,
             state.data_line,
             string(py, state.id.as_deref())?,
             string(py, state.name.as_deref())?,
@@ -159,11 +159,13 @@ impl SseReader {
         let engine = self.engine.get();
         let Self { framer, rules, .. } = self;
         output.clear();
+        // The piece may end an event that came in many.
+        let size = piece.len() + framer.state.held_bytes();
         let mut take = || {
             let run = || framer.take(piece, &mut |event| give(engine, rules, output, &event));
             catch_unwind(AssertUnwindSafe(run)).is_err()
         };
-        let is_broken = if piece.len() < DETACHED_BYTES { take() } else { py.detach(take) };
+        let is_broken = if size < DETACHED_BYTES { take() } else { py.detach(take) };
         for frame in &output.frames {
             if let Form::Data(reason) = frame.form {
                 engine.count(reason);
@@ -186,10 +188,10 @@ fn keep(mut output: Output) {
 fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyString>>> {
     let Some(text) = text else { return Ok(None) };
     match str::from_utf8(text) {
-        Ok(text) => Ok(Some(PyString::new(py, text))),
+        Ok(_) => PyString::from_bytes(py, text).map(Some),
         // By Python itself, so that there are as many of them as there.
         Err(_) => {
-            let bytes = PyBytes::new(py, text);
+            let bytes = bytes_object(py, text)?;
             PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"replace")).map(Some)
         }
     }
@@ -198,7 +200,7 @@ fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'p
 fn frame_object<'py>(py: Python<'py>, output: &Output, frame: &Frame) -> PyResult<FrameObject<'py>> {
     let bytes = match frame.form {
         Form::Data(_) | Form::Message | Form::Error | Form::ErrorText => {
-            Some(PyBytes::new(py, &output.bytes[frame.bytes.clone()]))
+            Some(bytes_object(py, &output.bytes[frame.bytes.clone()])?)
         }
         Form::Nothing | Form::Done | Form::AfterDone | Form::TooLong => None,
     };

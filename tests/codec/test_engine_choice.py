@@ -80,6 +80,16 @@ def test_an_engine_with_another_interface_is_left_alone(
     assert f"mistralwire_native 9.9 has the interface {INTERFACE + 1}" in record.getMessage()
 
 
+def test_a_folder_that_an_engine_has_left_behind_is_no_engine(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "mistralwire_native", types.ModuleType("mistralwire_native"))
+    monkeypatch.delenv("MISTRALWIRE_ENGINE", raising=False)
+    with caplog.at_level(logging.WARNING):
+        assert _native.load_engine() is None
+    assert "has the interface None" in caplog.text
+
+
 @pytest.mark.usefixtures("newer_module")
 def test_an_engine_with_another_interface_is_an_error_for_who_insists(
     monkeypatch: pytest.MonkeyPatch,

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -179,12 +180,56 @@ def test_messages_of_careless_programs_are_written_alike_or_handed_over(
 def test_notes_of_any_content_are_written_alike_or_handed_over(
     name: str, value: str, nulls: list[int], absents: list[int], camel: bool
 ) -> None:
-    members = f'{{"{name}":{value},"prompt_tokens":7}}'
+    members = f'{{"{name}":{value},"prompt_tokens":7,"promptTokens":8}}'
     extra = JsonExtra(members=members, null_fields=nulls, absent_fields=absents, empty_fields=nulls[:1])
     message = UsageInfo(json_extra=extra)
     _write(UsageInfo, message.SerializeToString(), camel=camel)
     message.prompt_tokens, message.total_tokens = 1, 2
     _write(UsageInfo, message.SerializeToString(), camel=camel)
+
+
+_COUNTS = ["1", "null", "[]", '"x"', "2147483648", "1.0"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["prompt_tokens", "promptTokens", "totalTokens", "p"]), st.sampled_from(_COUNTS)
+        )
+    )
+)
+def test_both_spellings_of_a_name_are_written_natively(members: list[tuple[str, str]]) -> None:
+    text = ",".join(f'"{name}":{value}' for name, value in members)
+    wire = _read(UsageInfo, f"{{{text}}}".encode(), validate=False)
+    assert wire is not None
+    for camel in (False, True):
+        assert _write(UsageInfo, wire, camel=camel) is not None
+
+
+@pytest.mark.parametrize(
+    ("message_type", "text"),
+    [
+        (ChatCompletionResponse, '{"choices":[{"finishReason":"x","finish_reason":"stop","index":1,"p":2}]}'),
+        (ChatCompletionResponse, '{"choices":[{"finish_reason":"new","p":[],"finishReason":"x"}]}'),
+        (ChatCompletionResponse, '{"choices":[{"finishReason":null,"finish_reason":"new"}]}'),
+        (ChatCompletionRequest, '{"topP":1,"top_p":9007199254740993}'),
+        (ChatCompletionRequest, '{"top_p":9007199254740993,"p":1,"topP":[]}'),
+        (
+            ChatCompletionResponse,
+            '{"choices":[{"message":{"toolCalls":1,"tool_calls":[{"id":"1"},{"a":{"b":1,"b":2}}],"p":1}}]}',
+        ),
+        (
+            ChatCompletionRequest,
+            '{"responseFormat":{},"response_format":{"type":"json_schema","jsonSchema":1,'
+            '"json_schema":{"name":"n","schemaDefinition":1,"schema":{}}}}',
+        ),
+    ],
+)
+def test_both_spellings_of_any_member_are_written_natively(message_type: type[Message], text: str) -> None:
+    wire = _read(message_type, text.encode(), validate=False)
+    assert wire is not None
+    for camel in (False, True):
+        assert _write(message_type, wire, camel=camel) is not None
 
 
 @pytest.mark.parametrize("member", ["1", "2", "1.0", "1e400", "9007199254740993", '"x"', "null"])
@@ -217,7 +262,7 @@ def test_odd_documents_are_converted_natively_there_and_back(text: str) -> None:
     assert ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1) == wire
     for indent in (None, 2, 5):
         assert _write(UsageInfo, wire, camel=False, indent=indent) is not None
-        _write(UsageInfo, wire, camel=True, indent=indent)
+        assert _write(UsageInfo, wire, camel=True, indent=indent) is not None
 
 
 @pytest.mark.parametrize(
@@ -243,6 +288,47 @@ def test_values_that_need_a_note_are_read_natively(message_type: type[Message], 
     assert wire is not None
     for camel in (False, True):
         assert _write(message_type, wire, camel=camel) is not None
+
+
+@pytest.mark.parametrize(
+    ("message_type", "text"),
+    [
+        (UsageInfo, '{"prompt_tokens":"1","prompt_tokens":1}'),
+        (UsageInfo, '{"promptTokens":"1","promptTokens":1}'),
+        (UsageInfo, '{"prompt_tokens":1,"prompt_tokens":2147483648,"prompt\\u005ftokens":2}'),
+        (
+            ChatCompletionRequest,
+            '{"model":null,"model":"m","messages":[{"role":5,"role":"user","content":{},"content":"x"}]}',
+        ),
+    ],
+)
+def test_the_last_value_of_a_name_decides_whether_a_document_is_valid(
+    message_type: type[Message], text: str
+) -> None:
+    assert _read(message_type, text.encode(), validate=True) is not None
+
+
+def test_a_result_without_memory_for_it_is_a_memory_error() -> None:
+    _testcapi = pytest.importorskip("_testcapi")
+    text = b'{"p":"' + b"x" * 2_000 + b'"}'
+    wire = ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1)
+    conversions: tuple[Callable[[], bytes | None], ...] = (
+        lambda: ENGINE.json_to_binary(UsageInfo, text, False, DEFAULT_LIMITS, 1),
+        lambda: ENGINE.binary_to_json(UsageInfo, wire, "snake", None),
+    )
+    raised = 0
+    for convert in conversions:
+        # The first of Python's allocations, or a later one, is that of the result.
+        for allocation in range(1, 4):
+            _testcapi.set_nomemory(allocation, allocation + 1)
+            try:
+                convert()
+            except MemoryError:
+                raised += 1
+            finally:
+                _testcapi.remove_mem_hooks()
+    assert raised >= 2
+    assert ENGINE.handovers()["panic"] == 0
 
 
 def _reasons(engine: Engine) -> dict[str, int]:
@@ -302,6 +388,7 @@ def test_what_is_written_by_the_python_engine_is_counted_by_reason(
         (Limits(document_bytes_max=10), b'{"a":1234}'),
         (Limits(depth_max=3), b'{"a":[[1]]}'),
         (Limits(members_max=2), b'{"a":1,"b":2}'),
+        (Limits(members_max=2), b'{"a":1,"a":2,"\\u0061":3,"b":2}'),
         (Limits(values_max=4), b'{"a":[1,2,3]}'),
     ],
 )

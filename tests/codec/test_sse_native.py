@@ -2,7 +2,10 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -210,6 +213,51 @@ def test_a_long_piece_is_read_like_short_ones() -> None:
     assert texts == [str(number) * 100 for number in range(1_000)]
     assert list(decoder.close()) == []
     assert decoder.done
+
+
+@contextlib.contextmanager
+def _without_switches() -> Iterator[None]:
+    """Keep the interpreter from switching to another thread on its own."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1_000)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval_s)
+
+
+def _runs_meanwhile(convert: Callable[[], object]) -> bool:
+    """Return whether another thread runs while this one converts."""
+    phase, seen = "before", set()
+
+    def watch() -> None:
+        while phase != "after":
+            seen.add(phase)
+            time.sleep(0)
+
+    watcher = threading.Thread(target=watch)
+    with _without_switches():
+        watcher.start()
+        phase = "during"
+        convert()
+        phase = "after"
+        watcher.join()
+    return "during" in seen
+
+
+@pytest.mark.parametrize(
+    ("held", "last"), [(b'data: {"p":[%b', b"1]}\n\n"), (b'data: {"p":[\ndata: %b\n', b"data: 1]}\n\n")]
+)
+def test_other_threads_run_while_a_long_event_that_came_in_pieces_is_converted(
+    held: bytes, last: bytes
+) -> None:
+    def runs_meanwhile() -> bool:
+        reader = _reader(ENGINE, buffer_bytes_max=10_000_000)
+        assert reader.frames(held % (b"1," * 400_000)) == []
+        return _runs_meanwhile(lambda: reader.frames(last))
+
+    # Once, the other thread may be too late.
+    assert any(runs_meanwhile() for _ in range(20))
 
 
 def test_only_the_engine_s_own_messages_and_layouts_that_fit_are_taken() -> None:

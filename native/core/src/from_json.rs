@@ -8,14 +8,7 @@ use crate::number::{integer, is_exact, nearest_double};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
 use crate::text::{copy, copy_from, name_of, put_start, unescape};
-use crate::wire::{close, open, put_varint};
-
-// JsonExtra is field 1 of every message; its own fields are members, null_fields, empty_fields, absent_fields.
-const EXTRA_TAG: u8 = 1 << 3 | 2;
-const MEMBERS_TAG: u8 = 1 << 3 | 2;
-const NULLS_TAG: u8 = 2 << 3 | 2;
-const EMPTIES_TAG: u8 = 3 << 3 | 2;
-const ABSENTS_TAG: u8 = 4 << 3 | 2;
+use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, close, open, put_varint};
 
 /// Memory that is used again for the next document.
 #[derive(Default)]
@@ -56,12 +49,12 @@ pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scr
     out.clear();
     kept.clear();
     // Of most documents, no more than one token comes in so many bytes.
-    tape.reserve(text.len() / 8 + 8);
+    tape.try_reserve(text.len() / 8 + 8)?;
     let (_, is_compact) = scan_for_copy(text, tape, mode.limits)?;
     if tape[0].kind != TokenKind::Object {
         return Err(Handover::NotJson);
     }
-    out.reserve(text.len());
+    out.try_reserve(text.len())?;
     let document = Document { text, tape };
     Reader { plan, document, is_compact, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
 }
@@ -155,7 +148,8 @@ impl<'a> Reader<'a> {
             self.slots.resize(self.top, Slot::default());
         }
         let mut places = Places::default();
-        if !self.place_all(message, base, first, at, &mut places)? {
+        // What is wrong may be the value of a name that is given again, whose last value counts.
+        if !self.place_all(message, base, first, at, &mut places).unwrap_or(false) {
             self.kept.truncate(first);
             places = Places::default();
             self.place_distinct(message, base, at, &mut places)?;
@@ -418,8 +412,7 @@ impl<'a> Reader<'a> {
             self.members(message, first);
             close(self.out, members);
         }
-        let notes = [(NULLS_TAG, places.nulls), (EMPTIES_TAG, places.empties), (ABSENTS_TAG, absents)];
-        for (tag, noted) in notes {
+        for (tag, noted) in NOTE_TAGS.into_iter().zip([places.nulls, places.empties, absents]) {
             if noted != 0 {
                 self.out.push(tag);
                 let numbers = open(self.out, 1);

@@ -1,5 +1,7 @@
 //! Why a document is left to the Python engine.
 
+use std::collections::TryReserveError;
+
 /// The reason for which a document is handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -22,13 +24,32 @@ pub enum Handover {
     Union,
     /// The arguments of the call are not those of the engine: another message type, or another type of data.
     Arguments,
+    /// There is no memory for the tokens or the result.
+    Memory,
     /// The engine has panicked, which is a mistake in it.
     Panic,
 }
 
 /// All reasons, in the order of their numbers.
-pub const NAMES: [&str; 10] =
-    ["not_json", "limit", "violation", "wire", "newer", "extra", "not_finite", "union", "arguments", "panic"];
+pub const NAMES: [&str; 11] = [
+    "not_json",
+    "limit",
+    "violation",
+    "wire",
+    "newer",
+    "extra",
+    "not_finite",
+    "union",
+    "arguments",
+    "memory",
+    "panic",
+];
+
+impl From<TryReserveError> for Handover {
+    fn from(_: TryReserveError) -> Handover {
+        Handover::Memory
+    }
+}
 
 /// The result of a step of a conversion.
 pub type Outcome<T = ()> = Result<T, Handover>;

@@ -6,7 +6,6 @@
 //!
 //! Whatever is wrong or odd ends with a [`Handover`]: the Python engine then converts the document again, and
 //! builds the error if there is one.
-#![forbid(unsafe_code)]
 
 pub mod duplicates;
 pub mod from_json;

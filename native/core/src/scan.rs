@@ -1,5 +1,6 @@
 //! JSON text to a tape of tokens, checked against the grammar and the limits in one pass.
 
+use crate::duplicates::distinct;
 use crate::handover::{Handover, Outcome};
 use crate::plain::{is_ascii, run};
 
@@ -365,11 +366,16 @@ impl Scan<'_, '_> {
             count += 1;
             (at, first) = self.between(end, b'}')?;
         }
-        if count > self.limits.members {
+        self.leave(container, at);
+        if count > self.limits.members && self.distinct_names(container) > self.limits.members {
             return Err(Handover::Limit);
         }
-        self.leave(container, at);
         Ok(at)
+    }
+
+    #[cold]
+    fn distinct_names(&self, object: usize) -> usize {
+        distinct(Document { text: self.text, tape: self.tape }, object, &mut Vec::new()).len()
     }
 
     fn array(&mut self, at: usize, depth: usize) -> Outcome<usize> {
@@ -521,6 +527,8 @@ mod tests {
             ("[[[[]]]]", false),
             ("{\"a\":1,\"b\":1,\"c\":1,\"d\":1}", true),
             ("{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1}", false),
+            ("{\"a\":1,\"a\":1,\"b\":1,\"b\":1,\"\\u0061\":1,\"c\":1}", true),
+            ("{\"a\":1,\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1}", false),
             ("[1,2,3,4,5,6,7,8]", true),
             ("[1,2,3,4,5,6,7,8,9]", false),
             ("[[1,2,3],[4,5,6]]", true),

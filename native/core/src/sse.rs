@@ -67,6 +67,13 @@ pub struct State {
     pub name: Option<Vec<u8>>,
 }
 
+impl State {
+    /// Return the bytes that are held of the event that began.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.len() + self.data.len()
+    }
+}
+
 /// Finds the events in the bytes of a stream.
 pub struct Framer {
     pub state: State,

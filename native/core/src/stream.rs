@@ -11,10 +11,7 @@ use crate::scan::{Document, Token, TokenKind, scan};
 use crate::sse::{Content, Event};
 use crate::text::name_of;
 use crate::to_json::write;
-use crate::wire::{Wire, put_varint};
-
-const EXTRA_TAG: u64 = 1 << 3 | 2;
-const MEMBERS_TAG: &[u8] = &[1 << 3 | 2];
+use crate::wire::{EXTRA_TAG, MEMBERS_TAG, Wire, put_varint};
 
 // The members that tell an error body from a message, a bit each.
 const CHOICES: u8 = 1;
@@ -352,7 +349,7 @@ fn finish_reason(
             index = wire.varint()?;
         } else if tag == observed.finish_reason {
             number = wire.varint()?;
-        } else if tag == EXTRA_TAG {
+        } else if tag == u64::from(EXTRA_TAG) {
             extra = wire.bytes()?;
         } else {
             wire.skip(tag as u32)?;
@@ -368,7 +365,7 @@ fn finish_reason(
     }
     // A reason that the enum does not list is in JsonExtra, under the member's name.
     let mut extra = Wire { data: extra };
-    let text = if extra.tag(MEMBERS_TAG) { extra.bytes()? } else { b"" };
+    let text = if extra.tag(&[MEMBERS_TAG]) { extra.bytes()? } else { b"" };
     let root = scan(text, tape, rules.mode.limits)?;
     let document = Document { text, tape };
     let name = &member.keys[0].padded[2..member.keys[0].size - 2];

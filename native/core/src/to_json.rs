@@ -6,11 +6,7 @@ use crate::number::{is_text, nearest_double, put_double, put_integer};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Place, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
 use crate::text::{copy, copy_from, name_of, put_checked_string, put_start, put_string};
-use crate::wire::Wire;
-
-const EXTRA_TAG: &[u8] = &[1 << 3 | 2];
-const MEMBERS_TAG: &[u8] = &[1 << 3 | 2];
-const NOTE_TAGS: [&[u8]; 3] = [&[2 << 3 | 2], &[3 << 3 | 2], &[4 << 3 | 2]];
+use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, Wire};
 
 /// Bounds on the JSON texts in a message, which are those of the Python engine.
 const DEPTH_MAX: usize = 200;
@@ -27,9 +23,9 @@ pub fn write(
 ) -> Outcome {
     tape.clear();
     out.clear();
-    out.reserve(wire.len() * 2);
-    Writer { plan, camel, tape, out, beside: Vec::new(), distinct: Vec::new(), depth: 0 }
-        .object(root, wire)?;
+    out.try_reserve(wire.len() * 2)?;
+    let (beside, aside, distinct) = (Vec::new(), Vec::new(), Vec::new());
+    Writer { plan, camel, tape, out, beside, aside, distinct, depth: 0 }.object(root, wire)?;
     Ok(())
 }
 
@@ -40,6 +36,8 @@ struct Writer<'a> {
     out: &'a mut Vec<u8>,
     /// Of the objects that are being written: members of the contract that their JsonExtra has too.
     beside: Vec<Beside>,
+    /// Of the objects that are being written: members that give way to one of JsonExtra in their spelling.
+    aside: Vec<Aside>,
     /// Of those whose JsonExtra may have names twice: the tokens of its distinct members.
     distinct: Vec<(usize, usize)>,
     depth: usize,
@@ -61,6 +59,12 @@ struct Beside {
     value: usize,
 }
 
+/// A member of the contract whose lowerCamelCase name JsonExtra.members has: its text under its other name.
+struct Aside {
+    member: usize,
+    text: Vec<u8>,
+}
+
 /// What JsonExtra says of an object.
 struct Extra<'a> {
     nulls: Members,
@@ -72,8 +76,10 @@ struct Extra<'a> {
     is_plain: bool,
     /// Where the distinct members start, if names may be there twice.
     distinct: Option<usize>,
-    /// Members of the contract among them.
+    /// Members of the contract among them, and those of which the name to be written is taken: the document had
+    /// both spellings.
     beside: Members,
+    taken: Members,
 }
 
 const NO_EXTRA: Extra = Extra {
@@ -85,6 +91,7 @@ const NO_EXTRA: Extra = Extra {
     is_plain: false,
     distinct: None,
     beside: 0,
+    taken: 0,
 };
 
 impl<'a> Writer<'a> {
@@ -96,10 +103,10 @@ impl<'a> Writer<'a> {
         if self.depth > DEPTH_MAX {
             return Err(Handover::Limit);
         }
-        let start = self.out.len();
+        let (start, first_aside) = (self.out.len(), self.aside.len());
         let mut wire = Wire { data: wire };
         let read;
-        let extra = if wire.tag(EXTRA_TAG) {
+        let extra = if wire.tag(&[EXTRA_TAG]) {
             read = self.extra(message, wire.bytes()?)?;
             &read
         } else {
@@ -126,7 +133,8 @@ impl<'a> Writer<'a> {
         }
         self.notes(message, progress.pending, extra, &mut progress);
         if let Some(object) = extra.object {
-            self.members(message, extra, object, progress.written)?;
+            self.members(message, extra, object, progress.written, first_aside)?;
+            self.aside.truncate(first_aside);
             self.tape.truncate(object);
             self.beside.truncate(self.beside.len() - extra.beside.count_ones() as usize);
         }
@@ -143,15 +151,15 @@ impl<'a> Writer<'a> {
     fn extra<'b>(&mut self, message: &Message, data: &'b [u8]) -> Outcome<Extra<'b>> {
         let mut wire = Wire { data };
         let mut extra = NO_EXTRA;
-        if wire.tag(MEMBERS_TAG) {
+        if wire.tag(&[MEMBERS_TAG]) {
             extra.text = wire.bytes()?;
             if !extra.text.is_empty() {
                 self.look_beside(message, &mut extra)?;
             }
         }
         let mut notes = [0; 3];
-        for (tag, members) in NOTE_TAGS.iter().zip(&mut notes) {
-            if wire.tag(tag) {
+        for (tag, members) in NOTE_TAGS.into_iter().zip(&mut notes) {
+            if wire.tag(&[tag]) {
                 *members = noted(message, wire.bytes()?)?;
             }
         }
@@ -168,26 +176,25 @@ impl<'a> Writer<'a> {
         extra.object = Some(object);
         let document = Document { text: extra.text, tape: self.tape };
         let mut look = |name: &[u8], value: usize| match message.names.find(name) {
-            // In this spelling, it is the odd one of two, or the field could not hold it.
-            Some(known) if known.camel && self.camel => Err(Handover::Extra),
             Some(known) if !known.camel => {
                 self.beside.push(Beside { member: known.member as usize, value });
                 extra.beside |= 1 << known.member;
-                Ok(())
             }
-            _ => Ok(()),
+            Some(known) if self.camel => extra.taken |= 1 << known.member,
+            _ => {}
         };
         if has_duplicates(document, document.names(object)) {
             extra.distinct = Some(self.distinct.len());
             for entry in distinct(document, object, &mut Vec::new()) {
-                look(entry.text, entry.value)?;
+                look(entry.text, entry.value);
                 self.distinct.push((entry.name, entry.value));
             }
             return Ok(());
         }
-        document.names(object).try_for_each(|name| look(document.raw(document.tape[name]), name + 1))?;
+        document.names(object).for_each(|name| look(document.raw(document.tape[name]), name + 1));
         let inside = object + 1..document.tape.len();
-        extra.is_plain = is_compact && extra.beside == 0 && !has_duplicates_among(document, inside);
+        extra.is_plain =
+            is_compact && extra.beside | extra.taken == 0 && !has_duplicates_among(document, inside);
         Ok(())
     }
 
@@ -203,8 +210,13 @@ impl<'a> Writer<'a> {
             } else {
                 member.fill.unwrap_or(Fill::Null)
             };
-            put_key(self.out, self.camel, member);
+            let start = self.out.len();
+            let is_taken = extra.taken >> m & 1 != 0;
+            put_key(self.out, self.camel && !is_taken, member);
             self.out.extend_from_slice(fill.text());
+            if is_taken {
+                self.put_aside(m, start);
+            }
         }
         progress.written |= noted;
     }
@@ -232,24 +244,62 @@ impl<'a> Writer<'a> {
         let member = &message.members[m];
         let field = &member.fields[place.field as usize];
         progress.next = m + 1;
-        if extra.beside & bit != 0 {
-            let beside = self.beside.iter().rfind(|beside| beside.member == m).ok_or(Handover::Extra)?;
-            if !self.member_beside(member, field, wire, extra, beside.value)? {
+        if (extra.beside | extra.taken) & bit != 0 {
+            if !self.member_with_namesakes(member, field, wire, extra, m)? {
                 return Ok(());
             }
         } else {
-            put_key(self.out, self.camel, member);
-            if field.repeated { self.elements(field, wire)? } else { self.value(field, wire)? }
+            self.named(self.camel, member, field, wire)?;
         }
         progress.written |= bit;
         progress.pending &= !bit;
         Ok(())
     }
 
-    /// Write a member whose name is in JsonExtra too; return whether it was written.
+    /// Write the name and the value of a member.
+    #[inline(always)]
+    fn named(&mut self, camel: bool, member: &Member, field: &Field, wire: &mut Wire) -> Outcome {
+        put_key(self.out, camel, member);
+        if field.repeated { self.elements(field, wire) } else { self.value(field, wire) }
+    }
+
+    /// Keep what was written of a member for the place of the one whose spelling it gives way to.
     #[cold]
+    fn put_aside(&mut self, member: usize, start: usize) {
+        let text = self.out.split_off(start);
+        self.aside.push(Aside { member, text });
+    }
+
+    /// Write a member of which a name is in JsonExtra too, in either spelling; return whether it was written.
+    #[cold]
+    fn member_with_namesakes(
+        &mut self,
+        member: &Member,
+        field: &Field,
+        wire: &mut Wire,
+        extra: &Extra,
+        m: usize,
+    ) -> Outcome<bool> {
+        let (bit, start): (Members, _) = (1 << m, self.out.len());
+        let is_taken = extra.taken & bit != 0;
+        let camel = self.camel && !is_taken;
+        let is_written = if extra.beside & bit != 0 {
+            let beside = self.beside.iter().rfind(|beside| beside.member == m).ok_or(Handover::Extra)?;
+            self.member_beside(camel, member, field, wire, extra, beside.value)?
+        } else {
+            self.named(camel, member, field, wire)?;
+            true
+        };
+        if is_taken && is_written {
+            self.put_aside(m, start);
+        }
+        Ok(is_written)
+    }
+
+    /// Write a member whose name is in JsonExtra too; return whether it was written.
     fn member_beside(
         &mut self,
+        camel: bool,
         member: &Member,
         field: &Field,
         wire: &mut Wire,
@@ -274,7 +324,7 @@ impl<'a> Writer<'a> {
                 let is_kept = token.kind == TokenKind::Integer
                     || (token.kind == TokenKind::Float && is_text(token.kind, raw));
                 if is_kept && double.is_finite() && nearest_double(raw) == double {
-                    put_key(self.out, self.camel, member);
+                    put_key(self.out, camel, member);
                     copy(Document { text: extra.text, tape: self.tape }, value, self.out);
                     *wire = ahead;
                     return Ok(true);
@@ -284,17 +334,19 @@ impl<'a> Writer<'a> {
             Kind::TextAny | Kind::Message => return Err(Handover::Extra),
             _ => {}
         }
-        put_key(self.out, self.camel, member);
-        if field.repeated {
-            self.elements(field, wire)?
-        } else {
-            self.value(field, wire)?
-        }
+        self.named(camel, member, field, wire)?;
         Ok(true)
     }
 
     /// Write the members of JsonExtra, behind all others.
-    fn members(&mut self, message: &Message, extra: &Extra, object: usize, written: Members) -> Outcome {
+    fn members(
+        &mut self,
+        message: &Message,
+        extra: &Extra,
+        object: usize,
+        written: Members,
+        first_aside: usize,
+    ) -> Outcome {
         if extra.is_plain {
             let inside = &extra.text[1..extra.text.len() - 1];
             if !inside.is_empty() {
@@ -307,15 +359,19 @@ impl<'a> Writer<'a> {
             return Err(Handover::Extra);
         }
         let document = Document { text: extra.text, tape: self.tape };
-        let known = (extra.beside != 0).then_some(message);
+        let mut merge = Merge {
+            out: self.out,
+            camel: self.camel,
+            message: (extra.beside | extra.taken != 0).then_some(message),
+            document,
+            written: written & !extra.taken,
+            taken: extra.taken,
+            aside: &self.aside[first_aside..],
+        };
         if let Some(first) = extra.distinct {
-            for member in self.distinct.drain(first..) {
-                put_member(self.out, self.camel, known, document, member, written);
-            }
+            self.distinct.drain(first..).for_each(|(name, value)| merge.put(name, value));
         } else {
-            for name in document.names(object) {
-                put_member(self.out, self.camel, known, document, (name, name + 1), written);
-            }
+            document.names(object).for_each(|name| merge.put(name, name + 1));
         }
         Ok(())
     }
@@ -496,32 +552,56 @@ fn put_key(out: &mut Vec<u8>, camel: bool, member: &Member) {
     put_start(&key.padded, key.size, out);
 }
 
-/// Write one member of JsonExtra, unless its field was written; with the message, if there may be such a field.
-#[inline(always)]
-fn put_member<'m>(
-    out: &mut Vec<u8>,
+/// Writes the members of one JsonExtra.
+struct Merge<'a> {
+    out: &'a mut Vec<u8>,
     camel: bool,
-    message: Option<&'m Message>,
-    document: Document,
-    (name, value): (usize, usize),
+    /// The message, if members of the contract are among them.
+    message: Option<&'a Message>,
+    document: Document<'a>,
+    /// Members that are written: those of their names are left out.
     written: Members,
-) {
-    let find = |message: &'m Message| {
-        let known = message.names.find(&name_of(document, name)).filter(|known| !known.camel)?;
-        Some((known.member, &message.members[known.member as usize]))
-    };
-    let known = message.and_then(find);
-    if known.is_some_and(|(m, _)| written >> m & 1 != 0) {
-        return;
+    /// Members of which the name to be written is taken, and those of them that were put aside.
+    taken: Members,
+    aside: &'a [Aside],
+}
+
+impl Merge<'_> {
+    #[inline(always)]
+    fn put(&mut self, name: usize, value: usize) {
+        match self.message {
+            Some(message) => self.put_known(message, name, value),
+            None => self.put_as_it_is(name, value),
+        }
     }
-    if let Some((_, member)) = known {
-        put_key(out, camel, member);
-    } else {
-        out.push(b',');
-        copy(document, name, out);
-        out.push(b':');
+
+    fn put_known(&mut self, message: &Message, name: usize, value: usize) {
+        let Some(known) = message.names.find(&name_of(self.document, name)) else {
+            return self.put_as_it_is(name, value);
+        };
+        let m = known.member as usize;
+        let bit: Members = 1 << m;
+        let is_written = self.written & bit != 0;
+        if known.camel {
+            if let Some(aside) = self.aside.iter().find(|aside| aside.member == m && !is_written) {
+                self.out.extend_from_slice(&aside.text);
+                self.written |= bit;
+            }
+            self.put_as_it_is(name, value);
+        } else if !is_written {
+            put_key(self.out, self.camel && self.taken & bit == 0, &message.members[m]);
+            copy(self.document, value, self.out);
+            self.written |= bit;
+        }
     }
-    copy(document, value, out);
+
+    #[inline(always)]
+    fn put_as_it_is(&mut self, name: usize, value: usize) {
+        self.out.push(b',');
+        copy(self.document, name, self.out);
+        self.out.push(b':');
+        copy(self.document, value, self.out);
+    }
 }
 
 /// Return the members that a list of field numbers names.

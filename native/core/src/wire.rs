@@ -4,6 +4,12 @@
 
 use crate::handover::{Handover, Outcome};
 
+/// JsonExtra is field 1 of every message; its own fields are members, and null_fields, empty_fields and
+/// absent_fields, which are the notes.
+pub const EXTRA_TAG: u8 = 1 << 3 | 2;
+pub const MEMBERS_TAG: u8 = 1 << 3 | 2;
+pub const NOTE_TAGS: [u8; 3] = [2 << 3 | 2, 3 << 3 | 2, 4 << 3 | 2];
+
 #[inline(always)]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value > 0x7f {

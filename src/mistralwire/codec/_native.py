@@ -33,7 +33,7 @@ NativeBatch: TypeAlias = tuple[
 
 
 class NativeState(NamedTuple):
-    """What is known of a stream between two pieces, field for field as in native/core/src/sse.rs."""
+    """What is known of a stream between two pieces: what `SseReader.state` returns, in its order."""
 
     partial: bytes
     after_carriage_return: bool
@@ -165,9 +165,11 @@ def _load() -> Engine:
         if error.name != _MODULE:
             raise
         raise ModuleNotFoundError(f"no native engine is installed: {_HOW_TO_GET}", name=_MODULE) from None
-    if module.INTERFACE != INTERFACE:
+    # A folder that a removed installation has left behind is a module too: an empty one.
+    interface, version = getattr(module, "INTERFACE", None), getattr(module, "__version__", "")
+    if interface != INTERFACE:
         raise ImportError(
-            f"{_MODULE} {module.__version__} has the interface {module.INTERFACE}, "
+            f"{_MODULE} {version} has the interface {interface}, "
             f"this package needs {INTERFACE}: {_HOW_TO_GET}"
         )
     return make_engine(module)
