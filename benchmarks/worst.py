@@ -1,7 +1,7 @@
 """A seeded search for the documents that cost most, there and back, in relation to what they may cost."""
 
 import random
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -13,6 +13,7 @@ from tests import families
 from tests.families import FAMILIES, PLACES, Case
 
 BYTES_MAX = 64 * 1024
+_SPELLINGS: tuple[Literal["snake", "camel"], ...] = ("snake", "camel")
 _READABLE = {b"\\ud800": b"\\ufffd", b"\\udfff": b"\\ufffd", b"\\udc00": b"\\ufffd", b"1e400": b"1e300"}
 TRIES, NEIGHBOURS, FINALISTS = 100, 50, 4
 """Cases that are drawn of each family, tried around the most expensive of them, and measured in full."""
@@ -53,7 +54,7 @@ def _search(family: str, chance: random.Random) -> Found:
     around = [best, *(_vary(chance, best) for _ in range(NEIGHBOURS))]
     around.sort(key=lambda choice: _quick(family, choice))
     # A quick run may have been disturbed: the first of several is found by measuring them.
-    found = [_measure(choice.case(family), validate=choice.validate) for choice in around[-FINALISTS:]]
+    found = [_measure(choice, family) for choice in around[-FINALISTS:]]
     return max(found, key=lambda each: each.of_bound)
 
 
@@ -65,12 +66,14 @@ class Choice(NamedTuple):
         size: Bytes of the value, about.
         seed: What else the family leaves to chance.
         validate: Whether the document is validated.
+        names: The spelling of names that is written.
     """
 
     place: str
     size: int
     seed: int
     validate: bool
+    names: Literal["snake", "camel"]
 
     def case(self, family: str) -> Case:
         """Return the documents of a family."""
@@ -79,7 +82,8 @@ class Choice(NamedTuple):
 
 def _draw(chance: random.Random) -> Choice:
     size = int(8 * (BYTES_MAX / 8) ** chance.random())
-    return Choice(chance.choice(list(PLACES)), size, chance.getrandbits(32), chance.random() < 0.3)
+    place, seed = chance.choice(list(PLACES)), chance.getrandbits(32)
+    return Choice(place, size, seed, chance.random() < 0.3, chance.choice(_SPELLINGS))
 
 
 def _vary(chance: random.Random, choice: Choice) -> Choice:
@@ -88,6 +92,7 @@ def _vary(chance: random.Random, choice: Choice) -> Choice:
         size=min(max(int(choice.size * 4 ** chance.uniform(-1, 1)), 8), BYTES_MAX),
         seed=chance.choice((choice.seed, chance.getrandbits(32))),
         validate=choice.validate,
+        names=chance.choice((choice.names, *_SPELLINGS)),
     )
 
 
@@ -95,18 +100,19 @@ def _quick(family: str, choice: Choice) -> float:
     """Return the share of what is allowed, from few runs; 0 for a case that is refused."""
     case = choice.case(family)
     try:
-        _convert(case, choice.validate)
+        _convert(case, choice)
     except DecodeError:
         return 0.0
     values = _values(case)
-    ours = min(seconds(lambda: _convert(case, choice.validate)) for _ in range(3))
+    ours = min(seconds(lambda: _convert(case, choice)) for _ in range(3))
     theirs = min(seconds(lambda: _orjson(values)) for _ in range(3))
     return _found(case, ours * 1e6, theirs * 1e6).of_bound
 
 
-def _measure(case: Case, *, validate: bool) -> Found:
+def _measure(choice: Choice, family: str) -> Found:
+    case = choice.case(family)
     values = _values(case)
-    medians = medians_us({"ours": lambda: _convert(case, validate), "orjson": lambda: _orjson(values)}, 7)
+    medians = medians_us({"ours": lambda: _convert(case, choice), "orjson": lambda: _orjson(values)}, 7)
     return _found(case, medians["ours"], medians["orjson"])
 
 
@@ -117,10 +123,10 @@ def _found(case: Case, us: float, orjson_us: float) -> Found:
     return Found(f"{case.family}, {case.place}", size, us, orjson_us, us / allowed_us(orjson_us, size))
 
 
-def _convert(case: Case, validate: bool) -> None:
+def _convert(case: Case, choice: Choice) -> None:
     for text in case.texts:
-        wire = json_to_binary(case.message_type, text, validate=validate)
-        binary_to_json(case.message_type, wire)
+        wire = json_to_binary(case.message_type, text, validate=choice.validate)
+        binary_to_json(case.message_type, wire, names=choice.names)
 
 
 def _values(case: Case) -> list[tuple[bytes, Any]]:

@@ -36,6 +36,12 @@ _MISFITS = (
     '{"index":"a"}',
     "1e3",
 )
+_BOTH_SPELLINGS = (
+    '{"finishReason":"x","finish_reason":"stop"}',
+    '{"finish_reason":"new","finishReason":1}',
+    '{"toolCalls":1,"tool_calls":[{"id":"a"}]}',
+    '{"toolCalls":[],"tool_calls":1}',
+)
 _NAMES = (
     *("id", "object", "model", "usage", "choices", "index", "delta", "message", "role", "content", "type"),
     *("tool_calls", "toolCalls", "finish_reason", "prompt_tokens", "promptTokens", "temperature", "x"),
@@ -157,6 +163,7 @@ FAMILIES: dict[str, Make] = {
     "escapes": lambda chance, size: _string(chance, size, _ESCAPES),
     "lone surrogates": lambda chance, size: _string(chance, size, ("\\ud800", "\\udfff", "\\udc00\\ud800")),
     "names given twice": _repeated_names,
+    "both spellings": lambda chance, size: _list(size, _choices(chance, _BOTH_SPELLINGS)),
     "new shapes": _shape,
 }
 """What makes a JSON value of about so many bytes, by the name of the family."""

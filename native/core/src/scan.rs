@@ -214,9 +214,18 @@ impl Scan<'_, '_> {
     }
 
     #[inline(always)]
-    fn push(&mut self, kind: TokenKind, start: usize, end: usize) {
+    fn push(&mut self, kind: TokenKind, start: usize, end: usize) -> Outcome {
+        if self.tape.len() == self.tape.capacity() {
+            self.grow()?;
+        }
         let next = self.tape.len() as u32 + 1;
         self.tape.push(Token { start: start as u32, end: end as u32, next, kind });
+        Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self) -> Outcome {
+        Ok(self.tape.try_reserve(1)?)
     }
 
     fn value(&mut self, at: usize, first: u8, depth: usize) -> Outcome<usize> {
@@ -238,7 +247,7 @@ impl Scan<'_, '_> {
         if self.byte(end) != b'"' {
             return self.escapes(start, end);
         }
-        self.push(TokenKind::Plain, start, end);
+        self.push(TokenKind::Plain, start, end)?;
         Ok(end + 1)
     }
 
@@ -248,7 +257,7 @@ impl Scan<'_, '_> {
             match self.byte(at) {
                 b'"' => {
                     self.is_compact &= kind == TokenKind::Escaped;
-                    self.push(kind, start, at);
+                    self.push(kind, start, at)?;
                     return Ok(at + 1);
                 }
                 b'\\' => match self.byte(at + 1) {
@@ -286,7 +295,7 @@ impl Scan<'_, '_> {
         }
         let is_minus_zero = is_negative && self.text[start..at] == *b"-0";
         self.is_compact &= kind == TokenKind::Integer && !is_minus_zero;
-        self.push(kind, start, at);
+        self.push(kind, start, at)?;
         Ok(at)
     }
 
@@ -304,7 +313,7 @@ impl Scan<'_, '_> {
         if !self.text[at..].starts_with(word) {
             return Err(Handover::NotJson);
         }
-        self.push(kind, at, at + word.len());
+        self.push(kind, at, at + word.len())?;
         Ok(at + word.len())
     }
 
@@ -331,7 +340,7 @@ impl Scan<'_, '_> {
             return Err(Handover::Limit);
         }
         let container = self.tape.len();
-        self.push(kind, at, at);
+        self.push(kind, at, at)?;
         match self.next(at + 1) {
             (_, 0) => Err(Handover::NotJson),
             (at, byte) if byte == close => Ok((container, at + 1, 0)),
