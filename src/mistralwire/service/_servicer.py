@@ -268,10 +268,14 @@ class _GrpcSink:
 
 async def _refuse(call: Call, context: grpc.aio.ServicerContext, error: Exception) -> Never:
     """End a call with the status of an error, before its answer has begun."""
+    is_doubtful = isinstance(error, _NoRequestError | grpc.aio.InternalError)
+    if not is_doubtful:
+        # Before the status goes out: what happens then, the end of the server for one, is not the call's end.
+        call.abort(error)
     try:
         await refuse(context, error, call.record.request_id)
     except asyncio.CancelledError:
-        if isinstance(error, _NoRequestError | grpc.aio.InternalError):
+        if is_doubtful:
             # A caller who is gone looks like one who sends no request, and grpc fails to write to him.
             call.cancel(_code_of_cancelled(context))
         raise
