@@ -32,7 +32,7 @@ class Sink(Protocol):
         """Take chunks.
 
         Args:
-            wire: They as wire bytes of a stream response, which has them in its field `chunks`.
+            wire: Wire bytes of a stream response whose field `chunks` holds them.
             count: How many there are, 1 or more.
         """
 

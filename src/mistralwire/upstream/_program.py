@@ -1,5 +1,6 @@
 """A program's own upstream as the source of an answer: the one task between coroutines and callbacks."""
 
+import abc
 import asyncio
 import functools
 import itertools
@@ -77,7 +78,7 @@ def with_start(upstream: Upstream) -> CallbackUpstream:
     return cast("CallbackUpstream", upstream) if hasattr(upstream, "start") else ProgramUpstream(upstream)
 
 
-class _ProgramSource:
+class _ProgramSource(abc.ABC):
     """Runs a coroutine that makes an answer; a Source.
 
     Args:
@@ -109,9 +110,9 @@ class _ProgramSource:
         self._is_left = True
         self._task.cancel()
 
+    @abc.abstractmethod
     async def _answer(self) -> None:
-        """Make the answer, and give it."""
-        raise NotImplementedError
+        """Make the answer, and pass it to the receiver."""
 
     async def _run(self) -> None:
         receiver = self._receiver

@@ -85,7 +85,7 @@ class Receiver(Protocol):
         """Take chunks.
 
         Args:
-            wire: They as wire bytes of a stream response, which has them in its field `chunks`.
+            wire: Wire bytes of a stream response whose field `chunks` holds them.
             count: How many there are, 1 or more.
             usage: The last usage among them, as the wire bytes of a UsageInfo; None if none has one.
             finish_reasons: Why the model stopped, as index of the choice and the API's string.
