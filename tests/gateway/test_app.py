@@ -26,6 +26,7 @@ from mistralwire.v1 import (
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
 )
+from tests.error_bodies import flat_error
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import EagerUpstream, HeldUpstream, chunk
 
@@ -134,8 +135,11 @@ async def test_violations_are_422_with_their_places(running: Running, http: aioh
     bad = {"model": 7, "messages": [{"role": "user", "content": 5}]}
     async with running(upstream) as url, http.post(url + CHAT, json=bad) as response:
         assert response.status == 422
-        detail = (await response.json())["detail"]
+        body = await response.json()
+    detail = body["detail"]
     assert [item["loc"] for item in detail] == [["body", "model"], ["body", "messages", 0, "content"]]
+    places = [part.partition(": expected ")[0] for part in flat_error(body)["message"].split("; ")]
+    assert places == ["model", "messages[0].content"]
     assert all(item["msg"].startswith("expected ") and item["type"] for item in detail)
     assert not upstream.requests
 
@@ -171,7 +175,8 @@ async def test_an_error_before_the_first_chunk_is_a_status(
         assert response.status == status
         assert response.headers["retry-after"] == "7"
         body = await response.json()
-    assert body == {"object": "error", "message": "no luck", "type": "odd", "param": None, "code": "1300"}
+    expected = {"object": "error", "message": "no luck", "type": "odd", "param": None, "code": "1300"}
+    assert flat_error(body) == expected
 
 
 async def test_an_error_after_chunks_is_an_event_without_done(
@@ -186,8 +191,7 @@ async def test_an_error_after_chunks_is_an_event_without_done(
             await upstream.items.put(UpstreamError("no luck", upstream_code="x"))
             [event] = await _events(response)
     error = {"object": "error", "message": "no luck", "type": "upstream_failed", "param": None, "code": "x"}
-    # The second for OpenAI's SDK, which raises for this member alone.
-    assert json.loads(event.removeprefix(b"data: ")) == {**error, "error": error}
+    assert flat_error(json.loads(event.removeprefix(b"data: "))) == error
 
 
 @pytest.mark.parametrize("question", [QUESTION, STREAM_QUESTION], ids=["unary", "stream"])
@@ -504,9 +508,15 @@ async def test_a_wrong_path_or_method_has_an_error_body(
     async with running(HeldUpstream()) as url:
         async with http.get(f"{url}/v1/nothing") as response:
             assert response.status == 404
-            assert (await response.json())["type"] == "no_such_route"
+            error = flat_error(await response.json())
+            assert error["type"] == "no_such_route"
+            assert error["message"].endswith("found GET /v1/nothing")
+        async with http.request("PROPFIND", f"{url}/{'a' * 999}") as response:
+            message = flat_error(await response.json())["message"]
+            assert message.endswith(f", found PROPFIND /{'a' * 127}")
         async with http.get(url + CHAT) as response:
-            assert (await response.json())["message"] == "expected POST for this route, found another method"
+            error = flat_error(await response.json())
+            assert error["message"] == f"expected POST for this route, found GET {CHAT}"
             assert response.status == 405
             assert response.headers["allow"] == "POST"
 

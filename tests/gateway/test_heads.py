@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 
 from mistralwire.gateway import GatewayConfig
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from tests.error_bodies import flat_error
 from tests.gateway.test_protocol import CHAT, QUESTION, connected, request_of
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import EagerUpstream, HeldUpstream, chunk
@@ -45,16 +46,17 @@ async def test_a_head_that_could_be_read_in_two_ways_is_refused(
         status, body = await caller.answer()
         assert await caller.rest() == b""
     assert status == 400
-    assert problem in body.decode()
+    assert problem in flat_error(json.loads(body))["message"]
     assert not upstream.requests
 
 
-async def test_what_is_no_http_is_refused_in_plain_text() -> None:
+async def test_what_is_no_http_is_refused_with_an_error_body() -> None:
     async with running_gateway(HeldUpstream()) as url, connected(url) as caller:
         caller.writer.write(b"\x16\x03\x01 a greeting of TLS\r\n\r\n")
         status, body = await caller.answer()
         assert await caller.rest() == b""
-    assert (status, body) == (400, b"expected a request in HTTP/1.1, found something else")
+    assert status == 400
+    assert flat_error(json.loads(body))["message"] == "expected a request in HTTP/1.1, found something else"
 
 
 async def test_what_is_no_http_in_a_body_is_refused_and_gives_its_place_back() -> None:

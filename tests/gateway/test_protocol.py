@@ -17,6 +17,7 @@ from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import ChatCompletionResponse
+from tests.error_bodies import flat_error
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import EagerUpstream, HeldUpstream, chunk
 
@@ -185,7 +186,7 @@ async def test_connections_beyond_the_bound_are_refused_with_an_error_body() -> 
         assert (await first.answer())[0] == 200
         async with connected(url) as second:
             status, body = await second.answer()
-            assert (status, json.loads(body)["type"]) == (503, "too_many_connections")
+            assert (status, flat_error(json.loads(body))["type"]) == (503, "too_many_connections")
             assert await second.rest() == b""
         first.writer.write(request_of())
         assert (await first.answer())[0] == 200
@@ -261,7 +262,9 @@ async def test_a_wish_for_another_protocol_that_comes_in_pieces_is_refused_whole
         caller.writer.write(request[split:])
         status, body = await caller.answer()
         assert await caller.rest() == b""
-    assert (status, body) == (400, b"expected HTTP/1.1, found a request for another protocol\n")
+    assert status == 400
+    message = "expected HTTP/1.1, found a request for another protocol"
+    assert flat_error(json.loads(body))["message"] == message
 
 
 async def test_bytes_of_a_body_that_look_like_a_header_stay() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from mistralwire.gateway import GatewayConfig
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from tests.error_bodies import flat_error
 from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
 from tests.sdk.both_ways import (
@@ -127,7 +128,7 @@ async def test_errors_of_the_upstream_keep_their_body(
     asked = call(method, calls.CHAT, is_async=is_async)
     error, _ = await stack.through(lambda url: failure(asked, url), answer)
     assert isinstance(error, errors.SDKError)
-    assert (error.status_code, json.loads(error.body)) == (status, ERROR)
+    assert (error.status_code, flat_error(json.loads(error.body))) == (status, ERROR)
     assert error.headers["retry-after"] == "7"
 
 

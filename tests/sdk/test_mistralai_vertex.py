@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from mistralwire.service import ServerConfig
 from mistralwire.upstream import VertexUpstream
+from tests.error_bodies import flat_error
 from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
 from tests.sdk.both_ways import ONCE, Call, Stack, bodies, recorded
@@ -147,7 +148,7 @@ async def test_errors_have_their_status_and_body(vertex_stack: Stack, method: st
     refusal = json_answer(json.dumps(error).encode(), 429, retry_after="7")
     with pytest.raises(errors.SDKError) as raised:
         await vertex_stack.through(call(method, arguments, is_async=is_async), refusal)
-    assert (raised.value.status_code, json.loads(raised.value.body)) == (429, error)
+    assert (raised.value.status_code, flat_error(json.loads(raised.value.body))) == (429, error)
     assert raised.value.headers["retry-after"] == "7"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mistralwire.gateway import GatewayConfig
+from tests.error_bodies import flat_error
 from tests.sdk import mistral_calls as calls
 from tests.sdk.both_ways import (
     WAIT_S,
@@ -148,7 +149,7 @@ async def test_errors_of_the_upstream_keep_their_body(
     with pytest.raises(error_type) as raised:
         await stack.through(call(calls.CHAT, is_async=is_async, stream=stream), answer)
     error = raised.value
-    assert (error.response.json(), error.response.headers["retry-after"]) == (ERROR, "7")
+    assert (flat_error(error.response.json()), error.response.headers["retry-after"]) == (ERROR, "7")
     assert (error.code, error.type) == ("1500", "invalid_model")
 
 

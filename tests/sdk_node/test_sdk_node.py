@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mistralwire.gateway import GatewayConfig
+from tests.error_bodies import flat_error
 from tests.json_equality import parse_exactly
 from tests.sdk_node.asking import FOLDER, Pair, ask, asked, both_ways, gateway_to
 from tests.sdk_node.cases import (
@@ -134,7 +135,7 @@ async def test_a_key_that_is_not_in_the_file_is_refused(tmp_path: pathlib.Path) 
     refused = [answer for answer in answers if "error" in answer]
     assert [answer["value"]["id"] for answer in admitted] == ["chat-1"] * 2
     assert [answer["error"]["status"] for answer in refused] == [401] * 4
-    assert [answer["error"]["body"]["object"] for answer in refused] == ["error"] * 4
+    assert [flat_error(answer["error"]["body"])["object"] for answer in refused] == ["error"] * 4
     assert len(server.received) == 2
 
 
@@ -171,7 +172,7 @@ async def test_an_error_of_the_model_api_is_what_it_is_without_the_gateway() -> 
     for pair in await both_ways(*(asked(answer, **kind) for answer in answers for kind in kinds)):
         assert pair.direct["error"]["name"] == pair.behind["error"]["name"]
         assert pair.direct["error"]["status"] == pair.behind["error"]["status"]
-        assert pair.behind["error"]["body"] == API_ERROR
+        assert flat_error(pair.behind["error"]["body"]) == API_ERROR
         assert pair.behind["seen"] == pair.direct["seen"]
 
 
@@ -181,7 +182,7 @@ async def test_a_failure_of_the_model_api_is_503_with_the_body_of_the_api() -> N
     errors = [pair.behind["error"] for pair in await both_ways(*jobs)]
 
     assert [(error["name"], error["status"]) for error in errors] == [("SDKError", 503)] * len(jobs)
-    bodies = [error["body"] for error in errors]
+    bodies = [flat_error(error["body"]) for error in errors]
     assert bodies[:4] == [API_ERROR] * 4
     assert [(body["object"], body["type"]) for body in bodies[4:]] == [("error", "upstream_failed")] * 2
 

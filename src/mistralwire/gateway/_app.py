@@ -25,6 +25,8 @@ from mistralwire.gateway._routes import ROUTES
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
+# Of the request line, in the text of an error.
+_METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
 
 
 class Gateway(Starlette):
@@ -158,15 +160,16 @@ def _metrics_route(metrics: PrometheusMetrics) -> Route:
     return Route("/metrics", give_metrics)
 
 
-async def _refuse(_: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     """Answer where there is no such route, or not by this method."""
     refused = cast("HTTPException", error)
+    found = f"{request.method[:_METHOD_CHARS_MAX]} {request.scope['path'][:_PATH_CHARS_MAX]}"
     reason = Reason.NO_SUCH_ROUTE
-    message = "expected a route of this gateway, which /docs lists, found another"
+    message = f"expected a route of this gateway, which /docs lists, found {found}"
     if refused.status_code == 405:
         allowed = (refused.headers or {}).get("Allow", "another method")
         reason = Reason.METHOD_NOT_ALLOWED
-        message = f"expected {allowed} for this route, found another method"
+        message = f"expected {allowed} for this route, found {found}"
     return _response(EdgeError(refused.status_code, message, reason=reason), refused.headers)
 
 

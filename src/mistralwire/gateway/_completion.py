@@ -31,7 +31,7 @@ from mistralwire.errors import (
     Reason,
 )
 from mistralwire.gateway._edge import Edge
-from mistralwire.gateway._errors import Answer, EdgeError, Headers, answer_of, error_event, unwritable
+from mistralwire.gateway._errors import Answer, EdgeError, Headers, answer_of, error_body, unwritable
 from mistralwire.gateway._routes import Call, Route, check_body, read_call
 from mistralwire.v1 import ChatCompletionStreamResponse
 
@@ -370,7 +370,7 @@ class Completion:
             return
         is_broken = self.status != 0
         if is_broken:
-            self._write(encode_sse(error_event(error)), is_last=True)
+            self._write(encode_sse(error_body(error)), is_last=True)
         else:
             self._answer(answer_of(error))
         self._finish(error, is_broken=is_broken)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mistralwire.codec import to_json
@@ -18,7 +18,6 @@ from mistralwire.errors import (
 from mistralwire.upstream import http_status
 from mistralwire.v1 import (
     ErrorResponse,
-    HTTPValidationError,
     IntegerOrString,
     JsonExtra,
     ValidationError,
@@ -29,6 +28,8 @@ Headers = list[tuple[bytes, bytes]]
 UNAUTHORIZED = 401
 UNPROCESSABLE = 422
 
+# Of a message that lists violations; `detail` has all of them.
+_TEXT_CHARS_MAX = 1_000
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
 _OF_LIBRARY = {
     "UNAVAILABLE": "the service behind the gateway can't be reached",
@@ -47,7 +48,7 @@ class EdgeError(MistralwireError):
         status: HTTP status of the answer.
     """
 
-    def __init__(self, status: int, message: str, *, reason: str) -> None:
+    def __init__(self, status: int, message: str, *, reason: str = "INVALID_ARGUMENT") -> None:
         super().__init__(message, code="INVALID_ARGUMENT", reason=reason)
         self.status = status
 
@@ -70,9 +71,8 @@ def answer_of(error: MistralwireError) -> Answer:
     """Turn an error into an answer.
 
     Args:
-        error: A DecodeError, or a CallError with violations, becomes 422 with the documented body. All others
-            become the API's own error body: the code and type of the upstream where it gave some, and the
-            status that the one table has for the gRPC code.
+        error: A DecodeError, or a CallError with violations, becomes 422; any other has the status that the
+            one table has for its gRPC code.
 
     Returns:
         The answer, with Retry-After if the error says when a new try makes sense.
@@ -81,44 +81,51 @@ def answer_of(error: MistralwireError) -> Answer:
     delay_s = error.retry_after_s if isinstance(error, CallError | OverloadError | UpstreamError) else None
     if delay_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(delay_s)))
-    if isinstance(error, DecodeError | CallError) and error.violations:
-        return Answer(UNPROCESSABLE, to_json(_validation_error(error.violations, error.reason)), headers)
-    status = error.status if isinstance(error, EdgeError) else http_status(error.code)
+    status = _status_of(error)
     if status == UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
     return Answer(status, to_json(error_body(error)), headers)
 
 
 def error_body(error: MistralwireError) -> ErrorResponse:
-    """Give the error body of the API for an error.
+    """Return the error body, of an answer or of an event in a stream, with what each family of clients reads.
+
+    | read by | members |
+    |---|---|
+    | Mistral's SDKs and LangChain's | `object`, `message`, `type`, `param`, `code` |
+    | those that know Mistral's 401 and 422 alone | `detail`: the text, or with 422 the violations |
+    | OpenAI's SDKs and those built on them | `error`, an object with the members of the first row |
 
     Args:
         error: The error. What a gRPC library says by itself, with addresses in it, stays inside.
     """
-    body = ErrorResponse(object="error", message_string=_clean(_text_of(error)))
+    violations = _violations_of(error)
+    text = _clean(_cut("; ".join(map(str, violations))) if violations else _text_of(error))
+    body = ErrorResponse(object="error", message_string=text, type=error.reason.lower())
     nulls = list(_NULL_FIELDS)
-    body.type = error.reason.lower()
     if isinstance(error, CallError | UpstreamError):
         body.type = error.upstream_type or body.type
         if error.upstream_code:
             body.code_string = error.upstream_code
             nulls.pop()
     body.json_extra.CopyFrom(JsonExtra(null_fields=nulls))
+    members = f'{{"error":{to_json(body).decode()}}}'
+    if violations:
+        body.detail_array.items.extend(_validation_error(each, error.reason) for each in violations)
+    else:
+        body.detail_string = text
+    body.json_extra.members = members
     return body
 
 
-def error_event(error: MistralwireError) -> ErrorResponse:
-    """Give the error body for an event in a stream.
+def _status_of(error: MistralwireError) -> int:
+    if _violations_of(error):
+        return UNPROCESSABLE
+    return error.status if isinstance(error, EdgeError) else http_status(error.code)
 
-    It has the error once more as a member `error`: OpenAI's SDK raises for that, and takes any other event
-    for a chunk.
 
-    Args:
-        error: The error.
-    """
-    body = error_body(error)
-    body.json_extra.members = f'{{"error":{to_json(body).decode()}}}'
-    return body
+def _violations_of(error: MistralwireError) -> Sequence[Violation]:
+    return error.violations if isinstance(error, DecodeError | CallError) else ()
 
 
 def _text_of(error: MistralwireError) -> str:
@@ -138,16 +145,15 @@ def _clean(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _validation_error(violations: Iterable[Violation], reason: str) -> HTTPValidationError:
-    return HTTPValidationError(
-        detail=[
-            ValidationError(
-                loc=[IntegerOrString(string="body"), *_loc(violation.path)],
-                msg=_clean(f"expected {violation.expected}, found {violation.found}"),
-                type=reason.lower(),
-            )
-            for violation in violations
-        ]
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT_CHARS_MAX else f"{text[: _TEXT_CHARS_MAX - 3]}..."
+
+
+def _validation_error(violation: Violation, reason: str) -> ValidationError:
+    return ValidationError(
+        loc=[IntegerOrString(string="body"), *_loc(violation.path)],
+        msg=_clean(f"expected {violation.expected}, found {violation.found}"),
+        type=reason.lower(),
     )
 
 

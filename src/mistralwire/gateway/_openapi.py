@@ -7,8 +7,8 @@ import importlib.metadata
 
 from mistralwire.errors import REQUEST_ID_PATTERN
 from mistralwire.gateway._operations import (
+    ERROR_BODY,
     ERRORS,
-    UNPROCESSABLE,
     Object,
     completion_paths,
     content,
@@ -21,10 +21,9 @@ from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
     CompletionChunk,
-    ErrorResponse,
     FIMCompletionRequest,
     FIMCompletionResponse,
-    HTTPValidationError,
+    ValidationError,
 )
 
 _ABOUT = """\
@@ -38,9 +37,14 @@ A key is needed only where the gateway was given keys; it is sent as a bearer to
 
 _TYPES = (
     *(ChatCompletionRequest, ChatCompletionResponse, FIMCompletionRequest, FIMCompletionResponse),
-    *(AgentsCompletionRequest, CompletionChunk, ErrorResponse, HTTPValidationError),
+    *(AgentsCompletionRequest, CompletionChunk, ValidationError),
 )
 _RETRY_STATUSES = ("429", "503")
+_ERROR_MEMBER = "Error"
+_ERROR_BODY_DESCRIPTION = (
+    "The body of an error answer, or of an error event in a stream: one for the clients of Mistral's API and "
+    "for those of OpenAI's."
+)
 
 
 def openapi_document() -> Object:
@@ -74,8 +78,7 @@ def openapi_document() -> Object:
 
 
 def _error(status: str) -> Object:
-    body = HTTPValidationError if status == UNPROCESSABLE else ErrorResponse
-    response = content(ERRORS[status], reference(body.DESCRIPTOR.name))
+    response = content(ERRORS[status], reference(ERROR_BODY))
     if status in _RETRY_STATUSES:
         response["headers"] = {"retry-after": {"$ref": "#/components/headers/RetryAfter"}}
     return response
@@ -120,7 +123,28 @@ def _own_schemas() -> dict[str, Schema]:
         "data": {"type": "array", "items": reference("Model"), "description": "The models."},
     }
     status = {"status": {**text, "description": "The state, for people."}}
+    error = {
+        "message": {**text, "description": "What was expected, what was found and what to do, for people."},
+        "type": {**text, "description": "What happened, for programs; the upstream's own word, if any."},
+        "param": {"type": ["string", "null"], "description": "Member of the request that is at fault."},
+        "code": {"type": ["string", "integer", "null"], "description": "The upstream's own code, if any."},
+    }
+    violations = {"type": "array", "items": reference(ValidationError.DESCRIPTOR.name)}
+    body = {
+        "object": {**text, "const": "error", "description": "Kind of the object."},
+        **error,
+        "detail": {
+            "anyOf": [text, violations],
+            "description": "The message once more; with 422 the violations, each with its place.",
+        },
+        "error": {
+            **reference(_ERROR_MEMBER),
+            "description": "The error once more, where others look for it.",
+        },
+    }
     return {
+        ERROR_BODY: _record(_ERROR_BODY_DESCRIPTION, body),
+        _ERROR_MEMBER: _record("The error, as clients of OpenAI's API read it.", error),
         "Model": _record("One model.", model),
         "ModelList": _record("The models of the gateway.", models),
         "Status": _record("Whether all is well.", status),

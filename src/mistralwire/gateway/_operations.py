@@ -12,7 +12,6 @@ from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
     CompletionChunk,
-    ErrorResponse,
     FIMCompletionRequest,
     FIMCompletionResponse,
 )
@@ -20,7 +19,8 @@ from mistralwire.v1 import (
 Object = dict[str, Any]
 
 JSON = "application/json"
-UNPROCESSABLE = "422"
+ERROR_BODY = "ErrorBody"
+"""Name of the schema of error bodies."""
 
 ERRORS = {
     "400": "The upstream refused the request as invalid.",
@@ -31,7 +31,7 @@ ERRORS = {
     "409": "The upstream found a conflict.",
     "413": "The body is too large.",
     "415": "The body is compressed.",
-    UNPROCESSABLE: "The request is no JSON, or breaks the contract: each violation with its place.",
+    "422": "The request is no JSON, or breaks the contract: each violation with its place.",
     "429": "Too many requests, for the gateway, the service or the upstream.",
     "500": "The gateway or the service is not in order.",
     "501": "The upstream does not support the call.",
@@ -184,7 +184,8 @@ def _completion(
 def _answers(*types: type[Message], is_stream: bool = False) -> Object:
     answers: Object = {JSON: {"schema": _any_of(types)}} if types else {}
     if is_stream:
-        schema = {"description": _STREAM, **_any_of([CompletionChunk, ErrorResponse])}
+        chunk_or_error = [reference(CompletionChunk.DESCRIPTOR.name), reference(ERROR_BODY)]
+        schema = {"description": _STREAM, "anyOf": chunk_or_error}
         answers[_EVENTS] = {"schema": schema}
     return answers
 

@@ -17,7 +17,7 @@ from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._edge import Edge
-from mistralwire.gateway._errors import Headers, answer_of
+from mistralwire.gateway._errors import EdgeError, Headers, answer_of
 from mistralwire.gateway._routes import Route, find_route
 
 # How long a peer has to take the end of a connection that nothing more is said on.
@@ -108,7 +108,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_in_head and self._is_answering():
                 self._abort()
             elif not self._is_refused and not self.transport.is_closing():
-                self.send_400_response("expected a request in HTTP/1.1, found something else")
+                self._refuse(HTTPStatus.BAD_REQUEST, "expected a request in HTTP/1.1, found something else")
         if self._is_refused or self.transport.is_closing():
             return
         if not self._is_in_head:
@@ -354,8 +354,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
-        body = f"{text}\n".encode()
-        self._say(_last_answer(status, b"text/plain; charset=utf-8", body))
+        self._say(_last_answer(EdgeError(status, text)))
 
     def _say(self, answer: bytes) -> None:
         """Answer, and take no more."""
@@ -374,15 +373,15 @@ class HttpProtocol(HttpToolsProtocol):
 def _refusal(connections_max: int) -> bytes:
     """Return the whole answer for one connection too many."""
     message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
-    answer = answer_of(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
-    return _last_answer(answer.status, b"application/json", answer.body)
+    return _last_answer(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
 
 
-def _last_answer(status: int, media_type: bytes, body: bytes) -> bytes:
+def _last_answer(error: MistralwireError) -> bytes:
     """Return the bytes of an answer that ends its connection."""
+    status, body, more = answer_of(error)
     length = b"%d" % len(body)
-    headers = [(b"content-type", media_type), (b"content-length", length), (b"connection", b"close")]
-    return _head_of(status, headers) + body
+    headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"connection", b"close")]
+    return _head_of(status, [*headers, *more]) + body
 
 
 @functools.lru_cache(1)
