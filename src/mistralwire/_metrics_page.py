@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+from mistralwire._extras import missing_error
 from mistralwire._listen import cannot_listen
 from mistralwire.errors import MistralwireError, Reason
 
@@ -30,7 +31,7 @@ class MetricsPage:
         try:
             from prometheus_client import REGISTRY, start_http_server  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
-            raise metrics_missing() from error
+            raise missing_error("a page of metrics", "prometheus-client", "otel") from error
         try:
             self._server, self._thread = start_http_server(port, host)
         except (OSError, UnicodeError) as error:
@@ -45,15 +46,6 @@ class MetricsPage:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def metrics_missing() -> MistralwireError:
-    """Return the error for packages that are not installed."""
-    return MistralwireError(
-        "expected the packages for a Prometheus endpoint, found none; install mistralwire[otel]",
-        code="FAILED_PRECONDITION",
-        reason=Reason.EXTRA_MISSING,
-    )
 
 
 def _impatient(handler: Any) -> Any:

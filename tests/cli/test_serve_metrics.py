@@ -84,4 +84,4 @@ def test_packages_that_are_missing_are_named(tmp_path: pathlib.Path) -> None:
 
     assert result.returncode == 1
     assert result.stderr.startswith("Error: ")
-    assert "mistralwire[otel]" in result.stderr
+    assert "pip install '.[otel]'" in result.stderr

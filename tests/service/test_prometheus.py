@@ -202,6 +202,6 @@ except MistralwireError as error:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == (
-        "EXTRA_MISSING expected the packages for a Prometheus endpoint, found none; "
-        "install mistralwire[otel]\n"
+        "EXTRA_MISSING a page of metrics needs the package opentelemetry-exporter-prometheus, found none; "
+        "in a checkout of mistralwire run pip install '.[otel]'\n"
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from mistralwire._extras import missing_import
 from mistralwire.cli._environment import check_environment
 from mistralwire.cli._logging import configure_logging
 from mistralwire.cli._settings_file import config_option, write_settings
@@ -17,11 +18,7 @@ try:
     from mistralwire.cli._gateway import GatewayJob
     from mistralwire.cli._gateway_settings import GATEWAY
 except ModuleNotFoundError as error:
-    if (error.name or "").startswith("mistralwire"):
-        raise
-    package = (error.name or "").partition(".")[0]
-    message = f"the gateway needs the package {package}, found none; pip install 'mistralwire[gateway]'"
-    raise click.ClickException(message) from error
+    raise click.ClickException(str(missing_import("the gateway", error, "gateway"))) from error
 
 # Names of settings of the client, which are others here.
 _CLIENT_NAMES = r"(?<![\w'\"-])(?:insecure|tls_ca|tls_certificate|tls_key|token_file)(?![\w'\"-])"

@@ -4,8 +4,13 @@
 `GatewayConfig` holds its settings, and `GatewayServer` serves it over HTTP. It needs the extra `gateway`.
 """
 
-from mistralwire.gateway._app import create_app
-from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._server import GatewayServer
+from mistralwire._extras import missing_import
+
+try:
+    from mistralwire.gateway._app import create_app
+    from mistralwire.gateway._config import GatewayConfig
+    from mistralwire.gateway._server import GatewayServer
+except ModuleNotFoundError as error:
+    raise missing_import("the gateway", error, "gateway") from error
 
 __all__ = ["GatewayConfig", "GatewayServer", "create_app"]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from mistralwire._extras import missing_error
 from mistralwire.codec import losses
-from mistralwire.errors import MistralwireError, Reason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -32,11 +32,7 @@ class PrometheusMetrics:
             )
             from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
-            raise MistralwireError(
-                "expected the package prometheus-client for metrics, found none; install mistralwire[otel]",
-                code="FAILED_PRECONDITION",
-                reason=Reason.EXTRA_MISSING,
-            ) from error
+            raise missing_error("a page of metrics", "prometheus-client", "otel") from error
         self._registry = registry or CollectorRegistry()
         self._generate = generate_latest
         names: dict[str, Any] = {"registry": self._registry}

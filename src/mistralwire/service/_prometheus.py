@@ -4,7 +4,8 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from mistralwire._metrics_page import MetricsPage, metrics_missing
+from mistralwire._extras import missing_error
+from mistralwire._metrics_page import MetricsPage
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._record import CallObserver
 
@@ -63,7 +64,7 @@ def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEnd
 
         from mistralwire.service._call_telemetry import CallTelemetry  # noqa: PLC0415 - needs them
     except ModuleNotFoundError as error:
-        raise metrics_missing() from error
+        raise missing_error("a page of metrics", "opentelemetry-exporter-prometheus", "otel") from error
     if not _only_one.acquire(blocking=False):
         raise MistralwireError(
             "expected one Prometheus endpoint in a process, since its page shows the metrics of the process, "

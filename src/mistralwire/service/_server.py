@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
+from mistralwire._extras import missing_error
 from mistralwire._listen import why_not
 from mistralwire._tokens import TokenFile
 from mistralwire.errors import MistralwireError, Reason
@@ -250,6 +251,5 @@ def _add_channelz(server: grpc.aio.Server) -> None:
     try:
         from grpc_channelz.v1 import channelz  # noqa: PLC0415 - of an extra
     except ImportError:
-        message = "channelz needs the package grpcio-channelz; pip install 'mistralwire[channelz]'"
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from None
+        raise missing_error("channelz", "grpcio-channelz", "channelz") from None
     channelz.add_channelz_servicer(server)

@@ -153,14 +153,7 @@ def _http_class(module: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in ("httptools", "aiohappyeyeballs"):
-            raise
-        message = (
-            f"expected the package {package} for an upstream over HTTP, found none; "
-            "install mistralwire[gateway]"
-        )
-        raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from error
+        raise MistralwireError(str(error), code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from error
 
 
 def _settings(table: dict[str, Any]) -> HttpSettings:

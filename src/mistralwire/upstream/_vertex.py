@@ -6,7 +6,8 @@ import urllib.parse
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from mistralwire.errors import MistralwireError, Reason, UpstreamError
+from mistralwire._extras import missing_error
+from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._http import HttpUpstream
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._mistral import checked_url
@@ -102,12 +103,7 @@ class _Credentials:
             import google.auth.transport.requests  # noqa: PLC0415 - an extra
         except ImportError as error:
             # Not only ModuleNotFoundError: google-auth raises this one for requests.
-            raise MistralwireError(
-                "expected the packages google-auth and requests for Vertex AI, found none; "
-                "install mistralwire[vertex]",
-                code="FAILED_PRECONDITION",
-                reason=Reason.EXTRA_MISSING,
-            ) from error
+            raise missing_error("Vertex AI", "the packages google-auth and requests", "vertex") from error
         self._auth = google.auth
         self._credentials = credentials
         self._refreshing: asyncio.Task[None] | None = None

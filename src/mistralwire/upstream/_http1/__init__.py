@@ -9,15 +9,20 @@ opens sockets, through a proxy where there is one, `_connection` is one connecti
 with its response, and `_client` keeps the connections.
 """
 
-from mistralwire.upstream._http1._client import HttpClient
-from mistralwire.upstream._http1._errors import (
-    HttpClientError,
-    TruncatedError,
-    UnreachableError,
-    UnreadableError,
-)
-from mistralwire.upstream._http1._exchange import Exchange, Receiver
-from mistralwire.upstream._http1._request import Proxy
+from mistralwire._extras import missing_import
+
+try:
+    from mistralwire.upstream._http1._client import HttpClient
+    from mistralwire.upstream._http1._errors import (
+        HttpClientError,
+        TruncatedError,
+        UnreachableError,
+        UnreadableError,
+    )
+    from mistralwire.upstream._http1._exchange import Exchange, Receiver
+    from mistralwire.upstream._http1._request import Proxy
+except ModuleNotFoundError as error:
+    raise missing_import("an upstream over HTTP", error, "gateway") from error
 
 __all__ = [
     "Exchange",

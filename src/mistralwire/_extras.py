@@ -1,0 +1,38 @@
+"""What is said where a package of an optional extra is not installed."""
+
+from mistralwire.errors import MistralwireError, Reason
+
+
+def missing_text(purpose: str, package: str, extra: str) -> str:
+    """Name what is missing, and a command that installs it.
+
+    The command names a checkout, not a distribution on an index.
+
+    Args:
+        purpose: What needs the package, as the subject of a sentence.
+        package: Name of the package, or of several, as `the packages a and b`.
+        extra: Name of the extra that installs it.
+    """
+    what = package if " " in package else f"the package {package}"
+    return f"{purpose} needs {what}, found none; in a checkout of mistralwire run pip install '.[{extra}]'"
+
+
+def missing_error(purpose: str, package: str, extra: str) -> MistralwireError:
+    """Return the error, with the reason EXTRA_MISSING, that says what `missing_text` says."""
+    return MistralwireError(
+        missing_text(purpose, package, extra), code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING
+    )
+
+
+def missing_import(purpose: str, error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
+    """Return the error for a module of this package whose imports failed.
+
+    Args:
+        purpose: What needs the package, as the subject of a sentence.
+        error: What the import raised. It is returned as it is if a module of this package was not found.
+        extra: Name of the extra that installs the package.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "mistralwire"):
+        return error
+    return ModuleNotFoundError(missing_text(purpose, package, extra), name=package)
