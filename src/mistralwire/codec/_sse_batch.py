@@ -1,7 +1,6 @@
 """Server-sent events to batches of chunks in wire bytes and back, for those who pass streams on."""
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
@@ -28,10 +27,10 @@ from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, Reason
 
 _CHUNK_TAG = write_varint(CHUNKS_NUMBER << 3 | 2)
 _native_events = engine.sse_events
+_new_tuple = tuple.__new__
 
 
-@dataclasses.dataclass(slots=True)
-class SseBatch:
+class SseBatch(NamedTuple):
     """The chunks that a piece of a stream has completed.
 
     Attributes:
@@ -46,7 +45,7 @@ class SseBatch:
     """
 
     wire: bytes
-    count: int
+    count: int  # type: ignore[assignment] # in place of the method of tuples
     usage: bytes | None
     finish_reasons: tuple[tuple[int, str], ...]
     is_done: bool
@@ -125,10 +124,11 @@ class SseBatchDecoder:
         if not isinstance(data, bytes):
             data = bytes(memoryview(data))
         if self._reader is not None:
-            wire, count, usage, finish_reasons, is_done, stop = batch = self._reader.batch(data, 0)
-            if stop is None:
-                self._is_done = is_done
-                return SseBatch(wire, count, usage, finish_reasons, is_done, None)
+            batch = self._reader.batch(data, 0)
+            if batch[5] is None:
+                self._is_done = batch[4]
+                # Its fields, without a call of Python code.
+                return _new_tuple(SseBatch, batch)
             return self._go_on(batch, data)
         if self._is_closed:
             raise ValueError("the decoder is closed; use a new one for another stream")

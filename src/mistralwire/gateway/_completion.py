@@ -197,7 +197,16 @@ class Completion:
                 self._first_chunk_s = self._elapsed_s()
                 self._body = b""
             if len(wire) <= _offload.LOOP_EVENT_BYTES_MAX:
-                self._send(wire, count, _events_of(self._chunks, wire))
+                try:
+                    events = batch_to_sse(wire, self._chunks)
+                except CodecError:
+                    self._break(wire)
+                    return
+                self._chunks += count
+                if self.status:
+                    self._responder.write(events)
+                else:
+                    self._write(events)
             else:
                 events_of = functools.partial(_events_of, self._chunks)
                 self._convert(events_of, wire, functools.partial(self._send, wire, count))
@@ -205,8 +214,7 @@ class Completion:
 
     def _send(self, wire: bytes, count: int, events: bytes | None) -> None:
         if events is None:
-            self._write_until_error(wire)
-            self._fail(unwritable())
+            self._break(wire)
             return
         self._chunks += count
         self._write(events)
@@ -344,12 +352,13 @@ class Completion:
             self._begin(200, [*_STREAM_HEADERS], None)
         self._responder.write(events, is_last=is_last)
 
-    def _write_until_error(self, wire: bytes) -> None:
-        """Write the events of the chunks before the first one that has no JSON form."""
+    def _break(self, wire: bytes) -> None:
+        """End with an error, behind the events of the chunks before the first one that has no JSON form."""
         with contextlib.suppress(EncodeError, WireError, UnicodeDecodeError):
             for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
                 self._write(encode_sse(chunk, id=self._chunks))
                 self._chunks += 1
+        self._fail(unwritable())
 
     def _answer_json(self, text: bytes) -> None:
         self._source = None

@@ -237,11 +237,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Write a part of a completion's answer."""
-        head, self._head = self._head, b""
         if self._is_chunked:
-            body = b"%b%x\r\n%b\r\n%b" % (head, len(body), body, b"0\r\n\r\n" if is_last else b"")
-        elif head:
-            body = head + body
+            body = (
+                b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+                if is_last
+                else b"%x\r\n%b\r\n" % (len(body), body)
+            )
+        if self._head:
+            body, self._head = self._head + body, b""
         self._written_bytes += len(body)
         self.transport.write(body)
         if is_last:

@@ -283,7 +283,7 @@ class Call:
         if self.is_watched:
             self._context.run(self._watch.chunks, Chunks(wire, count, usage, finish_reasons))
         buffer = self._buffer
-        if not self._is_caller_busy and not buffer and buffer.fits(wire, count):
+        if not self._is_caller_busy and not buffer.size and (count == 1 or buffer.fits(wire, count)):
             self.sink.batch(wire, count)
             return
         buffer.add(wire, count)

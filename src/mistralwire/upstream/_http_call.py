@@ -204,9 +204,14 @@ class HttpCall:
 
     def data(self, piece: bytes) -> None:
         """Take a piece of the body."""
-        if self._part is _Part.EVENTS:
+        decoder = self._decoder
+        if decoder is not None:
             self._due_s = self._loop.time() + self._settings.silence_s
-            self._events(piece)
+            size = len(piece)
+            if self._task is None and self._begun_bytes + size <= _offload.LOOP_EVENT_BYTES_MAX:
+                self._take(decoder.feed(piece), size)
+            else:
+                self._add(piece, decoder)
             return
         if self._part is not _Part.REFUSAL:
             self._due_s = self._loop.time() + self._settings.silence_s
@@ -221,8 +226,11 @@ class HttpCall:
     def end(self) -> None:
         """Take the end of the body."""
         self._exchange = None
-        if self._part is _Part.EVENTS:
-            self._events(None)
+        if self._decoder is not None:
+            if self._task is None:
+                self._take(self._decoder.close(), 0)
+            else:
+                self._waiting.append(None)
         elif self._part is _Part.REFUSAL:
             self._refuse()
         else:
@@ -302,20 +310,13 @@ class HttpCall:
 
     # The answer.
 
-    def _events(self, piece: bytes | None) -> None:
-        """Take a piece of an event stream; None at its end."""
-        assert self._decoder is not None  # noqa: S101 - for mypy
-        size = 0 if piece is None else len(piece)
-        if self._task is not None:
-            # What has come while a thread works waits for it.
-            self._waiting.append(piece)
-        elif self._begun_bytes + size > _offload.LOOP_EVENT_BYTES_MAX:
-            self._waiting.append(piece)
+    def _add(self, piece: bytes, decoder: SseBatchDecoder) -> None:
+        """Let a piece of an event stream wait for a thread; for the one that works, or for one of its own."""
+        self._waiting.append(piece)
+        if self._task is None:
             if self._exchange is not None:
                 self._exchange.pause()
-            self._run(functools.partial(self._read_in_thread, self._decoder), self._read_on)
-        else:
-            self._take(self._decoder.close() if piece is None else self._decoder.feed(piece), size)
+            self._run(functools.partial(self._read_in_thread, decoder), self._read_on)
 
     async def _read_in_thread(self, decoder: SseBatchDecoder) -> None:
         while self._waiting and not self._is_over:
@@ -337,15 +338,18 @@ class HttpCall:
         """Take what a piece of a stream has completed."""
         if self._is_over:
             return
-        self._begun_bytes = size if batch.count else self._begun_bytes + size
-        if batch.count:
+        wire, count, usage, finish_reasons, is_done, failure = batch
+        if count:
+            self._begun_bytes = size
             self._has_given = True
-            self._receiver.batch(batch.wire, batch.count, batch.usage, batch.finish_reasons)
-        if self._is_over:
-            return
-        if batch.failure is not None:
-            self._fail(_error_of(batch.failure))
-        elif batch.is_done:
+            self._receiver.batch(wire, count, usage, finish_reasons)
+            if self._is_over:
+                return
+        else:
+            self._begun_bytes += size
+        if failure is not None:
+            self._fail(_error_of(failure))
+        elif is_done:
             if self._exchange is not None:
                 self._exchange.discard(_REST_S)
                 self._exchange = None
