@@ -1,7 +1,9 @@
 """The native engine of mistralwire's codec."""
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 _Frame: TypeAlias = tuple[int, str | None, str | None, bytes | None, int]
 
 INTERFACE: int
@@ -34,6 +36,7 @@ class Engine:
     def sse_events(
         self, message_type: type[Any], element: int, wire: bytes, first_id: int | None, camel: bool, /
     ) -> bytes | None: ...
+    def function(self, function: _F, /) -> _F: ...
     def handovers(self) -> dict[str, int]: ...
 
 class SseReader:

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::counts::Counts;
+use crate::function::Function;
 use crate::roots::{Root, Roots};
 use crate::sse::SseReader;
 
@@ -67,7 +68,7 @@ fn size(value: &Bound<'_, PyAny>) -> PyResult<usize> {
 }
 
 /// A message class, and its methods: looking them up takes protobuf long, for it looks among the fields first.
-struct Class {
+pub struct Class {
     /// Kept so that its address stays its own.
     _class: Py<PyAny>,
     from_string: Py<PyAny>,
@@ -139,11 +140,12 @@ impl Engine {
         &self,
         message_type: &Bound<'py, PyAny>,
         data: &Bound<'py, PyAny>,
-        validate: bool,
+        validate: &Bound<'py, PyAny>,
         limits: &Bound<'py, PyAny>,
         revision: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        Ok(self.read(message_type, data, validate, limits, revision)?.map(|(_, wire)| wire))
+        let read = self.text_to_wire(message_type, data, Some(validate), Some(limits), Some(revision))?;
+        Ok(read.map(|(_, wire)| wire))
     }
 
     /// Convert JSON text to a message; None where the Python engine is to do it.
@@ -152,12 +154,11 @@ impl Engine {
         &self,
         message_type: &Bound<'py, PyAny>,
         data: &Bound<'py, PyAny>,
-        validate: bool,
+        validate: &Bound<'py, PyAny>,
         limits: &Bound<'py, PyAny>,
         revision: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let read = self.read(message_type, data, validate, limits, revision)?;
-        read.map(|(class, wire)| class.from_string.bind(wire.py()).call1((wire,))).transpose()
+        self.text_to_message(message_type, data, Some(validate), Some(limits), Some(revision))
     }
 
     /// Convert wire bytes to JSON text; None where the Python engine is to do it.
@@ -169,10 +170,7 @@ impl Engine {
         names: &Bound<'py, PyAny>,
         indent: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        match (self.newest_root(message_type), wire.cast::<PyBytes>()) {
-            (Some(root), Ok(wire)) => self.write(root, wire, names, indent),
-            _ => Ok(self.refuse()),
-        }
+        self.wire_to_text(message_type, wire, Some(names), Some(indent))
     }
 
     /// Convert a message to JSON text; None where the Python engine is to do it.
@@ -183,11 +181,13 @@ impl Engine {
         names: &Bound<'py, PyAny>,
         indent: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(root) = self.roots.find(message.get_type_ptr() as usize, self.newest) else {
-            return Ok(self.refuse());
-        };
-        let wire = self.classes[root.class].serialize.bind(message.py()).call1((message,))?;
-        self.write(root, wire.cast()?, names, indent)
+        self.message_to_text(message, Some(names), Some(indent))
+    }
+
+    /// Return a public function of the codec that converts what it can, and calls the Python one for the rest.
+    #[pyo3(signature = (function, /))]
+    fn function<'py>(slf: &Bound<'py, Self>, function: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Function::make(slf, function)
     }
 
     /// Make a reader of a stream of server-sent events; None where the Python engine is to read it.
@@ -205,8 +205,8 @@ impl Engine {
     ) -> PyResult<Option<SseReader>> {
         let this = slf.get();
         let (validate, limits, buffer_bytes_max, revision) = options;
-        let bounds = this.bounds(&limits)?;
-        let (root, newest) = (this.root(message_type, &revision), this.newest_root(message_type));
+        let bounds = this.bounds(Some(&limits))?;
+        let (root, newest) = (this.root(message_type, Some(&revision)), this.newest_root(message_type));
         let (Some(root), Some(newest), Some(error)) = (root, newest, this.newest_root(error_type)) else {
             return Ok(this.refuse());
         };
@@ -277,15 +277,17 @@ impl Engine {
         self.counts.add(reason);
     }
 
-    fn bounds(&self, limits: &Bound<'_, PyAny>) -> PyResult<Bounds> {
-        let is_default = limits.as_ptr() == self.default_limits.as_ptr();
-        if is_default { Ok(self.default_bounds) } else { Bounds::of(limits) }
+    fn bounds(&self, limits: Option<&Bound<'_, PyAny>>) -> PyResult<Bounds> {
+        match limits {
+            Some(limits) if limits.as_ptr() != self.default_limits.as_ptr() => Bounds::of(limits),
+            _ => Ok(self.default_bounds),
+        }
     }
 
-    /// Return what a message class is in a revision.
+    /// Return what a message class is in a revision, or in the newest one.
     #[inline]
-    fn root(&self, message_type: &Bound<'_, PyAny>, revision: &Bound<'_, PyAny>) -> Option<&Root> {
-        let revision = revision.extract::<i64>().ok()?;
+    fn root(&self, message_type: &Bound<'_, PyAny>, revision: Option<&Bound<'_, PyAny>>) -> Option<&Root> {
+        let revision = revision.map_or(Ok(self.newest), |revision| revision.extract::<i64>()).ok()?;
         self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest))
     }
 
@@ -294,18 +296,20 @@ impl Engine {
         self.roots.find(message_type.as_ptr() as usize, self.newest)
     }
 
-    /// Convert JSON text to wire bytes of a class.
+    /// Convert JSON text to wire bytes of a class. Here and below, an argument that is None has its default,
+    /// and a result that is None is left to the Python engine.
     #[inline(always)]
-    fn read<'py>(
+    pub fn text_to_wire<'py>(
         &self,
         message_type: &Bound<'py, PyAny>,
         data: &Bound<'py, PyAny>,
-        validate: bool,
-        limits: &Bound<'py, PyAny>,
-        revision: &Bound<'py, PyAny>,
+        validate: Option<&Bound<'py, PyAny>>,
+        limits: Option<&Bound<'py, PyAny>>,
+        revision: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<(&Class, Bound<'py, PyBytes>)>> {
         let bounds = self.bounds(limits)?;
-        let Some(root) = self.root(message_type, revision) else {
+        let validate = validate.map_or(Ok(true), |validate| validate.extract());
+        let (Some(root), Ok(validate)) = (self.root(message_type, revision), validate) else {
             return Ok(self.refuse());
         };
         let text = if let Ok(bytes) = data.cast::<PyBytes>() {
@@ -325,14 +329,56 @@ impl Engine {
         Ok(wire?.map(|wire| (&self.classes[root.class], wire)))
     }
 
+    /// Convert JSON text to a message.
+    #[inline(always)]
+    pub fn text_to_message<'py>(
+        &self,
+        message_type: &Bound<'py, PyAny>,
+        data: &Bound<'py, PyAny>,
+        validate: Option<&Bound<'py, PyAny>>,
+        limits: Option<&Bound<'py, PyAny>>,
+        revision: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let read = self.text_to_wire(message_type, data, validate, limits, revision)?;
+        read.map(|(class, wire)| class.from_string.bind(wire.py()).call1((wire,))).transpose()
+    }
+
     /// Convert wire bytes to JSON text.
     #[inline(always)]
+    pub fn wire_to_text<'py>(
+        &self,
+        message_type: &Bound<'py, PyAny>,
+        wire: &Bound<'py, PyAny>,
+        names: Option<&Bound<'py, PyAny>>,
+        indent: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        match (self.newest_root(message_type), wire.cast::<PyBytes>()) {
+            (Some(root), Ok(wire)) => self.write(root, wire, names, indent),
+            _ => Ok(self.refuse()),
+        }
+    }
+
+    /// Convert a message to JSON text.
+    #[inline(always)]
+    pub fn message_to_text<'py>(
+        &self,
+        message: &Bound<'py, PyAny>,
+        names: Option<&Bound<'py, PyAny>>,
+        indent: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let Some(root) = self.roots.find(message.get_type_ptr() as usize, self.newest) else {
+            return Ok(self.refuse());
+        };
+        let wire = self.classes[root.class].serialize.bind(message.py()).call1((message,))?;
+        self.write(root, wire.cast()?, names, indent)
+    }
+
     fn write<'py>(
         &self,
         root: &Root,
         wire: &Bound<'py, PyBytes>,
-        names: &Bound<'py, PyAny>,
-        indentation: &Bound<'py, PyAny>,
+        names: Option<&Bound<'py, PyAny>>,
+        indentation: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let (Some(camel), Some(spaces)) = (self.is_camel(names), spaces_of(indentation)) else {
             return Ok(self.refuse());
@@ -350,7 +396,8 @@ impl Engine {
 
     /// Return whether names are to be in lowerCamelCase; None if they are to be in neither spelling.
     #[inline(always)]
-    fn is_camel(&self, names: &Bound<PyAny>) -> Option<bool> {
+    fn is_camel(&self, names: Option<&Bound<PyAny>>) -> Option<bool> {
+        let Some(names) = names else { return Some(false) };
         let spelling = names.as_ptr();
         if spelling == self.snake.as_ptr() {
             Some(false)
@@ -411,9 +458,11 @@ impl Engine {
 
 /// Return the spaces of a level, 0 for compact text; None if this engine does not write so many.
 #[inline(always)]
-fn spaces_of(indent: &Bound<PyAny>) -> Option<usize> {
-    if indent.is_none() {
-        return Some(0);
+fn spaces_of(indent: Option<&Bound<PyAny>>) -> Option<usize> {
+    match indent {
+        Some(indent) if !indent.is_none() => {
+            indent.extract().ok().filter(|spaces| (1..=INDENT_MAX).contains(spaces))
+        }
+        _ => Some(0),
     }
-    indent.extract().ok().filter(|spaces| (1..=INDENT_MAX).contains(spaces))
 }

@@ -2,6 +2,7 @@
 
 mod counts;
 mod engine;
+mod function;
 mod roots;
 mod sse;
 

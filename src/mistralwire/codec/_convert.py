@@ -1,4 +1,8 @@
-"""The public functions between JSON and messages."""
+"""The public functions between JSON and messages.
+
+What `engine.function` decorates converts with the Python engine. The native engine converts first where it is
+loaded, and calls these functions for what it leaves.
+"""
 
 import decimal
 from collections.abc import Iterable
@@ -22,11 +26,10 @@ Names = Literal["snake", "camel"]
 
 _CONTAINERS = frozenset((dict, list))
 _native_from_json = engine.from_json
-_native_to_json = engine.to_json
-_native_json_to_binary = engine.json_to_binary
 _native_binary_to_json = engine.binary_to_json
 
 
+@engine.function
 def from_json(
     message_type: type[M], data: bytes | str, *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
 ) -> M:
@@ -51,11 +54,8 @@ def from_json(
             violations, each with its JSON path.
         TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
     """
-    message: M | None = _native_from_json(message_type, data, validate, limits, CONTRACT_REVISION)
-    if message is None:
-        wire = _read(message_type, data, validate, limits, CONTRACT_REVISION)
-        message = message_type.FromString(wire)
-    return message
+    wire = _read(message_type, data, validate, limits, CONTRACT_REVISION)
+    return message_type.FromString(wire)
 
 
 def read_message(
@@ -105,6 +105,7 @@ def from_dict(
     return message_type.FromString(wire)
 
 
+@engine.function
 def to_json(message: Message, *, names: Names = "snake", indent: int | None = None) -> bytes:
     """Write a message as JSON text.
 
@@ -124,9 +125,6 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         TypeError: If it is no such message.
         ValueError: If `names` or `indent` is none of these.
     """
-    text = _native_to_json(message, names, indent)
-    if text is not None:
-        return text
     plan = plan_for(type(message))
     return _to_json(plan, message.SerializeToString(), names, indent)
 
@@ -174,6 +172,7 @@ def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[
     return document
 
 
+@engine.function
 def json_to_binary(
     message_type: type[Message],
     data: bytes | str,
@@ -197,12 +196,10 @@ def json_to_binary(
         TypeError: As for `from_json`.
         ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
-    wire = _native_json_to_binary(message_type, data, validate, limits, contract_revision)
-    if wire is None:
-        wire = _read(message_type, data, validate, limits, contract_revision)
-    return wire
+    return _read(message_type, data, validate, limits, contract_revision)
 
 
+@engine.function
 def binary_to_json(
     message_type: type[Message], data: bytes, *, names: Names = "snake", indent: int | None = None
 ) -> bytes:
@@ -214,9 +211,6 @@ def binary_to_json(
         TypeError: As for `to_json`.
         ValueError: As for `to_json`.
     """
-    text = _native_binary_to_json(message_type, data, names, indent)
-    if text is not None:
-        return text
     wire = message_of(message_type, data).SerializeToString()
     # The fields may have been in another order than protobuf's.
     text = _native_binary_to_json(message_type, wire, names, indent)

@@ -8,7 +8,8 @@ the native engine off, `native` insists on it.
 import importlib
 import logging
 import os
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import mistralwire.v1
 from mistralwire.codec._limits import DEFAULT_LIMITS
@@ -21,6 +22,8 @@ _MODULE = "mistralwire_native"
 _HOW_TO_GET = "build it with `make native`, or `pip install ./native`"
 _logger = logging.getLogger("mistralwire.codec")
 
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 NativeFrame: TypeAlias = tuple[int, str | None, str | None, bytes | None, int]
 """An event: its line, id, name and data, and the form of the data as in `_sse_frames`."""
@@ -104,6 +107,13 @@ class Engine(Protocol):
     def to_json(self, message: Any, names: Any, indent: Any, /) -> bytes | None:
         """Convert a message to JSON text."""
 
+    def function(self, function: F, /) -> F:
+        """Return the native form of a public function, which has the name of one of the four above.
+
+        It calls the function itself for what the Python engine is to convert, and for arguments that do not
+        fit the signature.
+        """
+
     def handovers(self) -> dict[str, int]:
         """Return how often a document was left to the Python engine, by reason."""
 
@@ -128,6 +138,9 @@ class NoEngine:
 
     def sse_events(self, *_arguments: Any) -> bytes | None:
         return None
+
+    def function(self, function: F) -> F:
+        return function
 
     def handovers(self) -> dict[str, int]:
         return {}
