@@ -12,11 +12,15 @@ from typing import Any, Protocol
 
 import aiohttp
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from yarl import URL
 
 from mistralwire import to_json
 from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.service import LocalChannel
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -519,6 +523,59 @@ async def test_a_wrong_path_or_method_has_an_error_body(
             assert error["message"] == f"expected POST for this route, found GET {CHAT}"
             assert response.status == 405
             assert response.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/v1/models/", "/docs/", "/v1/files/", CHAT])
+async def test_no_get_is_redirected_but_a_browsers_at_the_root(
+    running: Running, http: aiohttp.ClientSession, path: str
+) -> None:
+    page = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    async with running(ReplayUpstream(DEMONSTRATION)) as url:
+        async with http.get(url + path, allow_redirects=False) as response:
+            plain = response.status
+        async with http.get(url + path, headers=page, allow_redirects=False) as response:
+            assert response.status == (307 if path == "/" else plain)
+        async with http.get(url + path, headers=page) as response:
+            text = await response.text()
+    statuses = {"/": 404, "/models": 404, "/v1/models/": 200, "/docs/": 200, "/v1/files/": 404, CHAT: 405}
+    assert plain == statuses[path]
+    assert text.startswith("<!doctype html>") is (path in ("/", "/docs/"))
+    if path == "/docs/":
+        assert 'href="../openapi.json"' in text
+
+
+async def test_a_browser_is_led_to_the_page_where_the_gateway_is_mounted(http: aiohttp.ClientSession) -> None:
+    config = GatewayConfig(port=0)
+    async with Client.on(LocalChannel(ReplayUpstream(DEMONSTRATION))) as client:
+        app = Starlette(routes=[Mount("/llm", create_app(client, config))])
+        async with GatewayServer(app, config) as server:
+            async with http.get(f"{server.url}/llm/", headers={"accept": "text/html"}) as response:
+                assert response.url.path == "/llm/docs"
+                assert response.status == 200
+            async with http.post(f"{server.url}/llm{CHAT}/", json=QUESTION) as response:
+                assert response.status == 200
+
+
+async def test_what_is_no_route_is_logged_without_its_query_in_one_short_line(
+    running: Running, http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mistralwire.gateway.access")
+    long = "x" * 1000
+    async with running(HeldUpstream()) as url:
+        for path in ("/v1/files?purpose=secret", "/v1/%0Aadmin", f"/{long}"):
+            async with http.post(URL(url + path, encoded=True), data=b"a body") as response:
+                assert response.status == 404
+        async with http.get(url + CHAT) as response:
+            assert response.status == 405
+    records = [record for record in caplog.records if record.name == "mistralwire.gateway.access"]
+    lines = [(record.getMessage(), record.__dict__["http_status"]) for record in records]
+    assert lines == [
+        ("POST /v1/files", 404),
+        ("POST /v1/?admin", 404),
+        (f"POST /{long[:127]}", 404),
+        (f"GET {CHAT}", 405),
+    ]
+    assert [record.__dict__["reason"] for record in records] == [*["NO_SUCH_ROUTE"] * 3, "METHOD_NOT_ALLOWED"]
 
 
 async def test_the_two_types_of_a_request_have_the_same_fields() -> None:

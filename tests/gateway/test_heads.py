@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pathlib
 
 import pytest
 import uvicorn
@@ -34,8 +35,22 @@ VERTEX = "/v1/projects/p/locations/l/publishers/mistralai/models/m"
         ("1.0", b"host: a\r\nhost: a\r\n" + SIZED, "found 2"),
         ("1.1", b"host: x\r\ncontent-length: 1\r\n" + SIZED, "HTTP/1.1"),
         ("1.1", b"host: x\r\ntransfer-encoding: chunked\r\n" + SIZED, "HTTP/1.1"),
+        ("1.1", b"host: x\r\nauthorization: Bearer a\r\nAuthorization: Bearer a\r\n" + SIZED, "found 2"),
+        ("1.0", b"authorization: Bearer a\r\nauthorization: Bearer b\r\n" + SIZED, "authorization"),
+        ("1.1", b"host: a, b\r\n" + SIZED, "as the host"),
+        ("1.1", b"host: a@b\r\n" + SIZED, "as the host"),
+        ("1.1", b"host: a/b\r\n" + SIZED, "as the host"),
+        ("1.1", b"host: x\r\nx-a: b\r\n c\r\n" + SIZED, "HTTP/1.1"),
+        ("1.1", b"host: x\r\nx-a : b\r\n" + SIZED, "HTTP/1.1"),
+        ("1.1", b"host: x\r\nx-a: b\0c\r\n" + SIZED, "HTTP/1.1"),
+        ("1.1", b"host: x\r\nx-a: b\nx-b: c\r\n" + SIZED, "HTTP/1.1"),
+        ("1.1", b"host: x\r\ncontent-length: 2, 2\r\n\r\n{}", "HTTP/1.1"),
     ],
-    ids=["gzip", "two codings", "coded 1.0", "2.0", "no host", "two hosts", "1.0", "two lengths", "both"],
+    ids=[
+        *("gzip", "two codings", "coded 1.0", "2.0", "no host", "two hosts", "1.0", "two lengths", "both"),
+        *("two keys", "two keys 1.0", "list of hosts", "user in the host", "path in the host"),
+        *("folded line", "blank before colon", "nul", "bare newline", "list of lengths"),
+    ],
 )
 async def test_a_head_that_could_be_read_in_two_ways_is_refused(
     path: str, version: str, rest: bytes, problem: str
@@ -48,6 +63,83 @@ async def test_a_head_that_could_be_read_in_two_ways_is_refused(
     assert status == 400
     assert problem in flat_error(json.loads(body))["message"]
     assert not upstream.requests
+
+
+@pytest.mark.parametrize("host", ["[::1]:8080", "localhost:", "a_b.example", "xn--bcher-kva.example:1", ""])
+async def test_hosts_of_all_forms_are_taken(host: str) -> None:
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, connected(url) as caller:
+        caller.writer.write(b"POST %b HTTP/1.1\r\nhost: %b\r\n" % (CHAT.encode(), host.encode()) + SIZED)
+        assert (await caller.answer())[0] == 200
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"{CHAT}/", 200),
+        (f"{CHAT}/?a=b/", 200),
+        ("/v1/fim/completions/", 422),
+        (f"{VERTEX}:rawPredict/", 200),
+        (f"{CHAT}//", 404),
+        (f"{CHAT}%2F", 404),
+        ("/v1/nothing/", 404),
+    ],
+)
+async def test_a_slash_at_the_end_does_not_count(path: str, status: int, *, is_wrapped: bool) -> None:
+    upstream = ReplayUpstream(DEMONSTRATION)
+    async with running_gateway(upstream, is_wrapped=is_wrapped) as url, connected(url) as caller:
+        caller.writer.write(f"POST {path} HTTP/1.1\r\nhost: x\r\n".encode() + SIZED)
+        assert (await caller.answer())[0] == status
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", "IDENTITY", "identity ", ""])
+async def test_the_identity_is_no_content_encoding(encoding: str) -> None:
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, connected(url) as caller:
+        caller.writer.write(request_of(headers=f"content-encoding: {encoding}\r\n"))
+        assert (await caller.answer())[0] == 200
+
+
+KEY = "a-key-of-twenty-characters"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/docs/", "/openapi.json", "/metrics", "/", "/v1/x"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("is_wrapped", [False, True])
+async def test_a_name_that_may_be_anybodys_is_refused_for_what_has_no_origin(
+    path: str, method: str, *, is_wrapped: bool
+) -> None:
+    config = GatewayConfig(port=0, metrics=True)
+    upstream = ReplayUpstream(DEMONSTRATION)
+    async with running_gateway(upstream, config, is_wrapped=is_wrapped) as url:
+        for host, is_refused in (("evil.example", True), ("localhost:8080", False), ("127.0.0.1", False)):
+            async with connected(url) as caller:
+                caller.writer.write(f"{method} {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+                assert (b" 403 " in (await caller.head()).split(b"\r\n")[0]) is is_refused
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_the_state_is_shown_by_any_name(path: str) -> None:
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, connected(url) as caller:
+        caller.writer.write(f"GET {path} HTTP/1.1\r\nhost: evil.example\r\n\r\n".encode())
+        assert (await caller.answer())[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["keys", "listed", "all", "1.0"])
+async def test_other_names_are_taken_where_no_page_can_use_them(kind: str, tmp_path: pathlib.Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{KEY}\n")
+    keys.chmod(0o600)
+    config = {
+        "keys": GatewayConfig(port=0, token_file=keys),
+        "listed": GatewayConfig(port=0, cors_origins="https://a.example"),
+        "all": GatewayConfig(port=0, cors_origins="*"),
+        "1.0": GatewayConfig(port=0),
+    }[kind]
+    host, version = ("", "1.0") if kind == "1.0" else ("host: a.example\r\n", "1.1")
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), config) as url, connected(url) as caller:
+        head = f"GET /v1/models HTTP/{version}\r\n{host}authorization: Bearer {KEY}\r\n\r\n"
+        caller.writer.write(head.encode())
+        assert (await caller.answer())[0] == 200
 
 
 async def test_what_is_no_http_is_refused_with_an_error_body() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -11,8 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
@@ -25,8 +28,12 @@ from mistralwire.gateway._routes import ROUTES
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
-# Of the request line, in the text of an error.
+# Of the request line, in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
+_HAD_SLASH = "mistralwire.had_slash"
+_NOT_PRINTABLE = re.compile("[^!-~]")
+
+_access_logger = logging.getLogger("mistralwire.gateway.access")
 
 
 class Gateway(Starlette):
@@ -39,8 +46,13 @@ class Gateway(Starlette):
 
     def __init__(self, edge: Edge, **options: Any) -> None:
         super().__init__(**options)
+        self.router.redirect_slashes = False
         self._edge = edge
         self._own_middleware = [*self.user_middleware]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; a slash at the end of its path does not count."""
+        await super().__call__(_without_last_slash(scope), receive, send)
 
     @property
     def edge(self) -> Edge | None:
@@ -93,6 +105,16 @@ def create_app(
     return Gateway(edge, routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
+def _without_last_slash(scope: Scope) -> Scope:
+    """Return the scope of a request as if its path had no slash at its end."""
+    path, root = scope.get("path", ""), scope.get("root_path", "")
+    raw_path = scope.get("raw_path", b"/")
+    # One that is escaped belongs to a name.
+    if not path.endswith("/") or path == f"{root}/" or not raw_path.endswith(b"/"):
+        return scope
+    return {**scope, "path": path[:-1], "raw_path": raw_path[:-1], _HAD_SLASH: True}
+
+
 def _about(edge: Edge, models: Sequence[str]) -> list[Route]:
     """Give the routes that tell of the gateway."""
     # Capabilities are not known; the SDKs want the member.
@@ -134,10 +156,10 @@ def _documentation() -> list[Route]:
 
         return openapi_document()
 
-    def page(address: str) -> tuple[bytes, Mapping[str, str]]:
+    def page(address: str, document_url: str) -> tuple[bytes, Mapping[str, str]]:
         from mistralwire.gateway._docs import PAGE_HEADERS, docs_page  # noqa: PLC0415 - see above
 
-        return docs_page(document(), address), PAGE_HEADERS
+        return docs_page(document(), address, document_url), PAGE_HEADERS
 
     async def give_document(request: Request) -> Response:
         # Where the application is mounted in another one, its paths begin there.
@@ -147,7 +169,10 @@ def _documentation() -> list[Route]:
         return Response(orjson.dumps(content), media_type=_JSON)
 
     async def give_page(request: Request) -> Response:
-        content, headers = await asyncio.to_thread(page, str(request.base_url).rstrip("/"))
+        # Relative, for whatever stands before the gateway.
+        document_url = "../openapi.json" if request.scope.get(_HAD_SLASH) else "openapi.json"
+        address = str(request.base_url).rstrip("/")
+        content, headers = await asyncio.to_thread(page, address, document_url)
         return Response(content, headers=headers, media_type="text/html")
 
     return [Route("/openapi.json", give_document), Route("/docs", give_page)]
@@ -161,16 +186,37 @@ def _metrics_route(metrics: PrometheusMetrics) -> Route:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """Answer where there is no such route, or not by this method."""
+    """Answer where there is no such route, or not by this method; lead a browser to the page."""
     refused = cast("HTTPException", error)
-    found = f"{request.method[:_METHOD_CHARS_MAX]} {request.scope['path'][:_PATH_CHARS_MAX]}"
+    if _is_browser_at_root(request):
+        root = request.scope.get("root_path", "")
+        return RedirectResponse(f"{root}/docs", headers={"vary": "accept"})
+    method, path = request.method[:_METHOD_CHARS_MAX], request.scope["path"][:_PATH_CHARS_MAX]
+    found = f"{method} {path}"
     reason = Reason.NO_SUCH_ROUTE
     message = f"expected a route of this gateway, which /docs lists, found {found}"
     if refused.status_code == 405:
         allowed = (refused.headers or {}).get("Allow", "another method")
         reason = Reason.METHOD_NOT_ALLOWED
         message = f"expected {allowed} for this route, found {found}"
+    # What is called, though nobody answers it, is what an operator wants to know; queries may be private.
+    _access_logger.info(
+        "%s %s",
+        *(_loggable(method), _loggable(path)),
+        extra={"http_status": refused.status_code, "reason": reason},
+    )
     return _response(EdgeError(refused.status_code, message, reason=reason), refused.headers)
+
+
+def _is_browser_at_root(request: Request) -> bool:
+    is_at_root = request.scope["path"] in ("/", f"{request.scope.get('root_path', '')}/")
+    is_page = "text/html" in request.headers.get("accept", "").lower()
+    return is_at_root and is_page and request.method in ("GET", "HEAD")
+
+
+def _loggable(text: str) -> str:
+    """Return a caller's text as a log line may have it."""
+    return _NOT_PRINTABLE.sub("?", text)
 
 
 async def _fail(_: Request, __: Exception) -> Response:

@@ -133,7 +133,7 @@ class Completion:
             edge.admit(headers)
             edge.running += 1
             self._is_admitted = True
-            if headers.get(b"content-encoding", b"identity") != b"identity":
+            if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
                 message = "expected a body without content-encoding, found one"
                 raise EdgeError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
         except MistralwireError as error:

@@ -22,15 +22,16 @@ _STREAM = "text/event-stream"
 Object = Mapping[str, Any]
 
 
-def docs_page(document: Object, address: str) -> bytes:
+def docs_page(document: Object, address: str, document_url: str = "openapi.json") -> bytes:
     """Make the page.
 
     Args:
         document: An OpenAPI 3.1 document whose references are all to its own components.
         address: URL that its paths begin at, for the examples.
+        document_url: URL of the document, as the page links it.
 
     Returns:
-        HTML in UTF-8. The document itself is linked as `openapi.json` beside the page.
+        HTML in UTF-8.
     """
     info = document["info"]
     title = escape(info["title"])
@@ -41,8 +42,9 @@ def docs_page(document: Object, address: str) -> bytes:
         f"<title>{title}</title><style>{STYLE}</style></head><body>",
         f"<nav>{''.join(_navigation(document))}</nav><main>",
         f"<header><h1>{title} <small>{escape(info['version'])}</small></h1>{text_html(info['description'])}",
-        '<p>For programs: <a href="openapi.json">openapi.json</a>. The examples take the address of the '
-        f"gateway, and a key if it needs one, from the environment:</p><pre>{setup}</pre></header>",
+        f'<p>For programs: <a href="{escape(document_url)}">openapi.json</a>. The examples take the '
+        "address of the gateway, and a key if it needs one, from the environment:</p>"
+        f"<pre>{setup}</pre></header>",
         *(_tag_section(document, tag) for tag in document["tags"]),
         '<section id="types"><h2>Types</h2>',
         *(schema_section(name, schema) for name, schema in document["components"]["schemas"].items()),

@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._config import GatewayConfig
@@ -25,6 +26,8 @@ _CLOSE_S = 1.0
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
+# RFC 3986, section 3.2.2: a name or an address, and a port; empty where the target has no authority.
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.ASCII)
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -146,6 +149,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse_head()
         elif problem := self._problem_of_head():
             self._refuse(HTTPStatus.BAD_REQUEST, problem)
+        elif self.parser.get_method() in (b"GET", b"HEAD") and self._is_by_foreign_name():
+            self._say(_foreign_name())
         elif (
             self._edge is not None and self.parser.get_method() == b"POST" and (found := find_route(self.url))
         ):
@@ -290,10 +295,34 @@ class HttpProtocol(HttpToolsProtocol):
         encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if encodings and (version == "1.0" or encodings != [b"chunked"]):
             return "expected HTTP/1.1 with the transfer-encoding chunked or none, found another"
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
-            return f"expected one host, found {hosts or 'none'}"
+        hosts = [value.strip() for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            return f"expected one host, found {len(hosts) or 'none'}"
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            return "expected a name or an address as the host, found something else"
+        keys = sum(name == b"authorization" for name, _ in self.headers)
+        if keys > 1:
+            return f"expected at most one authorization, found {keys}"
         return None
+
+    def _is_by_foreign_name(self) -> bool:
+        """Check whether a page that DNS rebinding leads here may have sent a GET: it would have no Origin.
+
+        A page's other requests have one, which `Edge.admit` looks at.
+        """
+        bounds = self._bounds
+        if bounds.token_file is not None or not is_loopback(bounds.host):
+            return False
+        # They say nothing of interest, and whatever probes them may use any name.
+        if self.url in (b"/healthz", b"/readyz"):
+            return False
+        host = next(
+            (value.decode("latin-1").strip() for name, value in self.headers if name == b"host"), None
+        )
+        if host is None or is_loopback_target(host):
+            # Browsers always send a host.
+            return False
+        return not {"*", f"http://{host}", f"https://{host}"} & {*bounds.allowed_origins}
 
     def _wait_for_request(self) -> None:
         self._is_idle = True
@@ -377,6 +406,16 @@ def _refusal(connections_max: int) -> bytes:
     """Return the whole answer for one connection too many."""
     message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
     return _last_answer(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
+
+
+@functools.lru_cache(1)
+def _foreign_name() -> bytes:
+    """Return the whole answer for a request by a name that may be anybody's."""
+    message = (
+        "expected a host that is this machine, such as localhost, found another name; without keys, "
+        "a gateway on a loopback address takes those in cors_origins alone"
+    )
+    return _last_answer(EdgeError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED))
 
 
 def _last_answer(error: MistralwireError) -> bytes:

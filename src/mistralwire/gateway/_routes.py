@@ -79,14 +79,14 @@ ROUTES = (
 )
 """All routes that answer completions, by POST."""
 
-_BY_URL = {route.path.encode(): route for route in ROUTES}
+_BY_URL = {path.encode(): route for route in ROUTES for path in (route.path, f"{route.path}/")}
 
 
 def find_route(url: bytes) -> tuple[Route, str] | None:
     """Find the route of a request target.
 
     Args:
-        url: The target, as it stands in the request line.
+        url: The target, as it stands in the request line; a slash at the end of its path does not count.
 
     Returns:
         The route and the model that the path names, which is empty where it names none; None if it is none
@@ -95,7 +95,9 @@ def find_route(url: bytes) -> tuple[Route, str] | None:
     if route := _BY_URL.get(url):
         return route, ""
     try:
-        path = urllib.parse.unquote((httptools.parse_url(url).path or b"").decode("ascii"))
+        # A slash that is escaped belongs to a name.
+        raw_path = (httptools.parse_url(url).path or b"").removesuffix(b"/")
+        path = urllib.parse.unquote(raw_path.decode("ascii"))
     except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
         return None
     for route in ROUTES:
