@@ -148,3 +148,23 @@ def test_a_device_needs_no_format() -> None:
 def test_a_folder_that_is_missing_is_a_usage_error(tmp_path: pathlib.Path) -> None:
     with pytest.raises(click.UsageError, match="there is no folder"), open_output(str(tmp_path / "no" / "x")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("redirection", "name"),
+    [("-o $2", "$2"), ("-o /dev/full", "/dev/full"), ("> /dev/full", "standard output")],
+)
+def test_an_output_without_room_is_named_and_leaves_nothing(
+    tmp_path: pathlib.Path, redirection: str, name: str
+) -> None:
+    lines = tmp_path / "responses.jsonl"
+    lines.write_bytes((converted(RESPONSE, "--to", "json")) * 100)
+    out = tmp_path / "out" / "responses.jsonl"
+    out.parent.mkdir()
+    # A file may have 1024 bytes at most: writing more fails as on a full disk.
+    script = f"ulimit -f 1; $mistralwire convert $1 --to jsonl {redirection}"
+    status, stdout, stderr = run_in_shell(script, lines, out)
+    assert (status, stdout) == (1, "")
+    assert stderr.startswith(f"Error: {out if name == '$2' else name}: ")
+    assert len(stderr.splitlines()) == 1
+    assert list(out.parent.iterdir()) == []

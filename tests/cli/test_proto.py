@@ -1,5 +1,6 @@
 import importlib.metadata
 import pathlib
+import re
 import shutil
 
 import click.testing
@@ -9,6 +10,8 @@ from google.protobuf import descriptor_pb2
 import mistralwire
 from mistralwire.cli import main
 from mistralwire.v1 import CONTRACT_REVISION
+
+from .commands import run_in_shell
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCE = ROOT / "proto"
@@ -114,3 +117,23 @@ def test_the_folder_has_to_be_named() -> None:
     result = proto()
     assert result.exit_code == 2
     assert "--out" in result.output
+
+
+@pytest.mark.parametrize("existing", [(), ("--force",)], ids=["a new folder", "an older contract"])
+def test_without_room_for_all_files_nothing_is_written(
+    tmp_path: pathlib.Path, existing: tuple[str, ...]
+) -> None:
+    out = tmp_path / "new" / "contract"
+    if existing:
+        assert proto("--out", out).exit_code == 0
+        (out / "VERSION").write_text("old")
+        (out / "mistralwire.v1.binpb").write_text("old")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    # No file may have more than 4096 bytes: writing more fails as on a full disk.
+    status, stdout, stderr = run_in_shell(
+        f"ulimit -f 4; $mistralwire proto --out $1 {' '.join(existing)}", out
+    )
+    assert (status, stdout) == (1, "")
+    assert re.fullmatch(rf"Error: {out}/\S+: File too large\n", stderr)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert (tmp_path / "new").exists() is bool(existing)

@@ -1,6 +1,7 @@
 """Where a command writes to: never a half file under the final name."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -16,6 +17,8 @@ from mistralwire.cli._signals import raise_when_terminated
 
 STANDARD_OUTPUT = "-"
 
+# What a write fails with where there is no room: on the disk, for this user, for this process.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STANDARD_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(?P<process>\d{1,9})))/fd/(?P<number>\d{1,9})")
 
@@ -38,20 +41,26 @@ def open_output(name: str) -> Iterator[BinaryIO]:
         click.UsageError: If the folder does not exist.
         OSError: If the file can't be written.
     """
-    if name == STANDARD_OUTPUT:
-        if sys.stdout is None:
-            raise click.ClickException("standard output is closed; name a file to write with -o")
-        try:
-            yield sys.stdout.buffer
-        finally:
-            sys.stdout.buffer.flush()
-    elif is_direct(name):
-        with _open_directly(name) as stream:
-            yield stream
-    else:
-        # A name that is a link stays one: what it leads to is replaced.
-        with raise_when_terminated(), _replace(pathlib.Path(name).resolve()) as stream:
-            yield stream
+    try:
+        if name == STANDARD_OUTPUT:
+            if sys.stdout is None:
+                raise click.ClickException("standard output is closed; name a file to write with -o")
+            try:
+                yield sys.stdout.buffer
+            finally:
+                sys.stdout.buffer.flush()
+        elif is_direct(name):
+            with _open_directly(name) as stream:
+                yield stream
+        else:
+            # A name that is a link stays one: what it leads to is replaced.
+            with raise_when_terminated(), _replace(pathlib.Path(name).resolve()) as stream:
+                yield stream
+    except OSError as error:
+        # Python names no file where a write fails. What the block reads fails for other reasons than these.
+        if error.filename is None and error.errno in _FULL:
+            error.filename = "standard output" if name == STANDARD_OUTPUT else name
+        raise
 
 
 def is_direct(name: str) -> bool:

@@ -1,5 +1,6 @@
 """`mistralwire proto`: the contract as a folder for other languages."""
 
+import contextlib
 import importlib.metadata
 import pathlib
 from collections.abc import Iterator
@@ -56,13 +57,31 @@ def proto(*, out: pathlib.Path, force: bool) -> None:
             f"these files are there and differ; --force overwrites them, nothing was written:{names}"
         )
     changed = [path for path in contents if path in differing or not path.exists()]
+    _write({path: contents[path] for path in changed})
     for path in changed:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open_output(str(path)) as stream:
-            stream.write(contents[path])
         click.echo(path)
     if not changed:
         click.echo(f"all {len(contents)} files in {out} are current", err=True)
+
+
+def _write(contents: dict[pathlib.Path, bytes]) -> None:
+    """Write all files or none: each gets its name when the content of all of them is on the disk."""
+    made: list[pathlib.Path] = []
+    try:
+        with contextlib.ExitStack() as files:
+            for path, data in contents.items():
+                for folder in reversed([path.parent, *path.parent.parents]):
+                    if not folder.exists():
+                        folder.mkdir()
+                        made.append(folder)
+                stream = files.enter_context(open_output(str(path)))
+                stream.write(data)
+                stream.flush()
+    except BaseException:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # what is in it was put there by somebody else
+                folder.rmdir()
+        raise
 
 
 def _has(path: pathlib.Path, data: bytes) -> bool:
