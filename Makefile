@@ -26,34 +26,39 @@ MATURIN := maturin==1.16.0
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
+# Makes an environment. A Python that is too old is refused before anything is made, and what a run with another one,
+# or an interrupted one, has left is made again.
+define environment
+@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	"expected Python 3.11 or newer, found %d.%d; run make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'
+@echo "making $(1)"
+@$(1)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(1)
+endef
+
 .venv/.installed: pyproject.toml
-	@echo "making .venv"
-	@$(PYTHON) -m venv .venv
+	$(call environment,.venv)
 	@$(BIN)/python $(PIP) --upgrade 'pip>=25.1'
 	@$(BIN)/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group dev
 	@touch $@
 
 .venv-oldest/.installed: pyproject.toml Makefile
-	@echo "making .venv-oldest"
-	@$(PYTHON) -m venv .venv-oldest
+	$(call environment,.venv-oldest)
 	@.venv-oldest/bin/python $(PIP) --upgrade 'pip>=25.1'
 	@.venv-oldest/bin/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group test $(OLDEST)
 	@touch $@
 
 .venv-generate/.installed: Makefile
-	@$(PYTHON) -m venv .venv-generate
+	$(call environment,.venv-generate)
 	@.venv-generate/bin/python $(PIP) 'grpcio-tools==1.73.1' 'setuptools<81'
 	@touch $@
 
 .venv-gateways/.installed: benchmarks/gateway/gateways.txt
-	@echo "making .venv-gateways"
-	@$(PYTHON) -m venv .venv-gateways
+	$(call environment,.venv-gateways)
 	@.venv-gateways/bin/python $(PIP) --requirement benchmarks/gateway/gateways.txt
 	@touch $@
 
 .venv-litellm/.installed: benchmarks/gateway/litellm.txt
-	@echo "making .venv-litellm"
-	@$(PYTHON) -m venv .venv-litellm
+	$(call environment,.venv-litellm)
 	@.venv-litellm/bin/python $(PIP) --requirement benchmarks/gateway/litellm.txt
 	@touch $@
 

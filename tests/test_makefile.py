@@ -1,0 +1,67 @@
+"""`make` with a Python that is too old, and after it."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+TOO_OLD = f"""#!/bin/sh
+# The Python of these tests, which takes itself for an older one.
+[ "$1" = -c ] && exec {sys.executable} -c "import sys; sys.version_info = (3, 10, 9, 'final', 0)
+$2"
+exec {sys.executable} "$@"
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
+    (tmp_path / "proto").mkdir()
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    old = tmp_path / "old-python"
+    old.write_text(TOO_OLD)
+    old.chmod(0o755)
+    return tmp_path
+
+
+def make(checkout: pathlib.Path, python: pathlib.Path | str) -> subprocess.CompletedProcess[str]:
+    # Nothing is installed: this is about what comes before.
+    return subprocess.run(
+        ["make", "--no-print-directory", f"PYTHON={python}", "PIP=-c pass", ".venv/.installed"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_python_that_is_too_old_is_refused_before_anything_is_made(checkout: pathlib.Path) -> None:
+    before = sorted(checkout.iterdir())
+    result = make(checkout, checkout / "old-python")
+    assert result.returncode != 0
+    expected = "expected Python 3.11 or newer, found 3.10; run make PYTHON=python3.11 .venv/.installed"
+    assert result.stderr.splitlines()[0] == expected
+    assert result.stdout == ""
+    assert sorted(checkout.iterdir()) == before
+
+
+def test_what_an_older_python_left_is_made_again(checkout: pathlib.Path) -> None:
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    shutil.copy(checkout / "old-python", python)
+    result = make(checkout, sys.executable)
+    assert result.returncode == 0, result.stderr
+    assert (checkout / ".venv" / ".installed").exists()
+    assert not python.read_bytes().startswith(b"#!")
+
+
+def test_an_environment_that_is_as_it_should_be_is_kept(checkout: pathlib.Path) -> None:
+    assert make(checkout, sys.executable).returncode == 0
+    (checkout / ".venv" / "kept").touch()
+    (checkout / ".venv" / ".installed").unlink()
+    assert make(checkout, sys.executable).returncode == 0
+    assert (checkout / ".venv" / "kept").exists()
