@@ -302,6 +302,38 @@ def test_a_variable_that_is_no_setting_is_an_error(name: str, said: str) -> None
     assert said in refused(env={name: "1"})
 
 
+def links_of(service: str) -> dict[str, str]:
+    """Return what Kubernetes sets for a Service with a named port."""
+    return {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "8000",
+        f"{service}_SERVICE_PORT_GRPC": "8000",
+        f"{service}_PORT": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP_PROTO": "tcp",
+        f"{service}_PORT_8000_TCP_PORT": "8000",
+        f"{service}_PORT_8000_TCP_ADDR": "10.0.0.1",
+    }
+
+
+@pytest.mark.parametrize("suffix", ["", "_PROMETHEUS", "_INTERNAL", "_PORT", "_SERVICE"])
+def test_what_kubernetes_sets_for_a_service_is_ignored(suffix: str) -> None:
+    assert values(printed(env=links_of(f"MISTRALWIRE_SERVE{suffix}"))) == values(printed())
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"MISTRALWIRE_SERVE_SERVICE_HOST": "10.0.0.1"},
+        {"MISTRALWIRE_SERVE_PORT": "8000", "MISTRALWIRE_SERVE_SERVICE_PORT": "8000"},
+        {**links_of("MISTRALWIRE_SERVE"), "MISTRALWIRE_SERVE_DRIAN_S": "1"},
+        {**links_of("MISTRALWIRE_SERVE"), "MISTRALWIRE_SERVE_EXPORT": "1"},
+    ],
+)
+def test_what_only_looks_like_a_variable_of_kubernetes_is_an_error(env: dict[str, str]) -> None:
+    assert "is no setting of serve" in refused(env=env)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("PORT", "x"), ("PORT", "65536"), ("DRAIN_S", "nan"), ("INSECURE", "maybe")]
 )

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 
 from mistralwire._settings import Setting
+from mistralwire.cli._environment import is_link_value
 from mistralwire.cli._settings import CONFIG_VARIABLE, SettingsDefinition, flag_of
 
 # A maximum above this is none that anybody has to know.
@@ -105,6 +106,11 @@ class _SettingOption(click.Option):
     def __init__(self, *args: Any, definition: SettingsDefinition, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._definition = definition
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Read the variable, unless Kubernetes has set it, for a Service that is named like the command."""
+        value = super().resolve_envvar_value(ctx)
+        return None if value is not None and is_link_value(value) else value
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Give the flag with its meaning, its default and its range."""
