@@ -67,6 +67,14 @@ fn size(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     }
 }
 
+/// A revision of the contract.
+#[derive(Clone, Copy)]
+pub enum Revision<'a, 'py> {
+    First,
+    Newest,
+    Of(&'a Bound<'py, PyAny>),
+}
+
 /// A message class, and its methods: looking them up takes protobuf long, for it looks among the fields first.
 pub struct Class {
     /// Kept so that its address stays its own.
@@ -144,7 +152,8 @@ impl Engine {
         limits: &Bound<'py, PyAny>,
         revision: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let read = self.text_to_wire(message_type, data, Some(validate), Some(limits), Some(revision))?;
+        let read =
+            self.text_to_wire(message_type, data, Some(validate), Some(limits), Revision::Of(revision))?;
         Ok(read.map(|(_, wire)| wire))
     }
 
@@ -158,7 +167,7 @@ impl Engine {
         limits: &Bound<'py, PyAny>,
         revision: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.text_to_message(message_type, data, Some(validate), Some(limits), Some(revision))
+        self.text_to_message(message_type, data, Some(validate), Some(limits), Revision::Of(revision))
     }
 
     /// Convert wire bytes to JSON text; None where the Python engine is to do it.
@@ -206,7 +215,8 @@ impl Engine {
         let this = slf.get();
         let (validate, limits, buffer_bytes_max, revision) = options;
         let bounds = this.bounds(Some(&limits))?;
-        let (root, newest) = (this.root(message_type, Some(&revision)), this.newest_root(message_type));
+        let (root, newest) =
+            (this.root(message_type, Revision::Of(&revision)), this.newest_root(message_type));
         let (Some(root), Some(newest), Some(error)) = (root, newest, this.newest_root(error_type)) else {
             return Ok(this.refuse());
         };
@@ -284,10 +294,14 @@ impl Engine {
         }
     }
 
-    /// Return what a message class is in a revision, or in the newest one.
+    /// Return what a message class is in a revision.
     #[inline]
-    fn root(&self, message_type: &Bound<'_, PyAny>, revision: Option<&Bound<'_, PyAny>>) -> Option<&Root> {
-        let revision = revision.map_or(Ok(self.newest), |revision| revision.extract::<i64>()).ok()?;
+    fn root(&self, message_type: &Bound<'_, PyAny>, revision: Revision) -> Option<&Root> {
+        let revision = match revision {
+            Revision::First => 1,
+            Revision::Newest => self.newest,
+            Revision::Of(revision) => revision.extract::<i64>().ok()?,
+        };
         self.roots.find(message_type.as_ptr() as usize, revision.min(self.newest))
     }
 
@@ -305,7 +319,7 @@ impl Engine {
         data: &Bound<'py, PyAny>,
         validate: Option<&Bound<'py, PyAny>>,
         limits: Option<&Bound<'py, PyAny>>,
-        revision: Option<&Bound<'py, PyAny>>,
+        revision: Revision,
     ) -> PyResult<Option<(&Class, Bound<'py, PyBytes>)>> {
         let bounds = self.bounds(limits)?;
         let validate = validate.map_or(Ok(true), |validate| validate.extract());
@@ -337,7 +351,7 @@ impl Engine {
         data: &Bound<'py, PyAny>,
         validate: Option<&Bound<'py, PyAny>>,
         limits: Option<&Bound<'py, PyAny>>,
-        revision: Option<&Bound<'py, PyAny>>,
+        revision: Revision,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let read = self.text_to_wire(message_type, data, validate, limits, revision)?;
         read.map(|(class, wire)| class.from_string.bind(wire.py()).call1((wire,))).transpose()

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Revision};
 
 #[derive(Clone, Copy)]
 enum Conversion {
@@ -154,9 +154,13 @@ impl Function {
                 Ok(engine.wire_to_text(first, data, third, fourth)?.map(Bound::into_any))
             }
             (Conversion::JsonToBinary, Some(data)) => {
-                Ok(engine.text_to_wire(first, data, third, fourth, fifth)?.map(|(_, wire)| wire.into_any()))
+                let revision = fifth.map_or(Revision::First, Revision::Of);
+                let wire = engine.text_to_wire(first, data, third, fourth, revision)?;
+                Ok(wire.map(|(_, wire)| wire.into_any()))
             }
-            (Conversion::FromJson, Some(data)) => engine.text_to_message(first, data, third, fourth, None),
+            (Conversion::FromJson, Some(data)) => {
+                engine.text_to_message(first, data, third, fourth, Revision::Newest)
+            }
             (_, None) => Ok(None),
         }
     }
