@@ -6,6 +6,20 @@ import os
 import socket
 
 
+def check_share_port(name: str, *, is_shared: bool) -> None:
+    """Check that processes can share a port, if they are to.
+
+    Args:
+        name: Name of the setting that asks for it.
+        is_shared: Whether it does.
+
+    Raises:
+        ValueError: If this system has no SO_REUSEPORT, as Windows has none.
+    """
+    if is_shared and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError(f"{name} is not possible on this system, which has no SO_REUSEPORT; leave it out")
+
+
 async def why_not(host: str, port: int, address: str, *, share_port: bool) -> str | None:
     """Try to listen on an address, since grpc does not say why it can't.
 

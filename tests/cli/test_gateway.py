@@ -286,7 +286,7 @@ def test_a_key_that_is_not_there_is_said_with_its_upstream(tmp_path: pathlib.Pat
     assert refused("--config", file, code=1) == said
 
 
-@pytest.mark.parametrize("package", ["starlette", "uvicorn", "uvloop"])
+@pytest.mark.parametrize("package", ["starlette", "uvicorn", "httptools"])
 def test_a_package_of_the_extra_that_is_missing_is_said(package: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from mistralwire.cli import main; main()"
     run = subprocess.run(

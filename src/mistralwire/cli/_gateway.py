@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import click
-import uvloop
 
 from mistralwire._metrics_page import MetricsPage
 from mistralwire._settings import INT32_MAX
@@ -39,7 +38,11 @@ class GatewayJob(Job):
     service: ServiceSettings
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the event loop: uvloop's."""
+        """Return the event loop: uvloop's, or asyncio's where that does not exist."""
+        try:
+            import uvloop  # noqa: PLC0415 - there is none for Windows and PyPy
+        except ModuleNotFoundError:
+            return asyncio.new_event_loop()
         return uvloop.new_event_loop()
 
     @property

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from mistralwire._listen import check_share_port
 from mistralwire._settings import setting_field
 
 
@@ -27,6 +28,7 @@ class ProcessSettings:
 
     def __post_init__(self) -> None:
         """Check what depends on each other."""
+        check_share_port("workers", is_shared=self.workers > 1)
         if self.prometheus_port is not None and self.prometheus_port + self.workers - 1 > 65_535:
             raise ValueError("prometheus_port leaves too few ports above it for workers: each needs one")
         if not self.prometheus_host:

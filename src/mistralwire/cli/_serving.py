@@ -3,6 +3,7 @@
 import abc
 import asyncio
 import dataclasses
+import functools
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Any, Protocol, Self
 from mistralwire._offload import favour_loop
 from mistralwire.cli._logging import LogSettings, log_loop_error
 from mistralwire.cli._process_settings import ProcessSettings
+from mistralwire.cli._signals import on_signal, restore_signal
 from mistralwire.cli._upstreams import AnswerSettings, Tables
 
 _logger = logging.getLogger(__name__)
@@ -138,19 +140,18 @@ def log_end(why: str) -> None:
 def stop_on_signals() -> asyncio.Event:
     """Give an event that SIGTERM and SIGINT set; a second signal has its usual effect."""
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(log_loop_error)
+    asyncio.get_running_loop().set_exception_handler(log_loop_error)
 
     def stop(why: str) -> None:
         stopping.set()
         # Before it is told: a second signal may come as soon as it is.
-        loop.remove_signal_handler(signal.SIGTERM)
+        restore_signal(signal.SIGTERM)
         # Python's own handler would raise wherever the program is: inside of grpc it would be lost.
-        loop.add_signal_handler(signal.SIGINT, _interrupt)
+        on_signal(signal.SIGINT, _interrupt)
         log_end(why)
 
     for number in SIGNALS:
-        loop.add_signal_handler(number, stop, number.name)
+        on_signal(number, functools.partial(stop, number.name))
     return stopping
 
 

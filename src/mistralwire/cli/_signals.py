@@ -1,9 +1,10 @@
-"""Signals that end a process, as an exception, so that what is half done can be cleared away."""
+"""Signals that end a process: as an exception, so that what is half done is cleared away, or a callback."""
 
+import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -29,11 +30,9 @@ def raise_when_terminated() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is signal.Handlers.SIG_DFL
-    ]
+    names = ("SIGTERM", "SIGHUP")  # Windows lacks the second
+    candidates = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [number for number in candidates if signal.getsignal(number) is signal.Handlers.SIG_DFL]
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
         # A second one must not interrupt the clearing away.
@@ -48,3 +47,20 @@ def raise_when_terminated() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
+
+
+def on_signal(number: int, callback: Callable[[], None]) -> None:
+    """Have a signal call back in the running event loop, in the place of what it did before."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, callback)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
+
+
+def restore_signal(number: int) -> None:
+    """Let a signal that called back do again what it does by default."""
+    try:
+        asyncio.get_running_loop().remove_signal_handler(number)
+    except NotImplementedError:  # Windows
+        signal.signal(number, signal.SIG_DFL)

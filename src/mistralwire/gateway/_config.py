@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+from mistralwire._listen import check_share_port
 from mistralwire._loopback import check_exposure
 from mistralwire._settings import check_settings, count_field, seconds_field, setting_field
 
@@ -76,6 +77,7 @@ class GatewayConfig:
     def __post_init__(self) -> None:
         """Check each value, then those that depend on each other."""
         check_settings(self)
+        check_share_port("share_port", is_shared=self.share_port)
         check_exposure(
             self.host,
             insecure=self.insecure,

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
+from mistralwire._listen import check_share_port
 from mistralwire._loopback import check_exposure, is_loopback
 from mistralwire._settings import (
     INT32_MAX,
@@ -133,6 +134,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         """Check each value, then those that depend on each other."""
         check_settings(self)
+        check_share_port("share_port", is_shared=self.share_port)
         check_exposure(
             self.host,
             insecure=self.insecure,
