@@ -8,6 +8,7 @@ use mistralwire_core::handover::Outcome;
 use mistralwire_core::indent::indent;
 use mistralwire_core::pack::{FIELD_NUMBER_MAX, unpack};
 use mistralwire_core::scan::Limits;
+use mistralwire_core::sse::BYTE_ORDER_MARK;
 use mistralwire_core::stream::{Observed, Rules, write_events};
 use mistralwire_core::to_json::write;
 use mistralwire_core::{Handover, Plan};
@@ -338,7 +339,10 @@ impl Engine {
             if text.len() > bounds.document_bytes {
                 return Err(Handover::Limit);
             }
-            read(&self.plan, root.message, text, mode, scratch)
+            match (read(&self.plan, root.message, text, mode, scratch), text.strip_prefix(BYTE_ORDER_MARK)) {
+                (Err(Handover::NotJson), Some(text)) => read(&self.plan, root.message, text, mode, scratch),
+                (outcome, _) => outcome,
+            }
         });
         Ok(wire?.map(|wire| (&self.classes[root.class], wire)))
     }

@@ -54,7 +54,7 @@ def python_from_json(
     """Return the wire bytes of the Python engine, or its error."""
     plan = plan_for(message_type, revision)
     try:
-        value = parse(text, limits, plan.name)
+        value = parse(text, limits, plan.name, constants=not validate)
         wire = read_document(plan, value, validate=validate, limits=limits)
     except DecodeError as error:
         return error

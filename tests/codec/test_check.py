@@ -12,9 +12,11 @@ from mistralwire.codec import (
     Limits,
     _write,
     check,
+    check_answer,
     check_request,
     from_dict,
     from_json,
+    request_to_json,
 )
 from mistralwire.errors import DecodeError, EncodeError, MistralwireError
 from mistralwire.v1 import (
@@ -22,6 +24,7 @@ from mistralwire.v1 import (
     ChatCompletionChoice,
     ChatCompletionRequest,
     ChatCompletionResponse,
+    ChatCompletionResponseTokenLogprobs,
     ChatMessage,
     CompletionChunk,
     CompletionResponseStreamChoice,
@@ -49,6 +52,18 @@ def violations_of(message: ChatCompletionRequest, limits: Limits = DEFAULT_LIMIT
     with pytest.raises(DecodeError) as caught:
         check_request(message, limits=limits)
     return caught.value
+
+
+def test_an_infinity_is_refused_in_a_request_and_accepted_in_an_answer() -> None:
+    usage = UsageInfo(prompt_tokens=1, completion_tokens=1, total_tokens=2)
+    logprobs = ChatCompletionResponseTokenLogprobs(token="a", logprob=-math.inf, bytes=[97], token_id=1)
+    assert check_answer(logprobs) == []
+    assert check_answer(usage) == []
+    assert [violation.path for violation in check(logprobs)] == ["logprob"]
+    request = ChatCompletionRequest(model="m", messages=[HELLO], temperature=math.inf)
+    for refused in (check_request, lambda it: request_to_json(type(it), it.SerializeToString())):
+        with pytest.raises((DecodeError, EncodeError), match=r"temperature: .*inf"):
+            refused(request)
 
 
 def test_a_message_that_keeps_the_contract_passes() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
-from mistralwire.codec import from_dict, from_json, json_to_binary
+from mistralwire.codec import Limits, from_dict, from_json, json_to_binary, to_json
+from mistralwire.errors import DecodeError
 from mistralwire.v1 import (
     AssistantMessage,
     ChatCompletionChoice,
@@ -40,6 +41,28 @@ def _extra(members: dict[str, Any] | None = None, **fields: Any) -> JsonExtra:
 def test_text_comes_as_bytes_or_str(data: Any) -> None:
     call = from_json(FunctionCall, data, validate=False)
     assert call == FunctionCall(name="f")
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_one_byte_order_mark_is_dropped(validate: bool) -> None:
+    for text in ('{"prompt_tokens":1}', ' {"prompt_tokens" : 1.0} \n'):
+        for data in (f"\ufeff{text}", f"\ufeff{text}".encode()):
+            assert engines.read(UsageInfo, data, validate=validate) == UsageInfo(prompt_tokens=1)
+            wire = json_to_binary(UsageInfo, data, validate=validate)
+            assert wire == UsageInfo(prompt_tokens=1).SerializeToString()
+    for text in ("\ufeff\ufeff{}", "{}\ufeff", '{\ufeff"a":1}', "\ufeff", " \ufeff{}"):
+        with pytest.raises(DecodeError) as caught:
+            engines.read(UsageInfo, text, validate=validate)
+        assert caught.value.reason == "NOT_JSON"
+
+
+def test_a_byte_order_mark_inside_a_string_is_kept_and_counts_for_no_limit() -> None:
+    text = "\ufeff" + '{"\ufeff":"\ufeff"}'
+    assert to_json(from_json(UsageInfo, text)) == text[1:].encode()
+    size = len(text.encode()) - 3
+    assert from_json(UsageInfo, text, limits=Limits(document_bytes_max=size))
+    with pytest.raises(DecodeError, match="at most"):
+        from_json(UsageInfo, text, limits=Limits(document_bytes_max=size - 1))
 
 
 def test_names_come_in_either_spelling() -> None:

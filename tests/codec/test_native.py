@@ -339,7 +339,8 @@ _REFUSED: tuple[tuple[str, Any, bool], ...] = (
     ("not_json", b"", False),
     ("not_json", b'{"a":\xff}', False),
     ("not_json", b"[]", False),
-    ("not_json", b'\xef\xbb\xbf{"a":1}', False),
+    ("not_json", b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}', False),
+    ("not_json", b'{"a":NaN}', False),
     ("violation", b'{"prompt_tokens":"1"}', True),
     ("violation", b'{"prompt_tokens":1,"promptTokens":1}', True),
     ("limit", b"[" * 201 + b"]" * 201, False),
@@ -356,6 +357,14 @@ def test_what_is_read_by_the_python_engine_is_counted_by_reason(
     engine = engines.native_engine()
     assert engine.json_to_binary(UsageInfo, data, validate, DEFAULT_LIMITS, 1) is None
     assert _reasons(engine) == {reason: 1}
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_document_behind_a_byte_order_mark_is_read_natively(validate: bool) -> None:
+    engine = engines.native_engine()
+    for data in (b'\xef\xbb\xbf {"prompt_tokens":1}', '\ufeff{"prompt_tokens":1}'):
+        assert engine.json_to_binary(UsageInfo, data, validate, DEFAULT_LIMITS, 1) == b"\x10\x01"
+    assert _reasons(engine) == {}
 
 
 @pytest.mark.parametrize(

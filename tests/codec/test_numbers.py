@@ -3,6 +3,8 @@
 import decimal
 import enum
 import json
+import math
+import sys
 from typing import Any
 
 import pytest
@@ -88,10 +90,119 @@ def test_any_number_in_a_member_keeps_its_value_without_validation(number: str) 
 
 @pytest.mark.parametrize(
     ("number", "value"),
-    [("0", 0), ("1.0", 1), ("1e2", 100), ("-0", 0), ("-0.0", 0), ("2147483647", 2**31 - 1)],
+    [
+        *(("0", 0), ("1.0", 1), ("1e2", 100), ("-0", 0), ("-0.0", 0), ("2147483647", 2**31 - 1)),
+        *(
+            ("1.0E2", 100),
+            ("1e0000000003", 1000),
+            ("2147483647.000", 2**31 - 1),
+            ("-2.147483648e+9", -(2**31)),
+        ),
+        *(("10000000000000000000e-19", 1), ("-0e99999999999999", 0), ("0.0000000000000000000010E22", 10)),
+        pytest.param("1." + "0" * 100_000, 1, id="many-zeros"),
+    ],
 )
 def test_an_integer_is_a_number_without_a_fraction(number: str, value: int) -> None:
     assert engines.read(UsageInfo, f'{{"prompt_tokens":{number}}}').prompt_tokens == value
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        *(("9007199254740993.0", 2**53 + 1), ("-9007199254740993.00", -(2**53) - 1)),
+        *(("9223372036854775807.0", 2**63 - 1), ("-9223372036854775808.0", -(2**63)), ("47e17", 47 * 10**17)),
+        *(("922337203685477580.7e1", 2**63 - 1), ("9223372036854775807000E-00000000003", 2**63 - 1)),
+        ("0.9007199254740993e+16", 2**53 + 1),
+    ],
+)
+def test_an_integer_beyond_the_doubles_is_exact_in_any_spelling(number: str, value: int) -> None:
+    text = f'{{"id":"","model":"","choices":[],"created":{number}}}'
+    for validate in (True, False):
+        assert engines.read(CompletionChunk, text, validate=validate).created == value
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("1.5", "1e-1", "9007199254740992.5", "9007199254740993.0000000000000000001", "1e-400", "4.9e-324"),
+        *("9223372036854775808.0", "-9223372036854775809.0", "1e19", "1e400", "1e99999999", "-1e-99999999"),
+        *("1e99999999999999999999", "1e-99999999999999999999", "9" * 400 + ".0"),
+    ],
+    ids=lambda number: number[:40],
+)
+def test_a_fraction_or_an_integer_beyond_64_bits_is_none(number: str) -> None:
+    text = f'{{"id":"","model":"","choices":[],"created":{number}}}'
+    with pytest.raises(DecodeError, match=r"created: expected an? (64-bit )?integer"):
+        engines.read(CompletionChunk, text)
+    message = engines.read(CompletionChunk, text, validate=False)
+    assert not message.HasField("created")
+    assert parse_exactly(engines.write(message)) == parse_exactly(text)
+
+
+@given(LEXICAL)
+def test_any_number_is_an_integer_if_its_value_is_one(number: str) -> None:
+    exact = decimal.Decimal(number)
+    fits = exact == exact.to_integral_value() and -(2**63) <= exact < 2**63
+    message = engines.read(CompletionChunk, f'{{"created":{number}}}', validate=False)
+    assert message.HasField("created") is fits
+    assert not fits or message.created == exact
+
+
+_MAX = sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    ("message_type", "text", "written"),
+    [
+        (ModerationLlmv2CategoryThresholds, '{"pii":-Infinity,"law":Infinity}', {"pii": -_MAX, "law": _MAX}),
+        (ModerationLlmv2CategoryThresholds, '{"pii":NaN}', {"pii": None}),
+        (UsageInfo, '{"x":[NaN,{"y":-Infinity}],"z":Infinity}', {"x": [None, {"y": -_MAX}], "z": _MAX}),
+        (
+            UsageInfo,
+            '{"prompt_tokens":Infinity,"total_tokens":NaN}',
+            {"prompt_tokens": _MAX, "total_tokens": None},
+        ),
+        (
+            FunctionCall,
+            '{"name":-Infinity,"arguments":{"a":[Infinity,1e400]}}',
+            {"name": -_MAX, "arguments": {"a": [_MAX, decimal.Decimal("1e400")]}},
+        ),
+        (ReferenceChunk, '{"reference_ids":[1,NaN,Infinity]}', {"reference_ids": [1, None, _MAX]}),
+        (
+            UsageInfo,
+            '\ufeff{"a":NaN,"b":"\\ud800","c":9007199254740993.0}',
+            {"a": None, "b": "\ud800", "c": decimal.Decimal("9007199254740993.0")},
+        ),
+        (
+            CompletionChunk,
+            '{"choices":[{"index":0,"delta":{},"logprobs":{"content":[{"token":"a","logprob":-Infinity}]}}]}',
+            {
+                "choices": [
+                    {"index": 0, "delta": {}, "logprobs": {"content": [{"token": "a", "logprob": -_MAX}]}}
+                ]
+            },
+        ),
+    ],
+)
+def test_words_that_are_no_json_numbers_are_read_without_validation(
+    message_type: type[Message], text: str, written: dict[str, Any]
+) -> None:
+    message = engines.read(message_type, text, validate=False)
+    found = engines.write(message)
+    # JSON with nothing that only some parsers read.
+    assert parse_exactly(found) == parse_exactly(to_json(from_json(message_type, found, validate=False)))
+    assert {name: item for name, item in to_dict(message).items() if name in written} == written
+    with pytest.raises(DecodeError) as caught:
+        engines.read(message_type, text)
+    assert caught.value.reason == "NOT_JSON"
+
+
+def test_an_infinity_is_one_in_the_message() -> None:
+    text = '{"pii":-Infinity,"law":Infinity,"financial":1e400,"selfharm":NaN}'
+    thresholds = engines.read(ModerationLlmv2CategoryThresholds, text, validate=False)
+    assert (thresholds.pii, thresholds.law) == (-math.inf, math.inf)
+    assert not thresholds.HasField("financial")
+    assert not thresholds.HasField("selfharm")
 
 
 @pytest.mark.parametrize(

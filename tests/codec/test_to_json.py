@@ -1,6 +1,8 @@
 """What writing makes of messages: names, order, layout, and what has no JSON form."""
 
+import json
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from mistralwire.v1 import (
     FunctionCall,
     IntegerOrString,
     JsonExtra,
+    ModerationLlmv2CategoryThresholds,
     ReferenceChunk,
     StringList,
     SystemMessage,
@@ -198,10 +201,6 @@ def test_an_untagged_alternative_stays_untagged() -> None:
             "temperature: nan, which JSON does not have; set a finite number",
         ),
         (
-            ChatCompletionRequest(top_p=-math.inf),
-            "top_p: -inf, which JSON does not have; set a finite number",
-        ),
-        (
             AssistantMessage(tool_calls=[ToolCall(), ToolCall(function=FunctionCall(arguments_object="{"))]),
             "tool_calls[1].function.arguments: expected JSON in the field, found ",
         ),
@@ -238,6 +237,14 @@ def test_what_has_no_json_form_is_an_encode_error_with_its_path(message: Message
         assert str(caught.value).startswith(expected)
         assert expected.startswith(caught.value.path)
         assert (caught.value.code, caught.value.reason) == ("INTERNAL", "NO_JSON_FORM")
+
+
+def test_an_infinity_is_written_as_the_largest_finite_double() -> None:
+    message = ModerationLlmv2CategoryThresholds(pii=math.inf, law=-math.inf, financial=1.5)
+    text = engines.write(message)
+    assert json.loads(text) == {"financial": 1.5, "law": -sys.float_info.max, "pii": sys.float_info.max}
+    assert to_dict(message) == json.loads(text)
+    assert json.loads(to_json(message, indent=2)) == json.loads(text)
 
 
 def test_text_beyond_the_depth_limit_is_an_encode_error() -> None:

@@ -14,6 +14,8 @@ const EXPONENT_MAX: i32 = 300;
 /// Beyond these, the nearest double of any digits but 0 is 0 or infinite.
 const EXPONENT_LEAST: i32 = -324 - DIGITS_MAX as i32;
 const EXPONENT_MOST: i32 = 308;
+/// As many digits as an integer of 64 bits has at most.
+const INTEGER_DIGITS_MAX: usize = 19;
 /// Longer texts of exponents make a number that is no double; as the Python engine has it.
 const EXPONENT_TEXT_MAX: usize = 8;
 
@@ -236,10 +238,53 @@ fn small_integer(text: &[u8]) -> Option<i64> {
 }
 
 fn integer_of_float(text: &[u8]) -> Option<i64> {
-    let digits = exact_digits(text)?;
+    let Some(digits) = Digits::of(text) else { return long_integer_of_float(text) };
     let power = 10i128.checked_pow(u32::try_from(digits.exponent).ok()?)?;
     let value = i128::from(digits.digits).checked_mul(power)?;
     i64::try_from(if digits.negative { -value } else { value }).ok()
+}
+
+/// Return the integer of a number token with more digits, or a longer exponent, than any double.
+#[cold]
+fn long_integer_of_float(text: &[u8]) -> Option<i64> {
+    let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |text| (true, text));
+    let is_exponent = |byte: &u8| matches!(byte, b'e' | b'E');
+    let end = text.iter().position(is_exponent).unwrap_or(text.len());
+    let point = text[..end].iter().position(|byte| *byte == b'.').unwrap_or(end);
+    let digits = || text[..end].iter().filter(|byte| **byte != b'.');
+    let count = digits().count();
+    let zeros = digits().rev().take_while(|digit| **digit == b'0').count();
+    if zeros == count {
+        return Some(0);
+    }
+    let mut scale = zeros as i64 - end.saturating_sub(point + 1) as i64;
+    if end < text.len() {
+        scale += sensible_exponent(&text[end + 1..])?;
+    }
+    if !(0..=INTEGER_DIGITS_MAX as i64).contains(&scale) {
+        return None;
+    }
+    let significant = digits().take(count - zeros).skip_while(|digit| **digit == b'0');
+    let mut value = 0i128;
+    for (place, digit) in significant.chain(std::iter::repeat_n(&b'0', scale as usize)).enumerate() {
+        if place == INTEGER_DIGITS_MAX {
+            return None;
+        }
+        value = value * 10 + i128::from(digit - b'0');
+    }
+    i64::try_from(if negative { -value } else { value }).ok()
+}
+
+/// Return an exponent without its leading zeros, unless it has more digits than that of any integer.
+fn sensible_exponent(text: &[u8]) -> Option<i64> {
+    let (negative, text) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let zeros = text.iter().take_while(|digit| **digit == b'0').count();
+    let power = if zeros == text.len() { 0 } else { exponent_of(&text[zeros..])? };
+    Some(if negative { -power } else { power })
 }
 
 /// Return whether the shortest text of the nearest double has the value of a number token.
@@ -365,6 +410,25 @@ mod tests {
         assert_eq!(integer(TokenKind::Float, b"1.5", 64), None);
         assert_eq!(integer(TokenKind::Float, b"1e300", 64), None);
         assert_eq!(integer(TokenKind::Float, b"-0.0", 64), Some(0));
+        for (text, value) in [
+            ("9007199254740993.0", Some(9_007_199_254_740_993)),
+            ("9223372036854775807.0", Some(i64::MAX)),
+            ("-9223372036854775808.000", Some(i64::MIN)),
+            ("9223372036854775808.0", None),
+            ("-92233720368547758.09e2", None),
+            ("-92233720368547758.08e2", Some(i64::MIN)),
+            ("0.9223372036854775807E+0000000000019", Some(i64::MAX)),
+            ("9223372036854775807000e-3", Some(i64::MAX)),
+            ("9223372036854775807100e-3", None),
+            ("1000000000000000000000e-0000000003", Some(10i64.pow(18))),
+            ("0.00e99999999999999999999", Some(0)),
+            ("1e99999999999999999999", None),
+            ("1e-99999999999999999999", None),
+            ("1.0000000000000000000001", None),
+            ("0.00000000000000000000010e23", Some(10)),
+        ] {
+            assert_eq!(integer(TokenKind::Float, text.as_bytes(), 64), value, "{text}");
+        }
         assert!(!is_text(kind, b"18446744073709551615"));
         assert!(is_text(kind, b"18446744073709551616"));
         assert!(is_text(kind, b"-9223372036854775809"));

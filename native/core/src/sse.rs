@@ -8,7 +8,8 @@
 use std::mem::take;
 use std::ops::ControlFlow;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What editors put in front of a text, and JSON does not have.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const DONE: &[u8] = b"[DONE]";
 const ERROR_EVENT: &[u8] = b"error";
 const RETRY_DIGITS_MAX: usize = 18;

@@ -8,7 +8,7 @@ use crate::handover::{Handover, Outcome};
 use crate::number::put_integer;
 use crate::plan::{Kind, Plan};
 use crate::scan::{Document, Token, TokenKind, scan};
-use crate::sse::{Content, Event};
+use crate::sse::{BYTE_ORDER_MARK, Content, Event};
 use crate::text::name_of;
 use crate::to_json::write;
 use crate::wire::{EXTRA_TAG, MEMBERS_TAG, Wire, put_varint};
@@ -98,6 +98,7 @@ impl Rules {
 
     /// Convert the data of an event to wire bytes in the scratch memory.
     fn convert(&self, plan: &Plan, event: &Event, data: &[u8], scratch: &mut Scratch) -> Outcome<Form> {
+        let data = data.strip_prefix(BYTE_ORDER_MARK).unwrap_or(data);
         if !event.is_error() {
             let outcome = self.read(plan, self.root, data, self.mode, scratch);
             match outcome {

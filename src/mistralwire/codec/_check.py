@@ -89,7 +89,7 @@ def request_to_json(request_type: type[Message], wire: bytes, *, limits: Limits 
 
     Raises:
         DecodeError: If the bytes are no such message.
-        EncodeError: If a value has no JSON form, such as NaN.
+        EncodeError: If a value has no JSON form, such as NaN or an infinity.
         MistralwireError: If it holds content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
         TypeError: If it is no type of a message that is a JSON object.
     """
@@ -97,12 +97,17 @@ def request_to_json(request_type: type[Message], wire: bytes, *, limits: Limits 
     if text is None:
         _, errors = _written(plan_for(request_type), message_of(request_type, wire), limits)
         _refuse_newer(errors)
+        for error in errors:
+            if error.reason == Reason.NO_JSON_FORM:
+                raise error
         text = binary_to_json(request_type, wire)
     return text
 
 
 def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
     """Check that an answer keeps the contract, as far as this process has it.
+
+    Infinite doubles are accepted, which servers send: they are written as the largest finite one.
 
     Args:
         message: A message of `mistralwire.v1` that is a JSON object.
@@ -116,7 +121,7 @@ def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[V
         TypeError: If it is not such a message.
     """
     plan = plan_for(type(message))
-    document, errors = _written(plan, message, limits)
+    document, errors = _written(plan, message, limits, infinities=True)
     if document is not None and not errors:
         read_message(type(message), _text(plan, document), CONTRACT_REVISION, validate=True, limits=limits)
         return []
@@ -168,10 +173,11 @@ def _refuse_newer(errors: list[EncodeError]) -> None:
 
 
 def _written(
-    plan: MessagePlan, message: Message, limits: Limits
+    plan: MessagePlan, message: Message, limits: Limits, *, infinities: bool = False
 ) -> tuple[dict[str, object] | None, list[EncodeError]]:
     try:
-        return write_what_can_be(plan, message.SerializeToString(), limits.violations_max)
+        wire = message.SerializeToString()
+        return write_what_can_be(plan, wire, limits.violations_max, infinities=infinities)
     except EncodeError as error:
         return None, [error]
 

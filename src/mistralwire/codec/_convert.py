@@ -41,9 +41,10 @@ def from_json(
 
     Args:
         message_type: A message class of `mistralwire.v1` that is a JSON object.
-        data: The JSON text; bytes are UTF-8.
+        data: The JSON text; bytes are UTF-8. A byte order mark in front of it is dropped.
         validate: Whether to enforce the contract: JSON types, required members, ranges. Otherwise every
-            JSON object is accepted, and a value that its field can't hold is kept like an unknown member.
+            JSON object is accepted, and a value that its field can't hold is kept like an unknown member;
+            NaN, Infinity and -Infinity, which some servers write, are null and the infinite doubles.
         limits: Bounds on size, nesting, members and reported violations.
 
     Returns:
@@ -69,13 +70,26 @@ def read_message(
     return message
 
 
+def read_event(
+    message_type: type[Message], data: bytes, revision: int, *, validate: bool, limits: Limits
+) -> bytes:
+    """Convert an event's data to wire bytes, with the Python engine; NaN and the infinities are read."""
+    return _read(message_type, data, validate, limits, revision, constants=True)
+
+
 def _read(
-    message_type: type[Message], data: bytes | str, validate: bool, limits: Limits, revision: int
+    message_type: type[Message],
+    data: bytes | str,
+    validate: bool,
+    limits: Limits,
+    revision: int,
+    *,
+    constants: bool = False,
 ) -> bytes:
     """Read a document with the Python engine."""
     plan = plan_for(message_type, revision)
     try:
-        value = parse(data, limits, plan.name)
+        value = parse(data, limits, plan.name, constants=constants or not validate)
         return read_document(plan, value, validate=validate, limits=limits)
     except RecursionError:
         raise too_deep(plan.name) from None
@@ -110,7 +124,7 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
     """Write a message as JSON text.
 
     Members come in contract order, those that are not documented last. Names inside free-form JSON stay
-    as they are.
+    as they are. An infinite double is written as the largest finite one, with its sign.
 
     Args:
         message: A message of `mistralwire.v1` that is a JSON object.
@@ -185,7 +199,7 @@ def json_to_binary(
 
     Args:
         message_type: A message class of `mistralwire.v1` that is a JSON object.
-        data: The JSON text; bytes are UTF-8.
+        data: The JSON text; see `from_json`.
         validate: Whether to enforce the contract, that of the revision below.
         limits: Bounds of the document; see `from_json`.
         contract_revision: Revision of the oldest contract that the bytes' readers have, 1 or more. What is

@@ -6,7 +6,7 @@ from typing import Any
 
 from mistralwire.codec._limits import Limits
 from mistralwire.codec._parse import Number, exact_number, too_deep
-from mistralwire.codec._read import join_path
+from mistralwire.codec._path import join_path
 from mistralwire.errors import DecodeError, Reason, Violation
 
 # Writing an integer in decimal takes time with the square of its length.

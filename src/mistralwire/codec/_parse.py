@@ -2,18 +2,21 @@
 
 orjson does the work. It loses three things that JSON text can hold, so a second parser, the standard
 library's, reads the texts that have one of them: numbers that neither a 64-bit integer nor a double holds
-exactly (they become `Number`), numbers beyond a double's range, and escaped lone surrogates.
+exactly (they become `Number`), numbers beyond a double's range, and escaped lone surrogates. The second one
+also reads what is not JSON but comes all the same: a byte order mark, and in answers NaN and the infinities.
 """
 
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Never
 
 import orjson
 
 from mistralwire.codec._limits import Limits
+from mistralwire.codec._syntax import ConstantError, describe_syntax
 from mistralwire.errors import DecodeError, Reason, Violation
 
 # A number may be inexact as a double only with 16 significant digits or more, or an exponent of three
@@ -25,7 +28,11 @@ _MANY_DIGITS = b"0" * 16
 _LONG_EXPONENT = b"0e000"
 _SUSPECT = re.compile(rb"0(?<![^\[:, \t\n\r]0)(?:0{15}|0*e000)")
 _SUSPECTS_MAX = 8
+_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(rb"-?\d[\d.]*(?:[eE][+-]?\d+)?")
+# As many digits as an integer of 64 bits has at most, and as the exponent of one in any sensible text.
+_INTEGER_DIGITS_MAX = 19
+_POWER_DIGITS_MAX = 8
 # Up to so many characters, and well within the range of a double, every number is exact.
 _EXACT_CHARACTERS_MAX = 10
 
@@ -51,27 +58,55 @@ class Number:
         return f"Number({self.text!r})"
 
 
-def parse(data: bytes | bytearray | memoryview | str, limits: Limits, type_name: str = "") -> Any:
+class Infinite(Number):
+    """An infinity: the double, and as its text the largest finite one, since JSON has no other."""
+
+    __slots__ = ("double",)
+
+    def __init__(self, double: float) -> None:
+        super().__init__(to_text(finite(double)).decode())
+        self.double = double
+
+
+def finite(double: float) -> float:
+    """Return the finite double that is nearest to one that is not NaN."""
+    return min(max(double, -sys.float_info.max), sys.float_info.max)
+
+
+def parse(
+    data: bytes | bytearray | memoryview | str,
+    limits: Limits,
+    type_name: str = "",
+    *,
+    constants: bool = False,
+) -> Any:
     """Parse JSON text; numbers that Python's int64 and float would change come as `Number`.
+
+    Args:
+        data: The text. A byte order mark in front of it is dropped.
+        limits: Bounds on it.
+        type_name: What is read, for the error.
+        constants: Whether NaN, Infinity and -Infinity are read, as Python's `json` writes them: NaN becomes
+            None, the others `Infinite`.
 
     Raises:
         DecodeError: If it is not JSON, or beyond the limits.
     """
     text = data if data.__class__ is bytes else as_bytes(data, type_name)
-    if len(text) > limits.document_bytes_max:
+    if len(text) > limits.document_bytes_max and len(text.removeprefix(_MARK)) > limits.document_bytes_max:
         raise _too_much("", f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
-    value = parse_any(text, type_name)
+    value = parse_any(text, type_name, constants=constants)
     check_limits(value, text, limits, type_name)
     return value
 
 
-def parse_any(text: bytes, type_name: str = "") -> Any:
+def parse_any(text: bytes, type_name: str = "", *, constants: bool = False) -> Any:
     """Parse JSON text of any size; otherwise as `parse`."""
     try:
         value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        return _parse_leniently(text, error, type_name)
-    return _parse_slowly(text, _exact_decoder, type_name) if _may_be_inexact(text) else value
+    except orjson.JSONDecodeError:
+        return _parse_leniently(text, constants, type_name)
+    return _parse_slowly(text.decode(), _DECODERS[True, False], type_name) if _may_be_inexact(text) else value
 
 
 def as_bytes(data: bytes | bytearray | memoryview | str, type_name: str = "") -> bytes:
@@ -107,23 +142,17 @@ def _may_be_inexact(text: bytes) -> bool:
     return False
 
 
-def _parse_leniently(text: bytes, error: orjson.JSONDecodeError, type_name: str) -> Any:
-    """Parse what orjson refused: JSON after all if it is a matter of surrogates or of a number's range."""
+def _parse_leniently(data: bytes, constants: bool, type_name: str) -> Any:
+    """Parse what orjson refused: JSON after all, or something close to it."""
     try:
-        decoder = _exact_decoder if _may_be_inexact(text) else _decoder
-        return _parse_slowly(text, decoder, type_name)
-    except UnicodeDecodeError as unicode_error:
-        found = f"byte 0x{text[unicode_error.start]:02x} at offset {unicode_error.start}"
+        text = data.decode().removeprefix(_MARK.decode())
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{data[error.start]:02x} at offset {error.start}"
         raise _not_json("UTF-8 text", found, type_name) from None
-    except ValueError:
-        if text.startswith(b"\xef\xbb\xbf"):
-            raise _not_json("JSON without a byte order mark", "a byte order mark", type_name) from None
-        found = str(error) if text.strip() else "nothing"
-        raise _not_json("JSON", found, type_name) from None
-
-
-def _refuse_constant(name: str) -> Never:
-    raise ValueError(name)
+    try:
+        return _parse_slowly(text, _DECODERS[_may_be_inexact(data), constants], type_name)
+    except ValueError as error:
+        raise _not_json("JSON", describe_syntax(text, error), type_name) from None
 
 
 def _exact_int(text: str) -> int | Number:
@@ -164,15 +193,33 @@ def _digits(text: str) -> tuple[bool, str, int] | None:
     return mantissa.startswith("-"), significant, scale if significant else 0
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-_exact_decoder = json.JSONDecoder(
-    parse_float=_exact_float, parse_int=_exact_int, parse_constant=_refuse_constant
-)
+def exact_integer(text: str) -> int | None:
+    """Return the integer of 19 digits at most that the text of a number stands for; None for any other."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits = whole + fraction
+    significant = digits.strip("0")
+    if not significant:
+        return 0
+    power = exponent.lstrip("+-0")
+    if len(power) > _POWER_DIGITS_MAX:
+        return None
+    scale = int(power or 0) * (-1 if exponent.startswith("-") else 1)
+    # What is behind the last significant digit, less what is behind the point.
+    scale += len(digits) - len(digits.rstrip("0")) - len(fraction)
+    if scale < 0 or len(significant) + scale > _INTEGER_DIGITS_MAX:
+        return None
+    value = int(significant + "0" * scale)
+    return -value if mantissa.startswith("-") else value
 
 
-def _parse_slowly(text: bytes, decoder: json.JSONDecoder, type_name: str) -> Any:
+def _refuse_constant(name: str) -> Never:
+    raise ConstantError(name)
+
+
+def _parse_slowly(text: str, decoder: json.JSONDecoder, type_name: str) -> Any:
     try:
-        return decoder.decode(text.decode())
+        return decoder.decode(text)
     except RecursionError:
         raise too_deep(type_name) from None
 
@@ -277,7 +324,7 @@ def is_unicode(text: str) -> bool:
 
 
 def _number_fragment(value: object) -> orjson.Fragment:
-    if type(value) is Number:
+    if isinstance(value, Number):
         return orjson.Fragment(value.text)
     raise TypeError(type(value).__name__)
 
@@ -294,6 +341,7 @@ _WRITE_SCALAR: dict[type, Callable[[Any], str]] = {
     bool: {False: "false", True: "true"}.__getitem__,
     type(None): lambda _: "null",
     Number: lambda number: number.text,
+    Infinite: lambda number: number.text,
 }
 
 
@@ -326,3 +374,16 @@ def _not_json(expected: str, found: str, type_name: str) -> DecodeError:
 
 def _too_much(path: str, expected: str, found: str, type_name: str) -> DecodeError:
     return DecodeError([Violation(path, expected, found)], type_name=type_name, reason=Reason.LIMIT_EXCEEDED)
+
+
+_CONSTANTS = {"NaN": None, "Infinity": Infinite(math.inf), "-Infinity": Infinite(-math.inf)}
+# By whether numbers are kept exactly, and whether NaN and the infinities are read.
+_DECODERS = {
+    (is_exact, reads_constants): json.JSONDecoder(
+        parse_float=_exact_float if is_exact else None,
+        parse_int=_exact_int if is_exact else None,
+        parse_constant=_CONSTANTS.__getitem__ if reads_constants else _refuse_constant,
+    )
+    for is_exact in (False, True)
+    for reads_constants in (False, True)
+}

@@ -11,13 +11,13 @@ Source: https://protobuf.dev/programming-guides/encoding/
 import decimal
 import functools
 import math
-import re
 import struct
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Sized
 from typing import Any
 
 from mistralwire.codec._limits import Limits
-from mistralwire.codec._parse import Number, to_text, too_deep
+from mistralwire.codec._parse import Infinite, Number, exact_integer, to_text, too_deep
+from mistralwire.codec._path import join_path
 from mistralwire.codec._plan import (
     EXTRA_NUMBER,
     PACKED_KINDS,
@@ -35,13 +35,12 @@ from mistralwire.codec._varint import write_varint
 from mistralwire.errors import DecodeError, Violation
 from mistralwire.v1 import JsonExtra
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 # Integers up to here are doubles.
 _EXACT_INTEGER_MAX = 2**53
 _REMEMBERED_MAX = 4_096
 _EXTRA_TAG = bytes((EXTRA_NUMBER << 3 | 2,))
 _MEMBERS_TAG = bytes((JsonExtra.DESCRIPTOR.fields_by_name["members"].number << 3 | 2,))
-_JSON_TYPES: tuple[type, ...] = (dict, list, str, int, float, Number, bool, type(None))
+_JSON_TYPES: tuple[type, ...] = (dict, list, str, int, float, Number, Infinite, bool, type(None))
 _VARINT_MASK = 2**64 - 1
 # Names of their own: members of an enum are found slowly before Python 3.12.
 _NULL, _ARRAY = Fill.NULL, Fill.ARRAY
@@ -117,20 +116,6 @@ def quoted(value: Any) -> str:
     """Describe what stands where a fixed string is due: a short string is shown."""
     is_short = isinstance(value, str) and len(value) <= 32
     return f"the string {to_text(value).decode()}" if is_short else describe(value)
-
-
-def join_path(path: Iterable[str | int]) -> str:
-    """Write a path as `choices[0].message["odd name"]`."""
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif _IDENTIFIER.match(step):
-            text += f".{step}" if text else step
-        else:
-            # Names of free-form JSON are somebody's text: as much as it takes to find the place.
-            text += f"[{to_text(step if len(step) <= 40 else step[:40] + '...').decode()}]"
-    return text
 
 
 class _Reading:
@@ -394,8 +379,15 @@ def _integer_readers(field: FieldPlan, tag: bytes) -> _Readers:
         # What its text says, which beyond 2^53 is not what the float is: 47e17 is 4700000000000000000.
         return read(int(decimal.Decimal(repr(item))), reading)
 
+    def read_text(item: Number, reading: _Reading) -> _Result:
+        # No double is the integer that it stands for, such as 9007199254740993.0.
+        value = exact_integer(item.text)
+        if value is None or not -end <= value < end:
+            return refuse(item, reading)
+        return read(value, reading)
+
     refuse = _refusal(f"a {field.bits}-bit integer")
-    return {int: read, float: read_float, Number: refuse}
+    return {int: read, float: read_float, Number: read_text, Infinite: refuse}
 
 
 def _number_readers(tag: bytes) -> _Readers:
@@ -416,7 +408,12 @@ def _number_readers(tag: bytes) -> _Readers:
         # The nearest double for those who compute, the exact text for those who pass it on.
         return _Beside(tag + _write_double(number))
 
-    return {float: read, int: read_integer, Number: read_inexact}
+    return {
+        float: read,
+        int: read_integer,
+        Number: read_inexact,
+        Infinite: lambda item, _: tag + _write_double(item.double),
+    }
 
 
 def _enum_reader(field: FieldPlan, tag: bytes) -> _Read:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mistralwire.codec._losses import OTHER_PLACE, count_loss
-from mistralwire.codec._parse import Number
+from mistralwire.codec._parse import Number, finite
 from mistralwire.codec._plan import (
     EXTRA_FIELD,
     EXTRA_NUMBER,
@@ -71,7 +71,7 @@ def write_document(plan: MessagePlan, wire: bytes, *, camel: bool) -> dict[str, 
 
 
 def write_what_can_be(
-    plan: MessagePlan, wire: bytes, errors_max: int
+    plan: MessagePlan, wire: bytes, errors_max: int, *, infinities: bool = False
 ) -> tuple[dict[str, Any] | None, list[EncodeError]]:
     """Return the parsed JSON of a message with stand-ins for what has no JSON form, and the errors of those.
 
@@ -81,13 +81,14 @@ def write_what_can_be(
         plan: Plan of the message, a JSON object.
         wire: The message, as protobuf itself serializes it.
         errors_max: How many errors to look for; beyond, there is no JSON.
+        infinities: Whether infinite doubles have a JSON form, the largest finite one.
 
     Raises:
         EncodeError: If it is nested too deeply.
     """
     errors: list[EncodeError] = []
     try:
-        return _write(plan, wire, False, Writing(errors, errors_max)), errors
+        return _write(plan, wire, False, Writing(errors, errors_max, infinities=infinities)), errors
     except Full:
         return None, errors
     except RecursionError:
@@ -408,9 +409,9 @@ def _converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Convert:
 
 def _write_number(data: bytes, writing: Writing) -> float:
     value = read_double(data)
-    if math.isfinite(value):
-        return value
-    return float(writing.stand_in(0, f"{value}, which JSON does not have; set a finite number"))
+    if math.isnan(value) or (math.isinf(value) and not writing.infinities):
+        return float(writing.stand_in(0, f"{value}, which JSON does not have; set a finite number"))
+    return finite(value)
 
 
 def _write_enum(owner: MessagePlan, plan: FieldPlan, number: int, writing: Writing, kept: Any) -> Any:

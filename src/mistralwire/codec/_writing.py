@@ -7,7 +7,8 @@ from google.protobuf.message import Message
 
 from mistralwire.codec._limits import DEPTH_MAX, Limits
 from mistralwire.codec._parse import parse
-from mistralwire.codec._read import describe, join_path
+from mistralwire.codec._path import join_path
+from mistralwire.codec._read import describe
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
@@ -28,17 +29,22 @@ class Writing:
     Args:
         errors: Where to put what has no JSON form; None to raise the first.
         errors_max: How many of them to look for.
+        infinities: Whether infinite doubles have a JSON form, the largest finite one.
 
     Attributes:
         path: Names and indexes of where the message is written.
         lost: Places with content of a newer contract.
+        infinities: As above.
         has_dropped: Whether unknown fields were removed from the message beforehand.
     """
 
     has_dropped = False
     _expects_unknown = False
 
-    def __init__(self, errors: list[EncodeError] | None = None, errors_max: int = 0) -> None:
+    def __init__(
+        self, errors: list[EncodeError] | None = None, errors_max: int = 0, *, infinities: bool = True
+    ) -> None:
+        self.infinities = infinities
         self.path: list[str | int] = []
         self.lost: list[tuple[str, int]] = []
         self.collects = errors is not None
