@@ -2,6 +2,7 @@ import io
 import json
 import pathlib
 import re
+import sys
 
 import pytest
 from google.protobuf import proto, text_format
@@ -235,6 +236,35 @@ def test_without_validation_a_document_that_breaks_the_contract_is_kept() -> Non
     assert convert("--to", "json", stdin=document).exit_code == 1
     text = converted("--to", "json", "--no-validate", stdin=document)
     assert json.loads(text) == json.loads(document)
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        CHUNK,
+        json.dumps(json.loads(CHUNK), indent=1).encode(),
+        CHUNK + b"\n" + CHUNK + b"\n",
+        b"data: " + CHUNK + b"\n\ndata: [DONE]\n\n",
+    ],
+    ids=["json", "indented", "jsonl", "sse"],
+)
+@pytest.mark.parametrize("to", ["jsonl", "binpb"])
+def test_one_byte_order_mark_is_dropped(stdin: bytes, to: str) -> None:
+    # Windows' editors and shells write one.
+    for options in ([], ["--no-validate"]):
+        expected = converted(*options, "--to", to, stdin=stdin)
+        assert converted(*options, "--to", to, stdin=b"\xef\xbb\xbf" + stdin) == expected
+
+
+def test_what_is_no_json_number_is_read_without_validation_and_in_streams() -> None:
+    document = CHUNK[:-1] + b',"x":[NaN,-Infinity]}'
+    written = {"x": [None, -sys.float_info.max]}
+    line = converted("--no-validate", "--to", "jsonl", stdin=document)
+    assert json.loads(line) == {**json.loads(CHUNK), **written}
+    stream = b"data: " + document + b"\n\ndata: [DONE]\n\n"
+    assert converted("--to", "jsonl", stdin=stream) == line
+    status, _, stderr = run("--to", "jsonl", stdin=document)
+    assert (status, "NaN, which JSON does not have, in x[0]" in stderr) == (1, True)
 
 
 def test_a_failing_stream_is_reported_by_line() -> None:

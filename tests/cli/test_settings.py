@@ -193,6 +193,13 @@ def test_recordings_in_the_environment_are_separated_as_in_path() -> None:
     assert values(printed(paths[0], env=env))["recordings"] == paths[:1]
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text("\ufeff[serve]\nport = 1\n")
+
+    assert values(printed("--config", file))["port"] == 1
+
+
 def test_the_environment_names_the_file(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "m.toml"
     file.write_text("[serve]\nport = 1\n")

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire.codec import DEFAULT_LIMITS, Limits, _sse_batch, _sse_frames, from_json, to_json
+from mistralwire.codec._convert import is_request
 from mistralwire.codec._native import Engine, NoEngine, make_engine
 from mistralwire.codec._parse import parse, to_indented_text, to_text
 from mistralwire.codec._plan import plan_for
@@ -54,7 +55,7 @@ def python_from_json(
     """Return the wire bytes of the Python engine, or its error."""
     plan = plan_for(message_type, revision)
     try:
-        value = parse(text, limits, plan.name, constants=not validate)
+        value = parse(text, limits, plan.name, constants=not validate and not is_request(plan))
         wire = read_document(plan, value, validate=validate, limits=limits)
     except DecodeError as error:
         return error

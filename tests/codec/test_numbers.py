@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mistralwire.codec import from_dict, from_json, to_dict, to_json
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import (
+    ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionResponseTokenLogprobs,
     CompletionChunk,
@@ -195,6 +196,16 @@ def test_words_that_are_no_json_numbers_are_read_without_validation(
     with pytest.raises(DecodeError) as caught:
         engines.read(message_type, text)
     assert caught.value.reason == "NOT_JSON"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("member", ["temperature", "x"])
+def test_a_request_with_what_is_no_json_number_is_refused_in_both_modes(member: str, number: str) -> None:
+    text = f'{{"model":"m","messages":[],"{member}":{number}}}'
+    for validate in (True, False):
+        with pytest.raises(DecodeError, match="which JSON does not have") as caught:
+            engines.read(ChatCompletionRequest, text, validate=validate)
+        assert caught.value.reason == "NOT_JSON"
 
 
 def test_an_infinity_is_one_in_the_message() -> None:

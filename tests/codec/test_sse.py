@@ -1,8 +1,10 @@
 """Framing of server-sent events: what it finds, however the bytes are cut, and what it refuses."""
 
 import json
+import math
 import os
 import random
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -230,10 +232,24 @@ def test_data_of_whitespace_is_ignored() -> None:
     ]
 
 
-@pytest.mark.parametrize("data", ["", "upstream overloaded", "[]", "12", '{"a": NaN}', "[DONE"])
+@pytest.mark.parametrize("data", ["", "upstream overloaded", "[]", "12", '{"a": nan}', "{oops", "[DONE"])
 def test_an_error_event_without_a_json_object_is_its_message(data: str) -> None:
     stream = f"event: error\ndata: {data}\n\n".encode() + DONE
     assert events_of(stream) == [SseError(ErrorResponse(message_string=data), None, "error"), SseDone()]
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_what_is_no_json_number_is_read_in_messages_and_errors(validate: bool) -> None:
+    document = chunk("one")
+    text = json.dumps({**document, "x": [math.nan, -math.inf]})
+    kept = {**document, "x": [None, -sys.float_info.max]}
+    error = {"error": {"message": "boom", "logit": math.nan}}
+    found = events_of(
+        f"data: {text}\n\n".encode() + line_of(error) + b"event: error\n" + line_of(error) + DONE,
+        validate=validate,
+    )
+    expected = from_dict(ErrorResponse, {"error": {"message": "boom", "logit": None}}, validate=False)
+    assert found == [message_of(kept), SseError(expected), SseError(expected, None, "error"), SseDone()]
 
 
 def test_an_error_event_beyond_a_limit_is_an_error() -> None:
@@ -374,7 +390,7 @@ def test_bytes_are_taken_when_they_are_fed() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"nonsense", b"[]", b"12", b'"text"', b"null", b'{"id": "\xff"}', b'{"a": NaN}', b"[DONE"]
+    "data", [b"nonsense", b"[]", b"12", b'"text"', b"null", b'{"id": "\xff"}', b'{"a": nan}', b"[DONE"]
 )
 def test_data_that_is_no_json_object_is_a_decode_error(data: bytes) -> None:
     for options in ({}, {"validate": False}):

@@ -78,6 +78,16 @@ async def test_a_request_is_answered_in_one_piece(running: Running, http: aiohtt
         assert await response.json() == json.loads((DEMONSTRATION / "answer.json").read_bytes())
 
 
+async def test_a_byte_order_mark_in_front_of_a_body_is_dropped(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(QUESTION).encode()
+    async with running(ReplayUpstream(DEMONSTRATION / "answer.json")) as url:
+        for data, status in ((body, 200), (body[:3] + body, 422)):
+            async with http.post(url + CHAT, data=data) as response:
+                assert response.status == status
+
+
 async def test_a_stream_has_an_event_a_chunk_with_ids_and_done(
     running: Running, http: aiohttp.ClientSession
 ) -> None:
@@ -148,7 +158,13 @@ async def test_violations_are_422_with_their_places(running: Running, http: aioh
     assert not upstream.requests
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"model":"m"}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"[]", b"\xff", b'{"model":"m"}', b"[" * 100_000),
+        *(json.dumps({**QUESTION, name: float("nan")}).encode() for name in ("temperature", "undocumented")),
+    ],
+)
 @pytest.mark.parametrize("path", [CHAT, AGENTS, "/v1/fim/completions", f"{VERTEX}:rawPredict"])
 async def test_what_is_no_request_is_422(
     running: Running, http: aiohttp.ClientSession, path: str, body: bytes

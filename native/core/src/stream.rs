@@ -112,7 +112,8 @@ impl Rules {
         }
         let mode = Mode { validate: false, ..self.mode };
         match self.read(plan, self.error, data, mode, scratch) {
-            Err(Handover::NotJson) => {
+            // What begins like an object may be one that only the Python engine reads.
+            Err(Handover::NotJson) if data.trim_ascii_start().first() != Some(&b'{') => {
                 scratch.out.clear();
                 scratch.out.extend_from_slice(data);
                 Ok(Form::ErrorText)

@@ -109,7 +109,7 @@ def _parse(path: pathlib.Path) -> dict[str, Any]:
     if len(data) > _FILE_BYTES_MAX:
         raise _BadFileError(f"expected at most {_FILE_BYTES_MAX} bytes, found more")
     try:
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode().removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _BadFileError(f"not TOML: expected UTF-8, found other bytes (at line {line})") from error

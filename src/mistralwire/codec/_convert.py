@@ -19,11 +19,13 @@ from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._read import read_document
 from mistralwire.codec._write import write_document
 from mistralwire.errors import DecodeError, EncodeError, Violation
-from mistralwire.v1 import CONTRACT_REVISION, Reason
+from mistralwire.v1 import CONTRACT_REVISION, Reason, chat_completion_service_pb2
 
 M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
 
+_METHODS = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"].methods
+_REQUESTS = frozenset(method.input_type.full_name for method in _METHODS)
 _CONTAINERS = frozenset((dict, list))
 _native_from_json = engine.from_json
 _native_binary_to_json = engine.binary_to_json
@@ -44,7 +46,8 @@ def from_json(
         data: The JSON text; bytes are UTF-8. A byte order mark in front of it is dropped.
         validate: Whether to enforce the contract: JSON types, required members, ranges. Otherwise every
             JSON object is accepted, and a value that its field can't hold is kept like an unknown member;
-            NaN, Infinity and -Infinity, which some servers write, are null and the infinite doubles.
+            NaN, Infinity and -Infinity, which some servers write, are null and the infinite doubles, unless
+            it is a request.
         limits: Bounds on size, nesting, members and reported violations.
 
     Returns:
@@ -77,6 +80,11 @@ def read_event(
     return _read(message_type, data, validate, limits, revision, constants=True)
 
 
+def is_request(plan: MessagePlan) -> bool:
+    """Return whether a message is a request: NaN in it is a mistake that its sender should hear of."""
+    return plan.message_class.DESCRIPTOR.full_name in _REQUESTS
+
+
 def _read(
     message_type: type[Message],
     data: bytes | str,
@@ -88,8 +96,9 @@ def _read(
 ) -> bytes:
     """Read a document with the Python engine."""
     plan = plan_for(message_type, revision)
+    constants = (constants or not validate) and not is_request(plan)
     try:
-        value = parse(data, limits, plan.name, constants=constants or not validate)
+        value = parse(data, limits, plan.name, constants=constants)
         return read_document(plan, value, validate=validate, limits=limits)
     except RecursionError:
         raise too_deep(plan.name) from None

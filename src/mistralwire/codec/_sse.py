@@ -10,7 +10,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from mistralwire.codec._convert import Names, from_json, to_json
+from mistralwire.codec._convert import Names, from_json, read_event, to_json
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import MessagePlan, plan_for
@@ -224,8 +224,10 @@ class SseDecoder(Generic[M]):
         error = error_of(frame, data, self._plan, self._limits)
         if error is not None:
             return error
-        message = from_json(self._message_type, data, validate=self._validate, limits=self._limits)
-        return SseMessage(message, frame.id, frame.event)
+        wire = read_event(
+            self._message_type, data, CONTRACT_REVISION, validate=self._validate, limits=self._limits
+        )
+        return SseMessage(self._message_type.FromString(wire), frame.id, frame.event)
 
 
 def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> SseError | None:
@@ -248,7 +250,7 @@ def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> Ss
         # Most data is read once only: without one of these names, spelt out or as \u00.., it is no error.
         if all(sign not in data for sign in (b'"error"', b'"message"', b'"detail"', b"\\u00")):
             return None
-        if not _is_error_body(parse(data, limits, plan.name), plan.by_name):
+        if not _is_error_body(parse(data, limits, plan.name, constants=True), plan.by_name):
             return None
     return SseError(_read_error(data, limits), frame.id, frame.event)
 
@@ -312,7 +314,8 @@ def is_error_body(data: bytes) -> bool:
     Raises:
         DecodeError: If it is no JSON, or beyond the default limits.
     """
-    return _is_error_body(parse(data, DEFAULT_LIMITS, ErrorResponse.DESCRIPTOR.name), ())
+    value = parse(data, DEFAULT_LIMITS, ErrorResponse.DESCRIPTOR.name, constants=True)
+    return _is_error_body(value, ())
 
 
 def _read_error(data: bytes, limits: Limits) -> ErrorResponse:

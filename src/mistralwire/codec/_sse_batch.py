@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.codec._convert import Names, json_to_binary
+from mistralwire.codec._convert import Names, read_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import NativeBatch, engine
 from mistralwire.codec._parse import parse
@@ -203,12 +203,8 @@ class SseBatchDecoder:
             if error is not None:
                 self._fail(error)
                 return
-            data = json_to_binary(
-                self._message_type,
-                data,
-                validate=self._validate,
-                limits=self._limits,
-                contract_revision=self._revision,
+            data = read_event(
+                self._message_type, data, self._revision, validate=self._validate, limits=self._limits
             )
         batches.add_message(data)
         if self._has_observed_fields:

@@ -211,7 +211,7 @@ class Framer:
         if data.strip() == DONE:
             return True
         try:
-            return isinstance(parse(data, self._limits, self._type_name), dict)
+            return isinstance(parse(data, self._limits, self._type_name, constants=True), dict)
         except DecodeError as error:
             # What is beyond a limit is whole: that error says more than the stream's end.
             return error.reason != Reason.NOT_JSON
