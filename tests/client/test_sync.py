@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import signal
+import subprocess
 import sys
 import threading
 from asyncio.subprocess import PIPE, Process
@@ -149,7 +150,7 @@ async def test_a_stream_can_be_thrown_away_by_the_thread_that_runs_it() -> None:
             stream.close()
             done.set()
 
-        client._runner._loop.call_soon_threadsafe(close)
+        client._runner()._loop.call_soon_threadsafe(close)
         assert await asyncio.to_thread(done.wait, 30)
         await upstream.closed.wait()
         await asyncio.to_thread(client.close)
@@ -173,6 +174,7 @@ def test_its_arguments_are_those_of_the_client() -> None:
 PRELUDE = """
 import os, sys
 from mistralwire.client import SyncClient
+from mistralwire.errors import CallError
 from mistralwire.v1 import *
 messages = [ChatMessage(user=UserMessage(role="user", content_string="hello"))]
 request = ChatCompletionRequest(model="m", messages=messages)
@@ -254,7 +256,8 @@ client.close()
     # Functions of atexit run in reverse: one from before the client is made comes after its end.
     prelude = f"import atexit\natexit.register(lambda: exec({code!r}, globals()))\n"
     async with asyncio.timeout(60):
-        command = (sys.executable, "-X", "dev", "-c", prelude + PRELUDE, "127.0.0.1:1")
+        first_call = "try:\n    client.complete(request)\nexcept CallError:\n    pass\n"
+        command = (sys.executable, "-X", "dev", "-c", prelude + PRELUDE + first_call, "127.0.0.1:1")
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
         output, errors = await process.communicate()
 
@@ -270,11 +273,14 @@ if child := os.fork():
     assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]
     print("parent", os.waitstatus_to_exitcode(status))
 else:
-    for call in (lambda: client.complete(request), lambda: SyncClient(sys.argv[1])):
+    for each in (client, SyncClient(sys.argv[1])):
         try:
-            call()
+            each.complete(request)
         except RuntimeError as error:
-            assert "spawn or forkserver" in str(error)
+            for name in ("post_fork", "worker_process_init", "spawn or forkserver"):
+                assert name in str(error)
+        else:
+            os._exit(1)
     client.close()
     os._exit(7)
 """
@@ -286,3 +292,65 @@ else:
         output, _ = await process.communicate()
 
     assert (process.returncode, output) == (0, b"parent 7\n")
+
+
+async def test_a_client_that_made_no_call_before_a_fork_works_in_all_processes() -> None:
+    code = """
+children = []
+for _ in range(2):
+    if child := os.fork():
+        children.append(child)
+    else:
+        assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]
+        with SyncClient(sys.argv[1]) as other:
+            assert [chunk.id for chunk in other.stream(stream_request)] == ["0"]
+        client.close()
+        os._exit(7)
+assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+    async with (
+        asyncio.timeout(60),
+        serving(EagerUpstream(1)) as server,
+        program(code, server.address) as process,
+    ):
+        output, _ = await process.communicate()
+
+    assert (process.returncode, output) == (0, b"[7, 7]\n")
+
+
+async def test_a_client_that_is_closed_before_its_first_call_is_closed() -> None:
+    def use() -> None:
+        client = SyncClient("127.0.0.1:1")
+        client.close()
+        with pytest.raises(CallError) as caught:
+            client.complete(REQUEST)
+        assert caught.value.reason == "CLIENT_CLOSED"
+
+    await asyncio.to_thread(use)
+
+
+@pytest.mark.parametrize(
+    ("patch", "name"),
+    [
+        ("import gevent.monkey; gevent.monkey.patch_all()", "gevent"),
+        ("import gevent.monkey; gevent.monkey.patch_thread()", "gevent"),
+        (
+            "import warnings; warnings.simplefilter('ignore'); import eventlet; eventlet.monkey_patch()",
+            "eventlet",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_late", [False, True], ids=["from the start", "after it was made"])
+def test_green_threads_are_refused(patch: str, name: str, is_late: bool) -> None:
+    make, call = "client = SyncClient('127.0.0.1:1')", "client.complete(ChatCompletionRequest(model='m'))"
+    lines = [make, patch, call] if is_late else [patch, make]
+    code = "\n".join(["from mistralwire.client import SyncClient", "from mistralwire.v1 import *", *lines])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        f"RuntimeError: expected threads of the operating system for a SyncClient, found those of {name};"
+    )

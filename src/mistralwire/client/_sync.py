@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator
@@ -37,9 +38,11 @@ class SyncClient:
     errors are the same. Several threads can use it at a time. Ctrl-C, or another exception in the waiting
     thread, cancels the call. At the end of the program what still runs is cancelled.
 
-    A process that was forked can't use it, as gRPC itself does not survive a fork: start processes with the
-    methods `spawn` or `forkserver` of multiprocessing. In a program with an event loop, use `Client`: this
-    one would hold the loop up.
+    gRPC does not survive a fork, so a process in which a SyncClient has made a call must not fork others that
+    make calls. Before the first call of any of them a fork is fine, as servers do it that load a program and
+    fork then: gunicorn with --preload, uWSGI, Celery. In a program with an event loop, use `Client`: this one
+    would hold the loop up. It needs threads of the operating system: where gevent or eventlet has replaced
+    them it refuses to be made.
 
     Args:
         target: As for `Client`.
@@ -47,15 +50,14 @@ class SyncClient:
 
     Raises:
         OSError: As for `Client`.
-        RuntimeError: If the process was forked from one that has used a SyncClient.
+        RuntimeError: If gevent or eventlet has replaced threads.
         TypeError: As for `Client`.
         ValueError: As for `Client`.
     """
 
     def __init__(self, target: str, **options: Unpack[ClientOptions]) -> None:
+        _refuse_green_threads()
         self._client = Client(target, **options)
-        self._runner = _shared_runner()
-        self._runner.clients.add(self._client)
 
     def __enter__(self) -> Self:
         """Give the client; it connects with the first call."""
@@ -67,8 +69,9 @@ class SyncClient:
 
     def close(self) -> None:
         """Close the connections. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
-        if self._runner.is_running():
-            self._runner.run(self._client.close())
+        # What a process opened from which this one was forked is not closed here.
+        if (os.getpid() in _runners or not _runners) and (runner := _shared_runner()).is_running():
+            runner.run(self._client.close())
 
     @overload
     def complete(
@@ -100,7 +103,7 @@ class SyncClient:
             TypeError: As for `Client.complete`.
             ValueError: As for `Client.complete`.
         """
-        return self._runner.run(self._client.complete(request, **options))
+        return self._runner().run(self._client.complete(request, **options))
 
     def stream(
         self,
@@ -149,13 +152,20 @@ class SyncClient:
             TypeError: As for `Client.stream`.
             ValueError: As for `Client.stream`.
         """
+        runner = self._runner()
         stream = _Stream(self._client.stream_batches(request, **options))
         try:
-            while (batch := self._runner.run(stream.next())) is not None:
+            while (batch := runner.run(stream.next())) is not None:
                 yield batch
         finally:
             # Not waited for: the garbage collector may close this in any thread, the loop's own included.
-            self._runner.begin(stream.close())
+            runner.begin(stream.close())
+
+    def _runner(self) -> "_Runner":
+        """Return the thread, which is started by the first call of the process."""
+        runner = _shared_runner()
+        runner.clients.add(self._client)
+        return runner
 
 
 class _Stream:
@@ -247,19 +257,38 @@ class _Runner:
 
 
 _FORKED = (
-    "this process was forked from one that has used a SyncClient, and gRPC does not survive that; start "
-    "processes with the methods spawn or forkserver of multiprocessing"
+    "this process was forked from one in which a SyncClient had made a call, and gRPC does not survive that; "
+    "make the first call after the fork (in gunicorn's post_fork, Celery's worker_process_init, uWSGI's "
+    "postfork), or start processes with the methods spawn or forkserver of multiprocessing"
 )
 _ENDING = "the program ends, and its SyncClients are closed; call before its functions of atexit run"
-_lock = threading.Lock()
-_runners: list[_Runner] = []
+# By process, as another thread may hold a lock at the moment of a fork, and never release it afterwards.
+_locks: dict[int, threading.Lock] = {}
+_runners: dict[int, _Runner] = {}
 
 
 def _shared_runner() -> _Runner:
-    """Give the runner of the process."""
-    with _lock:
-        if not _runners:
-            _runners.append(_Runner())
-        if not _runners[0].is_here():
-            raise RuntimeError(_FORKED)
-        return _runners[0]
+    """Return the runner of the process."""
+    pid = os.getpid()
+    with _locks.setdefault(pid, threading.Lock()):
+        if pid not in _runners:
+            if _runners:
+                raise RuntimeError(_FORKED)
+            _refuse_green_threads()
+            _runners[pid] = _Runner()
+        return _runners[pid]
+
+
+def _refuse_green_threads() -> None:
+    """Refuse threads that are none: the event loop in one of them would hold up the whole process."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        name = "gevent"
+    elif eventlet is not None and eventlet.is_monkey_patched("thread"):
+        name = "eventlet"
+    else:
+        return
+    raise RuntimeError(
+        f"expected threads of the operating system for a SyncClient, found those of {name}; call the service "
+        "from a worker with threads or processes, such as gunicorn's gthread"
+    )
