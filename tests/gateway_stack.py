@@ -7,7 +7,7 @@ from typing import Any
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig, create_server
-from mistralwire.upstream import Upstream
+from mistralwire.upstream import ModelCatalog, Upstream
 
 
 @contextlib.asynccontextmanager
@@ -16,7 +16,7 @@ async def running_gateway(
     config: GatewayConfig | None = None,
     *,
     service: ServerConfig | None = None,
-    models: Sequence[str] = (),
+    models: Sequence[str] | ModelCatalog = (),
     is_embedded: bool = False,
     is_wrapped: bool = False,
 ) -> AsyncIterator[str]:

@@ -60,9 +60,12 @@ async def test_the_demonstration_runs_with_nothing_else_and_ends_on_a_signal(
             answer = await response.json()
         async with http.get(f"{url}/readyz") as ready:
             assert ready.status == 200
+        async with http.get(f"{url}/v1/models") as models:
+            listed = [model["id"] for model in (await models.json())["data"]]
         process.send_signal(number)
         _, errors = await process.communicate()
 
+    assert listed == ["codestral-latest", "mistral-small-latest"]
     assert line == f"listening on {url}, playing the demonstration; Ctrl-C ends it\n"
     assert url.startswith("http://127.0.0.1:")
     assert answer["choices"][0]["message"]["role"] == "assistant"
@@ -117,6 +120,24 @@ async def test_one_url_is_asked_with_the_key_of_the_environment(
     assert (json.loads(asked.body), answer) == (QUESTION, json.loads(ANSWER))
     assert b"key-of-the-service" not in output + errors
     assert process.returncode == 0
+
+
+async def test_the_models_are_those_that_one_url_lists(http: aiohttp.ClientSession) -> None:
+    listed = json_answer(b'{"data": [{"id": "org/model", "created": 7}]}')
+    async with UpstreamServer(listed) as upstream:
+        arguments = ("--upstream-url", upstream.url)
+        async with serving(*arguments, command=COMMAND) as (_, url, _):
+            async with http.get(f"{url}/v1/models") as response:
+                [model] = (await response.json())["data"]
+            async with http.get(f"{url}/v1/models/org/model") as response:
+                assert await response.json() == model
+        async with (
+            serving(*arguments, "--models", "other", command=COMMAND) as (_, url, _),
+            http.get(f"{url}/v1/models") as response,
+        ):
+            assert [each["id"] for each in (await response.json())["data"]] == ["other"]
+
+    assert (model["id"], model["object"], model["created"]) == ("org/model", "model", 7)
 
 
 @pytest.mark.parametrize("is_strict", [False, True])

@@ -522,6 +522,21 @@ async def test_an_answer_that_breaks_is_counted_and_logged(
     assert (known["model"], known["first_chunk_ms"] > 0) == ("m", True)
 
 
+@pytest.mark.parametrize("name", ["org/model", "org%2Fmodel", "org/model/", "org%2fmodel"])
+async def test_a_model_is_found_by_its_name(running: Running, http: aiohttp.ClientSession, name: str) -> None:
+    about = {"object": "model", "created": 0, "owned_by": "mistralai", "type": "base", "capabilities": {}}
+    async with running(HeldUpstream(), models=("org/model", "model")) as url:
+        async with http.get(URL(f"{url}/v1/models/{name}", encoded=True)) as response:
+            assert response.status == 200
+            assert await response.json() == {"id": "org/model", **about}
+        for other in ("org", "org/", "model/x", "org%252Fmodel", "../models/model"):
+            async with http.get(URL(f"{url}/v1/models/{other}", encoded=True)) as response:
+                assert response.status == 404
+                assert (await response.json())["type"] == "model_not_found"
+        async with http.delete(f"{url}/v1/models/model") as response:
+            assert response.status == 405
+
+
 async def test_a_wrong_path_or_method_has_an_error_body(
     running: Running, http: aiohttp.ClientSession
 ) -> None:

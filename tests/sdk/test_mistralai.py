@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mistralwire.gateway import GatewayConfig
-from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.upstream import DEMONSTRATION, MistralUpstream, ModelCatalog, ReplayUpstream, Route
 from tests.error_bodies import flat_error
 from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
@@ -276,6 +276,47 @@ async def outcome(call: Call, url: str) -> Any:
     except errors.ResponseValidationError as error:
         cause: Any = error.cause
         return [(item["loc"], item["type"]) for item in cause.errors()]
+
+
+LISTED = {
+    "object": "list",
+    "data": [
+        {
+            "id": "mistral-small-latest",
+            "object": "model",
+            "created": 1700000000,
+            "owned_by": "mistralai",
+            "type": "base",
+            "capabilities": {"completion_chat": True, "vision": True},
+            "max_context_length": 131072,
+            "aliases": ["mistral-small-2506"],
+            "name": "mistral-small-2506",
+        },
+        # As vLLM lists one.
+        {"id": "org/model", "object": "model", "created": 1700000001, "owned_by": "vllm", "permission": []},
+    ],
+}
+
+
+@MODES
+async def test_the_models_of_the_upstream_are_listed_and_found(*, is_async: bool) -> None:
+    async with UpstreamServer(json_answer(json.dumps(LISTED).encode())) as server:
+        upstream = MistralUpstream(server.url)
+        catalog = ModelCatalog([Route("api", upstream)])
+        async with running_gateway(upstream, models=catalog) as url:
+
+            async def asked(method: str, **arguments: str) -> Any:
+                sdk = Mistral(api_key=KEY, server_url=url)
+                return await calls.ask(sdk, f"models.{method}", arguments, is_async=is_async)
+
+            listed = await asked("list")
+            alias = await asked("retrieve", model_id="mistral-small-2506")
+            model = await asked("retrieve", model_id="org/model")
+        await upstream.close()
+    assert [card["id"] for card in listed["data"]] == ["mistral-small-latest", "org/model"]
+    assert listed["data"][0]["capabilities"]["vision"] is True
+    assert (alias["id"], alias["max_context_length"]) == ("mistral-small-latest", 131072)
+    assert (model["id"], model["owned_by"]) == ("org/model", "vllm")
 
 
 async def test_the_models_are_listed() -> None:

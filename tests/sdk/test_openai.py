@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from mistralwire.gateway import GatewayConfig
+from mistralwire.upstream import MistralUpstream, ModelCatalog, Route
 from tests.error_bodies import flat_error
+from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
 from tests.sdk.both_ways import (
     WAIT_S,
@@ -169,6 +171,24 @@ async def test_a_strict_service_names_its_place(strict_stack: Stack, stream: boo
         await strict_stack.through(call(BAD, is_async=is_async, stream=stream), CHAT_JSON)
     detail = raised.value.response.json()["detail"]
     assert [item["loc"] for item in detail] == [["body", "messages", 0, "content"], ["body", "n"]]
+
+
+async def test_the_models_of_the_upstream_are_listed_and_found() -> None:
+    # As llama.cpp lists one.
+    listed = {"data": [{"id": "org/model", "created": 5, "owned_by": "llamacpp", "meta": {"n_params": 7}}]}
+    async with UpstreamServer(json_answer(json.dumps(listed).encode())) as server:
+        upstream = MistralUpstream(server.url)
+        catalog = ModelCatalog([Route("api", upstream)])
+        async with running_gateway(upstream, models=catalog) as url:
+
+            def asked() -> tuple[Any, Any]:
+                with openai.OpenAI(api_key=KEY, base_url=f"{url}/v1") as sdk:
+                    return sdk.models.list().data, sdk.models.retrieve("org/model")
+
+            models, model = await asyncio.to_thread(asked)
+        await upstream.close()
+    assert [model] == models
+    assert (model.id, model.object, model.created, model.owned_by) == ("org/model", "model", 5, "llamacpp")
 
 
 @MODES

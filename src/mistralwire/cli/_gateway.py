@@ -20,7 +20,7 @@ from mistralwire.cli._wording import printable
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig
-from mistralwire.upstream import plain_names
+from mistralwire.upstream import ModelCatalog, Route, plain_names
 
 _PROBE_S = 3.0
 _MODEL = "mistral-small-latest"
@@ -47,10 +47,16 @@ class GatewayJob(Job):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names for `GET /v1/models`."""
+        """The names of models that the settings have."""
         if self.service.models is not None:
             return self.service.model_names
         return plain_names(name for table in self.tables for name in table.get("models", ()))
+
+    def _catalog(self, source: Source | None) -> ModelCatalog:
+        """Return the models for `GET /v1/models`."""
+        if self.service.models is not None or source is None:
+            return ModelCatalog(names=self.models)
+        return ModelCatalog(source.routes or [Route("recordings", source.upstream)])
 
     @contextlib.asynccontextmanager
     async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
@@ -65,7 +71,7 @@ class GatewayJob(Job):
         backend = _remote(self) if self.service.service is not None else _embedded(self)
         with self._metrics(index) as registry:
             async with backend as (client, source):
-                app = create_app(client, self.config, models=self.models, registry=registry)
+                app = create_app(client, self.config, models=self._catalog(source), registry=registry)
                 server = GatewayServer(app, self.config)
                 address = f"{self.config.host} port {self.config.port}"
                 yield Prepared(server, address, lambda: _announce(self, server.url, client, source))

@@ -47,7 +47,8 @@ class ServiceSettings:
     )
     models: str | None = setting_field(
         None,
-        "Names for /v1/models, separated by commas. Without it those that the [[upstreams]] name in full.",
+        "Names for /v1/models, separated by commas. Without it those that the [[upstreams]] name in full, "
+        "and where they have wildcards, those that the upstreams list.",
         "NAMES",
     )
 

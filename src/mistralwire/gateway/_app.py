@@ -25,6 +25,7 @@ from mistralwire.gateway._edge import EXPOSED_HEADERS, Edge
 from mistralwire.gateway._errors import EdgeError, answer_of
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
 from mistralwire.gateway._routes import ROUTES
+from mistralwire.upstream import ModelCatalog
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
@@ -64,7 +65,7 @@ def create_app(
     client: Client,
     config: GatewayConfig | None = None,
     *,
-    models: Sequence[str] = (),
+    models: Sequence[str] | ModelCatalog = (),
     registry: Any = None,
 ) -> Gateway:
     """Make the gateway: an ASGI application that anyone can serve, or mount in an application of their own.
@@ -74,7 +75,7 @@ def create_app(
             whoever made it. With `attempts_max=1` callers are told at once when to try again; otherwise the
             client's own retries come first. Requests are written for its `contract_revision`.
         config: The settings. Those of addresses, TLS and connections are for whoever serves it.
-        models: Names of the models that `GET /v1/models` lists.
+        models: The models for `GET /v1/models`: their names, or a catalog.
         registry: A CollectorRegistry of prometheus_client for the metrics of requests, to be shown on a page
             elsewhere; None for those of `/metrics` alone, if the settings ask for it.
 
@@ -88,7 +89,8 @@ def create_app(
     metrics = PrometheusMetrics(registry) if config.metrics or registry is not None else None
     edge = Edge(client, config, metrics)
     completions = [Route(route.path, CompletionApp(edge, route), methods=["POST"]) for route in ROUTES]
-    routes = [*completions, *_about(edge, models), *_documentation()]
+    catalog = models if isinstance(models, ModelCatalog) else ModelCatalog(names=models)
+    routes = [*completions, *_models(edge, catalog), *_health(edge), *_documentation()]
     if metrics is not None and config.metrics:
         routes.append(_metrics_route(metrics))
     middleware = []
@@ -115,18 +117,31 @@ def _without_last_slash(scope: Scope) -> Scope:
     return {**scope, "path": path[:-1], "raw_path": raw_path[:-1], _HAD_SLASH: True}
 
 
-def _about(edge: Edge, models: Sequence[str]) -> list[Route]:
-    """Give the routes that tell of the gateway."""
-    # Capabilities are not known; the SDKs want the member.
-    about = {"object": "model", "created": 0, "owned_by": "mistralai", "type": "base", "capabilities": {}}
-    listed = orjson.dumps({"object": "list", "data": [{"id": name, **about} for name in models]})
+def _models(edge: Edge, catalog: ModelCatalog) -> list[Route]:
+    """Return the routes of the models."""
 
     async def list_models(request: Request) -> Response:
         try:
             edge.admit(dict(request.scope["headers"]))
+            models = await catalog.models()
         except MistralwireError as error:
             return _response(error)
-        return Response(listed, media_type=_JSON)
+        return Response(orjson.dumps({"object": "list", "data": models}), media_type=_JSON)
+
+    async def find_model(request: Request) -> Response:
+        try:
+            edge.admit(dict(request.scope["headers"]))
+            model = await catalog.find(request.path_params["model"])
+        except MistralwireError as error:
+            return _response(error)
+        return Response(orjson.dumps(model), media_type=_JSON)
+
+    # Names of models may have slashes in them, escaped or not.
+    return [Route("/v1/models", list_models), Route("/v1/models/{model:path}", find_model)]
+
+
+def _health(edge: Edge) -> list[Route]:
+    """Return the routes that tell how the gateway is."""
 
     async def is_ready(_: Request) -> Response:
         if await edge.client.is_serving(deadline_s=_HEALTH_S):
@@ -136,11 +151,7 @@ def _about(edge: Edge, models: Sequence[str]) -> list[Route]:
     async def is_alive(_: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=_JSON)
 
-    return [
-        Route("/v1/models", list_models),
-        Route("/healthz", is_alive),
-        Route("/readyz", is_ready),
-    ]
+    return [Route("/healthz", is_alive), Route("/readyz", is_ready)]
 
 
 def _documentation() -> list[Route]:

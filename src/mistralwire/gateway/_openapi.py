@@ -113,10 +113,10 @@ def _own_schemas() -> dict[str, Schema]:
     model = {
         "id": {**text, "description": "Name of the model."},
         "object": {**text, "const": "model", "description": "Kind of the object."},
-        "created": {"type": "integer", "description": "Always 0: the time is not known."},
+        "created": {"type": "integer", "description": "Time as seconds since 1970; 0 if it is not known."},
         "owned_by": {**text, "description": "Who the model is from."},
-        "type": {**text, "const": "base", "description": "Kind of the model."},
-        "capabilities": {"type": "object", "description": "Always empty: what it can is not known."},
+        "type": {**text, "description": "Kind of the model, such as base."},
+        "capabilities": {"type": "object", "description": "What it can do; empty if it is not known."},
     }
     models = {
         "object": {**text, "const": "list", "description": "Kind of the object."},
@@ -145,7 +145,7 @@ def _own_schemas() -> dict[str, Schema]:
     return {
         ERROR_BODY: _record(_ERROR_BODY_DESCRIPTION, body),
         _ERROR_MEMBER: _record("The error, as clients of OpenAI's API read it.", error),
-        "Model": _record("One model.", model),
+        "Model": _record("One model. What an upstream lists is passed on, with further members.", model),
         "ModelList": _record("The models of the gateway.", models),
         "Status": _record("Whether all is well.", status),
     }

@@ -40,7 +40,7 @@ ERRORS = {
 }
 """What each error status of a completion says."""
 
-_MODEL_ERRORS = ("401", "403", "429")
+_MODEL_ERRORS = ("401", "403", "429", "500", "503", "504")
 _EVENTS = "text/event-stream"
 _STREAM = (
     "Server-sent events. Each has an `id`, its number from 0, and one chunk as its `data`. The last one has "
@@ -123,15 +123,25 @@ def gateway_paths() -> Object:
     """Give the paths that tell of the gateway."""
     status, text = reference("Status"), {"type": "string"}
     models = _about("listModels", "List the models", content("The models.", reference("ModelList")))
-    models["description"] = "Those that the gateway was told of; the upstreams may have others."
-    models["security"] = _KEY_OR_NONE
-    models["responses"] |= _errors(_MODEL_ERRORS)
+    models["description"] = (
+        "Those that the settings name; where these have wildcards, those that the upstreams list too."
+    )
+    model = _about("retrieveModel", "Describe a model", content("The model.", reference("Model")))
+    model["description"] = "It is found by its id or by an alias."
+    model["parameters"] = [
+        _path_parameter("model", "Id of the model; a slash in it may be escaped.", "mistral-small-latest")
+    ]
+    for operation in (models, model):
+        operation["security"] = _KEY_OR_NONE
+        operation["responses"] |= _errors(_MODEL_ERRORS)
+    model["responses"] |= _errors(["404"])
     ready = _about("isReady", "See if the gateway is ready", content("The service takes calls.", status))
     ready["responses"]["503"] = content("The service does not take calls.", status)
     metrics = _about("giveMetrics", "Metrics for Prometheus", content("The metrics.", text, "text/plain"))
     metrics["description"] = "This route is there only if the gateway was started with `--metrics`."
     operations = {
         "/v1/models": models,
+        "/v1/models/{model}": model,
         "/healthz": _about("isAlive", "See if the gateway lives", content("It does.", status)),
         "/readyz": ready,
         "/metrics": metrics,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mistralwire.upstream._configured import check_upstream_tables, routed_from_tables
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
+from mistralwire.upstream._models import Model, ModelCatalog
 from mistralwire.upstream._program import finish_reasons_of, with_start
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._routing import Route, RoutedUpstream, plain_names
@@ -48,6 +49,8 @@ __all__ = [
     "HttpSettings",
     "Key",
     "MistralUpstream",
+    "Model",
+    "ModelCatalog",
     "Receiver",
     "ReplayUpstream",
     "Route",

@@ -6,9 +6,13 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from mistralwire import _offload
 from mistralwire.upstream._http import HttpUpstream
+from mistralwire.upstream._http_call import HEADERS
+from mistralwire.upstream._http_get import get
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
+from mistralwire.upstream._models import LIST_BYTES_MAX, Model, read_model_list
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
@@ -79,7 +83,21 @@ class MistralUpstream(HttpUpstream):
         key: Key | None = None,
         settings: HttpSettings | None = None,
     ) -> None:
-        super().__init__(_MistralTarget(checked_url("base_url", base_url), key), settings or HttpSettings())
+        self._api = _MistralTarget(checked_url("base_url", base_url), key)
+        super().__init__(self._api, settings or HttpSettings())
+
+    async def list_models(self) -> list[Model]:
+        """Ask for the models that there are.
+
+        Returns:
+            At most MODELS_MAX, each as the API lists it.
+
+        Raises:
+            UpstreamError: If there is no such list, or none within LIST_BYTES_MAX.
+        """
+        headers = {**HEADERS, "accept": "application/json", **self._api.credentials()}
+        data = await get(self._opened(), self._api.probe_url, headers, answer_bytes_max=LIST_BYTES_MAX)
+        return await _offload.convert(data, read_model_list, data)
 
 
 class _MistralTarget:
@@ -97,6 +115,8 @@ class _MistralTarget:
     def authorize(self) -> None:
         """Leave it: the key is read when it is needed."""
 
+    def credentials(self) -> Mapping[str, str]:
+        return {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
+
     def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
-        headers = {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
-        return f"{self._base_url}/v1/{_PATHS[type(request)]}/completions", headers
+        return f"{self._base_url}/v1/{_PATHS[type(request)]}/completions", self.credentials()

@@ -119,11 +119,22 @@ class ReplayUpstream:
         if not self.files:
             raise _bad_recording("expected at least one recording, found none; name a .json or .sse file")
         recordings = [_read(file, chunks_per_second) for file in self.files]
+        named = [
+            [step.chunk.model for step in recording.steps]
+            or ([] if callable(recording.answer) else [recording.answer.model])
+            for recording in recordings
+        ]
+        self._models = tuple(dict.fromkeys(filter(None, itertools.chain.from_iterable(named))))
         self._turns = {
             (is_fim, is_stream): itertools.cycle(_candidates(recordings, is_fim, is_stream))
             for is_fim in (False, True)
             for is_stream in (False, True)
         }
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models whose answers were recorded."""
+        return self._models
 
     async def complete(
         self,
