@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "mistralwire": _CONTRACT | {"codec"},
     "cli": _BELOW_SERVICE | _SHARED | {"service", "client", "gateway", "mistralwire"},
     "__main__": {"cli"},
+    "_pyinstaller": set(),
     "_extras": {"errors"},
     "_files": {"errors"},
     "_flow": {"errors"},
