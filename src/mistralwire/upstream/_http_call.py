@@ -383,7 +383,7 @@ class HttpCall:
         """Read an answer in one piece to the chunks of a stream."""
         response = ChatCompletionResponse.FromString(self._read(data, ChatCompletionResponse))
         try:
-            return list(explode(response))
+            return explode(response, exact=False)
         except CodecError:
             raise unreadable("an answer in one piece that is no stream", self._status) from None
 
