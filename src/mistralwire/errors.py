@@ -6,7 +6,8 @@
     │   └── EncodeError            a message that has no JSON form
     ├── UpstreamError              the source of completions failed
     ├── OverloadError              the service takes no more calls for now
-    └── CallError                  a call of the service ended with a status other than OK
+    ├── CallError                  a call of the service ended with a status other than OK
+    └── BrokenStreamError          a streamed answer of the gateway broke off, for its ASGI server
 
 A wrong argument of the caller's own (an unknown option, a message type without a JSON form) is a built-in
 TypeError or ValueError, as everywhere in Python.
@@ -27,6 +28,7 @@ __all__ = [
     "RETRY_AFTER_S_MAX",
     "UPSTREAM_CODE",
     "UPSTREAM_TYPE",
+    "BrokenStreamError",
     "CallError",
     "CodecError",
     "DecodeError",
@@ -267,3 +269,14 @@ class CallError(MistralwireError):
     def upstream_type(self) -> str | None:
         """What the upstream's error body said as `type`, such as `rate_limited`; None as for the code."""
         return _token(self.metadata.get(UPSTREAM_TYPE))
+
+
+class BrokenStreamError(MistralwireError):
+    """A streamed answer of the gateway broke off behind its status.
+
+    The gateway's ASGI application raises it behind the event with the error, so that the server ends the
+    connection without the end of the body: clients that skip the event see a broken transfer.
+    """
+
+    code = "UNAVAILABLE"
+    reason: str = Reason.STREAM_TRUNCATED

@@ -38,6 +38,9 @@ from mistralwire.v1 import ChatCompletionStreamResponse
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
 
+BREAK_OFF_S = 0.1
+"""Seconds between an event with an error and the end of the connection: many clients drop unread bytes."""
+
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -45,7 +48,8 @@ _STREAM_HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 _JSON_TYPE = (b"content-type", b"application/json")
-_HEARTBEAT = b": keep-alive\n\n"
+# Without a blank line, for which some clients dispatch an empty event: one that has an id, but no data.
+_HEARTBEAT = b": keep-alive\n"
 _DONE = encode_sse(SseDone())
 _REQUEST_ID = REQUEST_ID.encode()
 _PASSED_ON = (b"traceparent", b"tracestate")
@@ -75,6 +79,9 @@ class Responder(Protocol):
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Write a part of the body; the last one ends the answer."""
+
+    def break_off(self, body: bytes) -> None:
+        """Write the last part of a broken body; after BREAK_OFF_S cut it without the body's end."""
 
 
 class Completion:
@@ -379,7 +386,7 @@ class Completion:
             return
         is_broken = self.status != 0
         if is_broken:
-            self._write(encode_sse(error_body(error)), is_last=True)
+            self._responder.break_off(encode_sse(error_body(error)))
         else:
             self._answer(answer_of(error))
         self._finish(error, is_broken=is_broken)
