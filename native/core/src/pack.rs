@@ -3,7 +3,9 @@
 //! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
 //! they are read below. The Python package writes it.
 
-use crate::plan::{Certain, Field, Fill, Form, Key, Kind, Member, Members, Message, Names, Place, Plan, Tag};
+use crate::plan::{
+    Certain, EnumValue, Field, Fill, Form, Kind, Member, Members, Message, Names, Padded, Place, Plan, Tag,
+};
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
@@ -111,7 +113,7 @@ fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
         _ => return Err(Malformed("an unknown fill")),
     };
     let fields = input.list(field)?;
-    let keys = [Key::new(name), Key::new(camel)];
+    let keys = [Padded::key(name), Padded::key(camel)];
     if fields.is_empty() {
         return Err(Malformed("a member without fields"));
     }
@@ -137,7 +139,7 @@ fn field(input: &mut Input) -> Read<Field> {
     let message = input.integer()? as usize;
     let bits = input.integer()?;
     let constant = input.list(|input| Ok(input.text()?.into()))?.pop();
-    let enum_values = input.list(|input| Ok((input.text()?.into(), input.integer()?)))?;
+    let enum_values = input.list(|input| Ok(EnumValue::new(input.text()?, input.integer()?)))?;
     if number == 0 || number > FIELD_NUMBER_MAX {
         return Err(Malformed("a field number out of range"));
     }
