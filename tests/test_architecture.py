@@ -24,6 +24,7 @@ _SHARED = {
     "_metadata",
     "_metrics_page",
     "_offload",
+    "_response_headers",
     "_settings",
     "_tokens",
 }
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "errors": {"v1"},
     "codec": _CONTRACT,
     "log": _CONTRACT | {"codec"},
-    "upstream": _CONTRACT | {"codec", "log", "_extras", "_flow", "_offload"},
+    "upstream": _CONTRACT | {"codec", "log", "_extras", "_flow", "_offload", "_response_headers"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
@@ -49,6 +50,7 @@ MAY_IMPORT = {
     "_metadata": set(),
     "_metrics_page": {"errors", "_extras", "_listen"},
     "_offload": {"codec"},
+    "_response_headers": {"_metadata"},
     "_settings": set(),
     "_tokens": {"errors", "_files"},
 }
