@@ -10,7 +10,6 @@ import pytest
 
 import mistralwire.errors
 from mistralwire.errors import (
-    BrokenStreamError,
     CallError,
     CodecError,
     DecodeError,
@@ -107,7 +106,6 @@ EXAMPLES = [
         request_id="id-1",
         retry_after_s=0,
     ),
-    BrokenStreamError("m"),
 ]
 
 

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use crate::duplicates::{distinct, has_duplicates};
+use crate::guess::Guesses;
 use crate::handover::{Handover, Outcome};
 use crate::number::{integer, is_exact, nearest_double};
-use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Plan, bits};
-use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
+use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, NO_MEMBER, Plan, bits};
+use crate::scan::{Document, Limits, Token, TokenKind, scan_names};
 use crate::text::{copy, copy_from, name_of, put_start, unescape};
 use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, close, open, put_varint};
 
@@ -15,13 +16,20 @@ use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, close, open, put_varint};
 pub struct Scratch {
     pub tape: Vec<Token>,
     pub out: Vec<u8>,
+    followers: Vec<u16>,
     slots: Vec<Slot>,
     kept: Vec<Kept>,
 }
 
 impl Scratch {
     pub const fn new() -> Scratch {
-        Scratch { tape: Vec::new(), out: Vec::new(), slots: Vec::new(), kept: Vec::new() }
+        Scratch {
+            tape: Vec::new(),
+            out: Vec::new(),
+            followers: Vec::new(),
+            slots: Vec::new(),
+            kept: Vec::new(),
+        }
     }
 
     /// Give back the memory of a long document.
@@ -44,13 +52,11 @@ pub struct Mode {
 
 /// Read a document into the output of the scratch memory.
 pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scratch) -> Outcome {
-    let Scratch { tape, out, slots, kept } = scratch;
+    let Scratch { tape, out, followers, slots, kept } = scratch;
     tape.clear();
     out.clear();
     kept.clear();
-    // Of most documents, no more than one token comes in so many bytes.
-    tape.try_reserve(text.len() / 8 + 8)?;
-    let (_, is_compact) = scan_for_copy(text, tape, mode.limits)?;
+    let (_, is_compact) = scan_names(text, tape, mode.limits, Guesses::new(&plan.vocabulary, followers))?;
     if tape[0].kind != TokenKind::Object {
         return Err(Handover::NotJson);
     }
@@ -59,11 +65,12 @@ pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scr
     Reader { plan, document, is_compact, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
 }
 
-/// The value of one member: its token, and the position of its field.
+/// The value of one member: its token, or the number of an enum's string; and the position of its field.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     value: u32,
-    field: u32,
+    field: u16,
+    is_number: bool,
 }
 
 /// Which members of an object have a value, and what is to be done with it.
@@ -72,8 +79,6 @@ struct Places {
     seen: Members,
     /// A field holds it.
     held: Members,
-    /// It is a string that the enum does not list.
-    unlisted: Members,
     /// It is null, or an empty array, which is to be noted.
     nulls: Members,
     empties: Members,
@@ -105,6 +110,8 @@ enum Fit {
     Unlisted,
     /// It holds the nearest double.
     Nearest,
+    /// It stands for the number of a string that the enum lists.
+    Listed(u32),
     /// An alternative of a union would need a note.
     Odd,
     Good,
@@ -165,8 +172,8 @@ impl<'a> Reader<'a> {
         if message.interleaved {
             self.put_interleaved(message, base, &places)?;
         } else {
-            for m in bits(places.held | places.unlisted) {
-                self.put(message, base, m, &places)?;
+            for m in bits(places.held) {
+                self.put(message, base, m)?;
             }
         }
         self.top = base;
@@ -175,12 +182,12 @@ impl<'a> Reader<'a> {
 
     /// Put the value of a member.
     #[inline(always)]
-    fn put(&mut self, message: &Message, base: usize, m: usize, places: &Places) -> Outcome {
-        let Slot { value, field } = self.slots[base + m];
-        let field = &message.members[m].fields[field as usize];
-        if places.unlisted >> m & 1 != 0 {
+    fn put(&mut self, message: &Message, base: usize, m: usize) -> Outcome {
+        let Slot { value, field, is_number } = self.slots[base + m];
+        let field = &message.members[m].fields[usize::from(field)];
+        if is_number {
             put_varint(self.out, field.tag.into());
-            put_varint(self.out, self.plan.unlisted.into());
+            put_varint(self.out, value.into());
             Ok(())
         } else if field.repeated {
             self.elements(field, value as usize)
@@ -192,10 +199,10 @@ impl<'a> Reader<'a> {
     /// Put the values of members whose fields' numbers are in another order than the members.
     #[cold]
     fn put_interleaved(&mut self, message: &Message, base: usize, places: &Places) -> Outcome {
-        let number = |m: &usize| message.members[*m].fields[self.slots[base + m].field as usize].number;
-        let mut members: Vec<usize> = bits(places.held | places.unlisted).collect();
+        let number = |m: &usize| message.members[*m].fields[usize::from(self.slots[base + m].field)].number;
+        let mut members: Vec<usize> = bits(places.held).collect();
         members.sort_by_key(number);
-        members.into_iter().try_for_each(|m| self.put(message, base, m, places))
+        members.into_iter().try_for_each(|m| self.put(message, base, m))
     }
 
     /// Find the place of each member; false if a name has odd escapes, or stands there twice or in two spellings.
@@ -213,8 +220,8 @@ impl<'a> Reader<'a> {
             if matches!(token.kind, TokenKind::Odd | TokenKind::Lone) {
                 return Ok(false);
             }
-            if let Some(known) = message.names.find(self.raw(token)) {
-                let m = known.member as usize;
+            let m = usize::from(message.named.get(token.next as usize).copied().unwrap_or(NO_MEMBER));
+            if m < message.members.len() {
                 if places.seen >> m & 1 != 0 {
                     return Ok(false);
                 }
@@ -282,7 +289,7 @@ impl<'a> Reader<'a> {
         let bit = 1 << m;
         places.seen |= bit;
         if let Some(field) = member.certain.field(token) {
-            self.slots[base + m] = Slot { value: value as u32, field };
+            self.slots[base + m] = Slot { value: value as u32, field, is_number: false };
             places.held |= bit;
             return Ok(());
         }
@@ -302,16 +309,21 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let (field, fit) = self.choose(member, value);
-        self.slots[base + m] = Slot { value: value as u32, field: field as u32 };
+        let number = match fit {
+            Fit::Unlisted => Some(self.plan.unlisted),
+            Fit::Listed(number) if member.fields[field].kind == Kind::Enum => Some(number),
+            _ => None,
+        };
+        self.slots[base + m] =
+            Slot { value: number.unwrap_or(value as u32), field: field as u16, is_number: number.is_some() };
         match fit {
-            Fit::Good => {
+            Fit::Good | Fit::Listed(_) => {
                 places.held |= bit;
                 return Ok(());
             }
             Fit::OtherType | Fit::Misfit if self.validate => return Err(Handover::Violation),
             Fit::OtherType | Fit::Misfit | Fit::Aside => {}
-            Fit::Unlisted => places.unlisted |= bit,
-            Fit::Nearest => places.held |= bit,
+            Fit::Unlisted | Fit::Nearest => places.held |= bit,
             Fit::Odd => return Err(Handover::Union),
         }
         self.keep(KeptName::Member(m as u32), value);
@@ -333,42 +345,48 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn fit(&self, field: &Field, at: usize) -> Fit {
         let token = self.token(at);
-        let good = match field.kind {
-            Kind::String if token.kind == TokenKind::Lone => return Fit::Misfit,
-            Kind::String => token.kind.is_string(),
-            Kind::Boolean => matches!(token.kind, TokenKind::True | TokenKind::False),
-            Kind::TextAny => true,
-            Kind::TextObject => token.kind == TokenKind::Object,
-            Kind::Integer if token.is_short_integer() => true,
+        if field.sure >> token.class() & 1 != 0 {
+            return Fit::Good;
+        }
+        match field.kind {
+            Kind::String if token.kind == TokenKind::Lone => Fit::Misfit,
             Kind::Integer if token.kind.is_number() => {
                 let held = integer(token.kind, self.raw(token), field.bits).is_some();
-                return if held { Fit::Good } else { Fit::Misfit };
+                if held { Fit::Good } else { Fit::Misfit }
             }
-            Kind::Number if token.kind.is_number() => return self.fit_number(token),
+            Kind::Number if token.kind.is_number() => self.fit_number(token),
             Kind::Enum if token.kind.is_string() => {
-                let listed = field.enum_number(&self.string(at)).is_some();
-                return if listed { Fit::Good } else { Fit::Unlisted };
+                self.enum_number(field, at).map_or(Fit::Unlisted, Fit::Listed)
             }
-            Kind::Message => return self.fit_message(field, at, token),
-            Kind::Integer | Kind::Number | Kind::Enum => false,
-        };
-        if good { Fit::Good } else { Fit::OtherType }
-    }
-
-    fn fit_number(&self, token: Token) -> Fit {
-        let raw = self.raw(token);
-        let nearest = nearest_double(raw);
-        if !nearest.is_finite() {
-            Fit::Misfit
-        } else if is_exact(token.kind, raw, nearest) {
-            Fit::Good
-        } else {
-            Fit::Nearest
+            Kind::Message => self.fit_message(field, at),
+            Kind::TextAny => Fit::Good,
+            _ => Fit::OtherType,
         }
     }
 
     #[inline(always)]
-    fn fit_message(&self, field: &Field, at: usize, token: Token) -> Fit {
+    fn enum_number(&self, field: &Field, at: usize) -> Option<u32> {
+        let token = self.token(at);
+        if token.kind == TokenKind::Plain {
+            field.enum_number(self.raw(token))
+        } else {
+            field.enum_number(&self.string(at))
+        }
+    }
+
+    fn fit_number(&self, token: Token) -> Fit {
+        let raw = self.raw(token);
+        if is_exact(token.kind, raw) {
+            Fit::Good
+        } else if nearest_double(raw).is_finite() {
+            Fit::Nearest
+        } else {
+            Fit::Misfit
+        }
+    }
+
+    #[inline(always)]
+    fn fit_message(&self, field: &Field, at: usize) -> Fit {
         let message = &self.plan.messages[field.message];
         match (message.form, &message.item) {
             (Form::Array, Some(item)) => self.fit_elements(item, at),
@@ -379,7 +397,6 @@ impl<'a> Reader<'a> {
                     fit => fit.unwrap_or(Fit::OtherType),
                 }
             }
-            _ if token.kind == TokenKind::Object => Fit::Good,
             _ => Fit::OtherType,
         }
     }
@@ -392,7 +409,7 @@ impl<'a> Reader<'a> {
         let mut whole = Fit::Good;
         for element in self.document.elements(at) {
             match self.fit(field, element) {
-                Fit::Good => {}
+                Fit::Good | Fit::Listed(_) => {}
                 Fit::Unlisted | Fit::Aside => whole = Fit::Aside,
                 Fit::OtherType | Fit::Misfit | Fit::Nearest => return Fit::Misfit,
                 Fit::Odd => return Fit::Odd,
@@ -433,7 +450,7 @@ impl<'a> Reader<'a> {
             match name {
                 KeptName::Member(m) => {
                     let key = &message.members[m as usize].keys[0];
-                    put_start(&key.bytes[1..], key.size - 1, self.out);
+                    put_start(&key.padded[1..], key.size - 1, self.out);
                 }
                 KeptName::Token(name) => {
                     copy(self.document, name as usize, self.out);
@@ -517,7 +534,7 @@ impl<'a> Reader<'a> {
             Kind::Number => self.out.extend_from_slice(&nearest_double(raw).to_le_bytes()),
             Kind::Boolean => self.out.push((token.kind == TokenKind::True).into()),
             _ => {
-                let number = field.enum_number(&self.string(at)).ok_or(Handover::Union)?;
+                let number = self.enum_number(field, at).ok_or(Handover::Union)?;
                 put_varint(self.out, number.into());
             }
         }
@@ -535,7 +552,7 @@ impl<'a> Reader<'a> {
         match &message.item {
             Some(item) => self.elements(item, at),
             None if message.discriminator.is_empty() => {
-                let fits = |field: &&Field| self.fit(field, at) == Fit::Good;
+                let fits = |field: &&Field| matches!(self.fit(field, at), Fit::Good | Fit::Listed(_));
                 let field = match message.certain.field(self.token(at)) {
                     Some(certain) => &message.alternatives[certain as usize],
                     None => message.alternatives.iter().find(fits).ok_or(Handover::Union)?,

@@ -10,6 +10,7 @@
 pub mod duplicates;
 pub mod from_json;
 pub mod guard;
+pub mod guess;
 pub mod handover;
 pub mod indent;
 pub mod number;

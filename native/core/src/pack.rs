@@ -3,8 +3,10 @@
 //! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
 //! they are read below. The Python package writes it.
 
+use crate::guess::Vocabulary;
 use crate::plan::{
-    Certain, EnumValue, Field, Fill, Form, Kind, Member, Members, Message, Names, Padded, Place, Plan, Tag,
+    Certain, Field, Fill, Form, Key, Kind, Member, Members, Message, NO_MEMBER, Names, Place, Plan, Tag,
+    sure_classes,
 };
 use crate::wire::put_varint;
 
@@ -74,8 +76,18 @@ pub fn unpack(data: &[u8]) -> Read<Plan> {
             let certain = Certain::new(&messages[at].members[m].fields, &messages);
             messages[at].members[m].certain = certain;
         }
+        let sure: Vec<u16> = fields(&messages[at]).map(|field| sure_classes(field, &messages)).collect();
+        fields_mut(&mut messages[at]).zip(sure).for_each(|(field, sure)| field.sure = sure);
     }
-    Ok(Plan { messages, unlisted })
+    let vocabulary =
+        Vocabulary::new(messages.iter().flat_map(|message| message.names.all()).map(|(name, _)| name));
+    for message in &mut messages {
+        message.named = vec![NO_MEMBER; vocabulary.count()];
+        for (name, member) in message.names.all() {
+            message.named[vocabulary.number(name)] = member as u8;
+        }
+    }
+    Ok(Plan { messages, vocabulary, unlisted })
 }
 
 fn message(input: &mut Input) -> Read<Message> {
@@ -113,7 +125,7 @@ fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
         _ => return Err(Malformed("an unknown fill")),
     };
     let fields = input.list(field)?;
-    let keys = [Padded::key(name), Padded::key(camel)];
+    let keys = [Key::new(name), Key::new(camel)];
     if fields.is_empty() {
         return Err(Malformed("a member without fields"));
     }
@@ -139,7 +151,7 @@ fn field(input: &mut Input) -> Read<Field> {
     let message = input.integer()? as usize;
     let bits = input.integer()?;
     let constant = input.list(|input| Ok(input.text()?.into()))?.pop();
-    let enum_values = input.list(|input| Ok(EnumValue::new(input.text()?, input.integer()?)))?;
+    let enum_values = input.list(|input| Ok((input.text()?.into(), input.integer()?)))?;
     if number == 0 || number > FIELD_NUMBER_MAX {
         return Err(Malformed("a field number out of range"));
     }
@@ -148,7 +160,7 @@ fn field(input: &mut Input) -> Read<Field> {
     let mut tag_bytes = Vec::new();
     put_varint(&mut tag_bytes, u64::from(tag));
     let tag_bytes = tag_bytes.into_boxed_slice();
-    Ok(Field { number, kind, repeated, message, bits, constant, enum_values, tag, tag_bytes })
+    Ok(Field { number, kind, repeated, message, bits, constant, enum_values, tag, tag_bytes, sure: 0 })
 }
 
 fn add_members(message: &mut Message, members: Vec<Named>) -> Read<()> {
@@ -180,11 +192,20 @@ fn add_members(message: &mut Message, members: Vec<Named>) -> Read<()> {
     Ok(())
 }
 
+fn fields(message: &Message) -> impl Iterator<Item = &Field> {
+    let fields = message.members.iter().flat_map(|member| &member.fields);
+    fields.chain(&message.item).chain(&message.alternatives)
+}
+
+fn fields_mut(message: &mut Message) -> impl Iterator<Item = &mut Field> {
+    let fields = message.members.iter_mut().flat_map(|member| &mut member.fields);
+    fields.chain(&mut message.item).chain(&mut message.alternatives)
+}
+
 /// Check that every index is one, so that converting never has to.
 fn check(messages: &[Message]) -> Read<()> {
     for message in messages {
-        let fields = message.members.iter().flat_map(|member| &member.fields);
-        for field in fields.chain(&message.item).chain(&message.alternatives) {
+        for field in fields(message) {
             if field.message >= messages.len() {
                 return Err(Malformed("a field of an unknown message"));
             }

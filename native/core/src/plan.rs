@@ -1,7 +1,7 @@
 //! Plans: what JSON and wire form of each message are.
 
-use crate::scan::{Token, TokenKind};
-use crate::text::{EMPTY_ARRAY, EMPTY_OBJECT, NULL, SHORT_BYTES, Word, put_string};
+use crate::guess::Vocabulary;
+use crate::scan::{CLASSES, LONG_INTEGER, Token, TokenKind};
 
 /// What a field holds, in JSON terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,11 @@ pub enum Fill {
 }
 
 impl Fill {
-    pub fn word(self) -> &'static Word {
+    pub fn text(self) -> &'static [u8] {
         match self {
-            Fill::Null => &NULL,
-            Fill::Array => &EMPTY_ARRAY,
-            Fill::Object => &EMPTY_OBJECT,
+            Fill::Null => b"null",
+            Fill::Array => b"[]",
+            Fill::Object => b"{}",
         }
     }
 }
@@ -66,37 +66,22 @@ pub struct Field {
     pub bits: u32,
     /// The only string allowed.
     pub constant: Option<Box<[u8]>>,
-    pub enum_values: Vec<EnumValue>,
+    /// Of an enum: its strings and their numbers.
+    pub enum_values: Vec<(Box<[u8]>, u32)>,
     /// What stands before a value on the wire.
     pub tag: u32,
     pub tag_bytes: Box<[u8]>,
+    /// The classes of tokens, a bit each, that an element of it holds for certain.
+    pub sure: u16,
 }
 
 impl Field {
     pub fn enum_number(&self, string: &[u8]) -> Option<u32> {
-        self.enum_values.iter().find(|value| *value.string == *string).map(|value| value.number)
+        self.enum_values.iter().find(|(known, _)| **known == *string).map(|(_, number)| *number)
     }
 
-    #[inline(always)]
-    pub fn enum_value(&self, number: u64) -> Option<&EnumValue> {
-        self.enum_values.iter().find(|value| u64::from(value.number) == number)
-    }
-}
-
-/// A value of an enum.
-#[derive(Debug)]
-pub struct EnumValue {
-    pub string: Box<[u8]>,
-    pub number: u32,
-    /// The string as JSON.
-    pub text: Padded,
-}
-
-impl EnumValue {
-    pub fn new(string: &[u8], number: u32) -> EnumValue {
-        let mut text = Vec::new();
-        put_string(string, &mut text);
-        EnumValue { string: string.into(), number, text: Padded::new(&text) }
+    pub fn enum_string(&self, number: u64) -> Option<&[u8]> {
+        self.enum_values.iter().find(|(_, known)| u64::from(*known) == number).map(|(string, _)| &**string)
     }
 }
 
@@ -109,42 +94,38 @@ pub struct Place {
     pub field: u16,
 }
 
-/// A text with more bytes behind it, which makes copying it faster.
+/// A name as it is written: `,"name":`, with more bytes behind it, which makes copying faster.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Padded {
-    pub bytes: Box<[u8]>,
+pub struct Key {
+    pub padded: Box<[u8]>,
     pub size: usize,
 }
 
-impl Padded {
-    fn new(text: &[u8]) -> Padded {
-        Padded { bytes: [text, &[0; SHORT_BYTES]].concat().into_boxed_slice(), size: text.len() }
-    }
-
-    /// Make the text that starts a member, `,"name":`. The byte behind it starts a string.
-    pub fn key(name: &[u8]) -> Padded {
-        let start = Padded::new(&[b",\"", name, b"\":\""].concat());
-        Padded { size: start.size - 1, ..start }
+impl Key {
+    pub fn new(name: &[u8]) -> Key {
+        let key = [b",\"", name, b"\":"].concat();
+        let padded = [&key[..], &[0; 40]].concat().into_boxed_slice();
+        Key { padded, size: key.len() }
     }
 }
 
-/// The fields that hold values of a kind for certain, whatever their text: for each kind of token, the position
+/// The fields that hold values of a class for certain, whatever their text: for each class of tokens, the position
 /// of the field, or `NONE`.
 #[derive(Clone, Debug)]
-pub struct Certain([u8; TokenKind::ALL.len()]);
+pub struct Certain([u8; CLASSES]);
 
 const NONE: u8 = u8::MAX;
 
 impl Default for Certain {
     fn default() -> Certain {
-        Certain([NONE; TokenKind::ALL.len()])
+        Certain([NONE; CLASSES])
     }
 }
 
 impl Certain {
     /// Find the fields that hold values for certain, where the first field of a value's JSON type counts.
     pub fn new(fields: &[Field], messages: &[Message]) -> Certain {
-        Certain(TokenKind::ALL.map(|kind| match first_holder(fields, kind, messages) {
+        Certain(std::array::from_fn(|class| match first_holder(fields, class, messages) {
             Some((position, true)) => u8::try_from(position).unwrap_or(NONE),
             _ => NONE,
         }))
@@ -152,29 +133,41 @@ impl Certain {
 
     /// Return the field that holds a value, if that is certain.
     #[inline(always)]
-    pub fn field(&self, token: Token) -> Option<u32> {
-        let field = self.0[token.kind as usize];
-        let is_long = token.kind == TokenKind::Integer && !token.is_short_integer();
-        (field != NONE && !is_long).then_some(field.into())
+    pub fn field(&self, token: Token) -> Option<u16> {
+        let field = self.0[token.class()];
+        (field != NONE).then_some(field.into())
     }
 }
 
-/// Return the first field that may be of a kind's JSON type, and whether it holds each short value of it.
-fn first_holder(fields: &[Field], kind: TokenKind, messages: &[Message]) -> Option<(usize, bool)> {
-    let mut held = fields.iter().map(|field| holds(field, kind, messages)).enumerate();
+/// Return the first field that may be of the JSON type of a class, and whether it holds each value of the class.
+fn first_holder(fields: &[Field], class: usize, messages: &[Message]) -> Option<(usize, bool)> {
+    let mut held = fields.iter().map(|field| holds(field, class, messages)).enumerate();
     held.find_map(|(position, holds)| Some((position, holds?)))
 }
 
-/// Return whether a field holds each short value of a kind; None if it holds none of them.
-fn holds(field: &Field, kind: TokenKind, messages: &[Message]) -> Option<bool> {
+/// Return the classes of tokens, a bit each, that an element of a field holds for certain.
+pub fn sure_classes(field: &Field, messages: &[Message]) -> u16 {
+    let is_sure = |class: &usize| element_holds(field, *class, messages) == Some(true);
+    (0..CLASSES).filter(is_sure).fold(0, |classes, class| classes | 1 << class)
+}
+
+/// Return whether a field holds each value of a class; None if it holds none of them.
+fn holds(field: &Field, class: usize, messages: &[Message]) -> Option<bool> {
     if field.repeated {
-        return (kind == TokenKind::Array).then_some(false);
+        return (class == TokenKind::Array as usize).then_some(false);
     }
+    element_holds(field, class, messages)
+}
+
+fn element_holds(field: &Field, class: usize, messages: &[Message]) -> Option<bool> {
+    let kind = TokenKind::ALL.get(class).copied().unwrap_or(TokenKind::Integer);
+    let is_short = class == TokenKind::Integer as usize;
     match field.kind {
         _ if kind == TokenKind::Null => Some(false),
         Kind::String => kind.is_string().then_some(kind != TokenKind::Lone),
         Kind::Boolean => matches!(kind, TokenKind::True | TokenKind::False).then_some(true),
-        Kind::Integer | Kind::Number => kind.is_number().then_some(kind == TokenKind::Integer),
+        Kind::Integer => kind.is_number().then_some(is_short || class == LONG_INTEGER && field.bits == 64),
+        Kind::Number => kind.is_number().then_some(is_short),
         Kind::Enum => kind.is_string().then_some(false),
         Kind::TextAny => Some(true),
         Kind::TextObject => (kind == TokenKind::Object).then_some(true),
@@ -183,7 +176,7 @@ fn holds(field: &Field, kind: TokenKind, messages: &[Message]) -> Option<bool> {
             match message.form {
                 Form::Array => (kind == TokenKind::Array).then_some(false),
                 Form::Union if message.discriminator.is_empty() => {
-                    first_holder(&message.alternatives, kind, messages).map(|(_, holds)| holds)
+                    first_holder(&message.alternatives, class, messages).map(|(_, holds)| holds)
                 }
                 _ => (kind == TokenKind::Object).then_some(true),
             }
@@ -202,7 +195,7 @@ pub struct Member {
     pub fields: Vec<Field>,
     pub certain: Certain,
     /// The name in snake_case and in lowerCamelCase.
-    pub keys: [Padded; 2],
+    pub keys: [Key; 2],
 }
 
 /// A name of a member, in a table that is searched by the hash of names.
@@ -235,6 +228,9 @@ pub struct Tag {
     pub member: usize,
 }
 
+/// Stands for no member in `Message::named`.
+pub const NO_MEMBER: u8 = u8::MAX;
+
 /// Members of an object, a bit each.
 pub type Members = u64;
 
@@ -260,6 +256,8 @@ pub struct Message {
     /// Whether a member has a field whose number is beyond the next member's.
     pub interleaved: bool,
     pub names: Names,
+    /// By the number of a name in the vocabulary of the plan: the member of this name, or `NO_MEMBER`.
+    pub named: Vec<u8>,
     /// By field number.
     pub places: Vec<Place>,
     /// Of an array: its field.
@@ -278,6 +276,7 @@ pub struct Message {
 #[derive(Debug)]
 pub struct Plan {
     pub messages: Vec<Message>,
+    pub vocabulary: Vocabulary,
     /// Number of the enum value that stands for a string that the enum does not list.
     pub unlisted: u32,
 }
@@ -301,6 +300,12 @@ fn hash(head: u64, name: &[u8]) -> usize {
 }
 
 impl Names {
+    /// Return each name with its member.
+    pub fn all(&self) -> impl Iterator<Item = (&[u8], u16)> {
+        let named = self.table.iter().zip(&self.texts).filter(|(name, _)| name.size != NO_NAME.size);
+        named.map(|(name, text)| (&**text, name.member))
+    }
+
     /// Make the table of all names: each with its member, and whether it is in lowerCamelCase.
     pub fn new(names: &[(&[u8], u16, bool)]) -> Names {
         let size = (names.len() * 4).next_power_of_two().max(2);
@@ -376,6 +381,7 @@ mod tests {
             enum_values,
             tag: 8,
             tag_bytes,
+            sure: 0,
         }
     }
 
@@ -402,6 +408,9 @@ mod tests {
         assert_eq!(certain(&[Kind::String, Kind::TextAny], TokenKind::Float, 3), Some(1));
         assert_eq!(certain(&[Kind::Integer], TokenKind::Integer, 9), Some(0));
         assert_eq!(certain(&[Kind::Integer], TokenKind::Integer, 10), None);
+        let wide = [Field { bits: 64, ..field(Kind::Integer) }];
+        assert_eq!(Certain::new(&wide, &messages).field(token(TokenKind::Integer, 18)), Some(0));
+        assert_eq!(Certain::new(&wide, &messages).field(token(TokenKind::Integer, 19)), None);
         assert_eq!(certain(&[Kind::Integer], TokenKind::Float, 3), None);
         assert_eq!(certain(&[Kind::TextObject, Kind::Message], TokenKind::Odd, 3), Some(1));
         assert_eq!(certain(&[Kind::TextObject, Kind::Message], TokenKind::Array, 2), None);

@@ -1,8 +1,9 @@
 //! JSON text to a tape of tokens, checked against the grammar and the limits in one pass.
 
 use crate::duplicates::distinct;
+use crate::guess::Guesses;
 use crate::handover::{Handover, Outcome};
-use crate::plain::{is_ascii, run};
+use crate::plain::plain_run;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,22 +54,32 @@ impl TokenKind {
     }
 }
 
+/// The classes of tokens are their kinds and, beside integers that surely fit into 32 bits, those that surely fit into
+/// 64, and all others.
+pub const LONG_INTEGER: usize = TokenKind::ALL.len();
+pub const WIDE_INTEGER: usize = LONG_INTEGER + 1;
+pub const CLASSES: usize = WIDE_INTEGER + 1;
+
 /// One value of a document, or one name.
 #[derive(Clone, Copy, Debug)]
 pub struct Token {
     /// Where its text starts and ends; of a string, without the quotes.
     pub start: u32,
     pub end: u32,
-    /// The token behind it and everything in it.
+    /// The token behind it and everything in it; of a name, its number if names are guessed.
     pub next: u32,
     pub kind: TokenKind,
 }
 
 impl Token {
-    /// Return whether it is an integer that surely fits into 32 bits.
+    /// Return the number of its class.
     #[inline(always)]
-    pub fn is_short_integer(&self) -> bool {
-        self.kind == TokenKind::Integer && self.end - self.start < 10
+    pub fn class(&self) -> usize {
+        match self.end - self.start {
+            10..=18 if self.kind == TokenKind::Integer => LONG_INTEGER,
+            19.. if self.kind == TokenKind::Integer => WIDE_INTEGER,
+            _ => self.kind as usize,
+        }
     }
 }
 
@@ -169,27 +180,47 @@ pub fn scan(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<usize
 /// Do as `scan` does, and return whether each part of the text is as a writer writes it: without spaces, its
 /// strings with the shortest escapes, and no number that needs a closer look. Names may stand there twice.
 pub fn scan_for_copy(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<(usize, bool)> {
+    scan_with(text, tape, limits, None)
+}
+
+/// Do as `scan_for_copy` does, and number the names.
+pub fn scan_names(
+    text: &[u8],
+    tape: &mut Vec<Token>,
+    limits: Limits,
+    guesses: Guesses,
+) -> Outcome<(usize, bool)> {
+    scan_with(text, tape, limits, Some(guesses))
+}
+
+fn scan_with(
+    text: &[u8],
+    tape: &mut Vec<Token>,
+    limits: Limits,
+    guesses: Option<Guesses>,
+) -> Outcome<(usize, bool)> {
     if u32::try_from(text.len()).is_err() {
         return Err(Handover::Limit);
     }
     let root = tape.len();
-    let mut scan = Scan { text, tape, limits, values: 0, is_compact: true, seen: 0 };
-    let (start, first) = scan.next(0);
-    let end = scan.value(start, first, 0)?;
-    let (end, _) = scan.next(end);
-    // Outside strings, no byte has its highest bit.
-    let is_text = is_ascii(scan.seen) || str::from_utf8(text).is_ok();
+    // Most documents have fewer tokens; those that have more may have no more than the limit allows.
+    tape.try_reserve(text.len() / 8 + 8)?;
+    let mut scan = Scan { text, tape, root, guesses, limits, is_compact: true };
+    let end = scan.document()?;
+    if scan.has_too_many_values() {
+        return Err(Handover::Limit);
+    }
+    let is_text = text.is_ascii() || str::from_utf8(text).is_ok();
     if is_text && end == text.len() { Ok((root, scan.is_compact)) } else { Err(Handover::NotJson) }
 }
 
 struct Scan<'a, 'b> {
     text: &'a [u8],
     tape: &'b mut Vec<Token>,
+    guesses: Option<Guesses<'a>>,
+    root: usize,
     limits: Limits,
-    values: usize,
     is_compact: bool,
-    /// The bits of the bytes of all strings.
-    seen: u64,
 }
 
 /// The steps take the place where they start, and return the place behind what they have read.
@@ -202,83 +233,166 @@ impl Scan<'_, '_> {
 
     /// Return the place of the next byte that is no space, and the byte.
     #[inline(always)]
-    fn next(&mut self, mut at: usize) -> (usize, u8) {
-        loop {
-            let byte = self.byte(at);
-            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return (at, byte);
-            }
-            at += 1;
-            self.is_compact = false;
+    fn next(&mut self, at: usize) -> (usize, u8) {
+        let byte = self.byte(at);
+        if byte > b' ' {
+            return (at, byte);
         }
+        let next = behind_spaces(self.text, at);
+        self.is_compact &= next == at;
+        (next, self.byte(next))
     }
 
     #[inline(always)]
-    fn push(&mut self, kind: TokenKind, start: usize, end: usize) -> Outcome {
+    fn push(&mut self, kind: TokenKind, start: usize, end: usize, next: usize) -> Outcome {
         if self.tape.len() == self.tape.capacity() {
             self.grow()?;
         }
-        let next = self.tape.len() as u32 + 1;
-        self.tape.push(Token { start: start as u32, end: end as u32, next, kind });
+        self.tape.push(Token { start: start as u32, end: end as u32, next: next as u32, kind });
         Ok(())
     }
 
+    /// Add the token of a value that is no container.
+    #[inline(always)]
+    fn push_scalar(&mut self, kind: TokenKind, start: usize, end: usize) -> Outcome {
+        self.push(kind, start, end, self.tape.len() + 1)
+    }
+
+    /// Get memory for more tokens, unless they are too many even if every other one is a name.
     #[cold]
     fn grow(&mut self) -> Outcome {
+        if (self.tape.len() - self.root) / 2 > self.limits.values {
+            return Err(Handover::Limit);
+        }
         Ok(self.tape.try_reserve(1)?)
     }
 
-    fn value(&mut self, at: usize, first: u8, depth: usize) -> Outcome<usize> {
-        match first {
-            b'"' => self.string(at),
-            b'{' => self.object(at, depth + 1),
-            b'[' => self.array(at, depth + 1),
-            b't' => self.word(at, b"true", TokenKind::True),
-            b'f' => self.word(at, b"false", TokenKind::False),
-            b'n' => self.word(at, b"null", TokenKind::Null),
-            _ => self.number(at),
+    /// Return whether there are too many values in the root.
+    fn has_too_many_values(&self) -> bool {
+        let mut values = self.tape.len() - self.root - 1;
+        if values > self.limits.values {
+            let document = Document { text: self.text, tape: self.tape };
+            let objects = (self.root..self.tape.len()).filter(|at| self.tape[*at].kind == TokenKind::Object);
+            values -= objects.map(|object| document.names(object).count()).sum::<usize>();
         }
+        values > self.limits.values
+    }
+
+    /// Read a value and the spaces around it.
+    #[inline(always)]
+    fn document(&mut self) -> Outcome<usize> {
+        let (mut at, mut first) = self.next(0);
+        // The containers that are open: the token of the innermost, in which `next` is that of the one around it.
+        let (mut depth, mut container, mut close) = (0, self.root, 0);
+        loop {
+            if close == b'}' {
+                (at, first) = self.name(at, first)?;
+            }
+            match first {
+                b'"' => at = self.string(at)?,
+                b'{' | b'[' => {
+                    if depth == self.limits.depth {
+                        return Err(Handover::Limit);
+                    }
+                    depth += 1;
+                    let outer = std::mem::replace(&mut container, self.tape.len());
+                    let kind = if first == b'{' { TokenKind::Object } else { TokenKind::Array };
+                    self.push(kind, at, at, outer)?;
+                    close = closing(kind);
+                    (at, first) = self.next(at + 1);
+                    if first != close {
+                        continue;
+                    }
+                }
+                b't' => at = self.word(at, b"true", TokenKind::True)?,
+                b'f' => at = self.word(at, b"false", TokenKind::False)?,
+                b'n' => at = self.word(at, b"null", TokenKind::Null)?,
+                _ => at = self.number(at)?,
+            }
+            // Go on behind the value, and behind the containers that end there.
+            loop {
+                let byte;
+                (at, byte) = self.next(at);
+                if depth == 0 {
+                    return Ok(at);
+                }
+                if byte == b',' {
+                    (at, first) = self.next(at + 1);
+                    break;
+                }
+                if byte != close {
+                    return Err(Handover::NotJson);
+                }
+                at += 1;
+                depth -= 1;
+                container = self.leave(container, at)?;
+                close = closing(self.tape[container].kind);
+            }
+        }
+    }
+
+    /// End a container; return the one around it.
+    #[inline(always)]
+    fn leave(&mut self, container: usize, end: usize) -> Outcome<usize> {
+        let next = self.tape.len();
+        let token = &mut self.tape[container];
+        token.end = end as u32;
+        let outer = std::mem::replace(&mut token.next, next as u32) as usize;
+        let tokens = (next - container - 1) / 2;
+        if tokens > self.limits.members
+            && token.kind == TokenKind::Object
+            && self.has_too_many_names(container)
+        {
+            return Err(Handover::Limit);
+        }
+        Ok(outer)
+    }
+
+    /// Return whether an object has too many names.
+    #[cold]
+    fn has_too_many_names(&self, object: usize) -> bool {
+        let document = Document { text: self.text, tape: self.tape };
+        document.names(object).count() > self.limits.members
+            && distinct(document, object, &mut Vec::new()).len() > self.limits.members
+    }
+
+    /// Read a name and the colon behind it; return the place of the value and its first byte.
+    #[inline(always)]
+    fn name(&mut self, at: usize, first: u8) -> Outcome<(usize, u8)> {
+        if let Some(guesses) = &mut self.guesses
+            && let Some((number, size)) = guesses.guess(&self.text[at..])
+        {
+            self.push(TokenKind::Plain, at + 1, at + size - 2, number)?;
+            return Ok(self.next(at + size));
+        }
+        if first != b'"' {
+            return Err(Handover::NotJson);
+        }
+        let end = self.string(at)?;
+        if let (Some(guesses), Some(token)) = (&mut self.guesses, self.tape.last_mut()) {
+            token.next = guesses.learn(&self.text[at + 1..end - 1]) as u32;
+        }
+        let (colon, byte) = self.next(end);
+        if byte != b':' {
+            return Err(Handover::NotJson);
+        }
+        Ok(self.next(colon + 1))
     }
 
     #[inline(always)]
     fn string(&mut self, at: usize) -> Outcome<usize> {
         let start = at + 1;
-        let end = run(self.text, start, &mut self.seen);
+        let mut end = plain_run(self.text, start);
+        let mut kind = TokenKind::Plain;
         if self.byte(end) != b'"' {
-            return self.escapes(start, end);
+            (end, kind) = escapes(self.text, end)?;
+            self.is_compact &= kind == TokenKind::Escaped;
         }
-        self.push(TokenKind::Plain, start, end)?;
+        self.push_scalar(kind, start, end)?;
         Ok(end + 1)
     }
 
-    fn escapes(&mut self, start: usize, mut at: usize) -> Outcome<usize> {
-        let mut kind = TokenKind::Escaped;
-        loop {
-            match self.byte(at) {
-                b'"' => {
-                    self.is_compact &= kind == TokenKind::Escaped;
-                    self.push(kind, start, at)?;
-                    return Ok(at + 1);
-                }
-                b'\\' => match self.byte(at + 1) {
-                    b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
-                    b'/' => {
-                        kind = kind.max(TokenKind::Odd);
-                        at += 2;
-                    }
-                    b'u' => {
-                        let (code, size) = unicode_escape(&self.text[at..]).ok_or(Handover::NotJson)?;
-                        kind = kind.max(if is_surrogate(code) { TokenKind::Lone } else { TokenKind::Odd });
-                        at += size;
-                    }
-                    _ => return Err(Handover::NotJson),
-                },
-                _ => return Err(Handover::NotJson),
-            }
-            at = run(self.text, at, &mut self.seen);
-        }
-    }
-
+    #[inline(always)]
     fn number(&mut self, start: usize) -> Outcome<usize> {
         let mut kind = TokenKind::Integer;
         let is_negative = self.byte(start) == b'-';
@@ -295,7 +409,7 @@ impl Scan<'_, '_> {
         }
         let is_minus_zero = is_negative && self.text[start..at] == *b"-0";
         self.is_compact &= kind == TokenKind::Integer && !is_minus_zero;
-        self.push(kind, start, at)?;
+        self.push_scalar(kind, start, at)?;
         Ok(at)
     }
 
@@ -313,88 +427,48 @@ impl Scan<'_, '_> {
         if !self.text[at..].starts_with(word) {
             return Err(Handover::NotJson);
         }
-        self.push(kind, at, at + word.len())?;
+        self.push_scalar(kind, at, at + word.len())?;
         Ok(at + word.len())
     }
+}
 
-    /// Count a value, and go over what stands behind it: return the place of the next value of the container and
-    /// its first byte, or the place behind the container and 0.
-    #[inline(always)]
-    fn between(&mut self, at: usize, close: u8) -> Outcome<(usize, u8)> {
-        self.values += 1;
-        if self.values > self.limits.values {
-            return Err(Handover::Limit);
-        }
-        let (at, byte) = self.next(at);
-        if byte == close {
-            return Ok((at + 1, 0));
-        }
-        let next = self.next(at + 1);
-        if byte == b',' && next.1 != 0 { Ok(next) } else { Err(Handover::NotJson) }
-    }
+/// Return the byte that ends a container.
+#[inline(always)]
+fn closing(kind: TokenKind) -> u8 {
+    if kind == TokenKind::Object { b'}' } else { b']' }
+}
 
-    /// Begin a container: return its token, and as `between` does.
-    #[inline(always)]
-    fn enter(&mut self, kind: TokenKind, at: usize, close: u8, depth: usize) -> Outcome<(usize, usize, u8)> {
-        if depth > self.limits.depth {
-            return Err(Handover::Limit);
-        }
-        let container = self.tape.len();
-        self.push(kind, at, at)?;
-        match self.next(at + 1) {
-            (_, 0) => Err(Handover::NotJson),
-            (at, byte) if byte == close => Ok((container, at + 1, 0)),
-            (at, byte) => Ok((container, at, byte)),
+/// Return the place behind the spaces at a place of a text: most are at the start of an indented line.
+#[inline(never)]
+fn behind_spaces(text: &[u8], mut at: usize) -> usize {
+    const SPACES: u128 = u128::from_le_bytes([b' '; 16]);
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = text.get(at) {
+        at += 1;
+        if let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk()) {
+            at += ((u128::from_le_bytes(*chunk) ^ SPACES).trailing_zeros() / 8) as usize;
         }
     }
+    at
+}
 
-    #[inline(always)]
-    fn leave(&mut self, container: usize, at: usize) {
-        let next = self.tape.len() as u32;
-        let token = &mut self.tape[container];
-        token.end = at as u32;
-        token.next = next;
-    }
-
-    fn object(&mut self, at: usize, depth: usize) -> Outcome<usize> {
-        let (container, mut at, mut first) = self.enter(TokenKind::Object, at, b'}', depth)?;
-        let mut count = 0;
-        while first != 0 {
-            if first != b'"' {
-                return Err(Handover::NotJson);
+/// Go over the rest of a string, from its first escape on; return its end and its kind.
+fn escapes(text: &[u8], mut at: usize) -> Outcome<(usize, TokenKind)> {
+    let mut kind = TokenKind::Escaped;
+    loop {
+        match text.get(at..).unwrap_or_default() {
+            [b'"', ..] => return Ok((at, kind)),
+            [b'\\', b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', ..] => at += 2,
+            [b'\\', b'/', ..] => {
+                kind = kind.max(TokenKind::Odd);
+                at += 2;
             }
-            let (colon, byte) = {
-                let end = self.string(at)?;
-                self.next(end)
-            };
-            if byte != b':' {
-                return Err(Handover::NotJson);
+            rest => {
+                let (code, size) = unicode_escape(rest).ok_or(Handover::NotJson)?;
+                kind = kind.max(if is_surrogate(code) { TokenKind::Lone } else { TokenKind::Odd });
+                at += size;
             }
-            let (start, byte) = self.next(colon + 1);
-            let end = if byte == b'"' { self.string(start)? } else { self.value(start, byte, depth)? };
-            count += 1;
-            (at, first) = self.between(end, b'}')?;
         }
-        self.leave(container, at);
-        if count > self.limits.members && self.distinct_names(container) > self.limits.members {
-            return Err(Handover::Limit);
-        }
-        Ok(at)
-    }
-
-    #[cold]
-    fn distinct_names(&self, object: usize) -> usize {
-        distinct(Document { text: self.text, tape: self.tape }, object, &mut Vec::new()).len()
-    }
-
-    fn array(&mut self, at: usize, depth: usize) -> Outcome<usize> {
-        let (container, mut at, mut first) = self.enter(TokenKind::Array, at, b']', depth)?;
-        while first != 0 {
-            let end = self.value(at, first, depth)?;
-            (at, first) = self.between(end, b']')?;
-        }
-        self.leave(container, at);
-        Ok(at)
+        at = plain_run(text, at);
     }
 }
 

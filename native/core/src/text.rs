@@ -8,23 +8,7 @@ use crate::plain::{is_ascii, plain_run, run};
 use crate::scan::{Document, TokenKind, is_surrogate, unicode_escape};
 
 /// Texts up to this size are copied with what is behind them, which takes no call.
-pub const SHORT_BYTES: usize = 32;
-
-/// A short word, with bytes behind it, and its size.
-pub type Word = ([u8; 8], usize);
-
-pub const NULL: Word = (*b"null    ", 4);
-pub const TRUE: Word = (*b"true    ", 4);
-pub const FALSE: Word = (*b"false   ", 5);
-pub const EMPTY_ARRAY: Word = (*b"[]      ", 2);
-pub const EMPTY_OBJECT: Word = (*b"{}      ", 2);
-
-#[inline(always)]
-pub fn put_word((bytes, size): &Word, out: &mut Vec<u8>) {
-    let end = out.len() + size;
-    out.extend_from_slice(bytes);
-    out.truncate(end);
-}
+const SHORT_BYTES: usize = 32;
 
 /// Add the first bytes of a text.
 #[inline(always)]
@@ -138,7 +122,7 @@ pub fn put_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Add what a JSON string of the first bytes of a text has behind its first quote; return whether they are UTF-8.
+/// Add a JSON string of the first bytes of a text, which may not be UTF-8; return whether they are.
 #[inline(always)]
 pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool {
     let text = &whole[..size];
@@ -148,6 +132,7 @@ pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool 
     if !(is_plain && is_ascii(seen)) && str::from_utf8(text).is_err() {
         return false;
     }
+    out.push(b'"');
     if is_plain {
         put_start(whole, size, out);
     } else {
