@@ -60,10 +60,10 @@ def _expected(stream: bytes, **options: Any) -> SseBatch:
                 continue
             wire.chunks.append(event.message)
             usage = event.message.usage.SerializeToString() if event.message.HasField("usage") else usage
-            choices = to_dict(event.message).get("choices")
+            choices = to_dict(event.message)["choices"] if event.message.choices else []
             reasons += [
                 (choice.index, shown["finish_reason"])
-                for choice, shown in zip(event.message.choices, choices or [], strict=False)
+                for choice, shown in zip(event.message.choices, choices, strict=True)
                 if choice.finish_reason
             ]
     except DecodeError as error:
