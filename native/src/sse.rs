@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mistralwire_core::Handover;
 use mistralwire_core::sse::{Event, Framer};
 use mistralwire_core::stream::{BROKEN, Form, Frame, Output, Rules};
-use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::{PyIndexError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
@@ -56,13 +56,10 @@ pub struct SseReader {
 #[pymethods]
 impl SseReader {
     /// Take the next bytes; return each event that they end.
-    fn frames<'py>(
-        &mut self,
-        py: Python<'py>,
-        data: &Bound<'py, PyBytes>,
-    ) -> PyResult<Vec<FrameObject<'py>>> {
+    fn frames<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyBytes>) -> PyResult<Vec<FrameObject<'py>>> {
+        let (py, mut this) = (slf.py(), slf.try_borrow_mut().map_err(in_use)?);
         let mut output = OUTPUT.take();
-        let is_broken = self.run(py, data.as_bytes(), &mut output, |engine, rules, output, event| {
+        let is_broken = this.run(py, data.as_bytes(), &mut output, |engine, rules, output, event| {
             SCRATCH.with_borrow_mut(|scratch| {
                 output.add_frame(engine.plan(), rules, event, scratch);
                 scratch.shrink(KEPT_BYTES);
@@ -80,14 +77,14 @@ impl SseReader {
 
     /// Take the next bytes from an offset on, up to the first event that is no message; return the batch.
     fn batch<'py>(
-        &mut self,
-        py: Python<'py>,
+        slf: &Bound<'py, Self>,
         data: &Bound<'py, PyBytes>,
         start: usize,
     ) -> PyResult<BatchObject<'py>> {
+        let (py, mut this) = (slf.py(), slf.try_borrow_mut().map_err(in_use)?);
         let piece = data.as_bytes().get(start..).ok_or_else(|| PyIndexError::new_err("start"))?;
         let mut output = OUTPUT.take();
-        let is_broken = self.run(py, piece, &mut output, |engine, rules, output, event| {
+        let is_broken = this.run(py, piece, &mut output, |engine, rules, output, event| {
             SCRATCH.with_borrow_mut(|scratch| {
                 let flow = output.add_element(engine.plan(), rules, event, scratch);
                 scratch.shrink(KEPT_BYTES);
@@ -107,26 +104,27 @@ impl SseReader {
             PyTuple::new(py, texts.collect::<PyResult<Vec<_>>>()?)?
         };
         let elements = bytes_object(py, output.elements())?;
-        let batch = (elements, output.count, usage, reasons, self.framer.state.is_done, stop);
+        let batch = (elements, output.count, usage, reasons, this.framer.state.is_done, stop);
         keep(output);
         Ok(batch)
     }
 
     /// Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
     #[getter]
-    fn taken(&self) -> usize {
-        self.framer.taken
+    fn taken(slf: &Bound<'_, Self>) -> PyResult<usize> {
+        Ok(slf.try_borrow().map_err(in_use)?.framer.taken)
     }
 
     /// Value of the last valid `retry` line, in milliseconds.
     #[getter]
-    fn retry_ms(&self) -> Option<u64> {
-        self.framer.state.retry_ms
+    fn retry_ms(slf: &Bound<'_, Self>) -> PyResult<Option<u64>> {
+        Ok(slf.try_borrow().map_err(in_use)?.framer.state.retry_ms)
     }
 
     /// Return the state of the stream, for the Python engine to go on from.
-    fn state<'py>(&self, py: Python<'py>) -> PyResult<StateObject<'py>> {
-        let state = &self.framer.state;
+    fn state<'py>(slf: &Bound<'py, Self>) -> PyResult<StateObject<'py>> {
+        let (py, this) = (slf.py(), slf.try_borrow().map_err(in_use)?);
+        let state = &this.framer.state;
         Ok((
             bytes_object(py, &state.partial)?,
             state.after_carriage_return,
@@ -176,6 +174,11 @@ impl SseReader {
         }
         is_broken
     }
+}
+
+/// Make the error of a call while another one runs; the Python engine has it too.
+fn in_use(_: impl std::fmt::Display) -> PyErr {
+    PyRuntimeError::new_err("the decoder is taking a piece already: feed it from one thread at a time")
 }
 
 /// Keep memory for the next piece.

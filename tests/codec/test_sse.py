@@ -28,6 +28,7 @@ from mistralwire.codec import Limits
 from mistralwire.v1.completion_pb2 import CompletionChunk
 from mistralwire.v1.error_pb2 import ErrorResponse
 from mistralwire.v1.tools_pb2 import Function
+from tests.codec import engines
 
 # What a decoder gave: events, and for each error its reason, its line and its message.
 Outcome: TypeAlias = list[Any]
@@ -702,3 +703,18 @@ def test_a_recorded_stream_decodes_to_its_documents(path: Path) -> None:
         assert end == SseDone()
         again = b"".join(map(encode_sse, [*events, end]))
         assert [entry[0] for entry in decode([again])[:-2]] == [*events, end]
+
+
+def test_feeding_a_decoder_that_is_taking_a_piece_is_an_error() -> None:
+    class Piece(bytes):
+        """Feeds the decoder while the decoder looks at it, as another thread may."""
+
+        def splitlines(self, keepends: bool = False) -> list[bytes]:
+            decoder.feed(b"data")
+            return super().splitlines(keepends)
+
+    with engines.python_sse():
+        decoder = SseDecoder(CompletionChunk)
+    with pytest.raises(RuntimeError, match="taking a piece already: feed it from one thread at a time"):
+        decoder.feed(Piece(FIRST))
+    assert list(decoder.feed(FIRST)) == [message_of(chunk("one"))]

@@ -260,6 +260,36 @@ def test_other_threads_run_while_a_long_event_that_came_in_pieces_is_converted(
     assert any(runs_meanwhile() for _ in range(20))
 
 
+def test_feeding_a_decoder_from_two_threads_at_once_is_an_error() -> None:
+    piece = b"".join(event_of(chunk(str(number) * 100)) for number in range(5_000))
+
+    def errors() -> set[str]:
+        found, is_over = set(), threading.Event()
+        with engines.native_sse():
+            decoder = SseDecoder(CompletionChunk)
+
+        def feed_too() -> None:
+            while not is_over.is_set():
+                try:
+                    decoder.feed(b"")
+                except RuntimeError as error:
+                    found.add(str(error))
+
+        thread = threading.Thread(target=feed_too)
+        thread.start()
+        with contextlib.suppress(RuntimeError):
+            decoder.feed(piece)
+        is_over.set()
+        thread.join()
+        return found
+
+    # Once, the other thread may be too late.
+    assert any(
+        found == {"the decoder is taking a piece already: feed it from one thread at a time"}
+        for found in (errors() for _ in range(20))
+    )
+
+
 def test_only_the_engine_s_own_messages_and_layouts_that_fit_are_taken() -> None:
     engine = engines.native_engine()
     options = (False, DEFAULT_LIMITS, 100, 1)

@@ -100,6 +100,8 @@ class SseDecoder(Generic[M]):
     the event's name is `error`. Bytes that are not UTF-8 become U+FFFD in an id or a name, as the standard
     has it; in data they are an error, because there they would change what was said.
 
+    A decoder may be handed from thread to thread, but only one at a time may feed it.
+
     Args:
         message_type: The class of the messages, such as CompletionChunk.
         validate: Whether to enforce the contract on messages, as for `from_json`.
@@ -164,6 +166,7 @@ class SseDecoder(Generic[M]):
         Raises:
             TypeError: If `data` is not bytes.
             ValueError: If the decoder is closed.
+            RuntimeError: If another thread is feeding the decoder.
         """
         if self._closed:
             raise ValueError("the decoder is closed; use a new one for another stream")

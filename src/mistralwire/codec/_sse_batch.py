@@ -66,6 +66,8 @@ class SseBatchDecoder:
     and what comes after it is ignored. How the bytes are cut changes which chunks come in one batch, and
     nothing else.
 
+    A decoder may be handed from thread to thread, but only one at a time may feed it.
+
     Args:
         message_type: The class of the messages, such as CompletionChunk.
         validate: Whether to enforce the contract on messages, that of the revision below.
@@ -120,6 +122,7 @@ class SseBatchDecoder:
         Raises:
             TypeError: If `data` is not bytes.
             ValueError: If the decoder is closed.
+            RuntimeError: If another thread is feeding the decoder.
         """
         if not isinstance(data, bytes):
             data = bytes(memoryview(data))

@@ -6,6 +6,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import collections
 import functools
+import threading
 from typing import NamedTuple
 
 from mistralwire.codec._limits import Limits
@@ -68,6 +69,7 @@ class Framer:
         self._after_carriage_return = False
         self._line_count = 0
         self._done = False
+        self._taking = threading.Lock()
         self._begin_event()
 
     def _begin_event(self) -> None:
@@ -93,7 +95,20 @@ class Framer:
         self._event = state.event
 
     def take(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Take the next bytes.
+
+        Raises:
+            RuntimeError: If another call has not returned yet, in another thread.
+        """
+        if not self._taking.acquire(blocking=False):
+            # As the native engine's reader has it.
+            raise RuntimeError("the decoder is taking a piece already: feed it from one thread at a time")
+        try:
+            self._take(data)
+        finally:
+            self._taking.release()
+
+    def _take(self, data: bytes) -> None:
         if self._after_carriage_return and data:
             # An LF here belongs to a CRLF that was cut in two: the CR has ended the line.
             data = data.removeprefix(b"\n")
