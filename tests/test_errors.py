@@ -10,6 +10,7 @@ import pytest
 
 import mistralwire.errors
 from mistralwire.errors import (
+    BrokenStreamError,
     CallError,
     CodecError,
     DecodeError,
@@ -106,6 +107,7 @@ EXAMPLES = [
         request_id="id-1",
         retry_after_s=0,
     ),
+    BrokenStreamError("m"),
 ]
 
 

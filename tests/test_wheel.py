@@ -1,12 +1,15 @@
 """The wheel as users get it, in an environment that has nothing else."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import venv
+import zipapp
+import zipfile
 
 import pytest
 from google.protobuf import descriptor_pb2
@@ -109,3 +112,66 @@ def test_buf_builds_the_contract_that_comes_with_it(binaries: pathlib.Path, fold
     run(buf, "build", "buf-contract", "-o", "built.binpb", cwd=folder)
     built = descriptor_pb2.FileDescriptorSet.FromString((folder / "built.binpb").read_bytes())
     assert "mistralwire/v1/completion.proto" in {file.name for file in built.file}
+
+
+@pytest.fixture(scope="module")
+def archive(binaries: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Put the package into a zip archive; what it depends on stays installed."""
+    (wheel,) = folder.glob("mistralwire-*.whl")
+    content, archive = folder / "archive", folder / "archived" / "mistralwire.pyz"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(content)
+    zipapp.create_archive(content, archive, main="mistralwire.cli:main")
+    shutil.rmtree(content)
+    return archive
+
+
+@pytest.fixture(scope="module")
+def bare(binaries: pathlib.Path, archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Return the interpreter of an environment with the dependencies alone."""
+    copy = folder / "bare"
+    shutil.copytree(folder / "venv", copy, symlinks=True)
+    (packages,) = copy.glob("lib/python*/site-packages")
+    shutil.rmtree(packages / "mistralwire")
+    (metadata,) = packages.glob("mistralwire-*.dist-info")
+    shutil.rmtree(metadata)
+    return copy / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def frozen(binaries: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Freeze the command with PyInstaller, which finds the hook of the package."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(binaries / "python")]
+    run(*pip, "install", "--quiet", "pyinstaller", cwd=folder)
+    program = folder / "program.py"
+    program.write_text("from mistralwire.cli import main\n\nmain()\n")
+    options = ["--noconfirm", "--log-level", "ERROR", "--distpath", str(folder / "frozen")]
+    run(binaries / "pyinstaller", *options, program, cwd=folder)
+    return folder / "frozen" / "program" / "program"
+
+
+@pytest.mark.parametrize("kind", ["archive", "frozen"])
+def test_the_commands_work_from_an_archive_and_frozen(
+    kind: str, folder: pathlib.Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "archive":
+        command = [str(request.getfixturevalue("bare")), str(request.getfixturevalue("archive"))]
+    else:
+        command = [str(request.getfixturevalue("frozen"))]
+
+    assert run(*command, "--version", cwd=folder).startswith("mistralwire 0.")
+    run(*command, "convert", DOCUMENT, "-o", f"{kind}.binpb", cwd=folder)
+    back = run(*command, "convert", f"{kind}.binpb", "--type", "ChatCompletionResponse", cwd=folder)
+    assert json.loads(back) == json.loads(DOCUMENT.read_bytes())
+    run(*command, "proto", "--out", f"{kind}-contract", cwd=folder)
+    assert (folder / f"{kind}-contract" / "mistralwire" / "v1" / "completion.proto").is_file()
+
+    with subprocess.Popen([*command, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        address = service.stdout.readline().split()[2].rstrip(",")
+        try:
+            assert run(*command, "call", "--target", address, "What is the weather in Paris?", cwd=folder)
+        finally:
+            service.terminate()
+        assert service.wait(TIMEOUT_S) == 0

@@ -105,6 +105,10 @@ class UpstreamServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def answer_to(self, request: Received) -> Answer:
+        """Choose the answer to a request."""
+        return self.answers[0] if len(self.answers) == 1 else self.answers.popleft()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -125,7 +129,7 @@ class UpstreamServer:
         request = await _read_request(reader, begun)
         self.received.append(request)
         self.arrived.set()
-        answer = self.answers[0] if len(self.answers) == 1 else self.answers.popleft()
+        answer = self.answer_to(request)
         # No peer sends anything before it has its answer: what comes is the end of the connection.
         leaving = asyncio.create_task(reader.read(1))
         sending = asyncio.create_task(_send(answer, writer))

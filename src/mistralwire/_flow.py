@@ -4,6 +4,7 @@ All of it runs in one event loop. A source calls its sink from where the bytes a
 timer lies between. It may call before the function that starts it has returned.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from mistralwire.errors import MistralwireError
@@ -25,8 +26,15 @@ class Source(Protocol):
 class Sink(Protocol):
     """What takes an answer: batches of chunks and then `end`, or one `answer`.
 
-    `end`, `answer` and `failed` come once, as the last call.
+    `headers` comes before either, if there are any; `end`, `answer` and `failed` come once, as the last call.
     """
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Take the headers of the upstream's answer that go to the caller: ids and rate limits.
+
+        Args:
+            headers: The headers, by names in lower case; one or more.
+        """
 
     def batch(self, wire: bytes, count: int) -> None:
         """Take chunks.

@@ -18,3 +18,10 @@ ACCEPT_ENCODING = "x-accept-encoding"
 gRPC's own `grpc-accept-encoding` says what a client can read, not what it wants: every client sends it, and
 grpc shows it to nobody.
 """
+
+RETRY_TIME_LEFT = "x-retry-time-left-ms"
+"""How much of its deadline a call must have left when its upstream is asked again, in milliseconds.
+
+So the caller learns of an error in time to answer with a status of its own. As a part of the deadline it
+stays true however long the call took to arrive, and in a retry of the caller's gRPC library.
+"""

@@ -6,7 +6,8 @@
     │   └── EncodeError            a message that has no JSON form
     ├── UpstreamError              the source of completions failed
     ├── OverloadError              the service takes no more calls for now
-    └── CallError                  a call of the service ended with a status other than OK
+    ├── CallError                  a call of the service ended with a status other than OK
+    └── BrokenStreamError          a streamed answer of the gateway broke off, for its ASGI server
 
 A wrong argument of the caller's own (an unknown option, a message type without a JSON form) is a built-in
 TypeError or ValueError, as everywhere in Python.
@@ -14,8 +15,10 @@ TypeError or ValueError, as everywhere in Python.
 
 import math
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
 
 from mistralwire.v1 import Reason
 
@@ -25,8 +28,12 @@ __all__ = [
     "NAME_PATTERN",
     "REQUEST_ID_PATTERN",
     "RETRY_AFTER_S_MAX",
+    "SHOULD_RETRY",
     "UPSTREAM_CODE",
+    "UPSTREAM_MEMBERS",
+    "UPSTREAM_PARAM",
     "UPSTREAM_TYPE",
+    "BrokenStreamError",
     "CallError",
     "CodecError",
     "DecodeError",
@@ -41,7 +48,9 @@ __all__ = [
 RETRY_AFTER_S_MAX = 86_400.0
 """The longest time in seconds that an error asks to wait before a new try: a day."""
 
-HTTP_STATUS, UPSTREAM_CODE, UPSTREAM_TYPE = "http_status", "upstream_code", "upstream_type"
+HTTP_STATUS, SHOULD_RETRY = "http_status", "should_retry"
+UPSTREAM_CODE, UPSTREAM_TYPE, UPSTREAM_PARAM = "upstream_code", "upstream_type", "upstream_param"
+UPSTREAM_MEMBERS = "upstream_members"
 """What the metadata of a status's ErrorInfo calls the attributes of an UpstreamError."""
 
 CONTRACT_REVISION_INFO = "contract_revision"
@@ -104,15 +113,24 @@ class Violation(NamedTuple):
         path: JSON path, such as `choices[0].message.role`; empty for the whole document.
         expected: What the contract asks for there.
         found: What is there instead. Never more than a few words of the document's own text.
+        text: What an upstream says of the place; `expected` and `found` are empty then.
+        type: The upstream's own word for the kind of violation, such as `missing`.
     """
 
     path: str
     expected: str
     found: str
+    text: str = ""
+    type: str = ""
+
+    @property
+    def description(self) -> str:
+        """What is wrong with the place."""
+        return self.text or f"expected {self.expected}, found {self.found}"
 
     def __str__(self) -> str:
-        """Say it in one sentence."""
-        return f"{self.path or 'document'}: expected {self.expected}, found {self.found}"
+        """Return the place and what is wrong with it, as one sentence."""
+        return f"{self.path or 'document'}: {self.description}"
 
 
 class DecodeError(CodecError):
@@ -178,8 +196,15 @@ class UpstreamError(MistralwireError):
         upstream_code: What the upstream's error body says as `code`, such as `1300`; None if it says nothing,
             or nothing that can go into logs and metrics: up to 64 printable ASCII characters without blanks.
         upstream_type: What it says as `type`, such as `rate_limited`, with the same bound.
+        upstream_param: What it says as `param`, such as `model`, with the same bound.
         retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if the upstream did
             not say, or nothing that makes sense.
+        violations: The places of the request that the upstream found wrong, without the values there.
+        members: The members of the upstream's error body beside its texts, as they go to the caller: JSON
+            values, `code`, `type` and `param` among them as the upstream has them.
+        headers: Headers of the upstream's answer that go to the caller, by names in lower case: ids and rate
+            limits.
+        should_retry: False where another attempt is hopeless, or the service has made as many as it makes.
     """
 
     code = "UNAVAILABLE"
@@ -194,13 +219,23 @@ class UpstreamError(MistralwireError):
         reason: str | None = None,
         upstream_code: str | None = None,
         upstream_type: str | None = None,
+        upstream_param: str | None = None,
         retry_after_s: float | None = None,
+        violations: Sequence[Violation] = (),
+        members: Mapping[str, Any] = {},
+        headers: Mapping[str, str] = {},
+        should_retry: bool = True,
     ) -> None:
         super().__init__(message, code=code, reason=reason)
         self.status = status
         self.upstream_code = _token(upstream_code)
         self.upstream_type = _token(upstream_type)
+        self.upstream_param = _token(upstream_param)
         self.retry_after_s = _delay_s(retry_after_s)
+        self.violations = list(violations)
+        self.members = dict(members)
+        self.headers = dict(headers)
+        self.should_retry = should_retry
 
 
 class OverloadError(MistralwireError):
@@ -231,6 +266,8 @@ class CallError(MistralwireError):
             without blanks. Empty if it is not known, or is no such id.
         retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if the service did
             not say, or nothing that makes sense.
+        should_retry: False where another attempt is hopeless, or the service or the client itself has made as
+            many as it makes.
     """
 
     def __init__(
@@ -243,6 +280,7 @@ class CallError(MistralwireError):
         metadata: dict[str, str] | None = None,
         request_id: str = "",
         retry_after_s: float | None = None,
+        should_retry: bool = True,
     ) -> None:
         super().__init__(
             message, code=code, reason=reason or code, path=violations[0].path if violations else ""
@@ -251,6 +289,7 @@ class CallError(MistralwireError):
         self.metadata = metadata or {}
         self.request_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""
         self.retry_after_s = _delay_s(retry_after_s)
+        self.should_retry = should_retry
 
     @property
     def upstream_status(self) -> int | None:
@@ -267,3 +306,28 @@ class CallError(MistralwireError):
     def upstream_type(self) -> str | None:
         """What the upstream's error body said as `type`, such as `rate_limited`; None as for the code."""
         return _token(self.metadata.get(UPSTREAM_TYPE))
+
+    @property
+    def upstream_param(self) -> str | None:
+        """What the upstream's error body said as `param`, such as `model`; None as for the code."""
+        return _token(self.metadata.get(UPSTREAM_PARAM))
+
+    @property
+    def upstream_members(self) -> dict[str, Any]:
+        """The members of the upstream's error body beside its texts, as JSON values; none if unknown."""
+        try:
+            members = orjson.loads(self.metadata.get(UPSTREAM_MEMBERS, "{}"))
+        except orjson.JSONDecodeError:
+            return {}
+        return members if isinstance(members, dict) else {}
+
+
+class BrokenStreamError(MistralwireError):
+    """A streamed answer of the gateway broke off behind its status.
+
+    The gateway's ASGI application raises it behind the event with the error, so that the server ends the
+    connection without the end of the body: clients that skip the event see a broken transfer.
+    """
+
+    code = "UNAVAILABLE"
+    reason: str = Reason.STREAM_TRUNCATED

@@ -5,54 +5,19 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistralwire.codec import Accumulator, accumulate, from_dict, from_json, to_dict, to_json
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 from tests import corpus
+from tests.codec.chunks import accumulated, called, make_call, make_chunk, make_piece, merged, read_chunk
 from tests.corpus import Body
 from tests.json_equality import parse_exactly
+from tests.strategies import to_json_text, valid_documents
 
 Json = dict[str, Any]
-
-
-def _chunk(**members: Any) -> Json:
-    return {
-        "id": "cmpl-7",
-        "object": "chat.completion.chunk",
-        "model": "m-1",
-        "created": 1_700_000_000,
-    } | members
-
-
-def _piece(delta: Json, *, index: int = 0, **members: Any) -> Json:
-    """Give a chunk that adds to one choice."""
-    return _chunk(choices=[{"index": index, "delta": delta, "finish_reason": None} | members])
-
-
-def _read(chunk: Json) -> CompletionChunk:
-    return from_dict(CompletionChunk, chunk, validate=False)
-
-
-def _accumulated(*chunks: Json) -> Json:
-    return to_dict(accumulate(map(_read, chunks)))
-
-
-def _merged(*deltas: Json) -> Json:
-    """Give the message that deltas make."""
-    message: Json = _accumulated(*map(_piece, deltas))["choices"][0]["message"]
-    return message
-
-
-def _called(*deltas: list[Any]) -> list[Json]:
-    """Give the tool calls that pieces make, in as many chunks as there are lists."""
-    calls: list[Json] = _merged(*({"tool_calls": pieces} for pieces in deltas))["tool_calls"]
-    return calls
-
-
-def _call(arguments: Any = None, name: str | None = None, **members: Any) -> Json:
-    function = {"name": name, "arguments": arguments}
-    return members | {"function": {key: item for key, item in function.items() if item is not None}}
 
 
 def _text(text: str) -> Json:
@@ -68,11 +33,11 @@ def test_no_chunks_give_an_empty_response() -> None:
 
 
 def test_a_stream_becomes_the_response_it_stands_for() -> None:
-    response = _accumulated(
-        _piece({"role": "assistant", "content": ""}),
-        _piece({"content": "It "}),
-        _piece({"content": "rains."}),
-        _piece({"content": ""}, finish_reason="stop")
+    response = accumulated(
+        make_piece({"role": "assistant", "content": ""}),
+        make_piece({"content": "It "}),
+        make_piece({"content": "rains."}),
+        make_piece({"content": ""}, finish_reason="stop")
         | {"usage": {"prompt_tokens": 4, "completion_tokens": 3, "total_tokens": 7}},
     )
     assert response == {
@@ -97,24 +62,45 @@ def test_a_stream_becomes_the_response_it_stands_for() -> None:
     [("chat.completion.chunk", "chat.completion"), ("chat.completion", "chat.completion"), ("odd", "odd")],
 )
 def test_only_the_object_of_chunks_becomes_that_of_responses(object_: str, expected: str) -> None:
-    assert _accumulated(_chunk(object=object_, choices=[]))["object"] == expected
+    assert accumulated(make_chunk(object=object_, choices=[]))["object"] == expected
 
 
 def test_what_all_chunks_say_alike_is_taken_from_the_first_that_says_it() -> None:
-    response = _accumulated(
+    empty = {"id": "", "object": "", "created": 0, "model": "", "choices": []}
+    response = accumulated(
         {"id": None, "choices": []},
-        _chunk(id="first", created=5, choices=[]),
-        _chunk(id="second", created=6, model="m-2", choices=[]),
+        empty,
+        make_chunk(id="first", created=5, choices=[]),
+        make_chunk(id="second", created=6, model="m-2", choices=[]),
+        empty,
     )
-    assert (response["id"], response["created"], response["model"]) == ("first", 5, "m-1")
+    found = (response["id"], response["created"], response["model"], response["object"])
+    assert found == ("first", 5, "m-1", "chat.completion")
+
+
+def test_empty_members_of_chunks_and_choices_replace_nothing() -> None:
+    filters, tier = {"hate": {"filtered": False}}, "low"
+    chunks = [
+        make_piece({}, filters=filters, note="") | {"tier": tier},
+        make_piece({}, filters={}, note="x") | {"tier": ""},
+        make_piece({}, filters=None, note="") | {"tier": None},
+    ]
+    response = accumulated(*chunks)
+    assert (response["tier"], response["choices"][0]["filters"]) == (tier, filters)
+    assert response["choices"][0]["note"] == "x"
+
+
+def test_an_empty_string_stays_where_nothing_else_was_said() -> None:
+    response = accumulated(make_chunk(id="", model="", choices=[]), make_chunk(id=None, model=None))
+    assert (response["id"], response["model"]) == ("", "")
 
 
 def test_choices_grow_side_by_side_and_stand_by_index() -> None:
-    response = _accumulated(
-        _piece({"content": "b"}, index=1),
-        _piece({"content": "a"}, index=0),
-        _piece({"content": "B"}, index=1, finish_reason="length"),
-        _chunk(
+    response = accumulated(
+        make_piece({"content": "b"}, index=1),
+        make_piece({"content": "a"}, index=0),
+        make_piece({"content": "B"}, index=1, finish_reason="length"),
+        make_chunk(
             choices=[
                 {"index": 0, "delta": {"content": "A"}, "finish_reason": "stop"},
                 {"index": 10, "delta": {"content": "k"}, "finish_reason": None},
@@ -128,36 +114,76 @@ def test_choices_grow_side_by_side_and_stand_by_index() -> None:
 
 def test_choices_that_one_chunk_began_keep_its_order() -> None:
     both = [{"index": index, "delta": {"content": str(index)}} for index in (1, 0)]
-    response = _accumulated(_chunk(choices=both), _piece({"content": "!"}, index=0))
+    response = accumulated(make_chunk(choices=both), make_piece({"content": "!"}, index=0))
     assert [choice["message"]["content"] for choice in response["choices"]] == ["1", "0!"]
 
 
 def test_choices_with_negative_indexes_stand_by_index_too() -> None:
-    response = _accumulated(*(_piece({}, index=index) for index in (-1, 2, -2)))
+    response = accumulated(*(make_piece({}, index=index) for index in (-1, 2, -2)))
     assert [choice["index"] for choice in response["choices"]] == [-2, -1, 2]
 
 
-def test_choices_of_one_chunk_with_the_same_index_stay_apart() -> None:
+def test_choices_of_one_chunk_with_the_same_index_are_one() -> None:
     twice = [{"index": 0, "delta": {"content": text}} for text in "ab"]
-    response = _accumulated(_chunk(choices=twice), _chunk(choices=twice))
+    response = accumulated(make_chunk(choices=twice), make_piece({"content": "c"}, finish_reason="stop"))
+    assert response["choices"] == [{"index": 0, "finish_reason": "stop", "message": {"content": "abc"}}]
+
+
+def test_choices_of_one_chunk_without_an_index_stay_apart() -> None:
+    both = [{"delta": {"content": text}} for text in "ab"]
+    response = accumulated(make_chunk(choices=both), make_chunk(choices=both))
     assert [choice["message"]["content"] for choice in response["choices"]] == ["aa", "bb"]
 
 
+@pytest.mark.parametrize("index", [0, 1, 7])
+def test_a_choice_that_began_without_an_index_takes_the_first_that_comes(index: int) -> None:
+    response = accumulated(
+        make_chunk(choices=[{"delta": {"content": "a"}}]),
+        make_piece({"content": "b"}, index=index),
+        make_piece({"content": "c"}, index=index),
+        make_chunk(choices=[{"delta": {"content": "d"}}]),
+        make_piece({"content": "x"}, index=9),
+    )
+    found = [(choice["index"], choice["message"]["content"]) for choice in response["choices"]]
+    assert found == [(index, "abcd"), (9, "x")]
+
+
+def test_several_choices_that_began_without_an_index_take_indexes_in_order() -> None:
+    response = accumulated(
+        make_chunk(choices=[{"delta": {"content": "a"}}, {"delta": {"content": "b"}}]),
+        make_piece({"content": "A"}, index=0),
+        make_piece({"content": "B"}, index=1),
+    )
+    found = [(choice["index"], choice["message"]["content"]) for choice in response["choices"]]
+    assert found == [(0, "aA"), (1, "bB")]
+
+
+def test_pieces_without_an_index_continue_the_choice_at_their_place() -> None:
+    response = accumulated(
+        make_piece({"content": "a"}, index=0),
+        make_chunk(choices=[{"delta": {"content": "b"}}]),
+        make_piece({"content": "x"}, index=1),
+        make_chunk(choices=[{"delta": {"content": "c"}}, {"delta": {"content": "y"}}]),
+    )
+    found = [(choice["index"], choice["message"]["content"]) for choice in response["choices"]]
+    assert found == [(0, "abc"), (1, "xy")]
+
+
 def test_chunks_without_choices_give_a_response_without_choices() -> None:
-    assert _accumulated(_chunk(choices=[]))["choices"] == []
-    assert "choices" not in _accumulated(_chunk())
-    assert _accumulated(_chunk(choices=None))["choices"] is None
+    assert accumulated(make_chunk(choices=[]))["choices"] == []
+    assert "choices" not in accumulated(make_chunk())
+    assert accumulated(make_chunk(choices=None))["choices"] is None
 
 
 def test_choices_without_a_delta_have_no_message() -> None:
-    (choice,) = _accumulated(_chunk(choices=[{"index": 0}]))["choices"]
+    (choice,) = accumulated(make_chunk(choices=[{"index": 0}]))["choices"]
     assert choice == {"index": 0}
-    (choice,) = _accumulated(_chunk(choices=[{"index": 0, "delta": None}]))["choices"]
+    (choice,) = accumulated(make_chunk(choices=[{"index": 0, "delta": None}]))["choices"]
     assert choice == {"index": 0, "message": None}
 
 
 def test_text_then_lists_of_content_make_one_list() -> None:
-    message = _merged(
+    message = merged(
         {"role": "assistant", "content": ""},
         {"content": [_thinking("The sum")]},
         {"content": [_thinking(" is small.")]},
@@ -171,23 +197,21 @@ def test_text_then_lists_of_content_make_one_list() -> None:
 
 def test_text_before_a_list_becomes_its_first_piece() -> None:
     reference = {"type": "reference", "reference_ids": [1, "b"]}
-    message = _merged(
+    message = merged(
         {"content": "See"}, {"content": " this"}, {"content": [reference]}, {"content": [reference]}
     )
     assert message["content"] == [_text("See this"), reference, reference]
 
 
 def test_text_goes_on_from_text_whichever_way_it_came() -> None:
-    message = _merged(
-        {"content": "a"}, {"content": [_text("b")]}, {"content": [_text("c")]}, {"content": "d"}
-    )
+    message = merged({"content": "a"}, {"content": [_text("b")]}, {"content": [_text("c")]}, {"content": "d"})
     assert message["content"] == [_text("abcd")]
 
 
 def test_pieces_of_one_chunk_stay_apart() -> None:
     both = [_text("a"), _text("b"), _thinking("c", "d"), _thinking("e")]
-    assert _merged({"content": both})["content"] == both
-    message = _merged(
+    assert merged({"content": both})["content"] == both
+    message = merged(
         {"content": [_thinking("x")]}, {"content": both}, {"content": [_thinking("f", "g"), _text("h")]}
     )
     assert message["content"] == [
@@ -197,7 +221,7 @@ def test_pieces_of_one_chunk_stay_apart() -> None:
 
 
 def test_closed_reasoning_is_followed_by_new_reasoning() -> None:
-    message = _merged(
+    message = merged(
         {"content": [_thinking("a", closed=False)]},
         {"content": [_thinking("b", closed=True)]},
         {"content": [_thinking("c")]},
@@ -206,7 +230,7 @@ def test_closed_reasoning_is_followed_by_new_reasoning() -> None:
 
 
 def test_empty_reasoning_adds_its_other_members_to_the_last() -> None:
-    message = _merged(
+    message = merged(
         {"content": [_thinking("a", closed=True)]},
         {"content": [_thinking(signature="s1")]},
     )
@@ -214,40 +238,38 @@ def test_empty_reasoning_adds_its_other_members_to_the_last() -> None:
 
 
 def test_empty_reasoning_stays_where_none_went_before() -> None:
-    assert _merged({"content": [_thinking()]})["content"] == [_thinking()]
-    assert _merged({"content": "a"}, {"content": [_thinking()]})["content"] == [_text("a"), _thinking()]
+    assert merged({"content": [_thinking()]})["content"] == [_thinking()]
+    assert merged({"content": "a"}, {"content": [_thinking()]})["content"] == [_text("a"), _thinking()]
 
 
 def test_pieces_of_reasoning_that_are_no_text_are_kept_in_order() -> None:
     source = {"type": "tool_reference", "tool": "web_search", "title": "T"}
     with_source = {"type": "thinking", "thinking": [source, _text("c")]}
-    message = _merged(
-        {"content": [_thinking("a")]}, {"content": [_thinking("b")]}, {"content": [with_source]}
-    )
+    message = merged({"content": [_thinking("a")]}, {"content": [_thinking("b")]}, {"content": [with_source]})
     assert message["content"] == [{"type": "thinking", "thinking": [_text("ab"), source, _text("c")]}]
 
 
 def test_pieces_of_an_unknown_type_are_never_merged() -> None:
     odd = {"type": "mood", "text": "calm"}
-    assert _merged({"content": [odd]}, {"content": [odd]}, {"content": [odd]})["content"] == [odd] * 3
+    assert merged({"content": [odd]}, {"content": [odd]}, {"content": [odd]})["content"] == [odd] * 3
 
 
 @pytest.mark.parametrize("parts", [("",), ("{", '"city": "', "Bern", '"', "}"), ('{"a": ', '"\\u00e9\\""}')])
 def test_arguments_come_in_any_number_of_pieces(parts: tuple[str, ...]) -> None:
     first, *later = parts
-    calls = _called(
-        [_call(first, "weather", id="c1", index=0)], *([_call(part, "", index=0)] for part in later)
+    calls = called(
+        [make_call(first, "weather", id="c1", index=0)], *([make_call(part, "", index=0)] for part in later)
     )
-    assert calls == [_call("".join(parts), "weather", id="c1", index=0)]
+    assert calls == [make_call("".join(parts), "weather", id="c1", index=0)]
 
 
 def test_tool_calls_go_by_index() -> None:
-    calls = _called(
-        [_call("", "f", id="a", index=0), _call("", "g", id="b", index=1)],
-        [_call("2", index=1)],
-        [_call("1", index=0), _call("2", index=1)],
-        [_call("3", "h", id="c", index=2)],
-        [_call("1", index=0)],
+    calls = called(
+        [make_call("", "f", id="a", index=0), make_call("", "g", id="b", index=1)],
+        [make_call("2", index=1)],
+        [make_call("1", index=0), make_call("2", index=1)],
+        [make_call("3", "h", id="c", index=2)],
+        [make_call("1", index=0)],
     )
     assert [(call["id"], call["function"]["arguments"]) for call in calls] == [
         ("a", "11"),
@@ -257,61 +279,70 @@ def test_tool_calls_go_by_index() -> None:
 
 
 def test_arguments_may_be_an_object() -> None:
-    call = _call({"n": 2**70, "deep": {"x": None}}, "f", id="a", index=0)
-    assert _called([call]) == [call]
-    assert _called([_call("", "f", id="a", index=0)], [_call(call["function"]["arguments"], index=0)]) == [
-        call
-    ]
-    assert _called([call], [_call("", index=0)]) == [call]
+    call = make_call({"n": 2**70, "deep": {"x": None}}, "f", id="a", index=0)
+    assert called([call]) == [call]
+    assert called(
+        [make_call("", "f", id="a", index=0)], [make_call(call["function"]["arguments"], index=0)]
+    ) == [call]
+    assert called([call], [make_call("", index=0)]) == [call]
 
 
-def test_calls_of_one_chunk_stay_apart_whatever_they_say() -> None:
-    for members in ({}, {"index": 0}, {"id": "null"}, {"id": None}, {"id": "a", "index": 0}):
-        both = [_call("{}", "f", **members), _call("{}", "f", **members)]
-        assert _called(both) == both
+def test_named_calls_of_one_chunk_stay_apart_where_nothing_joins_them() -> None:
+    for members in ({}, {"id": "null"}, {"id": None}, {"id": ""}):
+        both = [make_call("{}", "f", **members), make_call("{}", "f", **members)]
+        assert called(both) == both
 
 
 def test_calls_without_index_go_by_identifier() -> None:
-    calls = _called(
-        [_call("1", "f", id="a")], [_call("2", "f", id="b")], [_call("3", id="a")], [_call("4", id="b")]
+    calls = called(
+        [make_call("1", "f", id="a")],
+        [make_call("2", "f", id="b")],
+        [make_call("3", id="a")],
+        [make_call("4", id="b")],
     )
-    assert calls == [_call("13", "f", id="a"), _call("24", "f", id="b")]
+    assert calls == [make_call("13", "f", id="a"), make_call("24", "f", id="b")]
 
 
 def test_one_index_with_several_identifiers_is_several_calls() -> None:
-    calls = _called(
-        [_call("", "f", id="a", index=0)],
-        [_call("1", index=0)],
-        [_call("", "g", id="b", index=0)],
-        [_call("2", index=0)],
+    calls = called(
+        [make_call("", "f", id="a", index=0)],
+        [make_call("1", index=0)],
+        [make_call("", "g", id="b", index=0)],
+        [make_call("2", index=0)],
     )
-    assert calls == [_call("1", "f", id="a", index=0), _call("2", "g", id="b", index=0)]
+    assert calls == [make_call("1", "f", id="a", index=0), make_call("2", "g", id="b", index=0)]
 
 
 @pytest.mark.parametrize("nothing", [{}, {"id": None}, {"id": ""}, {"id": "null"}])
 def test_pieces_that_do_not_say_their_call_go_to_the_last(nothing: Json) -> None:
-    calls = _called(
-        [_call("", "f", id="a")],
-        [_call("1", **nothing)],
-        [_call("", "g", id="b")],
-        [_call("2", "", **nothing)],
+    calls = called(
+        [make_call("", "f", id="a")],
+        [make_call("1", **nothing)],
+        [make_call("", "g", id="b")],
+        [make_call("2", "", **nothing)],
     )
-    assert calls == [_call("1", "f", id="a"), _call("2", "g", id="b")]
+    assert calls == [make_call("1", "f", id="a"), make_call("2", "g", id="b")]
 
 
-def test_pieces_that_do_not_say_their_call_go_by_order() -> None:
-    calls = _called([_call("", "f"), _call("", "g"), _call("", "h")], [_call("1"), _call("2")], [_call("3")])
-    assert [call["function"]["arguments"] for call in calls] == ["", "1", "23"]
+def test_pieces_that_do_not_say_their_call_go_to_the_one_that_was_continued_last() -> None:
+    calls = called(
+        [make_call("", "f", id="a"), make_call("", "g", id="b")],
+        [make_call("1"), make_call("2", id="a"), make_call("3")],
+        [make_call("4")],
+    )
+    assert [call["function"]["arguments"] for call in calls] == ["234", "1"]
 
 
 def test_a_piece_with_another_name_and_nothing_else_begins_a_call() -> None:
-    calls = [_call("{}", "f", id="null"), _call("{}", "g", id="null")]
-    assert _called(calls[:1], calls[1:]) == calls
+    calls = [make_call("{}", "f", id="null"), make_call("{}", "g", id="null")]
+    assert called(calls[:1], calls[1:]) == calls
 
 
 def test_a_call_without_index_is_found_by_its_position() -> None:
-    calls = _called(
-        [_call("", "f", id="a"), _call("", "g", id="b")], [_call("2", index=1)], [_call("1", index=0)]
+    calls = called(
+        [make_call("", "f", id="a"), make_call("", "g", id="b")],
+        [make_call("2", index=1)],
+        [make_call("1", index=0)],
     )
     assert [call["function"]["arguments"] for call in calls] == ["1", "2"]
 
@@ -320,80 +351,108 @@ def test_a_call_without_index_is_found_by_its_position() -> None:
     "ids", [("null", "a"), (None, "a"), ("", "a"), ("a", "null"), ("a", None), ("a", "")]
 )
 def test_an_identifier_wins_over_none(ids: tuple[str | None, str | None]) -> None:
-    (call,) = _called([_call("1", "f", id=ids[0], index=0)], [_call("2", id=ids[1], index=0)])
-    assert call == _call("12", "f", id="a", index=0)
+    (call,) = called([make_call("1", "f", id=ids[0], index=0)], [make_call("2", id=ids[1], index=0)])
+    assert call == make_call("12", "f", id="a", index=0)
 
 
 def test_the_identifier_null_is_kept_as_it_is() -> None:
-    (call,) = _called([_call("{}", "f", id="null", index=0)], [_call("", id=None, index=0)])
+    (call,) = called([make_call("{}", "f", id="null", index=0)], [make_call("", id=None, index=0)])
     assert call["id"] == "null"
 
 
 @pytest.mark.parametrize("later", ["f", "", None])
 def test_a_name_that_comes_again_is_not_doubled(later: str | None) -> None:
-    (call,) = _called(
-        [_call("1", "f", index=0, type="function")], [_call("2", later, index=0, type="function")]
+    (call,) = called(
+        [make_call("1", "f", index=0, type="function")], [make_call("2", later, index=0, type="function")]
     )
-    assert call == _call("12", "f", index=0, type="function")
+    assert call == make_call("12", "f", index=0, type="function")
 
 
 def test_a_name_may_come_later_than_its_call() -> None:
-    assert _called([_call("", "")], [_call("{}", "f")]) == [_call("{}", "f")]
+    assert called([make_call("", "")], [make_call("{}", "f")]) == [make_call("{}", "f")]
 
 
 def test_unknown_members_of_tool_calls_are_kept() -> None:
     pieces = [
-        _call("1", "f", index=0, note="a", tags=[1]),
-        _call("2", index=0, note="b", tags=[2], score=0.5),
+        make_call("1", "f", index=0, note="a", tags=[1]),
+        make_call("2", index=0, note="b", tags=[2], score=0.5),
     ]
-    assert _called(pieces[:1], pieces[1:]) == [_call("12", "f", index=0, note="ab", tags=[1, 2], score=0.5)]
+    assert called(pieces[:1], pieces[1:]) == [
+        make_call("12", "f", index=0, note="ab", tags=[1, 2], score=0.5)
+    ]
 
 
-@pytest.mark.parametrize("calls", [[None], [3, "x"], [[], _call("{}", "f")], {"f": 1}, "x"])
+@pytest.mark.parametrize("calls", [[None], [3, "x"], [[], make_call("{}", "f")], {"f": 1}, "x"])
 def test_tool_calls_that_are_none_are_kept(calls: Any) -> None:
-    assert _merged({"tool_calls": calls}, {"tool_calls": None}, {})["tool_calls"] == calls
+    assert merged({"tool_calls": calls}, {"tool_calls": None}, {})["tool_calls"] == calls
 
 
 @pytest.mark.parametrize("value", [None, []])
 def test_null_and_empty_tool_calls_stay_as_they_are(value: Any) -> None:
-    assert _merged({"tool_calls": value}, {})["tool_calls"] == value
-    assert _merged({"tool_calls": value}, {"tool_calls": [_call("{}", "f")]})["tool_calls"] == [
-        _call("{}", "f")
+    assert merged({"tool_calls": value}, {})["tool_calls"] == value
+    assert merged({"tool_calls": value}, {"tool_calls": [make_call("{}", "f")]})["tool_calls"] == [
+        make_call("{}", "f")
     ]
-    assert _merged({"tool_calls": [_call("{}", "f")]}, {"tool_calls": value})["tool_calls"] == [
-        _call("{}", "f")
+    assert merged({"tool_calls": [make_call("{}", "f")]}, {"tool_calls": value})["tool_calls"] == [
+        make_call("{}", "f")
     ]
 
 
 def test_null_stays_until_there_is_a_value_and_never_replaces_one() -> None:
     nothing = {"role": None, "content": None, "refusal": None}
     something = {"role": "assistant", "content": "a", "refusal": "no"}
-    assert _merged(nothing, nothing) == nothing
-    assert _merged(nothing, something, nothing) == something
-    assert _merged({}, {}) == {}
+    assert merged(nothing, nothing) == nothing
+    assert merged(nothing, something, nothing) == something
+    assert merged({}, {}) == {}
 
 
 def test_empty_text_stays_text() -> None:
-    assert _merged({"content": ""}, {"content": None}, {"content": ""})["content"] == ""
+    assert merged({"content": ""}, {"content": None}, {"content": ""})["content"] == ""
 
 
 def test_the_role_counts_once() -> None:
-    assert _merged({"role": "assistant"}, {"role": "assistant"}, {"role": None})["role"] == "assistant"
+    assert merged({"role": "assistant"}, {"role": "assistant"}, {"role": None})["role"] == "assistant"
 
 
-def test_the_finish_reason_is_the_one_that_is_not_null() -> None:
-    reasons = (None, None, "tool_calls", None)
-    response = _accumulated(*(_piece({}, finish_reason=reason) for reason in reasons))
+def test_an_empty_role_never_counts() -> None:
+    assert merged({"role": ""}, {"role": "assistant"}, {"role": ""}) == {"role": "assistant"}
+    assert merged({"role": "", "content": "a"}, {"role": ""}) == {"content": "a"}
+
+
+def test_the_finish_reason_is_the_last_one_that_says_something() -> None:
+    reasons = (None, "", "tool_calls", None, "")
+    response = accumulated(*(make_piece({}, finish_reason=reason) for reason in reasons))
     assert response["choices"][0]["finish_reason"] == "tool_calls"
-    assert _accumulated(_piece({}))["choices"][0]["finish_reason"] is None
-    assert _accumulated(_piece({}, finish_reason="bored"))["choices"][0]["finish_reason"] == "bored"
+    assert accumulated(make_piece({}))["choices"][0]["finish_reason"] is None
+    assert accumulated(make_piece({}, finish_reason="bored"))["choices"][0]["finish_reason"] == "bored"
 
 
-def test_the_last_usage_that_is_not_null_counts() -> None:
+def test_the_last_usage_that_counts_something_stays() -> None:
     first, last = {"total_tokens": 5, "service_tier": "a"}, {"total_tokens": 9, "queue_ms": 2}
-    chunks = [_chunk(choices=[], usage=usage) for usage in (None, first, None, last, None)]
-    assert _accumulated(*chunks)["usage"] == last
-    assert _accumulated(chunks[0])["usage"] is None
+    nothing: tuple[Any, ...] = (
+        None,
+        {},
+        {"total_tokens": 0},
+        {"total_tokens": None},
+        {"details": {"cached": 0}},
+    )
+    usages = (*nothing, first, *nothing, last, *nothing)
+    assert accumulated(*(make_chunk(choices=[], usage=usage) for usage in usages))["usage"] == last
+
+
+@pytest.mark.parametrize(
+    ("usages", "expected"),
+    [
+        ([], {}),
+        ([None], {}),
+        ([{}, None], {}),
+        ([{"total_tokens": 0}, {}, None], {"total_tokens": 0}),
+        ([None, {}, {"total_tokens": 0}], {"total_tokens": 0}),
+    ],
+)
+def test_a_response_has_a_usage_even_if_nothing_was_counted(usages: list[Any], expected: Json) -> None:
+    chunks = [make_chunk(choices=[], usage=usage) for usage in usages]
+    assert accumulated(make_chunk(choices=[]), *chunks)["usage"] == expected
 
 
 def test_log_probabilities_are_appended() -> None:
@@ -401,20 +460,20 @@ def test_log_probabilities_are_appended() -> None:
         {"token": token, "logprob": -0.5, "bytes": [ord(token)], "token_id": ord(token), "top_logprobs": []}
         for token in "abc"
     ]
-    response = _accumulated(
-        _piece({}, logprobs=None, prompt_logprobs={"content": tokens[:1]}),
-        _piece({}, logprobs={"content": tokens[:2]}),
-        _piece({}, logprobs=None, prompt_logprobs={"content": []}),
-        _piece({}, logprobs={"content": tokens[2:], "note": 2}),
+    response = accumulated(
+        make_piece({}, logprobs=None, prompt_logprobs={"content": tokens[:1]}),
+        make_piece({}, logprobs={"content": tokens[:2]}),
+        make_piece({}, logprobs=None, prompt_logprobs={"content": []}),
+        make_piece({}, logprobs={"content": tokens[2:], "note": 2}),
     )
     assert response["choices"][0]["logprobs"] == {"content": tokens, "note": 2}
     assert response["choices"][0]["prompt_logprobs"] == {"content": tokens[:1]}
 
 
 def test_unknown_members_of_chunks_and_choices_have_their_last_value() -> None:
-    response = _accumulated(
-        _piece({}, grade={"a": 1}, stop_text="x") | {"p": "abc", "tier": "low"},
-        _piece({}, grade={"b": 2}, stop_text="y") | {"p": "de", "tier": None},
+    response = accumulated(
+        make_piece({}, grade={"a": 1}, stop_text="x") | {"p": "abc", "tier": "low"},
+        make_piece({}, grade={"b": 2}, stop_text="y") | {"p": "de", "tier": None},
     )
     assert (response["p"], response["tier"]) == ("de", "low")
     (choice,) = response["choices"]
@@ -422,7 +481,7 @@ def test_unknown_members_of_chunks_and_choices_have_their_last_value() -> None:
 
 
 def test_unknown_members_of_deltas_grow() -> None:
-    message = _merged(
+    message = merged(
         {"reasoning_content": "Let", "marks": [1], "audio": {"data": "ab", "seconds": 1}, "score": 1},
         {"reasoning_content": " me", "marks": [[2]], "audio": {"data": "cd", "seconds": 3, "id": None}},
         {"reasoning_content": " see", "marks": [], "audio": {}, "score": 2, "flag": True},
@@ -437,12 +496,12 @@ def test_unknown_members_of_deltas_grow() -> None:
 
 
 def test_an_unknown_member_that_changes_its_type_has_its_last_value_unless_empty() -> None:
-    assert _merged({"x": "a"}, {"x": "b"}, {"x": ["c"]}, {"x": ""})["x"] == ["c"]
-    assert _merged({"x": {"a": 1}}, {"x": []}, {"x": 0})["x"] == 0
+    assert merged({"x": "a"}, {"x": "b"}, {"x": ["c"]}, {"x": ""})["x"] == ["c"]
+    assert merged({"x": {"a": 1}}, {"x": []}, {"x": 0})["x"] == 0
 
 
 def test_metadata_has_its_last_value() -> None:
-    assert _merged({"metadata": {"a": "x"}}, {"metadata": {"a": "y"}})["metadata"] == {"a": "y"}
+    assert merged({"metadata": {"a": "x"}}, {"metadata": {"a": "y"}})["metadata"] == {"a": "y"}
 
 
 def test_numbers_of_any_size_come_through_exactly() -> None:
@@ -463,28 +522,28 @@ def test_a_character_cut_in_two_halves_is_put_together() -> None:
 
 @pytest.mark.parametrize("value", [5, {"a": 1}, True, "x"])
 def test_content_of_no_known_type_is_followed_by_any_other(value: Any) -> None:
-    assert _merged({"content": value}, {"content": None}, {"content": ""})["content"] == value
-    assert _merged({"content": value}, {"content": [_text("a")]})["content"][-1]["text"].endswith("a")
+    assert merged({"content": value}, {"content": None}, {"content": ""})["content"] == value
+    assert merged({"content": value}, {"content": [_text("a")]})["content"][-1]["text"].endswith("a")
 
 
 @pytest.mark.parametrize(
     "choices", [5, "x", {"index": 0}, [None], [False, 1e308, "x"], [[]], [None, {"index": 0}]]
 )
 def test_choices_that_are_none_are_kept(choices: Any) -> None:
-    assert _accumulated(_chunk(choices=choices))["choices"] == choices
+    assert accumulated(make_chunk(choices=choices))["choices"] == choices
 
 
 @pytest.mark.parametrize("delta", [5, "x", [1]])
 def test_deltas_that_are_no_objects_are_kept(delta: Any) -> None:
-    assert _accumulated(_piece(delta), _piece({}))["choices"][0]["message"] == delta
+    assert accumulated(make_piece(delta), make_piece({}))["choices"][0]["message"] == delta
 
 
 def test_choices_may_have_any_index() -> None:
     for index in (None, "a", True, 1.5, [1], {"a": 1}, 2**70):
-        chunk = _chunk(choices=[{"index": index, "delta": {"content": "a"}}])
-        (choice,) = _accumulated(chunk, chunk)["choices"]
+        chunk = make_chunk(choices=[{"index": index, "delta": {"content": "a"}}])
+        (choice,) = accumulated(chunk, chunk)["choices"]
         assert choice == {"index": index, "message": {"content": "aa"}}
-    (choice,) = _accumulated(_chunk(choices=[{"delta": {"content": "a"}}]))["choices"]
+    (choice,) = accumulated(make_chunk(choices=[{"delta": {"content": "a"}}]))["choices"]
     assert choice == {"message": {"content": "a"}}
 
 
@@ -494,11 +553,11 @@ def test_results_may_be_had_at_any_time() -> None:
     deltas: list[Json] = [
         {"role": "assistant", "content": "", "note": "x"},
         {"content": "a", "note": "y"},
-        {"content": [_thinking("b")], "tool_calls": [_call("1", "f", index=0)]},
-        {"content": [_thinking("c"), _text("d")], "tool_calls": [_call("2", index=0)]},
+        {"content": [_thinking("b")], "tool_calls": [make_call("1", "f", index=0)]},
+        {"content": [_thinking("c"), _text("d")], "tool_calls": [make_call("2", index=0)]},
         {"content": "e", "note": ["z"]},
     ]
-    chunks = [_read(_piece(delta, logprobs={"content": [], "n": [1]})) for delta in deltas]
+    chunks = [read_chunk(make_piece(delta, logprobs={"content": [], "n": [1]})) for delta in deltas]
     results = []
     for chunk in chunks:
         accumulator.add(chunk)
@@ -511,8 +570,8 @@ def test_results_may_be_had_at_any_time() -> None:
 
 
 def test_chunks_stay_as_they_are() -> None:
-    deltas = [{"content": [_text("a")], "tool_calls": [_call("1", "f", index=0)], "x": {"y": [1]}}] * 2
-    chunks = [_read(_piece(delta) | {"p": "x"}) for delta in deltas]
+    deltas = [{"content": [_text("a")], "tool_calls": [make_call("1", "f", index=0)], "x": {"y": [1]}}] * 2
+    chunks = [read_chunk(make_piece(delta) | {"p": "x"}) for delta in deltas]
     before = copy.deepcopy(chunks)
     accumulate(chunks)
     assert chunks == before
@@ -520,9 +579,9 @@ def test_chunks_stay_as_they_are() -> None:
 
 def test_a_chunk_without_a_json_form_is_an_error_and_not_added() -> None:
     accumulator = Accumulator()
-    accumulator.add(_read(_piece({"content": "a"})))
+    accumulator.add(read_chunk(make_piece({"content": "a"})))
     before = accumulator.result()
-    broken = _read(_piece({"content": "b"}))
+    broken = read_chunk(make_piece({"content": "b"}))
     broken.choices[0].delta.metadata = "{"
     with pytest.raises(EncodeError):
         accumulator.add(broken)
@@ -532,7 +591,7 @@ def test_a_chunk_without_a_json_form_is_an_error_and_not_added() -> None:
 def test_fim_streams_give_fim_responses() -> None:
     accumulator = Accumulator(FIMCompletionResponse)
     for text in ("return ", "a + b"):
-        accumulator.add(_read(_piece({"content": text}) | {"p": "x"}))
+        accumulator.add(read_chunk(make_piece({"content": text}) | {"p": "x"}))
     response = accumulator.result()
     assert isinstance(response, FIMCompletionResponse)
     assert response.choices[0].message.content_string == "return a + b"
@@ -546,12 +605,12 @@ def test_long_streams_come_to_an_end() -> None:
         "text": {"content": "word "},
         "content": {"content": [_text("word ")]},
         "reasoning": {"content": [{"type": "thinking", "thinking": [source, _text("word ")]}]},
-        "arguments": {"tool_calls": [_call("word ", index=0)]},
+        "arguments": {"tool_calls": [make_call("word ", index=0)]},
         "unknown": {"reasoning_content": "word ", "marks": [1]},
     }
     count = 10_000
     for name, delta in kinds.items():
-        chunk = _read(_piece(delta, logprobs={"content": [token]}))
+        chunk = read_chunk(make_piece(delta, logprobs={"content": [token]}))
         accumulator = Accumulator()
         for _ in range(count):
             accumulator.add(chunk)
@@ -574,6 +633,25 @@ def _naive_texts(deltas: list[Json]) -> tuple[str, str]:
     return text, thinking
 
 
+@st.composite
+def _valid_streams(draw: st.DrawFn) -> list[CompletionChunk]:
+    """Return the chunks of a stream in which each choice ends, and speaks as the assistant if at all."""
+    documents = draw(st.lists(valid_documents(CompletionChunk), min_size=1, max_size=5))
+    choices = [choice for document in documents for choice in document["choices"]]
+    for choice in choices:
+        if isinstance(choice.get("delta"), dict) and "role" in choice["delta"]:
+            choice["delta"]["role"] = draw(st.sampled_from(["assistant", "", None]))
+    ends = [{"index": choice["index"], "delta": {}, "finish_reason": "stop"} for choice in choices]
+    documents.append(documents[0] | {"choices": ends})
+    return [from_json(CompletionChunk, to_json_text(document)) for document in documents]
+
+
+@given(_valid_streams())
+def test_valid_streams_become_valid_responses(chunks: list[CompletionChunk]) -> None:
+    response = accumulate(chunks)
+    assert from_json(ChatCompletionResponse, to_json(response)) == response
+
+
 @pytest.mark.parametrize("bodies", corpus.files(("chat_sse",)))
 def test_recorded_streams_become_valid_responses(bodies: list[Body]) -> None:
     events: list[Json] = [json.loads(body.text) for body in bodies]
@@ -581,7 +659,7 @@ def test_recorded_streams_become_valid_responses(bodies: list[Body]) -> None:
     from_json(ChatCompletionResponse, to_json(response))
     values = to_dict(response)
     usages = [event["usage"] for event in events if event.get("usage") is not None]
-    assert values.get("usage") == (usages[-1] if usages else None)
+    assert values["usage"] == (usages[-1] if usages else {})
     pieces = [choice for event in events for choice in event["choices"]]
     assert len(values["choices"]) == len({piece["index"] for piece in pieces})
     for choice in values["choices"]:

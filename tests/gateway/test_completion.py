@@ -177,7 +177,8 @@ async def test_the_service_gets_the_trace_and_what_the_caller_sent() -> None:
         caller.writer.write(request_of(STREAM_QUESTION, headers=f"traceparent: {trace}\r\ntracestate: \r\n"))
         await caller.head()
     [call] = client.calls
-    assert call.metadata == {"traceparent": trace}
+    # The deadline is 600 seconds, and the first comment is due after 15.
+    assert call.metadata == {"traceparent": trace, "x-retry-time-left-ms": "585000"}
     assert call.request_type is ChatCompletionStreamRequest
     assert ChatCompletionStreamRequest.FromString(call.wire).stream is True
 

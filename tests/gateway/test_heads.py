@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 from tests.error_bodies import flat_error
@@ -188,6 +189,22 @@ async def test_a_stream_in_http_1_0_has_no_chunked_framing(path: str, headers: s
     assert b"\r\nconnection: close\r\n" in answer
     assert b"transfer-encoding" not in answer
     assert [event[:6] for event in events] == [b"id: 0\n", b"id: 1\n", b"data: ", b""]
+
+
+@pytest.mark.parametrize(("version", "frame"), [("1.1", b"\r\n"), ("1.0", b"")])
+async def test_a_broken_stream_ends_without_its_last_chunk_of_http(version: str, frame: bytes) -> None:
+    upstream = HeldUpstream()
+    body = json.dumps({**QUESTION, "stream": True}).encode()
+    for item in (chunk(0), UpstreamError("no luck")):
+        upstream.items.put_nowait(item)
+    async with running_gateway(upstream) as url, connected(url) as caller:
+        head = f"POST {CHAT} HTTP/{version}\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        caller.writer.write(head.encode() + body)
+        assert (b"transfer-encoding: chunked" in await caller.head()) is bool(frame)
+        answer = await caller.rest()
+    *_, event, end = answer.split(b"\n\n")
+    assert flat_error(json.loads(event.partition(b"data: ")[2]))["message"] == "no luck"
+    assert end == frame
 
 
 @pytest.mark.parametrize("wish", ["keep-alive", "close"])

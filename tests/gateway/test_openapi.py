@@ -21,6 +21,7 @@ from mistralwire.gateway._openapi import openapi_document
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._statuses import TABLE
 from mistralwire.v1 import AgentsCompletionRequest, ChatCompletionRequest, FIMCompletionRequest
+from tests.error_bodies import broken_body
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import HeldUpstream, chunk
 
@@ -212,7 +213,7 @@ async def test_errors_of_the_upstream_are_as_documented(http: aiohttp.ClientSess
         upstream.items.put_nowait(chunk(1))
         upstream.items.put_nowait(error)
         async with http.post(url + CHAT, json={**question, "stream": True}) as response:
-            *_, event = (await response.read()).split(b"\n\n")[:-1]
+            *_, event = (await broken_body(response)).split(b"\n\n")[:-1]
             _check_body(CHAT, "post", 200, response.content_type, event.partition(b"data: ")[2])
             assert json.loads(event.partition(b"data: ")[2])["object"] == "error"
 

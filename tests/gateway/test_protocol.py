@@ -17,7 +17,7 @@ from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import ChatCompletionResponse
-from tests.error_bodies import flat_error
+from tests.error_bodies import broken_body, flat_error
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import EagerUpstream, HeldUpstream, chunk
 
@@ -373,8 +373,10 @@ async def test_requests_that_run_at_the_end_are_told_so() -> None:
             stream.items.put_nowait(chunk(0))
             response = await its.post(CHAT, json={**QUESTION, "stream": True})
             await asyncio.wait_for(response.content.readuntil(b"\n\n"), WAIT_S)
+            # This client drops what it has not read when a transfer breaks.
+            reading = asyncio.create_task(broken_body(response))
             await other.stop(0)
-            rest = await asyncio.wait_for(response.read(), WAIT_S)
+            rest = await asyncio.wait_for(reading, WAIT_S)
         await server.stop(0)
         answer = await asyncio.wait_for(waiting, WAIT_S)
         assert answer.status == 503
@@ -405,10 +407,11 @@ async def test_silence_before_the_first_chunk_is_filled_with_comments(comes: str
         session.post(CHAT, json={**QUESTION, "stream": True}) as response,
     ):
         for _ in range(3):
-            assert await response.content.readuntil(b"\n\n") == b": keep-alive\n\n"
+            assert await response.content.readline() == b": keep-alive\n"
         upstream.items.put_nowait(chunk(0) if comes == "a chunk" else UpstreamError("no luck"))
         upstream.items.put_nowait(None)
-        events = [event for event in (await response.read()).split(b"\n\n") if not event.startswith(b":")]
+        body = await (response.read() if comes == "a chunk" else broken_body(response))
+    events = body.replace(b": keep-alive\n", b"").split(b"\n\n")
     assert response.status == 200
     if comes == "a chunk":
         assert events[0].startswith(b"id: 0\n")
@@ -424,11 +427,8 @@ async def test_a_stream_of_many_chunks_has_no_comment_between_the_bytes_of_an_ev
         aiohttp.ClientSession(url) as session,
         session.post(CHAT, json={**QUESTION, "stream": True}) as response,
     ):
-        events = (await response.read()).split(b"\n\n")
-    ids = [event.splitlines()[0] for event in events if event.startswith(b"id: ")]
-    assert ids == [b"id: %d" % number for number in range(3000)]
-    assert {event for event in events if not event.startswith(b"id: ")} <= {
-        b": keep-alive",
-        b"data: [DONE]",
-        b"",
-    }
+        *events, done, empty = (await response.read()).split(b"\n\n")
+    kept = [event.replace(b": keep-alive\n", b"").splitlines() for event in events]
+    assert [head for head, _ in kept] == [b"id: %d" % number for number in range(3000)]
+    assert all(data.startswith(b"data: {") for _, data in kept)
+    assert (done.replace(b": keep-alive\n", b""), empty) == (b"data: [DONE]", b"")

@@ -14,7 +14,7 @@ from mistralwire.errors import CallError
 from mistralwire.service import ServerConfig, create_server
 from mistralwire.upstream import HttpSettings, MistralUpstream
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest
-from tests.error_bodies import flat_error
+from tests.error_bodies import broken_body, flat_error
 from tests.sdk.both_ways import ONCE, Stack, gateway_to
 from tests.upstream_server import Answer, UpstreamServer
 
@@ -74,8 +74,8 @@ async def at_the_edge(url: str, is_stream: bool) -> Ending:
     """Make a call of a gateway that must fail."""
     question = STREAM_QUESTION if is_stream else QUESTION
     async with aiohttp.ClientSession() as session, session.post(url + CHAT, json=question) as response:
-        body = await response.read()
-    is_events = response.content_type == "text/event-stream"
+        is_events = response.content_type == "text/event-stream"
+        body = await (broken_body(response) if is_events else response.read())
     *chunks, document = documents_of(body) if is_events else [json.loads(body)]
     error = flat_error(document)
     retry_after = response.headers.get("retry-after")

@@ -119,7 +119,7 @@ async def test_no_side_can_tell_that_the_gateway_is_there(
 @MODES
 @METHODS
 @pytest.mark.parametrize(
-    ("upstream_status", "status"), [(400, 400), (404, 404), (422, 400), (429, 429), (500, 503), (503, 503)]
+    ("upstream_status", "status"), [(400, 400), (404, 404), (422, 422), (429, 429), (500, 503), (503, 503)]
 )
 async def test_errors_of_the_upstream_keep_their_body(
     stack: Stack, method: str, upstream_status: int, status: int, *, is_async: bool
@@ -127,7 +127,7 @@ async def test_errors_of_the_upstream_keep_their_body(
     answer = json_answer(json.dumps(ERROR).encode(), upstream_status, retry_after="7")
     asked = call(method, calls.CHAT, is_async=is_async)
     error, _ = await stack.through(lambda url: failure(asked, url), answer)
-    assert isinstance(error, errors.SDKError)
+    assert isinstance(error, errors.HTTPValidationError if status == 422 else errors.SDKError)
     assert (error.status_code, flat_error(json.loads(error.body))) == (status, ERROR)
     assert error.headers["retry-after"] == "7"
 

@@ -134,7 +134,7 @@ async def test_members_that_nobody_knows_are_there_in_the_sdk(stack: Stack) -> N
     [
         (400, openai.BadRequestError),
         (404, openai.NotFoundError),
-        (422, openai.BadRequestError),
+        (422, openai.UnprocessableEntityError),
         (429, openai.RateLimitError),
         (500, openai.InternalServerError),
     ],

@@ -187,12 +187,12 @@ async def test_a_failure_of_the_model_api_is_503_with_the_body_of_the_api() -> N
     assert [(body["object"], body["type"]) for body in bodies[4:]] == [("error", "upstream_failed")] * 2
 
 
-async def test_what_the_model_api_finds_invalid_is_400_with_its_places() -> None:
+async def test_what_the_model_api_finds_invalid_is_422_with_its_places() -> None:
     detail = b'{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required"}]}'
     [pair] = await both_ways(asked(json_answer(detail, 422)))
-    error = pair.behind["error"]
-    assert error["status"] == 400
-    assert error["body"]["message"] == "messages[0].role: Field required"
+    behind, direct = pair.behind["error"], pair.direct["error"]
+    assert (behind["name"], behind["status"]) == (direct["name"], direct["status"])
+    assert (behind["status"], behind["detail"]) == (422, direct["detail"])
 
 
 async def test_the_sdk_tries_again_when_the_model_api_asks_for_it() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
 import pytest
@@ -103,6 +103,9 @@ class Caller:
         self.call.cancel()
         if not self._is_shared:
             await self.calls.wait_for_upstreams(10)
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        pass
 
     def batch(self, wire: bytes, count: int) -> None:
         assert len(ids(wire)) == count
@@ -464,6 +467,9 @@ class Taking:
         self.count = 0
         self.has_ended = asyncio.Event()
 
+    def headers(self, headers: Mapping[str, str]) -> None:
+        pass
+
     def batch(self, wire: bytes, count: int) -> None:
         self.count += count
 
@@ -592,6 +598,9 @@ async def test_a_full_buffer_pauses_the_source_until_there_is_room() -> None:
 
 class Nobody:
     """Takes an answer, and leaves it."""
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        pass
 
     def batch(self, wire: bytes, count: int) -> None:
         pass

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from mistralwire.service import ServerConfig, create_server
-from mistralwire.service._compression import compress_answers, request_options, wants_gzip
+from mistralwire.service._compression import request_options, send_initial_metadata, wants_gzip
 from mistralwire.v1 import ChatCompletionResponse
 from tests.service.peers import DATA, RawPeer, gzip_bomb
 from tests.service.upstreams import REQUEST, HeldUpstream
@@ -22,12 +22,12 @@ ASKED = ("x-accept-encoding", "gzip")
 
 
 async def _complete(_: object, context: grpc.aio.ServicerContext) -> bytes:
-    await compress_answers(context, context.invocation_metadata())
+    await send_initial_metadata(context, context.invocation_metadata())
     return TEXT
 
 
 async def _stream(_: object, context: grpc.aio.ServicerContext) -> None:
-    await compress_answers(context, context.invocation_metadata())
+    await send_initial_metadata(context, context.invocation_metadata())
     for _ in range(2):
         await context.write(TEXT)
 

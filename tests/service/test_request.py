@@ -112,7 +112,7 @@ async def test_what_it_says_of_the_request_is_the_answer() -> None:
     ):
         status, body = await posted(url, BROKEN)
 
-    assert (status, body["message"], body["code"]) == (400, "no such model", "1500")
+    assert (status, body["message"], body["code"]) == (422, "no such model", "1500")
 
 
 async def test_strict_checks_for_every_upstream() -> None:

@@ -2,7 +2,6 @@
 
 import datetime
 import pathlib
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -119,7 +118,7 @@ def test_vertex_may_be_elsewhere() -> None:
 
 
 async def test_recordings_are_looked_for_beside_the_file(tmp_path: pathlib.Path) -> None:
-    shutil.copy(DEMONSTRATION / "answer.json", tmp_path / "mine.json")
+    (tmp_path / "mine.json").write_bytes((DEMONSTRATION / "answer.json").read_bytes())
     table = {"kind": "replay", "recordings": ["mine.json"], "chunks_per_second": 10}
     mine = await routed_from_tables([table], tmp_path).complete(REQUEST, CONTEXT)
     own = await ReplayUpstream(DEMONSTRATION / "answer.json").complete(REQUEST, CONTEXT)

@@ -13,7 +13,7 @@ import socket
 import time
 import traceback
 import tracemalloc
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -297,6 +297,9 @@ async def test_an_answer_in_one_piece_to_a_stream_has_its_usage_and_its_finish_r
 
     class Watching:
         is_watched = True
+
+        def headers(self, headers: Mapping[str, str]) -> None:
+            pass
 
         def batch(
             self,

@@ -238,7 +238,7 @@ async def test_a_response_that_no_stream_can_carry_fails_streaming_requests_alon
     upstream = ReplayUpstream(tmp_path)
 
     assert as_json(await upstream.complete(ChatCompletionRequest(), CallContext())) == body
-    with pytest.raises(UpstreamError, match=r"chat\.json: .*expected members that a stream can") as caught:
+    with pytest.raises(UpstreamError, match=r"chat\.json: .*expected a response that a stream can") as caught:
         await play(upstream)
     assert caught.value.reason == "BAD_RECORDING"
 

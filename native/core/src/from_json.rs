@@ -450,7 +450,7 @@ impl<'a> Reader<'a> {
             match name {
                 KeptName::Member(m) => {
                     let key = &message.members[m as usize].keys[0];
-                    put_start(&key.padded[1..], key.size - 1, self.out);
+                    put_start(&key.bytes[1..], key.size - 1, self.out);
                 }
                 KeptName::Token(name) => {
                     copy(self.document, name as usize, self.out);

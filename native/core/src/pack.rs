@@ -5,8 +5,8 @@
 
 use crate::guess::Vocabulary;
 use crate::plan::{
-    Certain, Field, Fill, Form, Key, Kind, Member, Members, Message, NO_MEMBER, Names, Place, Plan, Tag,
-    sure_classes,
+    Certain, EnumValue, Field, Fill, Form, Kind, Member, Members, Message, NO_MEMBER, Names, Padded, Place,
+    Plan, Tag, sure_classes,
 };
 use crate::wire::put_varint;
 
@@ -125,7 +125,7 @@ fn member<'a>(input: &mut Input<'a>) -> Read<Named<'a>> {
         _ => return Err(Malformed("an unknown fill")),
     };
     let fields = input.list(field)?;
-    let keys = [Key::new(name), Key::new(camel)];
+    let keys = [Padded::key(name), Padded::key(camel)];
     if fields.is_empty() {
         return Err(Malformed("a member without fields"));
     }
@@ -151,7 +151,7 @@ fn field(input: &mut Input) -> Read<Field> {
     let message = input.integer()? as usize;
     let bits = input.integer()?;
     let constant = input.list(|input| Ok(input.text()?.into()))?.pop();
-    let enum_values = input.list(|input| Ok((input.text()?.into(), input.integer()?)))?;
+    let enum_values = input.list(|input| Ok(EnumValue::new(input.text()?, input.integer()?)))?;
     if number == 0 || number > FIELD_NUMBER_MAX {
         return Err(Malformed("a field number out of range"));
     }

@@ -2,6 +2,7 @@
 
 use crate::guess::Vocabulary;
 use crate::scan::{CLASSES, LONG_INTEGER, Token, TokenKind};
+use crate::text::{EMPTY_ARRAY, EMPTY_OBJECT, NULL, SHORT_BYTES, Word, put_string};
 
 /// What a field holds, in JSON terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +37,11 @@ pub enum Fill {
 }
 
 impl Fill {
-    pub fn text(self) -> &'static [u8] {
+    pub fn word(self) -> &'static Word {
         match self {
-            Fill::Null => b"null",
-            Fill::Array => b"[]",
-            Fill::Object => b"{}",
+            Fill::Null => &NULL,
+            Fill::Array => &EMPTY_ARRAY,
+            Fill::Object => &EMPTY_OBJECT,
         }
     }
 }
@@ -66,8 +67,7 @@ pub struct Field {
     pub bits: u32,
     /// The only string allowed.
     pub constant: Option<Box<[u8]>>,
-    /// Of an enum: its strings and their numbers.
-    pub enum_values: Vec<(Box<[u8]>, u32)>,
+    pub enum_values: Vec<EnumValue>,
     /// What stands before a value on the wire.
     pub tag: u32,
     pub tag_bytes: Box<[u8]>,
@@ -77,11 +77,29 @@ pub struct Field {
 
 impl Field {
     pub fn enum_number(&self, string: &[u8]) -> Option<u32> {
-        self.enum_values.iter().find(|(known, _)| **known == *string).map(|(_, number)| *number)
+        self.enum_values.iter().find(|value| *value.string == *string).map(|value| value.number)
     }
 
-    pub fn enum_string(&self, number: u64) -> Option<&[u8]> {
-        self.enum_values.iter().find(|(_, known)| u64::from(*known) == number).map(|(string, _)| &**string)
+    #[inline(always)]
+    pub fn enum_value(&self, number: u64) -> Option<&EnumValue> {
+        self.enum_values.iter().find(|value| u64::from(value.number) == number)
+    }
+}
+
+/// A value of an enum.
+#[derive(Debug)]
+pub struct EnumValue {
+    pub string: Box<[u8]>,
+    pub number: u32,
+    /// The string as JSON.
+    pub text: Padded,
+}
+
+impl EnumValue {
+    pub fn new(string: &[u8], number: u32) -> EnumValue {
+        let mut text = Vec::new();
+        put_string(string, &mut text);
+        EnumValue { string: string.into(), number, text: Padded::new(&text) }
     }
 }
 
@@ -94,18 +112,22 @@ pub struct Place {
     pub field: u16,
 }
 
-/// A name as it is written: `,"name":`, with more bytes behind it, which makes copying faster.
+/// A text with more bytes behind it, which makes copying it faster.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Key {
-    pub padded: Box<[u8]>,
+pub struct Padded {
+    pub bytes: Box<[u8]>,
     pub size: usize,
 }
 
-impl Key {
-    pub fn new(name: &[u8]) -> Key {
-        let key = [b",\"", name, b"\":"].concat();
-        let padded = [&key[..], &[0; 40]].concat().into_boxed_slice();
-        Key { padded, size: key.len() }
+impl Padded {
+    fn new(text: &[u8]) -> Padded {
+        Padded { bytes: [text, &[0; SHORT_BYTES]].concat().into_boxed_slice(), size: text.len() }
+    }
+
+    /// Make the text that starts a member, `,"name":`. The byte behind it starts a string.
+    pub fn key(name: &[u8]) -> Padded {
+        let start = Padded::new(&[b",\"", name, b"\":\""].concat());
+        Padded { size: start.size - 1, ..start }
     }
 }
 
@@ -195,7 +217,7 @@ pub struct Member {
     pub fields: Vec<Field>,
     pub certain: Certain,
     /// The name in snake_case and in lowerCamelCase.
-    pub keys: [Key; 2],
+    pub keys: [Padded; 2],
 }
 
 /// A name of a member, in a table that is searched by the hash of names.

@@ -6,7 +6,7 @@ use crate::from_json::{Mode, Scratch, read};
 use crate::guard::guarded;
 use crate::handover::{Handover, Outcome};
 use crate::number::put_integer;
-use crate::plan::{Kind, Plan};
+use crate::plan::{EnumValue, Kind, Plan};
 use crate::scan::{Document, Token, TokenKind, scan};
 use crate::sse::{BYTE_ORDER_MARK, Content, Event};
 use crate::text::name_of;
@@ -362,15 +362,15 @@ fn finish_reason(
     }
     let (m, f) = observed.reason_place;
     let member = &plan.messages[observed.choice].members[m];
-    if let Some(string) = member.fields[f].enum_string(number) {
-        return Ok(Some((index as i64, string.into())));
+    if let Some(EnumValue { string, .. }) = member.fields[f].enum_value(number) {
+        return Ok(Some((index as i64, string.clone())));
     }
     // A reason that the enum does not list is in JsonExtra, under the member's name.
     let mut extra = Wire { data: extra };
     let text = if extra.tag(&[MEMBERS_TAG]) { extra.bytes()? } else { b"" };
     let root = scan(text, tape, rules.mode.limits)?;
     let document = Document { text, tape };
-    let name = &member.keys[0].padded[2..member.keys[0].size - 2];
+    let name = &member.keys[0].bytes[2..member.keys[0].size - 2];
     let is_it = |at: &usize| *name_of(document, *at) == *name && tape[at + 1].kind.is_string();
     let at = document.names(root).find(is_it).ok_or(Handover::Extra)?;
     if tape[at + 1].kind == TokenKind::Lone {

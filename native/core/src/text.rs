@@ -8,7 +8,23 @@ use crate::plain::{is_ascii, plain_run, run};
 use crate::scan::{Document, TokenKind, is_surrogate, unicode_escape};
 
 /// Texts up to this size are copied with what is behind them, which takes no call.
-const SHORT_BYTES: usize = 32;
+pub const SHORT_BYTES: usize = 32;
+
+/// A short word, with bytes behind it, and its size.
+pub type Word = ([u8; 8], usize);
+
+pub const NULL: Word = (*b"null    ", 4);
+pub const TRUE: Word = (*b"true    ", 4);
+pub const FALSE: Word = (*b"false   ", 5);
+pub const EMPTY_ARRAY: Word = (*b"[]      ", 2);
+pub const EMPTY_OBJECT: Word = (*b"{}      ", 2);
+
+#[inline(always)]
+pub fn put_word((bytes, size): &Word, out: &mut Vec<u8>) {
+    let end = out.len() + size;
+    out.extend_from_slice(bytes);
+    out.truncate(end);
+}
 
 /// Add the first bytes of a text.
 #[inline(always)]
@@ -122,7 +138,7 @@ pub fn put_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Add a JSON string of the first bytes of a text, which may not be UTF-8; return whether they are.
+/// Add what a JSON string of the first bytes of a text has behind its first quote; return whether they are UTF-8.
 #[inline(always)]
 pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool {
     let text = &whole[..size];
@@ -132,7 +148,6 @@ pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool 
     if !(is_plain && is_ascii(seen)) && str::from_utf8(text).is_err() {
         return false;
     }
-    out.push(b'"');
     if is_plain {
         put_start(whole, size, out);
     } else {

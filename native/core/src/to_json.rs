@@ -3,9 +3,10 @@
 use crate::duplicates::{distinct, has_duplicates, has_duplicates_among};
 use crate::handover::{Handover, Outcome};
 use crate::number::{is_text, nearest_double, put_double, put_integer};
+use crate::plain::{is_ascii, run};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, Place, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
-use crate::text::{copy, copy_from, name_of, put_checked_string, put_start, put_string};
+use crate::text::{FALSE, TRUE, copy, copy_from, name_of, put_checked_string, put_start, put_word};
 use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, Wire};
 
 /// Bounds on the JSON texts in a message, which are those of the Python engine.
@@ -70,10 +71,10 @@ struct Extra<'a> {
     nulls: Members,
     empties: Members,
     absents: Members,
-    /// The text of the members, the token of the object, and whether the text can be copied as it is.
+    /// What is inside the text of the members, if it can be copied as it is; else the text and its token.
+    plain: &'a [u8],
     text: &'a [u8],
     object: Option<usize>,
-    is_plain: bool,
     /// Where the distinct members start, if names may be there twice.
     distinct: Option<usize>,
     /// Members of the contract among them, and those of which the name to be written is taken: the document had
@@ -86,9 +87,9 @@ const NO_EXTRA: Extra = Extra {
     nulls: 0,
     empties: 0,
     absents: 0,
+    plain: &[],
     text: &[],
     object: None,
-    is_plain: false,
     distinct: None,
     beside: 0,
     taken: 0,
@@ -132,7 +133,10 @@ impl<'a> Writer<'a> {
             }
         }
         self.notes(message, progress.pending, extra, &mut progress);
-        if let Some(object) = extra.object {
+        if !extra.plain.is_empty() {
+            self.out.push(b',');
+            self.out.extend_from_slice(extra.plain);
+        } else if let Some(object) = extra.object {
             self.members(message, extra, object, progress.written, first_aside)?;
             self.aside.truncate(first_aside);
             self.tape.truncate(object);
@@ -169,6 +173,12 @@ impl<'a> Writer<'a> {
 
     /// Scan the members of JsonExtra, and look for those of the contract among them.
     fn look_beside(&mut self, message: &Message, extra: &mut Extra) -> Outcome {
+        if let Some(name) = only_name(extra.text)
+            && message.names.find(name).is_none()
+        {
+            extra.plain = inside(extra.text);
+            return Ok(());
+        }
         let (object, is_compact) = self.scan(extra.text)?;
         if self.tape[object].kind != TokenKind::Object {
             return Err(Handover::Extra);
@@ -192,9 +202,12 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         document.names(object).for_each(|name| look(document.raw(document.tape[name]), name + 1));
-        let inside = object + 1..document.tape.len();
-        extra.is_plain =
-            is_compact && extra.beside | extra.taken == 0 && !has_duplicates_among(document, inside);
+        let tokens = object + 1..document.tape.len();
+        if is_compact && extra.beside | extra.taken == 0 && !has_duplicates_among(document, tokens) {
+            self.tape.truncate(object);
+            extra.plain = inside(extra.text);
+            extra.object = None;
+        }
         Ok(())
     }
 
@@ -213,7 +226,7 @@ impl<'a> Writer<'a> {
             let start = self.out.len();
             let is_taken = extra.taken >> m & 1 != 0;
             put_key(self.out, self.camel && !is_taken, member);
-            self.out.extend_from_slice(fill.text());
+            put_word(fill.word(), self.out);
             if is_taken {
                 self.put_aside(m, start);
             }
@@ -259,8 +272,20 @@ impl<'a> Writer<'a> {
     /// Write the name and the value of a member.
     #[inline(always)]
     fn named(&mut self, camel: bool, member: &Member, field: &Field, wire: &mut Wire) -> Outcome {
+        if field.kind == Kind::String && !field.repeated {
+            let key = &member.keys[usize::from(camel)];
+            put_start(&key.bytes, key.size + 1, self.out);
+            return self.string(wire);
+        }
         put_key(self.out, camel, member);
         if field.repeated { self.elements(field, wire) } else { self.value(field, wire) }
+    }
+
+    /// Write a string, whose first quote is written.
+    #[inline(always)]
+    fn string(&mut self, wire: &mut Wire) -> Outcome {
+        let (whole, size) = wire.start()?;
+        if put_checked_string(whole, size, self.out) { Ok(()) } else { Err(Handover::Wire) }
     }
 
     /// Keep what was written of a member for the place of the one whose spelling it gives way to.
@@ -312,7 +337,7 @@ impl<'a> Writer<'a> {
             Kind::Enum if !field.repeated => {
                 let mut ahead = *wire;
                 let number = ahead.varint()?;
-                if number == u64::from(self.plan.unlisted) && field.enum_string(number).is_none() {
+                if number == u64::from(self.plan.unlisted) && field.enum_value(number).is_none() {
                     *wire = ahead;
                     return if token.kind.is_string() { Ok(false) } else { Err(Handover::Newer) };
                 }
@@ -347,14 +372,6 @@ impl<'a> Writer<'a> {
         written: Members,
         first_aside: usize,
     ) -> Outcome {
-        if extra.is_plain {
-            let inside = &extra.text[1..extra.text.len() - 1];
-            if !inside.is_empty() {
-                self.out.push(b',');
-                self.out.extend_from_slice(inside);
-            }
-            return Ok(());
-        }
         if extra.beside & extra.nulls != 0 {
             return Err(Handover::Extra);
         }
@@ -425,9 +442,8 @@ impl<'a> Writer<'a> {
     fn value(&mut self, field: &Field, wire: &mut Wire) -> Outcome {
         match field.kind {
             Kind::String => {
-                let (whole, size) = wire.start()?;
-                let is_text = put_checked_string(whole, size, self.out);
-                if is_text { Ok(()) } else { Err(Handover::Wire) }
+                self.out.push(b'"');
+                self.string(wire)
             }
             Kind::TextAny => self.text(wire.bytes()?, false),
             Kind::TextObject => self.text(wire.bytes()?, true),
@@ -454,12 +470,11 @@ impl<'a> Writer<'a> {
                 put_integer(value, self.out);
             }
             Kind::Boolean => {
-                let text: &[u8] = if wire.varint()? == 0 { b"false" } else { b"true" };
-                self.out.extend_from_slice(text);
+                put_word(if wire.varint()? == 0 { &FALSE } else { &TRUE }, self.out);
             }
             _ => {
-                let string = field.enum_string(wire.varint()?).ok_or(Handover::Newer)?;
-                put_string(string, self.out);
+                let text = &field.enum_value(wire.varint()?).ok_or(Handover::Newer)?.text;
+                put_start(&text.bytes, text.size, self.out);
             }
         }
         Ok(())
@@ -512,6 +527,26 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Return what is between the braces of a compact object.
+fn inside(object: &[u8]) -> &[u8] {
+    &object[1..object.len() - 1]
+}
+
+/// Return the name in a compact object of one member, if name and value are strings without escapes: so are most of
+/// those in JsonExtra, which need no tokens then.
+fn only_name(object: &[u8]) -> Option<&[u8]> {
+    let mut seen = 0;
+    if !object.starts_with(b"{\"") {
+        return None;
+    }
+    let end = run(object, 2, &mut seen);
+    if !object[end..].starts_with(b"\":\"") {
+        return None;
+    }
+    let behind = &object[run(object, end + 3, &mut seen)..];
+    (behind == b"\"}" && (is_ascii(seen) || str::from_utf8(object).is_ok())).then(|| &object[2..end])
+}
+
 /// Return the place of the field that a tag belongs to.
 #[inline(always)]
 fn place_of(message: &Message, tag: u64) -> Outcome<Place> {
@@ -549,7 +584,7 @@ fn in_order<'b>(message: &Message, mut wire: Wire<'b>) -> Outcome<Vec<(Place, &'
 #[inline(always)]
 fn put_key(out: &mut Vec<u8>, camel: bool, member: &Member) {
     let key = &member.keys[usize::from(camel)];
-    put_start(&key.padded, key.size, out);
+    put_start(&key.bytes, key.size, out);
 }
 
 /// Writes the members of one JsonExtra.
@@ -617,4 +652,34 @@ fn noted(message: &Message, data: &[u8]) -> Outcome<Members> {
         members |= 1 << member;
     }
     Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_only_string_is_found_where_no_token_is_needed() {
+        for (text, expected) in [
+            (r#"{"p":"abc"}"#, Some("p")),
+            (r#"{"":""}"#, Some("")),
+            (r#"{"é":"an emoji 😀, and more than eight bytes"}"#, Some("é")),
+            (r#"{"p":1}"#, None),
+            (r#"{"p": "abc"}"#, None),
+            (r#"{"p":"a\n"}"#, None),
+            (r#"{"\u0070":"a"}"#, None),
+            (r#"{"p":"a","q":"b"}"#, None),
+            (r#"{"p":"a"}}"#, None),
+            (r#"{"p":"a""#, None),
+            (r#"{"p":"#, None),
+            (r#"{""#, None),
+            ("{}", None),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(only_name(text.as_bytes()), expected.map(str::as_bytes), "{text}");
+        }
+        assert_eq!(only_name(b"{\"p\":\"\xff\"}"), None);
+        assert_eq!(only_name(b"{\"\xff\":\"\"}"), None);
+    }
 }

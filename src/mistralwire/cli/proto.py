@@ -2,18 +2,20 @@
 
 import contextlib
 import importlib.metadata
+import importlib.resources
 import pathlib
+import re
 from collections.abc import Iterator
+from importlib.resources.abc import Traversable
 
 import click
 
-import mistralwire
 from mistralwire.cli._output import open_output
 from mistralwire.v1 import CONTRACT_REVISION
 
 _DESCRIPTOR_SET = "mistralwire.v1.binpb"
 # What a folder of the contract has, below its root; the vectors are of any kind of file.
-_PATTERNS = ("mistralwire/**/*.proto", "README.md", "buf.yaml", "buf.gen.yaml", "vectors/**/*")
+_PATTERN = re.compile(r"mistralwire/.+\.proto|README\.md|buf\.yaml|buf\.gen\.yaml|vectors/.+")
 
 
 @click.command()
@@ -90,21 +92,27 @@ def _has(path: pathlib.Path, data: bytes) -> bool:
 
 def _contract_files() -> dict[str, bytes]:
     """Return the content of each file of the folder, by its path below the folder."""
-    package = pathlib.Path(mistralwire.__file__).parent
-    # A wheel has the files inside of the package, a source checkout beside its src folder.
-    roots = (package / "proto", package.parents[1] / "proto")
-    root = next((root for root in roots if (root / "mistralwire" / "v1").is_dir()), None)
+    package = importlib.resources.files("mistralwire")
+    # An installed package has the files inside, a source checkout beside its src folder.
+    roots = [package.joinpath("proto")]
+    if isinstance(package, pathlib.Path):
+        roots.append(package.parents[1] / "proto")
+    root = next((root for root in roots if root.joinpath("mistralwire", "v1").is_dir()), None)
     distribution = importlib.metadata.distribution("mistralwire")
     license_text = distribution.read_text("licenses/LICENSE")
     if root is None or license_text is None:
         raise click.ClickException(f"files of the package {package} are missing; install it again")
-    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in _found_in(root)}
+    files = {name: file.read_bytes() for name, file in _files_in(root, "") if _PATTERN.fullmatch(name)}
     files["LICENSE"] = license_text.encode()
     files["VERSION"] = f"release: {distribution.version}\nrevision: {CONTRACT_REVISION}\n".encode()
-    files[_DESCRIPTOR_SET] = (package / "v1" / "descriptor_set.binpb").read_bytes()
+    files[_DESCRIPTOR_SET] = package.joinpath("v1", "descriptor_set.binpb").read_bytes()
     return files
 
 
-def _found_in(root: pathlib.Path) -> Iterator[pathlib.Path]:
-    for pattern in _PATTERNS:
-        yield from sorted(path for path in root.glob(pattern) if path.is_file())
+def _files_in(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    """Yield all files of a folder, each with its path below the root."""
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        if item.is_dir():
+            yield from _files_in(item, f"{prefix}{item.name}/")
+        else:
+            yield f"{prefix}{item.name}", item

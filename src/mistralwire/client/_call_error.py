@@ -9,17 +9,18 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire._metadata import REQUEST_ID
 from mistralwire.client._metadata import is_request_id
-from mistralwire.errors import CallError, Violation
+from mistralwire.errors import SHOULD_RETRY, CallError, Violation
 
 _DETAILS = "grpc-status-details-bin"
 
 
-def call_error(error: grpc.aio.AioRpcError, request_id: str = "") -> CallError:
+def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried: bool = False) -> CallError:
     """Turn the status of a call into an error.
 
     Args:
         error: What grpc raised.
         request_id: The id that the call was sent with.
+        was_retried: Whether grpc has made the call again where it could not reach the service.
 
     Returns:
         The error, with what the status details say: the violations, the reason, the metadata, when to try
@@ -29,15 +30,18 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "") -> CallError:
     code = error.code().name
     details = _Details(error)
     info = details.info
+    # A service gives a reason; without one this is what grpc says when its attempts are used up.
+    is_used_up = was_retried and code == "UNAVAILABLE" and not info.reason
     ids = (details.request_info.request_id, _trailing_id(error), request_id)
     return CallError(
         error.details() or f"the call ended with {code}",
         code=code,
         reason=info.reason,
-        violations=[_violation(item.field, item.description) for item in details.request.field_violations],
+        violations=[_violation(item) for item in details.request.field_violations],
         metadata=dict(info.metadata),
         request_id=next(filter(is_request_id, ids), ""),
         retry_after_s=details.retry_after_s(),
+        should_retry=info.metadata.get(SHOULD_RETRY) != "false" and not is_used_up,
     )
 
 
@@ -110,6 +114,9 @@ def _trailing_id(error: grpc.aio.AioRpcError) -> str:
     return ""
 
 
-def _violation(path: str, description: str) -> Violation:
-    expected, separator, found = description.removeprefix("expected ").partition(", found ")
-    return Violation(path, expected, found if separator else "something else")
+def _violation(item: error_details_pb2.BadRequest.FieldViolation) -> Violation:
+    kind = item.reason.lower()
+    expected, separator, found = item.description.removeprefix("expected ").partition(", found ")
+    if separator and item.description.startswith("expected "):
+        return Violation(item.field, expected, found, type=kind)
+    return Violation(item.field, "", "", item.description, kind)

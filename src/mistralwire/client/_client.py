@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import logging
 import math
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, overload
 
 import grpc
@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2
 from mistralwire._flow import Sink, Source
 from mistralwire._loopback import is_loopback_target
 from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
+from mistralwire._response_headers import headers_in
 from mistralwire.client._batch import ChunkBatch, lifted, read_message
 from mistralwire.client._call_error import call_error
 from mistralwire.client._call_task import CallTask
@@ -190,6 +191,7 @@ class Client:
         self._compression = grpc.Compression.Gzip if compress_requests else None
         self._wishes = ((ACCEPT_ENCODING, "gzip"),) if compress_answers else ()
         self._connections = _checked_count("connections", connections, _CONNECTIONS_MAX)
+        self._is_retrying = attempts_max > 1
         self._options = channel_options(
             target,
             is_shared=connections == 1,
@@ -431,7 +433,9 @@ class Client:
         if start is not None:
             source: Source = start(request_type, wire, sink, timeout=timeout_s, metadata=pairs)
             return source
-        messages = self._messages(request_type, wire, deadline_s, request_id, metadata)
+        messages = self._messages(
+            request_type, wire, deadline_s, request_id, metadata, on_headers=sink.headers
+        )
         return CallTask(messages, sink, request_id, is_stream=is_stream)
 
     async def is_serving(self, *, deadline_s: float | None = None) -> bool:
@@ -469,15 +473,25 @@ class Client:
         deadline_s: float | None,
         request_id: str,
         metadata: Mapping[str, str | bytes],
+        *,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """Make a call; yield the wire bytes of each message of its answer, one if it is no stream."""
+        """Make a call; yield the wire bytes of each message of its answer, one if it is no stream.
+
+        `on_headers` takes the headers of the upstream's answer, if there are any, before the first message.
+        """
         with self._calling(request_type, wire, deadline_s, request_id, metadata) as call:
             if request_type in _STREAM_TYPES:
                 async for data in call:
+                    if on_headers is not None:
+                        _take_headers(await call.initial_metadata(), on_headers)
+                        on_headers = None
                     yield data
                 await self._check_revision(call)
                 return
             data = await call
+            if on_headers is not None:
+                _take_headers(await call.trailing_metadata(), on_headers)
             await self._check_revision(call)
             if data is None:
                 # grpc has no error for a call that ends well and without an answer.
@@ -506,7 +520,7 @@ class Client:
             yield call
         except grpc.aio.AioRpcError as error:
             self._compare_revision(error.trailing_metadata())
-            raise call_error(error, request_id) from None
+            raise call_error(error, request_id, was_retried=self._is_retrying) from None
         except (grpc.aio.BaseError, KeyError) as error:
             # What grpc says when it does not understand itself; the second of a status code that is none.
             message = f"grpc could not make the call: {type(error).__name__}"
@@ -596,6 +610,13 @@ class Client:
                 self._target, self._credentials, self._options, self._compression
             )
         return channel
+
+
+def _take_headers(
+    metadata: Iterable[tuple[str, str | bytes]] | None, on_headers: Callable[[Mapping[str, str]], None]
+) -> None:
+    if headers := headers_in(metadata or ()):
+        on_headers(headers)
 
 
 def _chosen_credentials(

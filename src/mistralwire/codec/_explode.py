@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mistralwire.codec._accumulate import CHUNK_OBJECT, RESPONSE_OBJECT, Accumulator
+from mistralwire.codec._accumulate import CHUNK_OBJECT, RESPONSE_OBJECT, Accumulator, complete_response
 from mistralwire.codec._convert import to_document
 from mistralwire.codec._limits import DEFAULT_LIMITS
 from mistralwire.codec._plan import plan_for
@@ -16,37 +16,48 @@ from mistralwire.v1 import (
 )
 
 
-def explode(response: ChatCompletionResponse | FIMCompletionResponse) -> list[CompletionChunk]:
+def explode(
+    response: ChatCompletionResponse | FIMCompletionResponse, *, exact: bool = True
+) -> list[CompletionChunk]:
     """Take a response apart into the chunks of a stream: the messages, then finish reasons and usage.
 
-    Accumulating the chunks gives an equal response, with the `object` of a response that has none filled in.
+    Accumulating the chunks gives an equal response, with `object` and `usage` filled in where it has none.
 
     Args:
         response: The response.
+        exact: Whether to refuse what no stream can carry. Otherwise the chunks say what chunks can say, for
+            readers who asked for a stream and would rather have that than nothing.
 
     Returns:
         One or two chunks.
 
     Raises:
-        EncodeError: If the response has no JSON form, or has members that no stream can carry: a member
-            `delta` beside the message, an `object` that says it is a chunk, a camelCase name that only the
-            deltas of chunks know, such as `toolCallId`.
+        EncodeError: If the response has no JSON form, or, if `exact`, has what no stream can carry: choices,
+            tool calls or undocumented objects that `Accumulator` takes for pieces of one, such as two choices
+            with the same index; tool calls that are not in the order of their indexes; a member `delta`
+            beside the message; an `object` that says it is a chunk; a camelCase name that only the deltas of
+            chunks know, such as `toolCallId`.
     """
     if not isinstance(response, ChatCompletionResponse | FIMCompletionResponse):
         raise TypeError(f"expected a response, not {type(response).__name__}")
-    plan = plan_for(type(response))
-    document = to_document(plan, response.SerializeToString())
+    document = to_document(plan_for(type(response)), response.SerializeToString())
     first, last = _split(document)
     chunks = [_read(first)] if last is None else [_read(first), _read(last)]
-    accumulator: Accumulator[Any] = Accumulator(type(response))
+    if exact:
+        _check(type(response), document, chunks)
+    return chunks
+
+
+def _check(response_type: type[Any], document: dict[str, Any], chunks: list[CompletionChunk]) -> None:
+    """Check that chunks add up to the response that they were made of."""
+    accumulator: Accumulator[Any] = Accumulator(response_type)
     for chunk in chunks:
         accumulator.add(chunk)
-    if document and document.get("object") is None:
-        document["object"] = RESPONSE_OBJECT
-    if to_document(plan, accumulator.result().SerializeToString()) != document:
-        message = "expected members that a stream can carry, found one that its chunks use for something else"
-        raise EncodeError(f"{message}; remove `delta`, and names that only chunks know, from the response")
-    return chunks
+    complete_response(document)
+    if to_document(plan_for(response_type), accumulator.result().SerializeToString()) != document:
+        message = "expected a response that a stream can carry, found one that its chunks would change"
+        remedy = "number choices and tool calls in order, and remove `delta` and names that only chunks know"
+        raise EncodeError(f"{message}; {remedy}")
 
 
 def _read(document: dict[str, Any]) -> CompletionChunk:
@@ -70,7 +81,11 @@ def _split(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | N
 
 
 def _first(choice: dict[str, Any]) -> dict[str, Any]:
-    piece = {"delta" if name == "message" else name: value for name, value in choice.items()}
+    piece = {
+        "delta" if name == "message" else name: value
+        for name, value in choice.items()
+        if name != "delta" or "message" not in choice
+    }
     reason = piece.get("finish_reason")
     if isinstance(reason, str) and reason in _finish_reasons():
         piece["finish_reason"] = None

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from mistralwire.gateway._completion import Completion
+from mistralwire.errors import BrokenStreamError
+from mistralwire.gateway._completion import BREAK_OFF_S, Completion
 from mistralwire.gateway._edge import Edge
 from mistralwire.gateway._errors import Headers
 from mistralwire.gateway._routes import Route
@@ -16,6 +18,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # So many parts of an answer wait for the server before the service is asked for no more.
 _WAITING_MAX = 16
+_server_logger = logging.getLogger("uvicorn.error")
 
 
 class CompletionApp:
@@ -31,7 +34,11 @@ class CompletionApp:
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request.
+
+        Raises:
+            BrokenStreamError: If the answer broke off, so that the server ends it without its end.
+        """
         answer = _Answer(self._edge, self._route, scope)
         reading = asyncio.create_task(answer.receive(receive))
         try:
@@ -57,7 +64,8 @@ class _Answer:
         # A server may know no address, as on a Unix socket.
         self.address = str((scope.get("client") or ("",))[0])
         self._config = edge.config
-        # None when the caller has gone.
+        self._is_broken = False
+        # None when the caller has gone, or the answer breaks off.
         self._messages: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()
         path_model = str(scope.get("path_params", {}).get("model", ""))
         self.completion = Completion(edge, route, path_model, dict(scope["headers"]), self)
@@ -74,6 +82,12 @@ class _Answer:
         self._messages.put_nowait({"type": "http.response.body", "body": body, "more_body": not is_last})
         if self._messages.qsize() >= _WAITING_MAX:
             self.completion.pause()
+
+    def break_off(self, body: bytes) -> None:
+        """Take the last part of the body, whose end the server must not write."""
+        self.write(body)
+        self._is_broken = True
+        self._messages.put_nowait(None)
 
     async def receive(self, receive: Receive) -> None:
         """Give the completion the body, and tell it when the caller hangs up."""
@@ -110,3 +124,15 @@ class _Answer:
                     return
                 if self._messages.empty():
                     self.completion.resume()
+        if self._is_broken:
+            await asyncio.sleep(BREAK_OFF_S)
+            _server_logger.addFilter(_is_not_of_a_broken_stream)
+            raise BrokenStreamError("the stream broke off behind its status; the access log has the reason")
+
+
+def _is_not_of_a_broken_stream(record: logging.LogRecord) -> bool:
+    """Drop the line about a stream that broke off as it should: the access log has one of its own."""
+    error = record.exc_info[1] if record.exc_info else None
+    # Where an application has a handler for it, Starlette raises an error of its own from it.
+    causes = () if error is None else (error, error.__cause__)
+    return not any(isinstance(cause, BrokenStreamError) for cause in causes)

@@ -1,13 +1,11 @@
 """What the contract's files say of its messages, members and values, for those who see JSON alone."""
 
-import pathlib
+import importlib.resources
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-
-import mistralwire.v1
 
 _PACKAGE = "mistralwire.v1"
 # What says how protobuf holds a value, and nothing of the JSON.
@@ -26,7 +24,7 @@ def read_comments() -> Mapping[str, str]:
         The comment on each message, field, oneof, enum and enum value that has one, by full name; values and
         fields below what they are in.
     """
-    path = pathlib.Path(mistralwire.v1.__file__).parent / "descriptor_set.binpb"
+    path = importlib.resources.files(_PACKAGE).joinpath("descriptor_set.binpb")
     files = FileDescriptorSet.FromString(path.read_bytes()).file
     return dict(pair for file in files if file.package == _PACKAGE for pair in _comments_of(file))
 

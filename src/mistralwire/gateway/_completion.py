@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import functools
 import logging
+import math
 import re
 import secrets
 import time
@@ -18,7 +19,8 @@ from google.protobuf.message import Message
 
 from mistralwire import _offload
 from mistralwire._flow import Source
-from mistralwire._metadata import REQUEST_ID
+from mistralwire._metadata import REQUEST_ID, RETRY_TIME_LEFT
+from mistralwire._response_headers import upstream_id, without_limits
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import (
     NAME_PATTERN,
@@ -31,12 +33,24 @@ from mistralwire.errors import (
     Reason,
 )
 from mistralwire.gateway._edge import Edge
-from mistralwire.gateway._errors import Answer, EdgeError, Headers, answer_of, error_body, unwritable
+from mistralwire.gateway._errors import (
+    Answer,
+    EdgeError,
+    Headers,
+    answer_of,
+    encoded,
+    error_body,
+    unwritable,
+    upstream_headers_of,
+)
 from mistralwire.gateway._routes import Call, Route, check_body, read_call
 from mistralwire.v1 import ChatCompletionStreamResponse
 
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
+
+BREAK_OFF_S = 0.1
+"""Seconds between an event with an error and the end of the connection: many clients drop unread bytes."""
 
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -45,7 +59,8 @@ _STREAM_HEADERS = (
     (b"x-accel-buffering", b"no"),
 )
 _JSON_TYPE = (b"content-type", b"application/json")
-_HEARTBEAT = b": keep-alive\n\n"
+# Without a blank line, for which some clients dispatch an empty event: one that has an id, but no data.
+_HEARTBEAT = b": keep-alive\n"
 _DONE = encode_sse(SseDone())
 _REQUEST_ID = REQUEST_ID.encode()
 _PASSED_ON = (b"traceparent", b"tracestate")
@@ -75,6 +90,9 @@ class Responder(Protocol):
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Write a part of the body; the last one ends the answer."""
+
+    def break_off(self, body: bytes) -> None:
+        """Write the last part of a broken body; after BREAK_OFF_S cut it without the body's end."""
 
 
 class Completion:
@@ -123,6 +141,8 @@ class Completion:
         self._waiting: collections.deque[Callable[[], None]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
         self._chunks = self._chunks_seen = 0
+        # Of the upstream's answer, for the caller.
+        self._upstream_headers: Mapping[str, str] = {}
 
     def begin(self) -> None:
         """Admit the request, or refuse it."""
@@ -188,6 +208,10 @@ class Completion:
             self.status = GONE
             self._finish(None)
 
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Take the upstream's headers; they go out with the status, unless a comment has gone out before."""
+        self._upstream_headers = headers
+
     def batch(self, wire: bytes, count: int) -> None:
         """Send chunks as events, each with its number as its id; those of a batch in one piece."""
         if self._work is not None:
@@ -252,7 +276,7 @@ class Completion:
         self._source = None
         if self._work is not None:
             self._waiting.append(functools.partial(self.failed, error))
-        elif self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:
+        elif self._call is not None and _is_of_contract(error):
             check = functools.partial(check_body, self._call.kind, self._edge.config.contract_revision)
             # What it finds is for the Python engine to say.
             weight_max = _offload.PYTHON_WEIGHT_MAX
@@ -322,15 +346,19 @@ class Completion:
         if call.is_stream:
             self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
         pairs = [(name, self._headers[name]) for name in _PASSED_ON if name in self._headers]
+        metadata = {
+            name.decode(): value.decode() for name, value in pairs if _METADATA_VALUE.fullmatch(value)
+        }
+        if call.is_stream and config.heartbeat_s < config.deadline_s:
+            # Later the status has been sent.
+            metadata[RETRY_TIME_LEFT] = str(math.ceil((config.deadline_s - config.heartbeat_s) * 1000))
         source = self._edge.client.start(
             call.kind.stream_request if call.is_stream else call.kind.request,
             call.wire,
             self,
             deadline_s=config.deadline_s,
             request_id=self._request_id,
-            metadata={
-                name.decode(): value.decode() for name, value in pairs if _METADATA_VALUE.fullmatch(value)
-            },
+            metadata=metadata,
         )
         # It may have called already.
         if self.is_over:
@@ -349,7 +377,7 @@ class Completion:
     def _write(self, events: bytes, *, is_last: bool = False) -> None:
         """Write events. Status and headers wait for the first, so that an error before has its status."""
         if not self.status:
-            self._begin(200, [*_STREAM_HEADERS], None)
+            self._begin(200, [*_STREAM_HEADERS, *self._passed_on()], None)
         self._responder.write(events, is_last=is_last)
 
     def _break(self, wire: bytes) -> None:
@@ -362,8 +390,15 @@ class Completion:
 
     def _answer_json(self, text: bytes) -> None:
         self._source = None
-        self._answer(Answer(200, text, []))
+        self._answer(Answer(200, text, self._passed_on()))
         self._finish(None)
+
+    def _passed_on(self) -> Headers:
+        """Return the upstream's headers that the caller may see."""
+        headers = self._upstream_headers
+        if headers and self._edge.config.upstream_key_shared:
+            headers = without_limits(headers)
+        return encoded(headers)
 
     def _answer(self, answer: Answer) -> None:
         self._begin(answer.status, [_JSON_TYPE, *answer.headers], len(answer.body))
@@ -379,9 +414,9 @@ class Completion:
             return
         is_broken = self.status != 0
         if is_broken:
-            self._write(encode_sse(error_body(error)), is_last=True)
+            self._responder.break_off(encode_sse(error_body(error)))
         else:
-            self._answer(answer_of(error))
+            self._answer(answer_of(error, is_key_shared=self._edge.config.upstream_key_shared))
         self._finish(error, is_broken=is_broken)
 
     def _finish(self, error: MistralwireError | None, *, is_broken: bool = False) -> None:
@@ -421,6 +456,9 @@ class Completion:
             fields["first_chunk_ms"] = round(self._first_chunk_s * 1000, 1)
         # Callers and services choose these, and may put anything there.
         named = [] if error is None else [("reason", error.reason)]
+        headers = self._upstream_headers if error is None else upstream_headers_of(error)
+        if headers and (own_id := upstream_id(headers)) is not None:
+            named.append(("upstream_request_id", own_id))
         if self._call is not None:
             named += [("model", self._call.model), ("agent_id", self._call.agent_id)]
         fields.update([(name, text) for name, text in named if NAME_PATTERN.fullmatch(text)])
@@ -428,6 +466,12 @@ class Completion:
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._started_s
+
+
+def _is_of_contract(error: MistralwireError) -> bool:
+    """Check whether an error lists violations that the service found, and not the upstream."""
+    is_listed = isinstance(error, DecodeError | CallError) and bool(error.violations)
+    return is_listed and error.reason != Reason.UPSTREAM_INVALID_REQUEST
 
 
 def _events_of(first_id: int, wire: bytes) -> bytes | None:

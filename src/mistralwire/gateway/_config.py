@@ -45,6 +45,10 @@ class GatewayConfig:
         "Origins whose pages may call from a browser, separated by commas; * for all. Without it none may.",
         "ORIGINS",
     )
+    upstream_key_shared: bool = setting_field(
+        False,
+        "Callers share the key for the upstream: don't pass on its rate-limit headers, only when to retry.",
+    )
 
     contract_revision: int = count_field(
         1,

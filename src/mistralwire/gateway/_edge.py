@@ -12,7 +12,7 @@ from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import EdgeError, Headers
 from mistralwire.gateway._metrics import PrometheusMetrics
 
-EXPOSED_HEADERS = ("x-request-id", "retry-after")
+EXPOSED_HEADERS = ("x-request-id", "retry-after", "x-should-retry", "mistral-correlation-id")
 """What pages of other origins may read of an answer, beside its body."""
 
 

@@ -2,9 +2,12 @@
 
 import math
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import orjson
+
+from mistralwire._response_headers import headers_in, without_limits
 from mistralwire.codec import to_json
 from mistralwire.errors import (
     CallError,
@@ -15,11 +18,10 @@ from mistralwire.errors import (
     UpstreamError,
     Violation,
 )
-from mistralwire.upstream import http_status
+from mistralwire.upstream import http_status, is_hopeless
 from mistralwire.v1 import (
     ErrorResponse,
     IntegerOrString,
-    JsonExtra,
     ValidationError,
 )
 
@@ -35,10 +37,9 @@ _OF_LIBRARY = {
     "UNAVAILABLE": "the service behind the gateway can't be reached",
     "DEADLINE_EXCEEDED": "the answer took longer than the gateway waits for one",
 }
-_NULL_FIELDS = [
-    ErrorResponse.DESCRIPTOR.fields_by_name["param"].number,
-    ErrorResponse.DESCRIPTOR.fields_by_name["code_string"].number,
-]
+# Written as null where there is neither.
+_PARAM = ErrorResponse.DESCRIPTOR.fields_by_name["param"].number
+_CODE = ErrorResponse.DESCRIPTOR.fields_by_name["code_string"].number
 
 
 class EdgeError(MistralwireError):
@@ -67,20 +68,28 @@ class Answer(NamedTuple):
     headers: Headers
 
 
-def answer_of(error: MistralwireError) -> Answer:
+def answer_of(error: MistralwireError, *, is_key_shared: bool = False) -> Answer:
     """Turn an error into an answer.
 
     Args:
-        error: A DecodeError, or a CallError with violations, becomes 422; any other has the status that the
-            one table has for its gRPC code.
+        error: A DecodeError, or a CallError with violations of the contract, becomes 422; any other has the
+            status of the upstream if that is about the request, or else the one that the one table has for
+            its gRPC code.
+        is_key_shared: Whether callers share the key for the upstream, so that its rate limits are not theirs.
 
     Returns:
-        The answer, with Retry-After if the error says when a new try makes sense.
+        The answer, with the upstream's ids and rate limits, with Retry-After if the error says when a new try
+        makes sense, and with `x-should-retry: false` where none does.
     """
-    headers: Headers = []
+    upstream_headers = upstream_headers_of(error)
+    if is_key_shared:
+        upstream_headers = without_limits(upstream_headers)
+    headers = encoded(upstream_headers)
     delay_s = error.retry_after_s if isinstance(error, CallError | OverloadError | UpstreamError) else None
     if delay_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(delay_s)))
+    if _is_hopeless(error):
+        headers.append((b"x-should-retry", b"false"))
     status = _status_of(error)
     if status == UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -93,7 +102,7 @@ def error_body(error: MistralwireError) -> ErrorResponse:
     | read by | members |
     |---|---|
     | Mistral's SDKs and LangChain's | `object`, `message`, `type`, `param`, `code` |
-    | those that know Mistral's 401 and 422 alone | `detail`: the text, or with 422 the violations |
+    | those that know Mistral's 401 and 422 alone | `detail`: the text, or with 422 a list of violations |
     | OpenAI's SDKs and those built on them | `error`, an object with the members of the first row |
 
     Args:
@@ -102,30 +111,81 @@ def error_body(error: MistralwireError) -> ErrorResponse:
     violations = _violations_of(error)
     text = _clean(_cut("; ".join(map(str, violations))) if violations else _text_of(error))
     body = ErrorResponse(object="error", message_string=text, type=error.reason.lower())
-    nulls = list(_NULL_FIELDS)
-    if isinstance(error, CallError | UpstreamError):
-        body.type = error.upstream_type or body.type
-        if error.upstream_code:
-            body.code_string = error.upstream_code
-            nulls.pop()
-    body.json_extra.CopyFrom(JsonExtra(null_fields=nulls))
-    members = f'{{"error":{to_json(body).decode()}}}'
+    members = _set_upstream_members(body, error)
+    nulls = [] if body.HasField("param") else [_PARAM]
+    nulls += [] if body.WhichOneof("code") else [_CODE]
+    body.json_extra.null_fields.extend(nulls)
+    body.json_extra.members = orjson.dumps(members).decode()
+    members["error"] = orjson.Fragment(to_json(body))
+    if not violations and _status_of(error) == UNPROCESSABLE:
+        # Mistral's SDKs take nothing but a list there.
+        violations = [Violation("", "", "", text)]
     if violations:
         body.detail_array.items.extend(_validation_error(each, error.reason) for each in violations)
     else:
         body.detail_string = text
-    body.json_extra.members = members
+    body.json_extra.members = orjson.dumps(members).decode()
     return body
 
 
+def upstream_headers_of(error: MistralwireError) -> Mapping[str, str]:
+    """Return the headers of the upstream's answer that an error has."""
+    if isinstance(error, CallError):
+        return headers_in(error.metadata.items())
+    return error.headers if isinstance(error, UpstreamError) else {}
+
+
+def encoded(headers: Mapping[str, str]) -> Headers:
+    """Return headers as a server takes them."""
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _set_upstream_members(body: ErrorResponse, error: MistralwireError) -> dict[str, Any]:
+    """Put what the upstream's error body said into another; return the members that have no field there."""
+    if isinstance(error, CallError):
+        members = error.upstream_members
+    elif isinstance(error, UpstreamError):
+        members = dict(error.members)
+    else:
+        return {}
+    code, kind, param = (members.pop(name, None) for name in ("code", "type", "param"))
+    if isinstance(code, int) and not isinstance(code, bool):
+        body.code_integer = code
+    elif code := code if isinstance(code, str) else error.upstream_code:
+        body.code_string = code
+    if kind := kind if isinstance(kind, str) else error.upstream_type:
+        body.type = kind
+    if param := param if isinstance(param, str) else error.upstream_param:
+        body.param = param
+    # What is a field of the body, and no word for programs, is said by the answer itself.
+    return {
+        name: value for name, value in members.items() if name not in ErrorResponse.DESCRIPTOR.fields_by_name
+    }
+
+
+def _is_hopeless(error: MistralwireError) -> bool:
+    if isinstance(error, CallError | UpstreamError) and not error.should_retry:
+        return True
+    return not isinstance(error, EdgeError) and is_hopeless(error.code)
+
+
 def _status_of(error: MistralwireError) -> int:
-    if _violations_of(error):
+    if isinstance(error, EdgeError):
+        return error.status
+    upstream_status = _upstream_status_of(error)
+    if upstream_status is None and _violations_of(error):
         return UNPROCESSABLE
-    return error.status if isinstance(error, EdgeError) else http_status(error.code)
+    return http_status(error.code, upstream_status)
+
+
+def _upstream_status_of(error: MistralwireError) -> int | None:
+    if isinstance(error, CallError):
+        return error.upstream_status
+    return error.status if isinstance(error, UpstreamError) else None
 
 
 def _violations_of(error: MistralwireError) -> Sequence[Violation]:
-    return error.violations if isinstance(error, DecodeError | CallError) else ()
+    return error.violations if isinstance(error, DecodeError | CallError | UpstreamError) else ()
 
 
 def _text_of(error: MistralwireError) -> str:
@@ -152,8 +212,8 @@ def _cut(text: str) -> str:
 def _validation_error(violation: Violation, reason: str) -> ValidationError:
     return ValidationError(
         loc=[IntegerOrString(string="body"), *_loc(violation.path)],
-        msg=_clean(f"expected {violation.expected}, found {violation.found}"),
-        type=reason.lower(),
+        msg=_clean(violation.description),
+        type=violation.type or reason.lower(),
     )
 
 

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._completion import Completion
+from mistralwire.gateway._completion import BREAK_OFF_S, Completion
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._edge import Edge
 from mistralwire.gateway._errors import EdgeError, Headers, answer_of
@@ -261,6 +261,13 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             self.on_response_complete()
 
+    def break_off(self, body: bytes) -> None:
+        """Write the last part of an answer, and no last chunk of HTTP: the caller sees a broken transfer."""
+        self.write(body)
+        self._completion = None
+        self._is_refused = True
+        self._start_read_timer(BREAK_OFF_S, self._close)
+
     @property
     def address(self) -> str:
         """The caller's address; empty on a Unix socket."""
@@ -378,6 +385,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _abort(self) -> None:
         self.transport.abort()
+
+    def _close(self) -> None:
+        """Close the connection, as soon as its peer has taken what was written."""
+        self.transport.close()
+        self.on_response_complete()
 
     def _refuse_head(self) -> None:
         text = (

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from mistralwire._response_headers import upstream_id
 from mistralwire.errors import NAME_PATTERN, MistralwireError, UpstreamError
 from mistralwire.service._record import CallRecord, Chunks
 
@@ -31,9 +32,9 @@ class AccessLog:
     The level is WARNING if the service or its upstream failed, and INFO if the call ended well or by the
     caller's own doing. What is known of the call is in attributes of the log record: `request_id`, `method`,
     `code`, `reason`, `duration_ms`, `chunks`, `first_chunk_ms`, `model`, `agent_id`, `peer`, `http_status`,
-    `upstream_code` and `upstream_type`. Nothing of the request, the answer, the metadata or the text of an
-    error is among them, but for the names of model and agent and the upstream's code and type, and these only
-    if they look like names.
+    `upstream_code`, `upstream_type` and `upstream_request_id`. Nothing of the request, the answer, the
+    metadata or the text of an error is among them, but for the names of model and agent and the upstream's
+    code, type and id, and these only if they look like names.
     """
 
     def started(self, call: CallRecord) -> None:
@@ -71,6 +72,7 @@ def _attributes(call: CallRecord) -> dict[str, Any]:
         "http_status": error.status if isinstance(error, UpstreamError) else None,
         "upstream_code": _name(error.upstream_code) if isinstance(error, UpstreamError) else None,
         "upstream_type": _name(error.upstream_type) if isinstance(error, UpstreamError) else None,
+        "upstream_request_id": _name(upstream_id(call.upstream_headers)) if call.upstream_headers else None,
     }
     return {name: value for name, value in attributes.items() if value is not None}
 

@@ -7,11 +7,12 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mistralwire._flow import Sink, Source
-from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason
+from mistralwire._response_headers import without_limits
+from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, UpstreamError
 from mistralwire.service._buffer import ChunkBuffer
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._methods import Method
@@ -19,7 +20,7 @@ from mistralwire.service._record import CallObserver, CallRecord, Chunks
 from mistralwire.service._request import Requests
 from mistralwire.service._silence import caller_silent_error, upstream_silent_error
 from mistralwire.service._slots import UpstreamSlots
-from mistralwire.service._status import failure_of, request_id_of
+from mistralwire.service._status import failure_of, request_id_of, retry_time_s
 from mistralwire.service._watch import Watch
 from mistralwire.upstream import CallContext, Upstream, with_start
 
@@ -242,8 +243,15 @@ class Call:
         assert self._asked is not None  # noqa: S101 - `start` comes first
         (request, wire), self._asked = self._asked, None
         self._is_waiting, self._has_slot = False, True
-        context = CallContext(request_id=self.record.request_id, deadline_s=self._deadline_s)
-        self._upstream_since_s = self._time()
+        now_s = self._upstream_since_s = self._time()
+        retry_s = None
+        if self._deadline_s is not None:
+            retry_s = retry_time_s(self.record.metadata, self._deadline_s - now_s)
+        context = CallContext(
+            request_id=self.record.request_id,
+            deadline_s=self._deadline_s,
+            retry_by_s=None if retry_s is None else now_s + retry_s,
+        )
         # A copy: what the source calls back from in there enters the call's own.
         try:
             source = self._context.copy().run(self._calls.ask, request, wire, context, self)
@@ -264,6 +272,19 @@ class Call:
         return self._has_slot
 
     # From the source of the answer.
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Take the headers of the upstream's answer; see `mistralwire.upstream.Receiver`."""
+        if self.is_over:
+            return
+        headers = self._carried(headers)
+        self.record.upstream_headers = headers
+        if headers:
+            self.sink.headers(headers)
+
+    def _carried(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the headers that the caller may see."""
+        return without_limits(headers) if self._calls.limits.upstream_key_shared else headers
 
     def batch(
         self,
@@ -366,6 +387,9 @@ class Call:
 
     def _fail(self, error: BaseException) -> None:
         record = self.record
+        if isinstance(error, UpstreamError) and error.headers:
+            error.headers = dict(self._carried(error.headers))
+            record.upstream_headers = error.headers
         record.code, record.error = failure_of(error).code.name, error
         if isinstance(error, MistralwireError):
             told = error

@@ -1,7 +1,7 @@
 """Compression of answers, for callers who ask for it, and of requests, where it is safe."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import grpc
 
@@ -26,10 +26,12 @@ def wants_gzip(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
     )
 
 
-async def compress_answers(
-    context: grpc.aio.ServicerContext, metadata: Iterable[tuple[str, str | bytes]]
+async def send_initial_metadata(
+    context: grpc.aio.ServicerContext,
+    metadata: Iterable[tuple[str, str | bytes]],
+    headers: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Let the answers of a call be compressed, if its caller asks for it.
+    """Send what comes before the answers of a call, and compress these if its caller asks for it.
 
     To be called before the first answer is written, or returned. A message that would not get smaller goes
     out as it is.
@@ -37,11 +39,14 @@ async def compress_answers(
     Args:
         context: The call.
         metadata: What the caller sent beside the request.
+        headers: Initial metadata for the caller. Without any, nothing is sent unless answers are compressed.
     """
-    if wants_gzip(metadata):
+    is_compressed = wants_gzip(metadata)
+    if is_compressed:
         context.set_compression(grpc.Compression.Gzip)
-        # With this: grpc forgets about the compression where it sends the two itself, with a single answer.
-        await context.send_initial_metadata(())
+    # Compressed too: grpc forgets about the compression where it sends the two itself, with a single answer.
+    if is_compressed or headers:
+        await context.send_initial_metadata(tuple(headers))
 
 
 def request_options(version: str = grpc.__version__) -> list[tuple[str, int]]:

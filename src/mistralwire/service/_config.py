@@ -53,6 +53,10 @@ class ServerConfig:
         "it changes.",
         "FILE",
     )
+    upstream_key_shared: bool = setting_field(
+        False,
+        "Callers share the key for the upstream: don't pass on its rate-limit headers, only when to retry.",
+    )
 
     reflection: bool | None = setting_field(
         None, "Serve the contract by reflection. By default on a loopback address alone."

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import grpc
@@ -222,6 +222,9 @@ class _UnaryCall:
         if not self._answer.done():
             self._answer.set_exception(_grpc_error(error))
 
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Leave them: who awaits the answer does not ask for metadata."""
+
     def batch(self, wire: bytes, count: int) -> None:
         """Leave it: there are no chunks."""
 
@@ -272,6 +275,9 @@ class _StreamCall:
         if not self._has_ended and self._error is None:
             self._error = asyncio.CancelledError()
         self._has_changed.set()
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Leave them: who iterates does not ask for metadata."""
 
     def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
         """Let a message wait for whoever iterates."""

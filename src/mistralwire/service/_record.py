@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -43,6 +43,8 @@ class CallRecord:
         chunks: How many chunks came from the upstream.
         code: Name of its gRPC status code.
         error: What ended it; None if it ended well, or was cancelled.
+        upstream_headers: Headers of the upstream's answer that go to the caller, by names in lower case: ids
+            and rate limits.
     """
 
     method: str
@@ -57,6 +59,7 @@ class CallRecord:
     chunks: int = 0
     code: str = "OK"
     error: BaseException | None = None
+    upstream_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class CallObserver(Protocol):

@@ -5,7 +5,7 @@ from typing import Never
 
 import grpc
 
-from mistralwire.service._status import failure_of, request_id_of
+from mistralwire.service._status import failure_of, request_id_of, retry_time_s
 
 
 async def refuse(
@@ -23,10 +23,11 @@ async def refuse(
         asyncio.CancelledError: If the call is over already, its caller gone, say: grpc would log it as a
             failure, stack and all.
     """
+    metadata = context.invocation_metadata() or ()
     if request_id is None:
-        request_id = request_id_of(context.invocation_metadata() or ())
+        request_id = request_id_of(metadata)
     try:
-        await context.abort(*failure_of(error, request_id, context.time_remaining()))
+        await context.abort(*failure_of(error, request_id, retry_time_s(metadata, context.time_remaining())))
     except grpc.aio.AbortError as abort:
         # Without the error it came from: grpc prints that chain in places, and its text may be private.
         raise abort from None

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Never, cast
 
 import grpc
@@ -12,7 +12,7 @@ from mistralwire import _offload
 from mistralwire._metadata import AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire.errors import DecodeError, MistralwireError, Violation
 from mistralwire.service._call import Call, Calls
-from mistralwire.service._compression import compress_answers, wants_gzip
+from mistralwire.service._compression import send_initial_metadata, wants_gzip
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._eager import EagerCall
 from mistralwire.service._methods import METHODS, SERVICE_NAME, Method
@@ -165,7 +165,7 @@ class ChatCompletionServicer:
         if sink.error is not None:
             await refuse(context, sink.error, call.record.request_id)
         if not method.is_stream:
-            await compress_answers(context, call.record.metadata)
+            await send_initial_metadata(context, call.record.metadata)
         return sink.wire
 
     async def _receive(self, method: Method, context: grpc.aio.ServicerContext) -> bytes:
@@ -206,13 +206,23 @@ class _GrpcSink:
         self.is_lost = self.is_reading = False
         self._context = context
         self._writing: EagerCall | None = None
-        self._is_compressed: bool | None = None
+        # Of the upstream's answer, for the caller.
+        self._headers: tuple[tuple[str, str], ...] = ()
+        # Whether something is to be sent before the first message; None until that comes.
+        self._has_preface: bool | None = None
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Let them go out before the messages of a stream, and in the trailing metadata of any call."""
+        self._headers = tuple(headers.items())
+        self._context.set_trailing_metadata(
+            ((REQUEST_ID, self.call.record.request_id), _OWN_REVISION, *self._headers)
+        )
 
     def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
         """Write a message; the call waits until grpc has taken it."""
-        if self._is_compressed is None:
-            self._is_compressed = wants_gzip(self.call.record.metadata)
-        write = self._write_first(wire) if self._is_compressed else self._context.write(wire)
+        if self._has_preface is None:
+            self._has_preface = bool(self._headers) or wants_gzip(self.call.record.metadata)
+        write = self._write_first(wire) if self._has_preface else self._context.write(wire)
         self._writing = EagerCall(write, self._written)
         try:
             if not self._writing.start():
@@ -221,8 +231,8 @@ class _GrpcSink:
             self._lose()
 
     async def _write_first(self, wire: bytes) -> None:
-        self._is_compressed = False
-        await compress_answers(self._context, self.call.record.metadata)
+        self._has_preface = False
+        await send_initial_metadata(self._context, self.call.record.metadata, self._headers)
         await self._context.write(wire)
 
     def answer(self, wire: bytes) -> None:

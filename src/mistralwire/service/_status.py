@@ -2,20 +2,25 @@
 
 import logging
 import math
+import re
 import uuid
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import grpc
+import orjson
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
+from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID, RETRY_TIME_LEFT
 from mistralwire.errors import (
     CONTRACT_REVISION_INFO,
     HTTP_STATUS,
     REQUEST_ID_PATTERN,
+    SHOULD_RETRY,
     UPSTREAM_CODE,
+    UPSTREAM_MEMBERS,
+    UPSTREAM_PARAM,
     UPSTREAM_TYPE,
     CallError,
     DecodeError,
@@ -34,13 +39,16 @@ RETRY_WAIT_S_MAX = 30.0
 """The longest time in seconds that a client's gRPC library is asked to wait by itself before a retry."""
 
 # The status travels in trailers, whose default bound is 8 KiB in most gRPC languages. The message is there
-# twice, once percent-encoded at up to three bytes a byte, and the details in base64: with the id of the call,
-# the time to wait and the 32 bytes that HTTP/2 counts for each trailer, together 7 KiB at most.
+# twice, once percent-encoded at up to three bytes a byte, and the details in base64: with the upstream's
+# headers (1.5 KiB), the id of the call, the time to wait and the 32 bytes that HTTP/2 counts for each
+# trailer, together less than 8 KiB.
 MESSAGE_BYTES_MAX = 512
 STATUS_BYTES_MAX = 3 * 1024
 _TEXT_BYTES_MAX = 256
 _REASON_BYTES_MAX = 64
-_METADATA_BYTES_MAX = 1024
+_METADATA_BYTES_MAX = 1792
+# Where violations need room.
+_METADATA_BYTES_BESIDE_MAX = 1024
 # Beside the violations themselves: the tags, lengths and type URL around them, and their count.
 _FRAME_BYTES = 96
 # What a client may try again after a while; other codes end a call for good.
@@ -48,6 +56,9 @@ _RETRIABLE = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
 _REVISION = {CONTRACT_REVISION_INFO: str(CONTRACT_REVISION)}
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_MILLISECONDS = re.compile("[0-9]{1,12}")
+# google.rpc.BadRequest's form of a reason.
+_REASON = re.compile("[A-Z][A-Z0-9_]{0,62}")
 
 _logger = logging.getLogger(__name__)
 
@@ -79,6 +90,21 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return uuid.uuid4().hex
 
 
+def retry_time_s(metadata: Iterable[tuple[str, str | bytes]], remaining_s: float | None) -> float | None:
+    """Return for how long a call may still wait for another attempt, in seconds; None if there is no bound.
+
+    Args:
+        metadata: What the caller sent beside the request.
+        remaining_s: How long the call has left until its deadline, in seconds; None if it has none.
+    """
+    if remaining_s is None:
+        return None
+    for name, value in metadata:
+        if name == RETRY_TIME_LEFT and isinstance(value, str) and _MILLISECONDS.fullmatch(value):
+            return remaining_s - int(value) / 1000
+    return remaining_s
+
+
 def failure_of(error: BaseException, request_id: str = "", remaining_s: float | None = None) -> Failure:
     """Turn an error into what ends its call.
 
@@ -86,12 +112,12 @@ def failure_of(error: BaseException, request_id: str = "", remaining_s: float | 
     A6). Where the error says when a new try makes sense: to wait that long, or, if that is longer than 30
     seconds or than the call has left, not to retry; it would wait until the deadline, and the caller would
     learn nothing but that one. Where the upstream failed and did not say: not to retry, since it has been
-    asked, and may have made, and billed, what was lost on the way.
+    asked, and may have made, and billed, what was lost on the way; nor where it has been asked again already.
 
     Args:
         error: What ended the call.
         request_id: Id of the call; one that can't be metadata is left out.
-        remaining_s: How long the call has left until its deadline, in seconds; None if it has none.
+        remaining_s: For how long the call may still wait, in seconds; None if there is no bound.
 
     Returns:
         The arguments for `abort`.
@@ -105,6 +131,9 @@ def failure_of(error: BaseException, request_id: str = "", remaining_s: float | 
     if REQUEST_ID_PATTERN.fullmatch(request_id):
         trailers.append((REQUEST_ID, request_id))
     delay_s = _retry_after_s(error)
+    if isinstance(error, UpstreamError):
+        trailers.extend(error.headers.items())
+        delay_s = delay_s if error.should_retry else None
     if code in _RETRIABLE and (delay_s is not None or isinstance(error, UpstreamError)):
         trailers.append(("grpc-retry-pushback-ms", str(_pushback_ms(delay_s, remaining_s))))
     return Failure(code, status.message, tuple(trailers))
@@ -125,8 +154,10 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
     Args:
         error: A MistralwireError becomes its code and message, with its violations as BadRequest, the time
             until a new try as RetryInfo, and its reason as ErrorInfo, whose metadata are `contract_revision`,
-            and `http_status`, `upstream_code` and `upstream_type` of an UpstreamError; a code that is none of
-            gRPC's errors becomes INTERNAL. Anything else becomes INTERNAL, and nothing of its text goes out.
+            and of an UpstreamError `http_status`, `upstream_code`, `upstream_type`, `upstream_param`,
+            `should_retry` where that is false, its headers, and as JSON `upstream_members`; a code that is
+            none of gRPC's errors becomes INTERNAL. Anything else becomes INTERNAL, and nothing of its text
+            goes out.
         request_id: Id of the call, which becomes RequestInfo; none if it is empty, or more than 128
             characters of printable ASCII.
 
@@ -151,17 +182,19 @@ def _describe(error: MistralwireError, request_info: list[Message]) -> status_pb
     if code is grpc.StatusCode.OK:
         # An error that says it is none, or names no code, is a mistake of the service's own.
         code = grpc.StatusCode.INTERNAL
+    violations = error.violations if isinstance(error, DecodeError | CallError | UpstreamError) else []
+    metadata_room = _METADATA_BYTES_BESIDE_MAX if violations else _METADATA_BYTES_MAX
     info = error_details_pb2.ErrorInfo(
         reason=_cut(error.reason, _REASON_BYTES_MAX),
         domain=ERROR_DOMAIN,
-        metadata=_within(_REVISION | _metadata(error) | _REVISION, _METADATA_BYTES_MAX),
+        metadata=_within(_REVISION | _metadata(error) | _REVISION, metadata_room),
     )
     details: list[Message] = [info, *_retry_info(error), *request_info]
-    if isinstance(error, DecodeError | CallError) and error.violations:
+    if violations:
         room = STATUS_BYTES_MAX - _FRAME_BYTES - _status(code, str(error), details).ByteSize()
-        bad_request = _bad_request(error.violations, room)
-        if len(bad_request.field_violations) < len(error.violations):
-            info.metadata["violations"] = str(len(error.violations))
+        bad_request = _bad_request(violations, room)
+        if len(bad_request.field_violations) < len(violations):
+            info.metadata["violations"] = str(len(violations))
         details.insert(0, bad_request)
     return _status(code, str(error), details)
 
@@ -192,6 +225,10 @@ def _metadata(error: MistralwireError) -> dict[str, str]:
             (HTTP_STATUS, error.status),
             (UPSTREAM_CODE, error.upstream_code),
             (UPSTREAM_TYPE, error.upstream_type),
+            (UPSTREAM_PARAM, error.upstream_param),
+            (SHOULD_RETRY, None if error.should_retry else "false"),
+            *error.headers.items(),
+            (UPSTREAM_MEMBERS, orjson.dumps(error.members).decode() if error.members else None),
         )
         return {name: str(value) for name, value in members if value is not None}
     if isinstance(error, DecodeError) and error.truncated:
@@ -202,10 +239,11 @@ def _metadata(error: MistralwireError) -> dict[str, str]:
 
 
 def _within(metadata: dict[str, str], room: int) -> dict[str, str]:
-    """Give as many entries as there is room for, in bytes."""
+    """Return as many entries as there is room for, in bytes; JSON is not cut."""
     result = {}
     for name, value in metadata.items():
-        name_cut, value_cut = _cut(name, _TEXT_BYTES_MAX), _cut(value, _TEXT_BYTES_MAX)
+        name_cut = _cut(name, _TEXT_BYTES_MAX)
+        value_cut = value if name == UPSTREAM_MEMBERS else _cut(value, _TEXT_BYTES_MAX)
         # Three tags, three lengths of up to two bytes.
         room -= len(name_cut.encode()) + len(value_cut.encode()) + 9
         if room < 0:
@@ -218,9 +256,12 @@ def _bad_request(violations: list[Violation], room: int) -> error_details_pb2.Ba
     """List as many violations as there is room for, in bytes."""
     bad_request = error_details_pb2.BadRequest()
     for violation in violations:
-        expected, found = (_cut(text, _TEXT_BYTES_MAX) for text in (violation.expected, violation.found))
+        expected, found, text = (_cut(each, _TEXT_BYTES_MAX) for each in violation[1:4])
+        reason = violation.type.upper()
         item = error_details_pb2.BadRequest.FieldViolation(
-            field=_cut(violation.path, _TEXT_BYTES_MAX), description=f"expected {expected}, found {found}"
+            field=_cut(violation.path, _TEXT_BYTES_MAX),
+            description=Violation("", expected, found, text).description,
+            reason=reason if _REASON.fullmatch(reason) else "",
         )
         room -= item.ByteSize() + 3
         if room < 0:

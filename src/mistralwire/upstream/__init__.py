@@ -18,7 +18,7 @@ from mistralwire.upstream._models import Model, ModelCatalog
 from mistralwire.upstream._program import finish_reasons_of, with_start
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._routing import Route, RoutedUpstream, plain_names
-from mistralwire.upstream._statuses import http_status
+from mistralwire.upstream._statuses import http_status, is_hopeless
 from mistralwire.upstream._upstream import (
     CallbackUpstream,
     CallContext,
@@ -61,6 +61,7 @@ __all__ = [
     "error_from_body",
     "finish_reasons_of",
     "http_status",
+    "is_hopeless",
     "plain_names",
     "routed_from_tables",
     "with_start",

@@ -1,7 +1,7 @@
 """Answers that come by callbacks, for those who wait for them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from mistralwire._flow import Source
@@ -90,6 +90,9 @@ class _Waiting:
             if self._source is not None:
                 self._source.resume()
         return wire
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        pass
 
     def batch(
         self,

@@ -38,8 +38,13 @@ def text_of(document: dict[str, Any]) -> str:
         none.
     """
     texts = itertools.islice(_texts(document, _DEPTH_MAX), _TEXTS_MAX)
-    text = _redact(_line("; ".join(texts)))
-    return text if len(text) <= _TEXT_CHARS_MAX else f"{text[: _TEXT_CHARS_MAX - 3]}..."
+    return line_of("; ".join(texts), _TEXT_CHARS_MAX)
+
+
+def line_of(text: str, chars_max: int) -> str:
+    """Return a text as one bounded line of printable characters, without what looks like a credential."""
+    line = _redact(_line(text))
+    return line if len(line) <= chars_max else f"{line[: chars_max - 3]}..."
 
 
 def is_secret(token: str) -> bool:
@@ -65,15 +70,15 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
         for item in value[:_TEXTS_MAX]:
             yield from _texts(item, depth - 1)
     elif isinstance(value, dict):
-        path = _path_of(value.get("loc"))
+        path = path_of(value.get("loc"))
         for name in _TEXT_NAMES:
             if texts := list(itertools.islice(_texts(value.get(name), depth - 1), _TEXTS_MAX)):
                 yield from (f"{path}: {text}" for text in texts) if path else texts
                 return
 
 
-def _path_of(loc: Any) -> str:
-    """Give the place of a violation in the way of this package: `messages[0].role`."""
+def path_of(loc: Any) -> str:
+    """Return the place of a violation as this package has it: `messages[0].role`; empty if it is no list."""
     steps = loc[:_PATH_STEPS_MAX] if isinstance(loc, list) else []
     path = ""
     for step in steps[1:] if steps[:1] == ["body"] else steps:

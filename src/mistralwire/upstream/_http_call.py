@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from mistralwire import _offload
+from mistralwire._response_headers import response_headers
 from mistralwire.codec import (
     SseBatch,
     SseBatchDecoder,
@@ -303,6 +304,7 @@ class HttpCall:
     def _ask_again(self) -> None:
         self._timer = None
         self._part = _Part.HEAD
+        self._headers = {}
         self._pieces.clear()
         self._size = self._begun_bytes = 0
         self._wait(self._settings.first_byte_s)
@@ -341,7 +343,8 @@ class HttpCall:
         wire, count, usage, finish_reasons, is_done, failure = batch
         if count:
             self._begun_bytes = size
-            self._has_given = True
+            if not self._has_given:
+                self._give_headers()
             self._receiver.batch(wire, count, usage, finish_reasons)
             if self._is_over:
                 return
@@ -374,8 +377,15 @@ class HttpCall:
             raise unreadable("what is no JSON object", self._status) from None
         return wire
 
+    def _give_headers(self) -> None:
+        """Pass on the headers for the caller, before anything else of the answer."""
+        self._has_given = True
+        if headers := response_headers(self._headers, self._asked.context.request_id):
+            self._receiver.headers(headers)
+
     def _answer(self, wire: bytes) -> None:
         self._finish()
+        self._give_headers()
         self._receiver.answer(wire)
         self._receiver.closed()
 
@@ -383,12 +393,13 @@ class HttpCall:
         """Read an answer in one piece to the chunks of a stream."""
         response = ChatCompletionResponse.FromString(self._read(data, ChatCompletionResponse))
         try:
-            return list(explode(response))
+            return explode(response, exact=False)
         except CodecError:
             raise unreadable("an answer in one piece that is no stream", self._status) from None
 
     def _explode(self, chunks: list[CompletionChunk]) -> None:
         self._finish()
+        self._give_headers()
         for chunk in chunks:
             self._receiver.batch(encode_chunk(chunk), 1, *observed_in(chunk))
         self._receiver.end()
@@ -434,21 +445,31 @@ class HttpCall:
         if self._is_over:
             return
         self._leave()
-        is_final = self._has_given or self._attempts_left == 0
-        if isinstance(error, UpstreamError) and not is_final and _may_be_tried_again(error):
-            wait_s = _pause_s(self._attempt, error.retry_after_s)
-            remaining_s = self._asked.context.remaining_s()
-            if wait_s <= _WAIT_S_MAX and (remaining_s is None or wait_s < remaining_s):
-                _logger.info(
-                    "attempt %d failed with %s; another in %.1f seconds",
-                    *(self._attempt, error.reason, wait_s),
-                    extra={"request_id": self._asked.context.request_id},
-                )
-                self._timer = self._loop.call_later(wait_s, self._ask_again, context=self._context)
+        if isinstance(error, UpstreamError):
+            is_final = self._has_given or self._attempts_left == 0
+            is_retried = not is_final and _may_be_tried_again(error)
+            if is_retried and self._retry_later(error):
                 return
+            error.headers = response_headers(self._headers, self._asked.context.request_id, is_error=True)
+            # Who is asked to come back later than this call can wait has that attempt still before him.
+            error.should_retry = error.should_retry and (is_retried or self._attempt == 1)
         self._finish()
         self._receiver.failed(error)
         self._receiver.closed()
+
+    def _retry_later(self, error: UpstreamError) -> bool:
+        """Ask again after a pause; return whether there is time for it."""
+        context = self._asked.context
+        wait_s = _pause_s(self._attempt, error.retry_after_s)
+        if wait_s > _WAIT_S_MAX or wait_s >= context.pause_s_max():
+            return False
+        _logger.info(
+            "attempt %d failed with %s; another in %.1f seconds",
+            *(self._attempt, error.reason, wait_s),
+            extra={"request_id": context.request_id},
+        )
+        self._timer = self._loop.call_later(wait_s, self._ask_again, context=self._context)
+        return True
 
     def _finish(self) -> None:
         self._is_over = True
@@ -495,6 +516,8 @@ class HttpCall:
 
 
 def _may_be_tried_again(error: UpstreamError) -> bool:
+    if not error.should_retry:
+        return False
     if error.status is not None:
         return error.status in _RETRIED
     return error.reason == Reason.UPSTREAM_UNREACHABLE

@@ -37,7 +37,7 @@ def silent(limit_s: float) -> UpstreamError:
 def unreadable(found: str, status: int | None = None) -> UpstreamError:
     """Give the error for an answer that is none."""
     message = f"expected a completion from the upstream, found {found}"
-    return UpstreamError(message, status=status, reason=Reason.UPSTREAM_UNREADABLE)
+    return UpstreamError(message, status=status, reason=Reason.UPSTREAM_UNREADABLE, should_retry=False)
 
 
 def truncated(found: str) -> UpstreamError:
@@ -49,7 +49,7 @@ def truncated(found: str) -> UpstreamError:
 def too_large(bound: str) -> UpstreamError:
     """Give the error for an answer beyond a bound."""
     message = f"expected an answer of the upstream within {bound}, found a larger one"
-    return UpstreamError(message, reason=Reason.UPSTREAM_ANSWER_TOO_LARGE)
+    return UpstreamError(message, reason=Reason.UPSTREAM_ANSWER_TOO_LARGE, should_retry=False)
 
 
 def redirected(status: int) -> UpstreamError:

@@ -3,11 +3,13 @@
 import asyncio
 import dataclasses
 import functools
+import importlib.resources
 import itertools
 import os
 import pathlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from importlib.resources.abc import Traversable
 from typing import TypeAlias
 
 from mistralwire.codec import (
@@ -39,11 +41,12 @@ from mistralwire.v1 import (
     FIMCompletionStreamRequest,
 )
 
-DEMONSTRATION = pathlib.Path(__file__).parent / "_demonstration"
+DEMONSTRATION: Traversable = importlib.resources.files("mistralwire.upstream").joinpath("_demonstration")
 """A folder with a few small recordings, for a first look at the service."""
 
 
 _SUFFIXES = (".json", ".sse")
+_Place: TypeAlias = str | os.PathLike[str] | Traversable
 _Failure: TypeAlias = Callable[[], UpstreamError]
 """Makes an error, a new one for each call."""
 
@@ -95,7 +98,8 @@ class ReplayUpstream:
     The messages are shared between calls: they are not to be changed.
 
     Args:
-        paths: A file or folder, or several. A folder gives its `*.json` and `*.sse` files.
+        paths: A file or folder, or several; those of a package may be in a zip archive. A folder gives its
+            `*.json` and `*.sse` files.
         chunks_per_second: A pace, above 0, instead of the pauses in the recordings; None for those.
 
     Raises:
@@ -107,15 +111,15 @@ class ReplayUpstream:
 
     def __init__(
         self,
-        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        paths: _Place | Iterable[_Place],
         *,
         chunks_per_second: float | None = None,
     ) -> None:
         if chunks_per_second is not None and not chunks_per_second > 0:
             raise ValueError(f"chunks_per_second must be above 0, or None, not {chunks_per_second!r}")
-        if isinstance(paths, str | os.PathLike):
+        if isinstance(paths, str | os.PathLike | Traversable):
             paths = [paths]
-        self.files = [file for path in paths for file in _find_files(pathlib.Path(path))]
+        self.files = [file for path in paths for file in _find_files(path)]
         if not self.files:
             raise _bad_recording("expected at least one recording, found none; name a .json or .sse file")
         recordings = [_read(file, chunks_per_second) for file in self.files]
@@ -198,20 +202,22 @@ def _bad_recording(message: str) -> UpstreamError:
     return UpstreamError(message, code="FAILED_PRECONDITION", reason=Reason.BAD_RECORDING)
 
 
-def _find_files(path: pathlib.Path) -> list[pathlib.Path]:
+def _find_files(place: _Place) -> list[Traversable]:
+    path = place if isinstance(place, Traversable) else pathlib.Path(place)
     try:
         if path.is_dir():
-            return sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+            found = (file for file in path.iterdir() if file.name.endswith(_SUFFIXES) and file.is_file())
+            return sorted(found, key=lambda file: file.name)
     except OSError as error:
         raise _bad_recording(
             f"{path}: expected a folder that can be read, found: {error.strerror}"
         ) from error
-    if path.suffix not in _SUFFIXES:
+    if not path.name.endswith(_SUFFIXES):
         raise _bad_recording(f"{path}: expected a .json file, an .sse file or a folder of them")
     return [path]
 
 
-def _read(file: pathlib.Path, chunks_per_second: float | None) -> _Recording:
+def _read(file: Traversable, chunks_per_second: float | None) -> _Recording:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -219,7 +225,7 @@ def _read(file: pathlib.Path, chunks_per_second: float | None) -> _Recording:
     is_fim = file.name.startswith("fim")
     try:
         recording = (
-            _read_json(file, data, is_fim) if file.suffix == ".json" else _read_sse(file, data, is_fim)
+            _read_json(file, data, is_fim) if file.name.endswith(".json") else _read_sse(file, data, is_fim)
         )
     except CodecError as error:
         # The parser's own message says which line of a JSON file it was.
@@ -233,7 +239,7 @@ def _read(file: pathlib.Path, chunks_per_second: float | None) -> _Recording:
     return dataclasses.replace(recording, steps=steps)
 
 
-def _read_json(file: pathlib.Path, data: bytes, is_fim: bool) -> _Recording:
+def _read_json(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
     if is_error_body(data):
         error = functools.partial(error_from_body, from_json(ErrorResponse, data, validate=False))
         return _Recording(is_fim, is_stream=False, steps=(), failure=error, answer=error)
@@ -249,7 +255,7 @@ def _read_json(file: pathlib.Path, data: bytes, is_fim: bool) -> _Recording:
     return _Recording(is_fim, is_stream=False, steps=steps, failure=failure, answer=response)
 
 
-def _read_sse(file: pathlib.Path, data: bytes, is_fim: bool) -> _Recording:
+def _read_sse(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
     steps: list[_Step] = []
     failure: _Failure | None = None
     for delay_s, event in _read_events(file, data):
@@ -270,7 +276,7 @@ def _read_sse(file: pathlib.Path, data: bytes, is_fim: bool) -> _Recording:
 
 
 def _read_events(
-    file: pathlib.Path, data: bytes
+    file: Traversable, data: bytes
 ) -> Iterator[tuple[float, SseMessage[CompletionChunk] | SseError | SseDone | DecodeError]]:
     """Give the events with the pauses before them; the error is an end without `[DONE]`."""
     decoder = SseDecoder(CompletionChunk, validate=False)

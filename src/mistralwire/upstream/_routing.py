@@ -194,6 +194,7 @@ class _RoutedCall:
         request_id: str,
     ) -> None:
         self.is_watched = receiver.is_watched
+        self.headers = receiver.headers
         self.answer = receiver.answer
         self.end = receiver.end
         self._receiver = receiver
@@ -201,6 +202,8 @@ class _RoutedCall:
         self._routes = list(routes)
         self._source: Source | None = None
         self._is_paused = self._has_begun = self._is_passed_over = False
+        # Whether an upstream that could have answered has failed before.
+        self._was_retried = False
         self._ask_next()
 
     def _ask_next(self) -> None:
@@ -249,9 +252,12 @@ class _RoutedCall:
     def failed(self, error: BaseException) -> None:
         """Go on to the next route, once this one has closed, or fail."""
         if not self._routes or self._has_begun or not _is_failed_over(error):
+            if self._was_retried and isinstance(error, UpstreamError) and error.retry_after_s is None:
+                error.should_retry = False
             self._receiver.failed(error)
             return
         self._is_passed_over = True
+        self._was_retried = self._was_retried or error.code != "UNIMPLEMENTED"
         _logger.warning(
             "upstream %s failed with %s, %s; the next is asked",
             *(self._route.name, error.code, error.reason),

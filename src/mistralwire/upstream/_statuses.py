@@ -52,7 +52,7 @@ TABLE = (
             Fault(
                 Reason.UPSTREAM_INVALID_REQUEST,
                 "the upstream refused the request as invalid",
-                (400, 422),
+                (400, 415, 422, 424, 451),
                 ("invalid_request_error", "bad_request", "unprocessable_entity", "context_length_exceeded"),
             ),
             Fault(
@@ -179,12 +179,19 @@ TABLE = (
 ERROR_STATUSES = range(400, 600)
 """The HTTP statuses of errors."""
 
+KEPT_STATUSES = frozenset({400, 404, 408, 409, 413, 415, 422, 424, 429, 451})
+"""The statuses of upstreams with which a gateway answers its own caller, whose request they are about."""
+
+_HOPELESS_CODES = ("FAILED_PRECONDITION", "UNIMPLEMENTED")
+_HOPELESS_WORDS = ("insufficient_quota",)
+
 
 def _plain(word: str) -> str:
     """Give the one form of a word: `RateLimitError`, `rate_limit_error` and `Rate limit` are the same."""
     return re.sub("[^a-z0-9]", "", word.lower()).removesuffix("error")
 
 
+_PLAIN_HOPELESS_WORDS = frozenset(map(_plain, _HOPELESS_WORDS))
 _HTTP_STATUSES = {row.code: row.http_status for row in TABLE}
 _FAULTS = [(row.code, fault) for row in TABLE for fault in row.faults]
 _BY_STATUS = {status: (code, fault) for code, fault in _FAULTS for status in fault.statuses}
@@ -213,14 +220,29 @@ def fault_of(status: int | None, words: Iterable[str] = ()) -> tuple[str, Fault]
     return _BY_STATUS[400 if any(word.startswith("invalid") for word in plain_words) else 500]
 
 
-def http_status(code: str) -> int:
+def is_hopeless(code: str, words: Iterable[str] = ()) -> bool:
+    """Check whether another attempt is hopeless: the error stays until somebody has repaired its cause.
+
+    Args:
+        code: Name of the gRPC status code.
+        words: What the upstream's error body says as code and as type.
+    """
+    return code in _HOPELESS_CODES or any(_plain(word) in _PLAIN_HOPELESS_WORDS for word in words)
+
+
+def http_status(code: str, upstream_status: int | None = None) -> int:
     """Give the HTTP status with which a gateway answers for a gRPC status code.
 
     Args:
         code: Name of the code, such as `NOT_FOUND`.
+        upstream_status: HTTP status of the upstream's answer; None if there was none.
 
     Returns:
-        The status; 500 for a name that is no code of gRPC. FAILED_PRECONDITION is 500 too: in this package it
-        says that the service is not in order, such as its credentials, and never that the request is not.
+        The upstream's status, if it is about the caller's request (400, 404, 408, 409, 413, 415, 422, 424,
+        429, 451); else that of the code, 500 for a name that is no code of gRPC. FAILED_PRECONDITION is 500
+        too: in this package it says that the service is not in order, such as its credentials, and never that
+        the request is not.
     """
+    if upstream_status in KEPT_STATUSES:
+        return upstream_status
     return _HTTP_STATUSES.get(code, 500)

@@ -1,16 +1,18 @@
 """What a source of completions has to do, and how its error bodies become errors."""
 
 import dataclasses
+import math
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from mistralwire._flow import Source
 from mistralwire.codec import to_dict
-from mistralwire.errors import EncodeError, UpstreamError
+from mistralwire.errors import EncodeError, Reason, UpstreamError
+from mistralwire.upstream._error_members import members_of, violations_of
 from mistralwire.upstream._error_text import is_secret, text_of
-from mistralwire.upstream._statuses import ERROR_STATUSES, fault_of
+from mistralwire.upstream._statuses import ERROR_STATUSES, fault_of, is_hopeless
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
@@ -52,28 +54,43 @@ class CallContext:
         deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does. The call
             is cancelled then in any case.
         has_alternative: Whether another upstream is asked if this one fails: then nothing is tried again.
+        retry_by_s: By when a further attempt has to begin, in seconds of `time.monotonic`, since the caller
+            wants to know the status of an error by then; None for the deadline.
     """
 
     request_id: str = ""
     deadline_s: float | None = None
     has_alternative: bool = False
+    retry_by_s: float | None = None
 
     def remaining_s(self) -> float | None:
         """Give the time until the deadline in seconds, 0 or more; None if there is none."""
         return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
 
+    def pause_s_max(self) -> float:
+        """Return how long a pause before a further attempt may be at most, in seconds, 0 or more."""
+        times_s = [time_s for time_s in (self.deadline_s, self.retry_by_s) if time_s is not None]
+        return max(0.0, min(times_s, default=math.inf) - time.monotonic())
+
 
 class Receiver(Protocol):
     """What takes the answer of an upstream that gives it by callbacks, as wire bytes.
 
-    Batches of chunks and then `end`, or one `answer`; `failed` in the place of either. Then, or when the
-    source was cancelled, comes `closed`, and nothing more.
+    Batches of chunks and then `end`, or one `answer`; `headers` before either, if there are any; `failed` in
+    the place of either. Then, or when the source was cancelled, comes `closed`, and nothing more.
 
     Attributes:
         is_watched: Whether it wants to know of usage and finish reasons.
     """
 
     is_watched: bool
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Take the headers of the upstream's answer that go to the caller: ids and rate limits.
+
+        Args:
+            headers: The headers, by names in lower case; one or more.
+        """
 
     def batch(
         self,
@@ -201,7 +218,8 @@ def error_from_body(
         The error, UNAVAILABLE where nothing says better. Its message is the upstream's own text, in one line
         of at most 1,000 characters, without anything that looks like a credential, and without the values
         that the violations quote. If the upstream refused the service itself, it is a text of ours: that of
-        the upstream may quote the key.
+        the upstream may quote the key. The other members of the body and its violations are kept within
+        bounds.
     """
     try:
         document = to_dict(body)
@@ -213,9 +231,11 @@ def error_from_body(
     if status not in ERROR_STATUSES:
         status = _status_of(holders) or status
     upstream_code, upstream_type = _word_of(holders, ("code",)), _word_of(holders, ("type", "status"))
+    violations = violations_of(document)
     # A list of violations, as in the documented HTTPValidationError, is an answer 422, said or not.
-    shape = "unprocessable_entity" if _has_violations(document) else None
-    code, fault = fault_of(status, filter(None, (upstream_code, upstream_type, shape)))
+    shape = "unprocessable_entity" if violations else None
+    words = [word for word in (upstream_code, upstream_type, shape) if word]
+    code, fault = fault_of(status, words)
     return UpstreamError(
         (text_of(document) if fault.is_quoted else "") or fault.text,
         status=status,
@@ -223,14 +243,11 @@ def error_from_body(
         reason=fault.reason,
         upstream_code=upstream_code,
         upstream_type=upstream_type,
+        upstream_param=_word_of(holders, ("param",)),
         retry_after_s=retry_after_s,
-    )
-
-
-def _has_violations(document: dict[str, Any]) -> bool:
-    message = document.get("message")
-    return any(
-        isinstance(holder, dict) and isinstance(holder.get("detail"), list) for holder in (document, message)
+        violations=violations if fault.reason == Reason.UPSTREAM_INVALID_REQUEST else (),
+        members=members_of(holders, is_quoted=fault.is_quoted),
+        should_retry=not is_hopeless(code, words),
     )
 
 

@@ -1,0 +1,11 @@
+"""What PyInstaller has to know; it asks for the folder by the entry point `pyinstaller40`."""
+
+import pathlib
+
+
+def hook_folders() -> list[str]:
+    """Return the folders with hooks.
+
+    Source: https://pyinstaller.org/en/stable/hooks.html#provide-hooks-with-package
+    """
+    return [str(pathlib.Path(__file__).parent)]

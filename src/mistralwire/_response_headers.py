@@ -1,0 +1,106 @@
+"""Headers of an upstream's response that reach the caller: its ids, and what it says of rate limits.
+
+The same names are metadata in gRPC: of the call, and of a failed call's ErrorInfo.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
+
+from mistralwire._metadata import REQUEST_ID
+
+UPSTREAM_REQUEST_ID = "x-upstream-request-id"
+"""What an upstream's own `x-request-id` becomes: that name has the id of the call already."""
+
+HEADERS_BYTES_MAX = 1536
+"""Bound on names and values in bytes, with the 32 more that HTTP/2 counts for each pair."""
+
+_COUNT_MAX = 24
+_NAME_CHARS_MAX = 64
+_VALUE = re.compile("[!-~](?:[ -~]{0,254}[!-~])?")
+_PAIR_BYTES = 32
+
+_ID = re.compile("(?:[a-z0-9-]+-)?(?:request|correlation|invocation|trace)-?id|cf-ray")
+_LIMIT = re.compile("(?:x-)?rate-?limit[a-z0-9_.-]*|[a-z]+-ratelimit-[a-z0-9_.-]+|retry-after(?:-ms)?")
+_RETRY_AFTER = ("retry-after", "retry-after-ms")
+_FIRST_IDS = ("mistral-correlation-id", UPSTREAM_REQUEST_ID)
+
+_Kind: TypeAlias = Literal["id", "limit"]
+
+
+def response_headers(
+    headers: Mapping[str, str], request_id: str = "", *, is_error: bool = False
+) -> dict[str, str]:
+    """Return the headers of a response that its caller gets to see.
+
+    Args:
+        headers: The headers, by names in lower case.
+        request_id: Id of the call, which an upstream may have echoed.
+        is_error: Whether the response is an error, which has its Retry-After as a number.
+
+    Returns:
+        The ids, then the rate limits: at most 24 headers in 1.5 KiB, each with a value of up to 256 printable
+        ASCII characters. What is beyond that, or has other characters, is left out.
+    """
+    found = [pair for pair in headers.items() if _kind_of(pair[0]) is not None]
+    if not found:
+        return {}
+    pairs = []
+    for name, value in found:
+        if name == REQUEST_ID:
+            if value == request_id:
+                continue
+            name = UPSTREAM_REQUEST_ID  # noqa: PLW2901 - the same header
+        if not (is_error and name in _RETRY_AFTER):
+            pairs.append((name, value))
+    return headers_in(pairs)
+
+
+def headers_in(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """Return the headers of an upstream's response that are among metadata, within the same bounds.
+
+    Args:
+        metadata: Names in lower case and values, such as the trailing metadata of a call.
+    """
+    pairs = [(name, value) for name, value in metadata if _is_fit(name, value)]
+    # Stable: the ids, which are few, before the limits.
+    pairs.sort(key=lambda pair: _kind_of(pair[0]) != "id")
+    headers: dict[str, str] = {}
+    room = HEADERS_BYTES_MAX
+    for name, value in pairs[:_COUNT_MAX]:
+        room -= len(name) + len(value) + _PAIR_BYTES
+        if room < 0:
+            break
+        headers.setdefault(name, str(value))
+    return headers
+
+
+def without_limits(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers without those that say what is left of a rate limit."""
+    return {name: value for name, value in headers.items() if _kind_of(name) == "id"}
+
+
+def upstream_id(headers: Mapping[str, str]) -> str | None:
+    """Return the upstream's own id of a call, for a log; None if its response has none."""
+    for name in (*_FIRST_IDS, *headers):
+        if name in headers and _kind_of(name) == "id":
+            return headers[name]
+    return None
+
+
+def _is_fit(name: str, value: str | bytes) -> bool:
+    is_named = name != REQUEST_ID and _kind_of(name) is not None
+    return is_named and isinstance(value, str) and _VALUE.fullmatch(value) is not None
+
+
+def _kind_of(name: str) -> _Kind | None:
+    return _kind_of_short(name) if len(name) <= _NAME_CHARS_MAX else None
+
+
+# The names that an upstream sends are the same each time.
+@functools.lru_cache(maxsize=1024)
+def _kind_of_short(name: str) -> _Kind | None:
+    if _LIMIT.fullmatch(name):
+        return "limit"
+    return "id" if _ID.fullmatch(name) else None
