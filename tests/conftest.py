@@ -7,7 +7,8 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mistralwire.codec import _losses
+from mistralwire.codec import _dropped_events, _losses
+from mistralwire.codec._counts import BoundedCounts
 from tests.fleet.next_year import make_next_year
 from tools.engine import engine_line
 
@@ -35,7 +36,13 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def no_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count the losses of one test alone: the counts belong to the process."""
-    monkeypatch.setattr(_losses, "_counts", {})
+    monkeypatch.setattr(_losses, "_counts", BoundedCounts(_losses.OTHER_PLACE))
+
+
+@pytest.fixture
+def no_dropped_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the dropped events of one test alone."""
+    monkeypatch.setattr(_dropped_events, "_counts", BoundedCounts(_dropped_events.OTHER_EVENT))
 
 
 @pytest.fixture(scope="session")

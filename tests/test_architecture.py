@@ -192,6 +192,7 @@ def test_the_public_names_of_the_codec_are_these() -> None:
         "check_answer",
         "check_request",
         "clear_member",
+        "dropped_events",
         "encode_sse",
         "explode",
         "from_dict",

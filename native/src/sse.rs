@@ -43,6 +43,7 @@ type StateObject<'py> = (
     u64,
     Option<Bound<'py, PyString>>,
     Option<Bound<'py, PyString>>,
+    bool,
 );
 
 /// Reads one stream of server-sent events.
@@ -137,6 +138,7 @@ impl SseReader {
             state.data_line,
             string(py, state.id.as_deref())?,
             string(py, state.name.as_deref())?,
+            state.is_unframed,
         ))
     }
 }
@@ -202,7 +204,7 @@ fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'p
 
 fn frame_object<'py>(py: Python<'py>, output: &Output, frame: &Frame) -> PyResult<FrameObject<'py>> {
     let bytes = match frame.form {
-        Form::Data(_) | Form::Message | Form::Error | Form::ErrorText => {
+        Form::Data(_) | Form::Message | Form::Error | Form::ErrorText | Form::Unframed => {
             Some(bytes_object(py, &output.bytes[frame.bytes.clone()])?)
         }
         Form::Nothing | Form::Done | Form::AfterDone | Form::TooLong => None,

@@ -45,6 +45,22 @@ _ODD_DATA = (
         b'{"message":null}',
         b'{"Choices":1,"message":""}',
     ),
+    *(
+        b'{"error":{"message":"x"},"choices":[]}',
+        b'{"choices":[],"error":""}',
+        b'{"choices":[{}],"choices":[],"error":{}}',
+        b'{"error":"","error":"x","choices":[]}',
+        b'{"object":"Error","choices":[]}',
+        b'{"object":"\\u0045rror"}',
+        b'{"choices":[],"detail":"x","message":"x"}',
+        b'{"choices":null}',
+        b'{"error":{"x":NaN}}',
+        b'{"created":-Infinity,"x":[NaN]}',
+        b'{"choices":[{"index":9007199254740993.0,"x":Infinity}],"created":1e3}',
+        b'{"choices":[{"index":0,"logprobs":{"content":[{"token":"a","logprob":-Infinity,"bytes":[1e0]}]}}]}',
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b'\xef\xbb\xbf{"error":"x"}',
+    ),
     b'{"id":"c","model":"m","choices":[{"index":1,"delta":{},"finish_reason":"stop"}],"usage":{"total_tokens":3}}',
     b'{"id":"c","model":"m","choices":[{"index":0,"delta":{},"finishReason":"new"},{"index":1,"delta":{},'
     b'"finish_reason":"length"}],"usage":{"a":1}}',
@@ -64,6 +80,22 @@ _LINES = (
         b"retry: 5\n",
     ),
     *(b"retry: x\n", b"id: 7\n", b"id\n", b"id: a\0b\n", b"id: \xff\xe2\x82\n", b"foo: bar\n", b"DATA: 1\n"),
+    *(
+        b"event: ping\n",
+        b"event: x\ndata: x\n\n",
+        b'event: x\ndata: {"message":"x"}\n\n',
+        b"event: message\n\n",
+    ),
+    *(
+        b"error: {}\n",
+        b'error: {"message":"x"}\n\n',
+        b"error: x\n",
+        b"error:\n",
+        b"error\n",
+        b'{"error":\n',
+        b'"x"}\n',
+    ),
+    *(b'{"error":"x"}\n', b"{}\n", b'{"error":NaN,"detail":"x"}\n\n', b'{"choices":[]}\n', b"}\n", b"{\n"),
     *(b"data: {\n", b"data: }\n", b"data\n", b"\xef\xbb\xbf", b"x" * 30, b"data: [DONE]\n\n", b"\0"),
 )
 
@@ -100,7 +132,9 @@ def streams() -> st.SearchStrategy[bytes]:
         st.builds(chunk, st.text(max_size=5)).map(to_json_text).map(str.encode),
         documents.map(to_json_text).map(str.encode),
     )
-    heads = st.sampled_from([b"data: ", b"data: ", b"data:", b"id: 1\ndata: ", b"data:  "])
+    heads = st.sampled_from(
+        [b"data: ", b"data: ", b"data:", b"id: 1\ndata: ", b"data:  ", b"event: x\ndata: ", b"error: ", b""]
+    )
     events = st.builds(lambda head, text: head + text + b"\n\n", heads, texts)
     ends = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r"])
     parts = st.builds(

@@ -7,7 +7,8 @@ import pytest
 from google.protobuf.message import Message
 
 from mistralwire.codec import binary_to_json, check, losses, to_dict, to_json
-from mistralwire.codec._losses import OTHER_PLACE, PLACES_MAX
+from mistralwire.codec._counts import PLACES_MAX
+from mistralwire.codec._losses import OTHER_PLACE
 from mistralwire.codec._varint import write_varint
 from mistralwire.v1 import (
     CONTRACT_REVISION,

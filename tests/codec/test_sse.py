@@ -24,7 +24,8 @@ from mistralwire import (
     to_dict,
     to_json,
 )
-from mistralwire.codec import Limits
+from mistralwire.codec import Limits, dropped_events
+from mistralwire.codec._counts import PLACES_MAX
 from mistralwire.v1.completion_pb2 import CompletionChunk
 from mistralwire.v1.error_pb2 import ErrorResponse
 from mistralwire.v1.tools_pb2 import Function
@@ -262,10 +263,17 @@ def test_done_may_have_whitespace_around_it_and_fields_beside_it() -> None:
     assert events_of(b"id: 9\nevent: done\ndata:  [DONE] \n\n") == [SseDone()]
 
 
-def test_after_done_only_data_is_an_error() -> None:
-    tail = b": bye\n\nid: 3\n\nevent: error\n\nevent: error\ndata\n\n"
+def test_after_done_only_other_data_is_an_error() -> None:
+    tail = (
+        b": bye\n\nid: 3\n\nevent: error\n\nevent: error\ndata\n\n" + DONE + b"event: x\ndata: {}\n\n{}\n\n"
+    )
     assert events_of(DONE + tail) == [SseDone()]
-    assert reasons_of(DONE + tail + FIRST + DONE + tail) == ["SseDone", "DATA_AFTER_DONE", "DATA_AFTER_DONE"]
+    assert reasons_of(DONE + tail + FIRST + DONE + tail) == ["SseDone", "DATA_AFTER_DONE"]
+    named = b"event: message\n" + FIRST + b"event: error\n" + FIRST
+    assert reasons_of(DONE + named) == ["SseDone", "DATA_AFTER_DONE", "DATA_AFTER_DONE"]
+    decoder = SseDecoder(CompletionChunk)
+    assert list(decoder.feed(DONE + b"id: 4\n" + DONE)) == [SseDone()]
+    assert decoder.last_event_id == "4"
 
 
 ERROR_BODIES: list[dict[str, Any]] = [
@@ -289,6 +297,20 @@ ERROR_BODIES: list[dict[str, Any]] = [
     {"error": {"message": "overloaded", "code": 529, "metadata": {"raw": 12345678901234567890123}}},
     {"error": "broken", "id": "c1", "model": "m"},
     {"type": "error", "error": {"type": "overloaded_error"}},
+    # vLLM, the last one as it was before 0.10; Bedrock; Azure; OpenRouter; SGLang.
+    {"object": "Error", "message": "bad", "type": "BadRequestError", "param": None, "code": 400},
+    {"object": "Error", "choices": [], "message": "bad"},
+    {"object": "chat.completion", "error": {"error": "Too many tokens", "error_code": 4001}},
+    {"choices": [], "prompt_filter_results": [], "error": {"code": "content_filter", "innererror": {}}},
+    {"id": "c1", "choices": [], "model": "m", "usage": None, "error": "boom"},
+    {"choices": [], "error": {"message": "boom", "code": 502}},
+    {"choices": None, "error": {"object": "error", "message": "boom", "code": 400}},
+]
+
+
+# Those that are errors whatever the name of their event is.
+SURE_ERROR_BODIES = [
+    body for body in ERROR_BODIES if body.get("error") or str(body.get("object")).lower() == "error"
 ]
 
 
@@ -312,7 +334,11 @@ def test_what_the_event_error_carries_is_an_error(body: dict[str, Any]) -> None:
         chunk(error={"code": 502, "message": "upstream"}),
         chunk(message="m", detail="d", object="error"),
         chunk('{"error": "no", "detail": "é"}'),
-        {**chunk(), "choices": [], "error": "x"},
+        {**chunk(), "choices": [], "error": None},
+        {**chunk(), "choices": [], "error": ""},
+        {**chunk(), "choices": [], "error": {}},
+        {**chunk(), "choices": [], "message": "m", "detail": []},
+        {**chunk(), "object": "ERROR"},
     ],
     ids=json.dumps,
 )
@@ -620,6 +646,168 @@ def test_a_name_that_is_no_line_or_not_a_message_s_is_refused(value: str) -> Non
         encode_sse(message_of(chunk(), event=value))
 
 
+OTHER_EVENTS = (
+    b"event: ping\ndata: {}\n\n",
+    b'event: ping\ndata: {"type": "ping", "cost": "0"}\n\n',
+    b"event: ping\ndata: 2026-11-26 12:00:00.000\n\n",
+    b'event: cost\ndata: {"cost": 0.1, "usage": {"total_tokens": 3}, "error": null}\n\n',
+    b"event: keepalive\ndata: keep-alive-text\n\n",
+    b"event: keepalive\ndata\n\n",
+    b'event: status\ndata: {"message": "loading the model", "detail": "80 %"}\n\n',
+    b'event: heartbeat\ndata: {"error": ""}\n\n',
+    b"event: heartbeat\ndata: {NaN\n\n",
+    b'event: Message\ndata: [{"choices": []}]\n\n',
+    b"event: done\ndata: null\n\n",
+)
+
+
+@pytest.mark.parametrize("event", OTHER_EVENTS)
+@pytest.mark.usefixtures("no_dropped_events")
+def test_an_event_with_another_name_that_is_no_part_is_dropped_and_counted(
+    event: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoder = SseDecoder(CompletionChunk)
+    given = list(decoder.feed(FIRST + b"id: 5\n" + event + event))
+    assert (given, decoder.line, decoder.last_event_id) == ([message_of(chunk("one"))], 1, "5")
+    assert list(decoder.feed(SECOND + event + DONE + event)) == [message_of(chunk("zwö")), SseDone()]
+    assert list(decoder.close()) == []
+    name = event.split()[1].decode()
+    if event.endswith(b"data\n\n"):
+        assert dropped_events() == {}
+    else:
+        assert dropped_events() == {name: 3}
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("mistralwire.codec", "WARNING")
+        assert record.message.startswith(f"server-sent events named {name!r} hold neither chunks nor errors")
+    for validate in (True, False):
+        assert reasons_of(event + FIRST + DONE, validate=validate) == ["SseMessage", "SseDone"]
+
+
+@pytest.mark.usefixtures("no_dropped_events")
+def test_names_of_dropped_events_are_cut_and_bounded() -> None:
+    decoder = SseDecoder(CompletionChunk)
+    for number in range(200):
+        assert list(decoder.feed(b"event: %03d%b\ndata: x\n\n" % (number, b"x" * 1_000))) == []
+    counts = dropped_events()
+    assert (len(counts), sum(counts.values()), counts["other"]) == (PLACES_MAX, 200, 101)
+    assert max(map(len, counts)) == 128
+
+
+@pytest.mark.parametrize("name", ["completion", "chunk", "message", "delta", "ping"])
+@pytest.mark.parametrize("choices", [chunk()["choices"], [], None])
+def test_a_chunk_is_read_whatever_its_name(name: str, choices: Any) -> None:
+    document = {**chunk("one"), "choices": choices}
+    stream = f"event: {name}\n".encode() + line_of(document) + DONE
+    assert events_of(stream, validate=False) == [message_of(document, event=name), SseDone()]
+
+
+def test_a_chunk_with_another_name_that_is_bad_is_an_error() -> None:
+    deep = b'{"choices":' + b"[" * 300 + b"]" * 300 + b"}"
+    stream = b"event: chunk\n" + line_of({"choices": [5]}) + b"event: chunk\ndata: " + deep + b"\n\n" + DONE
+    assert reasons_of(stream) == ["CONTRACT_VIOLATION", "LIMIT_EXCEEDED", "SseDone"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "boom"}},
+        {"error": "boom", "choices": []},
+        {"object": "error", "message": "boom"},
+        {"object": "Error", "code": 400},
+    ],
+    ids=json.dumps,
+)
+def test_an_error_is_one_whatever_its_name(body: dict[str, Any]) -> None:
+    stream = b"event: exception\n" + line_of(body) + DONE
+    assert events_of(FIRST + stream) == [
+        message_of(chunk("one")),
+        error_of(body, event="exception"),
+        SseDone(),
+    ]
+
+
+BOOM = {"error": {"message": "boom", "type": "server_error", "code": 500}}
+
+
+@pytest.mark.parametrize(
+    ("lines", "body", "event"),
+    [
+        (f"error: {json.dumps(BOOM['error'])}", BOOM["error"], "error"),
+        (f"error:{json.dumps(BOOM)}", BOOM, "error"),
+        ("error: the slot is gone", {"message": "the slot is gone"}, "error"),
+        (json.dumps(BOOM), BOOM, None),
+        (json.dumps(BOOM, indent=2), BOOM, None),
+        (
+            json.dumps({"detail": [{"msg": "no", "loc": []}]}, indent="\t"),
+            {"detail": [{"msg": "no", "loc": []}]},
+            None,
+        ),
+        (json.dumps({**BOOM, "choices": []}, indent=0), {**BOOM, "choices": []}, None),
+        ('{"error": "oops", "x": NaN}', {"error": "oops", "x": None}, None),
+        (
+            '{"message": "no Route matched with those values"}',
+            {"message": "no Route matched with those values"},
+            None,
+        ),
+        (f"event: error\n{json.dumps(BOOM)}", BOOM, "error"),
+        ("event: error\n{oops", {"message": "{oops"}, "error"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_error_that_is_no_event_of_the_standard_is_an_error(
+    lines: str, body: dict[str, Any], event: str | None, end: str
+) -> None:
+    error = error_of(body, event=event)
+    first = message_of(chunk("one"))
+    line = lines.replace("\n", end).encode()
+    ends = end.encode()
+    expected = [first, error, message_of(chunk("zwö")), SseDone()]
+    assert events_of(FIRST + line + ends * 2 + SECOND + DONE) == expected
+    if not lines.startswith("event"):
+        # Without the blank lines around it.
+        assert events_of(FIRST.strip() + ends + line + ends + SECOND + DONE) == expected
+    if lines.endswith("}"):
+        for cut in (b"", ends, ends + b"dat", ends + b": bye", ends + b"event: err"):
+            given = decode_anyhow(FIRST + line + cut)
+            assert [entry[0] for entry in given[:-2]] == [first, error, "STREAM_TRUNCATED"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "{}",
+        '{"a": 1}',
+        "{oops",
+        "[DONE]",
+        "error",
+        "error:",
+        "error: ",
+        "Error: x",
+        '[{"error": "x"}]',
+        "<html>",
+        "x: {}",
+    ],
+)
+@pytest.mark.usefixtures("no_dropped_events")
+def test_other_lines_without_a_field_are_ignored(lines: str) -> None:
+    line = f"{lines}\n".encode()
+    expected = [message_of(chunk("one")), message_of(chunk("zwö")), SseDone()]
+    assert events_of(line + FIRST + line + b"\n" + SECOND.strip() + b"\n" + line + b"\n" + DONE) == expected
+    assert dropped_events() == {}
+
+
+def test_an_unframed_chunk_is_no_message() -> None:
+    line = json.dumps(chunk()).encode() + b"\n"
+    assert reasons_of(line * 3) == ["STREAM_TRUNCATED"]
+    # Lines of JSON with an error at the end: the error is found.
+    assert events_of(line * 3 + json.dumps(BOOM).encode() + b"\n\n" + DONE) == [error_of(BOOM), SseDone()]
+
+
+def test_an_unframed_error_that_is_too_long_is_one_error() -> None:
+    line = json.dumps({"error": "x" * 200}).encode() + b"\n\n"
+    assert reasons_of(line + DONE, buffer_bytes_max=100) == ["LIMIT_EXCEEDED", "SseDone"]
+
+
 texts = st.text(max_size=12)
 ids = st.none() | st.text(st.characters(exclude_characters="\r\n\0", codec="utf-8"), max_size=8)
 names = st.none() | st.text(
@@ -628,7 +816,10 @@ names = st.none() | st.text(
 documents = st.builds(chunk, texts, error=texts, p=st.none() | st.integers() | texts)
 items = st.one_of(
     st.builds(message_of, documents, id=ids, event=names),
-    st.builds(error_of, st.sampled_from(ERROR_BODIES), id=ids, event=st.just("error") | names),
+    st.builds(
+        error_of, st.sampled_from(ERROR_BODIES), id=ids, event=st.sampled_from(["error", "message", None])
+    ),
+    st.builds(error_of, st.sampled_from(SURE_ERROR_BODIES), id=ids, event=names),
 )
 separators = st.sampled_from([b"", b"\n", b": x\n", b":\r\n\r\n", b"foo\r", b"retry: 5\n"])
 
@@ -651,12 +842,15 @@ FRAGMENTS = [
         b"data: ",
         b"id: ",
         b"event: error",
+        b"event: ping\n",
+        b"error: ",
         b"retry: 1",
         b"[DONE]",
         b"data: [DONE]",
         b"\ndata: [DONE]\n",
     ),
     *(b"{", b"}", b"[]", b'{"error":"x"}', b'{"id":', b'"id"', json.dumps(chunk()).encode()),
+    *(b'{"error":\n', b'{"object":"Error","choices":[]}', b'{"x":NaN}', b"Infinity"),
 ]
 
 

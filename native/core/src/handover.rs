@@ -22,6 +22,8 @@ pub enum Handover {
     NotFinite,
     /// A union whose alternative is a number or an enum, with a value that needs a note.
     Union,
+    /// An event whose name says that it may be no part of the answer.
+    Event,
     /// The arguments of the call are not those of the engine: another message type, or another type of data.
     Arguments,
     /// There is no memory for the tokens or the result.
@@ -31,7 +33,7 @@ pub enum Handover {
 }
 
 /// All reasons, in the order of their numbers.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "not_json",
     "limit",
     "violation",
@@ -40,6 +42,7 @@ pub const NAMES: [&str; 11] = [
     "extra",
     "not_finite",
     "union",
+    "event",
     "arguments",
     "memory",
     "panic",

@@ -12,6 +12,8 @@ use std::ops::ControlFlow;
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const DONE: &[u8] = b"[DONE]";
 const ERROR_EVENT: &[u8] = b"error";
+const MESSAGE_EVENT: &[u8] = b"message";
+const ERROR_FIELD: &[u8] = b"error:";
 const RETRY_DIGITS_MAX: usize = 18;
 /// Memory that is kept from one event to the next.
 const KEPT_BYTES: usize = 16_384;
@@ -22,6 +24,8 @@ pub enum Content<'a> {
     /// An id alone.
     Nothing,
     Data(&'a [u8]),
+    /// Lines without a field's name, which may be an error body.
+    Unframed(&'a [u8]),
     /// `[DONE]`.
     Done,
     /// Data, although `[DONE]` came before.
@@ -45,6 +49,11 @@ impl Event<'_> {
     pub fn is_error(&self) -> bool {
         self.name == Some(ERROR_EVENT)
     }
+
+    /// Return whether its name says that it may be no part of the answer.
+    pub fn is_other(&self) -> bool {
+        self.name.is_some_and(|name| name != ERROR_EVENT && name != MESSAGE_EVENT)
+    }
 }
 
 /// What is known of a stream between two pieces.
@@ -66,12 +75,25 @@ pub struct State {
     pub data_line: u64,
     pub id: Option<Vec<u8>>,
     pub name: Option<Vec<u8>>,
+    /// Whether the data is of lines without a field's name.
+    pub is_unframed: bool,
 }
 
 impl State {
     /// Return the bytes that are held of the event that began.
     pub fn held_bytes(&self) -> usize {
         self.partial.len() + self.data.len()
+    }
+
+    #[inline]
+    fn put_data(&mut self, value: &[u8]) {
+        if self.has_data {
+            self.data.push(b'\n');
+        } else {
+            self.has_data = true;
+            self.data_line = self.line_count;
+        }
+        self.data.extend_from_slice(value);
     }
 }
 
@@ -199,30 +221,31 @@ impl Framer {
         let is_marked = self.state.line_count == 1 && line.starts_with(BYTE_ORDER_MARK);
         let line = if is_marked { &line[BYTE_ORDER_MARK.len()..] } else { line };
         if line.first().is_some_and(|first| *first != b':') {
+            let flow = self.take_field(line, give);
             self.state.event_bytes += line.len();
-            self.take_field(line);
+            return flow;
         }
         ControlFlow::Continue(())
     }
 
     #[inline]
-    fn take_field(&mut self, line: &[u8]) {
+    fn take_field(
+        &mut self,
+        line: &[u8],
+        give: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let (name, value) = match line.iter().position(|byte| *byte == b':') {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &b""[..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
+        if !matches!(name, b"data" | b"event" | b"id" | b"retry") {
+            return self.take_unframed(line, give);
+        }
+        let flow = if self.state.is_unframed { self.end_event(give) } else { ControlFlow::Continue(()) };
         let state = &mut self.state;
         match name {
-            b"data" => {
-                if state.has_data {
-                    state.data.push(b'\n');
-                } else {
-                    state.has_data = true;
-                    state.data_line = state.line_count;
-                }
-                state.data.extend_from_slice(value);
-            }
+            b"data" => state.put_data(value),
             b"event" => state.name = (!value.is_empty()).then(|| value.to_vec()),
             b"id" if !value.contains(&0) => state.id = Some(value.to_vec()),
             b"retry" if !value.is_empty() && value.len() <= RETRY_DIGITS_MAX => {
@@ -231,28 +254,64 @@ impl Framer {
             }
             _ => {}
         }
+        flow
+    }
+
+    /// Take a line whose field the standard does not have: some servers write errors into a stream so.
+    ///
+    /// They are llama.cpp's `error:` with a body behind it, or a body alone, which may have several lines.
+    #[cold]
+    fn take_unframed(
+        &mut self,
+        line: &[u8],
+        give: &mut impl FnMut(Event) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let body = line.strip_prefix(ERROR_FIELD).map(|text| text.strip_prefix(b" ").unwrap_or(text));
+        let body = body.filter(|body| !body.is_empty());
+        // An object behind a whole one is another; inside one, it begins behind a comma or a colon.
+        let begins = body.is_some()
+            || (line.starts_with(b"{") && (!self.state.is_unframed || self.state.data.ends_with(b"}")));
+        let mut flow = ControlFlow::Continue(());
+        if begins {
+            if self.state.has_data {
+                flow = self.end_event(give);
+            }
+            self.state.is_unframed = true;
+            if body.is_some() {
+                self.state.name = Some(ERROR_EVENT.to_vec());
+            }
+        }
+        if self.state.is_unframed {
+            self.state.put_data(body.unwrap_or(line));
+        }
+        flow
     }
 
     /// Give the event that the lines since the last blank one make, if they make any.
     #[inline]
     fn end_event(&mut self, give: &mut impl FnMut(Event) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut flow = ControlFlow::Continue(());
-        let State { has_data, data, data_line, id, name, is_done, skipping, .. } = &mut self.state;
+        let State { has_data, data, data_line, id, name, is_done, skipping, is_unframed, .. } =
+            &mut self.state;
         if !*skipping && (*has_data || id.is_some()) {
             let (id, name) = (id.as_deref(), name.as_deref());
             let inside = stripped(data);
-            let content = if !*has_data || (inside.is_empty() && (*is_done || name != Some(ERROR_EVENT))) {
+            let mut event = Event { line: *data_line, id, name, content: Content::Nothing };
+            event.content = if !*has_data || (inside.is_empty() && (*is_done || name != Some(ERROR_EVENT))) {
                 Content::Nothing
             } else if *is_done {
-                Content::AfterDone
+                let is_part = !*is_unframed && !event.is_other() && inside != DONE;
+                if is_part { Content::AfterDone } else { Content::Nothing }
             } else if inside == DONE {
                 *is_done = true;
                 Content::Done
+            } else if *is_unframed {
+                Content::Unframed(data)
             } else {
                 Content::Data(data)
             };
-            if content != Content::Nothing || id.is_some() {
-                flow = give(Event { line: *data_line, id, name, content });
+            if event.content != Content::Nothing || id.is_some() {
+                flow = give(event);
             }
         }
         self.begin_event();
@@ -270,6 +329,7 @@ impl Framer {
         state.data_line = 0;
         state.id = None;
         state.name = None;
+        state.is_unframed = false;
     }
 
     /// Give notice of an event that is too long, and drop it up to the next blank line.
@@ -304,6 +364,7 @@ mod tests {
         let text = |value: Option<&[u8]>| value.map(|value| String::from_utf8_lossy(value).into_owned());
         let content = match event.content {
             Content::Data(data) => String::from_utf8_lossy(data).into_owned(),
+            Content::Unframed(data) => format!("<{}>", String::from_utf8_lossy(data)),
             other => format!("{other:?}"),
         };
         format!("{} {:?} {:?} {content}", event.line, text(event.id), text(event.name))
@@ -332,15 +393,43 @@ mod tests {
         assert!(state.is_done);
     }
 
+    const UNFRAMED: &[u8] =
+        b"\xef\xbb\xbf{\"a\":\n{ \"b\": 1}\n: x\n}\n{}\r\ndata: c\nerror: {}\n:\n}\rid: 7\n\
+        foo\n{\nfoo: bar\n}\n\nerror:\nerror\nfoo\n\nevent: x\n{}\nerror:y\ndata: d\n\ndata: [DONE]\n\n{}\n\n\
+        data: [DONE]\n\nevent: ping\ndata: x\n\nevent: message\ndata: x\n\n{";
+
+    #[test]
+    fn lines_without_a_field_are_events_of_their_own() {
+        let (events, state) = framed(&[UNFRAMED], 100);
+        assert_eq!(
+            events,
+            [
+                "1 None None <{\"a\":\n{ \"b\": 1}\n}>",
+                "5 None None <{}>",
+                "6 None None c",
+                "7 None Some(\"error\") <{}\n}>",
+                "12 Some(\"7\") None <{\nfoo: bar\n}>",
+                "21 None Some(\"x\") <{}>",
+                "22 None Some(\"error\") <y>",
+                "23 None None d",
+                "25 None None Done",
+                "35 None Some(\"message\") AfterDone",
+            ]
+        );
+        assert_eq!(state.partial, b"{");
+    }
+
     #[test]
     fn any_cut_gives_the_same() {
-        for buffer_bytes_max in [1, 12, 1_000] {
-            let whole = framed(&[STREAM], buffer_bytes_max);
-            let single: Vec<&[u8]> = STREAM.chunks(1).collect();
+        for (stream, buffer_bytes_max) in
+            [STREAM, UNFRAMED].into_iter().flat_map(|stream| [1, 12, 1_000].map(|max| (stream, max)))
+        {
+            let whole = framed(&[stream], buffer_bytes_max);
+            let single: Vec<&[u8]> = stream.chunks(1).collect();
             assert_eq!(framed(&single, buffer_bytes_max), whole);
-            for first in 0..STREAM.len() {
-                for second in first..STREAM.len() {
-                    let pieces = [&STREAM[..first], &STREAM[first..second], &STREAM[second..]];
+            for first in 0..stream.len() {
+                for second in first..stream.len() {
+                    let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
                     assert_eq!(framed(&pieces, buffer_bytes_max), whole);
                 }
             }
@@ -349,18 +438,20 @@ mod tests {
 
     #[test]
     fn a_framer_that_was_stopped_goes_on_behind_the_event() {
-        let whole = framed(&[STREAM], 30);
-        let mut framer = Framer::new(30);
-        let mut events = Vec::new();
-        let mut at = 0;
-        while at < STREAM.len() {
-            framer.take(&STREAM[at..], &mut |event| {
-                events.push(text_of(event));
-                ControlFlow::Break(())
-            });
-            at += framer.taken;
+        for stream in [STREAM, UNFRAMED] {
+            let whole = framed(&[stream], 30);
+            let mut framer = Framer::new(30);
+            let mut events = Vec::new();
+            let mut at = 0;
+            while at < stream.len() {
+                framer.take(&stream[at..], &mut |event| {
+                    events.push(text_of(event));
+                    ControlFlow::Break(())
+                });
+                at += framer.taken;
+            }
+            assert_eq!((events, framer.state), whole);
         }
-        assert_eq!((events, framer.state), whole);
     }
 
     #[test]

@@ -19,6 +19,10 @@ const OBJECT: u8 = 1 << 1;
 const ERROR: u8 = 1 << 2;
 const DETAIL: u8 = 1 << 3;
 const MESSAGE: u8 = 1 << 4;
+/// An error with something in it; choices that are an empty array; choices of any kind, null too.
+const FILLED_ERROR: u8 = 1 << 5;
+const NO_CHOICES: u8 = 1 << 6;
+const ANY_CHOICES: u8 = 1 << 7;
 
 /// Where in a message the fields are that observers of a stream look at: their tags; 0 of one that it lacks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +78,8 @@ pub struct Rules {
     pub observed: Observed,
     /// The members that tell an error body, without those that the message has itself.
     signs: u8,
+    /// Whether the message has choices, by which it is known under any name.
+    has_choices: bool,
 }
 
 impl Rules {
@@ -88,12 +94,14 @@ impl Rules {
     ) -> Rules {
         let names = &plan.messages[newest].names;
         let mut signs = OBJECT;
-        for (bit, name) in [(ERROR, &b"error"[..]), (DETAIL, b"detail"), (MESSAGE, b"message")] {
+        for (bit, name) in [(ERROR | FILLED_ERROR, &b"error"[..]), (DETAIL, b"detail"), (MESSAGE, b"message")]
+        {
             if names.find(name).is_none() {
                 signs |= bit;
             }
         }
-        Rules { root, error, mode, document_bytes, element, observed, signs }
+        let has_choices = names.find(b"choices").is_some();
+        Rules { root, error, mode, document_bytes, element, observed, signs, has_choices }
     }
 
     /// Convert the data of an event to wire bytes in the scratch memory.
@@ -106,7 +114,11 @@ impl Rules {
                 Ok(()) | Err(Handover::Violation | Handover::Union) => {}
                 Err(reason) => return Err(reason),
             }
-            if !self.is_error_body(Document { text: data, tape: &scratch.tape }) {
+            let found = signs_of(Document { text: data, tape: &scratch.tape });
+            if !self.is_error_body(found, event.is_other()) {
+                if event.is_other() && self.has_choices && found & ANY_CHOICES == 0 {
+                    return Err(Handover::Event);
+                }
                 return outcome.map(|()| Form::Message);
             }
         }
@@ -130,24 +142,41 @@ impl Rules {
         read(plan, root, data, mode, scratch)
     }
 
-    /// Return whether an object is an error body: the rule of the Python package's decoder.
-    fn is_error_body(&self, document: Document) -> bool {
-        let mut found = 0;
-        for name in document.names(0) {
-            let kind = document.tape[name + 1].kind;
-            let (bit, is_sign) = match &*name_of(document, name) {
-                b"choices" => (CHOICES, kind != TokenKind::Null),
-                b"object" => (OBJECT, kind.is_string() && *name_of(document, name + 1) == *b"error"),
-                b"error" => (ERROR, kind.is_string() || kind == TokenKind::Object),
-                b"detail" => (DETAIL, kind.is_string() || kind == TokenKind::Array),
-                b"message" => (MESSAGE, kind.is_string() || kind == TokenKind::Object),
-                _ => continue,
-            };
-            // Of a name given twice, the last value counts.
-            found = found & !bit | if is_sign { bit } else { 0 };
-        }
-        found & CHOICES == 0 && found & self.signs != 0
+    /// Return whether an object is an error body by its members: the rule of the Python package's decoder.
+    fn is_error_body(&self, found: u8, is_other: bool) -> bool {
+        let is_sure = is_other || found & NO_CHOICES != 0;
+        let signs = if is_sure { OBJECT | FILLED_ERROR } else { OBJECT | ERROR | DETAIL | MESSAGE };
+        found & CHOICES == 0 && found & self.signs & signs != 0
     }
+}
+
+/// Return which members an object has that tell an error body from a message.
+fn signs_of(document: Document) -> u8 {
+    let mut found = 0;
+    for name in document.names(0) {
+        let value = document.tape[name + 1];
+        let (is_string, is_object) = (value.kind.is_string(), value.kind == TokenKind::Object);
+        let is_array = value.kind == TokenKind::Array;
+        let is_empty = if is_string { value.start == value.end } else { value.next as usize == name + 2 };
+        let (bits, signs) = match &*name_of(document, name) {
+            b"choices" if is_array && is_empty => (CHOICES, NO_CHOICES | ANY_CHOICES),
+            b"choices" if value.kind == TokenKind::Null => (CHOICES | NO_CHOICES, ANY_CHOICES),
+            b"choices" => (NO_CHOICES, CHOICES | ANY_CHOICES),
+            b"object" if is_string && matches!(&*name_of(document, name + 1), b"error" | b"Error") => {
+                (0, OBJECT)
+            }
+            b"object" => (OBJECT, 0),
+            b"error" if (is_string || is_object) && !is_empty => (0, ERROR | FILLED_ERROR),
+            b"error" if is_string || is_object => (FILLED_ERROR, ERROR),
+            b"error" => (ERROR | FILLED_ERROR, 0),
+            b"detail" => (DETAIL, if is_string || is_array { DETAIL } else { 0 }),
+            b"message" => (MESSAGE, if is_string || is_object { MESSAGE } else { 0 }),
+            _ => continue,
+        };
+        // Of a name given twice, the last value counts.
+        found = found & !bits | signs;
+    }
+    found
 }
 
 /// What the bytes of a frame are.
@@ -163,6 +192,8 @@ pub enum Form {
     Error,
     /// The data of an error event that is no JSON object.
     ErrorText,
+    /// Lines without a field's name, for the Python engine to look at.
+    Unframed,
     Done,
     AfterDone,
     TooLong,
@@ -177,15 +208,16 @@ impl Form {
             Form::Message => 2,
             Form::Error => 3,
             Form::ErrorText => 4,
-            Form::Done => 5,
-            Form::AfterDone => 6,
-            Form::TooLong => 7,
+            Form::Unframed => 5,
+            Form::Done => 6,
+            Form::AfterDone => 7,
+            Form::TooLong => 8,
         }
     }
 }
 
 /// Number of the frame that is no event: the framer has panicked, and the Python engine goes on from its state.
-pub const BROKEN: u8 = 8;
+pub const BROKEN: u8 = 9;
 
 /// An event, as the Python engine takes it.
 #[derive(Debug)]
@@ -252,6 +284,7 @@ impl Output {
             Content::Done => Form::Done,
             Content::AfterDone => Form::AfterDone,
             Content::TooLong => Form::TooLong,
+            Content::Unframed(lines) => return self.push(event, Form::Unframed, lines),
             Content::Data(data) => {
                 let mut form = Form::Nothing;
                 let outcome = guarded(scratch, |scratch| {
@@ -279,7 +312,7 @@ impl Output {
         let data = match event.content {
             Content::Nothing | Content::Done => return ControlFlow::Continue(()),
             Content::Data(data) => data,
-            Content::AfterDone | Content::TooLong => {
+            Content::AfterDone | Content::TooLong | Content::Unframed(_) => {
                 self.add_frame(plan, rules, event, scratch);
                 return ControlFlow::Break(());
             }
@@ -552,6 +585,9 @@ data: {"usage":null}
             (&b"{\"detail\":\"x\"}"[..], Form::Error),
             (b"{\"\\u0065rror\":{}}", Form::Error),
             (b"{\"object\":\"error\",\"choices\":null}", Form::Error),
+            (b"{\"object\":\"Error\",\"choices\":[]}", Form::Error),
+            (b"{\"choices\":[],\"error\":\"x\"}", Form::Error),
+            (b"{\"error\":{\"a\":1},\"choices\":[1],\"choices\":[]}", Form::Error),
             (b"nonsense", Form::Data(Handover::NotJson)),
             (b"[[[[[[[[[[[1]]]]]]]]]]]", Form::Data(Handover::Limit)),
         ] {
@@ -569,7 +605,10 @@ data: {"usage":null}
     #[test]
     fn what_has_choices_or_other_types_is_a_message() {
         for data in [
-            "{\"choices\":[],\"error\":\"x\"}",
+            "{\"choices\":[{}],\"error\":\"x\"}",
+            "{\"choices\":[],\"error\":\"\"}",
+            "{\"error\":{\"a\":1},\"choices\":[],\"error\":{}}",
+            "{\"choices\":[],\"detail\":\"x\",\"message\":\"x\"}",
             "{\"error\":1}",
             "{\"error\":\"x\",\"error\":null}",
             "{\"detail\":{}}",
@@ -580,11 +619,35 @@ data: {"usage":null}
     }
 
     #[test]
+    fn events_with_other_names_are_read_if_they_say_what_they_are() {
+        for (data, expected) in [
+            ("{\"choices\":[]}", None),
+            ("{\"choices\":null}", None),
+            ("{\"choices\":[],\"detail\":\"x\"}", None),
+            ("{\"choices\":[],\"error\":{\"a\":1}}", Some(Form::Error)),
+            ("{\"error\":\"x\"}", Some(Form::Error)),
+            ("{\"error\":{}}", Some(Form::Data(Handover::Event))),
+            ("{\"detail\":\"x\",\"message\":\"x\"}", Some(Form::Data(Handover::Event))),
+            ("{}", Some(Form::Data(Handover::Event))),
+            ("ping", Some(Form::Data(Handover::NotJson))),
+        ] {
+            let output = batch(format!("event: x\ndata: {data}\n\n").as_bytes());
+            assert_eq!(output.frames.first().map(|frame| frame.form), expected, "{data}");
+        }
+    }
+
+    #[test]
     fn an_error_event_is_an_error_whatever_its_data_is() {
-        for (data, form) in [("{}", Form::Error), ("x", Form::ErrorText), ("[]", Form::ErrorText)] {
+        for (data, form) in [
+            ("{}", Form::Error),
+            ("x", Form::ErrorText),
+            ("[]", Form::ErrorText),
+            (" {\"a\":NaN}", Form::Data(Handover::NotJson)),
+        ] {
             let output = batch(format!("event: error\ndata: {data}\n\n").as_bytes());
             assert_eq!(output.frames[0].form, form);
         }
+        assert_eq!(batch(b"{\"error\":\"x\"}\n\n").frames[0].form, Form::Unframed);
     }
 
     #[test]

@@ -21,6 +21,7 @@ from mistralwire.codec._convert import (
     to_dict,
     to_json,
 )
+from mistralwire.codec._dropped_events import dropped_events
 from mistralwire.codec._explode import explode
 from mistralwire.codec._limits import (
     DEFAULT_LIMITS,
@@ -71,6 +72,7 @@ __all__ = [
     "check_answer",
     "check_request",
     "clear_member",
+    "dropped_events",
     "encode_sse",
     "explode",
     "from_dict",

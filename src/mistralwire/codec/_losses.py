@@ -5,17 +5,14 @@ once.
 """
 
 import logging
-import threading
 from collections.abc import Mapping
 
-PLACES_MAX = 100
-"""Places that are counted, the last of which stands for all others."""
+from mistralwire.codec._counts import BoundedCounts
 
 OTHER_PLACE = ("other", 0)
 """What stands for the places beyond the bound."""
 
-_lock = threading.Lock()
-_counts: dict[tuple[str, int], int] = {}
+_counts = BoundedCounts(OTHER_PLACE)
 _logger = logging.getLogger("mistralwire.codec")
 
 
@@ -26,13 +23,7 @@ def count_loss(message_name: str, number: int) -> None:
         message_name: Name of the message that holds it, without its package.
         number: Number of its field.
     """
-    place = (message_name, number)
-    with _lock:
-        is_new = place not in _counts
-        if is_new and len(_counts) >= PLACES_MAX - 1:
-            place, is_new = OTHER_PLACE, OTHER_PLACE not in _counts
-        _counts[place] = _counts.get(place, 0) + 1
-    if is_new:
+    if _counts.add((message_name, number)):
         _logger.warning(
             "content of a newer contract was lost: field %d of %s; upgrade this process", number, message_name
         )
@@ -46,5 +37,4 @@ def losses() -> Mapping[tuple[str, int], int]:
         contract of this process does not have, or one with an enum value that it does not have. There are
         100 at most: `("other", 0)` stands for the rest.
     """
-    with _lock:
-        return dict(_counts)
+    return _counts.copy()

@@ -49,6 +49,7 @@ class NativeState(NamedTuple):
     data_line: int
     id: str | None
     event: str | None
+    is_unframed: bool
 
 
 class SseReader(Protocol):

@@ -11,10 +11,21 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from mistralwire.codec._convert import Names, from_json, read_event, to_json
+from mistralwire.codec._dropped_events import count_dropped_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import MessagePlan, plan_for
-from mistralwire.codec._sse_frames import DONE, ERROR, ERROR_EVENT, ERROR_TEXT, MESSAGE, Frame, make_framer
+from mistralwire.codec._sse_frames import (
+    DONE,
+    ERROR,
+    ERROR_EVENT,
+    ERROR_TEXT,
+    MESSAGE,
+    OWN_EVENTS,
+    UNFRAMED,
+    Frame,
+    make_framer,
+)
 from mistralwire.errors import DecodeError, Reason
 from mistralwire.v1 import CONTRACT_REVISION
 from mistralwire.v1.error_pb2 import ErrorResponse
@@ -62,6 +73,10 @@ class SseDone:
 
 SseEvent: TypeAlias = SseMessage[M] | SseError | SseDone
 
+# What `object` says of an error body: vLLM begins it with a capital.
+_ERROR_OBJECTS = ("error", "Error")
+# Data of an event without a name has one of these if it is an error body.
+_SIGNS = (b'"error"', b'"Error"', b'"message"', b'"detail"', b"\\u00")
 # The members that tell an error body, each with the JSON types it has there.
 _ERROR_SIGNS: dict[str, tuple[type, ...]] = {
     "error": (str, dict),
@@ -82,19 +97,33 @@ class SseDecoder(Generic[M]):
 
     An event is an **error body**, and not a message, if
     - its name is `error`; or
-    - its data is an object without `choices` (absent or null), where `object` is "error", or `error` is a
-      string or an object, or `detail` a string or an array, or `message` a string or an object. A member
-      that the message type has itself says nothing. So a chunk with both `choices` and `error` is a
-      message, and its `error` is kept with it.
+    - its data is an object without `choices` (absent or null), where `object` is "error" or "Error", or
+      `error` is a string or an object, or `detail` a string or an array, or `message` a string or an object.
+      A member that the message type has itself says nothing; or
+    - its data is an object whose `choices` is an empty array, and `object` is "error" or "Error", or `error`
+      a string or an object with something in it. A chunk with choices and an `error` is a message, and its
+      `error` is kept with it.
 
-    Error bodies are read without validation, whatever `validate` says.
+    Two forms of error bodies are no events of the standard, but servers write them into streams: llama.cpp's
+    line `error: ` with the body behind it, and lines that are the body itself, as a proxy in front of a
+    server sends it. They become an SseError too. Error bodies are read without validation, whatever
+    `validate` says.
+
+    An event with **another name** than `message` and `error` (`ping`, say) is read only if its data is an
+    object with `choices`, or with the signs of an error beside an empty array. It is dropped otherwise, be
+    it JSON or text, counted by `dropped_events`, and logged once for each name. Where the message type has
+    no `choices` itself, any object is read.
+
+    NaN, Infinity and -Infinity in messages are read as `from_json` reads them without validation, whatever
+    `validate` says.
 
     The decoder is itself the iterator that `feed` and `close` give. A bad event is a DecodeError in its
     place: the events before it come first, and iterating on gives those after it. A note on the error names
     the event's line.
     - An event whose lines have more than `buffer_bytes_max` bytes is LIMIT_EXCEEDED. What was held of it is
       given up at once, and everything up to the next blank line is dropped without being held.
-    - After `[DONE]`, comments and events without data are ignored; one with data is DATA_AFTER_DONE.
+    - After `[DONE]`, another one, comments, events without data and those with other names are ignored;
+      data of any other event is DATA_AFTER_DONE.
 
     Data of nothing but whitespace, which some servers send to keep a connection alive, is ignored, unless
     the event's name is `error`. Bytes that are not UTF-8 become U+FFFD in an id or a name, as the standard
@@ -208,15 +237,18 @@ class SseDecoder(Generic[M]):
                 self.last_event_id = frame.id
             if frame.data is None:
                 continue
-            self.line = frame.line
             try:
-                return self._decode(frame, frame.data)
+                event = self._decode(frame, frame.data)
             except DecodeError as error:
+                self.line = frame.line
                 error.add_note(f"in the server-sent event at line {frame.line}")
                 raise
+            if event is not None:
+                self.line = frame.line
+                return event
         raise StopIteration
 
-    def _decode(self, frame: Frame, data: bytes | DecodeError) -> SseEvent[M]:
+    def _decode(self, frame: Frame, data: bytes | DecodeError) -> SseEvent[M] | None:
         if isinstance(data, DecodeError):
             raise data
         if data is DONE:
@@ -225,16 +257,20 @@ class SseDecoder(Generic[M]):
         if frame.form == MESSAGE:
             return SseMessage(self._message_type.FromString(data), frame.id, frame.event)
         error = error_of(frame, data, self._plan, self._limits)
-        if error is not None:
+        if not isinstance(error, bool):
             return error
+        if not error:
+            return None
         wire = read_event(
             self._message_type, data, CONTRACT_REVISION, validate=self._validate, limits=self._limits
         )
         return SseMessage(self._message_type.FromString(wire), frame.id, frame.event)
 
 
-def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> SseError | None:
-    """Return the error that an event is by the rule of SseDecoder; None for a message.
+def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> SseError | bool:
+    """Return the error that an event is by the rule of SseDecoder, or whether it is a message.
+
+    An event that is neither is counted, unless it has no name.
 
     Args:
         frame: The event.
@@ -249,13 +285,33 @@ def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> Ss
         return SseError(ErrorResponse.FromString(data), frame.id, frame.event)
     if frame.form == ERROR_TEXT:
         return SseError(_error_of_text(data), frame.id, frame.event)
-    if frame.event != ERROR_EVENT:
-        # Most data is read once only: without one of these names, spelt out or as \u00.., it is no error.
-        if all(sign not in data for sign in (b'"error"', b'"message"', b'"detail"', b"\\u00")):
-            return None
-        if not _is_error_body(parse(data, limits, plan.name, constants=True), plan.by_name):
-            return None
-    return SseError(_read_error(data, limits), frame.id, frame.event)
+    is_error = frame.event == ERROR_EVENT
+    is_message = True
+    if not is_error and (frame.form == UNFRAMED or frame.event not in OWN_EVENTS):
+        is_error, is_message = _kind_of(frame, data, plan, limits)
+    elif not is_error and any(sign in data for sign in _SIGNS):
+        # Most data is read once only: without one of the signs, spelt out or as \u00.., it is no error.
+        value = parse(data, limits, plan.name, constants=True)
+        is_error = _is_error_body(value, plan.by_name)
+    if is_error:
+        return SseError(_read_error(data, limits), frame.id, frame.event)
+    if not is_message and frame.event is not None:
+        count_dropped_event(frame.event)
+    return is_message
+
+
+def _kind_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> tuple[bool, bool]:
+    """Return whether data that may be no part of the answer is an error, and whether it is a message."""
+    try:
+        value = parse(data, limits, plan.name, constants=True)
+    except DecodeError as error:
+        if error.reason == Reason.LIMIT_EXCEEDED:
+            raise
+        return False, False
+    is_named = frame.event not in OWN_EVENTS
+    is_chunk = type(value) is dict and ("choices" in value or "choices" not in plan.by_name)
+    is_error = _is_error_body(value, plan.by_name, is_named=is_named)
+    return is_error, is_chunk and frame.form != UNFRAMED
 
 
 def encode_sse(
@@ -267,7 +323,8 @@ def encode_sse(
     """Encode one server-sent event; SseDecoder gives the same event back.
 
     An error body that SseDecoder would not take for one gets the event name `error`. A message that looks
-    like an error body, such as a chunk without choices but with an unknown member `error`, is decoded as one.
+    like an error body, such as a chunk without choices but with an unknown member `error`, is decoded as one;
+    a chunk whose JSON has no `choices` is dropped if it has an event name.
 
     Args:
         item: The event. A message alone is one without id and name; an ErrorResponse alone is an SseError.
@@ -289,7 +346,8 @@ def encode_sse(
         event, data = None, DONE
     elif isinstance(item, SseError):
         data = to_json(item.error, names=names)
-        event = item.event if _is_told_by_shape(data) else ERROR_EVENT
+        is_named = bool(item.event) and item.event not in OWN_EVENTS
+        event = item.event if _is_told_by_shape(data, is_named=is_named) else ERROR_EVENT
     elif isinstance(item, SseMessage):
         data = to_json(item.message, names=names)
         event = item.event
@@ -312,7 +370,7 @@ def _field_value(name: str, value: str, forbidden: str) -> bytes:
 
 
 def is_error_body(data: bytes) -> bool:
-    """Say whether a JSON text is an error body rather than a message: by the rule of `SseDecoder`.
+    """Check whether a JSON text is an error body rather than a message: by the rule of `SseDecoder`.
 
     Raises:
         DecodeError: If it is no JSON, or beyond the default limits.
@@ -332,23 +390,30 @@ def _read_error(data: bytes, limits: Limits) -> ErrorResponse:
 
 
 def _error_of_text(data: bytes) -> ErrorResponse:
-    return ErrorResponse(message_string=data.decode(errors="replace"))
+    text = data.decode(errors="replace").removeprefix("\ufeff")
+    return ErrorResponse(message_string=text)
 
 
-def _is_error_body(value: Any, own_names: Container[str]) -> bool:
-    """Say whether parsed data is an error body: the rule that SseDecoder documents."""
-    if not isinstance(value, dict) or value.get("choices") is not None:
+def _is_error_body(value: Any, own_names: Container[str], *, is_named: bool = False) -> bool:
+    """Check whether parsed data is an error body: the rule that SseDecoder documents."""
+    if not isinstance(value, dict):
         return False
-    if value.get("object") == "error":
+    choices = value.get("choices")
+    if choices is not None and choices != []:
+        return False
+    if value.get("object") in _ERROR_OBJECTS:
         return True
+    if choices is not None or is_named:
+        error = value.get("error")
+        return isinstance(error, str | dict) and len(error) > 0 and "error" not in own_names
     return any(
         isinstance(value.get(name), types) for name, types in _ERROR_SIGNS.items() if name not in own_names
     )
 
 
-def _is_told_by_shape(data: bytes) -> bool:
+def _is_told_by_shape(data: bytes, *, is_named: bool) -> bool:
     try:
-        return _is_error_body(parse(data, DEFAULT_LIMITS), ())
+        return _is_error_body(parse(data, DEFAULT_LIMITS), (), is_named=is_named)
     except DecodeError:
         # Beyond the limits of most readers: the name tells it to those whose limits are higher.
         return False

@@ -203,8 +203,10 @@ class SseBatchDecoder:
             return
         if frame.form != MESSAGE:
             error = error_of(frame, data, self._plan, self._limits)
-            if error is not None:
+            if not isinstance(error, bool):
                 self._fail(error)
+                return
+            if not error:
                 return
             data = read_event(
                 self._message_type, data, self._revision, validate=self._validate, limits=self._limits

@@ -18,13 +18,18 @@ from mistralwire.v1 import ChatCompletionStreamResponse, ErrorResponse
 
 DONE = b"[DONE]"
 ERROR_EVENT = "error"
+OWN_EVENTS = frozenset((None, "message", ERROR_EVENT))
+"""Names of the events that are part of an answer whatever they hold."""
+
 
 # What the data of an event is; from END on there is none. The numbers are the native engine's too, in
 # native/core/src/stream.rs.
-NOTHING, DATA, MESSAGE, ERROR, ERROR_TEXT, END, AFTER_DONE, TOO_LONG, BROKEN = range(9)
+NOTHING, DATA, MESSAGE, ERROR, ERROR_TEXT, UNFRAMED, END, AFTER_DONE, TOO_LONG, BROKEN = range(10)
 CHUNKS_NUMBER = ChatCompletionStreamResponse.CHUNKS_FIELD_NUMBER
 """Number of the field that holds the chunks of a batch message."""
 
+_FIELDS = frozenset((b"data", b"event", b"id", b"retry"))
+_ERROR_FIELD = b"error:"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _COLON = ord(":")
 _RETRY_DIGITS_MAX = 18
@@ -39,8 +44,8 @@ class Frame(NamedTuple):
         event: Its name, or None.
         data: Its data, for the end of the stream the very object `DONE`; or what is wrong with the event; or
             None for one that has an id alone.
-        form: DATA, or what the native engine has found: MESSAGE or ERROR, whose data is wire bytes, or
-            ERROR_TEXT, whose data is no JSON object.
+        form: DATA, or UNFRAMED for lines without a field's name; or what the native engine has found:
+            MESSAGE or ERROR, whose data is wire bytes, or ERROR_TEXT, whose data is no JSON object.
     """
 
     line: int
@@ -77,6 +82,8 @@ class Framer:
         self._event_bytes = 0
         self._data: bytes | bytearray | None = None
         self._data_line = 0
+        # Whether the data is of lines without a field's name.
+        self._is_unframed = False
         self._id: str | None = None
         self._event: str | None = None
 
@@ -93,6 +100,7 @@ class Framer:
         self._data_line = state.data_line
         self._id = state.id
         self._event = state.event
+        self._is_unframed = state.is_unframed
 
     def take(self, data: bytes) -> None:
         """Take the next bytes.
@@ -148,11 +156,17 @@ class Framer:
         if self._line_count == 1:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if line and line[0] != _COLON:
+            self._take_field(line)
             self._event_bytes += len(line)
-            name, _, value = line.partition(b":")
-            self._take_field(name, value.removeprefix(b" "))
 
-    def _take_field(self, name: bytes, value: bytes) -> None:
+    def _take_field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name not in _FIELDS:
+            self._take_unframed(line)
+            return
+        if self._is_unframed:
+            self._end_event()
+        value = value.removeprefix(b" ")
         if name == b"data":
             self._take_data(value)
         elif name == b"event":
@@ -160,8 +174,32 @@ class Framer:
         elif name == b"id":
             if b"\0" not in value:
                 self._id = value.decode(errors="replace")
-        elif name == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS_MAX:
+        elif value.isdigit() and len(value) <= _RETRY_DIGITS_MAX:
             self.retry_ms = int(value)
+
+    def _take_unframed(self, line: bytes) -> None:
+        """Take a line whose field the standard does not have: some servers write errors into a stream so.
+
+        They are llama.cpp's `error:` with a body behind it, or a body alone, which may have several lines.
+        """
+        text = line.removeprefix(_ERROR_FIELD).removeprefix(b" ") if line.startswith(_ERROR_FIELD) else b""
+        if text:
+            begins = True
+        else:
+            text = line
+            # An object behind a whole one is another; inside one, it begins behind a comma or a colon.
+            begins = line.startswith(b"{") and not (self._is_unframed and not self._data_ends_object())
+        if begins:
+            if self._data is not None:
+                self._end_event()
+            self._is_unframed = True
+            if text is not line:
+                self._event = ERROR_EVENT
+        if self._is_unframed:
+            self._take_data(text)
+
+    def _data_ends_object(self) -> bool:
+        return self._data is not None and self._data.endswith(b"}")
 
     def _take_data(self, value: bytes) -> None:
         if self._data is None:
@@ -178,7 +216,8 @@ class Framer:
         if not self._skipping:
             data = None if self._data is None else self._checked(bytes(self._data))
             if data is not None or self._id is not None:
-                self.frames.append(Frame(self._data_line, self._id, self._event, data))
+                form = UNFRAMED if self._is_unframed else DATA
+                self.frames.append(Frame(self._data_line, self._id, self._event, data, form))
         self._begin_event()
 
     def _checked(self, data: bytes) -> bytes | DecodeError | None:
@@ -186,7 +225,8 @@ class Framer:
         if not stripped and (self._done or self._event != ERROR_EVENT):
             return None
         if self._done:
-            return self._after_done()
+            is_part = not self._is_unframed and self._event in OWN_EVENTS and stripped != DONE
+            return self._after_done() if is_part else None
         if stripped == DONE:
             self._done = True
             return DONE
@@ -203,7 +243,11 @@ class Framer:
         partial = bytes(self._partial)
         self._partial.clear()
         line = partial.removeprefix(_BYTE_ORDER_MARK)
-        is_data = line.partition(b":")[0] == b"data"
+        if self._is_unframed and self._is_whole():
+            self._end_event()
+        name = line.partition(b":")[0]
+        is_unframed = name not in _FIELDS and (self._is_unframed or line.startswith((b"{", _ERROR_FIELD)))
+        is_data = name == b"data" or is_unframed
         is_cut = line != b"" and line[0] != _COLON and not is_data
         if is_data:
             self._take_line(partial)
