@@ -1,6 +1,9 @@
 """Streams as batches of wire bytes: what the decoder of single events gives, with either engine."""
 
 import itertools
+import json
+import math
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +20,7 @@ from mistralwire.codec import (
     SseError,
     SseMessage,
     batch_to_sse,
+    dropped_events,
     encode_sse,
     json_to_binary,
     to_dict,
@@ -73,7 +77,8 @@ def _expected(stream: bytes, **options: Any) -> SseBatch:
 
 def _closed(decoder: SseDecoder[Any]) -> Iterable[Any]:
     # Not before the events are taken: then the last error comes from the iterator.
-    yield from decoder.close()
+    # In a chain, since Python would close the decoder again when the generator is left.
+    yield from itertools.chain(decoder.close())
 
 
 def _joined(batches: Iterable[SseBatch]) -> SseBatch:
@@ -171,6 +176,10 @@ def test_a_finish_reason_that_no_field_holds_is_none() -> None:
         (b"data: nonsense\n\n", "NOT_JSON"),
         (b'data: {"id":5}\n\n', "CONTRACT_VIOLATION"),
         (b"data: " + b"x" * 1_000 + b"\n\n", "LIMIT_EXCEEDED"),
+        (b'data: {"error":{"message":"overloaded"},"choices":[]}\n\n', None),
+        (b'event: x\ndata: {"object":"Error"}\n\n', None),
+        (b'error: {"message":"overloaded"}\n\n', None),
+        (b'{"error":{"message":"overloaded"}}\n\n', None),
         (DONE + event_of(chunk()), "DATA_AFTER_DONE"),
     ],
 )
@@ -182,6 +191,32 @@ def test_the_first_error_ends_the_stream(event: bytes, reason: str | None) -> No
     assert getattr(batch.failure, "reason", None) == reason
     later = SseBatch(b"", 0, None, (), batch.is_done, batch.failure)
     assert [decoder.feed(event_of(chunk())), decoder.close(), decoder.close()] == [later] * 3
+
+
+@pytest.mark.usefixtures("engine", "no_dropped_events")
+def test_what_is_no_part_of_the_answer_does_not_end_the_stream() -> None:
+    ping = b'event: ping\ndata: {"type":"ping"}\n\nevent: ping\ndata: alive\n\n{"a":1}\n\n'
+    named = b"event: completion\n" + event_of(chunk("two"))
+    decoder = SseBatchDecoder(CompletionChunk)
+    batch = decoder.feed(ping + event_of(chunk("one")) + ping + named + ping + DONE + DONE + ping)
+    assert (batch.count, batch.is_done, batch.failure) == (2, True, None)
+    expected = [json_to_binary(CompletionChunk, json.dumps(chunk(text))) for text in ("one", "two")]
+    assert (
+        batch.wire
+        == ChatCompletionStreamResponse(chunks=map(CompletionChunk.FromString, expected)).SerializeToString()
+    )
+    assert decoder.close().failure is None
+    # Behind [DONE], what is dropped is not looked at.
+    assert dropped_events() == {"ping": 6}
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("validate", [True, False])
+def test_what_is_no_json_number_is_read(validate: bool) -> None:
+    text = json.dumps({**chunk(), "x": -math.inf}).encode()
+    batch = SseBatchDecoder(CompletionChunk, validate=validate).feed(b"data: " + text + b"\n\n")
+    assert (batch.count, batch.failure) == (1, None)
+    assert json.loads(batch_to_sse(batch.wire)[6:])["x"] == -sys.float_info.max
 
 
 @pytest.mark.usefixtures("engine")

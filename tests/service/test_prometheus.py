@@ -19,12 +19,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from mistralwire import _metrics_page
-from mistralwire.codec import to_json
+from mistralwire.codec import SseDecoder, to_json
 from mistralwire.errors import MistralwireError
 from mistralwire.service import CallObserver, ServerConfig, create_server
 from mistralwire.service._call_telemetry import CallTelemetry
 from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
-from mistralwire.v1 import UsageInfo
+from mistralwire.v1 import CompletionChunk, UsageInfo
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
 
@@ -92,6 +92,17 @@ async def test_the_page_counts_what_was_lost_of_newer_contracts(endpoint: Promet
     assert value == 3
     assert 'mistralwire_field="106"' in labels
     assert 'mistralwire_message="UsageInfo"' in labels
+
+
+@pytest.mark.usefixtures("no_dropped_events")
+async def test_the_page_counts_dropped_events(endpoint: PrometheusEndpoint) -> None:
+    async with called(endpoint.observer):
+        for _ in range(2):
+            assert list(SseDecoder(CompletionChunk).feed(b"event: ping\ndata: {}\n\n")) == []
+        page = await page_of(endpoint)
+    labels, value = sample(page, "mistralwire_events_dropped_total")
+    assert value == 2
+    assert 'mistralwire_event="ping"' in labels
 
 
 @pytest.mark.parametrize("name", ["mistralwire", "from-the-environment"])

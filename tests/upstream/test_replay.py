@@ -204,6 +204,7 @@ def test_the_recordings_of_a_folder_come_in_the_order_of_their_names(tmp_path: p
             ("RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED"),
         ),
         ({"error": "broken", "choices": None}, "broken", ("UNAVAILABLE", "UPSTREAM_FAILED")),
+        ({"error": {"message": "broken"}, "choices": []}, "broken", ("UNAVAILABLE", "UPSTREAM_FAILED")),
     ],
 )
 @pytest.mark.parametrize("name", ["chat.json", "fim.json"])
@@ -224,7 +225,8 @@ async def test_a_recorded_error_body_is_an_error_for_every_request(
 
 
 async def test_a_response_with_an_error_beside_its_choices_is_a_response(tmp_path: pathlib.Path) -> None:
-    body = {"id": "1", "choices": [], "error": {"message": "partly"}}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+    body = {"id": "1", "choices": [choice], "error": {"message": "partly"}}
     (tmp_path / "chat.json").write_text(json.dumps(body))
 
     assert as_json(await ReplayUpstream(tmp_path).complete(ChatCompletionRequest(), CallContext())) == body

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mistralwire._extras import missing_error
-from mistralwire.codec import losses
+from mistralwire.codec import dropped_events, losses
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -54,7 +54,7 @@ class PrometheusMetrics:
         )
         self._chunks = Counter("mistralwire_gateway_chunks", "Chunks sent to callers.", ["route"], **names)
         # Counted by the codec, so that they are collected when the page is read.
-        self._registry.register(_Losses(CounterMetricFamily))
+        self._registry.register(_CodecCounts(CounterMetricFamily))
 
     def started(self, route: str) -> None:
         """Count a request that has begun."""
@@ -82,18 +82,18 @@ class PrometheusMetrics:
         return page
 
 
-class _Losses:
-    """Collects what was lost of newer contracts.
+class _CodecCounts:
+    """Collects what the codec counts.
 
     Args:
-        family: Makes the counter.
+        family: Makes a counter.
     """
 
     def __init__(self, family: Any) -> None:
         self._family = family
 
     def collect(self) -> Iterator[Any]:
-        """Yield the counter."""
+        """Yield the counters."""
         counter = self._family(
             "mistralwire_contract_losses",
             "Content of a newer contract that could not be written as JSON.",
@@ -101,4 +101,12 @@ class _Losses:
         )
         for (message, field), count in losses().items():
             counter.add_metric([message, str(field)], count)
+        yield counter
+        counter = self._family(
+            "mistralwire_dropped_events",
+            "Server-sent events of upstreams that hold neither chunks nor errors.",
+            labels=["event"],
+        )
+        for event, count in dropped_events().items():
+            counter.add_metric([event], count)
         yield counter

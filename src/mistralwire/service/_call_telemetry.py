@@ -1,5 +1,6 @@
 """Spans and metrics of calls, through the API package of OpenTelemetry alone."""
 
+import collections
 import dataclasses
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvid
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
 
-from mistralwire.codec import losses
+from mistralwire.codec import dropped_events, losses
 from mistralwire.service import _conventions as names
 from mistralwire.service._methods import SERVICE_NAME
 from mistralwire.service._record import CallRecord, Chunks
@@ -296,6 +297,12 @@ class _Instruments:
             "{loss}",
             "Content of a newer contract that could not be written as JSON.",
         )
+        meter.create_observable_counter(
+            "mistralwire.events.dropped",
+            [_observe_dropped_events],
+            "{event}",
+            "Server-sent events of upstreams that hold neither chunks nor errors.",
+        )
         self.token_usage = meter.create_histogram(
             "gen_ai.client.token.usage",
             "{token}",
@@ -311,6 +318,14 @@ def _chunks_in(wire: bytes) -> Sequence[CompletionChunk]:
 def _observe_losses(_: CallbackOptions) -> Iterable[Observation]:
     for (message, field), count in losses().items():
         yield Observation(count, {names.MESSAGE: message, names.FIELD: field})
+
+
+def _observe_dropped_events(_: CallbackOptions) -> Iterable[Observation]:
+    counts: collections.Counter[str] = collections.Counter()
+    for event, count in dropped_events().items():
+        counts[names.name_of(event)] += count
+    for event, count in counts.items():
+        yield Observation(count, {names.EVENT: event})
 
 
 def _rpc_labels(call: CallRecord) -> dict[str, Any]:

@@ -25,6 +25,7 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
 
 ERROR_TYPE = "error.type"
 ERROR_REASON = "mistralwire.error.reason"
+EVENT = "mistralwire.event"
 FIELD = "mistralwire.field"
 FINISH_REASON = "mistralwire.finish_reason"
 MESSAGE = "mistralwire.message"

@@ -350,7 +350,8 @@ class HttpCall:
                 return
         else:
             self._begun_bytes += size
-        if failure is not None:
+        # What comes behind [DONE] does not change a complete answer, whether it comes at once or later.
+        if failure is not None and not is_done:
             self._fail(_error_of(failure))
         elif is_done:
             if self._exchange is not None:
