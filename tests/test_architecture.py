@@ -26,6 +26,7 @@ _SHARED = {
     "_offload",
     "_response_headers",
     "_settings",
+    "_tls_files",
     "_tokens",
 }
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
@@ -34,7 +35,8 @@ MAY_IMPORT = {
     "errors": {"v1"},
     "codec": _CONTRACT,
     "log": _CONTRACT | {"codec"},
-    "upstream": _CONTRACT | {"codec", "log", "_extras", "_flow", "_offload", "_response_headers"},
+    "upstream": _CONTRACT
+    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
@@ -52,6 +54,7 @@ MAY_IMPORT = {
     "_offload": {"codec"},
     "_response_headers": {"_metadata"},
     "_settings": set(),
+    "_tls_files": {"errors", "_files"},
     "_tokens": {"errors", "_files"},
 }
 NOT_IN_THE_CODEC = {

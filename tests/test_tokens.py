@@ -68,7 +68,7 @@ def test_a_file_that_can_not_be_used_leaves_the_old_tokens_and_is_logged_once(
     for _ in range(3):
         tokens.check([("authorization", f"Bearer {TOKEN}")])
     (record,) = caplog.records
-    assert record.getMessage().startswith("the tokens stay as they were before: token_file: expected ")
+    assert ": what was read before stays in use: token_file: expected " in record.getMessage()
     assert "two words" not in caplog.text
 
     file.write_text(f"{NEW}")

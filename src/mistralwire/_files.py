@@ -1,7 +1,11 @@
-"""Files that are replaced while the server runs: reading them, and seeing that they have changed."""
+"""Files that are replaced while a program runs: reading them, and seeing that they have changed."""
 
+import logging
 import pathlib
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from mistralwire.errors import MistralwireError, Reason
 
@@ -9,9 +13,91 @@ FILE_BYTES_MAX = 1024 * 1024
 """Bytes of a file: 1 MiB, far more than certificates or tokens take."""
 
 # What the system knows of a file without reading it; None if there is none to be known of.
-Stamp = tuple[int, ...] | None
+_Stamp = tuple[int, ...] | None
 
 _OTHERS_READ = 0o004
+# How often files that change while they are read are read again.
+_READS_MAX = 3
+
+T = TypeVar("T")
+
+
+class Watched(Generic[T]):
+    """What files hold, read again when one of them has changed.
+
+    Files that can't be used leave the value as it was. The log names each problem once, and they are tried
+    again whenever the value is asked for. Any thread may ask.
+
+    Args:
+        paths: The files.
+        read: Reads and checks all of them; its errors quote nothing secret if they are of this package.
+        what: What they are, for the log, which tells of changes and problems.
+        logger: Where these go.
+        check_s: How long in seconds a change may go unseen; 0 looks at the files each time.
+
+    Raises:
+        Exception: What `read` raises.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[pathlib.Path],
+        read: Callable[[], T],
+        what: str,
+        logger: logging.Logger,
+        *,
+        check_s: float = 0.0,
+    ) -> None:
+        self._paths = paths
+        self._read = read
+        self._what = what
+        self._logger = logger
+        self._check_s = check_s
+        self._checked_s = time.monotonic()
+        self._lock = threading.Lock()
+        self._problem = ""
+        self._stamps: tuple[_Stamp, ...] = ()
+        self._value = self._read_at_rest()
+
+    def current(self) -> T:
+        """Return the value as it is now: the same object for as long as the files stay the same."""
+        with self._lock:
+            if self._check_s:
+                now_s = time.monotonic()
+                if now_s < self._checked_s + self._check_s:
+                    return self._value
+                self._checked_s = now_s
+            if _stamps_of(self._paths) != self._stamps:
+                self._read_again()
+            return self._value
+
+    def _read_again(self) -> None:
+        try:
+            self._value = self._read_at_rest()
+        except Exception as error:  # noqa: BLE001 - a server goes on with what it has, whatever is wrong
+            # To be read again next time: it may be this process that has no room for a file just now.
+            self._stamps = ()
+            problem = str(error) if isinstance(error, MistralwireError) else _found(error)
+            if problem != self._problem:
+                self._problem = problem
+                self._logger.warning("%s: what was read before stays in use: %s", self._what, problem)
+        else:
+            self._problem = ""
+            self._logger.info("%s: read again", self._what)
+
+    def _read_at_rest(self) -> T:
+        """Read all files as they were at one moment."""
+        for _ in range(_READS_MAX):
+            self._stamps = _stamps_of(self._paths)
+            try:
+                value = self._read()
+            except MistralwireError:
+                if _stamps_of(self._paths) == self._stamps:
+                    raise
+            else:
+                if _stamps_of(self._paths) == self._stamps:
+                    return value
+        return self._read()
 
 
 def file_error(setting: str, message: str) -> MistralwireError:
@@ -24,19 +110,6 @@ def file_error(setting: str, message: str) -> MistralwireError:
     return MistralwireError(
         f"{setting}: {message}", code="FAILED_PRECONDITION", reason=Reason[setting.upper()]
     )
-
-
-def stamps_of(paths: Sequence[pathlib.Path]) -> tuple[Stamp, ...]:
-    """Give what changes when a file is written, replaced, or its link set elsewhere, one for each file."""
-    return tuple(map(_stamp_of, paths))
-
-
-def _stamp_of(path: pathlib.Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_file(setting: str, path: pathlib.Path) -> bytes:
@@ -58,8 +131,7 @@ def read_file(setting: str, path: pathlib.Path) -> bytes:
         message = f"expected a file that this user may read, found {path}, which it may not; change its mode"
         raise file_error(setting, message) from None
     except OSError as error:
-        found = (error.strerror or type(error).__name__).lower()
-        raise file_error(setting, f"expected a file to read, found {path}: {found}") from None
+        raise file_error(setting, f"expected a file to read, found {path}: {_found(error)}") from None
     if len(data) > FILE_BYTES_MAX:
         raise file_error(setting, f"expected at most {FILE_BYTES_MAX} bytes, found more in {path}")
     return data
@@ -71,3 +143,21 @@ def is_open_to_all(path: pathlib.Path) -> bool:
         return bool(path.stat().st_mode & _OTHERS_READ)
     except OSError:
         return False
+
+
+def _stamps_of(paths: Sequence[pathlib.Path]) -> tuple[_Stamp, ...]:
+    """Return what changes when a file is written, replaced, or its link set elsewhere, one for each file."""
+    return tuple(map(_stamp_of, paths))
+
+
+def _stamp_of(path: pathlib.Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _found(error: Exception) -> str:
+    """Return what is wrong without the text of an error, which may quote a secret."""
+    return ((error.strerror if isinstance(error, OSError) else None) or type(error).__name__).lower()

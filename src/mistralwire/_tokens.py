@@ -5,10 +5,9 @@ import hmac
 import logging
 import pathlib
 import re
-import time
 from collections.abc import Iterable
 
-from mistralwire._files import Stamp, file_error, is_open_to_all, read_file, stamps_of
+from mistralwire._files import Watched, file_error, is_open_to_all, read_file
 from mistralwire.errors import MistralwireError, Reason
 
 TOKENS_MAX = 1000
@@ -41,10 +40,7 @@ class TokenFile:
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
-        self._stamps: tuple[Stamp, ...] = ()
-        self._problem = ""
-        self._checked_s = time.monotonic()
-        self._digests = self._read()
+        self._digests = Watched([path], self._read, f"tokens in {path}", _logger, check_s=CHECK_S)
         if is_open_to_all(path):
             _logger.warning("token_file: every user of this machine may read %s; change its mode", path)
 
@@ -58,7 +54,6 @@ class TokenFile:
             MistralwireError: If there is no token, or none of these, with the code UNAUTHENTICATED and the
                 reason TOKEN_MISSING or TOKEN_INVALID.
         """
-        self._refresh()
         values = [value for name, value in metadata if name == "authorization"]
         if not values:
             raise _refusal(Reason.TOKEN_MISSING, "found none")
@@ -75,31 +70,11 @@ class TokenFile:
         """Look for a token in a time that says nothing of those that there are."""
         digest = _digest(token)
         found = False
-        for known in self._digests:
+        for known in self._digests.current():
             found |= hmac.compare_digest(digest, known)
         return found
 
-    def _refresh(self) -> None:
-        now_s = time.monotonic()
-        if now_s < self._checked_s + CHECK_S:
-            return
-        self._checked_s = now_s
-        if stamps_of([self._path]) == self._stamps:
-            return
-        try:
-            self._digests = self._read()
-        except MistralwireError as error:
-            # To be read again: it may be this process that has no room for a file just now.
-            self._stamps = ()
-            if self._problem != error.message:
-                self._problem = error.message
-                _logger.warning("the tokens stay as they were before: %s", error)
-        else:
-            self._problem = ""
-            _logger.info("tokens are read again: %d from %s", len(self._digests), self._path)
-
     def _read(self) -> list[bytes]:
-        self._stamps = stamps_of([self._path])
         tokens = parse_tokens(self._path, read_file("token_file", self._path))
         short = sum(len(token) < _TOKEN_BYTES_SHORT for token in tokens)
         if short:

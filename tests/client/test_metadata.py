@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import resource
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire.client import Client
+from mistralwire.client._token import TokenFile
 from mistralwire.errors import CallError
 from mistralwire.service import ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse
@@ -325,3 +327,20 @@ async def test_an_upstream_in_a_stream_sees_the_same_id_as_the_log() -> None:
 
     assert len(batches) == 1
     assert upstream.contexts[0].request_id == "a-1"
+
+
+async def test_a_token_that_could_not_be_read_for_a_moment_is_read_afterwards(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    tokens = TokenFile(file)
+    file.write_text("second")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert tokens.current() == tokens.current() == "first"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(caplog.records) == 1
+    assert tokens.current() == "second"

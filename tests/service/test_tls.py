@@ -17,15 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from mistralwire._tls_files import TlsFiles, validity
 from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError
 from mistralwire.service import Server, ServerConfig, create_server
-from mistralwire.service._tls import TlsFiles, validity
 from mistralwire.v1 import ChatCompletionResponse
 from tests.service.certificates import Files, issue, trust
 from tests.service.upstreams import REQUEST, HeldUpstream
 
-LOGGER = "mistralwire.service._tls"
+LOGGER = "mistralwire._tls_files"
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 
@@ -140,7 +140,7 @@ async def test_a_new_certificate_is_shown_to_the_next_connection(
         await check(server, trust(authority))
 
     (record,) = caplog.records
-    assert record.getMessage().startswith("TLS uses the changed files from now on")
+    assert record.getMessage().endswith(": read again")
 
 
 async def test_a_connection_outlives_the_change_of_the_certificate(
@@ -192,7 +192,7 @@ async def test_files_that_can_not_be_used_leave_the_old_ones_and_are_logged_once
         for _ in range(3):
             assert await asyncio.to_thread(shown, server) == first
         (record,) = caplog.records
-        assert record.getMessage().startswith("TLS goes on with the files as they were before: tls_")
+        assert ": what was read before stays in use: tls_" in record.getMessage()
         assert "MIIB" not in caplog.text
 
         files.certificate.write_bytes(good[0])
@@ -206,20 +206,21 @@ def test_changed_files_that_could_not_be_read_at_once_are_read_later(
     files: Files, authority: trustme.CA, caplog: pytest.LogCaptureFixture
 ) -> None:
     tls = TlsFiles(*files)
-    tls.credentials()
+    first = tls.current()
     issue(authority, files.certificate.parent)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        assert tls._fetch() is None
-        assert tls._fetch() is None
+        assert tls.current() is first
+        assert tls.current() is first
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     (record,) = caplog.records
-    assert record.getMessage().startswith("TLS goes on with the files as they were before: tls_certificate")
+    assert ": what was read before stays in use: tls_certificate" in record.getMessage()
 
-    assert tls._fetch() is not None
-    assert tls._fetch() is None
+    renewed = tls.current()
+    assert renewed.chain != first.chain
+    assert tls.current() is renewed
 
 
 def pem(key: PrivateKeyTypes, encryption: serialization.KeySerializationEncryption) -> bytes:
@@ -361,6 +362,6 @@ def test_the_validity_beyond_2050_has_another_form(authority: trustme.CA, tmp_pa
 
 def test_files_at_rest_are_read_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     tls = TlsFiles(*files)
-    tls.credentials()
+    first = tls.current()
     monkeypatch.setattr(pathlib.Path, "open", None)
-    assert tls._fetch() is None
+    assert tls.current() is first

@@ -1,9 +1,12 @@
 """The bearer token of a client: one that stays, or a file that is read again when it changes."""
 
+import functools
 import logging
 import os
 import pathlib
 import re
+
+from mistralwire._files import Watched
 
 _BYTES_MAX = 64 * 1024
 # Source: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -53,35 +56,12 @@ class TokenFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = pathlib.Path(path)
-        self._state = _state_of(self._path)
-        self._token = _read(self._path)
+        file = pathlib.Path(path)
+        self._token = Watched([file], functools.partial(_read, file), f"token in {file}", _logger)
 
     def current(self) -> str:
-        """Give the token as it is in the file now."""
-        try:
-            state = _state_of(self._path)
-        except OSError as error:
-            self._keep(None, error.strerror or type(error).__name__)
-            return self._token
-        if state != self._state:
-            try:
-                self._token = _read(self._path)
-            except (OSError, ValueError) as error:
-                self._keep(state, type(error).__name__)
-            self._state = state
-        return self._token
-
-    def _keep(self, state: tuple[int, ...] | None, problem: str) -> None:
-        if state != self._state:
-            _logger.warning("%s: no token to be read there (%s); the one before stays", self._path, problem)
-        self._state = state
-
-
-def _state_of(path: pathlib.Path) -> tuple[int, ...] | None:
-    """Give what changes when a file is written or replaced."""
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        """Return the token as it is in the file now."""
+        return self._token.current()
 
 
 def _read(path: pathlib.Path) -> str:

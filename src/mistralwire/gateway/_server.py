@@ -11,10 +11,12 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from mistralwire._listen import cannot_listen
+from mistralwire._tls_files import TlsFiles
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._app import Gateway
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._protocol import HttpProtocol
+from mistralwire.gateway._tls import server_context
 
 _BACKLOG = 2048
 # Between two requests of a connection: longer than most proxies and SDKs keep theirs, so they close first.
@@ -55,11 +57,12 @@ class GatewayServer:
 
         Raises:
             MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if
-                certificate and key can't be used, with the reason TLS_KEY.
+                certificate and key can't be used, with the reason TLS_CERTIFICATE or TLS_KEY.
         """
         loop, server = asyncio.get_running_loop(), uvicorn.Server(self._uvicorn_config())
+        tls = self._tls()
         bounds_s: dict[str, Any] = {}
-        if server.config.ssl is not None:
+        if tls is not None:
             bounds_s["ssl_handshake_timeout"] = self._config.request_s
             bounds_s["ssl_shutdown_timeout"] = self._config.caller_idle_s
         edge = self._app.edge if isinstance(self._app, Gateway) else None
@@ -67,7 +70,7 @@ class GatewayServer:
         sockets = await self._bind()
         self.port = sockets[0].getsockname()[1]
         server.servers = [
-            await loop.create_server(make, sock=each, ssl=server.config.ssl, backlog=_BACKLOG, **bounds_s)
+            await loop.create_server(make, sock=each, ssl=tls, backlog=_BACKLOG, **bounds_s)
             for each in sockets
         ]
         self._server = server
@@ -122,8 +125,7 @@ class GatewayServer:
         await self.stop(0)
 
     def _uvicorn_config(self) -> uvicorn.Config:
-        config = self._config
-        uvicorn_config = uvicorn.Config(
+        config = uvicorn.Config(
             self._app,
             ws="none",
             lifespan="off",
@@ -133,20 +135,13 @@ class GatewayServer:
             # Who calls is told by the socket: nothing here goes by what proxies say.
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            ssl_certfile=config.tls_certificate,
-            ssl_keyfile=config.tls_key,
         )
-        try:
-            uvicorn_config.load()
-        except OSError as error:
-            is_none = isinstance(error, ssl.SSLError)
-            why = "they are none, or do not belong together" if is_none else (error.strerror or "").lower()
-            message = (
-                f"expected a certificate and its key, found {config.tls_certificate} and {config.tls_key}, "
-                f"which can't be used: {why or type(error).__name__}"
-            )
-            raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.TLS_KEY) from error
-        return uvicorn_config
+        config.load()
+        return config
+
+    def _tls(self) -> ssl.SSLContext | None:
+        certificate, key = self._config.tls_certificate, self._config.tls_key
+        return None if certificate is None or key is None else server_context(TlsFiles(certificate, key))
 
     async def _bind(self) -> list[socket.socket]:
         """Bind to all addresses of the host, to one port."""

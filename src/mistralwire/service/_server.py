@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from mistralwire._extras import missing_error
 from mistralwire._listen import why_not
+from mistralwire._tls_files import TlsFiles
 from mistralwire._tokens import TokenFile
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._auth import TokenInterceptor
@@ -25,7 +26,7 @@ from mistralwire.service._record import CallObserver
 from mistralwire.service._refusal import refuse
 from mistralwire.service._servicer import ChatCompletionServicer
 from mistralwire.service._telemetry import with_telemetry
-from mistralwire.service._tls import TlsFiles
+from mistralwire.service._tls import server_credentials
 from mistralwire.upstream import Upstream
 
 # Calls beside the service's own: health checks, watches, reflection. They go on when the service is full.
@@ -121,7 +122,8 @@ class Server:
         config = self._config
         if config.tls_certificate is None or config.tls_key is None:
             return None
-        return TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca).credentials()
+        files = TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca)
+        return server_credentials(files)
 
     def _interceptors(self) -> list[TokenInterceptor]:
         config = self._config

@@ -1,11 +1,13 @@
 """The key of an upstream: where it comes from, and that it is never shown."""
 
+import functools
 import logging
 import os
 import pathlib
 import re
 from typing import Self
 
+from mistralwire._files import Watched
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.upstream._error_text import is_secret
 
@@ -24,12 +26,10 @@ class Key:
     before is still used: it may be in the middle of being written.
     """
 
-    def __init__(self, value: str, source: str, path: pathlib.Path | None = None) -> None:
+    def __init__(self, value: str, source: str, file: Watched[str] | None = None) -> None:
         self._value = value
         self._source = source
-        self._path = path
-        self._stamp = _stamp_of(path)
-        self._problem = ""
+        self._file = file
 
     @classmethod
     def from_environment(cls, name: str) -> Self:
@@ -55,24 +55,12 @@ class Key:
             MistralwireError: If it can't be read, or holds no key; with the code FAILED_PRECONDITION.
         """
         file = pathlib.Path(path)
-        key = cls("", _shown_path(file), file)
-        key._value = _read(file)
-        return key
+        shown = _shown_path(file)
+        return cls("", shown, Watched([file], functools.partial(_read, file), f"key in {shown}", _logger))
 
     def read(self) -> str:
-        """Give the key as it is now."""
-        if self._path is not None and (stamp := _stamp_of(self._path)) != self._stamp:
-            try:
-                self._value = _read(self._path)
-            except MistralwireError as error:
-                if error.message != self._problem:
-                    self._problem = error.message
-                    _logger.warning("the key stays as it was before: %s", error)
-                return self._value
-            self._problem = ""
-            # Only now: one that could not be read is tried again with the next call.
-            self._stamp = stamp
-        return self._value
+        """Return the key as it is now."""
+        return self._value if self._file is None else self._file.current()
 
     def __repr__(self) -> str:
         return f"Key(from {self._source})"
@@ -111,13 +99,3 @@ def _checked(text: str, source: str) -> str:
 
 def _error(message: str) -> MistralwireError:
     return MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.UPSTREAM_KEY)
-
-
-def _stamp_of(path: pathlib.Path | None) -> tuple[int, ...] | None:
-    if path is None:
-        return None
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
