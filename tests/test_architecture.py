@@ -35,8 +35,7 @@ MAY_IMPORT = {
     "errors": {"v1"},
     "codec": _CONTRACT,
     "log": _CONTRACT | {"codec"},
-    "upstream": _CONTRACT
-    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers"},
+    "upstream": _CONTRACT | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
