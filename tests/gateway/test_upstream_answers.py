@@ -16,7 +16,7 @@ from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import AccessLog, LocalChannel, ServerConfig, create_server
 from mistralwire.upstream import HttpSettings, MistralUpstream, Route, RoutedUpstream, Upstream
 from tests.error_bodies import flat_error
-from tests.upstream_server import Answer, UpstreamServer, json_answer, sse_answer
+from tests.upstream_server import CUT, Answer, UpstreamServer, json_answer, sse_answer
 
 GATEWAY_PAGE = pathlib.Path(__file__).parents[2] / "docs" / "gateway.md"
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "a question that nobody may quote"}]}
@@ -442,3 +442,73 @@ async def test_the_time_of_attempts_counts_as_a_pause_does(embedded: bool) -> No
     async with asking(silence, slow, embedded=embedded, http=TWICE, heartbeat_s=2) as (edge, server):
         reply = await edge.ask(stream=True)
     assert (reply.status, len(server.received)) == (429, 1)
+
+
+@ways
+async def test_a_used_connection_that_is_lost_is_no_failure_of_anybody(
+    embedded: bool, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No other upstream is asked, nothing is counted or logged, and there is no pause."""
+    lost = Answer(pieces=[CUT], is_headless=True)
+    answer = good(stream=stream)
+    caplog.set_level(logging.INFO, "mistralwire")
+    async with UpstreamServer(answer, lost, answer) as first, UpstreamServer(answer) as spare:
+        upstreams = MistralUpstream(first.url, settings=ONCE), MistralUpstream(spare.url, settings=ONCE)
+        routed = RoutedUpstream([Route("first", upstreams[0]), Route("spare", upstreams[1], weight=0)])
+        # A pause would end behind the first comment, and not be made.
+        async with closing(routed), edge_of(routed, embedded=embedded, heartbeat_s=0.2, metrics=True) as edge:
+            for _ in range(2):
+                assert (await edge.ask(stream=stream)).status == 200
+            async with aiohttp.ClientSession() as session, session.get(f"{edge.url}/metrics") as response:
+                page = await response.text()
+    assert (len(first.received), first.connections, len(spare.received)) == (3, 2, 0)
+    assert first.received[1].body == first.received[2].body
+    requests = [line for line in page.splitlines() if line.startswith("mistralwire_gateway_requests_total{")]
+    assert [(line.partition('status="')[2][:3], line.split()[-1]) for line in requests] == [("200", "2.0")]
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
+    assert not [record for record in caplog.records if record.name.startswith("mistralwire.upstream")]
+
+
+@ways
+async def test_a_used_connection_that_is_lost_twice_fails_as_any_other(embedded: bool, stream: bool) -> None:
+    lost = Answer(pieces=[CUT], is_headless=True)
+    async with asking(good(stream=stream), lost, embedded=embedded, http=ONCE) as (edge, server):
+        assert (await edge.ask(stream=stream)).status == 200
+        reply = await edge.ask(stream=stream)
+    assert (reply.status, reply.error["type"], len(server.received)) == (503, "upstream_unreachable", 3)
+
+
+@ways
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"HTTP/3 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx-long: %b\r\n\r\n" % (b"a" * 65_536),
+        b"HTTP/1.1 200 OK\r\n%b\r\n" % (b"x-many: 1\r\n" * 7_000),
+        b"\x16\x03\x01\x02\x00",
+    ],
+    ids=["garbage", "status", "version", "colon", "length", "long", "many", "tls"],
+)
+async def test_a_response_that_can_not_be_parsed_is_unreadable_and_asked_for_once(
+    head: bytes, embedded: bool, stream: bool
+) -> None:
+    answer = Answer(pieces=[head, CUT], headers={"content-length": "0"}, is_headless=True)
+    many = HttpSettings(attempts_max=5)
+    async with asking(answer, embedded=embedded, http=many, attempts_max=5) as (edge, server):
+        reply = await edge.ask(stream=stream)
+    assert (reply.status, reply.error["type"]) == (503, "upstream_unreadable")
+    assert reply.headers["x-should-retry"] == "false"
+    assert len(server.received) == 1
+
+
+@ways
+async def test_a_head_of_nearly_64_kib_is_read(embedded: bool, stream: bool) -> None:
+    answer = good(stream=stream, x_ratelimit_long="9" * 64_000, mistral_correlation_id="an-id")
+    async with asking(answer, embedded=embedded) as (edge, server):
+        reply = await edge.ask(stream=stream)
+    assert (reply.status, reply.headers["mistral-correlation-id"], len(server.received)) == (200, "an-id", 1)
+    assert "x-ratelimit-long" not in reply.headers

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mistralwire.gateway import GatewayConfig
-from mistralwire.upstream import MistralUpstream, ModelCatalog, Route
+from mistralwire.upstream import HttpSettings, MistralUpstream, ModelCatalog, Route
 from tests.error_bodies import flat_error
 from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
@@ -153,6 +153,42 @@ async def test_errors_of_the_upstream_keep_their_body(
     error = raised.value
     assert (flat_error(error.response.json()), error.response.headers["retry-after"]) == (ERROR, "7")
     assert (error.code, error.type) == ("1500", "invalid_model")
+
+
+@MODES
+@STREAMS
+@pytest.mark.parametrize(
+    ("attempts_max", "status", "requests"),
+    # Twice by the upstream's client, or three times by the SDK; never the one times the other.
+    [(2, 503, 2), (1, 503, 3), (2, 401, 1), (1, 402, 1)],
+)
+async def test_attempts_do_not_multiply(
+    attempts_max: int, status: int, requests: int, *, stream: bool, is_async: bool
+) -> None:
+    asked = call(calls.CHAT, is_async=is_async, stream=stream, max_retries=2)
+    settings = HttpSettings(attempts_max=attempts_max)
+    async with (
+        UpstreamServer(json_answer(b"{}", status)) as server,
+        gateway_to(server, settings=settings) as url,
+    ):
+        with pytest.raises(openai.InternalServerError) as raised:
+            await asked(url)
+    assert raised.value.status_code == (503 if status == 503 else 500)
+    assert len(server.received) == requests
+
+
+@MODES
+async def test_the_sdk_waits_for_a_limit_that_is_longer_than_the_heartbeat(is_async: bool) -> None:
+    """It gets the status in time; as an event behind a comment the limit would end the call."""
+    answers = json_answer(b"{}", 429, retry_after="1"), chunks_answer("CompletionChunk.text")
+    asked = call(calls.CHAT, is_async=is_async, stream=True, max_retries=1)
+    config = GatewayConfig(port=0, heartbeat_s=0.5)
+    async with (
+        UpstreamServer(*answers) as server,
+        gateway_to(server, config, HttpSettings(attempts_max=3)) as url,
+    ):
+        assert len(await asked(url)) == 1
+    assert len(server.received) == 2
 
 
 @MODES

@@ -23,7 +23,13 @@ from mistralwire.client import Client
 from mistralwire.errors import CallError, DecodeError, UpstreamError, Violation
 from mistralwire.service import SERVICE_NAME, ChatCompletionServicer, ServerConfig, create_server
 from mistralwire.service import _request as request_module
-from mistralwire.upstream import CallContext, CompletionStreamRequest, ReplayUpstream, Upstream
+from mistralwire.upstream import (
+    CallContext,
+    CompletionStreamRequest,
+    MistralUpstream,
+    ReplayUpstream,
+    Upstream,
+)
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
@@ -40,6 +46,7 @@ from mistralwire.v1 import (
 )
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.upstreams import MESSAGES, REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+from tests.upstream_server import UpstreamServer, json_answer, sse_answer
 
 REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
 
@@ -645,3 +652,68 @@ async def test_a_chunk_of_any_size_reaches_a_client_that_allows_it() -> None:
 
     assert received.choices[0].delta == DeltaMessage(content_string=content)
     assert ChatCompletionStreamResponse(chunks=[received]).ByteSize() > 5_000_000
+
+
+LIMITED = {"mistral-correlation-id": "corr-1", "x-ratelimit-remaining": "0", "set-cookie": "a=b"}
+PASSED = {"mistral-correlation-id": "corr-1", "x-ratelimit-remaining": "0"}
+
+
+def _passed(metadata: Any) -> dict[str, str]:
+    return {name: value for name, value in metadata if name in LIMITED}
+
+
+@pytest.mark.parametrize("accept_encoding", ["identity", "gzip"])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_headers_of_the_upstream_are_metadata_for_any_client(
+    is_stream: bool, accept_encoding: str
+) -> None:
+    body = b'{"id":"1","model":"m","choices":[]}'
+    answer = sse_answer(b"data: %b\n\n" % body, b"data: [DONE]\n\n") if is_stream else json_answer(body)
+    answer.headers |= LIMITED
+    async with UpstreamServer(answer) as server:
+        upstream = MistralUpstream(server.url)
+        async with channel_to(upstream) as channel:
+            stub = new_stub(channel)
+            wanted = (("x-accept-encoding", accept_encoding),)
+            call: Any = (
+                stub.ChatCompletionStream(STREAM_REQUEST, metadata=wanted)
+                if is_stream
+                else stub.ChatCompletion(REQUEST, metadata=wanted)
+            )
+            if is_stream:
+                assert len([message async for message in call]) == 1
+                assert _passed(await call.initial_metadata()) == PASSED
+            else:
+                await call
+            assert _passed(await call.trailing_metadata()) == PASSED
+        await upstream.close()
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_headers_of_a_refusal_are_in_its_details_and_trailers(is_stream: bool) -> None:
+    violation = {"loc": ["body", "messages", 0], "msg": "is bad", "type": "bad_value", "input": "secret"}
+    answer = json_answer(json.dumps({"detail": [violation], "code": 7}).encode(), 422)
+    answer.headers |= LIMITED
+    async with UpstreamServer(answer) as server:
+        upstream = MistralUpstream(server.url)
+        async with channel_to(upstream) as channel:
+            stub = new_stub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await (
+                    anext(aiter(stub.ChatCompletionStream(STREAM_REQUEST)))
+                    if is_stream
+                    else stub.ChatCompletion(REQUEST)
+                )
+        await upstream.close()
+    error = raised.value
+    assert _passed(error.trailing_metadata()) == PASSED
+    status: Any = rpc_status.from_call(error)
+    bad_request, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(bad_request)
+    assert status.details[1].Unpack(info)
+    assert [(each.field, each.description, each.reason) for each in bad_request.field_violations] == [
+        ("messages[0]", "is bad", "BAD_VALUE")
+    ]
+    expected = PASSED | {"http_status": "422", "upstream_code": "7", "upstream_members": '{"code":7}'}
+    assert dict(info.metadata).items() >= expected.items()
+    assert "secret" not in str(error)

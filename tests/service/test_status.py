@@ -24,7 +24,7 @@ from mistralwire.errors import (
     Violation,
 )
 from mistralwire.service import to_status
-from mistralwire.service._status import Failure, failure_of
+from mistralwire.service._status import Failure, failure_of, retry_time_s
 from mistralwire.v1 import CONTRACT_REVISION
 
 M = TypeVar("M", bound=Message)
@@ -289,7 +289,7 @@ nasty_texts = st.builds(
     st.sampled_from([0, 1, 2, 63, 64, 65, 127, 128, 255, 256, 257, 512, 3000]),
 )
 codes = st.sampled_from([code.name for code in grpc.StatusCode]) | nasty_texts
-violations = st.builds(Violation, nasty_texts, nasty_texts, nasty_texts)
+violations = st.builds(Violation, *[nasty_texts] * 5)
 delays = st.none() | st.floats() | st.integers()
 nasty_errors: st.SearchStrategy[BaseException] = st.one_of(
     st.builds(MistralwireError, nasty_texts, code=codes, reason=nasty_texts),
@@ -303,7 +303,14 @@ nasty_errors: st.SearchStrategy[BaseException] = st.one_of(
         reason=nasty_texts,
         upstream_code=nasty_texts,
         upstream_type=nasty_texts,
+        upstream_param=nasty_texts,
         retry_after_s=delays,
+        violations=st.lists(violations),
+        members=st.dictionaries(st.text(max_size=300), st.text(max_size=300)),
+        headers=st.dictionaries(
+            st.sampled_from(["ratelimit", "cf-ray", "x-request-id"]) | nasty_texts, nasty_texts
+        ),
+        should_retry=st.booleans(),
     ),
     st.builds(OverloadError, nasty_texts, reason=nasty_texts, retry_after_s=delays),
     st.builds(
@@ -432,6 +439,79 @@ def test_the_largest_status_of_all_fits_beside_everything_else(nasty: str) -> No
     asyncio.run(assert_delivered([failure]))
 
 
+@pytest.mark.parametrize("count", [0, 99])
+def test_the_largest_answer_of_an_upstream_fits_into_trailers(count: int) -> None:
+    long = "~" * 3000
+    headers = {f"x-ratelimit-{number:03}": "9" * 200 for number in range(99)} | {"cf-ray": "an-id"}
+    error = UpstreamError(
+        "\N{OWL}" * 3000,
+        code="RESOURCE_EXHAUSTED",
+        reason=long,
+        status=429,
+        upstream_code="c" * 64,
+        upstream_type="t" * 64,
+        upstream_param="p" * 64,
+        retry_after_s=86_399.999,
+        violations=[Violation("p" * 99, "", "", "t" * 256, "a_type")] * count,
+        members={"code": "c" * 64, "more": "m" * 500},
+        headers=headers,
+        should_retry=False,
+    )
+
+    failure = failure_of(error, "~" * 128)
+
+    trailers = [*failure.trailing_metadata, ("grpc-status", "8"), ("grpc-message", "")]
+    sizes = {"grpc-status-details-bin": 4 * 1024, "grpc-message": 3 * 512}
+    assert sum(32 + len(name) + sizes.get(name, len(value)) for name, value in trailers) <= 8 * 1024 - 200
+    metadata = info_of(to_status(error)).metadata
+    expected = {"http_status": "429", "upstream_code": "c" * 64, "upstream_type": "t" * 64}
+    expected |= {"upstream_param": "p" * 64, "should_retry": "false", "cf-ray": "an-id"}
+    assert metadata.items() >= expected.items()
+    passed_on = {name for name, _ in failure.trailing_metadata} & headers.keys()
+    assert "cf-ray" in passed_on
+    assert len(passed_on) == 7
+    if count:
+        found = bad_request_of(to_status(error)).field_violations
+        assert found[0].description == "t" * 256
+        assert found[0].reason == "A_TYPE"
+    asyncio.run(assert_delivered([failure]))
+
+
+def test_members_of_an_upstreams_error_are_json_or_not_there() -> None:
+    members = {"code": 1300, "type": "x", "more": {"a": [None, 1.5]}}
+    metadata = dict(info_of(to_status(UpstreamError("no", members=members))).metadata)
+    assert json.loads(metadata["upstream_members"]) == members
+    assert CallError("no", metadata=metadata).upstream_members == members
+    too_many = {f"member_{number}": "x" * 250 for number in range(9)}
+    assert "upstream_members" not in info_of(to_status(UpstreamError("no", members=too_many))).metadata
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", "{", "null"])
+def test_members_that_are_no_object_are_none(text: str) -> None:
+    assert CallError("no", metadata={"upstream_members": text}).upstream_members == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "remaining_s", "expected"),
+    [
+        ("585000", 600.0, 15.0),
+        ("585000", 580.0, -5.0),
+        ("0", 600.0, 600.0),
+        ("-1", 600.0, 600.0),
+        ("1e3", 600.0, 600.0),
+        ("9" * 13, 600.0, 600.0),
+        (b"585000", 600.0, 600.0),
+        ("585000", None, None),
+    ],
+)
+def test_a_caller_says_how_long_it_may_wait_for_another_attempt(
+    value: str | bytes, remaining_s: float | None, expected: float | None
+) -> None:
+    metadata = [("a", "b"), ("x-retry-time-left-ms", value)]
+    assert retry_time_s(metadata, remaining_s) == expected
+    assert retry_time_s([], remaining_s) == remaining_s
+
+
 async def attempts_of(error: BaseException, backoff: str) -> list[int]:
     """Give how often grpc's own retries come to a service that fails so, a unary call and a stream."""
     attempts = 0
@@ -469,6 +549,11 @@ async def test_grpc_does_not_retry_what_can_not_succeed_in_time() -> None:
 
 async def test_grpc_retries_by_its_own_backoff_where_the_error_says_no_time() -> None:
     assert await attempts_of(MistralwireError("m", code="UNAVAILABLE"), backoff="0.01s") == [3, 3]
+
+
+async def test_grpc_does_not_retry_what_the_service_has_tried_again() -> None:
+    error = UpstreamError("down", retry_after_s=0, should_retry=False)
+    assert await attempts_of(error, backoff="0.01s") == [1, 1]
 
 
 async def test_grpc_does_not_ask_again_an_upstream_that_has_failed() -> None:

@@ -132,7 +132,8 @@ def upstream_headers_of(error: MistralwireError) -> Mapping[str, str]:
     """Return the headers of the upstream's answer that an error has."""
     if isinstance(error, CallError):
         return headers_in(error.metadata.items())
-    return error.headers if isinstance(error, UpstreamError) else {}
+    # Those of a program's own upstream may be any.
+    return headers_in(error.headers.items()) if isinstance(error, UpstreamError) else {}
 
 
 def encoded(headers: Mapping[str, str]) -> Headers:

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID, RETRY_TIME_LEFT
+from mistralwire._response_headers import headers_in
 from mistralwire.errors import (
     CONTRACT_REVISION_INFO,
     HTTP_STATUS,
@@ -132,7 +133,7 @@ def failure_of(error: BaseException, request_id: str = "", remaining_s: float | 
         trailers.append((REQUEST_ID, request_id))
     delay_s = _retry_after_s(error)
     if isinstance(error, UpstreamError):
-        trailers.extend(error.headers.items())
+        trailers.extend(headers_in(error.headers.items()).items())
         delay_s = delay_s if error.should_retry else None
     if code in _RETRIABLE and (delay_s is not None or isinstance(error, UpstreamError)):
         trailers.append(("grpc-retry-pushback-ms", str(_pushback_ms(delay_s, remaining_s))))
@@ -227,7 +228,7 @@ def _metadata(error: MistralwireError) -> dict[str, str]:
             (UPSTREAM_TYPE, error.upstream_type),
             (UPSTREAM_PARAM, error.upstream_param),
             (SHOULD_RETRY, None if error.should_retry else "false"),
-            *error.headers.items(),
+            *headers_in(error.headers.items()).items(),
             (UPSTREAM_MEMBERS, orjson.dumps(error.members).decode() if error.members else None),
         )
         return {name: str(value) for name, value in members if value is not None}

@@ -470,8 +470,9 @@ Attributes:
     "ErrorReason": """\
 Why a call failed, for programs: google.rpc.ErrorInfo has the name of a value, without the prefix,
 as its reason, with the domain mistralwire. The comment of each value has the gRPC status code, the
-HTTP status at the gateway, and what to do. Further values may be added: handle one that you do not
-know by its status code.
+HTTP status at the gateway, and what to do; an upstream's own HTTP status takes its place at the
+gateway where it is about the request. Further values may be added: handle one that you do not know
+by its status code.
 
 Values:
     ERROR_REASON_UNSPECIFIED = 0: Never given.

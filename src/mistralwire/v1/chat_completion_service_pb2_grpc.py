@@ -38,11 +38,14 @@ class ChatCompletionServiceStub(object):
 
     A status other than OK has details of these types (google.rpc):
     - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
-    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
-    upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
-    truncated (true if there may be more than were counted).
-    - BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
-    expected and what was found.
+    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
+    upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
+    says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
+    their names in lower case), should_retry (false where another attempt is hopeless, or the service
+    has made as many as it makes), violations (how many there are, if not all are listed), truncated
+    (true if there may be more than were counted).
+    - BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the JSON
+    path of each violation, with what was expected and what was found, or the upstream's text.
     - RetryInfo, if the error says when to try again.
     - RequestInfo: the id of the call.
 
@@ -52,12 +55,16 @@ class ChatCompletionServiceStub(object):
     - x-accept-encoding: gzip, for compressed answers.
     - x-contract-revision: revision of the caller's contract, a decimal number.
     - traceparent, tracestate: context of a trace (W3C).
+    - x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
+    upstream again, in milliseconds. Absent: none.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
     - x-contract-revision: revision of the service's contract.
     - grpc-status-details-bin: the details above.
     - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
+    - the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
+    initial metadata too.
     """
 
     def __init__(self, channel):
@@ -108,11 +115,14 @@ class ChatCompletionServiceServicer(object):
 
     A status other than OK has details of these types (google.rpc):
     - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
-    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
-    upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
-    truncated (true if there may be more than were counted).
-    - BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
-    expected and what was found.
+    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
+    upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
+    says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
+    their names in lower case), should_retry (false where another attempt is hopeless, or the service
+    has made as many as it makes), violations (how many there are, if not all are listed), truncated
+    (true if there may be more than were counted).
+    - BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the JSON
+    path of each violation, with what was expected and what was found, or the upstream's text.
     - RetryInfo, if the error says when to try again.
     - RequestInfo: the id of the call.
 
@@ -122,12 +132,16 @@ class ChatCompletionServiceServicer(object):
     - x-accept-encoding: gzip, for compressed answers.
     - x-contract-revision: revision of the caller's contract, a decimal number.
     - traceparent, tracestate: context of a trace (W3C).
+    - x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
+    upstream again, in milliseconds. Absent: none.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
     - x-contract-revision: revision of the service's contract.
     - grpc-status-details-bin: the details above.
     - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
+    - the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
+    initial metadata too.
     """
 
     def ChatCompletion(self, request, context):
@@ -233,11 +247,14 @@ class ChatCompletionService(object):
 
     A status other than OK has details of these types (google.rpc):
     - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
-    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
-    upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
-    truncated (true if there may be more than were counted).
-    - BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
-    expected and what was found.
+    prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
+    upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
+    says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
+    their names in lower case), should_retry (false where another attempt is hopeless, or the service
+    has made as many as it makes), violations (how many there are, if not all are listed), truncated
+    (true if there may be more than were counted).
+    - BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the JSON
+    path of each violation, with what was expected and what was found, or the upstream's text.
     - RetryInfo, if the error says when to try again.
     - RequestInfo: the id of the call.
 
@@ -247,12 +264,16 @@ class ChatCompletionService(object):
     - x-accept-encoding: gzip, for compressed answers.
     - x-contract-revision: revision of the caller's contract, a decimal number.
     - traceparent, tracestate: context of a trace (W3C).
+    - x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
+    upstream again, in milliseconds. Absent: none.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
     - x-contract-revision: revision of the service's contract.
     - grpc-status-details-bin: the details above.
     - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
+    - the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
+    initial metadata too.
     """
 
     @staticmethod
@@ -432,11 +453,14 @@ then the status.
 
 A status other than OK has details of these types (google.rpc):
 - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
-  prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code and
-  upstream_type (of the upstream's answer), violations (how many there are, if not all are listed),
-  truncated (true if there may be more than were counted).
-- BadRequest, if the request breaks the contract: the JSON path of each violation, with what was
-  expected and what was found.
+  prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
+  upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
+  says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
+  their names in lower case), should_retry (false where another attempt is hopeless, or the service
+  has made as many as it makes), violations (how many there are, if not all are listed), truncated
+  (true if there may be more than were counted).
+- BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the
+  JSON path of each violation, with what was expected and what was found, or the upstream's text.
 - RetryInfo, if the error says when to try again.
 - RequestInfo: the id of the call.
 
@@ -447,12 +471,16 @@ Metadata of a request, all optional:
 - x-accept-encoding: gzip, for compressed answers.
 - x-contract-revision: revision of the caller's contract, a decimal number.
 - traceparent, tracestate: context of a trace (W3C).
+- x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
+  upstream again, in milliseconds. Absent: none.
 
 Trailing metadata of an answer:
 - x-request-id: id of the call.
 - x-contract-revision: revision of the service's contract.
 - grpc-status-details-bin: the details above.
 - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
+- the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
+  initial metadata too.
 
 Methods:
     ChatCompletion(ChatCompletionRequest) -> ChatCompletionResponse: Answers a chat completion in

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import trustme
+import uvicorn
 
 from mistralwire.upstream._http1 import (
     Exchange,
@@ -187,6 +188,10 @@ async def test_connections_that_are_idle_for_too_long_are_closed(
         await _got(client, server.url)
         await server.all_ended()
         assert server.connections == 4
+
+
+def test_idle_connections_are_closed_before_uvicorn_closes_them() -> None:
+    assert uvicorn.Config("an:app").timeout_keep_alive > _client.IDLE_S + 0.5
 
 
 async def test_a_connection_beyond_its_time_is_not_used_even_if_the_sweep_is_late(
