@@ -42,6 +42,7 @@ __all__ = [
     "OverloadError",
     "Reason",
     "UpstreamError",
+    "UpstreamViolation",
     "Violation",
 ]
 
@@ -113,20 +114,34 @@ class Violation(NamedTuple):
         path: JSON path, such as `choices[0].message.role`; empty for the whole document.
         expected: What the contract asks for there.
         found: What is there instead. Never more than a few words of the document's own text.
-        text: What an upstream says of the place; `expected` and `found` are empty then.
-        type: The upstream's own word for the kind of violation, such as `missing`.
     """
 
     path: str
     expected: str
     found: str
-    text: str = ""
-    type: str = ""
 
     @property
     def description(self) -> str:
         """What is wrong with the place."""
-        return self.text or f"expected {self.expected}, found {self.found}"
+        return f"expected {self.expected}, found {self.found}"
+
+    def __str__(self) -> str:
+        """Return the place and what is wrong with it, as one sentence."""
+        return f"{self.path or 'document'}: {self.description}"
+
+
+class UpstreamViolation(NamedTuple):
+    """One place in a request that an upstream finds wrong.
+
+    Attributes:
+        path: JSON path, such as `messages[0].role`; empty for the whole request.
+        description: What is wrong with it, in the upstream's words, without the value there.
+        type: The upstream's word for the kind of violation, such as `missing`; empty if it has none.
+    """
+
+    path: str
+    description: str
+    type: str = ""
 
     def __str__(self) -> str:
         """Return the place and what is wrong with it, as one sentence."""
@@ -221,7 +236,7 @@ class UpstreamError(MistralwireError):
         upstream_type: str | None = None,
         upstream_param: str | None = None,
         retry_after_s: float | None = None,
-        violations: Sequence[Violation] = (),
+        violations: Sequence[UpstreamViolation] = (),
         members: Mapping[str, Any] = {},
         headers: Mapping[str, str] = {},
         should_retry: bool = True,
@@ -261,6 +276,7 @@ class CallError(MistralwireError):
 
     Attributes:
         violations: The places of the request that break the contract, for `INVALID_ARGUMENT`.
+        upstream_violations: The places that the upstream finds wrong, for `UPSTREAM_INVALID_REQUEST`.
         metadata: What the service's ErrorInfo said beside the reason.
         request_id: Id of the call, to look for in the service's logs: up to 128 printable ASCII characters
             without blanks. Empty if it is not known, or is no such id.
@@ -281,11 +297,13 @@ class CallError(MistralwireError):
         request_id: str = "",
         retry_after_s: float | None = None,
         should_retry: bool = True,
+        upstream_violations: Sequence[UpstreamViolation] = (),
     ) -> None:
         super().__init__(
             message, code=code, reason=reason or code, path=violations[0].path if violations else ""
         )
         self.violations = list(violations)
+        self.upstream_violations = list(upstream_violations)
         self.metadata = metadata or {}
         self.request_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""
         self.retry_after_s = _delay_s(retry_after_s)

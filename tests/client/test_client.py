@@ -182,7 +182,7 @@ async def test_violations_of_another_service_are_kept_in_its_own_words() -> None
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST)
 
-    assert caught.value.violations == [Violation("model", "", "", "is unknown")]
+    assert caught.value.violations == [Violation("model", "is unknown", "something else")]
 
 
 async def test_what_is_no_request_is_a_type_error() -> None:

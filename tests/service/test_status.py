@@ -21,6 +21,7 @@ from mistralwire.errors import (
     MistralwireError,
     OverloadError,
     UpstreamError,
+    UpstreamViolation,
     Violation,
 )
 from mistralwire.service import to_status
@@ -289,7 +290,8 @@ nasty_texts = st.builds(
     st.sampled_from([0, 1, 2, 63, 64, 65, 127, 128, 255, 256, 257, 512, 3000]),
 )
 codes = st.sampled_from([code.name for code in grpc.StatusCode]) | nasty_texts
-violations = st.builds(Violation, *[nasty_texts] * 5)
+violations = st.builds(Violation, nasty_texts, nasty_texts, nasty_texts)
+upstream_violations = st.builds(UpstreamViolation, nasty_texts, nasty_texts, nasty_texts)
 delays = st.none() | st.floats() | st.integers()
 nasty_errors: st.SearchStrategy[BaseException] = st.one_of(
     st.builds(MistralwireError, nasty_texts, code=codes, reason=nasty_texts),
@@ -305,7 +307,7 @@ nasty_errors: st.SearchStrategy[BaseException] = st.one_of(
         upstream_type=nasty_texts,
         upstream_param=nasty_texts,
         retry_after_s=delays,
-        violations=st.lists(violations),
+        violations=st.lists(upstream_violations),
         members=st.dictionaries(st.text(max_size=300), st.text(max_size=300)),
         headers=st.dictionaries(
             st.sampled_from(["ratelimit", "cf-ray", "x-request-id"]) | nasty_texts, nasty_texts
@@ -452,7 +454,7 @@ def test_the_largest_answer_of_an_upstream_fits_into_trailers(count: int) -> Non
         upstream_type="t" * 64,
         upstream_param="p" * 64,
         retry_after_s=86_399.999,
-        violations=[Violation("p" * 99, "", "", "t" * 256, "a_type")] * count,
+        violations=[UpstreamViolation("p" * 99, "t" * 256, "a_type")] * count,
         members={"code": "c" * 64, "more": "m" * 500},
         headers=headers,
         should_retry=False,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistralwire.errors import Violation
+from mistralwire.errors import UpstreamViolation
 from mistralwire.upstream._error_members import MEMBERS_BYTES_MAX, members_of, violations_of
 from tests.strategies import wild_values
 from tests.upstream.test_error_text import KEYS
@@ -74,8 +74,8 @@ def test_any_members_are_small_json(holders: list[dict[str, object]]) -> None:
 def test_any_detail_has_bounded_violations(detail: object) -> None:
     for body in ({"detail": detail}, {"message": {"detail": detail}}, {"error": {"detail": detail}}):
         for violation in violations_of(body):
-            assert violation.text
-            assert len(violation.text) <= 256
+            assert violation.description
+            assert len(violation.description) <= 256
 
 
 def test_violations_have_place_text_and_type_wherever_they_stand() -> None:
@@ -87,8 +87,8 @@ def test_violations_have_place_text_and_type_wherever_they_stand() -> None:
     }
     odd = {"loc": [], "msg": "\n", "type": "Not A Word"}
     expected = [
-        Violation("messages[1].role", "", "", "Field required", "missing"),
-        Violation("", "", "", "a violation without a text"),
+        UpstreamViolation("messages[1].role", "Field required", "missing"),
+        UpstreamViolation("", "a violation without a text"),
     ]
     detail = [item, odd, "no violation", {"msg": 5, "loc": []}]
     for body in ({"detail": detail}, {"message": {"detail": detail}}, {"error": {"detail": detail}}):

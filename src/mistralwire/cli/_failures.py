@@ -39,8 +39,8 @@ def failure_of(place: str, error: DecodeError, *, part: str = "", final: bool = 
         found = f"{violations[0].found[: position.start()]} at column {position[2]}{part}"
         violations = [violations[0]._replace(found=found)]
     problems = [
-        f"{f'{violation.path}: ' if violation.path else ''}{violation.description}"
-        for violation in violations
+        f"{f'{path}: ' if path else ''}expected {expected}, found {found}"
+        for path, expected, found in violations
     ]
     if error.truncated:
         problems.append("and more violations")

@@ -306,7 +306,9 @@ def _describe(error: MistralwireError, target: str) -> str:
     reason = "" if error.reason == error.code else f" ({printable(error.reason)})"
     lines = [f"{error.code}{reason}: {printable(error.message)}"]
     if isinstance(error, CallError):
-        lines += [f"  {printable(str(violation))}" for violation in error.violations]
+        lines += [
+            f"  {printable(str(violation))}" for violation in (*error.violations, *error.upstream_violations)
+        ]
         if error.retry_after_s is not None:
             lines.append(f"  try again after {error.retry_after_s:g} s")
         if notes := getattr(error, "__notes__", None):

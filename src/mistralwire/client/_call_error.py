@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire._metadata import REQUEST_ID
 from mistralwire.client._metadata import is_request_id
-from mistralwire.errors import SHOULD_RETRY, CallError, Violation
+from mistralwire.errors import SHOULD_RETRY, CallError, Reason, UpstreamViolation, Violation
 
 _DETAILS = "grpc-status-details-bin"
 
@@ -32,12 +32,15 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
     info = details.info
     # A service gives a reason; without one this is what grpc says when its attempts are used up.
     is_used_up = was_retried and code == "UNAVAILABLE" and not info.reason
+    is_of_upstream = info.reason == Reason.UPSTREAM_INVALID_REQUEST
+    places = details.request.field_violations
     ids = (details.request_info.request_id, _trailing_id(error), request_id)
     return CallError(
         error.details() or f"the call ended with {code}",
         code=code,
         reason=info.reason,
-        violations=[_violation(item) for item in details.request.field_violations],
+        violations=[] if is_of_upstream else [_violation(item) for item in places],
+        upstream_violations=[_upstream_violation(item) for item in places] if is_of_upstream else [],
         metadata=dict(info.metadata),
         request_id=next(filter(is_request_id, ids), ""),
         retry_after_s=details.retry_after_s(),
@@ -115,8 +118,9 @@ def _trailing_id(error: grpc.aio.AioRpcError) -> str:
 
 
 def _violation(item: error_details_pb2.BadRequest.FieldViolation) -> Violation:
-    kind = item.reason.lower()
     expected, separator, found = item.description.removeprefix("expected ").partition(", found ")
-    if separator and item.description.startswith("expected "):
-        return Violation(item.field, expected, found, type=kind)
-    return Violation(item.field, "", "", item.description, kind)
+    return Violation(item.field, expected, found if separator else "something else")
+
+
+def _upstream_violation(item: error_details_pb2.BadRequest.FieldViolation) -> UpstreamViolation:
+    return UpstreamViolation(item.field, item.description, item.reason.lower())

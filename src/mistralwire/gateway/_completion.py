@@ -276,7 +276,7 @@ class Completion:
         self._source = None
         if self._work is not None:
             self._waiting.append(functools.partial(self.failed, error))
-        elif self._call is not None and _is_of_contract(error):
+        elif self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:
             check = functools.partial(check_body, self._call.kind, self._edge.config.contract_revision)
             # What it finds is for the Python engine to say.
             weight_max = _offload.PYTHON_WEIGHT_MAX
@@ -466,12 +466,6 @@ class Completion:
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._started_s
-
-
-def _is_of_contract(error: MistralwireError) -> bool:
-    """Check whether an error lists violations that the service found, and not the upstream."""
-    is_listed = isinstance(error, DecodeError | CallError) and bool(error.violations)
-    return is_listed and error.reason != Reason.UPSTREAM_INVALID_REQUEST
 
 
 def _events_of(first_id: int, wire: bytes) -> bytes | None:

@@ -16,6 +16,7 @@ from mistralwire.errors import (
     OverloadError,
     Reason,
     UpstreamError,
+    UpstreamViolation,
     Violation,
 )
 from mistralwire.upstream import http_status, is_hopeless
@@ -119,7 +120,7 @@ def error_body(error: MistralwireError) -> ErrorResponse:
     members["error"] = orjson.Fragment(to_json(body))
     if not violations and _status_of(error) == UNPROCESSABLE:
         # Mistral's SDKs take nothing but a list there.
-        violations = [Violation("", "", "", text)]
+        violations = [UpstreamViolation("", text)]
     if violations:
         body.detail_array.items.extend(_validation_error(each, error.reason) for each in violations)
     else:
@@ -185,8 +186,10 @@ def _upstream_status_of(error: MistralwireError) -> int | None:
     return error.status if isinstance(error, UpstreamError) else None
 
 
-def _violations_of(error: MistralwireError) -> Sequence[Violation]:
-    return error.violations if isinstance(error, DecodeError | CallError | UpstreamError) else ()
+def _violations_of(error: MistralwireError) -> Sequence[Violation | UpstreamViolation]:
+    if isinstance(error, CallError):
+        return error.violations or error.upstream_violations
+    return error.violations if isinstance(error, DecodeError | UpstreamError) else ()
 
 
 def _text_of(error: MistralwireError) -> str:
@@ -210,11 +213,11 @@ def _cut(text: str) -> str:
     return text if len(text) <= _TEXT_CHARS_MAX else f"{text[: _TEXT_CHARS_MAX - 3]}..."
 
 
-def _validation_error(violation: Violation, reason: str) -> ValidationError:
+def _validation_error(violation: Violation | UpstreamViolation, reason: str) -> ValidationError:
     return ValidationError(
         loc=[IntegerOrString(string="body"), *_loc(violation.path)],
         msg=_clean(violation.description),
-        type=violation.type or reason.lower(),
+        type=(violation.type if isinstance(violation, UpstreamViolation) else "") or reason.lower(),
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import math
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import grpc
@@ -29,6 +29,7 @@ from mistralwire.errors import (
     OverloadError,
     Reason,
     UpstreamError,
+    UpstreamViolation,
     Violation,
 )
 from mistralwire.v1 import CONTRACT_REVISION
@@ -183,7 +184,9 @@ def _describe(error: MistralwireError, request_info: list[Message]) -> status_pb
     if code is grpc.StatusCode.OK:
         # An error that says it is none, or names no code, is a mistake of the service's own.
         code = grpc.StatusCode.INTERNAL
-    violations = error.violations if isinstance(error, DecodeError | CallError | UpstreamError) else []
+    violations: Sequence[Violation | UpstreamViolation] = ()
+    if isinstance(error, DecodeError | CallError | UpstreamError):
+        violations = error.violations
     metadata_room = _METADATA_BYTES_BESIDE_MAX if violations else _METADATA_BYTES_MAX
     info = error_details_pb2.ErrorInfo(
         reason=_cut(error.reason, _REASON_BYTES_MAX),
@@ -253,22 +256,33 @@ def _within(metadata: dict[str, str], room: int) -> dict[str, str]:
     return result
 
 
-def _bad_request(violations: list[Violation], room: int) -> error_details_pb2.BadRequest:
+def _bad_request(
+    violations: Iterable[Violation | UpstreamViolation], room: int
+) -> error_details_pb2.BadRequest:
     """List as many violations as there is room for, in bytes."""
     bad_request = error_details_pb2.BadRequest()
     for violation in violations:
-        expected, found, text = (_cut(each, _TEXT_BYTES_MAX) for each in violation[1:4])
-        reason = violation.type.upper()
-        item = error_details_pb2.BadRequest.FieldViolation(
-            field=_cut(violation.path, _TEXT_BYTES_MAX),
-            description=Violation("", expected, found, text).description,
-            reason=reason if _REASON.fullmatch(reason) else "",
-        )
+        item = _field_violation(violation)
         room -= item.ByteSize() + 3
         if room < 0:
             break
         bad_request.field_violations.append(item)
     return bad_request
+
+
+def _field_violation(
+    violation: Violation | UpstreamViolation,
+) -> error_details_pb2.BadRequest.FieldViolation:
+    """Return a violation as google.rpc has it, each text cut for itself."""
+    path, *texts = (_cut(text, _TEXT_BYTES_MAX) for text in violation)
+    if isinstance(violation, UpstreamViolation):
+        description, kind = texts
+        reason = kind.upper()
+        return error_details_pb2.BadRequest.FieldViolation(
+            field=path, description=description, reason=reason if _REASON.fullmatch(reason) else ""
+        )
+    description = Violation(path, *texts).description
+    return error_details_pb2.BadRequest.FieldViolation(field=path, description=description)
 
 
 def _cut(text: str, bytes_max: int) -> str:

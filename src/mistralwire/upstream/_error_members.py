@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from mistralwire.errors import Violation
+from mistralwire.errors import UpstreamViolation
 from mistralwire.upstream._error_text import is_secret, line_of, path_of
 
 MEMBERS_BYTES_MAX = 640
@@ -63,7 +63,7 @@ def members_of(holders: Iterable[dict[str, Any]], *, is_quoted: bool) -> dict[st
     return members
 
 
-def violations_of(document: dict[str, Any]) -> list[Violation]:
+def violations_of(document: dict[str, Any]) -> list[UpstreamViolation]:
     """Return the violations that an error body lists, as a FastAPI server has them: without the values.
 
     Args:
@@ -83,11 +83,11 @@ def _is_violation(item: Any) -> bool:
     return isinstance(item, dict) and isinstance(item.get("msg"), str) and isinstance(item.get("loc"), list)
 
 
-def _violation(item: dict[str, Any]) -> Violation:
+def _violation(item: dict[str, Any]) -> UpstreamViolation:
     kind = item.get("type")
     is_word = isinstance(kind, str) and _TYPE.fullmatch(kind) is not None
     text = line_of(item["msg"], _STRING_CHARS_MAX) or "a violation without a text"
-    return Violation(path_of(item["loc"]), "", "", text, str(kind) if is_word else "")
+    return UpstreamViolation(path_of(item["loc"]), text, str(kind) if is_word else "")
 
 
 def _cleaned(name: str, value: Any, depth: int) -> tuple[bool, Any]:
