@@ -1,6 +1,7 @@
 //! The reader of one stream as a Python object.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -46,12 +47,16 @@ type StateObject<'py> = (
     bool,
 );
 
+/// So many choices of a stream are known by their indexes, and one more.
+const CHOICES_MAX: usize = 1024;
+
 /// Reads one stream of server-sent events.
 #[pyclass(module = "mistralwire_native")]
 pub struct SseReader {
     engine: Py<Engine>,
     rules: Rules,
     framer: Framer,
+    choices: BTreeSet<i64>,
 }
 
 #[pymethods]
@@ -104,6 +109,11 @@ impl SseReader {
             let texts = reasons.map(|(index, reason)| Ok((*index, PyString::from_bytes(py, reason)?)));
             PyTuple::new(py, texts.collect::<PyResult<Vec<_>>>()?)?
         };
+        for index in &output.choices {
+            if this.choices.len() <= CHOICES_MAX {
+                this.choices.insert(*index);
+            }
+        }
         let elements = bytes_object(py, output.elements())?;
         let batch = (elements, output.count, usage, reasons, this.framer.state.is_done, stop);
         keep(output);
@@ -114,6 +124,12 @@ impl SseReader {
     #[getter]
     fn taken(slf: &Bound<'_, Self>) -> PyResult<usize> {
         Ok(slf.try_borrow().map_err(in_use)?.framer.taken)
+    }
+
+    /// Indexes of the choices in all batches; of very many, some.
+    #[getter]
+    fn choices(slf: &Bound<'_, Self>) -> PyResult<Vec<i64>> {
+        Ok(slf.try_borrow().map_err(in_use)?.choices.iter().copied().collect())
     }
 
     /// Value of the last valid `retry` line, in milliseconds.
@@ -145,7 +161,7 @@ impl SseReader {
 
 impl SseReader {
     pub fn new(engine: Py<Engine>, rules: Rules, buffer_bytes_max: usize) -> SseReader {
-        SseReader { engine, rules, framer: Framer::new(buffer_bytes_max) }
+        SseReader { engine, rules, framer: Framer::new(buffer_bytes_max), choices: BTreeSet::new() }
     }
 
     /// Give the events of a piece to a function; return whether the framer has panicked, which is counted.

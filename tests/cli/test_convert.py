@@ -267,6 +267,16 @@ def test_what_is_no_json_number_is_read_without_validation_and_in_streams() -> N
     assert (status, "NaN, which JSON does not have, in x[0]" in stderr) == (1, True)
 
 
+def test_a_stream_without_done_is_whole_where_all_choices_have_ended() -> None:
+    event = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    status, stdout, stderr = run("--from", "sse", "--to", "sse", stdin=event + event)
+    assert (status, stdout.count(b"data: "), stdout.endswith(b"data: [DONE]\n\n")) == (0, 3, True)
+    assert stderr == (
+        "<stdin>:4: warning: the stream ended without [DONE], but each choice had a finish_reason; "
+        "taken as complete\n"
+    )
+
+
 def test_a_failing_stream_is_reported_by_line() -> None:
     status, stdout, stderr = run(FAILING, "--to", "sse", "--keep-going")
     assert status == 1

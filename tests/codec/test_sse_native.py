@@ -76,6 +76,10 @@ class _BrokenReader:
     def retry_ms(self) -> int | None:
         return self._reader.retry_ms
 
+    @property
+    def choices(self) -> list[int]:
+        return self._reader.choices
+
     def state(self) -> tuple[Any, ...]:
         return self._reader.state()
 

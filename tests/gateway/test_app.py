@@ -21,7 +21,7 @@ from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel
-from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
+from mistralwire.upstream import DEMONSTRATION, MistralUpstream, ReplayUpstream, Upstream
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
@@ -33,6 +33,7 @@ from mistralwire.v1 import (
 from tests.error_bodies import broken_body, flat_error
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import EagerUpstream, HeldUpstream, chunk
+from tests.upstream_server import UpstreamServer, sse_answer
 
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 STREAM_QUESTION = {**QUESTION, "stream": True}
@@ -105,6 +106,28 @@ async def test_a_stream_has_an_event_a_chunk_with_ids_and_done(
         head, data = event.split(b"\n")
         assert head == b"id: %d" % number
         assert json.loads(data.removeprefix(b"data: "))["id"] == str(number)
+
+
+async def test_a_stream_that_the_upstream_ends_without_done_has_it_at_the_edge(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    begun, ended = (
+        b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":%b}]}\n\n' % reason
+        for reason in (b"null", b'"stop"')
+    )
+    async with (
+        UpstreamServer(sse_answer(begun, ended), sse_answer(begun, begun)) as server,
+        running(MistralUpstream(server.url)) as url,
+    ):
+        async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+            assert (await _events(response))[2:] == [b"data: [DONE]"]
+        async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+            content = bytearray()
+            with contextlib.suppress(aiohttp.ClientPayloadError):
+                async for piece in response.content.iter_any():
+                    content += piece
+            assert b"[DONE]" not in content.replace(b"end with [DONE]", b"")
+            assert b"stream_truncated" in content
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import pathlib
 import time
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ ANSWER = (
     b'{"id":"1","object":"chat.completion","model":"m","usage":null,"choices":[{"index":"odd"}],"new":[1]}'
 )
 CHUNK = b'data: {"id":"1","model":"m","choices":[],"p":"ab"}\n\n'
+BEGUN = b'data: {"id":"1","model":"m","choices":[{"index":1,"delta":{}}]}\n\n'
+ENDED = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 CONTEXT = CallContext(request_id="an-id")
 ONCE = HttpSettings(attempts_max=1)
@@ -131,9 +134,29 @@ async def test_the_method_decides_whether_a_stream_is_asked_for(said: bool | Non
     assert [json.loads(request.body)["stream"] for request in server.received] == [True, False]
 
 
+async def test_a_stream_whose_choices_have_all_ended_is_complete_without_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "mistralwire.upstream")
+    async with UpstreamServer(sse_answer(CHUNK, ENDED), sse_answer(CHUNK, ENDED, DONE)) as server:
+        upstream = MistralUpstream(server.url, settings=ONCE)
+        for remarks in (1, 1):
+            assert len(await _chunks(upstream)) == 2
+            assert [record.getMessage() for record in caplog.records] == [
+                "the stream ended without [DONE], but each choice had a finish_reason; taken as complete"
+            ] * remarks
+        await upstream.close()
+    assert getattr(caplog.records[0], "request_id", None) == CONTEXT.request_id
+    # The first answer has left the connection in order.
+    assert (len(server.received), server.connections) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("pieces", "count", "reason"),
     [
+        ((CHUNK, ENDED, CUT), 2, "STREAM_TRUNCATED"),
+        ((CHUNK, ENDED, CHUNK[:20]), 2, "STREAM_TRUNCATED"),
+        ((BEGUN, ENDED), 2, "STREAM_TRUNCATED"),
         ((CHUNK, CHUNK[:20], CUT), 1, "STREAM_TRUNCATED"),
         ((CHUNK, CHUNK, CUT), 2, "STREAM_TRUNCATED"),
         ((CHUNK,), 1, "STREAM_TRUNCATED"),
@@ -142,7 +165,10 @@ async def test_the_method_decides_whether_a_stream_is_asked_for(said: bool | Non
         ((CHUNK, b'data: {"object":"error","message":"Overloaded","code":"3505"}\n\n'), 1, None),
         ((CHUNK, STALL), 1, "UPSTREAM_SILENT"),
     ],
-    ids=["cut-in-a-chunk", "cut", "no-done", "no-json", "half-a-character", "error-event", "stall"],
+    ids=[
+        *("cut-behind-the-end", "cut-in-a-chunk-behind-the-end", "one-of-two-choices"),
+        *("cut-in-a-chunk", "cut", "no-done", "no-json", "half-a-character", "error-event", "stall"),
+    ],
 )
 async def test_chunks_before_a_break_are_delivered(
     pieces: tuple[bytes, ...], count: int, reason: str | None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import pathlib
 from typing import Any
 
@@ -125,6 +126,25 @@ async def test_an_error_in_the_middle_comes_after_the_chunks_before_it() -> None
     assert (caught.value.status, caught.value.code) == (429, "RESOURCE_EXHAUSTED")
     with pytest.raises(UpstreamError, match="the capacity"):
         await upstream.complete(ChatCompletionRequest(), CallContext())
+
+
+async def test_a_stream_without_done_is_complete_where_all_choices_have_ended(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mistralwire.upstream")
+    recording = tmp_path / "chat.sse"
+    end = (
+        b'data: {"id":"stream-4","choices":[{"index":0,"delta":{"content":" end."},"finish_reason":"stop"}]}'
+    )
+    recording.write_bytes((REPLAY / "without-done.sse").read_bytes() + end + b"\n\n")
+    upstream = ReplayUpstream(recording)
+    chunks = [chunk async for chunk in upstream.stream(ChatCompletionStreamRequest(), CallContext())]
+    assert len(chunks) == 3
+    response = as_json(await upstream.complete(ChatCompletionRequest(), CallContext()))
+    assert response["choices"][0]["message"]["content"] == "This stream has no end."
+    (remark,) = caplog.records
+    expected = "the stream ended without [DONE], but each choice had a finish_reason; taken as complete"
+    assert remark.getMessage() == f"{recording}:6: {expected}"
 
 
 async def test_a_stream_without_done_breaks_at_its_end() -> None:

@@ -242,6 +242,8 @@ pub struct Output {
     pub usage: Option<Range<usize>>,
     /// Of a batch: why choices ended, in the order in which they did: the index of each, and the reason.
     pub finish_reasons: Vec<(i64, Box<[u8]>)>,
+    /// Of a batch: the indexes of its choices; one that is repeated at once is listed once.
+    pub choices: Vec<i64>,
 }
 
 impl Output {
@@ -251,6 +253,7 @@ impl Output {
         self.count = 0;
         self.usage = None;
         self.finish_reasons.clear();
+        self.choices.clear();
     }
 
     /// Return the elements of a batch.
@@ -263,6 +266,7 @@ impl Output {
         self.bytes.shrink_to(kept_bytes);
         self.frames.shrink_to(kept_bytes / size_of::<Frame>());
         self.finish_reasons.shrink_to(kept_bytes / 64);
+        self.choices.shrink_to(kept_bytes / size_of::<i64>());
     }
 
     fn push(&mut self, event: &Event, form: Form, bytes: &[u8]) {
@@ -319,6 +323,7 @@ impl Output {
         };
         let mut form = Form::Nothing;
         let (size, usage, reasons) = (self.bytes.len(), self.usage.clone(), self.finish_reasons.len());
+        let choices = self.choices.len();
         let outcome = guarded(scratch, |scratch| {
             form = rules.convert(plan, event, data, scratch)?;
             if form == Form::Message { self.put_element(plan, rules, scratch) } else { Ok(()) }
@@ -333,6 +338,7 @@ impl Output {
                 self.bytes.truncate(size);
                 self.usage = usage;
                 self.finish_reasons.truncate(reasons);
+                self.choices.truncate(choices);
                 self.push(event, Form::Data(reason), data);
             }
         }
@@ -352,9 +358,11 @@ impl Output {
             let tag = wire.varint()?;
             if tag == observed.choices {
                 tape.clear();
-                if let Some(reason) = finish_reason(plan, rules, wire.bytes()?, tape)? {
-                    self.finish_reasons.push(reason);
+                let (index, reason) = finish_reason(plan, rules, wire.bytes()?, tape)?;
+                if self.choices.last() != Some(&index) {
+                    self.choices.push(index);
                 }
+                self.finish_reasons.extend(reason.map(|reason| (index, reason)));
             } else if tag == observed.usage {
                 let size = wire.bytes()?.len();
                 let end = start + out.len() - wire.data.len();
@@ -367,14 +375,14 @@ impl Output {
     }
 }
 
-/// Return the index of a choice and why it ended, if it did.
+/// Return the index of a choice, and why it ended if it did.
 #[inline]
 fn finish_reason(
     plan: &Plan,
     rules: &Rules,
     choice: &[u8],
     tape: &mut Vec<Token>,
-) -> Outcome<Option<(i64, Box<[u8]>)>> {
+) -> Outcome<(i64, Option<Box<[u8]>>)> {
     let observed = &rules.observed;
     let (mut index, mut number, mut extra) = (0, 0, &b""[..]);
     let mut wire = Wire { data: choice };
@@ -390,13 +398,14 @@ fn finish_reason(
             wire.skip(tag as u32)?;
         }
     }
+    let index = index as i64;
     if number == 0 {
-        return Ok(None);
+        return Ok((index, None));
     }
     let (m, f) = observed.reason_place;
     let member = &plan.messages[observed.choice].members[m];
     if let Some(EnumValue { string, .. }) = member.fields[f].enum_value(number) {
-        return Ok(Some((index as i64, string.clone())));
+        return Ok((index, Some(string.clone())));
     }
     // A reason that the enum does not list is in JsonExtra, under the member's name.
     let mut extra = Wire { data: extra };
@@ -410,7 +419,7 @@ fn finish_reason(
         // No string of UTF-8.
         return Err(Handover::Extra);
     }
-    Ok(Some((index as i64, name_of(document, at + 1).into())))
+    Ok((index, Some(name_of(document, at + 1).into())))
 }
 
 /// Write the messages of a batch message as events, with ids counted from the first one if there is one.
@@ -577,6 +586,7 @@ data: {"usage":null}
         let reasons: Vec<(i64, &[u8])> =
             output.finish_reasons.iter().map(|(index, reason)| (*index, &**reason)).collect();
         assert_eq!(reasons, [(2, &b"stop"[..]), (0, b"new"), (-1, b"stop")]);
+        assert_eq!(output.choices, [2, 0, 1, -1]);
     }
 
     #[test]

@@ -46,7 +46,20 @@ class Record:
     newer: tuple[str, ...] = ()
 
 
-Item = Record | Failure
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remark:
+    """Something about the input that is no failure.
+
+    Attributes:
+        place: As for a failure.
+        text: What it is.
+    """
+
+    place: str
+    text: str
+
+
+Item = Record | Failure | Remark
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,6 +172,9 @@ class Reader:
         except DecodeError as error:
             yield _bad_event(decoder, error)
         yield from _drain(decoder)
+        if decoder.lacks_done:
+            text = "the stream ended without [DONE], but each choice had a finish_reason; taken as complete"
+            yield Remark(f":{decoder.line}", text)
 
     def _parse_json(self, place: str, data: bytes) -> Item:
         try:

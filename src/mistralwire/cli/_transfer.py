@@ -6,7 +6,7 @@ import click
 
 from mistralwire.cli._failures import Failure
 from mistralwire.cli._progress import Progress
-from mistralwire.cli._records import Item, Record
+from mistralwire.cli._records import Item, Record, Remark
 from mistralwire.cli._wording import printable
 from mistralwire.cli._writer import Writer
 from mistralwire.errors import EncodeError
@@ -41,7 +41,14 @@ class Report:
             kind = line.partition(", found ")[2]
             if kind not in self._warned and len(self._warned) < _WARNINGS_MAX:
                 self._warned.add(kind)
-                self._progress.print(printable(f"{self._file}{record.place}: warning: {line}"))
+                self._print_warning(record.place, line)
+
+    def remark(self, remark: Remark) -> None:
+        """Print a remark."""
+        self._print_warning(remark.place, remark.text)
+
+    def _print_warning(self, place: str, text: str) -> None:
+        self._progress.print(printable(f"{self._file}{place}: warning: {text}"))
 
     def add(self, failure: Failure) -> None:
         """Print and count a failure.
@@ -64,6 +71,9 @@ def transfer(items: Iterator[Item], writer: Writer, report: Report) -> None:
         click.UsageError: If the options leave open what the input is.
     """
     for item in items:
+        if isinstance(item, Remark):
+            report.remark(item)
+            continue
         failure = item if isinstance(item, Failure) else _write(item, writer)
         if isinstance(item, Record):
             report.warn(item)

@@ -106,7 +106,8 @@ def convert(
       FILE: message N: PATH: ... a message of several in binpb
       FILE:LINE: ...             text that is no JSON, or no txtpb
 
-    An error that an upstream sent in a stream is reported too, and a stream that ends before [DONE]. A
+    An error that an upstream sent in a stream is reported too, and a stream that ends before [DONE]. If each
+    choice had its finish_reason, such a stream is complete all the same, and there is but a warning. A
     message of more than 64 MiB is not converted.
 
     Protobuf of a newer contract has fields, enum values and alternatives that this version does not know. A

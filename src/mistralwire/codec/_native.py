@@ -58,6 +58,7 @@ class SseReader(Protocol):
     Attributes:
         taken: Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
         retry_ms: Value of the last valid `retry` line; None before the first.
+        choices: Indexes of the choices in all batches; of very many, some.
     """
 
     @property
@@ -65,6 +66,9 @@ class SseReader(Protocol):
 
     @property
     def retry_ms(self) -> int | None: ...
+
+    @property
+    def choices(self) -> list[int]: ...
 
     def frames(self, data: bytes, /) -> list[NativeFrame]:
         """Take the next bytes; return each event that they end."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from mistralwire.codec._choice_ends import ChoiceEnds
 from mistralwire.codec._convert import Names, from_json, read_event, to_json
 from mistralwire.codec._dropped_events import count_dropped_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
@@ -17,6 +18,7 @@ from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._sse_frames import (
     DONE,
+    END,
     ERROR,
     ERROR_EVENT,
     ERROR_TEXT,
@@ -25,6 +27,7 @@ from mistralwire.codec._sse_frames import (
     UNFRAMED,
     Frame,
     make_framer,
+    stream_layout,
 )
 from mistralwire.errors import DecodeError, Reason
 from mistralwire.v1 import CONTRACT_REVISION
@@ -68,7 +71,7 @@ class SseError:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SseDone:
-    """The event `data: [DONE]`: the stream is complete."""
+    """The event `data: [DONE]`, or the end of a stream that is complete without it: see SseDecoder."""
 
 
 SseEvent: TypeAlias = SseMessage[M] | SseError | SseDone
@@ -140,6 +143,7 @@ class SseDecoder(Generic[M]):
 
     Attributes:
         done: Whether SseDone was given.
+        lacks_done: Whether it was given for the end of a stream without `[DONE]`; see `close`.
         last_event_id: The `id` of the last event given that had one: what to send as `Last-Event-ID` in
             order to resume; the empty string at first. An event that is bad, or has no data, counts; one that
             is too long does not.
@@ -159,6 +163,7 @@ class SseDecoder(Generic[M]):
         buffer_bytes_max: int = SSE_BUFFER_BYTES_MAX,
     ) -> None:
         self.done = False
+        self.lacks_done = False
         self.last_event_id = ""
         self.line = 0
         self._message_type = message_type
@@ -173,6 +178,8 @@ class SseDecoder(Generic[M]):
             revision=CONTRACT_REVISION,
         )
         self._closed = False
+        self._ends = ChoiceEnds()
+        self._has_choices = stream_layout(self._plan)[2] > 0
 
     @property
     def retry_ms(self) -> int | None:
@@ -209,9 +216,11 @@ class SseDecoder(Generic[M]):
         `[DONE]`, or a JSON object, with its line's end or without; an object can't be the beginning of a
         longer one. It is dropped if its last line is cut and may be an id or a name.
 
-        A stream without `[DONE]` is a DecodeError with the reason STREAM_TRUNCATED, which says whether it
-        ended inside an event. It comes after the events that are left: from the iterator, or from this call
-        if there are none. Closing twice is closing once.
+        A stream without `[DONE]` is complete all the same if it ends outside of an event, and each of its
+        choices had a finish reason: that end is SseDone, and `lacks_done` is true. Otherwise it is a
+        DecodeError with the reason STREAM_TRUNCATED, which says whether the stream ended inside an event.
+        Either comes after the events that are left; the error from the iterator, or from this call if there
+        are none. Closing twice is closing once.
 
         Returns:
             An iterator over the events that are left, as from `feed`.
@@ -223,7 +232,7 @@ class SseDecoder(Generic[M]):
             self._closed = True
             self._framer.end()
         frames = self._framer.frames
-        if len(frames) == 1 and isinstance(frames[0].data, DecodeError):
+        if len(frames) == 1 and self._is_error(frames[0]):
             next(self)
         return self
 
@@ -250,12 +259,14 @@ class SseDecoder(Generic[M]):
 
     def _decode(self, frame: Frame, data: bytes | DecodeError) -> SseEvent[M] | None:
         if isinstance(data, DecodeError):
-            raise data
-        if data is DONE:
+            if self._is_error(frame):
+                raise data
+            self.lacks_done = True
+        if data is DONE or isinstance(data, DecodeError):
             self.done = True
             return SseDone()
         if frame.form == MESSAGE:
-            return SseMessage(self._message_type.FromString(data), frame.id, frame.event)
+            return self._message(frame, data)
         error = error_of(frame, data, self._plan, self._limits)
         if not isinstance(error, bool):
             return error
@@ -264,7 +275,17 @@ class SseDecoder(Generic[M]):
         wire = read_event(
             self._message_type, data, CONTRACT_REVISION, validate=self._validate, limits=self._limits
         )
-        return SseMessage(self._message_type.FromString(wire), frame.id, frame.event)
+        return self._message(frame, wire)
+
+    def _message(self, frame: Frame, wire: bytes) -> SseMessage[M]:
+        message = self._message_type.FromString(wire)
+        if self._has_choices:
+            self._ends.observe(message.choices)  # type: ignore[attr-defined]
+        return SseMessage(message, frame.id, frame.event)
+
+    def _is_error(self, frame: Frame) -> bool:
+        """Check whether a frame is an error, and not the end of a stream that needs no `[DONE]`."""
+        return isinstance(frame.data, DecodeError) and not (frame.form == END and self._ends.all_ended)
 
 
 def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> SseError | bool:

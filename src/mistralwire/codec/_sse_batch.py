@@ -5,16 +5,17 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
+from mistralwire.codec._choice_ends import ChoiceEnds, finish_reason_of
 from mistralwire.codec._convert import Names, read_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import NativeBatch, engine
-from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import checked_revision, plan_for
 from mistralwire.codec._sse import SSE_BUFFER_BYTES_MAX, SseError, encode_sse, error_of
 from mistralwire.codec._sse_frames import (
     BROKEN,
     CHUNKS_NUMBER,
     DONE,
+    END,
     MESSAGE,
     Frame,
     NativeFramer,
@@ -39,7 +40,8 @@ class SseBatch(NamedTuple):
         usage: The last `usage` among the chunks, as the wire bytes of a UsageInfo; None if there is none.
         finish_reasons: Why choices ended, in the order in which they did: the index of each, and the string
             that the API has for the reason, documented or not.
-        is_done: Whether `[DONE]` has come, now or before.
+        is_done: Whether `[DONE]` has come, now or before, or the stream has ended as one that needs none; see
+            `SseBatchDecoder.close`.
         failure: What has ended the stream after these chunks: an error event, or what is wrong with an event.
             None while the stream goes on, and at its proper end.
     """
@@ -76,6 +78,9 @@ class SseBatchDecoder:
         contract_revision: Revision of the oldest contract that readers of the wire bytes have, as for
             `json_to_binary`.
 
+    Attributes:
+        lacks_done: Whether the stream was complete without `[DONE]`; see `close`.
+
     Raises:
         TypeError: If `message_type` is no message of the contract that is a JSON object.
         ValueError: If `buffer_bytes_max` or `contract_revision` is less than 1.
@@ -90,6 +95,7 @@ class SseBatchDecoder:
         buffer_bytes_max: int = SSE_BUFFER_BYTES_MAX,
         contract_revision: int = 1,
     ) -> None:
+        self.lacks_done = False
         layout = stream_layout(plan_for(message_type, checked_revision(contract_revision)))
         self._has_observed_fields = layout[1] > 0
         self._message_type = message_type
@@ -108,6 +114,7 @@ class SseBatchDecoder:
         self._reader = reader
         self._is_done = False
         self._is_closed = False
+        self._ends = ChoiceEnds()
         self._failure: SseError | DecodeError | None = None
 
     def feed(self, data: bytes) -> SseBatch:
@@ -129,6 +136,8 @@ class SseBatchDecoder:
         if self._reader is not None:
             batch = self._reader.batch(data, 0)
             if batch[5] is None:
+                if batch[3]:
+                    self._ends.end(batch[3])
                 self._is_done = batch[4]
                 # Its fields, without a call of Python code.
                 return _new_tuple(SseBatch, batch)
@@ -144,8 +153,9 @@ class SseBatchDecoder:
     def close(self) -> SseBatch:
         """Take the end of the stream.
 
-        What is whole although no blank line ended it counts, as for SseDecoder. A stream without `[DONE]`
-        has the failure STREAM_TRUNCATED. Closing twice is closing once, without the chunks.
+        What is whole although no blank line ended it counts, as for SseDecoder. A stream without `[DONE]` is
+        done all the same where SseDecoder gives SseDone, and `lacks_done` is true; otherwise it has the
+        failure STREAM_TRUNCATED. Closing twice is closing once, without the chunks.
 
         Returns:
             The chunks that are left.
@@ -153,7 +163,7 @@ class SseBatchDecoder:
         batches = _Batches()
         if not self._is_closed:
             self._is_closed = True
-            self._reader = None
+            self._drop_reader()
             if self._failure is None:
                 self._framer.end()
                 self._take_frames(batches)
@@ -167,13 +177,14 @@ class SseBatchDecoder:
         at = 0
         while True:
             batches.add(batch[:4])
+            self._ends.end(batch[3])
             self._is_done = batch[4]
             stop = batch[5]
             if stop is None:
                 break
             at += reader.taken
             if stop[4] == BROKEN:
-                self._reader = None
+                self._drop_reader()
                 framer.go_on(data[at:])
             else:
                 framer.take_frame(stop)
@@ -197,7 +208,10 @@ class SseBatchDecoder:
 
     def _take_frame(self, frame: Frame, data: bytes | DecodeError, batches: "_Batches") -> None:
         if isinstance(data, DecodeError):
-            raise data
+            if frame.form != END or not self._ends.all_ended:
+                raise data
+            self.lacks_done = True
+            data = DONE
         if data is DONE:
             self._is_done = True
             return
@@ -213,7 +227,14 @@ class SseBatchDecoder:
             )
         batches.add_message(data)
         if self._has_observed_fields:
-            batches.observe(self._message_type.FromString(data))
+            message: Any = self._message_type.FromString(data)
+            batches.observe(message)
+            self._ends.observe(message.choices)
+
+    def _drop_reader(self) -> None:
+        if self._reader is not None:
+            self._ends.begin(self._reader.choices)
+            self._reader = None
 
     def _fail(self, failure: SseError | DecodeError) -> None:
         self._failure = failure
@@ -262,16 +283,7 @@ class _Batches:
             self.usage = message.usage.SerializeToString()
         for choice in message.choices:
             if choice.finish_reason:
-                self.finish_reasons.append((choice.index, _finish_reason(choice)))
-
-
-def _finish_reason(choice: Any) -> str:
-    member = plan_for(type(choice)).by_name["finish_reason"]
-    string = member.fields[0].enum_strings.get(choice.finish_reason)
-    if string is None:
-        # A reason that the enum does not list, or not in the readers' revision.
-        string = str(parse(choice.json_extra.members, DEFAULT_LIMITS)["finish_reason"])
-    return string
+                self.finish_reasons.append((choice.index, finish_reason_of(choice)))
 
 
 def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake") -> bytes:

@@ -44,8 +44,10 @@ class Frame(NamedTuple):
         event: Its name, or None.
         data: Its data, for the end of the stream the very object `DONE`; or what is wrong with the event; or
             None for one that has an id alone.
-        form: DATA, or UNFRAMED for lines without a field's name; or what the native engine has found:
-            MESSAGE or ERROR, whose data is wire bytes, or ERROR_TEXT, whose data is no JSON object.
+        form: END for an end outside of events that had no `[DONE]` before it, whose data is the error
+            that it is unless all choices have ended. DATA, or UNFRAMED for lines without a field's name;
+            or what the native engine has found: MESSAGE or ERROR, whose data is wire bytes, or
+            ERROR_TEXT, whose data is no JSON object.
     """
 
     line: int
@@ -261,7 +263,7 @@ class Framer:
         if not self._done:
             found = f"its end {'inside the event at' if is_inside else 'after'} line {began}"
             error = self._error("data: [DONE] at the end of the stream", found, Reason.STREAM_TRUNCATED)
-            self.frames.append(Frame(began, None, None, error))
+            self.frames.append(Frame(began, None, None, error, DATA if is_inside else END))
 
     def _is_whole(self) -> bool:
         if self._data is None:

@@ -354,6 +354,11 @@ class HttpCall:
         if failure is not None and not is_done:
             self._fail(_error_of(failure))
         elif is_done:
+            if self._decoder is not None and self._decoder.lacks_done:
+                _logger.info(
+                    "the stream ended without [DONE], but each choice had a finish_reason; taken as complete",
+                    extra={"request_id": self._asked.context.request_id},
+                )
             if self._exchange is not None:
                 self._exchange.discard(_REST_S)
                 self._exchange = None

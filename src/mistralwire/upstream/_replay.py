@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import importlib.resources
 import itertools
+import logging
 import os
 import pathlib
 import re
@@ -46,6 +47,7 @@ DEMONSTRATION: Traversable = importlib.resources.files("mistralwire.upstream").j
 
 
 _SUFFIXES = (".json", ".sse")
+_logger = logging.getLogger(__name__)
 _Place: TypeAlias = str | os.PathLike[str] | Traversable
 _Failure: TypeAlias = Callable[[], UpstreamError]
 """Makes an error, a new one for each call."""
@@ -91,9 +93,9 @@ class ReplayUpstream:
 
     Streams are played as fast as they are read. A comment line `: delay 120` in an SSE file asks for a pause
     of 120 milliseconds before the event behind it. An error body in a stream becomes an UpstreamError after
-    the chunks before it, and so does a stream that ends without `[DONE]`. A JSON file that holds an error
-    body, by the rule of SseDecoder, becomes one for either kind of request; a response that can't be cut into
-    chunks becomes one for streaming requests alone.
+    the chunks before it, and so does a stream that ends without `[DONE]` before each choice had a finish
+    reason. A JSON file that holds an error body, by the rule of SseDecoder, becomes one for either kind of
+    request; a response that can't be cut into chunks becomes one for streaming requests alone.
 
     The messages are shared between calls: they are not to be changed.
 
@@ -278,7 +280,7 @@ def _read_sse(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
 def _read_events(
     file: Traversable, data: bytes
 ) -> Iterator[tuple[float, SseMessage[CompletionChunk] | SseError | SseDone | DecodeError]]:
-    """Give the events with the pauses before them; the error is an end without `[DONE]`."""
+    """Yield the events with the pauses before them; the error is a stream that was cut."""
     decoder = SseDecoder(CompletionChunk, validate=False)
     delay_s = 0.0
     try:
@@ -292,6 +294,12 @@ def _read_events(
         for event in decoder.close():
             yield delay_s, event
             delay_s = 0.0
+        if decoder.lacks_done:
+            _logger.info(
+                "%s:%d: the stream ended without [DONE], but each choice had a finish_reason; "
+                "taken as complete",
+                *(file, decoder.line),
+            )
     except DecodeError as error:
         if error.reason != Reason.STREAM_TRUNCATED:
             raise _bad_recording(f"{file}:{decoder.line}: {error}") from error
