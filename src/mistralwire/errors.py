@@ -25,7 +25,6 @@ from mistralwire.v1 import Reason
 __all__ = [
     "CONTRACT_REVISION_INFO",
     "HTTP_STATUS",
-    "NAME_PATTERN",
     "REQUEST_ID_PATTERN",
     "RETRY_AFTER_S_MAX",
     "SHOULD_RETRY",
@@ -44,6 +43,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamViolation",
     "Violation",
+    "name_in",
 ]
 
 RETRY_AFTER_S_MAX = 86_400.0
@@ -57,14 +57,26 @@ UPSTREAM_MEMBERS = "upstream_members"
 CONTRACT_REVISION_INFO = "contract_revision"
 """What the metadata of a status's ErrorInfo calls the revision of the service's contract."""
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}")
-"""What names of models, agents and codes look like: anything else may be text, and is not logged."""
-
 REQUEST_ID_PATTERN = re.compile("[!-~]{1,128}")
 """What an id of a call is: printable ASCII, that can go into a log and into metadata as it is."""
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]*")
+_NAME_CHARACTERS_MAX = 128
 _TOKEN = re.compile("[!-~]{1,64}")
 _HTTP_STATUS = re.compile("[1-9][0-9]{2}")
+
+
+def name_in(text: object) -> str | None:
+    """Return a name as logs, spans and metrics show it: of a model, an agent or a code.
+
+    Args:
+        text: What somebody gave as the name; it may be anything, of any length.
+
+    Returns:
+        Its first 128 characters; None if they don't look like a name, but may be text.
+    """
+    start = text[:_NAME_CHARACTERS_MAX] if isinstance(text, str) else ""
+    return start if _NAME.fullmatch(start) else None
 
 
 def _token(text: str | None) -> str | None:

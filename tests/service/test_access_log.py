@@ -183,11 +183,15 @@ def test_the_code_and_the_type_of_the_upstream_are_logged(caplog: pytest.LogCapt
     assert (record.http_status, record.upstream_code, record.upstream_type) == (429, "1300", "rate_limited")
 
 
-@pytest.mark.parametrize("model", [SECRET, "a" * 101, "m\nm", "m\x1b[0m", "é", "-m", ""])
+@pytest.mark.parametrize("model", [SECRET, "a" * 127 + " ", "m\nm", "m\x1b[0m", "é", "-m", ""])
 def test_what_does_not_look_like_the_name_of_a_model_stays_out(
     model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not hasattr(logged(caplog, request=ChatCompletionRequest(model=model)), "model")
+
+
+def test_a_name_of_any_length_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    assert logged(caplog, request=ChatCompletionRequest(model="a" * 8_000_000)).model == "a" * 128
 
 
 @pytest.mark.parametrize("model", ["mistral-large-latest", "ft:open-mistral-7b:a1/b2", "codestral@2405", "m"])

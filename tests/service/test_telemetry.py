@@ -512,6 +512,18 @@ async def test_no_text_of_a_call_is_reported() -> None:
     assert found["error.type"] == "INTERNAL"
 
 
+async def test_names_of_any_length_are_cut() -> None:
+    request = ChatCompletionStreamRequest(model="m" * 1_000_000, messages=STREAM_REQUEST.messages)
+    last = CompletionChunk(id="i" * 1_000_000, model="r" * 1_000_000, choices=[choice(STOP)])
+    async with serving(held(chunk(1), last, None)) as service:
+        await read(service.stub.ChatCompletionStream(request))
+        telemetry = await service.ended()
+    found = attributes_of(telemetry.spans[f"chat {'m' * 128}"])
+    assert found["gen_ai.request.model"] == "m" * 128
+    assert found["gen_ai.response.model"] == "r" * 128
+    assert len(telemetry.everything()) < 100_000
+
+
 def call_of(method: str = "ChatCompletionStream", **fields: Any) -> CallRecord:
     return CallRecord(**{"method": method, "request_id": "1", "request": STREAM_REQUEST, **fields})
 

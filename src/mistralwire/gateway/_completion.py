@@ -23,7 +23,6 @@ from mistralwire._metadata import REQUEST_ID, RETRY_TIME_LEFT
 from mistralwire._response_headers import upstream_id, without_limits
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import (
-    NAME_PATTERN,
     REQUEST_ID_PATTERN,
     CallError,
     CodecError,
@@ -31,6 +30,7 @@ from mistralwire.errors import (
     EncodeError,
     MistralwireError,
     Reason,
+    name_in,
 )
 from mistralwire.gateway._edge import Edge
 from mistralwire.gateway._errors import (
@@ -461,7 +461,7 @@ class Completion:
             named.append(("upstream_request_id", own_id))
         if self._call is not None:
             named += [("model", self._call.model), ("agent_id", self._call.agent_id)]
-        fields.update([(name, text) for name, text in named if NAME_PATTERN.fullmatch(text)])
+        fields.update([(field, name) for field, text in named if (name := name_in(text))])
         return fields
 
     def _elapsed_s(self) -> float:

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from mistralwire._response_headers import upstream_id
-from mistralwire.errors import NAME_PATTERN, MistralwireError, UpstreamError
+from mistralwire.errors import MistralwireError, UpstreamError, name_in
 from mistralwire.service._record import CallRecord, Chunks
 
 # How calls end that nobody who runs the service has to look at: well, or by the caller's own doing.
@@ -62,25 +62,20 @@ def _attributes(call: CallRecord) -> dict[str, Any]:
         "request_id": call.request_id,
         "method": call.method,
         "code": call.code,
-        "reason": _name(error.reason) if isinstance(error, MistralwireError) else None,
+        "reason": name_in(error.reason) if isinstance(error, MistralwireError) else None,
         "duration_ms": _milliseconds(call, call.ended_s),
         "chunks": call.chunks if call.method.endswith("Stream") else None,
         "first_chunk_ms": _milliseconds(call, call.first_chunk_s),
-        "model": _name(getattr(call.request, "model", None)),
-        "agent_id": _name(getattr(call.request, "agent_id", None)),
+        "model": name_in(getattr(call.request, "model", None)),
+        "agent_id": name_in(getattr(call.request, "agent_id", None)),
         "peer": call.peer,
         "http_status": error.status if isinstance(error, UpstreamError) else None,
-        "upstream_code": _name(error.upstream_code) if isinstance(error, UpstreamError) else None,
-        "upstream_type": _name(error.upstream_type) if isinstance(error, UpstreamError) else None,
-        "upstream_request_id": _name(upstream_id(call.upstream_headers)) if call.upstream_headers else None,
+        "upstream_code": name_in(error.upstream_code) if isinstance(error, UpstreamError) else None,
+        "upstream_type": name_in(error.upstream_type) if isinstance(error, UpstreamError) else None,
+        "upstream_request_id": name_in(upstream_id(call.upstream_headers)) if call.upstream_headers else None,
     }
     return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _milliseconds(call: CallRecord, until_s: float | None) -> float | None:
     return None if until_s is None else round((until_s - call.started_s) * 1000, 1)
-
-
-def _name(text: object) -> str | None:
-    """Give the text if it looks like a name; someone may have put anything there."""
-    return text if isinstance(text, str) and NAME_PATTERN.fullmatch(text) else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
-from mistralwire.errors import NAME_PATTERN, MistralwireError, Reason
+from mistralwire.errors import MistralwireError, Reason, name_in
 from mistralwire.service._record import CallRecord
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -111,7 +111,7 @@ class KnownNames:
 
 def name_of(value: str) -> str:
     """Return the name of a model or an agent if it looks like one, or else `_OTHER`: it may be any text."""
-    return value if NAME_PATTERN.fullmatch(value) else OTHER
+    return name_in(value) or OTHER
 
 
 def operation_of(method: str) -> str:
@@ -195,8 +195,8 @@ def answer_attributes(
     """
     attributes: dict[str, Any] = {}
     for answer in answers:
-        if NAME_PATTERN.fullmatch(answer.id):
-            attributes["gen_ai.response.id"] = answer.id
+        if (answer_id := name_in(answer.id)) is not None:
+            attributes["gen_ai.response.id"] = answer_id
         if answer.model:
             attributes[RESPONSE_MODEL] = name_of(answer.model)
     if usage is not None:
