@@ -10,7 +10,9 @@ PIP := -m pip install --quiet --disable-pip-version-check
 PROTOS := $(shell find proto -name '*.proto')
 # The packages that the tests with Node.js and `make drift` need; without npm these are skipped.
 NODE := tests/sdk_node tests/v1/pyright tools/drift
-NODE_PACKAGES := $(if $(shell command -v npm),$(NODE:%=%/node_modules/.installed))
+NODE_CLIENTS := tests/real_clients
+NPM := $(shell command -v npm)
+NODE_PACKAGES := $(if $(NPM),$(NODE:%=%/node_modules/.installed))
 
 CARGO := $(shell command -v cargo)
 comma := ,
@@ -62,8 +64,16 @@ endef
 	@.venv-litellm/bin/python $(PIP) --requirement benchmarks/gateway/litellm.txt
 	@touch $@
 
+# The clients that the tests point at the gateway: too many packages, and too particular, for the environment of all tests.
+.venv-clients/.installed: tests/real_clients/requirements.txt
+	$(call environment,.venv-clients)
+	@.venv-clients/bin/python $(PIP) --requirement tests/real_clients/requirements.txt
+	@touch $@
+
+# A download may stall.
+NPM_CI = npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000 --fetch-retries=1
 %/node_modules/.installed: %/package-lock.json
-	@npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000 --fetch-retries=1
+	@$(NPM_CI) || { echo "npm ci in $* failed: once more" && $(NPM_CI); }
 	@touch $@
 
 # Built where cargo is found; the Python engine, which is complete, does without unless NATIVE_REQUIRED is set.
@@ -90,13 +100,13 @@ native-test: native .venv-generate/.installed ## Run the native engine's own tes
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
 	@$(BIN)/python -m tools.demo
 
-test: .venv/.installed .venv-oldest/.installed .venv-generate/.installed $(NODE_PACKAGES) ## Run the tests, on the newest and on the oldest protobuf
+test: .venv/.installed .venv-oldest/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES) ## Run the tests, on the newest and on the oldest protobuf
 	$(BIN)/python -m pytest
-	.venv-oldest/bin/python -m pytest
+	.venv-oldest/bin/python -m pytest --ignore tests/real_clients
 
 # Skips the languages whose toolchain is not installed, with the reason.
-interop: .venv/.installed .venv-generate/.installed ## Call services from other languages, and serve in them (ONLY="go or rust")
-	$(BIN)/python -m pytest -m interop tests/interop $(if $(ONLY),-k "$(ONLY)")
+interop: .venv/.installed .venv-generate/.installed .venv-clients/.installed $(if $(NPM),$(NODE_CLIENTS)/node_modules/.installed) ## Call services from other languages, and serve in them (ONLY="go or rust")
+	$(BIN)/python -m pytest -m interop tests/interop tests/real_clients $(if $(ONLY),-k "$(ONLY)")
 
 check: DRIFT_OPTIONS := --all
 check: export INTEROP_REQUIRED = 1
@@ -144,6 +154,7 @@ fuzz: .venv/.installed native ## Fuzz both engines of the codec, a minute each t
 	$(BIN)/python -m tools.fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
 clean: ## Remove what these targets made
-	rm -rf .venv .venv-oldest .venv-generate .venv-gateways .venv-litellm build dist $(NODE:%=%/node_modules)
+	rm -rf .venv .venv-oldest .venv-generate .venv-gateways .venv-clients .venv-litellm build dist
+	rm -rf $(NODE:%=%/node_modules) $(NODE_CLIENTS)/node_modules
 	rm -rf native/target native/fuzz/target native/.site
 	rm -rf $(foreach made,gen node_modules target,$(wildcard tests/interop/*/$(made)))

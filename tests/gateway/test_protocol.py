@@ -377,6 +377,7 @@ async def test_requests_that_run_at_the_end_are_told_so() -> None:
             reading = asyncio.create_task(broken_body(response))
             await other.stop(0)
             rest = await asyncio.wait_for(reading, WAIT_S)
+            response.close()
         await server.stop(0)
         answer = await asyncio.wait_for(waiting, WAIT_S)
         assert answer.status == 503

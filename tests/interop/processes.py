@@ -29,13 +29,14 @@ async def run(
     stdin: bytes = b"",
     cwd: pathlib.Path | None = None,
     env: Mapping[str, str] | None = None,
+    wait_s: float = WAIT_S,
 ) -> tuple[int, str, str]:
     """Run a command to its end; give its exit code and what it wrote to its two outputs."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd, env=env
     )
     try:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(wait_s):
             output, errors = await process.communicate(stdin)
     finally:
         await end(process)
