@@ -43,18 +43,16 @@ def response_headers(
         The ids, then the rate limits: at most 24 headers in 1.5 KiB, each with a value of up to 256 printable
         ASCII characters. What is beyond that, or has other characters, is left out.
     """
-    found = [pair for pair in headers.items() if _kind_of(pair[0]) is not None]
-    if not found:
-        return {}
-    pairs = []
-    for name, value in found:
-        if name == REQUEST_ID:
-            if value == request_id:
-                continue
-            name = UPSTREAM_REQUEST_ID  # noqa: PLW2901 - the same header
-        if not (is_error and name in _RETRY_AFTER):
-            pairs.append((name, value))
-    return headers_in(pairs)
+    if REQUEST_ID in headers:
+        headers = dict(headers)
+        own_id = headers.pop(REQUEST_ID)
+        if own_id != request_id:
+            headers.setdefault(UPSTREAM_REQUEST_ID, own_id)
+    kept = headers_in(headers.items())
+    if is_error:
+        for name in _RETRY_AFTER:
+            kept.pop(name, None)
+    return kept
 
 
 def headers_in(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
@@ -63,16 +61,21 @@ def headers_in(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     Args:
         metadata: Names in lower case and values, such as the trailing metadata of a call.
     """
-    pairs = [(name, value) for name, value in metadata if _is_fit(name, value)]
-    # Stable: the ids, which are few, before the limits.
-    pairs.sort(key=lambda pair: _kind_of(pair[0]) != "id")
+    ids: list[tuple[str, str | bytes]] = []
+    limits: list[tuple[str, str | bytes]] = []
+    for pair in metadata:
+        name = pair[0]
+        if len(name) <= _NAME_CHARS_MAX and (kind := _kind_of(name)) is not None:
+            (ids if kind == "id" else limits).append(pair)
     headers: dict[str, str] = {}
     room = HEADERS_BYTES_MAX
-    for name, value in pairs[:_COUNT_MAX]:
+    for name, value in (*ids, *limits):
+        if not isinstance(value, str) or not _VALUE.fullmatch(value) or name == REQUEST_ID or name in headers:
+            continue
         room -= len(name) + len(value) + _PAIR_BYTES
-        if room < 0:
+        if room < 0 or len(headers) == _COUNT_MAX:
             break
-        headers.setdefault(name, str(value))
+        headers[name] = value
     return headers
 
 
@@ -89,18 +92,9 @@ def upstream_id(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def _is_fit(name: str, value: str | bytes) -> bool:
-    is_named = name != REQUEST_ID and _kind_of(name) is not None
-    return is_named and isinstance(value, str) and _VALUE.fullmatch(value) is not None
-
-
-def _kind_of(name: str) -> _Kind | None:
-    return _kind_of_short(name) if len(name) <= _NAME_CHARS_MAX else None
-
-
 # The names that an upstream sends are the same each time.
 @functools.lru_cache(maxsize=1024)
-def _kind_of_short(name: str) -> _Kind | None:
+def _kind_of(name: str) -> _Kind | None:
     if _LIMIT.fullmatch(name):
         return "limit"
     return "id" if _ID.fullmatch(name) else None

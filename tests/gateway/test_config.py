@@ -1,12 +1,14 @@
 """The settings of a gateway: their types, their ranges, and which go together."""
 
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
 import pytest
 
 from mistralwire._settings import settings_of
+from mistralwire.client._channel import service_config
 from mistralwire.gateway import GatewayConfig
 
 FILE = pathlib.Path("file.pem")
@@ -73,3 +75,14 @@ def test_another_address_needs_tls_or_the_word_insecure(values: dict[str, Any]) 
 )
 def test_origins_are_separated_by_commas(text: str | None, origins: tuple[str, ...]) -> None:
     assert GatewayConfig(cors_origins=text).allowed_origins == origins
+
+
+@pytest.mark.parametrize(("attempts_max", "pauses_s"), [(4, 3.2), (5, 9.2)])
+def test_the_pauses_of_a_client_end_before_the_first_comment(attempts_max: int, pauses_s: float) -> None:
+    policy = json.loads(service_config(attempts_max))["methodConfig"][0]["retryPolicy"]
+    first_s, longest_s = (float(policy[name].rstrip("s")) for name in ("initialBackoff", "maxBackoff"))
+    backoffs_s = [
+        min(first_s * policy["backoffMultiplier"] ** number, longest_s) for number in range(attempts_max - 1)
+    ]
+    # gRPC draws up to a fifth more: gRFC A6.
+    assert pauses_s - 0.1 < sum(backoffs_s) * 1.2 <= pauses_s < GatewayConfig().heartbeat_s
