@@ -26,8 +26,10 @@ _SHARED = {
     "_offload",
     "_response_headers",
     "_settings",
+    "_timeouts",
     "_tls_files",
     "_tokens",
+    "_unexpected",
 }
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
@@ -35,7 +37,8 @@ MAY_IMPORT = {
     "errors": {"v1"},
     "codec": _CONTRACT,
     "log": _CONTRACT | {"codec"},
-    "upstream": _CONTRACT | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers"},
+    "upstream": _CONTRACT
+    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers", "_timeouts"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
@@ -53,8 +56,10 @@ MAY_IMPORT = {
     "_offload": {"codec"},
     "_response_headers": {"_metadata"},
     "_settings": set(),
+    "_timeouts": set(),
     "_tls_files": {"errors", "_files"},
     "_tokens": {"errors", "_files"},
+    "_unexpected": set(),
 }
 NOT_IN_THE_CODEC = {
     "aiohttp",

@@ -55,11 +55,21 @@ class TokenFile:
                 reason TOKEN_MISSING or TOKEN_INVALID.
         """
         values = [value for name, value in metadata if name == "authorization"]
-        if not values:
-            raise _refusal(Reason.TOKEN_MISSING, "found none")
         if len(values) > 1:
             raise _refusal(Reason.TOKEN_INVALID, f"found {len(values)} of them")
-        value = values[0]
+        self.check_value(values[0] if values else None)
+
+    def check_value(self, value: str | bytes | None) -> None:
+        """Let a call pass, or not; as `check`.
+
+        Args:
+            value: What the caller sent as `authorization`; None if nothing.
+
+        Raises:
+            MistralwireError: As for `check`.
+        """
+        if value is None:
+            raise _refusal(Reason.TOKEN_MISSING, "found none")
         scheme, _, token = value.partition(" ") if isinstance(value, str) else ("", "", "")
         if scheme.lower() != "bearer":
             raise _refusal(Reason.TOKEN_MISSING, "found another scheme")

@@ -37,7 +37,9 @@ class DrivenClient:
         deadline_s: float,
         request_id: str,
         metadata: Mapping[str, str],
+        message: Message | None = None,
     ) -> "DrivenCall":
+        assert message is None or message.SerializeToString() == wire
         call = DrivenCall(request_type, wire, sink, dict(metadata))
         self.calls.append(call)
         if self.on_start is not None:

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import logging
-import traceback
 from collections.abc import AsyncGenerator
 
 from mistralwire._flow import Sink
+from mistralwire._unexpected import log_unexpected
 from mistralwire.client._batch import ChunkBatch
 from mistralwire.errors import MistralwireError
 
@@ -62,11 +62,7 @@ class CallTask:
         except MistralwireError as error:
             sink.failed(error)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task
-            # The stack without the error's text, which may quote the request.
-            stack = "".join(traceback.format_tb(error.__traceback__))
-            _logger.error(
-                "call %s ended with an unexpected %s\n%s", self._request_id, type(error).__name__, stack
-            )
+            log_unexpected(_logger, f"call {self._request_id} ended with", error)
             sink.failed(MistralwireError("internal error of the client"))
         else:
             if self._is_stream:

@@ -1,16 +1,14 @@
 """One request for a completion and its answer, by callbacks: between a server of HTTP and the client."""
 
 import asyncio
-import collections
 import contextlib
 import contextvars
 import functools
 import logging
 import math
+import os
 import re
-import secrets
 import time
-import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -21,6 +19,7 @@ from mistralwire import _offload
 from mistralwire._flow import Source
 from mistralwire._metadata import REQUEST_ID, RETRY_TIME_LEFT
 from mistralwire._response_headers import upstream_id, without_limits
+from mistralwire._unexpected import log_unexpected
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import (
     REQUEST_ID_PATTERN,
@@ -117,7 +116,7 @@ class Completion:
     def __init__(
         self, edge: Edge, route: Route, path_model: str, headers: Mapping[bytes, bytes], responder: Responder
     ) -> None:
-        own_id = headers.get(_REQUEST_ID, b"").decode("latin-1")
+        own_id = headers.get(_REQUEST_ID)
         self.status = 0
         self.is_over = False
         self._edge = edge
@@ -125,7 +124,7 @@ class Completion:
         self._path_model = path_model
         self._headers = headers
         self._responder = responder
-        self._request_id = own_id if REQUEST_ID_PATTERN.fullmatch(own_id) else secrets.token_hex(16)
+        self._request_id = os.urandom(16).hex() if own_id is None else _request_id_of(own_id)
         self._started_s = time.perf_counter()
         self._first_chunk_s = 0.0
         self._parts: list[bytes] = []
@@ -138,7 +137,7 @@ class Completion:
         self._source: Source | None = None
         self._work: asyncio.Task[Any] | None = None
         # What came while a thread converted chunks before.
-        self._waiting: collections.deque[Callable[[], None]] = collections.deque()
+        self._waiting: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._chunks = self._chunks_seen = 0
         # Of the upstream's answer, for the caller.
@@ -160,25 +159,29 @@ class Completion:
             self._fail(error)
             return
         length = headers.get(b"content-length", b"")
-        if length.isdigit() and len(length) < 19:
-            self._check_size(int(length))
+        if length.isdigit() and len(length) < 19 and int(length) > edge.config.body_bytes_max:
+            self._refuse_size()
 
     def receive(self, part: bytes) -> None:
         """Take a part of the body."""
         if not self.is_over:
             self._size += len(part)
             self._parts.append(part)
-            self._check_size(self._size)
+            if self._size > self._edge.config.body_bytes_max:
+                self._refuse_size()
 
     def receive_end(self) -> None:
         """Take the end of the body, and call the service."""
         if self.is_over:
             return
         # Of its own, so that threads know whose documents they convert, and the connection does not.
-        self._context = context = contextvars.copy_context()
-        context.run(self._edge.set_caller, self._responder.address, self._headers)
+        self._context = contextvars.copy_context()
+        self._context.run(self._join)
+
+    def _join(self) -> None:
+        self._edge.set_caller(self._responder.address, self._headers)
         if self._size <= _offload.JOIN_BYTES_MAX:
-            context.run(self._read, b"".join(self._parts))
+            self._read(b"".join(self._parts))
         else:
             self._run(_offload.in_thread(b"".join, self._parts), self._read)
 
@@ -243,7 +246,7 @@ class Completion:
         self._chunks += count
         self._write(events)
         while self._waiting and self._work is None:
-            self._waiting.popleft()()
+            self._waiting.pop(0)()
         if self._is_paused:
             self._regulate()
 
@@ -284,11 +287,9 @@ class Completion:
         else:
             self._fail(error)
 
-    def _check_size(self, size: int) -> None:
-        bytes_max = self._edge.config.body_bytes_max
-        if size > bytes_max:
-            message = f"expected a body of at most {bytes_max} bytes, found more"
-            self._fail(EdgeError(413, message, reason=Reason.BODY_TOO_LARGE))
+    def _refuse_size(self) -> None:
+        message = f"expected a body of at most {self._edge.config.body_bytes_max} bytes, found more"
+        self._fail(EdgeError(413, message, reason=Reason.BODY_TOO_LARGE))
 
     def _convert(
         self,
@@ -324,11 +325,7 @@ class Completion:
         except MistralwireError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - no server of HTTP has an answer to it
-            # The stack without the error's text, which may quote the request.
-            stack = "".join(traceback.format_tb(error.__traceback__))
-            _logger.error(
-                "request %s ended with an unexpected %s\n%s", self._request_id, type(error).__name__, stack
-            )
+            log_unexpected(_logger, f"request {self._request_id} ended with", error)
             self._fail(MistralwireError("internal error of the gateway"))
 
     def _read(self, body: bytes) -> None:
@@ -345,10 +342,11 @@ class Completion:
         self._call = call
         if call.is_stream:
             self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
-        pairs = [(name, self._headers[name]) for name in _PASSED_ON if name in self._headers]
-        metadata = {
-            name.decode(): value.decode() for name, value in pairs if _METADATA_VALUE.fullmatch(value)
-        }
+        metadata = {}
+        for name in _PASSED_ON:
+            value = self._headers.get(name)
+            if value is not None and _METADATA_VALUE.fullmatch(value):
+                metadata[name.decode()] = value.decode()
         if call.is_stream and config.heartbeat_s < config.deadline_s:
             # Later the status has been sent.
             metadata[RETRY_TIME_LEFT] = str(math.ceil((config.deadline_s - config.heartbeat_s) * 1000))
@@ -359,6 +357,7 @@ class Completion:
             deadline_s=config.deadline_s,
             request_id=self._request_id,
             metadata=metadata,
+            message=None if call.is_stream else call.request,
         )
         # It may have called already.
         if self.is_over:
@@ -390,7 +389,11 @@ class Completion:
 
     def _answer_json(self, text: bytes) -> None:
         self._source = None
-        self._answer(Answer(200, text, self._passed_on()))
+        headers = [_JSON_TYPE]
+        if self._upstream_headers:
+            headers += self._passed_on()
+        self._begin(200, headers, len(text))
+        self._responder.write(text, is_last=True)
         self._finish(None)
 
     def _passed_on(self) -> Headers:
@@ -466,6 +469,12 @@ class Completion:
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._started_s
+
+
+def _request_id_of(own_id: bytes) -> str:
+    """Return the caller's own id, or a new one if that can't go into a log as it is."""
+    text = own_id.decode("latin-1")
+    return text if REQUEST_ID_PATTERN.fullmatch(text) else os.urandom(16).hex()
 
 
 def _events_of(first_id: int, wire: bytes) -> bytes | None:

@@ -52,10 +52,11 @@ class Edge:
             MistralwireError: If it has no key that is known (401).
             OverloadError: If there are too many requests (429).
         """
-        self._check_origin(headers)
+        if b"origin" in headers:
+            self._check_origin(headers)
         if self._tokens is not None:
             value = headers.get(b"authorization")
-            self._tokens.check([] if value is None else [("authorization", value.decode("latin-1"))])
+            self._tokens.check_value(None if value is None else value.decode("latin-1"))
         if self.running >= self.config.requests_max:
             raise OverloadError(
                 f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",

@@ -5,7 +5,7 @@ import email.utils
 import functools
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import httptools
@@ -45,30 +45,33 @@ class HttpProtocol(HttpToolsProtocol):
         server_state: What all connections share.
     """
 
-    _completion: Completion | None = None
-    # Whether the request that is being read, or was the last, is that of a completion.
-    _is_direct = False
-    _is_chunked = _keeps_alive = False
-    _head = b""
-    _cors_headers: Headers
-    _is_in_head = True
-    _has_head_begun = _has_ended_request = _is_idle = _is_refused = False
-    _head_bytes = 0
-    # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
-    _idle_bytes = 0
-    _taken_bytes = _written_bytes = 0
-    # What is done unless bytes come in time, and the time by which they must, in that of the event loop.
-    _read_action: Callable[[], None] | None = None
-    _read_due_s = 0.0
-    _read_timer: asyncio.TimerHandle | None = None
-    _write_timer: asyncio.TimerHandle | None = None
-
     def __init__(
         self, edge: Edge | None, bounds: GatewayConfig, config: uvicorn.Config, server_state: ServerState
     ) -> None:
         super().__init__(config, server_state, {})
         self._edge = edge
         self._bounds = bounds
+        self._completion: Completion | None = None
+        # Whether the request that is being read, or was the last, is that of a completion.
+        self._is_direct = False
+        self._is_chunked = self._keeps_alive = False
+        self._head = b""
+        # Of the last request whose head was in order.
+        self._host: bytes | None = None
+        self._cors_headers: Headers = []
+        self._is_in_head = True
+        self._has_head_begun = self._has_ended_request = self._is_idle = self._is_refused = False
+        self._head_bytes = 0
+        # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
+        self._idle_bytes = 0
+        # Of what has just come.
+        self._piece_bytes = 0
+        self._taken_bytes = self._written_bytes = 0
+        # What is done unless bytes come in time, and the time by which they must, in that of the event loop.
+        self._read_action: Callable[[], None] | None = None
+        self._read_due_s = 0.0
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
@@ -95,9 +98,11 @@ class HttpProtocol(HttpToolsProtocol):
         # Only where the whole head is here: in a body the same bytes are something else.
         if self._is_in_head and not self._has_head_begun and (b"pgrade:" in data or b"PGRADE:" in data):
             data = _without_upgrade(data)
-        self._leave_idle()
+        if self._is_idle:
+            self._leave_idle()
         self._has_ended_request = False
-        self._idle_bytes += len(data)
+        self._piece_bytes = len(data)
+        self._idle_bytes += self._piece_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -133,35 +138,38 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_direct = False
         if self._is_answering():
             self._abort()
-        self._leave_idle()
-        super().on_message_begin()
+        if self._is_idle:
+            self._leave_idle()
+        self._idle_bytes = self._piece_bytes
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """Take the head, unless it is too large, or could be read in two ways."""
         self._is_in_head = self._has_head_begun = False
-        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+        # What came bounds the head, and is seldom above the bound.
+        is_large = self._idle_bytes > self._bounds.header_bytes_max
+        if is_large:
+            size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+            is_large = size > self._bounds.header_bytes_max
         self._head_bytes = self._idle_bytes = 0
         self._stop_read_timer()
         if self._is_refused or self.transport.is_closing():
             return
         self.server_state.default_headers = _date_header(int(time.time()))
-        if size > self._bounds.header_bytes_max:
+        headers, version = dict(self.headers), self.parser.get_http_version()
+        if is_large:
             self._refuse_head()
-        elif problem := self._problem_of_head():
+        elif problem := self._problem_of_head(version, headers):
             self._refuse(HTTPStatus.BAD_REQUEST, problem)
-        elif self.parser.get_method() in (b"GET", b"HEAD") and self._is_by_foreign_name():
+        elif (method := self.parser.get_method()) in (b"GET", b"HEAD") and self._is_by_foreign_name():
             self._say(_foreign_name())
-        elif (
-            self._edge is not None and self.parser.get_method() == b"POST" and (found := find_route(self.url))
-        ):
-            self._begin_completion(self._edge, *found)
+        elif self._edge is not None and method == b"POST" and (found := find_route(self.url)):
+            self._is_chunked = version == "1.1"
+            self._begin_completion(self._edge, *found, headers)
         else:
-            super().on_headers_complete()
-            # Trailers are no headers: these are the application's now.
-            self.headers = []
-            if not self.parser.should_keep_alive():
-                # Earlier versions of uvicorn know fewer spellings of it.
-                self.cycle.keep_alive = False
+            self._begin_asgi()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body, unless its request was refused."""
@@ -238,7 +246,8 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._keeps_alive:
             headers.append((b"connection", b"close"))
         self._is_chunked &= length is None
-        self._head = _head_of(status, [*self.server_state.default_headers, *headers, *self._cors_headers])
+        headers += self._cors_headers
+        self._head = _head_of(status, [*self.server_state.default_headers, *headers])
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Write a part of a completion's answer."""
@@ -273,10 +282,23 @@ class HttpProtocol(HttpToolsProtocol):
         """The caller's address; empty on a Unix socket."""
         return "" if self.client is None else self.client[0]
 
-    def _begin_completion(self, edge: Edge, route: Route, path_model: str) -> None:
-        headers = dict(self.headers)
+    def _begin_asgi(self) -> None:
+        """Leave a request to the application, which alone needs what uvicorn makes at its beginning."""
+        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect_100_continue
+        self.headers += headers
+        super().on_headers_complete()
+        # Trailers are no headers: these are the application's now.
+        self.headers = []
+        if not self.parser.should_keep_alive():
+            # Earlier versions of uvicorn know fewer spellings of it.
+            self.cycle.keep_alive = False
+
+    def _begin_completion(
+        self, edge: Edge, route: Route, path_model: str, headers: Mapping[bytes, bytes]
+    ) -> None:
         self._is_direct = True
-        self._is_chunked = self.parser.get_http_version() == "1.1"
         self._keeps_alive = self._is_chunked and self.parser.should_keep_alive()
         self._cors_headers = edge.cors_headers(headers)
         self._completion = completion = Completion(edge, route, path_model, headers, self)
@@ -288,7 +310,7 @@ class HttpProtocol(HttpToolsProtocol):
         is_in_asgi = self.cycle is not None and not self.cycle.response_complete
         return self._completion is not None or is_in_asgi
 
-    def _problem_of_head(self) -> str | None:
+    def _problem_of_head(self, version: str, headers: Mapping[bytes, bytes]) -> str | None:
         """Find what could be read in two ways by whoever stands before the gateway, or is no HTTP/1.1.
 
         Source: RFC 9112, 3.2 (Host) and 6.1 (Transfer-Encoding).
@@ -296,9 +318,17 @@ class HttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             # Its body would be taken for another request.
             return "expected HTTP/1.1, found a request for another protocol"
-        version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             return "expected HTTP/1.1, found another version"
+        host = headers.get(b"host")
+        has_one_of_each = len(headers) == len(self.headers)
+        if (
+            host is not None
+            and host == self._host
+            and has_one_of_each
+            and b"transfer-encoding" not in headers
+        ):
+            return None
         encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if encodings and (version == "1.0" or encodings != [b"chunked"]):
             return "expected HTTP/1.1 with the transfer-encoding chunked or none, found another"
@@ -310,6 +340,7 @@ class HttpProtocol(HttpToolsProtocol):
         keys = sum(name == b"authorization" for name, _ in self.headers)
         if keys > 1:
             return f"expected at most one authorization, found {keys}"
+        self._host = host
         return None
 
     def _is_by_foreign_name(self) -> bool:
@@ -336,9 +367,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._start_read_timer(self.timeout_keep_alive, self.transport.close)
 
     def _leave_idle(self) -> None:
-        if self._is_idle:
-            self._is_idle = False
-            self._stop_read_timer()
+        self._is_idle = False
+        self._stop_read_timer()
 
     def _start_read_timer(self, delay_s: float, action: Callable[[], None]) -> None:
         """Note what to do, and when; a timer that expires before that is left to look at the new time."""
@@ -444,8 +474,8 @@ def _date_header(now_s: int) -> Headers:
 
 
 def _head_of(status: int, headers: Headers) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _PHRASES[status], b"".join(lines))
+    lines = [b"HTTP/1.1 %d %b" % (status, _PHRASES[status]), *map(b": ".join, headers), b"\r\n"]
+    return b"\r\n".join(lines)
 
 
 def _without_upgrade(data: bytes) -> bytes:

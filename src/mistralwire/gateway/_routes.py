@@ -1,5 +1,6 @@
 """The routes of completions, and what a request of each becomes."""
 
+import dataclasses
 import re
 import urllib.parse
 from typing import Any, NamedTuple
@@ -106,13 +107,15 @@ def find_route(url: bytes) -> tuple[Route, str] | None:
     return None
 
 
-class Call(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Call:
     """A request as the service takes it.
 
     Attributes:
         kind: What it is a request for.
         is_stream: Whether for a stream.
         wire: Its wire bytes.
+        request: Its message, of the kind's type for an answer in one piece.
         model: The model that is asked for; empty if there is none.
         agent_id: The agent that is asked; empty if there is none.
     """
@@ -120,6 +123,7 @@ class Call(NamedTuple):
     kind: Kind
     is_stream: bool
     wire: bytes
+    request: Message
     model: str
     agent_id: str
 
@@ -149,7 +153,7 @@ def read_call(route: Route, path_model: str, contract_revision: int, body: bytes
     is_stream = request.stream if route.is_stream is None else route.is_stream
     # Requests to agents have no model, and no others have an agent.
     model, agent_id = ("", request.agent_id) if kind is _AGENTS else (request.model, "")
-    return Call(kind, is_stream, wire, model, agent_id)
+    return Call(kind, is_stream, wire, request, model, agent_id)
 
 
 def check_body(kind: Kind, contract_revision: int, body: bytes) -> None:

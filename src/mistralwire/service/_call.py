@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from google.protobuf.message import Message
+
 from mistralwire._flow import Sink, Source
 from mistralwire._response_headers import without_limits
+from mistralwire._timeouts import Timeouts
+from mistralwire._unexpected import log_unexpected
 from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, UpstreamError
 from mistralwire.service._buffer import ChunkBuffer
 from mistralwire.service._config import ServerConfig
@@ -44,6 +48,7 @@ class Calls:
         requests: Reads requests.
         slots: Those of the upstream.
         running: The calls that are not over.
+        timeouts: For the first look of each call at its times.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Calls:
         # Those whose upstream has not ended.
         self._asking: set[Call] = set()
         self._has_left = asyncio.Event()
+        self.timeouts = Timeouts()
         self._upstream = with_start(upstream)
         self._contract_revision = contract_revision
 
@@ -110,7 +116,7 @@ class Call:
 
     The source of its answer feeds it, and its sink takes from it; while the sink takes nothing, what comes
     waits, up to a bound, beyond which the source is paused. All of it runs by callbacks, in one event loop;
-    one timer looks at the times that were noted.
+    a timer looks at the times that were noted.
 
     Args:
         calls: The others, and what they share.
@@ -118,8 +124,9 @@ class Call:
         sink: What takes the answer.
         metadata: What the caller sent beside the request.
         peer: Who calls.
-        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does.
-        is_timed: Whether to end the call then; otherwise somebody else does.
+        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does, or the
+            call has a timeout.
+        timeout_s: Seconds after which the call ends; None if somebody else ends it at its deadline.
         is_caller_timed: Whether to end the call when the caller takes nothing for too long; otherwise
             somebody else does.
 
@@ -137,6 +144,7 @@ class Call:
         "_calls",
         "_context",
         "_deadline_s",
+        "_delay_s",
         "_ending",
         "_has_slot",
         "_is_caller_busy",
@@ -166,7 +174,7 @@ class Call:
         metadata: Metadata = (),
         peer: str = "",
         deadline_s: float | None = None,
-        is_timed: bool = False,
+        timeout_s: float | None = None,
         is_caller_timed: bool = True,
     ) -> None:
         self.record = CallRecord(
@@ -177,16 +185,17 @@ class Call:
         self.sink = sink
         self.is_over = False
         self._method = method
-        self._deadline_s = deadline_s
-        self._is_timed = is_timed and deadline_s is not None
+        self._time = time.monotonic
+        self._deadline_s = deadline_s if timeout_s is None else self._time() + timeout_s
+        self._is_timed = timeout_s is not None
         self._is_caller_timed = is_caller_timed
-        self._watch = Watch(self.record, calls.observers)
+        self._watch = Watch(self.record, calls.observers) if self.is_watched else None
         # The call's own: what an observer sets in it is there for the upstream, and gone with the call.
         self._context = contextvars.copy_context()
-        self._buffer = ChunkBuffer(
-            calls.limits.stream_message_chunks_max, calls.limits.stream_message_bytes_max
-        )
-        self._time = time.monotonic
+        self._buffer: ChunkBuffer | None = None
+        limits = calls.limits
+        # Until any of its times can be over.
+        self._delay_s = min(timeout_s or math.inf, limits.upstream_idle_s, limits.caller_idle_s)
         self._asked: tuple[Any, bytes] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._source: Source | None = None
@@ -198,19 +207,20 @@ class Call:
         self._ending: Callable[[], None] | None = None
         calls.running.add(self)
 
-    def start(self, wire: bytes) -> None:
+    def start(self, wire: bytes, message: Message | None = None) -> None:
         """Read the request, a large one in a thread, and ask the upstream as soon as it has room.
 
         Args:
             wire: The request as wire bytes.
+            message: Its message, if it is there already.
         """
+        self._calls.timeouts.start(self._delay_s, self, self._look)
         try:
-            request = self._calls.requests.read_now(self._method.request_type, wire)
+            request = self._calls.requests.read_now(self._method.request_type, wire, message)
         except Exception as error:  # noqa: BLE001 - it ends the call
             self.abort(error)
             return
         if request is None:
-            self._set_timer()
             self._reading = asyncio.create_task(self._read(wire), context=self._context.copy())
         else:
             self._begin(request, wire)
@@ -228,10 +238,8 @@ class Call:
         self._reading = None
         self.record.request = request
         self._asked = (request, wire)
-        if self.is_watched:
+        if self._watch is not None:
             self._context.run(self._watch.started)
-        if self._timer is None:
-            self._set_timer()
         self._is_waiting = True
         try:
             self._calls.slots.take(self._ask)
@@ -252,9 +260,10 @@ class Call:
             deadline_s=self._deadline_s,
             retry_by_s=None if retry_s is None else now_s + retry_s,
         )
-        # A copy: what the source calls back from in there enters the call's own.
+        # A copy where there are observers: what the source calls back from in there enters the call's own.
+        own = self._context if self._watch is None else self._context.copy()
         try:
-            source = self._context.copy().run(self._calls.ask, request, wire, context, self)
+            source = own.run(self._calls.ask, request, wire, context, self)
         except Exception as error:  # noqa: BLE001 - it ends the call
             self.failed(error)
             self.closed()
@@ -301,9 +310,13 @@ class Call:
         if record.first_chunk_s is None:
             record.first_chunk_s = time.perf_counter()
         record.chunks += count
-        if self.is_watched:
+        if self._watch is not None:
             self._context.run(self._watch.chunks, Chunks(wire, count, usage, finish_reasons))
         buffer = self._buffer
+        if buffer is None:
+            limits = self._calls.limits
+            buffer = ChunkBuffer(limits.stream_message_chunks_max, limits.stream_message_bytes_max)
+            self._buffer = buffer
         if not self._is_caller_busy and not buffer.size and (count == 1 or buffer.fits(wire, count)):
             self.sink.batch(wire, count)
             return
@@ -320,15 +333,15 @@ class Call:
         """Take an answer in one piece."""
         if self.is_watched and not self.is_over:
             self.record.response = self._method.response_type.FromString(wire)
-        self._end(lambda: self._finish(lambda: self.sink.answer(wire)))
+        self._end(self._finish, self.sink.answer, wire)
 
     def end(self) -> None:
         """The stream is complete."""
-        self._end(lambda: self._finish(self.sink.end))
+        self._end(self._finish, self.sink.end)
 
     def failed(self, error: BaseException) -> None:
         """The answer failed; that comes after the chunks before."""
-        self._end(lambda: self._fail(error))
+        self._end(self._fail, error)
 
     def closed(self) -> None:
         """The source holds nothing of the upstream any more."""
@@ -336,11 +349,15 @@ class Call:
             self._has_slot = False
             self._calls.left(self)
 
-    def _end(self, ending: Callable[[], None]) -> None:
+    def _end(self, ending: Callable[..., None], *arguments: Any) -> None:
+        """Come to the end, once the caller has taken the chunks before."""
         self._upstream_since_s = math.inf
-        self._ending = ending
-        if not self._is_caller_busy:
-            self._write()
+        if self.is_over:
+            return
+        if self._is_caller_busy or self._buffer:
+            self._ending = functools.partial(ending, *arguments)
+        else:
+            ending(*arguments)
 
     # From the sink, for which the call is the source.
 
@@ -355,7 +372,8 @@ class Call:
         self._is_caller_busy = False
         self._caller_since_s = math.inf
         self._write()
-        if self._is_source_paused and self._buffer.size < self._calls.limits.stream_buffer_bytes_max:
+        size = 0 if self._buffer is None else self._buffer.size
+        if self._is_source_paused and size < self._calls.limits.stream_buffer_bytes_max:
             self._is_source_paused = False
             if self._ending is None and not self.is_over:
                 self._upstream_since_s = self._time()
@@ -370,7 +388,7 @@ class Call:
         """
         if not self.is_over:
             self.record.code = code
-            self._finish(lambda: None)
+            self._finish(None)
 
     def abort(self, error: Exception) -> None:
         """End at once with an error; chunks that wait are dropped."""
@@ -394,20 +412,18 @@ class Call:
         if isinstance(error, MistralwireError):
             told = error
         else:
-            # The stack without the error's text, which may quote the request.
-            stack = "".join(traceback.format_tb(error.__traceback__))
-            _logger.error(
-                "call %s ended with an unexpected %s\n%s", record.request_id, type(error).__name__, stack
-            )
+            log_unexpected(_logger, f"call {record.request_id} ended with", error)
             told = MistralwireError("internal error of the service", code="INTERNAL", reason=Reason.INTERNAL)
-        self._finish(lambda: self.sink.failed(told))
+        self._finish(self.sink.failed, told)
 
-    def _finish(self, tell: Callable[[], None]) -> None:
+    def _finish(self, tell: Callable[..., None] | None, *arguments: Any) -> None:
+        """End the call, and tell that to its sink by a function of it, unless the sink has left."""
         self.is_over = True
         # Nor does it hold what holds it: calls are freed without the garbage collector.
         self._ending = None
         calls = self._calls
         calls.running.discard(self)
+        calls.timeouts.stop(self._delay_s, self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -421,12 +437,13 @@ class Call:
             self._source = None
         self.record.ended_s = time.perf_counter()
         try:
-            tell()
+            if tell is not None:
+                tell(*arguments)
         finally:
-            if self.is_watched:
+            if self._watch is not None:
                 self._context.run(self._watch.ended)
 
-    # The one timer.
+    # Its times.
 
     def _set_timer(self) -> None:
         limits = self._calls.limits
@@ -446,7 +463,7 @@ class Call:
         if self._is_timed and self._deadline_s is not None and now_s >= self._deadline_s:
             self.record.code = "DEADLINE_EXCEEDED"
             error = CallError("Deadline Exceeded", code="DEADLINE_EXCEEDED")
-            self._finish(lambda: self.sink.failed(error))
+            self._finish(self.sink.failed, error)
         elif now_s >= self._caller_since_s + limits.caller_idle_s:
             self._fail(caller_silent_error(limits.caller_idle_s))
         else:

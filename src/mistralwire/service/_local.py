@@ -1,7 +1,6 @@
 """The service in the process of its caller: the same calls, without a socket between."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -63,45 +62,35 @@ class LocalChannel:
         *,
         timeout: float,
         metadata: Metadata,
+        message: Message | None = None,
+        is_caller_timed: bool = False,
     ) -> Source:
         """Start a call whose answer goes to a sink.
 
         Args:
             request_type: The type of the request.
             data: The request as wire bytes.
-            sink: What takes the answer; perhaps before this function returns. How long it may take nothing
-                is up to it.
+            sink: What takes the answer; perhaps before this function returns.
             timeout: How long the call may take, in seconds.
             metadata: What to send with it.
+            message: The message of the wire bytes, if it is there already; nobody changes it.
+            is_caller_timed: Whether the call ends when the sink takes nothing for as long as a caller may.
 
         Returns:
             The source of the answer.
         """
-        return self._start(request_type, data, sink, timeout, metadata, is_caller_timed=False)
-
-    def _start(
-        self,
-        request_type: type[Message],
-        data: bytes,
-        sink: Sink,
-        timeout_s: float,
-        metadata: Metadata,
-        *,
-        is_caller_timed: bool,
-    ) -> Source:
         call = Call(
             self._calls,
             _BY_REQUEST[request_type],
             sink,
             metadata=metadata,
             peer=_PEER,
-            deadline_s=time.monotonic() + timeout_s,
-            is_timed=True,
+            timeout_s=timeout,
             is_caller_timed=is_caller_timed,
         )
         refusal = self._refusal() or self._calls.overload()
         if refusal is None:
-            call.start(data)
+            call.start(data, message)
         else:
             call.abort(refusal)
         return call
@@ -148,7 +137,9 @@ class LocalChannel:
 
         def make(data: bytes, *, timeout: float, metadata: Metadata) -> Any:
             return kind(
-                lambda sink: self._start(request_type, data, sink, timeout, metadata, is_caller_timed=True)
+                lambda sink: self.start(
+                    request_type, data, sink, timeout=timeout, metadata=metadata, is_caller_timed=True
+                )
             )
 
         return make

@@ -34,8 +34,13 @@ class Requests:
         # They are checked through their JSON form, which the Python engine makes in any case.
         self._weight_max = _offload.PYTHON_WEIGHT_MAX if self._are_checked else _offload.LOOP_WEIGHT_MAX
 
-    def read_now(self, request_type: type[Message], data: bytes) -> Any:
+    def read_now(self, request_type: type[Message], data: bytes, message: Message | None = None) -> Any:
         """Read a request, unless that would hold the event loop.
+
+        Args:
+            request_type: Type of the request.
+            data: Its wire bytes.
+            message: What they say, if somebody in this process has parsed them.
 
         Returns:
             The request; None if it is one for `read`.
@@ -46,7 +51,8 @@ class Requests:
         """
         if not _offload.is_light(data, self._weight_max):
             return None
-        return self._read(request_type, data)
+        is_read = message is not None and not self._are_checked and not _is_large(data)
+        return message if is_read else self._read(request_type, data)
 
     async def read(self, request_type: type[Message], data: bytes) -> Any:
         """Read a request in a thread.

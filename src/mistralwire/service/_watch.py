@@ -1,9 +1,9 @@
 """Telling those who watch a call, whatever they do."""
 
 import logging
-import traceback
 from collections.abc import Sequence
 
+from mistralwire._unexpected import log_unexpected
 from mistralwire.service._record import CallObserver, CallRecord, Chunks
 
 _logger = logging.getLogger(__name__)
@@ -54,11 +54,5 @@ class Watch:
     def _drop(self, observer: CallObserver, error: Exception) -> None:
         # A new sequence: the one before is being gone through.
         self._listening = [other for other in self._listening if other is not observer]
-        # The stack without the error's text, which may quote the request.
-        _logger.error(
-            "call %s: the observer %s raised an unexpected %s\n%s",
-            self._call.request_id,
-            type(observer).__name__,
-            type(error).__name__,
-            "".join(traceback.format_tb(error.__traceback__)),
-        )
+        name = type(observer).__name__
+        log_unexpected(_logger, f"call {self._call.request_id}: the observer {name} raised", error)

@@ -48,7 +48,9 @@ class HttpUpstream:
     ) -> Source:
         """Ask for an answer by callbacks."""
         asked = Asked(request, wire, context, contract_revision)
-        call = HttpCall(self._opened(), self._target, self._settings, asked=asked, receiver=receiver)
+        call = HttpCall(
+            self._client or self._opened(), self._target, self._settings, asked=asked, receiver=receiver
+        )
         call.start()
         return call
 

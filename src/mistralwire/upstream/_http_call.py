@@ -1,14 +1,15 @@
 """One call of an upstream over HTTP: its attempts, its times, and its answer as wire bytes."""
 
 import asyncio
-import collections
 import contextvars
+import dataclasses
 import enum
 import functools
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from mistralwire import _offload
 from mistralwire._response_headers import response_headers
@@ -78,7 +79,8 @@ class Target(Protocol):
         ...
 
 
-class Asked(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Asked:
     """What is asked of an upstream, as `CallbackUpstream.start` has it.
 
     Attributes:
@@ -102,6 +104,10 @@ class _Part(enum.Enum):
     ANSWER = enum.auto()
     EXPLODED = enum.auto()
     REFUSAL = enum.auto()
+
+
+# As globals: an attribute of an enum's class costs more than a call.
+_HEAD, _EVENTS, _ANSWER, _EXPLODED, _REFUSAL = _Part
 
 
 class HttpCall:
@@ -135,11 +141,14 @@ class HttpCall:
         self._context = contextvars.copy_context()
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
+        # For the first wait of each call, nearly all of which end before; and one of its own for the others.
+        self._timeouts = client.timeouts
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = 0.0
-        self._part = _Part.HEAD
+        # When the time is over, and when that is looked at.
+        self._due_s, self._look_s = 0.0, math.inf
+        self._part = _HEAD
         # Pieces of a stream that wait for a thread, and its end: None, or an error.
-        self._waiting: collections.deque[bytes | Exception | None] = collections.deque()
+        self._waiting: list[bytes | Exception | None] = []
         self._status = 0
         self._headers: Mapping[str, str] = {}
         self._pieces: list[bytes] = []
@@ -153,7 +162,7 @@ class HttpCall:
 
     def start(self) -> None:
         """Ask for the first time."""
-        self._wait(self._settings.first_byte_s)
+        self._due_s = self._look_s = self._timeouts.start(self._settings.first_byte_s, self, self._look)
         self._convert(self._asked.wire, self._written, self._ask)
 
     # For the receiver.
@@ -185,20 +194,20 @@ class HttpCall:
         self._wait(self._settings.silence_s)
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status >= 400:
-            self._part = _Part.REFUSAL
+            self._part = _REFUSAL
             # The status counts without a body.
             self._wait(self._settings.connect_s)
         elif status >= 300:
             self._fail(redirected(status))
         elif not self._is_stream:
-            self._part = _Part.ANSWER
+            self._part = _ANSWER
         elif content_type == "text/html":
             self._fail(unreadable("an HTML page", status))
         elif content_type == "application/json":
             # Some servers do not stream, whatever they are asked for.
-            self._part = _Part.EXPLODED
+            self._part = _EXPLODED
         else:
-            self._part = _Part.EVENTS
+            self._part = _EVENTS
             self._decoder = SseBatchDecoder(
                 CompletionChunk, validate=False, contract_revision=self._asked.contract_revision
             )
@@ -214,11 +223,11 @@ class HttpCall:
             else:
                 self._add(piece, decoder)
             return
-        if self._part is not _Part.REFUSAL:
+        if self._part is not _REFUSAL:
             self._due_s = self._loop.time() + self._settings.silence_s
         self._pieces.append(piece)
         self._size += len(piece)
-        if self._part is _Part.REFUSAL:
+        if self._part is _REFUSAL:
             if self._size >= _ERROR_BYTES_MAX:
                 self._refuse()
         elif self._size > self._settings.answer_bytes_max:
@@ -232,12 +241,12 @@ class HttpCall:
                 self._take(self._decoder.close(), 0)
             else:
                 self._waiting.append(None)
-        elif self._part is _Part.REFUSAL:
+        elif self._part is _REFUSAL:
             self._refuse()
         else:
             data = b"".join(self._pieces)
             self._pieces.clear()
-            if self._part is _Part.ANSWER:
+            if self._part is _ANSWER:
                 self._convert(data, functools.partial(self._answer_in, data), self._answer)
             else:
                 self._convert(data, functools.partial(self._chunks_in, data), self._explode)
@@ -245,14 +254,14 @@ class HttpCall:
     def failed(self, error: Exception) -> None:
         """Take the error that ends the exchange."""
         self._exchange = None
-        if self._part is _Part.EVENTS and self._task is not None:
+        if self._part is _EVENTS and self._task is not None:
             # It comes behind what a thread still converts.
             self._waiting.append(error)
         elif not isinstance(error, HttpClientError):
             self._fail(error)
-        elif self._part is _Part.HEAD:
+        elif self._part is _HEAD:
             self._fail(unanswered(error))
-        elif self._part is _Part.REFUSAL:
+        elif self._part is _REFUSAL:
             self._refuse()
         elif isinstance(error, UnreadableError):
             self._fail(unreadable(str(error), self._status))
@@ -293,17 +302,16 @@ class HttpCall:
             **HEADERS,
             "content-type": "application/json",
             "accept": "text/event-stream" if self._is_stream else "application/json",
+            **more,
         }
-        if context.request_id:
-            headers["x-request-id"] = context.request_id
-        headers.update(more)
-        self._exchange = self._client.request("POST", url, headers, self._body, self)
+        own = {"x-request-id": context.request_id} if context.request_id else {}
+        self._exchange = self._client.request("POST", url, headers, self._body, self, own_headers=own)
         if self._is_paused:
             self._exchange.pause()
 
     def _ask_again(self) -> None:
         self._timer = None
-        self._part = _Part.HEAD
+        self._part = _HEAD
         self._headers = {}
         self._pieces.clear()
         self._size = self._begun_bytes = 0
@@ -322,7 +330,7 @@ class HttpCall:
 
     async def _read_in_thread(self, decoder: SseBatchDecoder) -> None:
         while self._waiting and not self._is_over:
-            piece = self._waiting.popleft()
+            piece = self._waiting.pop(0)
             if isinstance(piece, Exception):
                 self._task = None
                 self.failed(piece)
@@ -483,9 +491,7 @@ class HttpCall:
 
     def _leave(self) -> None:
         """End what is under way."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timers()
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -498,24 +504,32 @@ class HttpCall:
     def _wait(self, limit_s: float) -> None:
         """Wait for so long from now on. A timer that expires before that is left to look at the new time."""
         self._due_s = self._loop.time() + limit_s
-        if self._timer is not None and self._timer.when() > self._due_s:
+        if self._look_s > self._due_s:
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._stop_timers()
+        self._look_s = self._due_s
+        self._timer = self._loop.call_at(self._look_s, self._look)
+
+    def _stop_timers(self) -> None:
+        self._timeouts.stop(self._settings.first_byte_s, self)
+        self._look_s = math.inf
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._due_s, self._look)
 
     def _look(self) -> None:
-        self._timer = None
         now_s = self._loop.time()
         settings = self._settings
-        if (self._is_paused or self._task is not None) and self._part is not _Part.HEAD:
+        if (self._is_paused or self._task is not None) and self._part is not _HEAD:
             # Who does not read, or still works on what has come, can't tell.
             self._due_s = now_s + settings.silence_s
         if self._due_s > now_s:
-            self._timer = self._loop.call_at(self._due_s, self._look)
-        elif self._part is _Part.HEAD:
+            self._look_later()
+        elif self._part is _HEAD:
             self._fail(late(settings.first_byte_s))
-        elif self._part is _Part.REFUSAL:
+        elif self._part is _REFUSAL:
             self._refuse()
         else:
             self._fail(silent(settings.silence_s))

@@ -90,8 +90,35 @@ async def test_a_header_that_would_break_the_head_is_refused_before_anything_is_
         recorder = Recorder()
         with pytest.raises(ValueError, match="expected a header of printable characters"):
             client.request("GET", server.url, {"x": "a\r\ny: b"}, None, recorder)
+        with pytest.raises(ValueError, match="expected a header of printable characters"):
+            client.request("GET", server.url, {}, None, recorder, own_headers={"x": "a\r\ny: b"})
         assert (await _got(client, server.url)).body == b"hi"
     assert (server.connections, recorder.heard) == (1, [])
+
+
+async def test_each_request_has_the_headers_that_it_was_given(client: HttpClient) -> None:
+    seen: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(4):
+            head = await read_head(reader)
+            lines = head.split(b"\r\n")
+            seen.append(b" ".join([lines[0].split()[1], *(line for line in lines if line.startswith(b"x-"))]))
+            writer.write(HI)
+
+    async with _serving(handle) as server:
+        for path, key, own in (("/a", "1", "i"), ("/a", "2", "j"), ("/b", "2", ""), ("/a", "2", "k")):
+            recorder = Recorder()
+            own_headers = {"x-own": own} if own else {}
+            url = f"{server.url}{path}"
+            client.request("GET", url, {"x-key": key}, None, recorder, own_headers=own_headers)
+            await recorder.over()
+    assert seen == [
+        b"/a x-key: 1 x-own: i",
+        b"/a x-key: 2 x-own: j",
+        b"/b x-key: 2",
+        b"/a x-key: 2 x-own: k",
+    ]
 
 
 async def test_requests_one_after_the_other_share_a_connection(client: HttpClient) -> None:

@@ -7,22 +7,28 @@ import socket
 import ssl
 from collections.abc import Mapping
 
+from mistralwire._timeouts import Timeouts
 from mistralwire.upstream._http1._connect import forget_if_closed, open_socket, tls_error
 from mistralwire.upstream._http1._connection import Connection
 from mistralwire.upstream._http1._errors import UnreachableError
 from mistralwire.upstream._http1._exchange import Exchange, Receiver
-from mistralwire.upstream._http1._request import Origin, Proxy, encode_head, split_url
+from mistralwire.upstream._http1._request import Head, Origin, Proxy, encode_head, end_of_head, split_url
 
 IDLE_S = 4.0
 """How long an idle connection is kept: less than the 5 seconds after which uvicorn closes it."""
 
 _CLOSED = "the client was closed"
+_KEPT_HEADS_MAX = 64
+_KEPT_CHARS_MAX = 1024
 
 
 class HttpClient:
     """Sends requests, on connections that it keeps; for the event loop that is running when it is made.
 
     There is no bound on connections: who calls bounds the calls.
+
+    Attributes:
+        timeouts: For those who wait for responses.
 
     Args:
         connect_s: Seconds until there is a connection, names looked up and TLS agreed on.
@@ -41,11 +47,21 @@ class HttpClient:
         # The one that was used last is the last.
         self._idle: dict[Origin, list[Connection]] = collections.defaultdict(list)
         self._connecting: set[asyncio.Task[Connection]] = set()
+        # Of the last requests, by method, URL and Accept: in nothing else do those of one target differ.
+        self._heads: dict[tuple[str, str, str | None], Head] = {}
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self.timeouts = Timeouts()
         self._all_lost = asyncio.Event()
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, receiver: Receiver
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        receiver: Receiver,
+        *,
+        own_headers: Mapping[str, str] = {},
     ) -> Exchange:
         """Send a request; on a connection that is idle, or on a new one.
 
@@ -55,9 +71,11 @@ class HttpClient:
         Args:
             method: Such as `POST`.
             url: An http or https URL.
-            headers: Further headers; Host, Content-Length and Accept-Encoding are not among them.
+            headers: Further headers; Host, Content-Length and Accept-Encoding are not among them. They are
+                kept, so that the next request with the same ones need not encode them.
             body: The body; None for none.
             receiver: Who takes the response.
+            own_headers: Headers that are this request's own; never kept.
 
         Returns:
             The handle with which to pause and to cancel it.
@@ -65,6 +83,25 @@ class HttpClient:
         Raises:
             ValueError: If the URL is none, or the method or a header can't be sent; nothing is sent then.
         """
+        place = (method, url, headers.get("accept"))
+        head = self._heads.get(place)
+        if head is None or head.headers != headers:
+            head = self._encoded(method, url, headers)
+            # A path may have a caller's text in it.
+            if len(url) <= _KEPT_CHARS_MAX:
+                if len(self._heads) >= _KEPT_HEADS_MAX:
+                    self._heads.clear()
+                self._heads[place] = head
+        lines = head.lines + end_of_head(own_headers, None if body is None else len(body))
+        exchange = Exchange(head.origin, lines, body or b"", receiver, is_head=method == "HEAD")
+        connection = self._take(head.origin)
+        if connection is None:
+            self.repeat(exchange)
+        else:
+            connection.send(exchange)
+        return exchange
+
+    def _encoded(self, method: str, url: str, headers: Mapping[str, str]) -> Head:
         address = split_url(url)
         proxy = self._proxy
         target = address.path
@@ -73,14 +110,7 @@ class HttpClient:
             target = address.absolute
             if proxy.authorization is not None:
                 fields["proxy-authorization"] = proxy.authorization
-        head = encode_head(method, target, address.host, fields, None if body is None else len(body))
-        exchange = Exchange(address.origin, head, body or b"", receiver, is_head=method == "HEAD")
-        connection = self._take(address.origin)
-        if connection is None:
-            self.repeat(exchange)
-        else:
-            connection.send(exchange)
-        return exchange
+        return Head({**headers}, address.origin, encode_head(method, target, address.host, fields))
 
     async def close(self) -> None:
         """Close all connections; exchanges that are under way fail with an UnreachableError."""

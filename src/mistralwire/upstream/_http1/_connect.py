@@ -10,7 +10,7 @@ from typing import TypeAlias
 import aiohappyeyeballs
 
 from mistralwire.upstream._http1._errors import UnreachableError
-from mistralwire.upstream._http1._request import Origin, Proxy, encode_head
+from mistralwire.upstream._http1._request import Origin, Proxy, encode_head, end_of_head
 from mistralwire.upstream._http1._response import ResponseReader
 
 # RFC 8305, section 5.
@@ -100,7 +100,7 @@ async def _tunnel(sock: socket.socket, origin: Origin, proxy: Proxy) -> None:
     # A tunnel begins behind the head, whatever that says of a body: as with HEAD.
     reader = ResponseReader(is_head=True)
     try:
-        await loop.sock_sendall(sock, encode_head("CONNECT", target, target, headers, None))
+        await loop.sock_sendall(sock, encode_head("CONNECT", target, target, headers) + end_of_head({}, None))
         while not reader.is_ended and reader.error is None:
             data = await loop.sock_recv(sock, _READ_BYTES)
             if not data:

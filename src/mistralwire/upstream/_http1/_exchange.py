@@ -164,8 +164,8 @@ class Exchange:
     def begin(self, status: int, headers: dict[str, str]) -> None:
         """Pass on the head; the request is not sent again from here on."""
         self.head = self.body = b""
-        encoding = headers.get("content-encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
+        encoding = headers.get("content-encoding", "")
+        if encoding and (encoding := encoding.strip().lower()) != "identity":
             self._decoder = ContentDecoder(encoding, self)
             self.data = self._decoder.data
         self._receiver.head(status, headers)
@@ -177,7 +177,8 @@ class Exchange:
     def end(self) -> None:
         """Pass on the end, once all before it is decoded."""
         if self._decoder is None:
-            self.finish()
+            self.is_over = True
+            self._receiver.end()
         else:
             self._decoder.end()
 

@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import functools
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -11,7 +10,6 @@ from typing import NamedTuple
 # RFC 9110, section 5: a token, and a value of Latin-1 without control characters other than tabs.
 _FIELD = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
 _METHOD = re.compile("[A-Z]+")
-_KEPT_CHARS_MAX = 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -81,7 +79,7 @@ class Proxy:
 
 
 def split_url(url: str) -> Address:
-    """Take a URL apart; those of usual length once.
+    """Take a URL apart.
 
     Args:
         url: An http or https URL; a fragment is dropped.
@@ -89,11 +87,6 @@ def split_url(url: str) -> Address:
     Raises:
         ValueError: If it is none, has no host, or has credentials.
     """
-    # A path may have a caller's text in it, which is not to be kept if it is long.
-    return _split_url(url) if len(url) > _KEPT_CHARS_MAX else _split_once(url)
-
-
-def _split_url(url: str) -> Address:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
         raise ValueError("expected an http or https URL with a host and without credentials")
@@ -111,33 +104,57 @@ def _split_url(url: str) -> Address:
     return Address(origin, host, path, f"{parts.scheme}://{host}{path}")
 
 
-_split_once = functools.lru_cache(maxsize=1024)(_split_url)
+class Head(NamedTuple):
+    """What the heads of many requests have in common.
+
+    Attributes:
+        headers: Its headers, as they were given.
+        origin: Whom to connect to.
+        lines: Request line and headers, as bytes; without a length and the blank line.
+    """
+
+    headers: Mapping[str, str]
+    origin: Origin
+    lines: bytes
 
 
-def encode_head(
-    method: str, target: str, host: str, headers: Mapping[str, str], body_bytes: int | None
-) -> bytes:
-    """Return the bytes of a request's head.
+def encode_head(method: str, target: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """Return the request line and the headers of a request as bytes; `end_of_head` is the rest of its head.
 
     Args:
         method: Such as `POST`.
         target: A path, the whole URL for a proxy, or host and port for a tunnel.
         host: Value of the Host header.
         headers: Further headers; neither Host nor Content-Length.
-        body_bytes: Length of the body; None for a request without one.
 
     Raises:
-        ValueError: If a name is no token, or a value has a control character (a line break would begin a
-            header of its own) or one beyond Latin-1. The value is not quoted.
+        ValueError: If the method is none, a name is no token, or a value has a control character (a line
+            break would begin a header of its own) or one beyond Latin-1. The value is not quoted.
     """
     if not _METHOD.fullmatch(method):
         raise ValueError("expected a method of capital letters")
+    fields = _fields(headers)
+    return "\r\n".join([f"{method} {target} HTTP/1.1", f"host: {host}", *fields, ""]).encode("latin-1")
+
+
+def end_of_head(headers: Mapping[str, str], body_bytes: int | None) -> bytes:
+    """Return the end of a head: what is this request's own.
+
+    Args:
+        headers: Further headers; as for `encode_head`.
+        body_bytes: Length of the body; None for a request without one.
+
+    Raises:
+        ValueError: As for `encode_head`.
+    """
+    lines = "".join([f"{field}\r\n" for field in _fields(headers)]) if headers else ""
+    length = "" if body_bytes is None else f"content-length: {body_bytes}\r\n"
+    return f"{lines}{length}\r\n".encode("latin-1")
+
+
+def _fields(headers: Mapping[str, str]) -> list[str]:
     fields = [f"{name}: {value}" for name, value in headers.items()]
     if not all(map(_FIELD.fullmatch, fields)):
         name = next(name for name, field in zip(headers, fields, strict=True) if not _FIELD.fullmatch(field))
         raise ValueError(f"expected a header of printable characters, found others in {name[:64]!r}")
-    lines = [f"{method} {target} HTTP/1.1", f"host: {host}", *fields]
-    if body_bytes is not None:
-        lines.append(f"content-length: {body_bytes}")
-    lines.append("\r\n")
-    return "\r\n".join(lines).encode("latin-1")
+    return fields

@@ -2,6 +2,9 @@
 
 import httptools
 
+# How a response begins whose version that is, and which no interim one comes before.
+_FINAL_1_1 = b"HTTP/1.1 2"
+
 HEAD_BYTES_MAX = 64 * 1024
 """Bound on a head, with those of interim responses before it; also on what stands between parts of a body."""
 
@@ -28,10 +31,13 @@ class ResponseReader:
 
     __slots__ = (
         "_bare_bytes",
+        "_bytes",
         "_ends_with_connection",
         "_fields",
         "_head_bytes",
+        "_is_1_1",
         "_is_head",
+        "_kept",
         "_parser",
         "_parts",
         "error",
@@ -39,19 +45,24 @@ class ResponseReader:
         "headers",
         "is_ended",
         "is_reusable",
+        "on_body",
         "status",
     )
 
     def __init__(self, *, is_head: bool) -> None:
         self._is_head = is_head
-        self._parser = httptools.HttpResponseParser(self)
         self._fields: list[tuple[bytes, bytes]] = []
+        # Parts of the body, and how many of them count, once it has ended or can't be read.
         self._parts: list[bytes] = []
+        self._kept = 0
+        # What the parser calls for a part of the body, without a call of Python code; it is looked up once.
+        self.on_body = self._parts.append
+        self._parser = httptools.HttpResponseParser(self)
         # Bytes that came without any of the body: parts of a head, what stands around chunks, trailers.
         self._bare_bytes = 0
-        # Of the headers of complete heads, which may come in one piece with a body.
-        self._head_bytes = 0
-        self._ends_with_connection = False
+        # Of all that came, and of the headers of complete heads, which may come in one piece with a body.
+        self._bytes = self._head_bytes = 0
+        self._ends_with_connection = self._is_1_1 = False
         self.status = 0
         self.headers: dict[str, str] = {}
         self.has_begun = False
@@ -65,7 +76,10 @@ class ResponseReader:
         Returns:
             What they have of the body, without the chunked coding: one piece, whatever its chunks.
         """
-        self.has_begun = True
+        if not self.has_begun:
+            self.has_begun = True
+            self._is_1_1 = data.startswith(_FINAL_1_1)
+        self._bytes += len(data)
         was_in_head = not self.status
         try:
             self._parser.feed_data(data)
@@ -78,6 +92,9 @@ class ResponseReader:
         if self.is_ended or self.error is not None:
             # The parser holds what it calls: without the cycle, both are freed at once.
             del self._parser
+            if len(self._parts) > self._kept:
+                self.is_reusable = False
+                del self._parts[self._kept :]
         parts = self._parts
         if not parts:
             self._bare_bytes += len(data)
@@ -111,8 +128,9 @@ class ResponseReader:
         if self.error is not None or self.is_ended:
             return
         fields, self._fields = self._fields, []
-        self._head_bytes += sum([len(name) + len(value) + 4 for name, value in fields])
         status = self._parser.get_status_code()
+        if self._bytes > HEAD_BYTES_MAX or status < 200:
+            self._head_bytes += sum([len(name) + len(value) + 4 for name, value in fields])
         if self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_size()
         elif status < 100:
@@ -122,25 +140,27 @@ class ResponseReader:
         elif status >= 200:
             self._begin(status, fields)
 
-    def on_body(self, part: bytes) -> None:
-        """Take a part of the body."""
-        if self.is_ended:
-            self.is_reusable = False
-        elif self.error is None:
-            self._parts.append(part)
-
     def on_message_complete(self) -> None:
         """Take the end of a response; not that of an interim one."""
         if self.status and not self.is_ended:
             self.is_ended = True
-            self.is_reusable = self._parser.get_http_version() == "1.1" and self._parser.should_keep_alive()
+            self._kept = len(self._parts)
+            self.is_reusable = self._is_1_1 and self._parser.should_keep_alive()
 
     def _begin(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
-        values: dict[str, list[str]] = {}
-        for name, value in fields:
-            values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").strip(" \t"))
-        headers = {name: ", ".join(each) for name, each in values.items()}
-        version = self._parser.get_http_version()
+        headers: dict[str, str] = {}
+        repeated: dict[str, list[str]] = {}
+        for name_bytes, value_bytes in fields:
+            name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1").strip(" \t")
+            if name in headers:
+                repeated.setdefault(name, [headers[name]]).append(value)
+            else:
+                headers[name] = value
+        for name, values in repeated.items():
+            headers[name] = ", ".join(values)
+        # The parser makes a string for it.
+        version = "1.1" if self._is_1_1 else self._parser.get_http_version()
+        self._is_1_1 = version == "1.1"
         coding = headers.get("transfer-encoding")
         if version not in ("1.1", "1.0"):
             self._refuse("a version of HTTP other than 1.1 and 1.0")
@@ -159,3 +179,4 @@ class ResponseReader:
     def _refuse(self, found: str) -> None:
         if self.error is None and not self.is_ended:
             self.error = found
+            self._kept = len(self._parts)

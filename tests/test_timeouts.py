@@ -1,0 +1,95 @@
+"""Timers that share one timer of the event loop."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from mistralwire._timeouts import Timeouts
+
+SHORT_S, LONG_S = 0.02, 0.04
+
+
+def _heard(heard: list[str], name: str) -> Callable[[], None]:
+    return lambda: heard.append(name)
+
+
+async def test_timers_expire_in_the_order_of_their_times() -> None:
+    timeouts, heard = Timeouts(), list[str]()
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    started_s = loop.time()
+    for name in ("a", "b"):
+        timeouts.start(LONG_S, name, _heard(heard, name))
+    due_s = timeouts.start(LONG_S, "last", done.set)
+    timeouts.start(SHORT_S, "short", _heard(heard, "short"))
+    await done.wait()
+    assert heard == ["short", "a", "b"]
+    assert started_s + LONG_S <= due_s <= loop.time() + 0.001
+
+
+async def test_one_that_is_stopped_does_not_expire() -> None:
+    timeouts, heard = Timeouts(), list[str]()
+    done = asyncio.Event()
+    for name in ("a", "b"):
+        timeouts.start(SHORT_S, name, _heard(heard, name))
+    timeouts.stop(SHORT_S, "a")
+    timeouts.stop(SHORT_S, "none")
+    timeouts.stop(1.0, "a")
+    timeouts.start(SHORT_S, "last", done.set)
+    await done.wait()
+    assert heard == ["b"]
+
+
+async def test_one_that_is_started_by_another_that_expires_has_its_whole_time() -> None:
+    timeouts, heard = Timeouts(), list[str]()
+    done = asyncio.Event()
+    first_is_over = False
+
+    def start_another() -> None:
+        nonlocal first_is_over
+        first_is_over = True
+        timeouts.start(SHORT_S, "another", done.set)
+
+    timeouts.start(SHORT_S, "first", start_another)
+    timeouts.start(SHORT_S, "second", _heard(heard, "second"))
+    await done.wait()
+    assert first_is_over
+    assert heard == ["second"]
+
+
+async def test_a_callback_that_raises_leaves_the_others() -> None:
+    timeouts, done, raised = Timeouts(), asyncio.Event(), list[str]()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: raised.append(type(context["exception"]).__name__)
+    )
+    timeouts.start(SHORT_S, "a", fail)
+    timeouts.start(SHORT_S, "b", done.set)
+    await done.wait()
+    assert raised == ["ZeroDivisionError"]
+
+
+async def test_all_of_one_length_take_one_timer_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, timers = asyncio.get_running_loop(), 0
+
+    def call_at(*arguments: object) -> asyncio.TimerHandle:
+        nonlocal timers
+        timers += 1
+        return original(*arguments)  # type: ignore[arg-type]
+
+    original = loop.call_at
+    monkeypatch.setattr(loop, "call_at", call_at)
+    timeouts = Timeouts()
+    for number in range(100):
+        timeouts.start(60.0, number, lambda: None)
+        timeouts.stop(60.0, number)
+    assert timers == 1
+    # Lengths that are not used any more are not kept.
+    for number in range(100):
+        timeouts.start(60.0 + number, number, lambda: None)
+        timeouts.stop(60.0 + number, number)
+    assert len(timeouts._queues) <= 17
