@@ -15,6 +15,7 @@ from mistralwire.codec import (
     SseMessage,
     batch_to_sse,
     encode_sse,
+    from_json,
 )
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
 from tests import families
@@ -99,6 +100,23 @@ def there_and_back(stream: bytes, rounds: int) -> tuple[float, float, float]:
     values = [orjson.loads(text) for text in texts]
     runs: dict[str, Run] = {
         "ours": lambda: _each(encode_sse, _decode([stream])),
+        "loads": lambda: _each(orjson.loads, texts),
+        "dumps": lambda: _each(orjson.dumps, values),
+    }
+    us = {name: each / len(texts) for name, each in medians_us(runs, rounds).items()}
+    return sum(map(len, texts)) / len(texts), us["ours"], us["loads"] + us["dumps"]
+
+
+def accumulated(texts: list[bytes], rounds: int) -> tuple[float, float, float]:
+    """Return what a chunk of a stream costs to accumulate.
+
+    Returns:
+        Bytes of its JSON, microseconds of adding it up, and those of orjson for its JSON, there and back.
+    """
+    messages = [from_json(CompletionChunk, text, validate=False) for text in texts]
+    values = [orjson.loads(text) for text in texts]
+    runs: dict[str, Run] = {
+        "ours": lambda: _accumulate(messages),
         "loads": lambda: _each(orjson.loads, texts),
         "dumps": lambda: _each(orjson.dumps, values),
     }

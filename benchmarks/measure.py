@@ -30,9 +30,9 @@ BOUNDS = {"native": Bound(3, 3, 20), "python": Bound(100, 60, 0)}
 """The bounds by engine: of documents there and back, and of events."""
 
 
-def allowed_us(orjson_us: float, size: float) -> float:
-    """Return the microseconds that this engine may take for a document of so many bytes."""
-    bound = BOUNDS[ENGINE]
+def allowed_us(orjson_us: float, size: float, engine: str = ENGINE) -> float:
+    """Return the microseconds that an engine may take for a document of so many bytes."""
+    bound = BOUNDS[engine]
     return max(bound.times * orjson_us, bound.us + bound.ns_per_byte * size / 1e3)
 
 

@@ -45,6 +45,8 @@ def search(seed: int = 0) -> list[dict[str, Any]]:
         found.append(_search(family, random.Random(f"{seed} {family}")))
     show(f"{ENGINE}: the most expensive of tiny events")
     found.append(_tiny_events(random.Random(f"{seed} events")))
+    show(f"{ENGINE}: the most expensive stream to accumulate")
+    found.append(_accumulated(random.Random(f"{seed} accumulated")))
     return [each._asdict() for each in found]
 
 
@@ -155,3 +157,15 @@ def _tiny_events(chance: random.Random) -> Found:
 def _measure_events(seed: int, rounds: int) -> Found:
     size, us, orjson_us = events.there_and_back(families.tiny_events(seed), rounds)
     return Found("tiny events", size, us, orjson_us, us / allowed_us(orjson_us, size))
+
+
+def _accumulated(chance: random.Random) -> Found:
+    seeds = [chance.getrandbits(32) for _ in range(TRIES)]
+    best = max(seeds, key=lambda seed: _measure_accumulated(seed, rounds=1).of_bound)
+    return _measure_accumulated(best, rounds=7)
+
+
+def _measure_accumulated(seed: int, rounds: int) -> Found:
+    size, us, orjson_us = events.accumulated(families.pieces_of_streams(seed), rounds)
+    # Streams are put together in Python, whichever engine converts their chunks.
+    return Found("a stream put together", size, us, orjson_us, us / allowed_us(orjson_us, size, "python"))

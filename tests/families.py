@@ -195,6 +195,48 @@ def sample(seed: int, size: int = 60) -> Iterator[Case]:
             yield make_case(family, place, size, seed)
 
 
+_PIECE_MEMBERS = (
+    ('"index":%(number)d,', '"index":0,', '"index":-%(number)d,'),
+    ('"id":"i%(number)d",', '"id":"i%(at)d",', '"id":"same",'),
+    ("f", "%(at)d", "ab", ""),
+)
+_PIECES = (
+    '{"index":0,"delta":{"tool_calls":[{%(members)s"function":{"name":"%(name)s","arguments":"{"}}]}}',
+    '{"index":%(number)d,"delta":{"content":"a","x":"%(name)s"}}',
+    '{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"a"}]}]}}',
+    '{"index":0,"delta":{"details":[{%(members)s"type":"%(name)s","text":"a"}],"name":"%(name)s"}}',
+    '{"index":0,"delta":{"a":{"b":{"signature":"%(name)s","c":[{%(members)s"d":"%(name)s"}]}}}}',
+)
+
+
+def pieces_of_streams(seed: int, count: int = 500) -> list[bytes]:
+    """Return the chunks of a stream whose pieces may be expensive to find a place for.
+
+    Args:
+        seed: What is left to chance: how many calls, choices and entries are open, in which order their
+            pieces come, and which of index, id and name these have.
+        count: The number of pieces.
+    """
+    chance = random.Random(seed)
+    # What is drawn does not depend on the count.
+    template, share, group = (
+        chance.choice(_PIECES),
+        chance.choice((0.0, 0.25, 1.0)),
+        chance.choice((1, 10, 500)),
+    )
+    indexes, ids, names = (chance.choice(("", *templates)) for templates in _PIECE_MEMBERS)
+    numbers = [number % (int(share * count) + 1) for number in range(count)]
+    if chance.random() < 0.5:
+        chance.shuffle(numbers)
+    pieces = []
+    for at, number in enumerate(numbers):
+        values = {"number": number, "at": at}
+        members = (indexes + ids) % values
+        pieces.append(template % (values | {"members": members, "name": names % values}))
+    groups = [pieces[first : first + group] for first in range(0, count, group)]
+    return [b'{"choices":[%b]}' % ",".join(choices).encode() for choices in groups]
+
+
 def tiny_events(seed: int, count: int = 500) -> bytes:
     """Return a stream of server-sent events whose data is next to nothing."""
     chance = random.Random(seed)

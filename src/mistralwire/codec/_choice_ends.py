@@ -25,9 +25,11 @@ class ChoiceEnds:
     def observe(self, choices: Iterable[Any]) -> None:
         """Take the choices of a chunk."""
         for choice in choices:
-            self.begin((choice.index,))
+            index = choice.index
+            if index not in self._begun:
+                self.begin((index,))
             if choice.finish_reason:
-                self.end(((choice.index, finish_reason_of(choice)),))
+                self.end(((index, finish_reason_of(choice)),))
 
     def begin(self, indexes: Iterable[int]) -> None:
         """Take the indexes of choices."""
