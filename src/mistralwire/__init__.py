@@ -1,34 +1,40 @@
 """The Protobuf/gRPC interchange layer for Mistral chat completions.
 
 The messages are in `mistralwire.v1`; what converts them is here. Importing this module needs protobuf and
-orjson alone: the gRPC parts are `mistralwire.client` and `mistralwire.service`.
+orjson alone: the gRPC parts are `mistralwire.client` and `mistralwire.service`. The codec is imported when a
+name of it is first used, so that the command line can say what keeps it from being imported.
 """
 
-from mistralwire.codec import (
-    Accumulator,
-    Limits,
-    SseDecoder,
-    SseDone,
-    SseError,
-    SseEvent,
-    SseMessage,
-    accumulate,
-    binary_to_json,
-    check,
-    clear_member,
-    encode_sse,
-    explode,
-    from_dict,
-    from_json,
-    json_to_binary,
-    lift,
-    losses,
-    lower,
-    to_dict,
-    to_json,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
 from mistralwire.v1 import CONTRACT_REVISION
+
+if TYPE_CHECKING:
+    from mistralwire.codec import (
+        Accumulator,
+        Limits,
+        SseDecoder,
+        SseDone,
+        SseError,
+        SseEvent,
+        SseMessage,
+        accumulate,
+        binary_to_json,
+        check,
+        clear_member,
+        encode_sse,
+        explode,
+        from_dict,
+        from_json,
+        json_to_binary,
+        lift,
+        losses,
+        lower,
+        to_dict,
+        to_json,
+    )
 
 __all__ = [
     "CONTRACT_REVISION",
@@ -58,3 +64,17 @@ __all__ = [
     "to_dict",
     "to_json",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of the module
+
+    def __getattr__(name: str) -> Any:
+        if name != "codec" and name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        codec = importlib.import_module("mistralwire.codec")
+        value = codec if name == "codec" else getattr(codec, name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -45,6 +45,28 @@ def test_the_variable_has_no_other_values() -> None:
     assert "ValueError: MISTRALWIRE_ENGINE must be native, python or empty, not 'rust'" in run.stderr
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["convert", "--help"], ["proto", "--list"]])
+def test_a_command_says_in_a_line_that_the_variable_has_another_value(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "mistralwire", *arguments]
+    environment = {**os.environ, "MISTRALWIRE_ENGINE": "rust"}
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    expected = "Error: MISTRALWIRE_ENGINE must be native, python or empty, not 'rust'\n"
+    assert (run.returncode, run.stdout, run.stderr) == (2, "", expected)
+
+
+def test_the_package_imports_the_codec_with_its_first_name() -> None:
+    code = "import sys, mistralwire; " + "; ".join(
+        [
+            "print('mistralwire.codec' in sys.modules, 'to_json' in dir(mistralwire))",
+            "print(mistralwire.codec.to_json is mistralwire.to_json)",
+            "from mistralwire import *",
+            "print(to_json is mistralwire.to_json, hasattr(mistralwire, 'no_name'))",
+        ]
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout == "False True\nTrue\nTrue False\n", run.stderr
+
+
 def test_without_the_native_engine_the_python_engine_runs(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

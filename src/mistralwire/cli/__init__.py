@@ -9,7 +9,7 @@ import os
 
 import click
 
-from mistralwire.cli._lazy_group import LazyGroup
+from mistralwire.cli._lazy_group import LazyGroup, import_codec
 from mistralwire.v1 import CONTRACT_REVISION
 
 __all__ = ["main"]
@@ -30,10 +30,9 @@ _COMMANDS = {
 def _print_version(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
     if not is_asked or context.resilient_parsing:
         return
-    from mistralwire.codec import ENGINE  # noqa: PLC0415 - loads the engine, which other commands may not need
-
+    engine = import_codec().ENGINE
     version = importlib.metadata.version("mistralwire")
-    click.echo(f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {ENGINE} engine")
+    click.echo(f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {engine} engine")
     context.exit()
 
 
@@ -66,7 +65,7 @@ def main() -> None:
     Exit codes of every command:
       0    done
       1    the input or the surroundings were at fault; the message says which
-      2    the command line was at fault
+      2    the command line was at fault, or MISTRALWIRE_ENGINE
       129  ended by SIGHUP, as when a terminal closes
       130  interrupted by Ctrl-C; serve and gateway then end as they should, with 0
       141  whatever read the output closed it, as in "| head"

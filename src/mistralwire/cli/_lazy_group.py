@@ -5,15 +5,23 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import click
 
 from mistralwire.cli._signals import Terminated
 
+_ENGINE_VARIABLE = "MISTRALWIRE_ENGINE"
 _EXIT_INTERRUPTED = 130
 _EXIT_CLOSED_PIPE = 141
 _EXIT_SIGNAL = 128
+
+
+class EngineError(click.ClickException):
+    """The engine that MISTRALWIRE_ENGINE names can't be used."""
+
+    exit_code = 2
 
 
 class LazyGroup(click.Group):
@@ -36,6 +44,7 @@ class LazyGroup(click.Group):
         """Import the command; None if there is none of this name."""
         if cmd_name not in self._summaries:
             return None
+        import_codec()
         command: click.Command = getattr(importlib.import_module(f"mistralwire.cli.{cmd_name}"), cmd_name)
         return command
 
@@ -58,6 +67,20 @@ class LazyGroup(click.Group):
         """Run the command; what the operating system reports becomes an exit code and a line of text."""
         with _exit_codes():
             return super().invoke(ctx)
+
+
+def import_codec() -> ModuleType:
+    """Import the codec, which loads the engine that MISTRALWIRE_ENGINE names.
+
+    Raises:
+        EngineError: If there is no such engine, or it can't be used.
+    """
+    try:
+        return importlib.import_module("mistralwire.codec")
+    except (ImportError, ValueError) as error:
+        if os.environ.get(_ENGINE_VARIABLE, "") in ("", "python"):
+            raise
+        raise EngineError(str(error)) from error
 
 
 @contextlib.contextmanager
