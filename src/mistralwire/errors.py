@@ -120,17 +120,14 @@ class CodecError(MistralwireError):
 
 
 class Violation(NamedTuple):
-    """One place in a document that breaks the contract.
-
-    Attributes:
-        path: JSON path, such as `choices[0].message.role`; empty for the whole document.
-        expected: What the contract asks for there.
-        found: What is there instead. Never more than a few words of the document's own text.
-    """
+    """One place in a document that breaks the contract."""
 
     path: str
+    """JSON path, such as `choices[0].message.role`; empty for the whole document."""
     expected: str
+    """What the contract asks for there."""
     found: str
+    """What is there instead. Never more than a few words of the document's own text."""
 
     @property
     def description(self) -> str:
@@ -143,17 +140,14 @@ class Violation(NamedTuple):
 
 
 class UpstreamViolation(NamedTuple):
-    """One place in a request that an upstream finds wrong.
-
-    Attributes:
-        path: JSON path, such as `messages[0].role`; empty for the whole request.
-        description: What is wrong with it, in the upstream's words, without the value there.
-        type: The upstream's word for the kind of violation, such as `missing`; empty if it has none.
-    """
+    """One place in a request that an upstream finds wrong."""
 
     path: str
+    """JSON path, such as `messages[0].role`; empty for the whole request."""
     description: str
+    """What is wrong with it, in the upstream's words, without the value there."""
     type: str = ""
+    """The upstream's word for the kind of violation, such as `missing`; empty if it has none."""
 
     def __str__(self) -> str:
         """Return the place and what is wrong with it, as one sentence."""

@@ -111,11 +111,6 @@ class CallOptions(TypedDict, total=False):
 class Client:
     """Calls a ChatCompletionService.
 
-        async with Client("localhost:50051") as client:
-            response = await client.complete(request)
-            async for chunk in client.stream(stream_request):
-                ...
-
     It connects with the first call, and belongs to the event loop of that call. Calls take turns among all
     addresses of the target, and among the connections to each; when one fails, the name is looked up again.
 
@@ -124,6 +119,12 @@ class Client:
     once its upstream has failed. One that dies may have asked its model already: then an answer is generated,
     and billed, a second time, at worst once for each attempt. `attempts_max=1` never tries again. When most
     calls fail, retries stop until calls succeed again.
+
+    Examples:
+        >>> async with Client("localhost:50051") as client:
+        ...     response = await client.complete(request)
+        ...     async for chunk in client.stream(stream_request):
+        ...         ...
 
     Args:
         target: The service, as gRPC takes it: `host:port`, `dns:///host:port`, `unix:path`,

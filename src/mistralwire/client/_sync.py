@@ -29,11 +29,6 @@ T = TypeVar("T")
 class SyncClient:
     """Calls a ChatCompletionService from a program without an event loop.
 
-        with SyncClient("localhost:50051") as client:
-            response = client.complete(request)
-            for chunk in client.stream(stream_request):
-                ...
-
     It is a `Client` that runs in a thread of the package's own, one for all of them; arguments, limits and
     errors are the same. Several threads can use it at a time. Ctrl-C, or another exception in the waiting
     thread, cancels the call. At the end of the program what still runs is cancelled.
@@ -43,6 +38,12 @@ class SyncClient:
     fork then: gunicorn with --preload, uWSGI, Celery. In a program with an event loop, use `Client`: this one
     would hold the loop up. It needs threads of the operating system: where gevent or eventlet has replaced
     them it refuses to be made.
+
+    Examples:
+        >>> with SyncClient("localhost:50051") as client:
+        ...     response = client.complete(request)
+        ...     for chunk in client.stream(stream_request):
+        ...         ...
 
     Args:
         target: As for `Client`.

@@ -91,14 +91,8 @@ _ERROR_SIGNS: dict[str, tuple[type, ...]] = {
 class SseDecoder(Generic[M]):
     """Decodes a stream of server-sent events, however its bytes are cut into pieces.
 
-        decoder = SseDecoder(CompletionChunk)
-        for data in pieces:
-            for event in decoder.feed(data):
-                ...
-        for event in decoder.close():
-            ...
-
     An event is an **error body**, and not a message, if
+
     - its name is `error`; or
     - its data is an object without `choices` (absent or null), where `object` is "error" or "Error", or
       `error` is a string or an object, or `detail` a string or an array, or `message` a string or an object.
@@ -123,6 +117,7 @@ class SseDecoder(Generic[M]):
     The decoder is itself the iterator that `feed` and `close` give. A bad event is a DecodeError in its
     place: the events before it come first, and iterating on gives those after it. A note on the error names
     the event's line.
+
     - An event whose lines have more than `buffer_bytes_max` bytes is LIMIT_EXCEEDED. What was held of it is
       given up at once, and everything up to the next blank line is dropped without being held.
     - After `[DONE]`, another one, comments, events without data and those with other names are ignored;
@@ -133,6 +128,14 @@ class SseDecoder(Generic[M]):
     has it; in data they are an error, because there they would change what was said.
 
     A decoder may be handed from thread to thread, but only one at a time may feed it.
+
+    Examples:
+        >>> decoder = SseDecoder(CompletionChunk)
+        >>> for data in pieces:
+        ...     for event in decoder.feed(data):
+        ...         ...
+        >>> for event in decoder.close():
+        ...     ...
 
     Args:
         message_type: The class of the messages, such as CompletionChunk.

@@ -32,36 +32,27 @@ _new_tuple = tuple.__new__
 
 
 class SseBatch(NamedTuple):
-    """The chunks that a piece of a stream has completed.
-
-    Attributes:
-        wire: The chunks as the wire bytes of one ChatCompletionStreamResponse; empty if there are none.
-        count: The number of chunks.
-        usage: The last `usage` among the chunks, as the wire bytes of a UsageInfo; None if there is none.
-        finish_reasons: Why choices ended, in the order in which they did: the index of each, and the string
-            that the API has for the reason, documented or not.
-        is_done: Whether `[DONE]` has come, now or before, or the stream has ended as one that needs none; see
-            `SseBatchDecoder.close`.
-        failure: What has ended the stream after these chunks: an error event, or what is wrong with an event.
-            None while the stream goes on, and at its proper end.
-    """
+    """The chunks that a piece of a stream has completed."""
 
     wire: bytes
+    """The chunks as the wire bytes of one ChatCompletionStreamResponse; empty if there are none."""
     count: int  # type: ignore[assignment] # in place of the method of tuples
+    """The number of chunks."""
     usage: bytes | None
+    """The last `usage` among the chunks, as the wire bytes of a UsageInfo; None if there is none."""
     finish_reasons: tuple[tuple[int, str], ...]
+    """Why choices ended, in the order in which they did: the index of each, and the string that the API has
+    for the reason, documented or not."""
     is_done: bool
+    """Whether `[DONE]` has come, now or before, or the stream has ended as one that needs none; see
+    `SseBatchDecoder.close`."""
     failure: SseError | DecodeError | None
+    """What has ended the stream after these chunks: an error event, or what is wrong with one. None while
+    the stream goes on, and at its proper end."""
 
 
 class SseBatchDecoder:
     """Decodes a stream of server-sent events to wire bytes; as `SseDecoder`, for those who only pass it on.
-
-        decoder = SseBatchDecoder(CompletionChunk)
-        for data in pieces:
-            batch = decoder.feed(data)
-            ...
-        batch = decoder.close()
 
     Events, error bodies and errors are those of SseDecoder; ids and names of events are dropped. The first
     error ends the stream: it is the `failure` of the batch with the chunks before it and of every later one,
@@ -69,6 +60,13 @@ class SseBatchDecoder:
     nothing else.
 
     A decoder may be handed from thread to thread, but only one at a time may feed it.
+
+    Examples:
+        >>> decoder = SseBatchDecoder(CompletionChunk)
+        >>> for data in pieces:
+        ...     batch = decoder.feed(data)
+        ...     ...
+        >>> batch = decoder.close()
 
     Args:
         message_type: The class of the messages, such as CompletionChunk.

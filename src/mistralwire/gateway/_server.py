@@ -47,7 +47,7 @@ class GatewayServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, such as `http://127.0.0.1:8080`."""
+        """URL of the root, without a slash at its end."""
         host = self._config.host.removeprefix("[").removesuffix("]")
         scheme = "http" if self._config.tls_certificate is None else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"

@@ -81,7 +81,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where it listens, as `host:port`."""
+        """Where it listens, the port included."""
         host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
         return f"{host}:{self.port}"
 

@@ -19,11 +19,12 @@ _KEY = re.compile("[!-~]+")
 class Key:
     """A key that an upstream wants, from an environment variable or a file; never shown.
 
-        key = Key.from_environment("MISTRAL_API_KEY")
-        key = Key.from_file("/run/secrets/mistral")
-
     A file is read again when it has changed. If there is no key in it then, or it can't be read, the key from
     before is still used: it may be in the middle of being written.
+
+    Examples:
+        >>> key = Key.from_environment("MISTRAL_API_KEY")
+        >>> key = Key.from_file("/run/secrets/mistral")
     """
 
     def __init__(self, value: str, source: str, file: Watched[str] | None = None) -> None:
