@@ -220,6 +220,23 @@ def test_what_is_no_json_number_is_read(validate: bool) -> None:
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("size", [1, 1000])
+def test_heartbeats_without_a_blank_line_belong_to_the_next_event(size: int) -> None:
+    beat = b": keep-alive\n"
+    one, two = (b"id: %d\n%b" % (number, event_of(chunk(str(number)))) for number in range(2))
+    stream = beat + beat + one + beat + beat + two + beat + DONE
+    decoder, wire, count = SseBatchDecoder(CompletionChunk), b"", 0
+    for start in range(0, len(stream), size):
+        batch = decoder.feed(stream[start : start + size])
+        assert batch.failure is None
+        wire, count = wire + batch.wire, count + batch.count
+    assert decoder.close().failure is None
+    assert (wire, count) == (SseBatchDecoder(CompletionChunk).feed(one + two + DONE).wire, 2)
+    events = [*SseDecoder(CompletionChunk).feed(stream)]
+    assert events == [*SseDecoder(CompletionChunk).feed(one + two + DONE)]
+
+
+@pytest.mark.usefixtures("engine")
 def test_an_error_names_its_line_and_holds_no_frames() -> None:
     batch = SseBatchDecoder(CompletionChunk).feed(event_of(chunk()) + b": hi\ndata: {\n\n")
     assert isinstance(batch.failure, DecodeError)

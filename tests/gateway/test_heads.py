@@ -256,7 +256,7 @@ async def test_uvicorn_has_the_names_that_the_protocol_uses() -> None:
     callbacks = {
         *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
         *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body"),
-        *("on_message_complete", "on_response_complete", "send_400_response", "shutdown"),
+        *("on_message_complete", "on_response_complete", "shutdown"),
     }
     assert attributes <= vars(protocol).keys()
     assert callbacks <= vars(HttpToolsProtocol).keys()
