@@ -48,7 +48,7 @@ from mistralwire.v1 import ChatCompletionStreamResponse
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
 
-BREAK_OFF_S = 0.1
+BREAK_OFF_S = 0.25
 """Seconds between an event with an error and the end of the connection: many clients drop unread bytes."""
 
 _STREAM_HEADERS = (
