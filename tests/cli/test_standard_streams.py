@@ -58,7 +58,7 @@ def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: pathlib.Pat
 )
 def test_a_full_disk_is_an_error_of_one_line(arguments: str) -> None:
     status, _, stderr = run_in_shell(f"$mistralwire {arguments} > /dev/full", RESPONSE)
-    assert (status, stderr) == (1, "Error: No space left on device\n")
+    assert (status, stderr) == (1, "Error: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"]])

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mistralwire.cli._output import NO_ROOM
 from mistralwire.cli._signals import Terminated
 
 _ENGINE_VARIABLE = "MISTRALWIRE_ENGINE"
@@ -97,8 +98,8 @@ def _exit_codes() -> Iterator[None]:
         raise click.exceptions.Exit(_EXIT_CLOSED_PIPE) from None
     except OSError as error:
         _drop_unwritten()
-        place = f"{error.filename}: " if error.filename else ""
-        raise click.ClickException(f"{place}{error.strerror or error}") from error
+        place = error.filename or ("standard output" if error.errno in NO_ROOM else "")
+        raise click.ClickException(f"{place}{': ' if place else ''}{error.strerror or error}") from error
 
 
 def _drop_unwritten() -> None:

@@ -17,8 +17,9 @@ from mistralwire.cli._signals import raise_when_terminated
 
 STANDARD_OUTPUT = "-"
 
-# What a write fails with where there is no room: on the disk, for this user, for this process.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a write fails with where there is no room: on the disk, for this user, for this process."""
+
 _STANDARD_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(?P<process>\d{1,9})))/fd/(?P<number>\d{1,9})")
 
@@ -58,8 +59,8 @@ def open_output(name: str) -> Iterator[BinaryIO]:
                 yield stream
     except OSError as error:
         # Python names no file where a write fails. What the block reads fails for other reasons than these.
-        if error.filename is None and error.errno in _FULL:
-            error.filename = "standard output" if name == STANDARD_OUTPUT else name
+        if error.filename is None and error.errno in NO_ROOM and name != STANDARD_OUTPUT:
+            error.filename = name
         raise
 
 
