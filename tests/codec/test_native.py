@@ -124,12 +124,18 @@ def test_any_object_is_converted_alike_or_handed_over(
     _check(message_type, to_json_text(document).encode())
 
 
+_ODD_WORDS = [
+    *(b"NaN", b"Infinity", b"-Infinity", b"-NaN", b"\xef\xbb\xbf", b"1.0", b"1e3", b"9007199254740993.0"),
+    *(b"0.00e99999999999", b"1e-0000000000", b"92233720368547758070e-1", b",", b"'"),
+]
+
+
 @st.composite
 def _edited(draw: st.DrawFn, data: bytes) -> bytes:
     edited = bytearray(data)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(edited)))
-        edited[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+        edited[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3) | st.sampled_from(_ODD_WORDS))
     return bytes(edited)
 
 

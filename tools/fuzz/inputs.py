@@ -14,7 +14,7 @@ from mistralwire.codec._pack import pack
 from mistralwire.codec._plan import plan_for
 from mistralwire.codec._sse_frames import stream_layout
 from mistralwire.errors import DecodeError
-from mistralwire.v1 import CompletionChunk, ErrorResponse
+from mistralwire.v1 import CompletionChunk, ErrorResponse, UsageInfo
 from tests import families
 from tests.documents import DOCUMENTS
 from tests.strategies import MESSAGE_TYPES
@@ -60,6 +60,14 @@ def encode_for_rust(item: Input) -> bytes:
     return bytes([_INDEX[plan_for(item.message_type)], item.mode]) + item.data
 
 
+# What servers send although it is not JSON, or JSON that few write.
+_NO_JSON = (
+    b'\xef\xbb\xbf{"prompt_tokens":1.0,"x":[NaN,{"y":-Infinity}],"total_tokens":Infinity}',
+    b'{"prompt_tokens":2147483647.000E0,"x":9007199254740993.0,}',
+    b'{"a":"\\ud800","b":[1 2],\'c\':/**/tru}',
+)
+
+
 def texts() -> Iterator[Input]:
     """Yield JSON texts: documents of the tests, the vectors and the expensive families, in both modes."""
     found = [(document.message_type, document.text) for document in DOCUMENTS]
@@ -68,6 +76,7 @@ def texts() -> Iterator[Input]:
         found.append((message_type(case), text))
     found += [(case.message_type, case.texts[0]) for case in families.sample(0)]
     found += [(its_type, b"{}") for its_type in MESSAGE_TYPES]
+    found += [(UsageInfo, text) for text in _NO_JSON]
     for its_type, text in found:
         yield from (Input(its_type, mode, text) for mode in (0, 1))
 

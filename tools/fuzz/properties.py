@@ -2,8 +2,9 @@
 
 import decimal
 import json
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Never
 from unittest import mock
 
 from google.protobuf.message import Message
@@ -58,6 +59,7 @@ def _read(message_type: type[Message], data: bytes, *, validate: bool) -> bytes 
 
 def _check_round_trip(message_type: type[Message], data: bytes, wire: bytes) -> None:
     written = binary_to_json(message_type, wire)
+    json.loads(written, parse_constant=_refuse_word)
     original = _parse(data)
     if not _may_be_respelt(original):
         assert _parse(written) == original, written
@@ -69,6 +71,10 @@ def _check_round_trip(message_type: type[Message], data: bytes, wire: bytes) -> 
     except EncodeError:
         return  # a number that no Decimal holds
     assert _parse(to_json(from_dict(message_type, values, validate=False))) == _parse(written)
+
+
+def _refuse_word(word: str) -> Never:
+    raise AssertionError(f"{word} in what was written")
 
 
 def check_wire(message_type: type[Message], mode: int, data: bytes) -> None:
@@ -188,8 +194,16 @@ def _exact(text: str) -> tuple[str, decimal.Decimal | str]:
         return "number", text.lower()
 
 
+# What is written for each word that JSON does not have.
+_CONSTANTS = {
+    "NaN": None,
+    "Infinity": _exact(repr(sys.float_info.max)),
+    "-Infinity": _exact(repr(-sys.float_info.max)),
+}
+
+
 def _parse(text: bytes) -> Any:
-    return json.loads(text, parse_int=_exact, parse_float=_exact)
+    return json.loads(text, parse_int=_exact, parse_float=_exact, parse_constant=_CONSTANTS.__getitem__)
 
 
 def _may_be_respelt(value: Any) -> bool:

@@ -239,6 +239,10 @@ impl Framer {
             None => (line, &b""[..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
+        if name == b"data" && !self.state.is_unframed {
+            self.state.put_data(value);
+            return ControlFlow::Continue(());
+        }
         if !matches!(name, b"data" | b"event" | b"id" | b"retry") {
             return self.take_unframed(line, give);
         }

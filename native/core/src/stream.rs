@@ -154,29 +154,47 @@ impl Rules {
 fn signs_of(document: Document) -> u8 {
     let mut found = 0;
     for name in document.names(0) {
-        let value = document.tape[name + 1];
-        let (is_string, is_object) = (value.kind.is_string(), value.kind == TokenKind::Object);
-        let is_array = value.kind == TokenKind::Array;
-        let is_empty = if is_string { value.start == value.end } else { value.next as usize == name + 2 };
         let (bits, signs) = match &*name_of(document, name) {
-            b"choices" if is_array && is_empty => (CHOICES, NO_CHOICES | ANY_CHOICES),
-            b"choices" if value.kind == TokenKind::Null => (CHOICES | NO_CHOICES, ANY_CHOICES),
-            b"choices" => (NO_CHOICES, CHOICES | ANY_CHOICES),
-            b"object" if is_string && matches!(&*name_of(document, name + 1), b"error" | b"Error") => {
-                (0, OBJECT)
+            b"choices" => (CHOICES | NO_CHOICES, ANY_CHOICES | sign_of_choices(document, name + 1)),
+            b"object" => (OBJECT, sign_of_object(document, name + 1)),
+            b"error" => (ERROR | FILLED_ERROR, sign_of_error(document, name + 1)),
+            b"detail" => {
+                let kind = document.tape[name + 1].kind;
+                (DETAIL, if kind.is_string() || kind == TokenKind::Array { DETAIL } else { 0 })
             }
-            b"object" => (OBJECT, 0),
-            b"error" if (is_string || is_object) && !is_empty => (0, ERROR | FILLED_ERROR),
-            b"error" if is_string || is_object => (FILLED_ERROR, ERROR),
-            b"error" => (ERROR | FILLED_ERROR, 0),
-            b"detail" => (DETAIL, if is_string || is_array { DETAIL } else { 0 }),
-            b"message" => (MESSAGE, if is_string || is_object { MESSAGE } else { 0 }),
+            b"message" => {
+                let kind = document.tape[name + 1].kind;
+                (MESSAGE, if kind.is_string() || kind == TokenKind::Object { MESSAGE } else { 0 })
+            }
             _ => continue,
         };
         // Of a name given twice, the last value counts.
         found = found & !bits | signs;
     }
     found
+}
+
+fn sign_of_choices(document: Document, value: usize) -> u8 {
+    match document.tape[value].kind {
+        TokenKind::Null => 0,
+        TokenKind::Array if document.is_empty(value) => NO_CHOICES,
+        _ => CHOICES,
+    }
+}
+
+fn sign_of_object(document: Document, value: usize) -> u8 {
+    let is_string = document.tape[value].kind.is_string();
+    if is_string && matches!(&*name_of(document, value), b"error" | b"Error") { OBJECT } else { 0 }
+}
+
+fn sign_of_error(document: Document, value: usize) -> u8 {
+    let token = document.tape[value];
+    let is_filled = match token.kind {
+        TokenKind::Object => !document.is_empty(value),
+        kind if kind.is_string() => token.start < token.end,
+        _ => return 0,
+    };
+    if is_filled { ERROR | FILLED_ERROR } else { ERROR }
 }
 
 /// What the bytes of a frame are.
