@@ -7,7 +7,7 @@ from typing import Any
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig, create_server
-from mistralwire.upstream import ModelCatalog, Upstream
+from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, Upstream
 
 
 @contextlib.asynccontextmanager
@@ -17,6 +17,7 @@ async def running_gateway(
     *,
     service: ServerConfig | None = None,
     models: Sequence[str] | ModelCatalog = (),
+    forward: Sequence[Route] = (),
     is_embedded: bool = False,
     is_wrapped: bool = False,
 ) -> AsyncIterator[str]:
@@ -34,7 +35,7 @@ async def running_gateway(
             server = await stack.enter_async_context(create_server(upstream, service))
             client = Client(server.address, attempts_max=1)
         await stack.enter_async_context(client)
-        app: Any = create_app(client, config, models=models)
+        app: Any = create_app(client, config, models=models, forward=ForwardRoutes(forward))
         if is_wrapped:
             app = _wrapped(app)
         gateway = await stack.enter_async_context(GatewayServer(app, config))

@@ -140,6 +140,69 @@ async def test_the_models_are_those_that_one_url_lists(http: aiohttp.ClientSessi
     assert (model["id"], model["object"], model["created"]) == ("org/model", "model", 7)
 
 
+EMBEDDINGS = "/v1/embeddings"
+
+
+async def test_other_routes_reach_the_first_upstream_of_the_kind_mistral(
+    tmp_path: pathlib.Path, http: aiohttp.ClientSession
+) -> None:
+    (tmp_path / "key").write_text("a-key\n")
+    file = tmp_path / "m.toml"
+    async with UpstreamServer(json_answer(b"[1]")) as first, UpstreamServer(json_answer(b"[2]")) as second:
+        file.write_text(f"""
+            [gateway]
+            passthrough_paths = "{EMBEDDINGS}, /v1/audio/speech"
+            [[upstreams]]
+            kind = "replay"
+            [[upstreams]]
+            name = "first"
+            kind = "mistral"
+            base_url = "{first.url}/v1"
+            key_file = "key"
+            [[upstreams]]
+            name = "second"
+            kind = "mistral"
+            base_url = "{second.url}"
+            models = ["codestral-*"]
+        """)
+        async with serving("--config", str(file), command=COMMAND) as (_, url, _):
+            for path, status in ((EMBEDDINGS, 200), ("/v1/audio/speech", 200), ("/v1/ocr", 404)):
+                async with http.post(url + path, json={"model": "a"}) as response:
+                    assert response.status == status
+    asked = [request for request in first.received if request.method == "POST"]
+    assert [request.path for request in asked] == [EMBEDDINGS, "/v1/audio/speech"]
+    assert {request.headers["authorization"] for request in asked} == {"Bearer a-key"}
+
+
+async def test_with_a_service_other_routes_need_a_url(
+    tmp_path: pathlib.Path, http: aiohttp.ClientSession
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("a-key\n")
+    async with (
+        UpstreamServer(json_answer(b'{"data": [{"id": "m"}]}')) as upstream,
+        serving(str(REPLAY / "chat.json")) as (_, target, _),
+    ):
+        async with (
+            serving("--service", target, command=COMMAND) as (_, url, _),
+            http.post(url + EMBEDDINGS, json={}) as response,
+        ):
+            assert response.status == 404
+        arguments = ["--service", target, "--passthrough-url", upstream.url]
+        arguments += ["--passthrough-key-file", str(key)]
+        async with serving(*arguments, command=COMMAND) as (process, url, _):
+            lines, _ = await lines_until_curl(process)
+            async with http.post(url + EMBEDDINGS, json={}) as response:
+                assert await response.json() == {"data": [{"id": "m"}]}
+            async with http.get(f"{url}/v1/models/m") as response:
+                assert response.status == 200
+            async with http.post(url + CHAT, json=QUESTION) as response:
+                assert await response.json() == json.loads(ANSWER)
+    assert lines == ["service: answers", "passthrough: answers"]
+    [asked] = [request for request in upstream.received if request.method == "POST"]
+    assert (asked.path, asked.headers["authorization"]) == (EMBEDDINGS, "Bearer a-key")
+
+
 @pytest.mark.parametrize("is_strict", [False, True])
 async def test_strict_is_for_the_service_in_its_process(is_strict: bool, http: aiohttp.ClientSession) -> None:
     broken = {**QUESTION, "temperature": "warm"}
@@ -269,6 +332,8 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         (["--service", "127.0.0.1:1", "--service-tls-key", "a"], "--service-tls-key"),
         (["--service", ""], "--service must not be empty"),
         (["--host", "0.0.0.0"], "--insecure to allow that"),
+        (["--passthrough-key-file", "a"], "--passthrough-key-file needs --passthrough-url"),
+        (["--passthrough-paths", "/v1/../files"], "--passthrough-paths must be paths"),
         (["--port", "65536"], "Invalid value for --port"),
     ],
 )
@@ -281,6 +346,7 @@ def test_what_does_not_go_together_is_said_with_its_flags(arguments: list[Any], 
     [
         (["--upstream-url", "ftp://a"], "--upstream-url: it must be a URL such as https://api.mistral.ai"),
         (["--token-file", "/nowhere"], "--token-file: "),
+        (["--passthrough-url", "ftp://a"], "--passthrough-url: it must be a URL such as"),
         (["--service", "127.0.0.1:1", "--service-token-file", "/nowhere"], "/nowhere: No such file"),
         (["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"], "expected a certificate and its key"),
         (["--host", "192.0.2.1", "--insecure"], "expected an address to listen on, found 192.0.2.1 port 0"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mistralwire.gateway import GatewayConfig
-from mistralwire.upstream import DEMONSTRATION, MistralUpstream, ModelCatalog, ReplayUpstream, Route
+from mistralwire.upstream import DEMONSTRATION, Key, MistralUpstream, ModelCatalog, ReplayUpstream, Route
 from tests.error_bodies import flat_error
 from tests.gateway_stack import running_gateway
 from tests.sdk import mistral_calls as calls
@@ -328,3 +328,88 @@ async def test_the_models_are_listed() -> None:
     async with running_gateway(upstream, models=("codestral-latest", "mistral-small-latest")) as url:
         models = await asyncio.to_thread(listed, url)
     assert models == [("codestral-latest", "base"), ("mistral-small-latest", "base")]
+
+
+EMBEDDED = {"id": "e", "object": "list", "model": "mistral-embed", "data": [{"index": 0, "embedding": [0.5]}]}
+MODERATED = {"id": "m", "model": "mistral-moderation-latest", "results": [{"categories": {"x": False}}]}
+READ = {
+    "model": "mistral-ocr-latest",
+    "pages": [{"index": 0, "markdown": "# A", "images": [], "dimensions": None}],
+    "usage_info": {"pages_processed": 1},
+}
+HEARD = {
+    "model": "voxtral-mini-latest",
+    "text": "Hello.",
+    "language": "en",
+    "segments": [],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+}
+USAGE = {"prompt_tokens": 1, "total_tokens": 1, "completion_tokens": 0}
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("method", "path", "arguments", "answer"),
+    [
+        (
+            *("embeddings.create", "/v1/embeddings", {"model": "mistral-embed", "inputs": ["a"]}),
+            {**EMBEDDED, "usage": USAGE},
+        ),
+        (
+            *("classifiers.moderate", "/v1/moderations"),
+            *({"model": "mistral-moderation-latest", "inputs": ["a"]}, MODERATED),
+        ),
+        (
+            *("ocr.process", "/v1/ocr"),
+            {
+                "model": "mistral-ocr-latest",
+                "document": {"type": "document_url", "document_url": "https://example.org/a.pdf"},
+            },
+            READ,
+        ),
+        (
+            *("audio.transcriptions.complete", "/v1/audio/transcriptions"),
+            {
+                "model": "voxtral-mini-latest",
+                "file": {"file_name": "a.mp3", "content": b"\xff\xfb\x00" * 100_000},
+            },
+            HEARD,
+        ),
+    ],
+)
+async def test_calls_that_the_contract_does_not_have_reach_the_upstream(
+    method: str, path: str, arguments: dict[str, Any], answer: dict[str, Any], *, is_async: bool
+) -> None:
+    async with UpstreamServer(json_answer(json.dumps(answer).encode())) as server:
+        upstream = MistralUpstream(server.url, key=Key("the-key-of-the-service", "a test"))
+        async with running_gateway(upstream, forward=[Route("api", upstream)]) as url:
+            results = []
+            for target in (server.url, url):
+                sdk = Mistral(api_key=KEY, server_url=target)
+                results.append(
+                    await asyncio.wait_for(_outer(sdk, method, arguments, is_async=is_async), WAIT_S)
+                )
+        await upstream.close()
+    direct, through = server.received
+    assert results[1] == results[0]
+    assert (through.method, through.path, through.headers["authorization"]) == (
+        *("POST", path),
+        "Bearer the-key-of-the-service",
+    )
+    boundary = [
+        each.headers["content-type"].partition("boundary=")[2].encode() or b"-" for each in server.received
+    ]
+    assert through.body.replace(boundary[1], b"-") == direct.body.replace(boundary[0], b"-")
+
+
+async def _outer(sdk: Mistral, method: str, arguments: dict[str, Any], *, is_async: bool) -> Any:
+    """Call a method that may be nested, such as `audio.transcriptions.complete`."""
+    outer, _, name = method.rpartition(".")
+    api: Any = sdk
+    for part in outer.split("."):
+        api = getattr(api, part)
+    if is_async:
+        async with sdk:
+            return calls.dumped(await getattr(api, f"{name}_async")(**arguments))
+    with sdk:
+        return calls.dumped(await asyncio.to_thread(getattr(api, name), **arguments))

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import shlex
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import click
@@ -15,12 +15,12 @@ from mistralwire._metrics_page import MetricsPage
 from mistralwire._settings import INT32_MAX
 from mistralwire.cli._gateway_settings import ServiceSettings
 from mistralwire.cli._serving import Job, Prepared
-from mistralwire.cli._upstreams import Source, closing, make_source, probe
+from mistralwire.cli._upstreams import Source, closing, make_source, probe, route_to
 from mistralwire.cli._wording import printable
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig
-from mistralwire.upstream import ModelCatalog, Route, plain_names
+from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, plain_names
 
 _PROBE_S = 3.0
 _MODEL = "mistral-small-latest"
@@ -52,11 +52,28 @@ class GatewayJob(Job):
             return self.service.model_names
         return plain_names(name for table in self.tables for name in table.get("models", ()))
 
-    def _catalog(self, source: Source | None) -> ModelCatalog:
+    def _catalog(self, source: Source | None, passthrough: Route | None) -> ModelCatalog:
         """Return the models for `GET /v1/models`."""
-        if self.service.models is not None or source is None:
+        if self.service.models is not None:
             return ModelCatalog(names=self.models)
+        if source is None:
+            # Names that were given count; otherwise there is somebody to ask.
+            return ModelCatalog([] if passthrough is None or self.models else [passthrough], self.models)
         return ModelCatalog(source.routes or [Route("recordings", source.upstream)])
+
+    @contextlib.asynccontextmanager
+    async def _passthrough(self) -> AsyncIterator[Route | None]:
+        """Make the route of `passthrough_url`; None if it is not set."""
+        service = self.service
+        if service.passthrough_url is None:
+            if service.passthrough_key_file is not None:
+                raise ValueError("passthrough_key_file needs passthrough_url: what the key is for")
+            yield None
+            return
+        url, key_file = service.passthrough_url, service.passthrough_key_file
+        route = route_to(url, "passthrough_url", "passthrough", key_file)
+        async with closing(route.upstream):
+            yield route
 
     @contextlib.asynccontextmanager
     async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
@@ -70,11 +87,19 @@ class GatewayJob(Job):
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         backend = _remote(self) if self.service.service is not None else _embedded(self)
         with self._metrics(index) as registry:
-            async with backend as (client, source):
-                app = create_app(client, self.config, models=self._catalog(source), registry=registry)
+            async with backend as (client, source), self._passthrough() as passthrough:
+                routes = () if source is None else source.routes
+                app = create_app(
+                    client,
+                    self.config,
+                    models=self._catalog(source, passthrough),
+                    registry=registry,
+                    forward=ForwardRoutes(routes if passthrough is None else [passthrough]),
+                )
                 server = GatewayServer(app, self.config)
                 address = f"{self.config.host} port {self.config.port}"
-                yield Prepared(server, address, lambda: _announce(self, server.url, client, source))
+                probed = [*routes, *([] if passthrough is None else [passthrough])]
+                yield Prepared(server, address, lambda: _announce(self, server.url, client, source, probed))
 
     @contextlib.contextmanager
     def _metrics(self, index: int | None) -> Iterator[Any]:
@@ -112,7 +137,7 @@ async def _embedded(job: GatewayJob) -> AsyncIterator[tuple[Client, Source]]:
     """Run the service in this process."""
     source = make_source(job.answers, job.tables)
     channel = LocalChannel(source.upstream, _service_config(job.config, strict=job.service.strict))
-    async with closing(source), Client.on(channel) as client:
+    async with closing(source.upstream), Client.on(channel) as client:
         yield client, source
 
 
@@ -130,7 +155,9 @@ def _service_config(config: GatewayConfig, *, strict: bool) -> ServerConfig:
     )
 
 
-async def _announce(job: GatewayJob, url: str, client: Client, source: Source | None) -> None:
+async def _announce(
+    job: GatewayJob, url: str, client: Client, source: Source | None, routes: Sequence[Route]
+) -> None:
     """Say where it listens, what answers, and how to ask it."""
     facts = []
     if job.config.tls_certificate is not None:
@@ -145,11 +172,8 @@ async def _announce(job: GatewayJob, url: str, client: Client, source: Source | 
             click.echo("  [[upstreams]]: not asked, since the service has its own")
         is_serving = await client.is_serving(deadline_s=_PROBE_S)
         click.echo(f"  service: {'answers' if is_serving else 'does not answer, or does not serve just now'}")
-    else:
-        for name, reason in await probe(source):
-            click.echo(
-                f"  {printable(name)}: {'answers' if reason is None else f'does not answer: {reason}'}"
-            )
+    for name, reason in await probe(routes):
+        click.echo(f"  {printable(name)}: {'answers' if reason is None else f'does not answer: {reason}'}")
     click.echo(f"\n  {_curl(job, url)}\n")
 
 

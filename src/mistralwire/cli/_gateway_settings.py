@@ -7,7 +7,7 @@ from mistralwire._settings import setting_field
 from mistralwire.cli._logging import LogSettings
 from mistralwire.cli._process_settings import ProcessSettings
 from mistralwire.cli._settings import SettingsDefinition
-from mistralwire.cli._upstreams import AnswerSettings
+from mistralwire.cli._upstreams import KEY_VARIABLE, AnswerSettings
 from mistralwire.gateway import GatewayConfig
 
 
@@ -52,6 +52,16 @@ class ServiceSettings:
         "NAMES",
     )
 
+    passthrough_url: str | None = setting_field(
+        None,
+        "Where requests of passthrough_paths go instead: Mistral's API, or one like it, at this URL. With "
+        f"service it is the only place for them. Its key is in {KEY_VARIABLE}, or in passthrough_key_file.",
+        "URL",
+    )
+    passthrough_key_file: pathlib.Path | None = setting_field(
+        None, "File with the key for passthrough_url. Read again when changed.", "FILE"
+    )
+
     def __post_init__(self) -> None:
         """Check what depends on each other."""
         if self.embedded and self.service is not None:
@@ -78,6 +88,7 @@ GATEWAY = SettingsDefinition(
         "recordings": "Answers",
         "service": "Service",
         "models": "Models",
+        "passthrough_url": "Passthrough",
         "host": "Address",
         "tls_certificate": "Security",
         "contract_revision": "Contract",

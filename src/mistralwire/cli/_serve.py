@@ -32,7 +32,7 @@ class ServeJob(Job):
             async def announce() -> None:
                 self._announce(server, source)
 
-            async with closing(source):
+            async with closing(source.upstream):
                 yield Prepared(server, server.address, announce)
 
     @contextlib.contextmanager

@@ -114,34 +114,55 @@ def make_source(settings: AnswerSettings, tables: Tables) -> Source:
 
 
 def _one(url: str) -> Source:
-    """Make the upstream of a table that has nothing else in it."""
-    key = {"key_env": KEY_VARIABLE} if os.environ.get(KEY_VARIABLE) else {}
+    """Make the upstream of a URL."""
+    route = route_to(url, "upstream_url", "upstream")
+    without = "" if os.environ.get(KEY_VARIABLE) else f", without a key: {KEY_VARIABLE} is not set"
+    # With a single one there is nothing to choose.
+    return Source(route.upstream, f"asking {url}{without}", (route,))
+
+
+def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = None) -> Route:
+    """Make the route of a table that has nothing in it but a URL and a key.
+
+    Args:
+        url: The URL.
+        setting: Which setting has it, for the error.
+        name: What the route is called.
+        key_file: File with the key; None for the variable, if that is set.
+
+    Raises:
+        MistralwireError: If one of them can't be used.
+    """
+    key = {} if key_file is None else {"key_file": str(key_file)}
+    if not key and os.environ.get(KEY_VARIABLE):
+        key = {"key_env": KEY_VARIABLE}
     try:
-        routed = routed_from_tables([{"kind": "mistral", "name": "upstream", "base_url": url, **key}], _HERE)
+        routed = routed_from_tables([{"kind": "mistral", "name": name, "base_url": url, **key}], _HERE)
     except MistralwireError as error:
         text = error.message.removeprefix("upstreams[0]: ").replace("base_url must", "it must", 1)
-        raise MistralwireError(f"upstream_url: {text}", code=error.code, reason=error.reason) from error
-    without = "" if key else f", without a key: {KEY_VARIABLE} is not set"
-    # With a single one there is nothing to choose.
-    return Source(routed.routes[0].upstream, f"asking {url}{without}", routed.routes)
+        raise MistralwireError(f"{setting}: {text}", code=error.code, reason=error.reason) from error
+    return routed.routes[0]
 
 
 @contextlib.asynccontextmanager
-async def closing(source: Source) -> AsyncIterator[None]:
+async def closing(upstream: Upstream) -> AsyncIterator[None]:
     """Close an upstream at the end of the block, if it has something to close."""
     try:
         yield
     finally:
-        if close := getattr(source.upstream, "close", None):
+        if close := getattr(upstream, "close", None):
             await close()
 
 
-async def probe(source: Source) -> list[tuple[str, str | None]]:
+async def probe(routes: Sequence[Route]) -> list[tuple[str, str | None]]:
     """Ask all upstreams that are asked over the network whether they answer.
+
+    Args:
+        routes: Their routes.
 
     Returns:
         The name of each, with why it does not; None if it does.
     """
-    probes = {route.name: ask for route in source.routes if (ask := getattr(route.upstream, "probe", None))}
+    probes = {route.name: ask for route in routes if (ask := getattr(route.upstream, "probe", None))}
     reasons = await asyncio.gather(*(ask() for ask in probes.values()))
     return list(zip(probes, reasons, strict=True))

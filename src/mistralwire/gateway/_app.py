@@ -19,13 +19,14 @@ from starlette.types import Receive, Scope, Send
 
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._asgi import CompletionApp
+from mistralwire.gateway._asgi import CompletionApp, PassthroughApp
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._edge import EXPOSED_HEADERS, Edge
 from mistralwire.gateway._errors import EdgeError, answer_of
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
+from mistralwire.gateway._passthrough import METHODS
 from mistralwire.gateway._routes import ROUTES
-from mistralwire.upstream import ModelCatalog
+from mistralwire.upstream import ForwardRoutes, ModelCatalog
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
@@ -67,6 +68,7 @@ def create_app(
     *,
     models: Sequence[str] | ModelCatalog = (),
     registry: Any = None,
+    forward: ForwardRoutes | None = None,
 ) -> Gateway:
     """Make the gateway: an ASGI application that anyone can serve, or mount in an application of their own.
 
@@ -79,18 +81,21 @@ def create_app(
         registry: A CollectorRegistry of prometheus_client for the metrics of requests, to be shown on a page
             elsewhere; None for those of `/metrics` alone, if the settings ask for it.
 
+        forward: The upstreams for the requests of `passthrough_paths`; None for no such routes.
+
     Returns:
         The application.
 
     Raises:
         MistralwireError: If the file with the keys can't be used, or the package for metrics is missing.
+        ValueError: If `passthrough_paths` has something else in it.
     """
     config = config or GatewayConfig()
     metrics = PrometheusMetrics(registry) if config.metrics or registry is not None else None
-    edge = Edge(client, config, metrics)
+    edge = Edge(client, config, metrics, forward or ForwardRoutes(()))
     completions = [Route(route.path, CompletionApp(edge, route), methods=["POST"]) for route in ROUTES]
     catalog = models if isinstance(models, ModelCatalog) else ModelCatalog(names=models)
-    routes = [*completions, *_models(edge, catalog), *_health(edge), *_documentation()]
+    routes = [*completions, *_models(edge, catalog), *_passthrough(edge), *_health(edge), *_documentation()]
     if metrics is not None and config.metrics:
         routes.append(_metrics_route(metrics))
     middleware = []
@@ -138,6 +143,16 @@ def _models(edge: Edge, catalog: ModelCatalog) -> list[Route]:
 
     # Names of models may have slashes in them, escaped or not.
     return [Route("/v1/models", list_models), Route("/v1/models/{model:path}", find_model)]
+
+
+def _passthrough(edge: Edge) -> list[Route]:
+    """Return the routes whose requests are passed on."""
+    app = PassthroughApp(edge)
+    routes = [Route(path, app, methods=sorted(METHODS)) for path in edge.passthrough_paths.values()]
+    for route in routes:
+        # Starlette adds it; what an upstream answers to it says nothing that a caller needs.
+        (route.methods or set()).discard("HEAD")
+    return routes
 
 
 def _health(edge: Edge) -> list[Route]:

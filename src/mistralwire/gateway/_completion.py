@@ -6,50 +6,32 @@ import contextvars
 import functools
 import logging
 import math
-import os
 import re
-import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire import _offload
-from mistralwire._flow import Source
 from mistralwire._metadata import REQUEST_ID, RETRY_TIME_LEFT
-from mistralwire._response_headers import upstream_id, without_limits
 from mistralwire._unexpected import log_unexpected
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import (
-    REQUEST_ID_PATTERN,
     CallError,
     CodecError,
     DecodeError,
     EncodeError,
     MistralwireError,
-    Reason,
-    name_in,
 )
 from mistralwire.gateway._edge import Edge
+from mistralwire.gateway._edge_request import EdgeRequest, Responder
 from mistralwire.gateway._errors import (
-    Answer,
-    EdgeError,
-    Headers,
-    answer_of,
-    encoded,
     error_body,
     unwritable,
-    upstream_headers_of,
 )
 from mistralwire.gateway._routes import Call, Route, check_body, read_call
 from mistralwire.v1 import ChatCompletionStreamResponse
-
-GONE = 499
-"""Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
-
-BREAK_OFF_S = 0.25
-"""Seconds between an event with an error and the end of the connection: many clients drop unread bytes."""
 
 _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -71,35 +53,8 @@ _access_logger = logging.getLogger("mistralwire.gateway.access")
 T = TypeVar("T")
 
 
-class Responder(Protocol):
-    """Writes an answer to its caller."""
-
-    @property
-    def address(self) -> str:
-        """The caller's address, without a port; empty where the server knows none."""
-
-    def begin(self, status: int, headers: Headers, length: int | None) -> None:
-        """Take status and headers; they may wait for the first `write`.
-
-        Args:
-            status: HTTP status.
-            headers: The headers, but for those of the framing.
-            length: Bytes of the body; None if that is not known.
-        """
-
-    def write(self, body: bytes, *, is_last: bool = False) -> None:
-        """Write a part of the body; the last one ends the answer."""
-
-    def break_off(self, body: bytes) -> None:
-        """Write the last part of a broken body; after BREAK_OFF_S cut it without the body's end."""
-
-
-class Completion:
-    """Answers a request: a Sink of the client's call, told by the server what the caller does.
-
-    The server calls `begin` with the head of the request, `receive` for each part of its body and
-    `receive_end` behind the last one; `pause` and `resume` when the caller takes too little and enough again,
-    `gone` when he hangs up. None of them raises, and none has an effect on a completion that is over.
+class Completion(EdgeRequest):
+    """Answers a request for a completion: a Sink of the client's call.
 
     Args:
         edge: What it shares with the others.
@@ -107,60 +62,22 @@ class Completion:
         path_model: The model that the path names, or empty.
         headers: The headers of the request; of several with one name the last.
         responder: Takes the answer.
-
-    Attributes:
-        status: HTTP status of the answer; 0 before it has begun.
-        is_over: Whether it was answered, or nobody is left to answer.
     """
 
     def __init__(
         self, edge: Edge, route: Route, path_model: str, headers: Mapping[bytes, bytes], responder: Responder
     ) -> None:
-        own_id = headers.get(_REQUEST_ID)
-        self.status = 0
-        self.is_over = False
-        self._edge = edge
+        super().__init__(edge, route.name, "POST", headers, responder)
         self._route = route
         self._path_model = path_model
-        self._headers = headers
-        self._responder = responder
-        self._request_id = os.urandom(16).hex() if own_id is None else _request_id_of(own_id)
-        self._started_s = time.perf_counter()
         self._first_chunk_s = 0.0
         self._parts: list[bytes] = []
-        self._size = 0
         self._body = b""
-        self._is_admitted = False
-        self._is_caller_behind = self._is_paused = False
         self._context: contextvars.Context | None = None
         self._call: Call | None = None
-        self._source: Source | None = None
-        self._work: asyncio.Task[Any] | None = None
         # What came while a thread converted chunks before.
         self._waiting: list[Callable[[], None]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._chunks = self._chunks_seen = 0
-        # Of the upstream's answer, for the caller.
-        self._upstream_headers: Mapping[str, str] = {}
-
-    def begin(self) -> None:
-        """Admit the request, or refuse it."""
-        edge, headers = self._edge, self._headers
-        if edge.metrics is not None:
-            edge.metrics.started(self._route.name)
-        try:
-            edge.admit(headers)
-            edge.running += 1
-            self._is_admitted = True
-            if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b""):
-                message = "expected a body without content-encoding, found one"
-                raise EdgeError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
-        except MistralwireError as error:
-            self._fail(error)
-            return
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and len(length) < 19 and int(length) > edge.config.body_bytes_max:
-            self._refuse_size()
+        self._chunks_seen = 0
 
     def receive(self, part: bytes) -> None:
         """Take a part of the body."""
@@ -184,32 +101,6 @@ class Completion:
             self._read(b"".join(self._parts))
         else:
             self._run(_offload.in_thread(b"".join, self._parts), self._read)
-
-    def late(self) -> None:
-        """Refuse the request: its body took too long to arrive."""
-        message = f"expected the whole body within {self._edge.config.request_s:g} seconds"
-        self._fail(EdgeError(408, message, reason=Reason.CALLER_SILENT))
-
-    def stop(self) -> None:
-        """End the answer, since the server stops."""
-        message = "the gateway stops, and the time for running requests is over"
-        self._fail(MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING))
-
-    def pause(self) -> None:
-        """Ask for no more of the answer: the caller does not keep up."""
-        self._is_caller_behind = True
-        self._regulate()
-
-    def resume(self) -> None:
-        """Go on."""
-        self._is_caller_behind = False
-        self._regulate()
-
-    def gone(self) -> None:
-        """Give up: the caller has hung up, or takes nothing."""
-        if not self.is_over:
-            self.status = GONE
-            self._finish(None)
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Take the upstream's headers; they go out with the status, unless a comment has gone out before."""
@@ -250,16 +141,6 @@ class Completion:
         if self._is_paused:
             self._regulate()
 
-    def _regulate(self) -> None:
-        """Let the source go on, unless the caller or a thread is behind it."""
-        is_behind = self._is_caller_behind or self._work is not None
-        if self._source is not None and is_behind is not self._is_paused:
-            self._is_paused = is_behind
-            if is_behind:
-                self._source.pause()
-            else:
-                self._source.resume()
-
     def answer(self, wire: bytes) -> None:
         """Send an answer in one piece."""
         if not self.is_over and self._call is not None:
@@ -286,10 +167,6 @@ class Completion:
             self._convert(check, self._body, lambda _: self._fail(error), weight_max)
         else:
             self._fail(error)
-
-    def _refuse_size(self) -> None:
-        message = f"expected a body of at most {self._edge.config.body_bytes_max} bytes, found more"
-        self._fail(EdgeError(413, message, reason=Reason.BODY_TOO_LARGE))
 
     def _convert(
         self,
@@ -396,85 +273,23 @@ class Completion:
         self._responder.write(text, is_last=True)
         self._finish(None)
 
-    def _passed_on(self) -> Headers:
-        """Return the upstream's headers that the caller may see."""
-        headers = self._upstream_headers
-        if headers and self._edge.config.upstream_key_shared:
-            headers = without_limits(headers)
-        return encoded(headers)
-
-    def _answer(self, answer: Answer) -> None:
-        self._begin(answer.status, [_JSON_TYPE, *answer.headers], len(answer.body))
-        self._responder.write(answer.body, is_last=True)
-
-    def _begin(self, status: int, headers: Headers, length: int | None) -> None:
-        self.status = status
-        headers.append((_REQUEST_ID, self._request_id.encode()))
-        self._responder.begin(status, headers, length)
-
-    def _fail(self, error: MistralwireError) -> None:
-        if self.is_over:
-            return
-        is_broken = self.status != 0
-        if is_broken:
-            self._responder.break_off(encode_sse(error_body(error)))
-        else:
-            self._answer(answer_of(error, is_key_shared=self._edge.config.upstream_key_shared))
-        self._finish(error, is_broken=is_broken)
+    def _break_off(self, error: MistralwireError) -> None:
+        self._responder.break_off(encode_sse(error_body(error)))
 
     def _finish(self, error: MistralwireError | None, *, is_broken: bool = False) -> None:
-        self.is_over = True
-        for pending in (self._source, self._timer, self._work):
-            if pending is not None:
-                pending.cancel()
-        self._source = None
+        super()._finish(error, is_broken=is_broken)
         self._waiting.clear()
-        edge = self._edge
-        edge.running -= self._is_admitted
-        seconds = self._elapsed_s()
-        if edge.metrics is not None:
-            edge.metrics.ended(
-                self._route.name, self.status, seconds, chunks=self._chunks, is_broken=is_broken
-            )
-        level = logging.WARNING if self.status >= 500 or is_broken else logging.INFO
-        if _access_logger.isEnabledFor(level):
-            # As its method `log`, but for the search for the line of the program that it comes from.
-            record = _access_logger.makeRecord(
-                _access_logger.name,
-                level,
-                *("", 0, "POST %s", (self._route.name,), None),
-                extra=self._log_fields(seconds, error),
-            )
-            _access_logger.handle(record)
 
     def _log_fields(self, seconds: float, error: MistralwireError | None) -> dict[str, Any]:
-        """Return what the log says of the request: nothing of its content, and no text of an error."""
-        fields: dict[str, Any] = {
-            "request_id": self._request_id,
-            "http_status": self.status,
-            "duration_ms": round(seconds * 1000, 1),
-        }
+        fields = super()._log_fields(seconds, error)
         if self._chunks:
             fields["chunks"] = self._chunks
             fields["first_chunk_ms"] = round(self._first_chunk_s * 1000, 1)
-        # Callers and services choose these, and may put anything there.
-        named = [] if error is None else [("reason", error.reason)]
-        headers = self._upstream_headers if error is None else upstream_headers_of(error)
-        if headers and (own_id := upstream_id(headers)) is not None:
-            named.append(("upstream_request_id", own_id))
-        if self._call is not None:
-            named += [("model", self._call.model), ("agent_id", self._call.agent_id)]
-        fields.update([(field, name) for field, text in named if (name := name_in(text))])
         return fields
 
-    def _elapsed_s(self) -> float:
-        return time.perf_counter() - self._started_s
-
-
-def _request_id_of(own_id: bytes) -> str:
-    """Return the caller's own id, or a new one if that can't go into a log as it is."""
-    text = own_id.decode("latin-1")
-    return text if REQUEST_ID_PATTERN.fullmatch(text) else os.urandom(16).hex()
+    def _names(self) -> list[tuple[str, str]]:
+        call = self._call
+        return [] if call is None else [("model", call.model), ("agent_id", call.agent_id)]
 
 
 def _events_of(first_id: int, wire: bytes) -> bytes | None:

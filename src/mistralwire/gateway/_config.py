@@ -2,12 +2,22 @@
 
 import dataclasses
 import pathlib
+import re
 
 from mistralwire._listen import check_share_port
 from mistralwire._loopback import check_exposure
 from mistralwire._settings import check_settings, count_field, seconds_field, setting_field
+from mistralwire.gateway._routes import find_route
+
+PASSTHROUGH_PATHS = (
+    *("/v1/embeddings", "/v1/moderations", "/v1/chat/moderations", "/v1/classifications"),
+    *("/v1/chat/classifications", "/v1/ocr", "/v1/audio/transcriptions", "/v1/audio/speech"),
+)
+"""Routes whose requests are passed on by default: models answer them, and no account has state there."""
 
 _DEADLINE_S_MAX = 86_400.0
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)+")
+_OWN_PATHS = ("/v1/models", "/healthz", "/readyz", "/docs", "/openapi.json", "/metrics")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +30,13 @@ class GatewayConfig:
         TypeError: If a value is of another type.
         ValueError: If a value is out of its range, or values do not go together; the message names them.
     """
+
+    passthrough_paths: str = setting_field(
+        ", ".join(PASSTHROUGH_PATHS),
+        "Paths whose requests go on as they are, separated by commas, or none: to the first of the upstreams "
+        "that is of the kind mistral.",
+        "PATHS",
+    )
 
     host: str = setting_field("127.0.0.1", "Address to listen on.", "HOST")
     port: int = setting_field(8080, "Port to listen on; 0 for any that is free.", "PORT", 0, 65_535)
@@ -95,3 +112,21 @@ class GatewayConfig:
         """The origins of `cors_origins`, one by one."""
         origins = (origin.strip().rstrip("/") for origin in (self.cors_origins or "").split(","))
         return tuple(filter(None, origins))
+
+    @property
+    def passed_through(self) -> tuple[str, ...]:
+        """The paths of `passthrough_paths`, one by one.
+
+        Raises:
+            ValueError: If one is no path, or a route of the gateway's own.
+        """
+        if self.passthrough_paths.strip() == "none":
+            return ()
+        paths = dict.fromkeys(filter(None, (path.strip() for path in self.passthrough_paths.split(","))))
+        for path in paths:
+            if not _PATH.fullmatch(path) or path in _OWN_PATHS or find_route(path.encode()) is not None:
+                raise ValueError(
+                    "passthrough_paths must be paths like /v1/embeddings, without dot segments, escapes or "
+                    f"a slash at the end, and no routes of the gateway's own, not {path!r}"
+                )
+        return tuple(paths)

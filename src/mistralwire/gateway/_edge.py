@@ -11,6 +11,7 @@ from mistralwire.errors import OverloadError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import EdgeError, Headers
 from mistralwire.gateway._metrics import PrometheusMetrics
+from mistralwire.upstream import ForwardRoutes
 
 EXPOSED_HEADERS = ("x-request-id", "retry-after", "x-should-retry", "mistral-correlation-id")
 """What pages of other origins may read of an answer, beside its body."""
@@ -23,18 +24,30 @@ class Edge:
         client: Calls the service.
         config: The settings.
         metrics: Counts requests; None if nobody does.
+        forward: The upstreams for requests that are passed on as they are.
 
     Attributes:
+        passthrough_paths: The paths of these requests, as bytes and as text; none if there is no upstream.
         running: Requests that were admitted and are not over.
 
     Raises:
         MistralwireError: If the file with the keys can't be used.
+        ValueError: If `passthrough_paths` has something else in it.
     """
 
-    def __init__(self, client: Client, config: GatewayConfig, metrics: PrometheusMetrics | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        config: GatewayConfig,
+        metrics: PrometheusMetrics | None,
+        forward: ForwardRoutes,
+    ) -> None:
         self.client = client
         self.config = config
         self.metrics = metrics
+        self.forward = forward
+        paths = {path.encode(): path for path in config.passed_through}
+        self.passthrough_paths = {} if forward.is_empty else paths
         self.running = 0
         self._allowed_origins = config.allowed_origins
         self._tokens = None if config.token_file is None else TokenFile(config.token_file)

@@ -6,6 +6,7 @@ Source: https://spec.openapis.org/oas/v3.1.0
 import importlib.metadata
 
 from mistralwire.errors import REQUEST_ID_PATTERN
+from mistralwire.gateway._config import PASSTHROUGH_PATHS
 from mistralwire.gateway._operations import (
     ERROR_BODY,
     ERRORS,
@@ -33,6 +34,10 @@ Members that are not documented here are passed on as they are, in requests and 
 strings outside an enum and objects with another `type` or `role`. Null counts as absent wherever a member \
 may be absent. What an upstream answers is passed on even where it is not as documented.
 
+Requests of further routes are passed on to an upstream as they are, and its answers back: those of the \
+setting `passthrough_paths`, where the gateway has such an upstream. By default these are \
+{passthrough}.
+
 A key is needed only where the gateway was given keys; it is sent as a bearer token."""
 
 _TYPES = (
@@ -58,7 +63,9 @@ def openapi_document() -> Object:
         "info": {
             "title": "mistralwire gateway",
             "version": importlib.metadata.version("mistralwire"),
-            "description": _ABOUT,
+            "description": _ABOUT.replace(
+                "{passthrough}", ", ".join(f"`{path}`" for path in PASSTHROUGH_PATHS)
+            ),
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "tags": [

@@ -15,15 +15,18 @@ from uvicorn.server import ServerState
 
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._completion import BREAK_OFF_S, Completion
+from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._edge import Edge
+from mistralwire.gateway._edge_request import BREAK_OFF_S, EdgeRequest
 from mistralwire.gateway._errors import EdgeError, Headers, answer_of
-from mistralwire.gateway._routes import Route, find_route
+from mistralwire.gateway._passthrough import METHODS, Passthrough, PassthroughRoute, find_passthrough
+from mistralwire.gateway._routes import find_route
 
 # How long a peer has to take the end of a connection that nothing more is said on.
 _CLOSE_S = 1.0
 
+_WITHOUT_BODY = (204, 304)
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 # RFC 3986, section 3.2.2: a name or an address, and a port; empty where the target has no authority.
@@ -51,13 +54,15 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, {})
         self._edge = edge
         self._bounds = bounds
-        self._completion: Completion | None = None
+        # What is answered here.
+        self._completion: EdgeRequest | None = None
         # Whether the request that is being read, or was the last, is that of a completion.
         self._is_direct = False
         self._is_chunked = self._keeps_alive = False
         self._head = b""
         # Of the last request whose head was in order.
         self._host: bytes | None = None
+        self._is_body_paused = False
         self._cors_headers: Headers = []
         self._is_in_head = True
         self._has_head_begun = self._has_ended_request = self._is_idle = self._is_refused = False
@@ -122,7 +127,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._is_in_head:
             if self._idle_bytes > self._bounds.header_bytes_max:
                 self._abort()
-            elif self._completion is not None and self._read_action is None:
+            elif self._completion is not None and self._read_action is None and not self._is_body_paused:
                 self._start_read_timer(self._bounds.request_s, self._completion.late)
         elif not self._is_answering():
             # Behind an answer that runs, a newline is no head: its time begins with the end of the answer.
@@ -167,7 +172,10 @@ class HttpProtocol(HttpToolsProtocol):
             self._say(_foreign_name())
         elif self._edge is not None and method == b"POST" and (found := find_route(self.url)):
             self._is_chunked = version == "1.1"
-            self._begin_completion(self._edge, *found, headers)
+            self._begin_direct(self._edge, Completion(self._edge, *found, headers, self), headers)
+        elif self._edge is not None and (route := find_passthrough(self._edge.passthrough_paths, self.url)):
+            self._is_chunked = version == "1.1"
+            self._begin_passthrough(self._edge, route, method.decode(), headers)
         else:
             self._begin_asgi()
 
@@ -241,22 +249,21 @@ class HttpProtocol(HttpToolsProtocol):
         """Take status and headers of a completion's answer; they are sent with the first part of its body."""
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
-        elif self._is_chunked:
+        elif self._is_chunked and status not in _WITHOUT_BODY:
             headers.append((b"transfer-encoding", b"chunked"))
         if not self._keeps_alive:
             headers.append((b"connection", b"close"))
-        self._is_chunked &= length is None
+        self._is_chunked &= length is None and status not in _WITHOUT_BODY
         headers += self._cors_headers
         self._head = _head_of(status, [*self.server_state.default_headers, *headers])
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Write a part of a completion's answer."""
         if self._is_chunked:
-            body = (
-                b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-                if is_last
-                else b"%x\r\n%b\r\n" % (len(body), body)
-            )
+            if body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            if is_last:
+                body += b"0\r\n\r\n"
         if self._head:
             body, self._head = self._head + body, b""
         self._written_bytes += len(body)
@@ -295,15 +302,36 @@ class HttpProtocol(HttpToolsProtocol):
             # Earlier versions of uvicorn know fewer spellings of it.
             self.cycle.keep_alive = False
 
-    def _begin_completion(
-        self, edge: Edge, route: Route, path_model: str, headers: Mapping[bytes, bytes]
+    def pause_body(self) -> None:
+        """Read no more of the request; what it waits for is not its caller."""
+        self._is_body_paused = True
+        self._stop_read_timer()
+        self.flow.pause_reading()
+
+    def resume_body(self) -> None:
+        """Read more of it."""
+        self._is_body_paused = False
+        self.flow.resume_reading()
+        if not self._is_in_head and self._completion is not None:
+            self._start_read_timer(self._bounds.request_s, self._completion.late)
+
+    def _begin_passthrough(
+        self, edge: Edge, route: PassthroughRoute, method: str, headers: Mapping[bytes, bytes]
     ) -> None:
+        if method in METHODS:
+            request = Passthrough(edge, route, method=method, headers=headers, responder=self)
+            self._begin_direct(edge, request, headers)
+        else:
+            self._begin_asgi()
+
+    def _begin_direct(self, edge: Edge, request: EdgeRequest, headers: Mapping[bytes, bytes]) -> None:
         self._is_direct = True
+        self._is_body_paused = False
         self._keeps_alive = self._is_chunked and self.parser.should_keep_alive()
         self._cors_headers = edge.cors_headers(headers)
-        self._completion = completion = Completion(edge, route, path_model, headers, self)
-        completion.begin()
-        if self.expect_100_continue and self._is_chunked and not completion.is_over:
+        self._completion = request
+        request.begin()
+        if self.expect_100_continue and self._is_chunked and not request.is_over:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _is_answering(self) -> bool:
@@ -474,7 +502,7 @@ def _date_header(now_s: int) -> Headers:
 
 
 def _head_of(status: int, headers: Headers) -> bytes:
-    lines = [b"HTTP/1.1 %d %b" % (status, _PHRASES[status]), *map(b": ".join, headers), b"\r\n"]
+    lines = [b"HTTP/1.1 %d %b" % (status, _PHRASES.get(status, b"")), *map(b": ".join, headers), b"\r\n"]
     return b"\r\n".join(lines)
 
 

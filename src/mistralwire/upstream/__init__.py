@@ -31,10 +31,15 @@ from mistralwire.upstream._upstream import (
 )
 
 if TYPE_CHECKING:
+    from mistralwire.upstream._forward import ForwardCall, ForwardReceiver, ForwardRequest, ForwardRoutes
     from mistralwire.upstream._mistral import MistralUpstream
     from mistralwire.upstream._vertex import VertexUpstream
 
 _LAZY = {
+    "ForwardCall": "mistralwire.upstream._forward",
+    "ForwardReceiver": "mistralwire.upstream._forward",
+    "ForwardRequest": "mistralwire.upstream._forward",
+    "ForwardRoutes": "mistralwire.upstream._forward",
     "MistralUpstream": "mistralwire.upstream._mistral",
     "VertexUpstream": "mistralwire.upstream._vertex",
 }
@@ -46,6 +51,10 @@ __all__ = [
     "CompletionRequest",
     "CompletionResponse",
     "CompletionStreamRequest",
+    "ForwardCall",
+    "ForwardReceiver",
+    "ForwardRequest",
+    "ForwardRoutes",
     "HttpSettings",
     "Key",
     "MistralUpstream",

@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mistralwire import _offload
+from mistralwire.upstream._forward import ForwardCall, ForwardReceiver, ForwardRequest
 from mistralwire.upstream._http import HttpUpstream
 from mistralwire.upstream._http_call import HEADERS
 from mistralwire.upstream._http_get import get
@@ -99,15 +100,26 @@ class MistralUpstream(HttpUpstream):
         data = await get(self._opened(), self._api.probe_url, headers, answer_bytes_max=LIST_BYTES_MAX)
         return await _offload.convert(data, read_model_list, data)
 
+    def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> ForwardCall:
+        """Send a request of another route as it is, with the key; nothing is tried again.
+
+        Raises:
+            ValueError: If a header can't be sent.
+        """
+        headers = {**HEADERS, **self._api.credentials()}
+        url = f"{self._api.base_url}{request.target}"
+        client, settings = self._opened(), self._settings
+        return ForwardCall(client, settings, url, request=request, headers=headers, receiver=receiver)
+
 
 class _MistralTarget:
     def __init__(self, base_url: str, key: Key | None) -> None:
-        self._base_url = base_url
+        self.base_url = base_url
         self._key = key
 
     @property
     def probe_url(self) -> str:
-        return f"{self._base_url}/v1/models"
+        return f"{self.base_url}/v1/models"
 
     def body_of(self, request: Any) -> Any:
         return request
@@ -119,4 +131,4 @@ class _MistralTarget:
         return {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
 
     def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
-        return f"{self._base_url}/v1/{_PATHS[type(request)]}/completions", self.credentials()
+        return f"{self.base_url}/v1/{_PATHS[type(request)]}/completions", self.credentials()

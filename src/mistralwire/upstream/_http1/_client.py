@@ -13,6 +13,7 @@ from mistralwire.upstream._http1._connection import Connection
 from mistralwire.upstream._http1._errors import UnreachableError
 from mistralwire.upstream._http1._exchange import Exchange, Receiver
 from mistralwire.upstream._http1._request import Head, Origin, Proxy, encode_head, end_of_head, split_url
+from mistralwire.upstream._http1._upload import Upload
 
 IDLE_S = 4.0
 """How long an idle connection is kept: less than the 5 seconds after which uvicorn closes it."""
@@ -58,7 +59,7 @@ class HttpClient:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: bytes | Upload | None,
         receiver: Receiver,
         *,
         own_headers: Mapping[str, str] = {},
@@ -66,14 +67,15 @@ class HttpClient:
         """Send a request; on a connection that is idle, or on a new one.
 
         A connection that was used before and is lost before the first byte of the response is no error: the
-        request is sent once more, on a new one.
+        request is sent once more, on a new one. One whose body is sent as it comes can't be sent again, and
+        has a new connection.
 
         Args:
             method: Such as `POST`.
             url: An http or https URL.
             headers: Further headers; Host, Content-Length and Accept-Encoding are not among them. They are
                 kept, so that the next request with the same ones need not encode them.
-            body: The body; None for none.
+            body: The body, whole or as it comes; None for none.
             receiver: Who takes the response.
             own_headers: Headers that are this request's own; never kept.
 
@@ -92,9 +94,14 @@ class HttpClient:
                 if len(self._heads) >= _KEPT_HEADS_MAX:
                     self._heads.clear()
                 self._heads[place] = head
-        lines = head.lines + end_of_head(own_headers, None if body is None else len(body))
+        is_upload = isinstance(body, Upload)
+        if isinstance(body, Upload):
+            end = end_of_head(own_headers, body.length, is_chunked=body.length is None)
+        else:
+            end = end_of_head(own_headers, None if body is None else len(body))
+        lines = head.lines + end
         exchange = Exchange(head.origin, lines, body or b"", receiver, is_head=method == "HEAD")
-        connection = self._take(head.origin)
+        connection = None if is_upload else self._take(head.origin)
         if connection is None:
             self.repeat(exchange)
         else:

@@ -13,6 +13,7 @@ from mistralwire.upstream._http1._response import ResponseReader
 _PIECE_BYTES = 64 * 1024
 # How many pieces are written before other connections have their turn, even if the socket takes more.
 _PIECES_AT_ONCE = 8
+_REFUSED = 400
 
 
 class Owner(Protocol):
@@ -90,6 +91,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(exchange.head)
             self._unsent = memoryview(exchange.body)
             self._send_more()
+        if exchange.upload is not None:
+            exchange.upload.attach(self)
+
+    def send_body(self, data: bytes) -> bool:
+        """Send bytes of a body; return whether more may be sent at once."""
+        # As in _send_more.
+        if self.is_open and self._reader.status < _REFUSED:
+            self._transport.write(data)
+        return not self._is_writing_paused
 
     def pause_reading(self) -> None:
         """Read no more from the socket."""
@@ -174,11 +184,13 @@ class Connection(asyncio.Protocol):
         """Send more of a request."""
         self._is_writing_paused = False
         self._send_more()
+        if self._exchange is not None and self._exchange.upload is not None:
+            self._exchange.upload.resume()
 
     def _send_more(self) -> None:
         for _ in range(_PIECES_AT_ONCE):
             # RFC 9112, section 9.5: who refuses the request needs no more of it.
-            if not self._unsent or self._is_writing_paused or self._reader.status >= 400:
+            if not self._unsent or self._is_writing_paused or self._reader.status >= _REFUSED:
                 return
             piece, self._unsent = self._unsent[:_PIECE_BYTES], self._unsent[_PIECE_BYTES:]
             self._transport.write(piece)
@@ -190,7 +202,8 @@ class Connection(asyncio.Protocol):
         self._exchange = None
         exchange.detach()
         # What is left of a request would be read as the beginning of the next.
-        if self._unsent or not self._reader.is_reusable:
+        is_sent = not self._unsent and (exchange.upload is None or exchange.upload.is_ended)
+        if not is_sent or not self._reader.is_reusable:
             self.abort()
         else:
             if exchange.is_paused:

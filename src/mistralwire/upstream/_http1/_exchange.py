@@ -6,6 +6,7 @@ from typing import Protocol
 
 from mistralwire.upstream._http1._content import ContentDecoder
 from mistralwire.upstream._http1._request import Origin
+from mistralwire.upstream._http1._upload import Upload
 
 
 class Receiver(Protocol):
@@ -52,6 +53,10 @@ class Carrier(Protocol):
         """Close the connection at once."""
         ...
 
+    def send_body(self, data: bytes) -> bool:
+        """Send bytes of a body; return whether more may be sent at once."""
+        ...
+
 
 class Exchange:
     """A request that is under way, with its response.
@@ -62,6 +67,7 @@ class Exchange:
         origin: Whom the request is for.
         head: The request's head, as bytes.
         body: The request's body.
+        upload: The body in its place that is sent as it comes; None if there is none.
         is_head: Whether the method is HEAD.
         is_paused: Whether the receiver wants no more for now.
         is_over: Whether the receiver has heard the end, or cancelled.
@@ -82,15 +88,17 @@ class Exchange:
         "is_over",
         "is_paused",
         "origin",
+        "upload",
         "was_repeated",
     )
 
     def __init__(
-        self, origin: Origin, head: bytes, body: bytes, receiver: Receiver, *, is_head: bool
+        self, origin: Origin, head: bytes, body: bytes | Upload, receiver: Receiver, *, is_head: bool
     ) -> None:
         self.origin = origin
         self.head = head
-        self.body = body
+        self.upload = body if isinstance(body, Upload) else None
+        self.body = b"" if isinstance(body, Upload) else body
         self.is_head = is_head
         self.is_paused = False
         self.is_over = False
@@ -160,6 +168,8 @@ class Exchange:
         """Forget the connection, which may carry another exchange from now on."""
         self._connecting = None
         self._carrier = None
+        if self.upload is not None:
+            self.upload.detach()
 
     def begin(self, status: int, headers: dict[str, str]) -> None:
         """Pass on the head; the request is not sent again from here on."""

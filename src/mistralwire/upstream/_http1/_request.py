@@ -10,6 +10,8 @@ from typing import NamedTuple
 # RFC 9110, section 5: a token, and a value of Latin-1 without control characters other than tabs.
 _FIELD = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
 _METHOD = re.compile("[A-Z]+")
+# A caller's query is sent as it came, so that nothing of it is quoted but what no head can have.
+_QUERY_SAFE = "".join(map(chr, range(ord("!"), ord("~") + 1)))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -99,7 +101,7 @@ def split_url(url: str) -> Address:
     # What is escaped stays so.
     path = urllib.parse.quote(parts.path or "/", safe="%/:@!$&'()*+,;=~")
     if parts.query:
-        path += "?" + urllib.parse.quote(parts.query, safe="%/:@!$&'()*+,;=~?")
+        path += "?" + urllib.parse.quote(parts.query, safe=_QUERY_SAFE)
     origin = Origin(parts.scheme == "https", name, port)
     return Address(origin, host, path, f"{parts.scheme}://{host}{path}")
 
@@ -137,18 +139,21 @@ def encode_head(method: str, target: str, host: str, headers: Mapping[str, str])
     return "\r\n".join([f"{method} {target} HTTP/1.1", f"host: {host}", *fields, ""]).encode("latin-1")
 
 
-def end_of_head(headers: Mapping[str, str], body_bytes: int | None) -> bytes:
+def end_of_head(headers: Mapping[str, str], body_bytes: int | None, *, is_chunked: bool = False) -> bytes:
     """Return the end of a head: what is this request's own.
 
     Args:
         headers: Further headers; as for `encode_head`.
-        body_bytes: Length of the body; None for a request without one.
+        body_bytes: Length of the body; None for a request without one, or if it is not known.
+        is_chunked: Whether the body comes in chunks, since its length is not known.
 
     Raises:
         ValueError: As for `encode_head`.
     """
     lines = "".join([f"{field}\r\n" for field in _fields(headers)]) if headers else ""
-    length = "" if body_bytes is None else f"content-length: {body_bytes}\r\n"
+    length = "transfer-encoding: chunked\r\n" if is_chunked else ""
+    if body_bytes is not None:
+        length = f"content-length: {body_bytes}\r\n"
     return f"{lines}{length}\r\n".encode("latin-1")
 
 

@@ -1,0 +1,227 @@
+"""Requests of other routes, which an upstream gets as they are: bytes both ways, no retries."""
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mistralwire.errors import Reason, UpstreamError
+from mistralwire.upstream._http1 import Exchange, HttpClient, HttpClientError, UnreachableError, Upload
+from mistralwire.upstream._http_errors import late, redirected, silent, unanswered
+from mistralwire.upstream._http_settings import HttpSettings
+from mistralwire.upstream._routing import Route
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardRequest:
+    """A request for an upstream.
+
+    Attributes:
+        method: Such as `POST`.
+        target: Path and query, as they are to be sent.
+        headers: The headers that go on: nothing that is meant for the gateway alone.
+        body: The whole body; None for none. With `is_streamed`, its beginning.
+        is_streamed: Whether more of the body follows, by `ForwardCall.write`.
+        length: Bytes of a body that is streamed; None if that is not known.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    is_streamed: bool = False
+    length: int | None = None
+
+
+class ForwardReceiver(Protocol):
+    """Takes the response. Nothing is called before the call was returned, nor after `end` or `failed`."""
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take the head of the response; names of headers are in lower case."""
+
+    def data(self, piece: bytes) -> None:
+        """Take a piece of the body, decoded where it was encoded."""
+
+    def end(self) -> None:
+        """The response is complete."""
+
+    def failed(self, error: UpstreamError) -> None:
+        """There is no response, or it broke off, after the pieces before."""
+
+    def drained(self) -> None:
+        """More of the request's body may be written, after a `write` that returned False."""
+
+
+class Forwarder(Protocol):
+    """An upstream that takes requests of other routes."""
+
+    def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> "ForwardCall":
+        """Send a request, with the upstream's own credentials."""
+        ...
+
+
+class ForwardRoutes:
+    """The upstreams that requests of other routes go to: those of the kind `mistral`, in their order.
+
+    Args:
+        routes: The routes; those whose upstream has no method `forward` are left out.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = [route for route in routes if hasattr(route.upstream, "forward")]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no upstream."""
+        return not self._routes
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether the model of a request decides where it goes."""
+        return len(self._routes) > 1
+
+    def choose(self, model: str | None) -> Forwarder:
+        """Return the upstream for a request.
+
+        Args:
+            model: The model that it names; None if it names none, or that is not known.
+
+        Returns:
+            The first whose patterns match the model; the first of all if there is no model, or none matches.
+        """
+        routes = [] if model is None else [route for route in self._routes if route.matches(model)]
+        upstream: Forwarder = [*routes, *self._routes][0].upstream  # type: ignore[assignment] # has `forward`
+        return upstream
+
+
+class ForwardCall:
+    """A request that is under way, within the times of its upstream; a receiver of HTTP.
+
+    Args:
+        client: Sends the request.
+        settings: Times. The response must begin `first_byte_s` after the last piece of the request.
+        url: Where the request goes.
+        request: The request.
+        headers: Further headers, the same for many requests.
+        receiver: Takes the response.
+
+    Raises:
+        ValueError: If a header can't be sent.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        settings: HttpSettings,
+        url: str,
+        *,
+        request: ForwardRequest,
+        headers: Mapping[str, str],
+        receiver: ForwardReceiver,
+    ) -> None:
+        self._settings = settings
+        self._receiver = receiver
+        self._loop = asyncio.get_running_loop()
+        self._upload = Upload(request.length, receiver.drained) if request.is_streamed else None
+        self._has_head = self._is_paused = False
+        self._exchange: Exchange = client.request(
+            request.method,
+            url,
+            headers,
+            request.body if self._upload is None else self._upload,
+            self,
+            own_headers=request.headers,
+        )
+        self._due_s = self._loop.time() + settings.first_byte_s
+        self._timer = self._loop.call_at(self._due_s, self._check)
+        if self._upload is not None and request.body:
+            self._upload.write(request.body)
+
+    # For the receiver.
+
+    def write(self, piece: bytes) -> bool:
+        """Send a piece of the body; return whether more may be written before `drained` is called."""
+        assert self._upload is not None  # noqa: S101 - a mistake of the caller's
+        self._extend(self._settings.first_byte_s)
+        return self._upload.write(piece)
+
+    def write_end(self) -> None:
+        """Send the end of the body."""
+        assert self._upload is not None  # noqa: S101 - as above
+        self._extend(self._settings.first_byte_s)
+        self._upload.end()
+
+    def pause(self) -> None:
+        """Read no more of the response."""
+        self._is_paused = True
+        self._exchange.pause()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_paused = False
+        if self._has_head:
+            self._extend(self._settings.silence_s)
+        self._exchange.resume()
+
+    def cancel(self) -> None:
+        """Leave the upstream, and close the connection; the receiver hears no more."""
+        self._finish()
+        self._exchange.cancel()
+
+    # From the connection.
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take the head of the response."""
+        self._has_head = True
+        self._extend(self._settings.silence_s)
+        if 300 <= status < 400:
+            self._fail(redirected(status))
+        else:
+            self._receiver.head(status, headers)
+
+    def data(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        self._extend(self._settings.silence_s)
+        self._receiver.data(piece)
+
+    def end(self) -> None:
+        """Take the end of the response."""
+        self._finish()
+        self._receiver.end()
+
+    def failed(self, error: Exception) -> None:
+        """Take the error that ends the exchange."""
+        self._finish()
+        self._receiver.failed(_error_of(error))
+
+    def _extend(self, limit_s: float) -> None:
+        """Note until when something has to come; the timer looks at that when it expires."""
+        self._due_s = self._loop.time() + limit_s
+
+    def _check(self) -> None:
+        now_s = self._loop.time()
+        if self._is_paused and self._has_head:
+            # It is the caller who is slow.
+            self._due_s = now_s + self._settings.silence_s
+        if self._due_s > now_s:
+            self._timer = self._loop.call_at(self._due_s, self._check)
+        elif self._has_head:
+            self._fail(silent(self._settings.silence_s))
+        else:
+            self._fail(late(self._settings.first_byte_s))
+
+    def _fail(self, error: UpstreamError) -> None:
+        self.cancel()
+        self._receiver.failed(error)
+
+    def _finish(self) -> None:
+        self._timer.cancel()
+
+
+def _error_of(error: Exception) -> UpstreamError:
+    if isinstance(error, UnreachableError):
+        return unanswered(error)
+    # What is no HttpClientError is a mistake of this program, whose text is for nobody else.
+    found = str(error) if isinstance(error, HttpClientError) else "none"
+    message = f"expected an answer from the upstream, found {found}"
+    return UpstreamError(message, reason=Reason.UPSTREAM_UNREADABLE)
