@@ -285,7 +285,27 @@ async def test_a_service_that_is_not_there_is_said() -> None:
     async with serving("--service", "127.0.0.1:1", command=COMMAND) as (process, _, _):
         lines, _ = await lines_until_curl(process)
 
-    assert lines == ["service: does not answer, or does not serve just now"]
+    assert lines == ["service: does not serve: connection refused"]
+
+
+async def test_a_service_that_refuses_the_token_is_said_at_the_start_and_in_the_log(
+    tmp_path: pathlib.Path, http: aiohttp.ClientSession
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-of-the-service\n")
+    async with (
+        serving("--token-file", str(tokens), str(REPLAY / "chat.json")) as (_, target, _),
+        serving("--service", target, command=COMMAND) as (process, url, _),
+    ):
+        lines, _ = await lines_until_curl(process)
+        for _ in range(2):
+            async with http.post(url + CHAT, json=QUESTION) as response:
+                assert response.status == 500
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+
+    assert lines == ["service: refuses the gateway's token; see --service-token-file"]
+    assert errors.count(b"--service-token-file") == 1
 
 
 async def test_a_running_stream_is_drained_before_the_end(http: aiohttp.ClientSession) -> None:

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import pytest
+import trustme
 from grpc_health.v1 import health_pb2
 
-from mistralwire.client import DEADLINE_S_MAX, Client
+from mistralwire.client import DEADLINE_S_MAX, TOKEN_REFUSED, Client
+from mistralwire.errors import CallError
 from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse
 from tests.client.peers import RawPeer, answer_of, message, started
@@ -121,9 +124,124 @@ async def test_an_answer_without_a_message_is_not_serving() -> None:
             assert not await client.is_serving(deadline_s=WAIT_S)
 
 
-async def test_a_service_without_a_health_check_is_not_serving() -> None:
+async def test_a_service_without_a_health_check_counts_as_serving() -> None:
     async with started(grpc.aio.server()) as target, Client(target) as client:
-        assert not await client.is_serving(deadline_s=WAIT_S)
+        assert await client.is_serving(deadline_s=WAIT_S)
+        assert await client.why_not_serving(deadline_s=WAIT_S) is None
+
+
+@contextlib.asynccontextmanager
+async def secure(name: str, authority: trustme.CA) -> AsyncIterator[str]:
+    """Serve TLS by a certificate for a name; give the target."""
+    issued = authority.issue_cert(name)
+    pair = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
+    server = grpc.aio.server()
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+async def _cause(target: str, **options: Any) -> str | None:
+    async with Client(target, **options) as client:
+        return await client.why_not_serving(deadline_s=WAIT_S)
+
+
+async def test_the_cause_names_what_is_wrong_with_a_certificate(tmp_path: pathlib.Path) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    trusted, foreign = tmp_path / "ca.pem", tmp_path / "other.pem"
+    authority.cert_pem.write_to_path(trusted)
+    other.cert_pem.write_to_path(foreign)
+
+    async with secure("127.0.0.1", authority) as target:
+        assert await _cause(target, tls_ca=trusted) is None
+        unknown = await _cause(target, tls_ca=foreign)
+        plain = await _cause(target, insecure=True)
+    async with secure("elsewhere.example", authority) as target:
+        named = await _cause(target, tls_ca=trusted)
+    async with started(grpc.aio.server()) as target:
+        without = await _cause(target, tls_ca=trusted)
+
+    assert unknown == "bad certificate: unable to get local issuer certificate"
+    assert named == "bad certificate: it is for another name"
+    assert plain == "connection closed: it may speak TLS, or ask for a certificate"
+    assert without == "it does not speak TLS"
+
+
+async def test_the_cause_names_what_is_wrong_with_an_address(
+    unused_tcp_port: int, tmp_path: pathlib.Path
+) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        foreign = await _cause(f"127.0.0.1:{port}")
+
+    assert await _cause(f"127.0.0.1:{unused_tcp_port}") == "connection refused"
+    assert await _cause("nowhere.invalid:1", insecure=True) == "its name is not resolved"
+    assert await _cause(f"unix:{tmp_path / 'none'}") == "no such socket"
+    assert foreign == "it does not speak gRPC, or only over TLS"
+
+
+async def test_the_cause_of_silence_is_that_it_timed_out() -> None:
+    async with RawPeer(None).listening() as target, Client(target) as client, asyncio.timeout(WAIT_S):
+        assert await client.why_not_serving(deadline_s=SHORT_S) == "timed out"
+
+
+async def test_a_service_that_refuses_the_token_is_not_serving(tmp_path: pathlib.Path) -> None:
+    known, file = "a-token-of-the-service", tmp_path / "tokens"
+    file.write_text(known)
+    config = ServerConfig(port=0, token_file=file)
+    async with create_server(HeldUpstream(), config) as server:
+        for token in (None, "another-token-of-it"):
+            async with Client(server.address, token=token) as client:
+                assert await client.why_not_serving() == TOKEN_REFUSED
+                assert not await client.is_serving()
+        async with Client(server.address, token=known) as client:
+            assert await client.is_serving()
+
+
+async def test_a_token_that_is_refused_later_is_found_out_by_a_call(tmp_path: pathlib.Path) -> None:
+    calls: list[str] = []
+
+    async def answer(request: bytes, context: Any) -> bytes:
+        calls.append("call")
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
+        raise AssertionError("unreachable")
+
+    async def serve(request: bytes, context: Any) -> bytes:
+        return bytes(health_pb2.HealthCheckResponse(status="SERVING").SerializeToString())
+
+    async def probe(request: bytes, context: Any) -> bytes:
+        calls.append("probe")
+        code = grpc.StatusCode.UNAUTHENTICATED if "call" in calls else grpc.StatusCode.UNIMPLEMENTED
+        await context.abort(code, "")
+        raise AssertionError("unreachable")
+
+    methods = {"ChatCompletion": answer, "CheckToken": probe}
+    handlers = {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+    health = {"Check": grpc.unary_unary_rpc_method_handler(serve)}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),
+            grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),
+        )
+    )
+    async with started(server) as target, Client(target, token="t0ken") as client:
+        assert await client.is_serving()
+        assert await client.is_serving()
+        with pytest.raises(CallError):
+            await client.complete(REQUEST)
+        assert await client.why_not_serving() == TOKEN_REFUSED
+
+    # While the token is known to be taken, the health check is all that is asked.
+    assert calls == ["probe", "call", "probe"]
 
 
 async def test_a_health_check_that_does_not_know_the_service_is_not_serving() -> None:

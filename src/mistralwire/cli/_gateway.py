@@ -17,7 +17,7 @@ from mistralwire.cli._gateway_settings import ServiceSettings
 from mistralwire.cli._serving import Job, Prepared
 from mistralwire.cli._upstreams import Source, closing, make_source, probe, route_to
 from mistralwire.cli._wording import printable
-from mistralwire.client import Client
+from mistralwire.client import TOKEN_REFUSED, Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig
 from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, plain_names
@@ -170,8 +170,11 @@ async def _announce(
     if source is None:
         if job.tables:
             click.echo("  [[upstreams]]: not asked, since the service has its own")
-        is_serving = await client.is_serving(deadline_s=_PROBE_S)
-        click.echo(f"  service: {'answers' if is_serving else 'does not answer, or does not serve just now'}")
+        cause = await client.why_not_serving(deadline_s=_PROBE_S)
+        if cause == TOKEN_REFUSED:
+            click.echo("  service: refuses the gateway's token; see --service-token-file")
+        else:
+            click.echo(f"  service: {'answers' if cause is None else f'does not serve: {cause}'}")
     for name, reason in await probe(routes):
         click.echo(f"  {printable(name)}: {'answers' if reason is None else f'does not answer: {reason}'}")
     click.echo(f"\n  {_curl(job, url)}\n")

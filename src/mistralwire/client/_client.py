@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, overload
 
 import grpc
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -21,6 +22,7 @@ from mistralwire._response_headers import headers_in
 from mistralwire.client._batch import ChunkBatch, lifted, read_message
 from mistralwire.client._call_error import call_error
 from mistralwire.client._call_task import CallTask
+from mistralwire.client._causes import TOKEN_REFUSED, cause_of, is_refusing_caller
 from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
 from mistralwire.client._metadata import checked_metadata, checked_request_id
 from mistralwire.client._token import FixedToken, TokenFile
@@ -68,6 +70,9 @@ _OWN_REVISION = (CONTRACT_REVISION_NAME, str(CONTRACT_REVISION))
 _REVISION_DIGITS = 9
 
 _logger = logging.getLogger(__name__)
+
+# A service that checks tokens refuses a call before it looks for the method; any other says UNIMPLEMENTED.
+_NO_METHOD = f"/{SERVICE.full_name}/CheckToken"
 
 # What stands for the target where the channel was given.
 _GIVEN = "127.0.0.1"
@@ -215,6 +220,8 @@ class Client:
             self._refuse_plain_text()
         self.contract_revision = _checked_count("contract_revision", contract_revision, _INT32_MAX)
         self._has_warned = False
+        # Whether the service is known to take the token.
+        self._is_admitted = False
         self._given_channel: CallChannel | None = None
         # Its own way to start a call whose answer goes to a sink, if it has one.
         self._given_start: Callable[..., Source] | None = None
@@ -452,7 +459,8 @@ class Client:
             deadline_s: As for `complete`.
 
         Returns:
-            True if it says SERVING; False if it says something else, or nothing by then.
+            True if it says SERVING, or has no health check; False if it says something else, or nothing by
+            then, or refuses the client's token.
 
         Raises:
             RuntimeError: As for `complete`.
@@ -460,18 +468,55 @@ class Client:
 
         Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
         """
+        return await self.why_not_serving(deadline_s=deadline_s) is None
+
+    async def why_not_serving(self, *, deadline_s: float | None = None) -> str | None:
+        """Find out why the service takes no calls, as `is_serving` does.
+
+        A health check needs no token mostly, so until the service is known to take the client's token, and
+        again once it has refused that, a method that no service has is called too.
+
+        Args:
+            deadline_s: As for `complete`; for each of the two calls.
+
+        Returns:
+            The cause in a few words, without addresses, such as `connection refused`, `timed out`, `its name
+            is not resolved` or `bad certificate: certificate has expired`; None if it takes calls.
+
+        Raises:
+            RuntimeError: As for `complete`.
+            ValueError: If the deadline is out of its range.
+        """
         question = health_pb2.HealthCheckRequest(service=SERVICE.full_name)
+        try:
+            data = await self._check(question, deadline_s)
+        except CallError as error:
+            if error.code != "UNIMPLEMENTED":
+                return cause_of(error)
+        else:
+            try:
+                status = health_pb2.HealthCheckResponse.FromString(data or b"").status
+            except WireError:
+                status = health_pb2.HealthCheckResponse.UNKNOWN
+            if status != health_pb2.HealthCheckResponse.SERVING:
+                return "its health check does not say SERVING"
+        return TOKEN_REFUSED if await self._is_refused(deadline_s) else None
+
+    async def _is_refused(self, deadline_s: float | None) -> bool:
+        """Check whether the service refuses the token, unless it is known to take it."""
+        if not self._is_admitted and not self._is_local:
+            try:
+                await self._check(Empty(), deadline_s)
+            except CallError as error:
+                self._is_admitted = error.code == "UNIMPLEMENTED"
+                return is_refusing_caller(error)
+        return False
+
+    async def _check(self, question: Any, deadline_s: float | None) -> bytes | None:
         wire = question.SerializeToString()
-        try:
-            with self._calling(type(question), wire, deadline_s, checked_request_id(None), {}) as call:
-                data = await call
-        except CallError:
-            return False
-        try:
-            status = health_pb2.HealthCheckResponse.FromString(data or b"").status
-        except WireError:
-            return False
-        return bool(status == health_pb2.HealthCheckResponse.SERVING)
+        with self._calling(type(question), wire, deadline_s, checked_request_id(None), {}) as call:
+            data: bytes | None = await call
+            return data
 
     async def _messages(
         self,
@@ -527,7 +572,10 @@ class Client:
             yield call
         except grpc.aio.AioRpcError as error:
             self._compare_revision(error.trailing_metadata())
-            raise call_error(error, request_id, was_retried=self._is_retrying) from None
+            found = call_error(error, request_id, was_retried=self._is_retrying)
+            if is_refusing_caller(found):
+                self._is_admitted = False
+            raise found from None
         except (grpc.aio.BaseError, KeyError) as error:
             # What grpc says when it does not understand itself; the second of a status code that is none.
             message = f"grpc could not make the call: {type(error).__name__}"
@@ -557,10 +605,13 @@ class Client:
 
     async def _check_revision(self, call: Any) -> None:
         """Compare the revision of the service with what is written, at the end of a call that went well."""
-        # A channel that says what its service has is in this process.
-        is_local = hasattr(self._given_channel, "contract_revision")
-        if self.contract_revision > 1 and not self._has_warned and not is_local:
+        if self.contract_revision > 1 and not self._has_warned and not self._is_local:
             self._compare_revision(await call.trailing_metadata())
+
+    @property
+    def _is_local(self) -> bool:
+        # A channel that says what its service has is in this process.
+        return hasattr(self._given_channel, "contract_revision")
 
     def _compare_revision(self, trailing: Iterable[tuple[str, str | bytes]] | None) -> None:
         """Log once that a service has an older contract than requests are written for."""
@@ -605,7 +656,11 @@ class Client:
                 raise RuntimeError("the client belongs to another event loop; make one client for each loop")
             self._loop = loop
             self._channels = self._channels or [self._open_channel() for _ in range(self._connections)]
-            self._turns = itertools.cycle([_methods_of(channel) for channel in self._channels])
+            methods = [_methods_of(channel) for channel in self._channels]
+            if not self._is_local:
+                for channel, methods_of_it in zip(self._channels, methods, strict=True):
+                    methods_of_it[Empty] = channel.unary_unary(_NO_METHOD)
+            self._turns = itertools.cycle(methods)
         return next(self._turns)[request_type]
 
     def _open_channel(self) -> CallChannel:

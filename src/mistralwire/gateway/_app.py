@@ -159,9 +159,9 @@ def _health(edge: Edge) -> list[Route]:
     """Return the routes that tell how the gateway is."""
 
     async def is_ready(_: Request) -> Response:
-        if await edge.client.is_serving(deadline_s=_HEALTH_S):
-            return Response(b'{"status":"ready"}', media_type=_JSON)
-        return Response(b'{"status":"the service is not serving"}', 503, media_type=_JSON)
+        cause = await edge.why_not_ready(_HEALTH_S)
+        status = 200 if cause is None else 503
+        return Response(orjson.dumps({"status": cause or "ready"}), status, media_type=_JSON)
 
     async def is_alive(_: Request) -> Response:
         return Response(b'{"status":"alive"}', media_type=_JSON)

@@ -158,6 +158,7 @@ class Completion(EdgeRequest):
     def failed(self, error: MistralwireError) -> None:
         """Send an error: with its status, or behind chunks as an event."""
         self._source = None
+        error = self._edge.answered(error)
         if self._work is not None:
             self._waiting.append(functools.partial(self.failed, error))
         elif self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from mistralwire import _offload
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
-from mistralwire.client import Client
-from mistralwire.errors import OverloadError, Reason
+from mistralwire.client import TOKEN_REFUSED, Client, is_refusing_caller
+from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, name_in
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import EdgeError, Headers
 from mistralwire.gateway._metrics import PrometheusMetrics
@@ -15,6 +15,11 @@ from mistralwire.upstream import ForwardRoutes
 
 EXPOSED_HEADERS = ("x-request-id", "retry-after", "x-should-retry", "mistral-correlation-id")
 """What pages of other origins may read of an answer, beside its body."""
+
+
+_TOKEN_REFUSED = "the service refuses the gateway's token"  # noqa: S105 - a message
+
+_logger = logging.getLogger(__name__)
 
 
 class Edge:
@@ -49,10 +54,11 @@ class Edge:
         paths = {path.encode(): path for path in config.passed_through}
         self.passthrough_paths = {} if forward.is_empty else paths
         self.running = 0
+        self._is_refused = False
         self._allowed_origins = config.allowed_origins
         self._tokens = None if config.token_file is None else TokenFile(config.token_file)
         if self._tokens is not None and config.tls_certificate is None and not is_loopback(config.host):
-            logging.getLogger(__name__).warning("keys travel in plain text: insecure is set, without TLS")
+            _logger.warning("keys travel in plain text: insecure is set, without TLS")
 
     def admit(self, headers: Mapping[bytes, bytes]) -> None:
         """Let a request pass, or not.
@@ -74,6 +80,49 @@ class Edge:
             raise OverloadError(
                 f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",
                 reason=Reason.TOO_MANY_REQUESTS,
+            )
+
+    async def why_not_ready(self, deadline_s: float) -> str | None:
+        """Find out why the gateway can't answer; None if it can.
+
+        Args:
+            deadline_s: How long each question to the service may take, in seconds.
+        """
+        cause = await self.client.why_not_serving(deadline_s=deadline_s)
+        if cause == TOKEN_REFUSED:
+            self._warn_of_refusal("")
+            return _TOKEN_REFUSED
+        self._is_refused = False
+        return None if cause is None else f"the service is not serving: {cause}"
+
+    def answered(self, error: MistralwireError) -> MistralwireError:
+        """Return the error for the caller of a request that the service has ended with an error.
+
+        Where the service refuses the gateway's token the caller can do nothing about it, and a status of 401
+        would send them looking for a fault in their own key.
+
+        Args:
+            error: The error of the service.
+        """
+        if not isinstance(error, CallError) or not is_refusing_caller(error):
+            return error
+        self._warn_of_refusal(error.reason)
+        return CallError(
+            _TOKEN_REFUSED,
+            code="INTERNAL",
+            reason=Reason.INTERNAL,
+            request_id=error.request_id,
+            should_retry=False,
+        )
+
+    def _warn_of_refusal(self, reason: str) -> None:
+        """Log that the service refuses the token, once until it is ready again."""
+        if not self._is_refused:
+            self._is_refused = True
+            with_reason = f" ({name})" if (name := name_in(reason)) else ""
+            _logger.warning(
+                "%s%s; name a file with one that it knows as --service-token-file",
+                *(_TOKEN_REFUSED, with_reason),
             )
 
     def set_caller(self, address: str, headers: Mapping[bytes, bytes]) -> None:

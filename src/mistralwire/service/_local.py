@@ -1,7 +1,7 @@
 """The service in the process of its caller: the same calls, without a socket between."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Self
 
 import grpc
@@ -17,6 +17,7 @@ from mistralwire.service._methods import METHODS, SERVICE_NAME
 from mistralwire.service._record import CallObserver
 from mistralwire.service._status import failure_of
 from mistralwire.service._telemetry import with_telemetry
+from mistralwire.service._upstream_probe import UpstreamProbe
 from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 
@@ -51,6 +52,7 @@ class LocalChannel:
     def __init__(
         self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
     ) -> None:
+        self._upstream = UpstreamProbe(getattr(upstream, "probe", None))
         self._calls = Calls(upstream, config or ServerConfig(), with_telemetry(observers), CONTRACT_REVISION)
         self._is_closed = False
 
@@ -101,6 +103,13 @@ class LocalChannel:
         message = "the service in this process has stopped"
         return MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING)
 
+    async def _why_not_serving(self) -> MistralwireError | None:
+        refusal = self._refusal()
+        if refusal is None and (cause := await self._upstream.why_not()):
+            message = f"no upstream answers: {cause}"
+            return MistralwireError(message, code="UNAVAILABLE", reason=Reason.UPSTREAM_UNREACHABLE)
+        return refusal
+
     def unary_unary(self, method: str) -> Callable[..., Any]:
         """Give what calls a method that has one answer.
 
@@ -115,7 +124,7 @@ class LocalChannel:
             KeyError: If there is no such method.
         """
         if method == f"/{HEALTH_NAME}/Check":
-            return lambda *_, **__: _Health(self._refusal())
+            return lambda *_, **__: _Health(self._why_not_serving())
         return self._caller(_UnaryCall, method)
 
     def unary_stream(self, method: str) -> Callable[..., Any]:
@@ -158,21 +167,23 @@ class _Health:
     """The answer to a health check.
 
     Args:
-        refusal: Why there is none; None if it serves.
+        refusal: Finds out why there is none; None if it serves.
     """
 
-    def __init__(self, refusal: MistralwireError | None) -> None:
+    def __init__(self, refusal: Coroutine[Any, Any, MistralwireError | None]) -> None:
         self._refusal = refusal
 
     def __await__(self) -> Any:
         return self._run().__await__()
 
     def cancel(self) -> None:
-        """Leave it: it is there already."""
+        """Leave it: whoever awaits it is cancelled."""
+        self._refusal.close()
 
     async def _run(self) -> bytes:
-        if self._refusal is not None:
-            raise _grpc_error(self._refusal)
+        refusal = await self._refusal
+        if refusal is not None:
+            raise _grpc_error(refusal)
         kinds = health_pb2.HealthCheckResponse
         answer: bytes = kinds(status=kinds.SERVING).SerializeToString()
         return answer

@@ -1,5 +1,6 @@
 """Several upstreams behind one: by model or agent, by weight, and on to the next where one fails."""
 
+import asyncio
 import dataclasses
 import fnmatch
 import functools
@@ -129,6 +130,18 @@ class RoutedUpstream:
             UpstreamError: As for `complete`; and where the stream breaks, after the chunks before.
         """
         return _awaited.stream(self, request, context)
+
+    async def probe(self) -> str | None:
+        """See whether any upstream answers; one that can't be asked counts as one that does.
+
+        Returns:
+            None if so; else why the first one does not.
+        """
+        probes = [getattr(route.upstream, "probe", None) for route in self.routes]
+        if None in probes:
+            return None
+        reasons: list[str | None] = await asyncio.gather(*(ask() for ask in probes if ask is not None))
+        return None if None in reasons else reasons[0]
 
     async def close(self) -> None:
         """Close the upstreams that can be closed."""
