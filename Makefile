@@ -7,7 +7,7 @@ OLDEST := protobuf==6.33.5 grpcio==1.80.0 grpcio-health-checking==1.80.0 grpcio-
 	starlette==1.0.1 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohappyeyeballs==2.5.0 google-auth==2.38.0 \
 	requests==2.33.0
 PIP := -m pip install --quiet --disable-pip-version-check
-PROTOS := $(shell find proto -name '*.proto')
+GENERATED := src/mistralwire/v1 src/mistralwire/gateway/openapi.json src/mistralwire/gateway/docs.html
 # The packages that the tests with Node.js and `make drift` need; without npm these are skipped.
 NODE := tests/sdk_node tests/v1/pyright tools/drift
 NODE_CLIENTS := tests/real_clients
@@ -121,12 +121,13 @@ lint: .venv/.installed
 types: .venv/.installed
 	$(BIN)/mypy
 
-generate: .venv-generate/.installed ## Generate the stubs from proto/
+generate: .venv-generate/.installed .venv/.installed ## Generate the stubs, the OpenAPI document and its page from proto/
 	.venv-generate/bin/python -m tools.generate
+	$(BIN)/python -m tools.openapi
 
 stubs: generate
-	@git diff --exit-code --stat -- src/mistralwire/v1 && test -z "$$(git status --porcelain -- src/mistralwire/v1)" \
-		|| { echo "the stubs are not current: run 'make generate' and commit"; exit 1; }
+	@git diff --exit-code --stat -- $(GENERATED) && test -z "$$(git status --porcelain -- $(GENERATED))" \
+		|| { echo "generated files are not current: run 'make generate' and commit"; exit 1; }
 
 vectors: .venv/.installed ## Fill in the conformance vectors in proto/vectors
 	$(BIN)/python -m tools.vectors

@@ -74,6 +74,17 @@ def test_type_checkers_find_the_stubs(binaries: pathlib.Path, folder: pathlib.Pa
     assert (installed / "py.typed").is_file()
 
 
+def test_the_gateways_documentation_comes_with_it(binaries: pathlib.Path, folder: pathlib.Path) -> None:
+    program = """
+import importlib.metadata, importlib.resources, json
+files = importlib.resources.files("mistralwire") / "gateway"
+document = json.loads((files / "openapi.json").read_bytes())
+print(document["info"]["version"] == importlib.metadata.version("mistralwire"))
+print((files / "docs.html").read_text()[:15])
+"""
+    assert run(binaries / "python", "-c", program, cwd=folder) == "True\n<!doctype html>\n"
+
+
 def test_importing_the_package_imports_neither_grpc_nor_click(
     binaries: pathlib.Path, folder: pathlib.Path
 ) -> None:

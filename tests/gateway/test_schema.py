@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pathlib
 import re
 from typing import Any
 
@@ -15,7 +16,6 @@ import mistralwire.v1
 from mistralwire.codec import from_json
 from mistralwire.codec._plan import FieldPlan, Form, MemberPlan, MessagePlan, plan_for
 from mistralwire.errors import DecodeError, Violation
-from mistralwire.gateway._schema import message_schemas, reference
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -29,7 +29,11 @@ from tests import corpus
 from tests.corpus import Body
 from tests.documents import DOCUMENTS, Document
 from tests.strategies import MESSAGE_TYPES, ROOT_TYPES, loose_documents, to_json_text, valid_documents
+from tools.generate.contract import read_contract
+from tools.openapi.schema import message_schemas, reference
 
+PACKAGE = pathlib.Path(mistralwire.v1.__file__).parent
+CONTRACT = read_contract(PACKAGE / "descriptor_set.binpb", PACKAGE / "json_options_pb2.py")
 types = st.sampled_from(MESSAGE_TYPES) | st.sampled_from(ROOT_TYPES)
 # What the codec says of values that are fine by their JSON type: ranges, digits, text that is not Unicode.
 _BEYOND_SCHEMAS = {
@@ -47,7 +51,7 @@ def _validator(message_type: type[Message]) -> Draft202012Validator:
 @functools.cache
 def _cached_validator(name: str) -> Draft202012Validator:
     message_type = getattr(mistralwire.v1, name)
-    schemas = message_schemas([message_type])
+    schemas = message_schemas(CONTRACT, [message_type])
     root = {**reference(name), "components": {"schemas": schemas}}
     Draft202012Validator.check_schema(root)
     return Draft202012Validator(root)
@@ -202,11 +206,11 @@ def test_what_does_not_fit(message_type: type[Message], document: dict[str, Any]
 
 def test_what_is_no_message_has_no_schema() -> None:
     with pytest.raises(TypeError):
-        message_schemas([Message])
+        message_schemas(CONTRACT, [Message])
 
 
 def test_members_and_types_say_what_the_contract_says() -> None:
-    schemas = message_schemas([ChatCompletionRequest])
+    schemas = message_schemas(CONTRACT, [ChatCompletionRequest])
     request = schemas["ChatCompletionRequest"]
     assert request["description"] == "A request for a chat completion, answered in one piece."
     assert request["properties"]["model"]["description"] == "Model to use, by identifier or alias."
@@ -219,7 +223,7 @@ def test_members_and_types_say_what_the_contract_says() -> None:
 
 
 def test_every_type_and_member_is_explained_and_none_in_terms_of_protobuf() -> None:
-    schemas = message_schemas(MESSAGE_TYPES)
+    schemas = message_schemas(CONTRACT, MESSAGE_TYPES)
     assert len(schemas) > len(MESSAGE_TYPES)
     described = [schema["description"] for schema in schemas.values()]
     for schema in schemas.values():

@@ -1,9 +1,11 @@
 """The application: the routes put together."""
 
-import asyncio
 import functools
+import html
+import importlib.resources
 import logging
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -32,6 +34,13 @@ _JSON = "application/json"
 _HEALTH_S = 3.0
 # Of the request line, in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
+# The page may load nothing, and nothing may frame it.
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
 _HAD_SLASH = "mistralwire.had_slash"
 _NOT_PRINTABLE = re.compile("[^!-~]")
 
@@ -170,38 +179,28 @@ def _health(edge: Edge) -> list[Route]:
 
 
 def _documentation() -> list[Route]:
-    """Give the routes of the OpenAPI document and of its page.
+    """Return the routes of the OpenAPI document and of its page, the files that `make generate` writes."""
 
-    The modules that make them are loaded when they are first asked for: most gateways never are. They run in
-    a thread, so that no stream waits for them.
-    """
-
-    @functools.cache
-    def document() -> dict[str, Any]:
-        from mistralwire.gateway._openapi import openapi_document  # noqa: PLC0415 - see above
-
-        return openapi_document()
-
-    def page(address: str, document_url: str) -> tuple[bytes, Mapping[str, str]]:
-        from mistralwire.gateway._docs import PAGE_HEADERS, docs_page  # noqa: PLC0415 - see above
-
-        return docs_page(document(), address, document_url), PAGE_HEADERS
-
-    async def give_document(request: Request) -> Response:
+    async def send_document(request: Request) -> Response:
         # Where the application is mounted in another one, its paths begin there.
         root = request.scope.get("root_path", "")
         servers = {"servers": [{"url": root}]} if root else {}
-        content = {**await asyncio.to_thread(document), **servers}
-        return Response(orjson.dumps(content), media_type=_JSON)
+        return Response(orjson.dumps({**orjson.loads(_file("openapi.json")), **servers}), media_type=_JSON)
 
-    async def give_page(request: Request) -> Response:
+    async def send_page(request: Request) -> Response:
         # Relative, for whatever stands before the gateway.
-        document_url = "../openapi.json" if request.scope.get(_HAD_SLASH) else "openapi.json"
-        address = str(request.base_url).rstrip("/")
-        content, headers = await asyncio.to_thread(page, address, document_url)
-        return Response(content, headers=headers, media_type="text/html")
+        document_url = b"../openapi.json" if request.scope.get(_HAD_SLASH) else b"openapi.json"
+        address = html.escape(shlex.quote(str(request.base_url).rstrip("/"))).encode()
+        page = _file("docs.html").replace(b"{{document}}", document_url).replace(b"{{address}}", address)
+        return Response(page, headers=_PAGE_HEADERS, media_type="text/html")
 
-    return [Route("/openapi.json", give_document), Route("/docs", give_page)]
+    return [Route("/openapi.json", send_document), Route("/docs", send_page)]
+
+
+@functools.cache
+def _file(name: str) -> bytes:
+    """Read a file of this package."""
+    return (importlib.resources.files(__package__) / name).read_bytes()
 
 
 def _metrics_route(metrics: PrometheusMetrics) -> Route:

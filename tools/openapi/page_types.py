@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from mistralwire.gateway._schema import COMPONENTS
+from tools.openapi.schema import COMPONENTS
 
 Schema = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def text_html(text: str) -> str:
 
 
 def type_html(schema: Schema) -> str:
-    """Say in a line what a schema accepts, with links to those that it refers to.
+    """Describe in a line what a schema accepts, with links to those that it refers to.
 
     Args:
         schema: One that `message_schemas` makes, or of the same kind.
@@ -32,8 +32,20 @@ def type_html(schema: Schema) -> str:
     return " or ".join(_names(schema)) or "any value"
 
 
+def table(heads: Iterable[str], rows: Iterable[str]) -> str:
+    """Return a table, a row a line; nothing if it has no rows.
+
+    Args:
+        heads: What stands above its columns.
+        rows: Its rows as HTML.
+    """
+    body = "\n".join(rows)
+    head = "".join(f"<th>{each}</th>" for each in heads)
+    return body and f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>'
+
+
 def schema_section(name: str, schema: Schema) -> str:
-    """Give the section of a schema that has a name.
+    """Return the section of a schema that has a name.
 
     Args:
         name: The name; its anchor is `type-` and the name.
@@ -42,12 +54,12 @@ def schema_section(name: str, schema: Schema) -> str:
     if "properties" in schema:
         body = _member_table(schema)
     elif "oneOf" in schema:
-        body = _table("Tag", "Type", "", rows=map(_alternative_row, schema["oneOf"]))
+        body = table(("Tag", "Type", ""), map(_alternative_row, schema["oneOf"]))
     else:
         body = _value_table(schema)
     anchor = escape(f"type-{name}")
     head = f'<h3><a href="#{anchor}">{escape(name)}</a></h3>'
-    return f'<article id="{anchor}">{head}{text_html(schema.get("description", ""))}{body}</article>'
+    return f'<article id="{anchor}">{head}{text_html(schema.get("description", ""))}\n{body}</article>'
 
 
 def _names(schema: Schema) -> Iterator[str]:
@@ -80,7 +92,7 @@ def _member_table(schema: Schema) -> str:
         f"<td>{text_html(member.get('description', ''))}</td></tr>"
         for name, member in schema["properties"].items()
     )
-    return _table("Member", "Type", "", "Meaning", rows=rows)
+    return table(("Member", "Type", "", "Meaning"), rows)
 
 
 def _alternative_row(alternative: Schema) -> str:
@@ -99,9 +111,4 @@ def _value_table(schema: Schema) -> str:
         f"<tr><td>{type_html(value)}</td><td>{text_html(value.get('description', ''))}</td></tr>"
         for value in schema["anyOf"]
     )
-    return _table("Value", "Meaning", rows=rows)
-
-
-def _table(*heads: str, rows: Iterator[str]) -> str:
-    head = "".join(f"<th>{each}</th>" for each in heads)
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    return table(("Value", "Meaning"), rows)

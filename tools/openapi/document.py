@@ -3,20 +3,8 @@
 Source: https://spec.openapis.org/oas/v3.1.0
 """
 
-import importlib.metadata
-
 from mistralwire.errors import REQUEST_ID_PATTERN
 from mistralwire.gateway._config import PASSTHROUGH_PATHS
-from mistralwire.gateway._operations import (
-    ERROR_BODY,
-    ERRORS,
-    Object,
-    completion_paths,
-    content,
-    gateway_paths,
-    vertex_paths,
-)
-from mistralwire.gateway._schema import Schema, message_schemas, reference
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     ChatCompletionRequest,
@@ -26,6 +14,17 @@ from mistralwire.v1 import (
     FIMCompletionResponse,
     ValidationError,
 )
+from tools.generate.contract import Contract
+from tools.openapi.operations import (
+    ERROR_BODY,
+    ERRORS,
+    Object,
+    completion_paths,
+    content,
+    gateway_paths,
+    vertex_paths,
+)
+from tools.openapi.schema import Schema, message_schemas, reference
 
 _ABOUT = """\
 Chat, fill-in-the-middle and agents completions over HTTP, with Protobuf and gRPC inside.
@@ -52,8 +51,12 @@ _ERROR_BODY_DESCRIPTION = (
 )
 
 
-def openapi_document() -> Object:
+def openapi_document(contract: Contract, version: str) -> Object:
     """Make the document.
+
+    Args:
+        contract: The contract, with its comments.
+        version: The version of the package.
 
     Returns:
         An OpenAPI 3.1.0 document, as JSON has it, with every route that a gateway may have.
@@ -62,7 +65,7 @@ def openapi_document() -> Object:
         "openapi": "3.1.0",
         "info": {
             "title": "mistralwire gateway",
-            "version": importlib.metadata.version("mistralwire"),
+            "version": version,
             "description": _ABOUT.replace(
                 "{passthrough}", ", ".join(f"`{path}`" for path in PASSTHROUGH_PATHS)
             ),
@@ -75,7 +78,7 @@ def openapi_document() -> Object:
         ],
         "paths": {**completion_paths(), **vertex_paths(), **gateway_paths()},
         "components": {
-            "schemas": dict(sorted({**message_schemas(_TYPES), **_own_schemas()}.items())),
+            "schemas": dict(sorted({**message_schemas(contract, _TYPES), **_own_schemas()}.items())),
             "responses": {f"Error{status}": _error(status) for status in ERRORS},
             "parameters": {"RequestId": _request_id()},
             "headers": _headers(),
@@ -115,7 +118,7 @@ def _headers() -> Object:
 
 
 def _own_schemas() -> dict[str, Schema]:
-    """Give the schemas of what the contract does not have."""
+    """Return the schemas of what the contract does not have."""
     text = {"type": "string"}
     model = {
         "id": {**text, "description": "Name of the model."},

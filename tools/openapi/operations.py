@@ -6,7 +6,6 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mistralwire.gateway._routes import VERTEX_PATH
-from mistralwire.gateway._schema import Schema, reference
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     ChatCompletionRequest,
@@ -15,6 +14,7 @@ from mistralwire.v1 import (
     FIMCompletionRequest,
     FIMCompletionResponse,
 )
+from tools.openapi.schema import Schema, reference
 
 Object = dict[str, Any]
 
@@ -57,7 +57,7 @@ _CHAT_OR_GAP: Mapping[str, Object] = {"chat": _QUESTION, "middle": _GAP}
 
 
 def completion_paths() -> Object:
-    """Give the paths that answer completions, as the API has them."""
+    """Return the paths that answer completions, as the API has them."""
     chat = _completion(
         "createChatCompletion",
         ("Continue a conversation", "Answers in one piece, or with `stream` true as a stream."),
@@ -88,7 +88,7 @@ def completion_paths() -> Object:
 
 
 def vertex_paths() -> Object:
-    """Give the paths that answer completions, as Vertex AI has them."""
+    """Return the paths that answer completions, as Vertex AI has them."""
     requests = [ChatCompletionRequest, FIMCompletionRequest]
     whole = _completion(
         "rawPredict",
@@ -122,7 +122,7 @@ def vertex_paths() -> Object:
 
 
 def gateway_paths() -> Object:
-    """Give the paths that tell of the gateway."""
+    """Return the paths that tell of the gateway."""
     status, text = reference("Status"), {"type": "string"}
     models = _about("listModels", "List the models", content("The models.", reference("ModelList")))
     models["description"] = (
@@ -154,7 +154,7 @@ def gateway_paths() -> Object:
 
 
 def content(description: str, schema: Schema, media_type: str = JSON) -> Object:
-    """Give an answer of one media type.
+    """Return an answer of one media type.
 
     Args:
         description: What it says.

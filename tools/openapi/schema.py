@@ -5,6 +5,7 @@ another tag, null for whatever may be absent. It knows one spelling of names, th
 to the codec what schemas are no good at: the range of integers, lone surrogates, digits that a double loses.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 
 from mistralwire.codec._plan import FieldPlan, Form, Kind, MemberPlan, MessagePlan, plan_for
-from mistralwire.gateway._comments import read_comments
+from tools.generate.contract import Contract
 
 Schema = dict[str, Any]
 
@@ -27,13 +28,19 @@ _PLAIN: Mapping[Kind, Schema] = {
     Kind.TEXT_ANY: {},
     Kind.TEXT_OBJECT: {"type": "object"},
 }
+# What says how protobuf holds a value, and nothing of the JSON.
+_PROTOBUF_ONLY = re.compile(
+    r"(?: A string (?:outside the enum|that is not listed here) (?:is kept|stays) in json_extra[^.]*\."
+    r"|, as the text of a JSON object|, as JSON text|(?<=object), in JSON text| In JSON: \w+\.)"
+)
 _ANY_OTHER_STRING = {"type": "string", "description": "Any other string: it is passed on as it is."}
 
 
-def message_schemas(message_types: Iterable[type[Message]]) -> dict[str, Schema]:
+def message_schemas(contract: Contract, message_types: Iterable[type[Message]]) -> dict[str, Schema]:
     """Make the schemas of messages, and of all that they hold.
 
     Args:
+        contract: The contract, whose comments are their descriptions.
         message_types: Classes of the contract that are JSON objects.
 
     Returns:
@@ -42,19 +49,33 @@ def message_schemas(message_types: Iterable[type[Message]]) -> dict[str, Schema]
     Raises:
         TypeError: If one of the classes is no such class.
     """
-    schemas = _Schemas(read_comments())
+    schemas = _Schemas(_descriptions(contract))
     for message_type in message_types:
         schemas.refer_to(plan_for(message_type))
     return schemas.made
 
 
 def reference(name: str) -> Schema:
-    """Give the schema that stands for another one.
+    """Return the schema that stands for another one.
 
     Args:
         name: Name of a message or an enum.
     """
     return {"$ref": f"{COMPONENTS}{name}"}
+
+
+def _descriptions(contract: Contract) -> Mapping[str, str]:
+    """Return the comments on types and what is in them, by name, for those who see JSON alone."""
+    comments: dict[str, str] = {}
+    for file in contract.files:
+        for message in file.messages:
+            comments[message.name] = message.comment
+            comments |= {f"{message.name}.{field.name}": field.comment for field in message.fields}
+            comments |= {f"{message.name}.{oneof.name}": oneof.comment for oneof in message.oneofs}
+        for enum in file.enums:
+            comments[enum.name] = enum.comment
+            comments |= {f"{enum.name}.{value.name}": value.comment for value in enum.values}
+    return {name: _PROTOBUF_ONLY.sub("", " ".join(comment.split())) for name, comment in comments.items()}
 
 
 class _Schemas:
@@ -64,20 +85,20 @@ class _Schemas:
         made: What was made so far, by name.
     """
 
-    def __init__(self, comments: Mapping[str, str]) -> None:
+    def __init__(self, descriptions: Mapping[str, str]) -> None:
         self.made: dict[str, Schema] = {}
-        self._comments = comments
+        self._descriptions = descriptions
 
     def refer_to(self, plan: MessagePlan) -> Schema:
         if plan.name not in self.made:
             # Its place is taken before it is made, so that a recursive type finds itself.
-            schema = self.made[plan.name] = self._described({}, plan.full_name)
+            schema = self.made[plan.name] = self._described({}, plan.name)
             schema.update(self._object(plan) if plan.form is Form.OBJECT else self._union(plan))
         return reference(plan.name)
 
-    def _described(self, schema: Schema, *full_names: str) -> Schema:
-        comment = next((self._comments[name] for name in full_names if name in self._comments), None)
-        return schema if comment is None else {"description": comment, **schema}
+    def _described(self, schema: Schema, name: str) -> Schema:
+        comment = self._descriptions[name]
+        return {"description": comment, **schema} if comment else schema
 
     def _object(self, plan: MessagePlan) -> Schema:
         required = [member.name for member in plan.members if member.required]
@@ -92,7 +113,7 @@ class _Schemas:
         alternatives = [self._field(plan, field) for field in member.fields]
         # Null is read as absent, documented or not, so only a required member can refuse it.
         schema = _any_of(alternatives, nullable=member.nullable or not member.required)
-        return self._described(schema, f"{plan.full_name}.{member.name}")
+        return self._described(schema, f"{plan.name}.{member.name}")
 
     def _field(self, plan: MessagePlan, field: FieldPlan) -> Schema:
         value = self._value(plan, field)
@@ -106,7 +127,7 @@ class _Schemas:
             constant = {} if field.constant is None else {"const": field.constant}
             return {**_PLAIN[field.kind], **constant}
         if field.message.form is Form.ARRAY:
-            assert field.message.item is not None  # noqa: S101 - a plan of this form has one
+            assert field.message.item is not None
             return self._field(field.message, field.message.item)
         return self.refer_to(field.message)
 
@@ -115,11 +136,11 @@ class _Schemas:
             values = [
                 self._described(
                     {"type": "string", "const": string},
-                    f"{enum.full_name}.{enum.values_by_number[number].name}",
+                    f"{enum.name}.{enum.values_by_number[number].name}",
                 )
                 for number, string in field.enum_strings.items()
             ]
-            self.made[enum.name] = self._described({"anyOf": [*values, _ANY_OTHER_STRING]}, enum.full_name)
+            self.made[enum.name] = self._described({"anyOf": [*values, _ANY_OTHER_STRING]}, enum.name)
         return reference(enum.name)
 
     def _union(self, plan: MessagePlan) -> Schema:
@@ -128,7 +149,7 @@ class _Schemas:
         return {"oneOf": [*self._tagged(plan, plan.discriminator), _unknown(plan, plan.discriminator)]}
 
     def _tagged(self, plan: MessagePlan, discriminator: str) -> Iterable[Schema]:
-        """Give the alternatives whose tag is documented: exactly one of all fits an object."""
+        """Yield the alternatives whose tag is documented: exactly one of all fits an object."""
         for tag, field in plan.tags.items():
             value = self._value(plan, field)
             if field is plan.untagged:
@@ -139,7 +160,7 @@ class _Schemas:
 
 
 def _unknown(plan: MessagePlan, discriminator: str) -> Schema:
-    """Give the alternative for objects with any other tag."""
+    """Return the alternative for objects with any other tag."""
     other: Schema = {"type": ["string", "null"], "not": {"enum": list(plan.tags)}}
     schema: Schema = {
         "type": "object",

@@ -1,60 +1,52 @@
 """The OpenAPI document as one page for people: no script, and nothing that is fetched from elsewhere."""
 
 import json
+import pathlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from mistralwire.gateway._docs_style import STYLE
-from mistralwire.gateway._docs_types import schema_section, text_html, type_html
+from tools.openapi.page_types import schema_section, table, text_html, type_html
 
-PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
-"""Headers to send with the page: it may load nothing, and nothing may frame it."""
+_STYLE = pathlib.Path(__file__).with_name("style.css")
 
 _STREAM = "text/event-stream"
 
 Object = Mapping[str, Any]
 
 
-def docs_page(document: Object, address: str, document_url: str = "openapi.json") -> bytes:
+def docs_page(document: Object) -> str:
     """Make the page.
 
     Args:
         document: An OpenAPI 3.1 document whose references are all to its own components.
-        address: URL that its paths begin at, for the examples.
-        document_url: URL of the document, as the page links it.
 
     Returns:
-        HTML in UTF-8.
+        HTML, each block on a line of its own. Whoever serves it fills in `{{address}}`, the URL that the
+        paths begin at as a shell takes it, and `{{document}}`, the URL of the document.
     """
     info = document["info"]
     title = escape(info["title"])
-    setup = escape(f"export GATEWAY={shlex.quote(address)}\nexport GATEWAY_KEY=...")
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title><style>{STYLE}</style></head><body>",
-        f"<nav>{''.join(_navigation(document))}</nav><main>",
+        f"<title>{title}</title><style>\n{_STYLE.read_text()}</style></head><body>",
+        f"<nav>{_lines(_navigation(document))}</nav><main>",
         f"<header><h1>{title} <small>{escape(info['version'])}</small></h1>{text_html(info['description'])}",
-        f'<p>For programs: <a href="{escape(document_url)}">openapi.json</a>. The examples take the '
+        '<p>For programs: <a href="{{document}}">openapi.json</a>. The examples take the '
         "address of the gateway, and a key if it needs one, from the environment:</p>"
-        f"<pre>{setup}</pre></header>",
+        "<pre>export GATEWAY={{address}}\nexport GATEWAY_KEY=...</pre></header>",
         *(_tag_section(document, tag) for tag in document["tags"]),
         '<section id="types"><h2>Types</h2>',
         *(schema_section(name, schema) for name, schema in document["components"]["schemas"].items()),
-        "</section></main></body></html>\n",
+        "</section></main></body></html>",
     ]
-    return "".join(parts).encode()
+    return _lines(parts)
 
 
 def _operations(document: Object, tag: str) -> Iterator[tuple[str, str, Object, list[Object]]]:
-    """Give path, method, operation and parameters of a tag's routes."""
+    """Yield path, method, operation and parameters of a tag's routes."""
     for path, item in document["paths"].items():
         for method in ("get", "post"):
             if method in item and tag in item[method]["tags"]:
@@ -93,7 +85,8 @@ def _badge(method: str) -> str:
 def _tag_section(document: Object, tag: Object) -> str:
     routes = (_route(document, *each) for each in _operations(document, tag["name"]))
     description = text_html(tag["description"])
-    return f"<section><h2>{escape(tag['name']).capitalize()}</h2>{description}{''.join(routes)}</section>"
+    head = f"<section><h2>{escape(tag['name']).capitalize()}</h2>{description}"
+    return _lines([head, *routes, "</section>"])
 
 
 def _route(document: Object, path: str, method: str, operation: Object, parameters: list[Object]) -> str:
@@ -107,7 +100,7 @@ def _route(document: Object, path: str, method: str, operation: Object, paramete
         *_answers(document, operation["responses"]),
         "</article>",
     ]
-    return "".join(parts)
+    return _lines(parts)
 
 
 def _parameter_table(parameters: list[Object]) -> str:
@@ -116,7 +109,7 @@ def _parameter_table(parameters: list[Object]) -> str:
         f"<td>{'required' if each.get('required') else ''}</td><td>{text_html(each['description'])}</td></tr>"
         for each in parameters
     ]
-    return _table(("Parameter", "Where", "", "Meaning"), rows)
+    return table(("Parameter", "Where", "", "Meaning"), rows)
 
 
 def _body(operation: Object) -> Iterator[str]:
@@ -126,11 +119,11 @@ def _body(operation: Object) -> Iterator[str]:
 
 
 def _answers(document: Object, responses: Object) -> Iterator[str]:
-    """Give the answers, the errors folded: they are many, and the same almost everywhere."""
+    """Yield the answers, the errors folded: they are many, and the same almost everywhere."""
     rows = {status: _answer_row(status, _resolved(document, each)) for status, each in responses.items()}
     heads = ("Status", "Meaning", "Body")
-    yield _table(heads, [row for status, row in rows.items() if status.startswith("2")])
-    errors = _table(heads, [row for status, row in rows.items() if not status.startswith("2")])
+    yield table(heads, [row for status, row in rows.items() if status.startswith("2")])
+    errors = table(heads, [row for status, row in rows.items() if not status.startswith("2")])
     if errors:
         yield f"<details><summary>Errors</summary>{errors}</details>"
 
@@ -150,15 +143,13 @@ def _answer_row(status: str, response: Object) -> str:
     )
 
 
-def _table(heads: tuple[str, ...], rows: list[str]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f"<th>{each}</th>" for each in heads)
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+def _lines(blocks: Iterable[str]) -> str:
+    """Join blocks, each on a line of its own."""
+    return "\n".join(block for block in blocks if block)
 
 
 def _curl_lines(path: str, operation: Object, parameters: list[Object]) -> Iterator[str]:
-    """Give a command for each example of the body, or one without a body."""
+    """Yield a command for each example of the body, or one without a body."""
     for parameter in parameters:
         path = path.replace(f"{{{parameter['name']}}}", parameter.get("example", ""))
     address = f'"$GATEWAY{path}"'
