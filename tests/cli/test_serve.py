@@ -170,7 +170,7 @@ def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:
         )
 
     assert result.returncode == 1
-    assert result.stderr.endswith(b"Error: No space left on device\n")
+    assert result.stderr.endswith(b"Error: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -297,7 +297,7 @@ async def test_workers_whose_address_can_not_be_printed_are_stopped() -> None:
             await gone(pid)
 
     assert process.returncode == 1
-    assert text.endswith(b"Error: No space left on device\n")
+    assert text.endswith(b"Error: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
