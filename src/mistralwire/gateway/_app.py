@@ -19,12 +19,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from mistralwire._loopback import is_loopback
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._asgi import CompletionApp, PassthroughApp
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._edge import EXPOSED_HEADERS, Edge
 from mistralwire.gateway._errors import EdgeError, answer_of
+from mistralwire.gateway._heads import foreign_name, is_by_foreign_name, problem_of_keys
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
 from mistralwire.gateway._passthrough import METHODS
 from mistralwire.gateway._routes import ROUTES
@@ -63,12 +65,26 @@ class Gateway(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; a slash at the end of its path does not count."""
-        await super().__call__(_without_last_slash(scope), receive, send)
+        if scope["type"] == "http" and (error := self._refused(scope)):
+            await _response(error)(scope, receive, send)
+        else:
+            await super().__call__(_without_last_slash(scope), receive, send)
 
     @property
     def edge(self) -> Edge | None:
         """What answers completions without ASGI; None where middleware was added, which has to see them."""
         return self._edge if self.user_middleware == self._own_middleware else None
+
+    def _refused(self, scope: Scope) -> EdgeError | None:
+        """Return the error of a head that GatewayServer refuses and other servers accept, if it is one."""
+        headers, server = scope["headers"], scope.get("server")
+        if problem := problem_of_keys(headers):
+            return EdgeError(400, problem)
+        # The settings need not have the address of another server, which need not tell it either.
+        if scope["method"] not in ("GET", "HEAD") or server is None or not is_loopback(server[0]):
+            return None
+        path = scope["path"].removeprefix(scope.get("root_path", "")).encode()
+        return foreign_name() if is_by_foreign_name(self._edge.config, path, headers) else None
 
 
 def create_app(

@@ -13,13 +13,13 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._edge import Edge
 from mistralwire.gateway._edge_request import BREAK_OFF_S, EdgeRequest
 from mistralwire.gateway._errors import EdgeError, Headers, answer_of
+from mistralwire.gateway._heads import foreign_name, is_by_foreign_name, problem_of_keys
 from mistralwire.gateway._passthrough import METHODS, Passthrough, PassthroughRoute, find_passthrough
 from mistralwire.gateway._routes import find_route
 
@@ -168,7 +168,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse_head()
         elif problem := self._problem_of_head(version, headers):
             self._refuse(HTTPStatus.BAD_REQUEST, problem)
-        elif (method := self.parser.get_method()) in (b"GET", b"HEAD") and self._is_by_foreign_name():
+        elif (method := self.parser.get_method()) in (b"GET", b"HEAD") and is_by_foreign_name(
+            self._bounds, self.url, self.headers
+        ):
             self._say(_foreign_name())
         elif self._edge is not None and method == b"POST" and (found := find_route(self.url)):
             self._is_chunked = version == "1.1"
@@ -365,30 +367,10 @@ class HttpProtocol(HttpToolsProtocol):
             return f"expected one host, found {len(hosts) or 'none'}"
         if hosts and not _HOST.fullmatch(hosts[0]):
             return "expected a name or an address as the host, found something else"
-        keys = sum(name == b"authorization" for name, _ in self.headers)
-        if keys > 1:
-            return f"expected at most one authorization, found {keys}"
+        if problem := problem_of_keys(self.headers):
+            return problem
         self._host = host
         return None
-
-    def _is_by_foreign_name(self) -> bool:
-        """Check whether a page that DNS rebinding leads here may have sent a GET: it would have no Origin.
-
-        A page's other requests have one, which `Edge.admit` looks at.
-        """
-        bounds = self._bounds
-        if bounds.token_file is not None or not is_loopback(bounds.host):
-            return False
-        # They say nothing of interest, and whatever probes them may use any name.
-        if self.url in (b"/healthz", b"/readyz"):
-            return False
-        host = next(
-            (value.decode("latin-1").strip() for name, value in self.headers if name == b"host"), None
-        )
-        if host is None or is_loopback_target(host):
-            # Browsers always send a host.
-            return False
-        return not {"*", f"http://{host}", f"https://{host}"} & {*bounds.allowed_origins}
 
     def _wait_for_request(self) -> None:
         self._is_idle = True
@@ -460,6 +442,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _say(self, answer: bytes) -> None:
         """Answer, and take no more."""
+        if not self._is_in_head and self.parser.get_method() == b"HEAD":
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
         self.transport.write(answer)
         self._take_no_more()
 
@@ -481,11 +465,7 @@ def _refusal(connections_max: int) -> bytes:
 @functools.lru_cache(1)
 def _foreign_name() -> bytes:
     """Return the whole answer for a request by a name that may be anybody's."""
-    message = (
-        "expected a host that is this machine, such as localhost, found another name; without keys, "
-        "a gateway on a loopback address takes those in cors_origins alone"
-    )
-    return _last_answer(EdgeError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED))
+    return _last_answer(foreign_name())
 
 
 def _last_answer(error: MistralwireError) -> bytes:

@@ -1,0 +1,128 @@
+"""The application in a server that is not this package's, which checks less: uvicorn's own."""
+
+import asyncio
+import contextlib
+import pathlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from mistralwire.client import Client
+from mistralwire.gateway import GatewayConfig, create_app
+from mistralwire.service import LocalChannel
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from tests.gateway.test_protocol import CHAT, connected, request_of
+
+KEY = "a-key-of-twenty-characters"
+
+
+@contextlib.asynccontextmanager
+async def mounted(config: GatewayConfig) -> AsyncIterator[str]:
+    """Serve an application that has the gateway below /edge; give the address of the server."""
+    async with Client.on(LocalChannel(ReplayUpstream(DEMONSTRATION))) as client:
+        app = Starlette(routes=[Mount("/edge", create_app(client, config))])
+        async with served(app) as url:
+            yield url
+
+
+@contextlib.asynccontextmanager
+async def served(app: Any) -> AsyncIterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def status_of(url: str, request: bytes) -> bytes:
+    async with connected(url) as caller:
+        caller.writer.write(request)
+        return (await caller.head()).split(b" ")[1]
+
+
+@pytest.fixture
+def keys(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "keys"
+    path.write_text(f"{KEY}\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/v1/models", "/docs", "/docs/", "/openapi.json", "/", "/v1/x"])
+async def test_a_name_that_may_be_anybodys_is_refused_for_what_has_no_origin(method: str, path: str) -> None:
+    async with mounted(GatewayConfig()) as url:
+        for host, is_refused in (("evil.example", True), ("localhost:8080", False), ("127.0.0.1", False)):
+            request = f"{method} /edge{path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()
+            assert (await status_of(url, request) == b"403") is is_refused
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_the_state_is_shown_by_any_name(path: str) -> None:
+    async with mounted(GatewayConfig()) as url:
+        request = f"GET /edge{path} HTTP/1.1\r\nhost: evil.example\r\n\r\n"
+        assert await status_of(url, request.encode()) == b"200"
+
+
+async def test_a_page_under_a_name_that_may_be_anybodys_is_refused() -> None:
+    async with mounted(GatewayConfig()) as url:
+        for origin, status in (("", b"200"), ("origin: http://evil.example\r\n", b"403")):
+            request = request_of(headers=origin, path=f"/edge{CHAT}").replace(b"localhost", b"evil.example")
+            assert await status_of(url, request) == status
+
+
+@pytest.mark.parametrize("kind", ["keys", "listed", "elsewhere"])
+async def test_other_names_are_taken_where_no_page_can_use_them(kind: str, keys: pathlib.Path) -> None:
+    config = {
+        "keys": GatewayConfig(token_file=keys),
+        "listed": GatewayConfig(cors_origins="https://a.example"),
+        "elsewhere": GatewayConfig(host="0.0.0.0", insecure=True),
+    }[kind]
+    head = f"GET /edge/v1/models HTTP/1.1\r\nhost: a.example\r\nauthorization: Bearer {KEY}\r\n\r\n"
+    async with mounted(config) as url:
+        assert await status_of(url, head.encode()) == b"200"
+
+
+@pytest.mark.parametrize("server", [("192.0.2.1", 80), ("/run/gateway.sock", None), None])
+async def test_other_names_are_taken_where_the_server_is_not_on_loopback(server: Any) -> None:
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/openapi.json",
+        "query_string": b"",
+        "headers": [(b"host", b"api.example")],
+        "server": server,
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with Client.on(LocalChannel(ReplayUpstream(DEMONSTRATION))) as client:
+        await create_app(client)(scope, receive, send)
+    assert sent[0]["status"] == 200
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/openapi.json"])
+async def test_two_keys_are_refused(path: str, keys: pathlib.Path, *, has_keys: bool) -> None:
+    config = GatewayConfig(token_file=keys if has_keys else None)
+    key = f"authorization: Bearer {KEY}\r\n"
+    async with mounted(config) as url:
+        for headers, status in ((key, b"200"), (key * 2, b"400")):
+            request = request_of(headers=headers, path=f"/edge{path}")
+            if path != CHAT:
+                request = request.replace(b"POST", b"GET", 1)
+            assert await status_of(url, request) == status
