@@ -438,10 +438,15 @@ fn closing(kind: TokenKind) -> u8 {
     if kind == TokenKind::Object { b'}' } else { b']' }
 }
 
-/// Return the place behind the spaces at a place of a text: most are at the start of an indented line.
+/// Return the place behind the spaces at a place of a text: one behind a colon, or those that indent a line.
 #[inline(never)]
 fn behind_spaces(text: &[u8], mut at: usize) -> usize {
     const SPACES: u128 = u128::from_le_bytes([b' '; 16]);
+    if let Some(&[b' ', behind]) = text.get(at..at + 2)
+        && behind > b' '
+    {
+        return at + 1;
+    }
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = text.get(at) {
         at += 1;
         if let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk()) {
