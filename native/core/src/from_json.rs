@@ -217,15 +217,14 @@ impl<'a> Reader<'a> {
     ) -> Outcome<bool> {
         let mut unknown = 0;
         for (name, token, value) in self.document.members(at) {
-            if matches!(token.kind, TokenKind::Odd | TokenKind::Lone) {
-                return Ok(false);
-            }
             let m = usize::from(message.named.get(token.next as usize).copied().unwrap_or(NO_MEMBER));
             if m < message.members.len() {
                 if places.seen >> m & 1 != 0 {
                     return Ok(false);
                 }
                 self.place(message, base, m, (name + 1, value), places)?;
+            } else if matches!(token.kind, TokenKind::Odd | TokenKind::Lone) {
+                return Ok(false);
             } else {
                 unknown += 1;
                 self.keep(KeptName::Token(name as u32), name + 1);

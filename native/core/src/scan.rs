@@ -370,7 +370,8 @@ impl Scan<'_, '_> {
         }
         let end = self.string(at)?;
         if let (Some(guesses), Some(token)) = (&mut self.guesses, self.tape.last_mut()) {
-            token.next = guesses.learn(&self.text[at + 1..end - 1]) as u32;
+            let is_plain = token.kind == TokenKind::Plain;
+            token.next = if is_plain { guesses.learn(&self.text[at + 1..end - 1]) as u32 } else { 0 };
         }
         let (colon, byte) = self.next(end);
         if byte != b':' {
