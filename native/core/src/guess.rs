@@ -9,11 +9,12 @@ use crate::plan::Names;
 #[derive(Debug, Default)]
 pub struct Vocabulary {
     names: Names,
-    quoted: Vec<Quoted>,
+    /// By number; None of number 0 and of names that JSON escapes, which are never guessed.
+    quoted: Vec<Option<Quoted>>,
 }
 
 /// A name as it stands in compact text: `"name":`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Quoted {
     text: Box<[u8]>,
     /// Its first sixteen bytes, and which bits of them belong to it.
@@ -23,14 +24,7 @@ struct Quoted {
 
 impl Quoted {
     fn new(name: &[u8]) -> Quoted {
-        Quoted::of([b"\"", name, b"\":"].concat())
-    }
-
-    fn none() -> Quoted {
-        Quoted::of(vec![0])
-    }
-
-    fn of(text: Vec<u8>) -> Quoted {
+        let text = [b"\"", name, b"\":"].concat();
         let (mut start, mut mask) = ([0; 16], [0; 16]);
         for (at, byte) in text.iter().take(16).enumerate() {
             (start[at], mask[at]) = (*byte, 0xff);
@@ -53,11 +47,9 @@ impl Vocabulary {
     pub fn new<'a>(names: impl Iterator<Item = &'a [u8]>) -> Vocabulary {
         let names: Vec<&[u8]> = names.collect::<BTreeSet<_>>().into_iter().collect();
         let numbered: Vec<_> = names.iter().zip(1..).map(|(name, number)| (*name, number, false)).collect();
-        // Other names, and those that JSON escapes, are never guessed: no text begins with a zero.
         let is_plain = |name: &&[u8]| plain_run(name, 0) == name.len();
-        let quoted =
-            names.iter().map(|name| Some(*name).filter(is_plain).map_or_else(Quoted::none, Quoted::new));
-        let quoted = std::iter::once(Quoted::none()).chain(quoted).collect();
+        let quoted = names.iter().map(|name| Some(*name).filter(is_plain).map(Quoted::new));
+        let quoted = std::iter::once(None).chain(quoted).collect();
         Vocabulary { names: Names::new(&numbered), quoted }
     }
 
@@ -90,7 +82,7 @@ impl<'a> Guesses<'a> {
     #[inline(always)]
     pub fn guess(&mut self, text: &[u8]) -> Option<(usize, usize)> {
         let number = usize::from(*self.followers.get(self.last)?);
-        let quoted = self.vocabulary.quoted.get(number)?;
+        let quoted = self.vocabulary.quoted.get(number)?.as_ref()?;
         if !quoted.begins(text) {
             return None;
         }

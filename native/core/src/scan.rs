@@ -502,11 +502,20 @@ fn code_unit(text: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guess::Vocabulary;
 
     const LIMITS: Limits = Limits { depth: 3, members: 4, values: 8 };
 
+    /// Scan a text, which has the same outcome whether and however its names are guessed.
     fn outcome(text: &[u8]) -> Outcome<usize> {
-        scan(text, &mut Vec::new(), LIMITS)
+        let outcome = scan(text, &mut Vec::new(), LIMITS);
+        let vocabulary = Vocabulary::new([&b"a"[..], b"b", b"c"].into_iter());
+        let mut followers = Vec::new();
+        for _ in 0..2 {
+            let guesses = Guesses::new(&vocabulary, &mut followers);
+            assert_eq!(scan_names(text, &mut Vec::new(), LIMITS, guesses).map(|(root, _)| root), outcome);
+        }
+        outcome
     }
 
     #[test]
@@ -547,6 +556,10 @@ mod tests {
             "}",
             "[1,]",
             "[,1]",
+            "{\0\"\":1}",
+            "{\0\"\"}",
+            "{\"a\":1,\0\"b\":2}",
+            "{\"a\":1,\0 and sixteen bytes or more}",
             "[1 2]",
             "{\"a\"}",
             "{\"a\":}",
