@@ -29,6 +29,7 @@ _SHARED = {
     "_timeouts",
     "_tls_files",
     "_tokens",
+    "_trace_context",
     "_unexpected",
 }
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
@@ -59,6 +60,7 @@ MAY_IMPORT = {
     "_timeouts": set(),
     "_tls_files": {"errors", "_files"},
     "_tokens": {"errors", "_files"},
+    "_trace_context": set(),
     "_unexpected": set(),
 }
 NOT_IN_THE_CODEC = {

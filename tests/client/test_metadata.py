@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from mistralwire.client import Client
 from mistralwire.client._token import TokenFile
@@ -77,6 +78,22 @@ async def test_metadata_of_the_callers_own_arrives() -> None:
 
     assert metadata.items() <= recording.metadata.items()
     assert "authorization" not in recording.metadata
+
+
+async def test_the_current_trace_context_is_sent_unless_the_caller_sends_one() -> None:
+    recording = Recording()
+    current = SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1))
+    own = {"traceparent": "00-1-2-01"}
+    async with service_of(recording) as target, Client(target) as client:
+        received = []
+        for metadata in ({}, own):
+            with use_span(NonRecordingSpan(current)):
+                await client.complete(REQUEST, metadata=metadata)
+            received.append(recording.metadata["traceparent"])
+        await client.complete(REQUEST)
+
+    assert received == [f"00-{0xA:032x}-{0xB:016x}-01", "00-1-2-01"]
+    assert "traceparent" not in recording.metadata
 
 
 @pytest.mark.parametrize(

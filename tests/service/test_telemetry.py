@@ -621,7 +621,7 @@ def test_metrics_keep_no_model_that_nobody_answers_to() -> None:
             request_id="1",
             request=ChatCompletionRequest(model=f"made-up-{number}", messages=MESSAGES),
         )
-        telemetry.observer.started(call)
+        contextvars.copy_context().run(telemetry.observer.started, call)
         telemetry.observer.ended(end(call, "NOT_FOUND", UpstreamError("x", reason="NO_SUCH_MODEL")))
     drive(telemetry, [last_chunk()])
     found = {
@@ -647,7 +647,7 @@ def test_metrics_keep_a_bounded_number_of_reasons() -> None:
         error = UpstreamError("x", reason=f"REASON_{number}" if number % 2 else "no reason at all")
         if not number:
             error.reason = None  # type: ignore[assignment]
-        telemetry.observer.started(call)
+        contextvars.copy_context().run(telemetry.observer.started, call)
         telemetry.observer.ended(end(call, "UNAVAILABLE", error))
     points = telemetry.points("gen_ai.client.operation.duration")
     assert len(points) <= 101

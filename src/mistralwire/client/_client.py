@@ -19,6 +19,7 @@ from mistralwire._flow import Sink, Source
 from mistralwire._loopback import is_loopback_target
 from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire._response_headers import headers_in
+from mistralwire._trace_context import injected
 from mistralwire.client._batch import ChunkBatch, lifted, read_message
 from mistralwire.client._call_error import call_error
 from mistralwire.client._call_task import CallTask
@@ -631,7 +632,7 @@ class Client:
         self, request_id: str, metadata: Mapping[str, str | bytes]
     ) -> tuple[tuple[str, str | bytes], ...]:
         own = checked_metadata(metadata) if metadata or not isinstance(metadata, dict) else ()
-        pairs = [*own, *self._wishes, (REQUEST_ID, request_id), _OWN_REVISION]
+        pairs = [*own, *injected(metadata), *self._wishes, (REQUEST_ID, request_id), _OWN_REVISION]
         token = self._token or self._token_file
         if AUTHORIZATION in metadata:
             if token is not None:

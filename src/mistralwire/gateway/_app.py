@@ -61,7 +61,8 @@ class Gateway(Starlette):
         super().__init__(**options)
         self.router.redirect_slashes = False
         self._edge = edge
-        self._own_middleware = [*self.user_middleware]
+        # Not what `user_middleware` has by now: what instruments Starlette adds to it in the line above.
+        self._own_middleware = [*options.get("middleware", ())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; a slash at the end of its path does not count."""

@@ -6,14 +6,13 @@ import contextvars
 import functools
 import logging
 import math
-import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire import _offload
+from mistralwire import _offload, _trace_context
 from mistralwire._metadata import REQUEST_ID, RETRY_TIME_LEFT
 from mistralwire._unexpected import log_unexpected
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
@@ -44,8 +43,6 @@ _JSON_TYPE = (b"content-type", b"application/json")
 _HEARTBEAT = b": keep-alive\n"
 _DONE = encode_sse(SseDone())
 _REQUEST_ID = REQUEST_ID.encode()
-_PASSED_ON = (b"traceparent", b"tracestate")
-_METADATA_VALUE = re.compile(rb"[!-~](?:[ -~]{0,510}[!-~])?")
 
 _logger = logging.getLogger(__name__)
 _access_logger = logging.getLogger("mistralwire.gateway.access")
@@ -96,6 +93,8 @@ class Completion(EdgeRequest):
         self._context.run(self._join)
 
     def _join(self) -> None:
+        if self._edge.is_traced:
+            _trace_context.enter(self._headers)
         self._edge.set_caller(self._responder.address, self._headers)
         if self._size <= _offload.JOIN_BYTES_MAX:
             self._read(b"".join(self._parts))
@@ -220,11 +219,8 @@ class Completion(EdgeRequest):
         self._call = call
         if call.is_stream:
             self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
-        metadata = {}
-        for name in _PASSED_ON:
-            value = self._headers.get(name)
-            if value is not None and _METADATA_VALUE.fullmatch(value):
-                metadata[name.decode()] = value.decode()
+        # The client sends the context of a current span by itself.
+        metadata = {} if _trace_context.has_span() else _trace_context.w3c(self._headers)
         if call.is_stream and config.heartbeat_s < config.deadline_s:
             # Later the status has been sent.
             metadata[RETRY_TIME_LEFT] = str(math.ceil((config.deadline_s - config.heartbeat_s) * 1000))

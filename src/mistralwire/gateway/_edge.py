@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from mistralwire import _offload
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
+from mistralwire._trace_context import is_recorded
 from mistralwire.client import TOKEN_REFUSED, Client, is_refusing_caller
 from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, name_in
 from mistralwire.gateway._config import GatewayConfig
@@ -34,6 +35,7 @@ class Edge:
     Attributes:
         passthrough_paths: The paths of these requests, as bytes and as text; none if there is no upstream.
         running: Requests that were admitted and are not over.
+        is_traced: Whether a context of a trace that callers send is entered.
 
     Raises:
         MistralwireError: If the file with the keys can't be used.
@@ -54,6 +56,7 @@ class Edge:
         paths = {path.encode(): path for path in config.passed_through}
         self.passthrough_paths = {} if forward.is_empty else paths
         self.running = 0
+        self.is_traced = is_recorded()
         self._is_refused = False
         self._allowed_origins = config.allowed_origins
         self._tokens = None if config.token_file is None else TokenFile(config.token_file)

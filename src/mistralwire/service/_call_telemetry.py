@@ -11,8 +11,9 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
 
+from mistralwire._trace_context import is_real
 from mistralwire.codec import dropped_events, losses
 from mistralwire.service import _conventions as names
 from mistralwire.service._methods import SERVICE_NAME
@@ -115,8 +116,8 @@ class CallTelemetry:
     def __init__(self, tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
         self._tracer = tracer_provider.get_tracer("mistralwire", schema_url=names.SCHEMA_URL)
         meter = meter_provider.get_meter("mistralwire", schema_url=names.SCHEMA_URL)
-        self._has_tracer = _is_real(self._tracer)
-        self._has_meter = _is_real(meter)
+        self._has_tracer = is_real(self._tracer)
+        self._has_meter = is_real(meter)
         self.is_on = self._has_tracer or self._has_meter
         self._instruments = _Instruments(meter)
         self._running: dict[int, _Running] = {}
@@ -335,8 +336,3 @@ def _rpc_labels(call: CallRecord) -> dict[str, Any]:
 def _in_ns(call: CallRecord, rpc: _RpcSpan, at_s: float) -> int:
     """Give a time of `time.perf_counter` on the clock of the spans, so that durations agree with metrics."""
     return rpc.started_ns + int((at_s - call.started_s) * 1e9)
-
-
-def _is_real(maker: Tracer | Meter) -> bool:
-    """Say whether a tracer or a meter does anything: those that the API itself has do not."""
-    return not type(maker).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
