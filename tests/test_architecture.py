@@ -212,6 +212,7 @@ def test_the_public_names_of_the_codec_are_these() -> None:
         "losses",
         "lower",
         "newer_content",
+        "read_error_body",
         "read_request",
         "request_to_json",
         "to_dict",

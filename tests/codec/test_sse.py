@@ -371,6 +371,40 @@ def test_an_error_body_is_known_by_its_members_however_they_are_escaped() -> Non
     assert events_of(stream)[:2] == [error_of({"error": "broken"}), error_of({"object": "error"})]
 
 
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        ({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}, None),
+        ({"error": {"message": "busy", "logit": -math.inf}}, {"logit": -sys.float_info.max}),
+        ({"object": "error", "message": "busy", "choices": []}, None),
+    ],
+    ids=["google", "infinite", "beside no choices"],
+)
+def test_an_error_body_may_be_the_only_element_of_an_array(
+    body: dict[str, Any], kept: dict[str, Any] | None
+) -> None:
+    expected = body if kept is None else {"error": body["error"] | kept}
+    array = line_of([body])
+    named = b"event: error\n" + array + b"event: exception\n" + array
+    events = events_of(FIRST + array + named + DONE)
+    assert events == [
+        message_of(chunk("one")),
+        *(error_of(expected, event=name) for name in (None, "error", "exception")),
+        SseDone(),
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [[], [BODY := {"error": "x"}] * 2, [[BODY]], ["x"], [chunk()]], ids=json.dumps
+)
+def test_other_arrays_are_no_error_bodies(data: Any) -> None:
+    assert reasons_of(line_of(data) + DONE, validate=False) == ["CONTRACT_VIOLATION", "SseDone"]
+    text = json.dumps(data)
+    if data != [chunk()]:
+        expected = SseError(ErrorResponse(message_string=text), None, "error")
+        assert events_of(f"event: error\ndata: {text}\n\n".encode() + DONE) == [expected, SseDone()]
+
+
 def test_members_of_the_message_type_are_no_signs() -> None:
     decoder = SseDecoder(ErrorResponse)
     assert list(decoder.feed(line_of({"detail": "x"}))) == [error_message({"detail": "x"})]

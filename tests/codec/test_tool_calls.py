@@ -101,6 +101,26 @@ def test_a_name_that_equals_the_whole_so_far_is_not_appended(names: tuple[str, .
     assert calls == [make_call("", expected, id="a", index=0)]
 
 
+@pytest.mark.parametrize("members", [{"index": 0, "id": ""}, {"index": 0}, {"id": "null"}, {"id": "a"}, {}])
+def test_the_name_null_says_nothing(members: Json) -> None:
+    """Some servers write an absent name as the string, behind the first piece of a call or in it."""
+    pieces = [
+        make_call("", "f", id="a"),
+        make_call("{", "null", **members),
+        make_call("}", "null", **members),
+    ]
+    if "index" in members:
+        pieces[0]["index"] = 0
+    assert _summary(called(pieces)) == _summary(called(*([piece] for piece in pieces))) == [("a", "f", "{}")]
+    late = [
+        make_call("{", "null", id="a", index=0),
+        make_call("}", "get_", index=0),
+        make_call("", "f", index=0),
+    ]
+    assert _summary(called(late)) == [("a", "get_f", "{}")]
+    assert called([make_call("{}", "null", id="a")]) == [make_call("{}", "null", id="a")]
+
+
 def test_an_id_joins_pieces_without_an_index_whatever_their_names() -> None:
     calls = called(
         [make_call("1", "get_", id="a"), make_call("2", "f", id="b")],

@@ -48,6 +48,7 @@ ERRORS = {
     "openai": _event({"error": BOOM}),
     "beside no choices": _event({"id": "c", "choices": [], "error": BOOM}),
     "beside null choices": _event({"choices": None, "error": BOOM}),
+    "google": _event([{"error": BOOM}]),
     "vllm": _event({"object": "Error", **BOOM, "param": None}) + DONE,
     "sglang": _event({"error": {"object": "error", **BOOM}}) + DONE,
     "bedrock": _event({"object": "chat.completion", "error": {"error": BOOM["message"], "error_code": 1}}),
@@ -92,7 +93,10 @@ async def test_the_text_of_an_error_reaches_every_caller(
             assert response.status == 200
             chunk, error = (await broken_body(response)).split(b"\n\n")[:-1]
         assert b'"content":"a"' in chunk
-        assert flat_error(json.loads(error.removeprefix(b"data: ")))["message"] == "boom in the slot"
+        body = flat_error(json.loads(error.removeprefix(b"data: ")))
+        assert body["message"] == "boom in the slot"
+        # With an id and a model beside it, an empty `choices` would make a chunk of it for Mistral's SDKs.
+        assert "choices" not in body
         async with Client.on(LocalChannel(upstream)) as client:
             chunks = client.stream(REQUEST)
             assert (await anext(chunks)).choices[0].delta.content_string == "a"

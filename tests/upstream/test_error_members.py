@@ -62,6 +62,13 @@ def test_values_of_violations_do_not_get_through() -> None:
     assert members_of([body], is_quoted=True) == {"errors": [{"kind": "missing"}]}
 
 
+def test_an_error_beside_choices_does_not_look_like_a_chunk() -> None:
+    """Clients that skip chunks without choices would skip the error with them."""
+    inner = {"message": "no", "code": 502, "choices": []}
+    outer = {"id": "gen-1", "model": "m", "choices": [], "error": inner}
+    assert members_of([inner, outer], is_quoted=True) == {"code": 502, "id": "gen-1", "model": "m"}
+
+
 @given(st.lists(st.dictionaries(st.text(max_size=70), wild_values, max_size=30), max_size=2))
 def test_any_members_are_small_json(holders: list[dict[str, object]]) -> None:
     members = members_of(holders, is_quoted=True)

@@ -111,6 +111,18 @@ async def test_other_errors_are_final(status: int) -> None:
     assert len(server.received) == 1
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_an_error_body_in_an_array_is_read(is_stream: bool) -> None:
+    body = b'[{\n  "error": {"code": 400, "message": "no such voice", "status": "INVALID_ARGUMENT"}\n}]\n'
+    async with UpstreamServer(json_answer(body, 400)) as server:
+        upstream = MistralUpstream(server.url)
+        with pytest.raises(UpstreamError, match="no such voice") as raised:
+            await (anext(_streaming(upstream)) if is_stream else upstream.complete(REQUEST, CONTEXT))
+        await upstream.close()
+    assert (raised.value.status, raised.value.upstream_type) == (400, "INVALID_ARGUMENT")
+    assert raised.value.members == {"code": 400, "status": "INVALID_ARGUMENT"}
+
+
 async def test_attempts_have_an_end_and_the_last_error_counts(caplog: pytest.LogCaptureFixture) -> None:
     answers = json_answer(b"{}", 503), json_answer(b'{"message":"the last"}', 429, retry_after="0")
     async with UpstreamServer(*answers) as server:

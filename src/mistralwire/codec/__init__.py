@@ -44,6 +44,7 @@ from mistralwire.codec._sse import (
     SseMessage,
     encode_sse,
     is_error_body,
+    read_error_body,
 )
 from mistralwire.codec._sse_batch import SseBatch, SseBatchDecoder, batch_to_sse
 
@@ -83,6 +84,7 @@ __all__ = [
     "losses",
     "lower",
     "newer_content",
+    "read_error_body",
     "read_request",
     "request_to_json",
     "to_dict",

@@ -56,8 +56,8 @@ class Accumulator(Generic[R]):
         ====================  ================================================================================
         What                  Rule
         ====================  ================================================================================
-        Nothing               null, "", [] and {}; of a call's id also "null"; of `created` also 0; a usage in
-                              which no number is above 0. It never replaces what says something.
+        Nothing               null, "", [] and {}; of a call's id and name also "null"; of `created` also 0; a
+                              usage in which no number is above 0. It never replaces what says something.
         Chunk                 Of `id`, `object`, `created` and `model` the first value that says something
                               stays. Of `usage` and what is undocumented the last one stays. An `object` that
                               no chunk has, or that is `chat.completion.chunk`, becomes `chat.completion`. A

@@ -16,6 +16,7 @@ from mistralwire.codec._dropped_events import count_dropped_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import MessagePlan, plan_for
+from mistralwire.codec._read import read_document
 from mistralwire.codec._sse_frames import (
     DONE,
     END,
@@ -103,8 +104,8 @@ class SseDecoder(Generic[M]):
 
     Two forms of error bodies are no events of the standard, but servers write them into streams: llama.cpp's
     line `error: ` with the body behind it, and lines that are the body itself, as a proxy in front of a
-    server sends it. They become an SseError too. Error bodies are read without validation, whatever
-    `validate` says.
+    server sends it. They become an SseError too. An error body may be the only element of an array, as
+    Google's APIs send it in `data:`. Error bodies are read without validation, whatever `validate` says.
 
     An event with **another name** than `message` and `error` (`ping`, say) is read only if its data is an
     object with `choices`, or with the signs of an error beside an empty array. It is dropped otherwise, be
@@ -308,7 +309,7 @@ def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> Ss
     if frame.form == ERROR:
         return SseError(ErrorResponse.FromString(data), frame.id, frame.event)
     if frame.form == ERROR_TEXT:
-        return SseError(_error_of_text(data), frame.id, frame.event)
+        return SseError(_read_error(data, limits), frame.id, frame.event)
     is_error = frame.event == ERROR_EVENT
     is_message = True
     if not is_error and (frame.form == UNFRAMED or frame.event not in OWN_EVENTS):
@@ -403,23 +404,47 @@ def is_error_body(data: bytes) -> bool:
     return _is_error_body(value, ())
 
 
-def _read_error(data: bytes, limits: Limits) -> ErrorResponse:
-    """Read the data of an error event; what is no JSON object is the message itself."""
+def read_error_body(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ErrorResponse:
+    """Read an error body without validation.
+
+    It may be the only element of an array, as Google's APIs send it.
+
+    Args:
+        data: The body.
+        limits: Bounds on it, as for `from_json`.
+
+    Raises:
+        DecodeError: If it is neither a JSON object nor an array of one, or beyond the limits.
+    """
     try:
         return from_json(ErrorResponse, data, validate=False, limits=limits)
     except DecodeError as error:
+        if error.reason != Reason.CONTRACT_VIOLATION:
+            raise
+        plan = plan_for(ErrorResponse)
+        value = _unwrapped(parse(data, limits, plan.name, constants=True))
+        return ErrorResponse.FromString(read_document(plan, value, validate=False, limits=limits))
+
+
+def _read_error(data: bytes, limits: Limits) -> ErrorResponse:
+    """Read the data of an error event; what is no error body is the message itself."""
+    try:
+        return read_error_body(data, limits=limits)
+    except DecodeError as error:
         if error.reason == Reason.LIMIT_EXCEEDED:
             raise
-        return _error_of_text(data)
+        text = data.decode(errors="replace").removeprefix("\ufeff")
+        return ErrorResponse(message_string=text)
 
 
-def _error_of_text(data: bytes) -> ErrorResponse:
-    text = data.decode(errors="replace").removeprefix("\ufeff")
-    return ErrorResponse(message_string=text)
+def _unwrapped(value: Any) -> Any:
+    """Return the error body that is the only element of an array; anything else as it is."""
+    return value[0] if type(value) is list and len(value) == 1 else value
 
 
 def _is_error_body(value: Any, own_names: Container[str], *, is_named: bool = False) -> bool:
     """Check whether parsed data is an error body: the rule that SseDecoder documents."""
+    value = _unwrapped(value)
     if not isinstance(value, dict):
         return False
     choices = value.get("choices")

@@ -4,8 +4,8 @@ from typing import Any
 
 from mistralwire.codec._merge import EMPTY, Pieces, keep_first, merge, merge_strings
 
-# What servers send for a tool call without an identifier.
-_NO_ID = (*EMPTY, "null")
+# What servers send for a piece of a tool call without an identifier, or without a name.
+_NOTHING = (*EMPTY, "null")
 
 
 class ToolCalls(list[Any]):
@@ -101,13 +101,13 @@ def index_key(value: Any) -> Any:
 def _id(call: dict[str, Any]) -> str:
     """Return the identifier of a call; the empty string if it has none."""
     value = call.get("id")
-    return value if isinstance(value, str) and value not in _NO_ID else ""
+    return value if isinstance(value, str) and value not in _NOTHING else ""
 
 
 def _name(call: dict[str, Any]) -> Any:
     function = call.get("function")
     name = function.get("name") if type(function) is dict else None
-    return name if isinstance(name, str | Pieces) else ""
+    return name if isinstance(name, str | Pieces) and name not in _NOTHING else ""
 
 
 def _extend(call: dict[str, Any], piece: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def _extend(call: dict[str, Any], piece: dict[str, Any]) -> None:
         if name == "function" and type(value) is dict and type(known) is dict:
             _extend_function(known, value)
         elif name in ("id", "type", "index"):
-            keep_first(call, name, value, nothing=_NO_ID)
+            keep_first(call, name, value, nothing=_NOTHING)
         else:
             call[name] = merge(known, value, name)
 
@@ -127,7 +127,9 @@ def _extend_function(function: dict[str, Any], piece: dict[str, Any]) -> None:
         if known is None and name == "arguments":
             # Whatever an object of arguments holds is the model's.
             function[name] = value
-        elif name == "name" and value and isinstance(value, str) and isinstance(known, str | Pieces):
+        elif name == "name" and (known in _NOTHING or value in _NOTHING):
+            keep_first(function, name, value, nothing=_NOTHING)
+        elif name == "name" and isinstance(value, str) and isinstance(known, str | Pieces):
             function[name] = merge_strings(known, value, name)
         else:
             function[name] = merge(known, value, name)

@@ -22,8 +22,9 @@ _VIOLATIONS_MAX = 32
 _INTEGER_BITS_MAX = 63
 
 _FOR_PROGRAMS = ("code", "type", "param")
-# What is said elsewhere (texts, the shape), and what quotes the request: values of violations.
-_LEFT_OUT = {*("message", "msg", "detail", "error", "object", "loc", "input", "ctx")}
+# What is said elsewhere (texts, the shape), what quotes the request (values of violations), and `choices`,
+# which would make a chunk of the error: clients skip one that is empty.
+_LEFT_OUT = {*("message", "msg", "detail", "error", "object", "loc", "input", "ctx", "choices")}
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_.-]*")
 # An id looks like a key, and is what its reader is to send to the upstream's support.
 _ID_NAME = re.compile("(?:[a-z0-9_.-]*[_.-])?id", re.IGNORECASE)

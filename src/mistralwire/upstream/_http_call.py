@@ -18,9 +18,9 @@ from mistralwire.codec import (
     SseBatchDecoder,
     SseError,
     explode,
-    from_json,
     is_error_body,
     json_to_binary,
+    read_error_body,
     request_to_json,
 )
 from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, UpstreamError
@@ -38,7 +38,7 @@ from mistralwire.upstream._http_errors import (
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._program import encode_chunk, observed_in
 from mistralwire.upstream._upstream import RESPONSE_TYPES, CallContext, Receiver, error_from_body
-from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, ErrorResponse
+from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
 
 _ERROR_BYTES_MAX = 64 * 1024
 _RETRIED = (429, 502, 503, 504)
@@ -386,7 +386,7 @@ class HttpCall:
             )
             # What tells an error body is not documented for an answer, and so in the first field, json_extra.
             if (wire.startswith(_EXTRA_TAG) or b'"error"' in data) and is_error_body(data):
-                raise error_from_body(from_json(ErrorResponse, data, validate=False))
+                raise error_from_body(read_error_body(data))
         except DecodeError:
             raise unreadable("what is no JSON object", self._status) from None
         return wire

@@ -5,7 +5,7 @@ import email.utils
 import re
 from collections.abc import Mapping
 
-from mistralwire.codec import from_json
+from mistralwire.codec import read_error_body
 from mistralwire.errors import DecodeError, Reason, UpstreamError
 from mistralwire.upstream._http1 import HttpClientError, TruncatedError, UnreachableError
 from mistralwire.upstream._upstream import error_from_body
@@ -65,11 +65,11 @@ def refused(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamErr
 
     Args:
         status: The status, 400 or more.
-        body: The body; one that is no JSON object says nothing.
+        body: The body; one that is neither a JSON object nor an array of one says nothing.
         headers: The headers of the answer, whose names are found whatever their case.
     """
     try:
-        error = from_json(ErrorResponse, body, validate=False)
+        error = read_error_body(body)
     except DecodeError:
         error = ErrorResponse()
     return error_from_body(error, status=status, retry_after_s=_retry_after_s(headers))

@@ -22,6 +22,7 @@ from mistralwire.codec import (
     explode,
     from_json,
     is_error_body,
+    read_error_body,
     to_dict,
     to_json,
 )
@@ -36,7 +37,6 @@ from mistralwire.upstream._upstream import (
 from mistralwire.v1 import (
     ChatCompletionResponse,
     CompletionChunk,
-    ErrorResponse,
     FIMCompletionRequest,
     FIMCompletionResponse,
     FIMCompletionStreamRequest,
@@ -243,7 +243,7 @@ def _read(file: Traversable, chunks_per_second: float | None) -> _Recording:
 
 def _read_json(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
     if is_error_body(data):
-        error = functools.partial(error_from_body, from_json(ErrorResponse, data, validate=False))
+        error = functools.partial(error_from_body, read_error_body(data))
         return _Recording(is_fim, is_stream=False, steps=(), failure=error, answer=error)
     response = _read_response(data, is_fim)
     if to_dict(response).get("choices") is None:
