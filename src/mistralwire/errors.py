@@ -270,8 +270,15 @@ class OverloadError(MistralwireError):
     code = "RESOURCE_EXHAUSTED"
     reason: str = Reason.OVERLOADED
 
-    def __init__(self, message: str, *, reason: str | None = None, retry_after_s: float | None = 1.0) -> None:
-        super().__init__(message, reason=reason)
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        reason: str | None = None,
+        retry_after_s: float | None = 1.0,
+    ) -> None:
+        super().__init__(message, code=code, reason=reason)
         self.retry_after_s = _delay_s(retry_after_s)
 
 

@@ -8,12 +8,13 @@ import grpc
 import pytest
 
 from mistralwire.client import Client
-from mistralwire.errors import CallError
+from mistralwire.errors import CallError, MistralwireError
 from mistralwire.service import ServerConfig, create_server
+from mistralwire.service._refusal import refuse
 from tests.client.peers import ANSWER, MESSAGE, service_of
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
-UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+UNAVAILABLE, CANCELLED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 
 
 class Failing:
@@ -64,7 +65,7 @@ async def test_the_attempts_are_bounded(attempts_max: int, expected: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "code", [code for code in grpc.StatusCode if code not in (grpc.StatusCode.OK, UNAVAILABLE)]
+    "code", [code for code in grpc.StatusCode if code not in (grpc.StatusCode.OK, UNAVAILABLE, CANCELLED)]
 )
 async def test_no_other_status_is_tried_again(code: grpc.StatusCode) -> None:
     failing = Failing(1, code)
@@ -74,6 +75,45 @@ async def test_no_other_status_is_tried_again(code: grpc.StatusCode) -> None:
 
     assert caught.value.code == code.name
     assert failing.attempts == 1
+
+
+@pytest.mark.parametrize("chunks", [None, 0, 1], ids=["one piece", "stream", "after a chunk"])
+async def test_a_call_that_its_service_cancels_is_unavailable_and_not_tried_again(
+    chunks: int | None,
+) -> None:
+    attempts = 0
+
+    async def cancel(context: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        for _ in range(chunks or 0):
+            await context.write(MESSAGE)
+        await context.abort(CANCELLED, "")
+
+    async with asyncio.timeout(30), service_of(cancel) as target, Client(target) as client:
+
+        async def ask() -> None:
+            if chunks is None:
+                await client.complete(REQUEST, request_id="mine")
+            async for _ in client.stream(STREAM_REQUEST, request_id="mine"):
+                pass
+
+        with pytest.raises(CallError) as caught:
+            await ask()
+
+    error = caught.value
+    assert (error.code, error.reason, error.request_id) == ("UNAVAILABLE", "CALL_CANCELLED", "mine")
+    assert attempts == 1
+
+
+async def test_a_cancellation_with_a_reason_is_reported_as_it_is() -> None:
+    async def cancel(context: Any) -> None:
+        await refuse(context, MistralwireError("not wanted", code="CANCELLED", reason="NOT_WANTED"))
+
+    async with asyncio.timeout(30), service_of(cancel) as target, Client(target) as client:
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+    assert (caught.value.code, caught.value.reason) == ("CANCELLED", "NOT_WANTED")
 
 
 async def test_a_stream_is_never_tried_again_after_its_first_chunk() -> None:

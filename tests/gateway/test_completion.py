@@ -9,17 +9,21 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mistralwire._offload import LOOP_EVENT_BYTES_MAX
+from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError, Violation
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.gateway._routes import Call, read_call
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 from mistralwire.v1 import ChatCompletionResponse, ChatCompletionStreamRequest
+from tests.client.peers import service_of
+from tests.error_bodies import flat_error
 from tests.gateway.clients import DrivenCall, DrivenClient, batch, until
 from tests.gateway.test_protocol import CHAT, QUESTION, connected, request_of
 from tests.gateway_stack import running_gateway
@@ -168,6 +172,29 @@ async def test_violations_of_the_service_that_the_body_does_not_have_are_passed_
         status, body = await caller.answer()
     assert status == 422
     assert json.loads(body)["detail"][0]["loc"] == ["body", "messages", 0, "role"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_the_service_cancels_is_answered_with_503_and_made_once(*, stream: bool) -> None:
+    calls = 0
+
+    async def cancel(context: Any) -> None:
+        nonlocal calls
+        calls += 1
+        await context.abort(grpc.StatusCode.CANCELLED, "")
+
+    config = GatewayConfig(port=0)
+    async with (
+        asyncio.timeout(WAIT_S),
+        service_of(cancel) as target,
+        Client(target) as client,
+        GatewayServer(create_app(client, config), config) as server,
+        connected(server.url) as caller,
+    ):
+        caller.writer.write(request_of({**QUESTION, "stream": stream}))
+        status, body = await caller.answer()
+    assert (status, flat_error(json.loads(body))["type"]) == (503, "call_cancelled")
+    assert calls == 1
 
 
 async def test_the_service_gets_the_trace_and_what_the_caller_sent() -> None:

@@ -16,10 +16,18 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError
-from mistralwire.service import SERVICE_NAME, Server, ServerConfig, create_server
+from mistralwire.service import (
+    SERVICE_NAME,
+    CallObserver,
+    CallRecord,
+    Chunks,
+    Server,
+    ServerConfig,
+    create_server,
+)
 from mistralwire.upstream import CallContext, CompletionRequest, CompletionResponse
 from mistralwire.v1 import ChatCompletionResponse
-from tests.service.peers import DATA, GOAWAY, RawPeer
+from tests.service.peers import DATA, GOAWAY, HEADERS, RawPeer
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 COMPLETION = "/mistralwire.v1.ChatCompletionService/ChatCompletion"
@@ -299,6 +307,61 @@ async def test_new_calls_are_refused_while_the_server_drains() -> None:
         assert [item async for item in chunks] == []
         await stopping
     assert len(upstream.requests) == 1
+
+
+async def test_a_call_that_comes_before_the_stop_is_refused_behind_the_end_of_its_connection() -> None:
+    upstream = HeldUpstream()
+    server = create_server(upstream, ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), RawPeer(server.port) as peer:
+        stopping = asyncio.create_task(server.stop(30))
+        peer.call(COMPLETION)
+        trailers = await peer.ended()
+        await stopping
+        goodbye = next(index for index, frame in enumerate(peer.frames) if frame.kind == GOAWAY)
+        refusal = next(index for index, frame in enumerate(peer.frames) if frame.kind == HEADERS)
+
+    assert goodbye < refusal
+    # Its name and value, each behind its length.
+    assert b"grpc-status\x0214" in trailers
+    assert b"grpc-retry-pushback-ms\x03150" in trailers
+    assert not upstream.requests
+
+
+async def test_a_call_that_comes_before_the_stop_has_a_reason_and_a_time_to_retry() -> None:
+    observed: list[str] = []
+
+    class Observer(CallObserver):
+        def started(self, record: CallRecord) -> None: ...
+
+        def chunks(self, record: CallRecord, chunks: Chunks) -> None: ...
+
+        def ended(self, record: CallRecord) -> None:
+            observed.append(record.code)
+
+    server = create_server(HeldUpstream(), ServerConfig(port=0), [Observer()])
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
+        await client.is_serving()
+        stopping = asyncio.create_task(server.stop(30))
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+        await stopping
+    error = caught.value
+    assert (error.code, error.reason, error.retry_after_s) == ("UNAVAILABLE", "DRAINING", 0.15)
+    assert observed == ["UNAVAILABLE"]
+
+
+@pytest.mark.parametrize("drain_s", [0, 0.05])
+async def test_a_call_that_comes_as_the_time_to_drain_is_over_is_refused_too(drain_s: float) -> None:
+    server = create_server(HeldUpstream(), ServerConfig(port=0))
+    await server.start()
+    async with asyncio.timeout(30), Client(server.address) as client:
+        call = asyncio.create_task(client.complete(REQUEST))
+        await server.stop(drain_s)
+        with pytest.raises(CallError) as caught:
+            await call
+    assert caught.value.code == "UNAVAILABLE"
 
 
 async def test_a_stream_that_outlives_the_drain_ends_for_its_caller_too() -> None:

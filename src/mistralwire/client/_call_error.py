@@ -25,11 +25,13 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
     Returns:
         The error, with what the status details say: the violations, the reason, the metadata, when to try
         again. A service that gives no reason has the name of the code for one, one that gives no id has that
-        of the request.
+        of the request. CANCELLED without a reason becomes UNAVAILABLE.
     """
     code = error.code().name
     details = _Details(error)
     info = details.info
+    if code == "CANCELLED" and not info.reason:
+        return cancelled_error(_trailing_id(error) or request_id)
     # A service gives a reason; without one this is what grpc says when its attempts are used up.
     is_used_up = was_retried and code == "UNAVAILABLE" and not info.reason
     is_of_upstream = info.reason == Reason.UPSTREAM_INVALID_REQUEST
@@ -45,6 +47,23 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
         request_id=next(filter(is_request_id, ids), ""),
         retry_after_s=details.retry_after_s(),
         should_retry=info.metadata.get(SHOULD_RETRY) != "false" and not is_used_up,
+    )
+
+
+def cancelled_error(request_id: str) -> CallError:
+    """Return the error of a call that ended with CANCELLED although its caller had not asked for that.
+
+    gRPC servers end calls so that come in the moment they stop, and proxies those whose server they lose.
+    The client does not make the call again: the service may have answered it.
+
+    Args:
+        request_id: Id of the call.
+    """
+    return CallError(
+        "the service, or a proxy in front of it, cancelled the call",
+        code="UNAVAILABLE",
+        reason=Reason.CALL_CANCELLED,
+        request_id=request_id,
     )
 
 

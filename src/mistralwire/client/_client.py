@@ -21,7 +21,7 @@ from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVIS
 from mistralwire._response_headers import headers_in
 from mistralwire._trace_context import injected
 from mistralwire.client._batch import ChunkBatch, lifted, read_message
-from mistralwire.client._call_error import call_error
+from mistralwire.client._call_error import call_error, cancelled_error
 from mistralwire.client._call_task import CallTask
 from mistralwire.client._causes import TOKEN_REFUSED, cause_of, is_refusing_caller
 from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
@@ -316,7 +316,8 @@ class Client:
         Raises:
             CallError: If the call ends with a status other than OK: INTERNAL with the reason NOT_PROTOBUF if
                 the answer is no such message, NO_ANSWER if there is none, GRPC_FAILED if grpc itself fails;
-                CANCELLED with CLIENT_CLOSED if the client is closed.
+                UNAVAILABLE with CALL_CANCELLED if the call was cancelled, but not by the caller; CANCELLED
+                with CLIENT_CLOSED if the client is closed.
             RuntimeError: If it is called in another event loop than the client's.
             TypeError: If it is no such request, or another argument has the wrong type.
             ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
@@ -585,8 +586,13 @@ class Client:
             ) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self._is_closed and task is not None and not task.cancelling():
+            if task is None or task.cancelling():
+                raise
+            if self._is_closed:
                 raise _closed_error(request_id) from None
+            if isinstance(call, grpc.aio.Call) and call.cancelled():
+                # grpc raises this for the status CANCELLED of a stream, which nobody here has asked for.
+                raise cancelled_error(request_id) from None
             raise
         finally:
             # Without effect on a call that is over.

@@ -40,6 +40,11 @@ _STATUS_S = 1.0
 # Longer than any drain: when it is over is decided here, where a later call of `stop` can shorten it.
 _FOREVER_S = 1e9
 
+# So many seconds must pass without a new call before gRPC stops, and how often that is tried.
+_HOLD_S = 0.15
+_HOLD_PARTS = 10
+_HOLDS_MAX = 6
+
 _logger = logging.getLogger(__name__)
 
 
@@ -50,7 +55,8 @@ class _Running:
     Attributes:
         server: The server.
         health: Its health checks.
-        is_urgent: Set when its notice is over, however long it was to be.
+        is_urgent: Set when the time before its stop is over, however long it was to be.
+        is_leaving: Set when its connections are told to end.
         ending: Done when all calls are over; None until it stops.
         cancelling: Cancels them; None until their time is over.
     """
@@ -58,6 +64,7 @@ class _Running:
     server: grpc.aio.Server
     health: Health
     is_urgent: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    is_leaving: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     ending: asyncio.Task[None] | None = None
     cancelling: asyncio.Task[None] | None = None
 
@@ -196,6 +203,8 @@ class Server:
         await asyncio.wait([running.ending], timeout=drain_s)
         if not running.ending.done():
             running.is_urgent.set()
+            # Callers who hear of the end of a call come again: on another connection.
+            await running.is_leaving.wait()
             self._servicer.stop_calls()
             # What can't be told, since its caller takes nothing, say, is cut.
             await asyncio.wait([running.ending], timeout=_STATUS_S)
@@ -209,12 +218,28 @@ class Server:
     async def _end(self, running: _Running) -> None:
         """Refuse new calls once load balancers had time to see what health says; wait for the running ones.
 
-        grpc ends calls that come in the moment it stops with CANCELLED, which no balancer tries again.
+        Before the stop calls neither begin nor end for a moment, until no new one has come for a while:
+        callers who wait for one to end before they make another send nothing in the moment gRPC stops.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._config.drain_notice_s):
-                await running.is_urgent.wait()
-        await running.server.stop(_FOREVER_S)
+        await _wait(running.is_urgent, self._config.drain_notice_s)
+        drain = self._servicer.hold_calls()
+        for _ in range(_HOLDS_MAX):
+            arrived = drain.arrived
+            # In parts: a process that got no time for a while has to see first what came meanwhile.
+            for _ in range(_HOLD_PARTS):
+                await _wait(running.is_urgent, _HOLD_S / _HOLD_PARTS)
+            if running.is_urgent.is_set() or drain.arrived == arrived:
+                break
+        stopping = asyncio.create_task(running.server.stop(_FOREVER_S))
+        # Its first step writes GOAWAY to all connections, before the statuses of the calls that are held.
+        await asyncio.sleep(0)
+        running.is_leaving.set()
+        if drain.arrived:
+            # Other processes on the port count the same seconds: who comes to one of them now comes between
+            # two of its tries, and not in the moment it stops.
+            await _wait(running.is_urgent, _HOLD_S / 2)
+        drain.release()
+        await stopping
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -242,6 +267,13 @@ def create_server(
         The server, not started yet.
     """
     return Server(upstream, config or ServerConfig(), with_telemetry(observers))
+
+
+async def _wait(event: asyncio.Event, limit_s: float) -> None:
+    """Wait for an event, so many seconds at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await event.wait()
 
 
 def _is_open(method: str) -> bool:

@@ -14,6 +14,7 @@ from mistralwire.errors import DecodeError, MistralwireError, Violation
 from mistralwire.service._call import Call, Calls
 from mistralwire.service._compression import send_initial_metadata, wants_gzip
 from mistralwire.service._config import ServerConfig
+from mistralwire.service._drain import Drain
 from mistralwire.service._eager import EagerCall
 from mistralwire.service._methods import METHODS, SERVICE_NAME, Method
 from mistralwire.service._receive import receive
@@ -56,6 +57,7 @@ class ChatCompletionServicer:
     ) -> None:
         config = config or ServerConfig()
         self._calls = Calls(upstream, config, observers, config.contract_revision)
+        self._drain = Drain()
         self._request_s = config.request_s
         self._has_tokens = config.token_file is not None
 
@@ -85,6 +87,11 @@ class ChatCompletionServicer:
     def stop_calls(self) -> None:
         """End all running calls, with UNAVAILABLE and the reason SERVER_STOPPING, and their upstreams."""
         self._calls.stop()
+
+    def hold_calls(self) -> Drain:
+        """Let calls neither begin nor end from now on; return what releases them."""
+        self._drain.hold()
+        return self._drain
 
     async def wait_for_upstreams(self, limit_s: float) -> None:
         """Wait until the upstreams of ended calls have ended, too.
@@ -157,11 +164,15 @@ class ChatCompletionServicer:
             sink.task.uncancel()
         except Exception as error:  # noqa: BLE001 - it ends the call with a status
             sink.is_reading = False
+            if self._drain.is_holding:
+                await self._drain.wait()
             await _refuse(call, context, error)
         finally:
             sink.close()
         if sink.is_lost:
             raise asyncio.CancelledError
+        if self._drain.is_holding:
+            await self._drain.wait()
         if sink.error is not None:
             await refuse(context, sink.error, call.record.request_id)
         if not method.is_stream:
@@ -170,6 +181,8 @@ class ChatCompletionServicer:
 
     async def _receive(self, method: Method, context: grpc.aio.ServicerContext) -> bytes:
         """Receive the request of a call."""
+        if self._drain.is_holding:
+            raise await self._drain.refusal()
         overload = self._calls.overload()
         if overload is not None:
             raise overload

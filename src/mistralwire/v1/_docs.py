@@ -578,6 +578,9 @@ Values:
         Report it, with the message.
     ERROR_REASON_CLIENT_CLOSED = 122: The client was closed before or during the call. CANCELLED,
         HTTP 499. Keep the client open until its calls are complete.
+    ERROR_REASON_CALL_CANCELLED = 123: The call was cancelled by the service or by a proxy in front
+        of it, and not by its caller. UNAVAILABLE, HTTP 503. Retry, unless the upstream must not be
+        asked twice: it may have produced, and billed, an answer.
     ERROR_REASON_CANNOT_LISTEN = 140: The server cannot listen on the address. UNAVAILABLE, HTTP
         503. Stop the process that uses it, or use another address.
     ERROR_REASON_WORKERS_FAILED = 141: The worker processes keep failing. UNAVAILABLE, HTTP 503.

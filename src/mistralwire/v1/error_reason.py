@@ -228,6 +228,12 @@ class Reason(enum.StrEnum):
     calls are complete.
     """
 
+    CALL_CANCELLED = "CALL_CANCELLED"
+    """The call was cancelled by the service or by a proxy in front of it, and not by its caller. UNAVAILABLE,
+    HTTP 503. Retry, unless the upstream must not be asked twice: it may have produced, and billed, an
+    answer.
+    """
+
     CANNOT_LISTEN = "CANNOT_LISTEN"
     """The server cannot listen on the address. UNAVAILABLE, HTTP 503. Stop the process that uses it, or use
     another address.
