@@ -16,7 +16,6 @@ from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._app import Gateway
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._protocol import HttpProtocol
-from mistralwire.gateway._tls import server_context
 
 _BACKLOG = 2048
 # Between two requests of a connection: longer than most proxies and SDKs keep theirs, so they close first.
@@ -140,8 +139,19 @@ class GatewayServer:
         return config
 
     def _tls(self) -> ssl.SSLContext | None:
+        """Return a context whose handshakes follow the files from now on; None for plain text."""
         certificate, key = self._config.tls_certificate, self._config.tls_key
-        return None if certificate is None or key is None else server_context(TlsFiles(certificate, key))
+        if certificate is None or key is None:
+            return None
+        files = TlsFiles(certificate, key)
+        context = files.current().context
+
+        def choose(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _: ssl.SSLContext) -> None:
+            # OpenSSL asks in each handshake, also where the caller names no host.
+            connection.context = files.current().context
+
+        context.sni_callback = choose
+        return context
 
     async def _bind(self) -> list[socket.socket]:
         """Bind to all addresses of the host, to one port."""

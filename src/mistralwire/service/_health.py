@@ -12,7 +12,7 @@ from grpc_health.v1.health import SERVICE_NAME
 
 from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Reason, Violation
 from mistralwire.service._receive import receive
-from mistralwire.service._refusal import refuse
+from mistralwire.service._status import refuse
 
 WATCHES_MAX = 256
 """Watches at one time. They need no token, so they must not take the place of other calls."""

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 import grpc
@@ -14,19 +14,17 @@ from grpc_reflection.v1alpha import reflection
 
 from mistralwire._extras import missing_error
 from mistralwire._listen import why_not
-from mistralwire._tls_files import TlsFiles
+from mistralwire._tls_files import TlsFiles, TlsMaterial
 from mistralwire._tokens import TokenFile
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.service._auth import TokenInterceptor
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._health import Health
 from mistralwire.service._methods import METHODS, SERVICE_NAME
 from mistralwire.service._options import server_options
 from mistralwire.service._record import CallObserver
-from mistralwire.service._refusal import refuse
 from mistralwire.service._servicer import ChatCompletionServicer
+from mistralwire.service._status import refuse
 from mistralwire.service._telemetry import with_telemetry
-from mistralwire.service._tls import server_credentials
 from mistralwire.upstream import Upstream
 
 # Calls beside the service's own: health checks, watches, reflection. They go on when the service is full.
@@ -126,26 +124,33 @@ class Server:
         _logger.info("listening on %s", self.address)
 
     def _credentials(self) -> grpc.ServerCredentials | None:
+        """Return credentials for one start, which follow the files from now on; None for plain text."""
         config = self._config
         if config.tls_certificate is None or config.tls_key is None:
             return None
         files = TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca)
-        return server_credentials(files)
+        given = files.current()
 
-    def _interceptors(self) -> list[TokenInterceptor]:
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            """Return what the files hold if that has changed; grpc asks before each handshake, in threads."""
+            nonlocal given
+            material = files.current()
+            if material is given:
+                return None
+            given = material
+            return _certificate(material)
+
+        return grpc.dynamic_ssl_server_credentials(
+            _certificate(given), fetch, require_client_authentication=given.authorities is not None
+        )
+
+    def _interceptors(self) -> "list[_TokenInterceptor]":
         config = self._config
         if config.token_file is None:
             return []
         if config.tls_certificate is None and not config.is_local:
             _logger.warning("tokens travel in plain text: insecure is set, without TLS")
-        return [TokenInterceptor(TokenFile(config.token_file), _is_open, self._refuse)]
-
-    async def _refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
-        service, _, name = method.removeprefix("/").rpartition("/")
-        # With a record, for the observers. They keep the names of methods, so callers must not make them up.
-        if service == SERVICE_NAME and name in METHODS:
-            await self._servicer.refuse(name, context, error)
-        await refuse(context, error)
+        return [_TokenInterceptor(TokenFile(config.token_file), self._servicer)]
 
     def _add_services(self, server: grpc.aio.Server) -> list[str]:
         """Register all services but health; give the names of all."""
@@ -276,9 +281,48 @@ async def _wait(event: asyncio.Event, limit_s: float) -> None:
             await event.wait()
 
 
-def _is_open(method: str) -> bool:
-    """Say whether a method needs no token: health checks come from balancers, which have none."""
-    return method.startswith(f"/{HEALTH_NAME}/")
+class _TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Ends calls without a token before their request is read.
+
+    Args:
+        tokens: The tokens.
+        servicer: The servicer, whose observers hear of calls that are refused.
+    """
+
+    def __init__(self, tokens: TokenFile, servicer: ChatCompletionServicer) -> None:
+        self._tokens = tokens
+        self._servicer = servicer
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Return the handler of the method, or one that refuses."""
+        method = handler_call_details.method
+        # Health checks come from balancers, which have no token.
+        if not method.startswith(f"/{HEALTH_NAME}/"):
+            try:
+                self._tokens.check(handler_call_details.invocation_metadata)
+            except MistralwireError as error:
+                return self._refusing(method, error)
+        return await continuation(handler_call_details)
+
+    def _refusing(self, method: str, error: MistralwireError) -> grpc.RpcMethodHandler:
+        service, _, name = method.removeprefix("/").rpartition("/")
+
+        async def end(_: object, context: grpc.aio.ServicerContext) -> None:
+            # With a record, for the observers, who keep names of methods: callers must not make them up.
+            if service == SERVICE_NAME and name in METHODS:
+                await self._servicer.refuse(name, context, error)
+            await refuse(context, error)
+
+        # Of all kinds, whatever the method's own is: grpc reads no request for this one.
+        return grpc.stream_unary_rpc_method_handler(end)
+
+
+def _certificate(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(material.key, material.chain)], material.authorities)
 
 
 def _add_channelz(server: grpc.aio.Server) -> None:

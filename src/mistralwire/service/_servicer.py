@@ -19,7 +19,7 @@ from mistralwire.service._eager import EagerCall
 from mistralwire.service._methods import METHODS, SERVICE_NAME, Method
 from mistralwire.service._receive import receive
 from mistralwire.service._record import CallObserver
-from mistralwire.service._refusal import refuse
+from mistralwire.service._status import refuse
 from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 

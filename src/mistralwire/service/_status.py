@@ -1,11 +1,12 @@
-"""The one place that turns an error into a google.rpc.Status."""
+"""The one place that turns an error into a google.rpc.Status, and ends calls with it."""
 
+import asyncio
 import logging
 import math
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
 import grpc
 import orjson
@@ -139,6 +140,34 @@ def failure_of(error: BaseException, request_id: str = "", remaining_s: float | 
     if code in _RETRIABLE and (delay_s is not None or isinstance(error, UpstreamError)):
         trailers.append(("grpc-retry-pushback-ms", str(_pushback_ms(delay_s, remaining_s))))
     return Failure(code, status.message, tuple(trailers))
+
+
+async def refuse(
+    context: grpc.aio.ServicerContext, error: BaseException, request_id: str | None = None
+) -> Never:
+    """End a call with the status of an error, whatever it is.
+
+    Args:
+        context: The call.
+        error: The error.
+        request_id: Id of the call; None to take the caller's own, or a new one.
+
+    Raises:
+        grpc.aio.AbortError: Always; grpc waits for it.
+        asyncio.CancelledError: If the call is over already, its caller gone, say: grpc would log it as a
+            failure, stack and all.
+    """
+    metadata = context.invocation_metadata() or ()
+    if request_id is None:
+        request_id = request_id_of(metadata)
+    try:
+        await context.abort(*failure_of(error, request_id, retry_time_s(metadata, context.time_remaining())))
+    except grpc.aio.AbortError as abort:
+        # Without the error it came from: grpc prints that chain in places, and its text may be private.
+        raise abort from None
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
+    raise AssertionError("abort always raises")
 
 
 def _pushback_ms(delay_s: float | None, remaining_s: float | None) -> int:
