@@ -78,12 +78,11 @@ def check_settings(values: Any) -> None:
 def _check(name: str, value: Any, type_: Any, setting: Setting) -> None:
     if value is None and type_ in (pathlib.Path | None, bool | None, str | None):
         return
-    if type_ is float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} must be a number, not {value!r}")
-    elif type_ is int:
-        if type(value) is not int:
-            raise TypeError(f"{name} must be an integer, not {value!r}")
+    if type_ in (float, int):
+        check = checked_number if type_ is float else checked_count
+        least = -math.inf if setting.least is None else setting.least
+        most = math.inf if setting.most is None else setting.most
+        check(name, value, least, most, is_above=setting.is_above)
     elif type_ in (str, str | None):
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a string, not {value!r}")
@@ -92,9 +91,34 @@ def _check(name: str, value: Any, type_: Any, setting: Setting) -> None:
             raise TypeError(f"{name} must be True or False, not {value!r}")
     elif not isinstance(value, pathlib.Path):
         raise TypeError(f"{name} must be a pathlib.Path, not {value!r}")
-    if setting.least is None or setting.most is None:
-        return
-    is_too_small = value <= setting.least if setting.is_above else value < setting.least
-    if is_too_small or not value <= setting.most or math.isnan(value):
-        least = f"above {setting.least:g}, at most" if setting.is_above else f"{setting.least:g} to"
-        raise ValueError(f"{name} must be {least} {setting.most:.0f}, not {value!r}")
+
+
+def checked_count(name: str, value: int, least: float, most: float, *, is_above: bool = False) -> int:
+    """Return a value if it is a whole number within a range; as `checked_number`."""
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    checked_number(name, value, least, most, is_above=is_above)
+    return value
+
+
+def checked_number(name: str, value: float, least: float, most: float, *, is_above: bool = False) -> float:
+    """Return a value if it is a number within a range.
+
+    Args:
+        name: What to call it in errors.
+        value: The value.
+        least: The least value.
+        most: The greatest value.
+        is_above: Whether `least` itself is too little.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is out of the range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    is_within = least < value <= most if is_above else least <= value <= most
+    if not is_within:
+        start = f"above {least:g}, at most" if is_above else f"{least:g} to"
+        raise ValueError(f"{name} must be {start} {most:.0f}, not {value!r}")
+    return value

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from mistralwire.client import Client
-from mistralwire.client._token import TokenFile
+from mistralwire.client._token import token_in
 from mistralwire.errors import CallError
 from mistralwire.service import ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse
@@ -351,13 +351,13 @@ async def test_a_token_that_could_not_be_read_for_a_moment_is_read_afterwards(
 ) -> None:
     file = tmp_path / "token"
     file.write_text("first")
-    tokens = TokenFile(file)
+    token = token_in(file)
     file.write_text("second")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        assert tokens.current() == tokens.current() == "first"
+        assert token() == token() == "first"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(caplog.records) == 1
-    assert tokens.current() == "second"
+    assert token() == "second"

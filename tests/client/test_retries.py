@@ -6,11 +6,11 @@ from typing import Any
 
 import grpc
 import pytest
-from mistralwire.service._refusal import refuse
 
 from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError
 from mistralwire.service import ServerConfig, create_server
+from mistralwire.service._status import refuse
 from tests.client.peers import ANSWER, MESSAGE, service_of
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 

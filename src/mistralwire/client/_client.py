@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Never, Self, TypeAlias, TypedDict, TypeVar, overload
 
@@ -19,6 +18,7 @@ from mistralwire._flow import Sink, Source
 from mistralwire._loopback import is_loopback_target
 from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire._response_headers import headers_in
+from mistralwire._settings import INT32_MAX, checked_count, checked_number
 from mistralwire._trace_context import injected
 from mistralwire.client._batch import ChunkBatch, lifted, read_message
 from mistralwire.client._call_error import call_error, cancelled_error
@@ -26,7 +26,7 @@ from mistralwire.client._call_task import CallTask
 from mistralwire.client._causes import TOKEN_REFUSED, cause_of, is_refusing_caller
 from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
 from mistralwire.client._metadata import checked_metadata, checked_request_id
-from mistralwire.client._token import FixedToken, TokenFile
+from mistralwire.client._token import fixed_token, token_in
 from mistralwire.codec import lower
 from mistralwire.errors import CallError, EncodeError, Reason
 from mistralwire.v1 import (
@@ -62,8 +62,7 @@ KEEPALIVE_TIMEOUT_S = 10.0
 
 
 _CONNECTIONS_MAX = 256
-# grpc's own bounds on numbers, and on attempts.
-_INT32_MAX = 2**31 - 1
+# grpc's own bounds on attempts and keepalive pings.
 _ATTEMPTS_MAX = 5
 _KEEPALIVE_S_MAX = 7_200.0
 
@@ -197,15 +196,17 @@ class Client:
         self._deadline_s = _checked_deadline(deadline_s)
         self._compression = grpc.Compression.Gzip if compress_requests else None
         self._wishes = ((ACCEPT_ENCODING, "gzip"),) if compress_answers else ()
-        self._connections = _checked_count("connections", connections, _CONNECTIONS_MAX)
+        self._connections = checked_count("connections", connections, 1, _CONNECTIONS_MAX)
         self._is_retrying = attempts_max > 1
         self._options = channel_options(
             target,
             is_shared=connections == 1,
-            attempts_max=_checked_count("attempts_max", attempts_max, _ATTEMPTS_MAX),
-            keepalive_s=_checked_seconds("keepalive_s", keepalive_s, 1),
-            keepalive_timeout_s=_checked_seconds("keepalive_timeout_s", keepalive_timeout_s, 0),
-            message_bytes_max=_checked_count("message_bytes_max", message_bytes_max, _INT32_MAX),
+            attempts_max=checked_count("attempts_max", attempts_max, 1, _ATTEMPTS_MAX),
+            keepalive_s=checked_number("keepalive_s", keepalive_s, 1, _KEEPALIVE_S_MAX),
+            keepalive_timeout_s=checked_number(
+                "keepalive_timeout_s", keepalive_timeout_s, 0, _KEEPALIVE_S_MAX, is_above=True
+            ),
+            message_bytes_max=checked_count("message_bytes_max", message_bytes_max, 1, INT32_MAX),
             is_gzip_enabled=compress_requests or compress_answers,
         )
         from_files = tls_credentials(tls_ca, tls_certificate, tls_key)
@@ -214,12 +215,15 @@ class Client:
         self._credentials = _chosen_credentials(target, insecure, credentials or from_files)
         if token is not None and token_file is not None:
             raise ValueError("expected token or token_file, found both")
-        self._token = None if token is None else FixedToken(token)
-        self._token_file = None if token_file is None else TokenFile(token_file)
+        self._token: Callable[[], str] | None = None
+        if token is not None:
+            self._token = fixed_token(token)
+        elif token_file is not None:
+            self._token = token_in(token_file)
         self._may_authorize = self._credentials is not None or is_loopback_target(target)
-        if token is not None or token_file is not None:
+        if self._token is not None:
             self._refuse_plain_text()
-        self.contract_revision = _checked_count("contract_revision", contract_revision, _INT32_MAX)
+        self.contract_revision = checked_count("contract_revision", contract_revision, 1, INT32_MAX)
         self._has_warned = False
         # Whether the service is known to take the token.
         self._is_admitted = False
@@ -639,13 +643,12 @@ class Client:
     ) -> tuple[tuple[str, str | bytes], ...]:
         own = checked_metadata(metadata) if metadata or not isinstance(metadata, dict) else ()
         pairs = [*own, *injected(metadata), *self._wishes, (REQUEST_ID, request_id), _OWN_REVISION]
-        token = self._token or self._token_file
         if AUTHORIZATION in metadata:
-            if token is not None:
+            if self._token is not None:
                 raise ValueError(f"expected a token or the metadata {AUTHORIZATION!r}, found both")
             self._refuse_plain_text()
-        elif token is not None:
-            pairs.append((AUTHORIZATION, f"Bearer {token.current()}"))
+        elif self._token is not None:
+            pairs.append((AUTHORIZATION, f"Bearer {self._token()}"))
         return tuple(pairs)
 
     def _refuse_plain_text(self) -> None:
@@ -756,30 +759,5 @@ def _checked_target(target: str) -> str:
     return target
 
 
-def _checked_number(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    return value
-
-
 def _checked_deadline(deadline_s: float) -> float:
-    if not 0 < _checked_number("deadline_s", deadline_s) <= DEADLINE_S_MAX:
-        raise ValueError(f"deadline_s must be above 0 and at most {DEADLINE_S_MAX:.0f}, not {deadline_s!r}")
-    return deadline_s
-
-
-def _checked_seconds(name: str, value: float, least: float) -> float:
-    _checked_number(name, value)
-    is_enough = value >= least if least else value > 0
-    if not is_enough or not value <= _KEEPALIVE_S_MAX or math.isnan(value):
-        range_ = f"{least:g} to" if least else "above 0, at most"
-        raise ValueError(f"{name} must be {range_} {_KEEPALIVE_S_MAX:.0f}, not {value!r}")
-    return value
-
-
-def _checked_count(name: str, value: int, most: int) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not 1 <= value <= most:
-        raise ValueError(f"{name} must be 1 to {most}, not {value}")
-    return value
+    return checked_number("deadline_s", deadline_s, 0, DEADLINE_S_MAX, is_above=True)

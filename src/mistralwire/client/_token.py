@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import re
+from collections.abc import Callable
 
 from mistralwire._files import Watched
 
@@ -15,8 +16,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}=*")
 _logger = logging.getLogger(__name__)
 
 
-class FixedToken:
-    """A token that stays the same.
+def fixed_token(token: str) -> Callable[[], str]:
+    """Return what returns a token that stays the same.
 
     Args:
         token: The token.
@@ -25,27 +26,22 @@ class FixedToken:
         TypeError: If it is no string.
         ValueError: If it is none that can be sent. The message does not quote it.
     """
-
-    def __init__(self, token: str) -> None:
-        if not isinstance(token, str):
-            raise TypeError(f"token must be a string, not a {type(token).__name__}")
-        if not _TOKEN.fullmatch(token):
-            raise ValueError(
-                "token must be 1 to 4096 letters, digits and characters of ._~+/- without spaces, and = at "
-                "its end; found another length or other characters"
-            )
-        self._token = token
-
-    def current(self) -> str:
-        """Give the token."""
-        return self._token
+    if not isinstance(token, str):
+        raise TypeError(f"token must be a string, not a {type(token).__name__}")
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(
+            "token must be 1 to 4096 letters, digits and characters of ._~+/- without spaces, and = at "
+            "its end; found another length or other characters"
+        )
+    return lambda: token
 
 
-class TokenFile:
-    """A token in a file: its first line that is neither blank nor a comment; # begins a comment.
+def token_in(path: str | os.PathLike[str]) -> Callable[[], str]:
+    """Return what returns the token in a file as it is now.
 
-    A file that can't be read any more, or has no token in it while it is being written, changes nothing: the
-    token before stays, and the log says so once.
+    It is the first line that is neither blank nor a comment; # begins a comment. A file that can't be read
+    any more, or has no token in it while it is being written, changes nothing: the token before stays, and
+    the log says so once.
 
     Args:
         path: The file.
@@ -54,14 +50,8 @@ class TokenFile:
         OSError: If it can't be read.
         ValueError: If there is no token in it.
     """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        file = pathlib.Path(path)
-        self._token = Watched([file], functools.partial(_read, file), f"token in {file}", _logger)
-
-    def current(self) -> str:
-        """Return the token as it is in the file now."""
-        return self._token.current()
+    file = pathlib.Path(path)
+    return Watched([file], functools.partial(_read, file), f"token in {file}", _logger).current
 
 
 def _read(path: pathlib.Path) -> str:
