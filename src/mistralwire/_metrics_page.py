@@ -35,7 +35,7 @@ class MetricsPage:
         try:
             self._server, self._thread = start_http_server(port, host)
         except (OSError, UnicodeError) as error:
-            message = cannot_listen(host, f"the address of the metrics, port {port} of {host},", error)
+            message = cannot_listen(host, metrics_address(host, port), error)
             raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
         self._server.RequestHandlerClass = _impatient(self._server.RequestHandlerClass)
         self.port: int = self._server.server_port
@@ -46,6 +46,11 @@ class MetricsPage:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def metrics_address(host: str, port: int) -> str:
+    """Return what messages call the address of a page."""
+    return f"the address of the metrics, port {port} of {host},"
 
 
 def _impatient(handler: Any) -> Any:

@@ -198,9 +198,11 @@ def test_what_keeps_it_from_starting_is_said_alike_with_workers_and_without(work
         port = str(taken.getsockname()[1])
         in_use = refused(*two, "--port", port, code=1)
         metrics = refused(*two, "--prometheus-port", port, code=1)
+        second = refused("--prometheus-port", str(int(port) - 1), *TWO, code=1)
 
     assert in_use == f"127.0.0.1 port {port} is in use; stop what listens there, or take another port"
     assert metrics.startswith(f"the address of the metrics, port {port} of 127.0.0.1, is in use;")
+    assert second == metrics
     assert refused(*two, "--token-file", "/nowhere", code=1).startswith("--token-file: ")
     assert "/nowhere: No such file" in refused(
         *two, "--service", "127.0.0.1:1", "--service-token-file", "/nowhere", code=1

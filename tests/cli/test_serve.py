@@ -97,9 +97,7 @@ async def test_a_port_that_is_taken_is_said_in_one_line() -> None:
         result = await asyncio.to_thread(run, "--port", address.rpartition(":")[2])
 
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == (
-        f"Error: {address} is in use; stop what listens there, or take another port"
-    )
+    assert result.stderr == f"Error: {address} is in use; stop what listens there, or take another port\n"
 
 
 def test_a_host_that_does_not_resolve_is_told_from_a_port_in_use() -> None:

@@ -234,8 +234,8 @@ async def test_a_port_that_is_taken_is_said_as_without_workers() -> None:
         several = await asyncio.to_thread(run, "--port", port, *TWO)
 
     assert several.returncode == alone.returncode == 1
-    assert several.stderr.splitlines()[-1] == alone.stderr.splitlines()[-1]
-    assert several.stderr.endswith(f"{address} is in use; stop what listens there, or take another port\n")
+    in_use = f"Error: {address} is in use; stop what listens there, or take another port\n"
+    assert several.stderr == alone.stderr == in_use
 
 
 async def test_a_port_that_others_share_is_taken_too() -> None:

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 from mistralwire._listen import why_not
+from mistralwire._metrics_page import metrics_address
+from mistralwire.cli._process_settings import ProcessSettings
 from mistralwire.cli._serving import SIGNALS, Job, log_end, serve_until_signal
 from mistralwire.cli._worker import READY, pack_job
 from mistralwire.errors import MistralwireError, Reason
@@ -51,10 +53,23 @@ def run_job(job: Job) -> None:
 
 async def _run_workers(job: Job) -> signal.Signals | None:
     """Run workers; return the second signal, as `Workers.run` does."""
+    await _check_metrics_ports(job.processes)
     # What is prepared here never listens: it finds out what can't be used, and says what answers.
     async with job.prepare(None) as prepared, reserved_port(job.config, prepared.address) as port:
         prepared.server.port = port
         return await Workers(job.sharing(port)).run(prepared.announce)
+
+
+async def _check_metrics_ports(processes: ProcessSettings) -> None:
+    """Find out whether each worker can have its port for metrics, before any is started.
+
+    Raises:
+        MistralwireError: If one can't, with the reason CANNOT_LISTEN.
+    """
+    first, host = processes.prometheus_port, processes.prometheus_host
+    for port in range(first, first + processes.workers) if first else ():
+        if message := await why_not(host, port, metrics_address(host, port), share_port=False):
+            raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN)
 
 
 @contextlib.asynccontextmanager
