@@ -1,8 +1,11 @@
 """Peers that lie, stall or cut the line: each call ends with a CallError, and none hangs."""
 
 import asyncio
+from typing import Any
 
+import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire.client import Client
 from mistralwire.errors import CallError
@@ -17,6 +20,7 @@ from tests.client.peers import (
     frame,
     header,
     message,
+    service_of,
 )
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
@@ -146,3 +150,23 @@ async def test_half_a_message_and_then_the_end_is_an_error() -> None:
         error = await failure_of(client, is_stream=False)
 
     assert (error.code, error.reason) == ("INTERNAL", "NO_ANSWER")
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_the_text_of_an_error_is_one_bounded_line_of_printable_characters(*, is_stream: bool) -> None:
+    async def fail(context: Any) -> None:
+        bad = error_details_pb2.BadRequest()
+        bad.field_violations.add(field="a\nb", description="expected \x1b[2J, found \u202ea\r\n")
+        details = status_pb2.Status(code=3)
+        details.details.add().Pack(bad)
+        text = "2 problems:\n  first\x1b[31m one\r\n\u202esecond\u2028third" + "x" * 2_000
+        context.set_trailing_metadata((("grpc-status-details-bin", details.SerializeToString()),))
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+    async with service_of(fail) as target, Client(target) as client:
+        error = await failure_of(client, is_stream=is_stream)
+
+    assert str(error).startswith(r"2 problems: first\x1b[31m one; \u202esecond; thirdxxx")
+    assert str(error).isprintable()
+    assert len(str(error)) == 1_000
+    assert error.violations == [("a; b", r"\x1b[2J", r"\u202ea")]

@@ -12,6 +12,8 @@ from mistralwire.client._metadata import is_request_id
 from mistralwire.errors import SHOULD_RETRY, CallError, Reason, UpstreamViolation, Violation
 
 _DETAILS = "grpc-status-details-bin"
+# Of a message, and of each text of a violation.
+_TEXT_CHARS_MAX = 1_000
 
 
 def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried: bool = False) -> CallError:
@@ -24,8 +26,9 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
 
     Returns:
         The error, with what the status details say: the violations, the reason, the metadata, when to try
-        again. A service that gives no reason has the name of the code for one, one that gives no id has that
-        of the request. CANCELLED without a reason becomes UNAVAILABLE.
+        again; each text is one line of at most 1,000 printable characters. A service that gives no reason has
+        the name of the code for one, one that gives no id has that of the request. CANCELLED without a
+        reason becomes UNAVAILABLE.
     """
     code = error.code().name
     details = _Details(error)
@@ -38,7 +41,7 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
     places = details.request.field_violations
     ids = (details.request_info.request_id, _trailing_id(error), request_id)
     return CallError(
-        error.details() or f"the call ended with {code}",
+        _line(error.details() or "") or f"the call ended with {code}",
         code=code,
         reason=info.reason,
         violations=[] if is_of_upstream else [_violation(item) for item in places],
@@ -138,8 +141,17 @@ def _trailing_id(error: grpc.aio.AioRpcError) -> str:
 
 def _violation(item: error_details_pb2.BadRequest.FieldViolation) -> Violation:
     expected, separator, found = item.description.removeprefix("expected ").partition(", found ")
-    return Violation(item.field, expected, found if separator else "something else")
+    return Violation(_line(item.field), _line(expected), _line(found) if separator else "something else")
 
 
 def _upstream_violation(item: error_details_pb2.BadRequest.FieldViolation) -> UpstreamViolation:
-    return UpstreamViolation(item.field, item.description, item.reason.lower())
+    return UpstreamViolation(_line(item.field), _line(item.description), _line(item.reason.lower()))
+
+
+def _line(text: str) -> str:
+    """Return a text of the service as one bounded line that no terminal acts upon."""
+    lines = filter(None, (" ".join(line.split()) for line in text.splitlines()))
+    line = "; ".join(lines).replace(":; ", ": ")
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return line if len(line) <= _TEXT_CHARS_MAX else f"{line[: _TEXT_CHARS_MAX - 3]}..."
