@@ -207,8 +207,10 @@ def _documentation() -> list[Route]:
     async def send_page(request: Request) -> Response:
         # Relative, for whatever stands before the gateway.
         document_url = b"../openapi.json" if request.scope.get(_HAD_SLASH) else b"openapi.json"
-        address = html.escape(shlex.quote(str(request.base_url).rstrip("/"))).encode()
-        page = _file("docs.html").replace(b"{{document}}", document_url).replace(b"{{address}}", address)
+        # `base_url` ends where the outermost application begins.
+        address = str(request.base_url.replace(path=request.scope.get("root_path", ""))).rstrip("/")
+        quoted = html.escape(shlex.quote(address)).encode()
+        page = _file("docs.html").replace(b"{{document}}", document_url).replace(b"{{address}}", quoted)
         return Response(page, headers=_PAGE_HEADERS, media_type="text/html")
 
     return [Route("/openapi.json", send_document), Route("/docs", send_page)]
