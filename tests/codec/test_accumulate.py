@@ -118,6 +118,16 @@ def test_choices_that_one_chunk_began_keep_its_order() -> None:
     assert [choice["message"]["content"] for choice in response["choices"]] == ["1", "0!"]
 
 
+def test_a_message_beside_the_deltas_is_not_added_to_them() -> None:
+    """Perplexity sends the message so far with each delta."""
+    pieces = [
+        make_piece({"content": "The"}, message={"role": "assistant", "content": "The"}),
+        make_piece({"content": " end"}, message={"role": "assistant", "content": "The end"}),
+    ]
+    (choice,) = accumulated(*pieces)["choices"]
+    assert choice["message"] == {"content": "The end"}
+
+
 def test_choices_with_negative_indexes_stand_by_index_too() -> None:
     response = accumulated(*(make_piece({}, index=index) for index in (-1, 2, -2)))
     assert [choice["index"] for choice in response["choices"]] == [-2, -1, 2]

@@ -221,6 +221,21 @@ def test_constant_members_of_a_call_are_not_doubled() -> None:
     assert called(pieces[:1], pieces[1:]) == [make_call("12", "f", index=0, extra_content=google)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ('{"a":', {"a": 1}, {"a": 1}),
+        ({"a": 1}, '{"b":2}', '{"b":2}'),
+        ({"a": 1}, "", {"a": 1}),
+        ('{"a":1}', {}, '{"a":1}'),
+    ],
+)
+def test_arguments_that_are_an_object_in_one_of_the_pieces(first: Any, second: Any, expected: Any) -> None:
+    pieces = [make_call(first, "f", index=0), make_call(second, index=0)]
+    assert called(pieces) == [make_call(expected, "f", index=0)]
+
+
 def test_what_an_object_of_arguments_holds_is_left_alone() -> None:
     arguments = {"rows": [{"index": 0, "x": "a"}, {"index": 0, "x": "b"}], "type": "t"}
     call = make_call(arguments, "f", id="a", index=0)

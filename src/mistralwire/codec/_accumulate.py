@@ -65,28 +65,30 @@ class Accumulator(Generic[R]):
         Choice                Pieces with one index are one choice. A piece without an index continues the
                               choice at its place among such pieces of its chunk; a choice that began without
                               an index takes the first new index that a later chunk brings.
-        Members of a choice   Log probabilities are appended. Of `finish_reason` and all others the last value
-                              that says something stays.
+        Members of a choice   Log probabilities are appended. Of `index` the first value stays; of
+                              `finish_reason` and all others the last one that says something. A `message`
+                              beside the deltas is dropped: they add up to it.
         Order of choices      That of the chunk that began them all, otherwise by index.
         Delta                 Of `role`, `tool_call_id`, `index` and `metadata` the last value that says
                               something stays. A `role` that is "" in all of them is dropped.
-        Content               Strings are concatenated. Lists are joined; the end of one and the beginning of
-                              the next become one piece where both are text or reasoning, unless that was
-                              closed.
+        Content               Strings are concatenated. Lists are joined, and a string beside a list is a
+                              piece of text; the end of one and the beginning of the next become one piece
+                              where both are text or reasoning, unless that was closed.
         Call, open index      A piece at the index of a call continues the last call there, or an earlier one
-                              that has its id. A piece with a name and another id than the call begins a new
-                              one.
+                              that has its id. A piece with a name and an id begins a new one where the call
+                              has a name and another id.
         Call, new index       A piece whose id a call has continues that, unless the piece has a name and the
                               call another index. Otherwise it continues the call at that position, or the
                               last one to be continued, if that has no index yet, and the piece has no name or
                               neither another name nor another id. Otherwise it begins a call.
         Call, id alone        A piece without an index continues the call that has its id.
         Call, neither         With no index, and no id that a call has, a name begins a call, unless the last
-                              has none yet. A piece without a name continues the call that was begun or
-                              continued last.
+                              one has no name yet, and no other id. A piece without a name continues the call
+                              that was begun or continued last.
         Name of a call        Pieces are joined, before and after arguments. A piece that equals the whole
                               name so far is not appended.
-        Arguments of a call   Strings are concatenated.
+        Arguments of a call   Strings are concatenated, and objects merged. Where one kind follows the other,
+                              the last value that says something stays.
         Members of a call     Of `id`, `type` and `index` the first value that says something stays.
         Order of calls        By index; one without an index follows the one that it began behind.
         Undocumented          Inside a delta, strings are concatenated, lists joined and objects merged. Of
