@@ -9,6 +9,9 @@ from typing import Any
 INT32_MAX = 2**31 - 1
 """grpc's own bound on numbers, and on milliseconds."""
 
+BYTES_MAX = 2**40
+"""The most that bounds on memory take, in bytes."""
+
 SECONDS_MAX = 86_400.0
 """The longest time in seconds that most settings take: a day."""
 

@@ -9,13 +9,16 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mistralwire.client import Client
+from mistralwire.errors import CallError
 from mistralwire.service import Server, ServerConfig, create_server
-from mistralwire.v1 import ChatCompletionResponse
-from tests.service.peers import ACK, GOAWAY, PING, PREFACE, Frame, RawPeer
-from tests.service.upstreams import REQUEST, HeldUpstream
+from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
+from tests.service.peers import ACK, GOAWAY, PING, PREFACE, RST_STREAM, Frame, RawPeer
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
 
 COMPLETION = "/mistralwire.v1.ChatCompletionService/ChatCompletion"
 TOO_MANY_PINGS = b"too_many_pings"
+# The error code of RST_STREAM: RFC 9113, section 7.
+CANCEL = b"\0\0\0\x08"
 
 
 def serve(**settings: Any) -> Server:
@@ -166,18 +169,135 @@ async def test_metadata_up_to_the_setting_is_taken() -> None:
         await channel.unary_unary(COMPLETION)(REQUEST.SerializeToString(), metadata=metadata, timeout=30)
 
 
-async def test_calls_beyond_the_limit_are_refused_and_not_kept_waiting_unseen() -> None:
+async def test_heads_without_requests_take_no_place_of_other_calls_and_give_way_to_later_ones() -> None:
     upstream = HeldUpstream()
     async with (
-        asyncio.timeout(30),
-        create_server(upstream, ServerConfig(port=0, calls_max=1)) as server,
-        RawPeer(server.port) as peer,
+        asyncio.timeout(120),
+        create_server(upstream, ServerConfig(port=0)) as server,
+        RawPeer(server.port) as attacker,
+        Client(server.address) as client,
     ):
         for number in range(1100):
-            peer.call(COMPLETION, stream=2 * number + 1)
-        for number in range(1, 1100):
-            await peer.ended(2 * number + 1)
-        assert not peer.closed.is_set()
+            attacker.call(COMPLETION, stream=2 * number + 1)
+        # A quarter of arriving_max stays.
+        assert b"many requests are arriving" in await attacker.ended(1)
+        for number in range(1, 1100 - 256):
+            await attacker.ended(2 * number + 1)
+        for _ in range(100):
+            upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        answers = await asyncio.gather(*(client.complete(REQUEST) for _ in range(100)))
+        # The last of them still may send its request.
+        upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        await attacker.request(REQUEST.SerializeToString(), stream=2 * 1099 + 1)
+        await attacker.ended(2 * 1099 + 1)
+        assert not attacker.closed.is_set()
+    assert [answer.id for answer in answers] == ["1"] * 100
+    assert len(upstream.requests) == 101
+
+
+async def test_calls_that_a_connection_opens_and_resets_fail_no_other_callers_call() -> None:
+    upstream = HeldUpstream()
+    for _ in range(200):
+        upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+    async with (
+        asyncio.timeout(120),
+        create_server(upstream, ServerConfig(port=0)) as server,
+        RawPeer(server.port) as attacker,
+        Client(server.address, attempts_max=1) as client,
+    ):
+        # Connected.
+        await client.complete(REQUEST)
+        calls: list[asyncio.Task[ChatCompletionResponse]] = []
+        for number in range(20_000):
+            stream = 2 * number + 1
+            attacker.call(COMPLETION, stream=stream)
+            attacker.send(Frame(RST_STREAM, 0, stream, CANCEL))
+            if number % 200 == 0:
+                calls.append(asyncio.create_task(client.complete(REQUEST)))
+                await asyncio.sleep(0)
+        answers = await asyncio.gather(*calls)
+    assert [answer.id for answer in answers] == ["1"] * 100
+
+
+async def test_other_connections_are_served_while_several_take_all_that_may_arrive() -> None:
+    upstream = HeldUpstream()
+    config = ServerConfig(port=0, arriving_max=8, calls_max=1)
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(create_server(upstream, config))
+        for _ in range(5):
+            attacker = await stack.enter_async_context(RawPeer(server.port))
+            for number in range(3):
+                attacker.call(COMPLETION, stream=2 * number + 1)
+            # Two of a connection stay.
+            await attacker.ended(1)
+        client = await stack.enter_async_context(Client(server.address))
+        for _ in range(10):
+            upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+            assert (await client.complete(REQUEST)).id == "1"
+
+
+async def test_a_thousand_streams_on_one_connection_run_at_once() -> None:
+    upstream = HeldUpstream()
+    config = ServerConfig(port=0, upstream_calls_max=1000)
+    async with (
+        asyncio.timeout(120),
+        create_server(upstream, config) as server,
+        Client(server.address, deadline_s=120) as client,
+    ):
+
+        async def read() -> list[CompletionChunk]:
+            return [item async for item in client.stream(STREAM_REQUEST)]
+
+        streams = [asyncio.create_task(read()) for _ in range(1000)]
+        while len(upstream.requests) < 1000:
+            assert not any(stream.done() for stream in streams)
+            await asyncio.sleep(0.05)
+        for _ in range(1000):
+            upstream.items.put_nowait(None)
+        assert await asyncio.gather(*streams) == [[]] * 1000
+
+
+async def test_calls_that_have_arrived_are_bounded_by_calls_max_wherever_they_come_from() -> None:
+    upstream = HeldUpstream()
+    async with (
+        asyncio.timeout(60),
+        create_server(upstream, ServerConfig(port=0, calls_max=1)) as server,
+        RawPeer(server.port) as slow,
+        Client(server.address) as client,
+    ):
+        slow.call(COMPLETION)
+        running = asyncio.create_task(client.complete(REQUEST))
+        await upstream.started.wait()
+        await slow.request(REQUEST.SerializeToString())
+        assert b"grpc-status\x018" in await slow.ended()
+        upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        assert (await running).id == "1"
+    assert len(upstream.requests) == 1
+
+
+async def test_requests_of_all_calls_are_bounded_in_bytes_until_their_calls_end() -> None:
+    upstream = HeldUpstream()
+    size = REQUEST.ByteSize()
+    async with (
+        asyncio.timeout(60),
+        create_server(upstream, ServerConfig(port=0, bodies_bytes_max=2 * size + size // 2)) as server,
+        Client(server.address) as client,
+    ):
+        running = [asyncio.create_task(client.complete(REQUEST)) for _ in range(2)]
+        while len(upstream.requests) < 2:  # noqa: ASYNC110 - the list tells nobody
+            await asyncio.sleep(0.01)
+        with pytest.raises(CallError) as caught:
+            await client.complete(REQUEST)
+        error = caught.value
+        assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_BYTES")
+        assert error.retry_after_s == 1
+        for _ in range(2):
+            upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        await asyncio.gather(*running)
+        for _ in range(5):
+            upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+            await client.complete(REQUEST)
+    assert len(upstream.requests) == 7
 
 
 async def test_servers_share_a_port_only_if_both_are_told_to() -> None:

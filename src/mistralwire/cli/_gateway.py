@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mistralwire._metrics_page import MetricsPage
-from mistralwire._settings import INT32_MAX
+from mistralwire._settings import BYTES_MAX, INT32_MAX
 from mistralwire.cli._gateway_settings import ServiceSettings
 from mistralwire.cli._serving import Job, Prepared
 from mistralwire.cli._upstreams import Source, closing, make_source, probe, route_to
@@ -147,6 +147,8 @@ def _service_config(config: GatewayConfig, *, strict: bool) -> ServerConfig:
         contract_revision=config.contract_revision,
         strict=strict,
         calls_max=min(config.requests_max + 1, INT32_MAX - 1024),
+        # Those of the edge.
+        bodies_bytes_max=BYTES_MAX,
         upstream_calls_max=config.requests_max,
         # One whose caller has gone gives his place back a moment later.
         upstream_queue_max=config.requests_max,

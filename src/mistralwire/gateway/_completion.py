@@ -78,15 +78,12 @@ class Completion(EdgeRequest):
 
     def receive(self, part: bytes) -> None:
         """Take a part of the body."""
-        if not self.is_over:
-            self._size += len(part)
+        if not self.is_over and self._hold(part):
             self._parts.append(part)
-            if self._size > self._edge.config.body_bytes_max:
-                self._refuse_size()
 
     def receive_end(self) -> None:
         """Take the end of the body, and call the service."""
-        if self.is_over:
+        if self.is_over or not self._arrive_if_room():
             return
         # Of its own, so that threads know whose documents they convert, and the connection does not.
         self._context = contextvars.copy_context()

@@ -6,7 +6,7 @@ import re
 
 from mistralwire._listen import check_share_port
 from mistralwire._loopback import check_exposure
-from mistralwire._settings import check_settings, count_field, seconds_field, setting_field
+from mistralwire._settings import BYTES_MAX, check_settings, count_field, seconds_field, setting_field
 from mistralwire.gateway._routes import find_route
 
 PASSTHROUGH_PATHS = (
@@ -80,6 +80,15 @@ class GatewayConfig:
         32 * 1024, "Bytes of the request line and the headers of one request.", 1024, 1024 * 1024
     )
     requests_max: int = count_field(1024, "Requests at one time.")
+    arriving_max: int = count_field(
+        1024,
+        "Requests at one time that have not fully arrived, beside those of requests_max. Beyond that, the "
+        "one that takes longest is refused.",
+        most=65_536,
+    )
+    bodies_bytes_max: int = count_field(
+        256 * 1024 * 1024, "Bytes of the bodies of all requests together.", most=BYTES_MAX
+    )
     connections_max: int = count_field(4096, "Connections at one time.")
     request_s: float = seconds_field(30.0, "How long a request may take to arrive.")
     caller_idle_s: float = seconds_field(300.0, "How long a caller may take nothing of an answer.")

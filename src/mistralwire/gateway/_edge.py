@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from mistralwire import _offload
+from mistralwire._arrivals import Arrivals
 from mistralwire._loopback import is_loopback, is_loopback_target
 from mistralwire._tokens import TokenFile
 from mistralwire._trace_context import is_recorded
@@ -34,7 +35,9 @@ class Edge:
 
     Attributes:
         passthrough_paths: The paths of these requests, as bytes and as text; none if there is no upstream.
-        running: Requests that were admitted and are not over.
+        running: Requests that have arrived and are not over.
+        arriving: Requests that were admitted and have not fully arrived.
+        bodies_bytes: Bytes of the bodies of both.
         is_traced: Whether a context of a trace that callers send is entered.
 
     Raises:
@@ -56,6 +59,8 @@ class Edge:
         paths = {path.encode(): path for path in config.passed_through}
         self.passthrough_paths = {} if forward.is_empty else paths
         self.running = 0
+        self.arriving = Arrivals(config.arriving_max)
+        self.bodies_bytes = 0
         self.is_traced = is_recorded()
         self._is_refused = False
         self._allowed_origins = config.allowed_origins
@@ -79,6 +84,14 @@ class Edge:
         if self._tokens is not None:
             value = headers.get(b"authorization")
             self._tokens.check_value(None if value is None else value.decode("latin-1"))
+        self.check_room()
+
+    def check_room(self) -> None:
+        """Check whether there is room for another request.
+
+        Raises:
+            OverloadError: If there is none (429).
+        """
         if self.running >= self.config.requests_max:
             raise OverloadError(
                 f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from mistralwire._flow import Source
 from mistralwire._metadata import REQUEST_ID
 from mistralwire._response_headers import upstream_id, without_limits
-from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError, Reason, name_in
+from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError, OverloadError, Reason, name_in
 from mistralwire.gateway._edge import Edge
 from mistralwire.gateway._errors import Answer, EdgeError, Headers, answer_of, encoded, upstream_headers_of
 
@@ -91,7 +91,9 @@ class EdgeRequest(abc.ABC):
         self._request_id = os.urandom(16).hex() if own_id is None else _request_id_of(own_id)
         self._started_s = time.perf_counter()
         self._size = 0
-        self._is_admitted = False
+        # Of the body, as the edge counts them.
+        self._held_bytes = 0
+        self._has_arrived = False
         self._is_caller_behind = self._is_paused = False
         self._source: Source | None = None
         self._work: asyncio.Task[Any] | None = None
@@ -107,14 +109,13 @@ class EdgeRequest(abc.ABC):
             edge.metrics.started(self._route_name)
         try:
             edge.admit(headers)
-            edge.running += 1
-            self._is_admitted = True
             if not self._takes_encoded and self._is_encoded():
                 message = "expected a body without content-encoding, found one"
                 raise EdgeError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
         except MistralwireError as error:
             self._fail(error)
             return
+        edge.arriving.begin(self, self._fail)
         length = headers.get(b"content-length", b"")
         if length.isdigit() and len(length) < 19 and int(length) > edge.config.body_bytes_max:
             self._refuse_size()
@@ -126,6 +127,35 @@ class EdgeRequest(abc.ABC):
     @abc.abstractmethod
     def receive_end(self) -> None:
         """Take the end of the body, and ask for the answer."""
+
+    def _hold(self, part: bytes) -> bool:
+        """Count a part of the body that is kept; refuse the request and return False if that is too much."""
+        edge, size = self._edge, len(part)
+        self._size += size
+        self._held_bytes += size
+        edge.bodies_bytes += size
+        if self._size > edge.config.body_bytes_max:
+            self._refuse_size()
+        elif edge.bodies_bytes > edge.config.bodies_bytes_max:
+            message = "the bodies of all requests take as many bytes as they may; try again later"
+            self._fail(OverloadError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_BYTES))
+        return not self.is_over
+
+    def _arrive(self) -> None:
+        """Take the place of a request that has arrived."""
+        self._edge.arriving.end(self)
+        self._edge.running += 1
+        self._has_arrived = True
+
+    def _arrive_if_room(self) -> bool:
+        """Take the place of a request that has arrived; refuse it and return False if there is none."""
+        try:
+            self._edge.check_room()
+        except OverloadError as error:
+            self._fail(error)
+            return False
+        self._arrive()
+        return True
 
     def late(self) -> None:
         """Refuse the request: its body took too long to arrive."""
@@ -207,7 +237,11 @@ class EdgeRequest(abc.ABC):
                 pending.cancel()
         self._source = None
         edge = self._edge
-        edge.running -= self._is_admitted
+        edge.bodies_bytes -= self._held_bytes
+        if self._has_arrived:
+            edge.running -= 1
+        else:
+            edge.arriving.end(self)
         seconds = self._elapsed_s()
         if edge.metrics is not None:
             edge.metrics.ended(

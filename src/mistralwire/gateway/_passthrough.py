@@ -108,13 +108,15 @@ class Passthrough(EdgeRequest):
         """Take a part of the body."""
         if self.is_over:
             return
-        self._size += len(part)
-        if self._size > self._edge.config.body_bytes_max:
-            self._refuse_size()
-            return
         if self._call is not None:
-            if not self._call.write(part):
+            # What goes on at once is not kept.
+            self._size += len(part)
+            if self._size > self._edge.config.body_bytes_max:
+                self._refuse_size()
+            elif not self._call.write(part):
                 self._responder.pause_body()
+            return
+        if not self._hold(part):
             return
         self._parts.append(part)
         if self._size > _WHOLE_BYTES_MAX and not self._asks_model:
@@ -125,7 +127,11 @@ class Passthrough(EdgeRequest):
         if self.is_over:
             return
         if self._call is not None:
+            # The upstream has most of it.
+            self._arrive()
             self._call.write_end()
+        elif not self._arrive_if_room():
+            return
         elif self._asks_model:
             context = contextvars.copy_context()
             context.run(self._edge.set_caller, self._responder.address, self._headers)

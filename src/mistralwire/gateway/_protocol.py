@@ -1,6 +1,7 @@
 """HTTP/1.1 for callers who may be slow, silent or too many, with a short cut for completions."""
 
 import asyncio
+import contextlib
 import email.utils
 import functools
 import re
@@ -451,7 +452,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Throw away what still comes: to a reset, the answer would be lost."""
         self._is_refused = True
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            # A peer who has reset the connection is about to be reported as gone.
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
         self._start_read_timer(_CLOSE_S, self._abort)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from mistralwire._arrivals import Arrivals
 from mistralwire._flow import Sink, Source
 from mistralwire._response_headers import without_limits
 from mistralwire._timeouts import Timeouts
@@ -48,6 +49,8 @@ class Calls:
         requests: Reads requests.
         slots: Those of the upstream.
         running: The calls that are not over.
+        arriving: Those of them whose request has not fully arrived.
+        bodies_bytes: Bytes of the requests of those that have begun.
         timeouts: For the first look of each call at its times.
     """
 
@@ -63,6 +66,8 @@ class Calls:
         self.requests = Requests(upstream, config.contract_revision, strict=config.strict)
         self.slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
         self.running: set[Call] = set()
+        self.arriving = Arrivals(config.arriving_max)
+        self.bodies_bytes = 0
         # Those whose upstream has not ended.
         self._asking: set[Call] = set()
         self._has_left = asyncio.Event()
@@ -71,9 +76,9 @@ class Calls:
         self._contract_revision = contract_revision
 
     def overload(self) -> OverloadError | None:
-        """Return why a call that has begun is one too many; None if it is not."""
+        """Return why a call whose request has arrived is one too many; None if it is not."""
         calls_max = self.limits.calls_max
-        if len(self.running) <= calls_max:
+        if len(self.running) - len(self.arriving) <= calls_max:
             return None
         return OverloadError(
             f"the service has {calls_max} calls, as many as it takes; try again later",
@@ -139,6 +144,7 @@ class Call:
 
     __slots__ = (
         "_asked",
+        "_body_bytes",
         "_buffer",
         "_caller_since_s",
         "_calls",
@@ -197,6 +203,7 @@ class Call:
         # Until any of its times can be over.
         self._delay_s = min(timeout_s or math.inf, limits.upstream_idle_s, limits.caller_idle_s)
         self._asked: tuple[Any, bytes] | None = None
+        self._body_bytes = 0
         self._reading: asyncio.Task[None] | None = None
         self._source: Source | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -214,9 +221,16 @@ class Call:
             wire: The request as wire bytes.
             message: Its message, if it is there already.
         """
-        self._calls.timeouts.start(self._delay_s, self, self._look)
+        calls = self._calls
+        calls.timeouts.start(self._delay_s, self, self._look)
+        self._body_bytes = len(wire)
+        calls.bodies_bytes += self._body_bytes
+        if calls.bodies_bytes > calls.limits.bodies_bytes_max:
+            text = "the requests of all calls take as many bytes as they may; try again later"
+            self.abort(OverloadError(text, reason=Reason.TOO_MANY_BYTES))
+            return
         try:
-            request = self._calls.requests.read_now(self._method.request_type, wire, message)
+            request = calls.requests.read_now(self._method.request_type, wire, message)
         except Exception as error:  # noqa: BLE001 - it ends the call
             self.abort(error)
             return
@@ -423,6 +437,7 @@ class Call:
         self._ending = None
         calls = self._calls
         calls.running.discard(self)
+        calls.bodies_bytes -= self._body_bytes
         calls.timeouts.stop(self._delay_s, self)
         if self._timer is not None:
             self._timer.cancel()

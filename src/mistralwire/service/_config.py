@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mistralwire._listen import check_share_port
 from mistralwire._loopback import check_exposure, is_loopback
 from mistralwire._settings import (
+    BYTES_MAX,
     INT32_MAX,
     SECONDS_MAX,
     Setting,
@@ -83,6 +84,15 @@ class ServerConfig:
     )
     calls_max: int = count_field(
         1024, "Calls at one time, those that wait for the upstream included.", most=INT32_MAX - 1024
+    )
+    arriving_max: int = count_field(
+        1024,
+        "Calls at one time whose request has not fully arrived, beside those of calls_max; a quarter of them "
+        "on one connection. Beyond that, the one that takes longest is refused.",
+        most=65_536,
+    )
+    bodies_bytes_max: int = count_field(
+        256 * 1024 * 1024, "Bytes of the requests of all calls that have begun.", most=BYTES_MAX
     )
     upstream_calls_max: int = count_field(512, "Calls of the upstream at one time.")
     upstream_queue_max: int = count_field(512, "Calls that wait for the upstream at one time.", 0)

@@ -5,6 +5,8 @@ from mistralwire.service._config import ServerConfig
 
 # How often a caller may ask too early whether its connection works, before it is disconnected.
 _PING_STRIKES_MAX = 2
+# A call that waits takes some 10 KB.
+_PENDING_MAX = 65_536
 
 
 def server_options(config: ServerConfig, calls_max: int) -> list[tuple[str, int]]:
@@ -24,6 +26,10 @@ def server_options(config: ServerConfig, calls_max: int) -> list[tuple[str, int]
         ("grpc.absolute_max_metadata_size", config.metadata_bytes_max),
         # More would wait in the connection, unseen; beyond this a call is refused, which its caller sees.
         ("grpc.max_concurrent_streams", calls_max),
+        # Those that wait for Python, many of which their callers may have reset: with a low bound gRPC would
+        # refuse others at random. Both bounds the same: between them it draws lots.
+        ("grpc.server.max_pending_requests", _PENDING_MAX),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING_MAX),
         # Without the share, a second server on the same port is a mistake, and an error.
         ("grpc.so_reuseport", int(config.share_port)),
         ("grpc.server_handshake_timeout_ms", _milliseconds(config.handshake_s)),

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from mistralwire._extras import missing_error
 from mistralwire._listen import why_not
+from mistralwire._settings import INT32_MAX
 from mistralwire._tls_files import TlsFiles, TlsMaterial
 from mistralwire._tokens import TokenFile
 from mistralwire.errors import MistralwireError, Reason
@@ -104,7 +105,7 @@ class Server:
         config = self._config
         # Whatever is wrong with the files is said before anything listens.
         credentials, interceptors = self._credentials(), self._interceptors()
-        calls_max = config.calls_max + _OTHER_CALLS_MAX
+        calls_max = min(config.calls_max + config.arriving_max + _OTHER_CALLS_MAX, INT32_MAX)
         server = grpc.aio.server(
             interceptors=interceptors,
             options=server_options(config, calls_max),

@@ -152,7 +152,7 @@ class ChatCompletionServicer:
         sink = cast("_GrpcSink", call.sink)
         try:
             sink.is_reading = True
-            data = await self._receive(method, context)
+            data = await self._receive(call, method, context)
             sink.is_reading = False
             call.start(data)
             await sink.done
@@ -179,14 +179,20 @@ class ChatCompletionServicer:
             await send_initial_metadata(context, call.record.metadata)
         return sink.wire
 
-    async def _receive(self, method: Method, context: grpc.aio.ServicerContext) -> bytes:
+    async def _receive(self, call: Call, method: Method, context: grpc.aio.ServicerContext) -> bytes:
         """Receive the request of a call."""
         if self._drain.is_holding:
             raise await self._drain.refusal()
-        overload = self._calls.overload()
-        if overload is not None:
+        calls = self._calls
+        if overload := calls.overload():
             raise overload
-        data = await receive(context, self._request_s)
+        calls.arriving.begin(call, call.abort, call.record.peer)
+        try:
+            data = await receive(context, self._request_s)
+        finally:
+            calls.arriving.end(call)
+        if overload := calls.overload():
+            raise overload
         if data is None:
             name = method.request_type.DESCRIPTOR.name
             raise _NoRequestError([Violation("", f"a {name}", "the end of the call")], type_name=name)

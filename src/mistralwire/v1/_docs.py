@@ -517,6 +517,12 @@ Values:
         HTTP 503. Call another server, or retry later.
     ERROR_REASON_SERVER_STOPPING = 26: The server stopped before the call was complete. UNAVAILABLE,
         HTTP 503. Retry; the upstream may have produced, and billed, an answer.
+    ERROR_REASON_TOO_MANY_ARRIVING = 27: As many requests as may were still arriving, and this one
+        took longer than the others. RESOURCE_EXHAUSTED, HTTP 429. Retry later, and send the whole
+        request at once; or raise arriving_max.
+    ERROR_REASON_TOO_MANY_BYTES = 28: The requests in progress take as many bytes as they may.
+        RESOURCE_EXHAUSTED, HTTP 429. The gateway's own refusal is UNAVAILABLE, with the status 503.
+        Retry later, or raise bodies_bytes_max.
     ERROR_REASON_UPSTREAM_INVALID_REQUEST = 40: The upstream refused the request as invalid.
         INVALID_ARGUMENT, HTTP 400. Correct the request as the message, which is the upstream's,
         says.

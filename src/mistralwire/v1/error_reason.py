@@ -98,6 +98,16 @@ class Reason(enum.StrEnum):
     produced, and billed, an answer.
     """
 
+    TOO_MANY_ARRIVING = "TOO_MANY_ARRIVING"
+    """As many requests as may were still arriving, and this one took longer than the others.
+    RESOURCE_EXHAUSTED, HTTP 429. Retry later, and send the whole request at once; or raise arriving_max.
+    """
+
+    TOO_MANY_BYTES = "TOO_MANY_BYTES"
+    """The requests in progress take as many bytes as they may. RESOURCE_EXHAUSTED, HTTP 429. The gateway's
+    own refusal is UNAVAILABLE, with the status 503. Retry later, or raise bodies_bytes_max.
+    """
+
     UPSTREAM_INVALID_REQUEST = "UPSTREAM_INVALID_REQUEST"
     """The upstream refused the request as invalid. INVALID_ARGUMENT, HTTP 400. Correct the request as the
     message, which is the upstream's, says.
