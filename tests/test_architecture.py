@@ -16,6 +16,7 @@ ROOT = pathlib.Path(mistralwire.__file__).parent
 # What each room may import of this package. `mistralwire` is the package itself, which re-exports.
 _CONTRACT = {"errors", "v1"}
 _SHARED = {
+    "_arrivals",
     "_extras",
     "_files",
     "_flow",
@@ -47,6 +48,7 @@ MAY_IMPORT = {
     "cli": _BELOW_SERVICE | _SHARED | {"service", "client", "gateway", "mistralwire"},
     "__main__": {"cli"},
     "_pyinstaller": set(),
+    "_arrivals": {"errors"},
     "_extras": {"errors"},
     "_files": {"errors"},
     "_flow": {"errors"},

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2
 from mistralwire.client import Client
 from mistralwire.errors import CallError, UpstreamError
 from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
-from mistralwire.v1 import ChatCompletionRequest, CompletionChunk
+from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse, CompletionChunk
 from tests.interop.processes import (
     ENVOY_CONFIG,
     Envoy,
@@ -31,6 +31,7 @@ from tests.interop.processes import (
     running_envoy,
     serving,
 )
+from tests.service.peers import CANCEL, RST_STREAM, Frame, RawPeer
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
 REPLAY = pathlib.Path(__file__).parents[1] / "data" / "replay"
@@ -144,6 +145,25 @@ async def test_streams_survive_that_one_of_two_servers_stops(tmp_path: pathlib.P
     assert rests == [[name] * (CHUNKS - 1) for name, _ in streams]
     assert calls == ["right"] * 10
     assert returncode == 0
+
+
+async def test_a_connection_that_opens_and_resets_calls_is_closed_and_others_go_on(
+    tmp_path: pathlib.Path,
+) -> None:
+    upstream = HeldUpstream()
+    async with (
+        asyncio.timeout(60),
+        one_server(tmp_path, upstream) as (envoy, client),
+        RawPeer(int(envoy.address.rpartition(":")[2])) as attacker,
+    ):
+        for number in range(10_000):
+            stream = 2 * number + 1
+            attacker.call(f"{SERVICE}/ChatCompletion", stream=stream)
+            attacker.send(Frame(RST_STREAM, 0, stream, CANCEL))
+        await attacker.closed.wait()
+        for _ in range(20):
+            upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        assert await who_answers(client, 20) == ["1"] * 20
 
 
 async def test_calls_succeed_on_the_other_server_when_one_was_killed_until_it_is_back(
