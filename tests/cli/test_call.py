@@ -351,6 +351,25 @@ async def test_what_went_wrong_comes_behind_the_text_before() -> None:
     )
 
 
+@pytest.mark.parametrize("arguments", [(), ("--no-stream",), ("--json",)])
+async def test_a_model_that_gave_up_is_a_failure(arguments: tuple[str, ...]) -> None:
+    failed = FinishReason.FINISH_REASON_ERROR
+    last = piece(content_string="Hel")
+    last.choices[0].finish_reason = failed
+    whole = response(AssistantMessage(content_string="Hel"))
+    whole.choices[0].finish_reason = failed
+    items = (whole,) if arguments == ("--no-stream",) else (last, None)
+    _, server = serving(*items)
+    async with server:
+        status, output, errors = await call("hi", *arguments, "--target", server.address)
+
+    assert (status, errors) == (
+        1,
+        'Error: the model gave up (finish_reason "error"): the answer above is not complete\n',
+    )
+    assert "Hel" in output
+
+
 async def test_an_error_is_told_with_its_violations() -> None:
     violation = Violation("messages[0].role", "a role", "none")
     error = CallError(str(violation), code="INVALID_ARGUMENT", reason="REFUSED", violations=[violation])

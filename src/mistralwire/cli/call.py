@@ -22,6 +22,7 @@ from mistralwire.cli._wording import printable
 from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
 from mistralwire.client._metadata import checked_request_id
 from mistralwire.errors import CallError, MistralwireError, Reason
+from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse, FinishReason
 
 _FILE = click.Path(exists=True, dir_okay=False)
 
@@ -264,10 +265,20 @@ def _request_of(
 async def _call(client: Client, request: Request, answer: Answer, request_id: str | None) -> None:
     async with client:
         if isinstance(request, StreamRequest):
-            await _print_stream(client, request, answer, request_id)
+            has_failed = await _print_stream(client, request, answer, request_id)
         else:
-            answer.response(await client.complete(request, request_id=request_id))
+            response = await client.complete(request, request_id=request_id)
+            answer.response(response)
+            has_failed = _has_failed(response)
     answer.end()
+    if has_failed:
+        raise click.ClickException(
+            'the model gave up (finish_reason "error"): the answer above is not complete'
+        )
+
+
+def _has_failed(answer: ChatCompletionResponse | FIMCompletionResponse | CompletionChunk) -> bool:
+    return any(choice.finish_reason == FinishReason.FINISH_REASON_ERROR for choice in answer.choices)
 
 
 async def _print_stream(
@@ -275,20 +286,23 @@ async def _print_stream(
     request: StreamRequest,
     answer: Answer,
     request_id: str | None,
-) -> None:
-    has_begun = False
+) -> bool:
+    """Print a stream; return whether its model gave up."""
+    has_begun = has_failed = False
     stream = client.stream_batches(request, request_id=request_id)
     try:
         async with contextlib.aclosing(stream) as batches:
             async for batch in batches:
                 for chunk in batch:
                     answer.chunk(chunk)
+                    has_failed |= _has_failed(chunk)
                 answer.flush()
                 has_begun = True
     except CallError as error:
         if has_begun:
             error.add_note("the answer above is not complete")
         raise
+    return has_failed
 
 
 # What can be done here, by reason. Where gRPC itself ended the call, the code stands for the reason.
