@@ -1,11 +1,12 @@
 """Files that are replaced while a program runs: reading them, and seeing that they have changed."""
 
 import logging
+import os
 import pathlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from mistralwire.errors import MistralwireError, Reason
 
@@ -123,7 +124,7 @@ def read_file(setting: str, path: pathlib.Path) -> bytes:
         MistralwireError: If it can't be read or is too large, with the code FAILED_PRECONDITION.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except FileNotFoundError:
         raise file_error(setting, f"expected a file, found none at {path}; check the path") from None
@@ -135,6 +136,30 @@ def read_file(setting: str, path: pathlib.Path) -> bytes:
     if len(data) > FILE_BYTES_MAX:
         raise file_error(setting, f"expected at most {FILE_BYTES_MAX} bytes, found more in {path}")
     return data
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read it.
+
+    A pipe is read to its end, as a shell's process substitution needs it. One that nobody writes to is
+    empty; `open` alone would wait for a writer, and no signal would end that.
+
+    Args:
+        path: Where the file is.
+
+    Raises:
+        OSError: If it can't be opened.
+    """
+    return open(path, "rb", opener=_without_waiting)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # Windows has neither the flag nor such files.
+    nonblocking = getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | nonblocking)
+    if nonblocking:
+        os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def is_open_to_all(path: pathlib.Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
+from mistralwire._files import open_file
 from mistralwire._settings import Setting
 from mistralwire.cli._settings import CONFIG_VARIABLE, SettingsDefinition, absolute
 from mistralwire.cli._upstreams import UPSTREAMS_META
@@ -102,7 +103,7 @@ def _placed_upstreams(tables: Any, path: pathlib.Path) -> list[dict[str, Any]]:
 
 def _parse(path: pathlib.Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise _BadFileError(f"can't be read: {(error.strerror or 'unknown error').lower()}") from error

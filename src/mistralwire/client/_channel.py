@@ -2,11 +2,11 @@
 
 import json
 import os
-import pathlib
 from typing import Any, Protocol
 
 import grpc
 
+from mistralwire._files import open_file
 from mistralwire._loopback import is_loopback_target
 from mistralwire.v1 import chat_completion_service_pb2
 
@@ -142,7 +142,8 @@ def tls_credentials(
 def _pem(name: str, path: Path | None) -> bytes | None:
     if path is None:
         return None
-    data = pathlib.Path(path).read_bytes()
+    with open_file(path) as file:
+        data = file.read()
     if b"-----BEGIN " not in data:
         raise ValueError(f"{name} must be a PEM file, found none of its -----BEGIN lines in {path}")
     return data

@@ -7,7 +7,7 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from mistralwire._files import Watched
+from mistralwire._files import Watched, open_file
 
 _BYTES_MAX = 64 * 1024
 # Source: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -55,7 +55,7 @@ def token_in(path: str | os.PathLike[str]) -> Callable[[], str]:
 
 
 def _read(path: pathlib.Path) -> str:
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         data = stream.read(_BYTES_MAX)
     # As the service reads its file of tokens: one file can serve both.
     lines = (line.partition("#")[0].strip() for line in data.decode("utf-8-sig", "replace").splitlines())

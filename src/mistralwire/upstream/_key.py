@@ -7,7 +7,7 @@ import pathlib
 import re
 from typing import Self
 
-from mistralwire._files import Watched
+from mistralwire._files import Watched, open_file
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.upstream._error_text import is_secret
 
@@ -69,7 +69,7 @@ class Key:
 
 def _read(path: pathlib.Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(_KEY_BYTES_MAX + 1)
     except OSError as error:
         found = (error.strerror or type(error).__name__).lower()
