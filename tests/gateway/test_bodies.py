@@ -96,8 +96,9 @@ async def test_bodies_of_all_requests_are_bounded_in_bytes_until_these_end(*, is
                 int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
             )
             assert flat_error(json.loads(body))["type"] == "too_many_bytes"
-        for caller in running:
+        for _ in running:
             upstream.items.put_nowait(ChatCompletionResponse(id="1"))
+        for caller in running:
             assert (await caller.answer())[0] == 200
         for _ in range(5):
             upstream.items.put_nowait(ChatCompletionResponse(id="1"))
