@@ -229,7 +229,7 @@ impl Engine {
         let mode = Mode { validate, limits: bounds.limits };
         let rules =
             Rules::new(&this.plan, (root, newest, error), mode, bounds.document_bytes, element, observed);
-        Ok(Some(SseReader::new(slf.clone().unbind(), rules, size(&buffer_bytes_max)?)))
+        Ok(Some(SseReader::new(slf.clone().unbind(), rules, newest, size(&buffer_bytes_max)?)))
     }
 
     /// Convert a batch message to events with ids from the first one on, or without; None where the Python
@@ -249,24 +249,13 @@ impl Engine {
         let (Some(root), Ok(wire), Ok(first_id)) = arguments else {
             return Ok(self.refuse());
         };
-        let wire = wire.as_bytes();
-        EVENTS.with_borrow_mut(|events| {
-            let outcome = SCRATCH.with_borrow_mut(|scratch| {
-                let mut convert = || {
-                    guarded(scratch, |scratch| {
-                        let place = (root.message, element);
-                        write_events(&self.plan, place, wire, first_id, camel, scratch, events)
-                    })
-                };
-                let outcome = if wire.len() < DETACHED_BYTES { convert() } else { py.detach(convert) };
-                scratch.shrink(KEPT_BYTES);
-                outcome
-            });
-            let bytes = self.outcome(py, outcome, events);
-            events.clear();
-            events.shrink_to(KEPT_BYTES);
-            bytes
-        })
+        self.with_events(
+            py,
+            (root.message, element),
+            wire.as_bytes(),
+            (first_id, camel),
+            |outcome, events| self.outcome(py, outcome, events),
+        )
     }
 
     /// Return how often a document was handed over, by reason.
@@ -286,6 +275,36 @@ impl Engine {
 
     pub fn count(&self, reason: Handover) {
         self.counts.add(reason);
+    }
+
+    /// Write a batch message as events, and return what a function makes of them.
+    ///
+    /// The place is the message and the field number of the elements; the options are the first id, if there
+    /// are to be any, and whether names are in lowerCamelCase.
+    pub fn with_events<T>(
+        &self,
+        py: Python,
+        place: (usize, u32),
+        wire: &[u8],
+        (first_id, camel): (Option<i64>, bool),
+        make: impl FnOnce(Outcome, &[u8]) -> T,
+    ) -> T {
+        EVENTS.with_borrow_mut(|events| {
+            let outcome = SCRATCH.with_borrow_mut(|scratch| {
+                let mut convert = || {
+                    guarded(scratch, |scratch| {
+                        write_events(&self.plan, place, wire, first_id, camel, scratch, events)
+                    })
+                };
+                let outcome = if wire.len() < DETACHED_BYTES { convert() } else { py.detach(convert) };
+                scratch.shrink(KEPT_BYTES);
+                outcome
+            });
+            let made = make(outcome, events);
+            events.clear();
+            events.shrink_to(KEPT_BYTES);
+            made
+        })
     }
 
     fn bounds(&self, limits: Option<&Bound<'_, PyAny>>) -> PyResult<Bounds> {

@@ -21,7 +21,8 @@ thread_local!(static OUTPUT: RefCell<Output> = RefCell::default());
 type FrameObject<'py> =
     (u64, Option<Bound<'py, PyString>>, Option<Bound<'py, PyString>>, Option<Bound<'py, PyBytes>>, u8);
 
-/// Elements, their number, the last usage, finish reasons, whether `[DONE]` came, and what stopped the batch.
+/// Elements, their number, the last usage, finish reasons, whether `[DONE]` came, what stopped the batch, and
+/// events in the place of the elements.
 type BatchObject<'py> = (
     Bound<'py, PyBytes>,
     usize,
@@ -29,6 +30,7 @@ type BatchObject<'py> = (
     Bound<'py, PyTuple>,
     bool,
     Option<FrameObject<'py>>,
+    Option<Bound<'py, PyBytes>>,
 );
 
 /// The state of a framer, in the order of its fields.
@@ -55,6 +57,8 @@ const CHOICES_MAX: usize = 1024;
 pub struct SseReader {
     engine: Py<Engine>,
     rules: Rules,
+    /// Index of the message in the newest contract, by which events are written.
+    newest: usize,
     framer: Framer,
     choices: BTreeSet<i64>,
 }
@@ -82,10 +86,17 @@ impl SseReader {
     }
 
     /// Take the next bytes from an offset on, up to the first event that is no message; return the batch.
+    ///
+    /// With a first id, a batch that nothing has stopped has events instead of its elements, with ids counted
+    /// from there; unless one of them has no JSON form, which the Python engine is to say. If they are to be
+    /// chunked, they are one chunk of HTTP's chunked coding.
+    #[pyo3(signature = (data, start, first_id=None, is_chunked=false, /))]
     fn batch<'py>(
         slf: &Bound<'py, Self>,
         data: &Bound<'py, PyBytes>,
         start: usize,
+        first_id: Option<i64>,
+        is_chunked: bool,
     ) -> PyResult<BatchObject<'py>> {
         let (py, mut this) = (slf.py(), slf.try_borrow_mut().map_err(in_use)?);
         let piece = data.as_bytes().get(start..).ok_or_else(|| PyIndexError::new_err("start"))?;
@@ -114,8 +125,12 @@ impl SseReader {
                 this.choices.insert(*index);
             }
         }
-        let elements = bytes_object(py, output.elements())?;
-        let batch = (elements, output.count, usage, reasons, this.framer.state.is_done, stop);
+        let events = match first_id {
+            Some(_) if stop.is_none() => this.events(py, &output, first_id, is_chunked)?,
+            _ => None,
+        };
+        let elements = bytes_object(py, if events.is_none() { output.elements() } else { b"" })?;
+        let batch = (elements, output.count, usage, reasons, this.framer.state.is_done, stop, events);
         keep(output);
         Ok(batch)
     }
@@ -160,8 +175,37 @@ impl SseReader {
 }
 
 impl SseReader {
-    pub fn new(engine: Py<Engine>, rules: Rules, buffer_bytes_max: usize) -> SseReader {
-        SseReader { engine, rules, framer: Framer::new(buffer_bytes_max), choices: BTreeSet::new() }
+    pub fn new(engine: Py<Engine>, rules: Rules, newest: usize, buffer_bytes_max: usize) -> SseReader {
+        SseReader { engine, rules, newest, framer: Framer::new(buffer_bytes_max), choices: BTreeSet::new() }
+    }
+
+    /// Return the elements of a batch as events; None if not all of them have a JSON form.
+    fn events<'py>(
+        &self,
+        py: Python<'py>,
+        output: &Output,
+        first_id: Option<i64>,
+        is_chunked: bool,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let place = (self.newest, self.rules.element);
+        self.engine.get().with_events(py, place, output.elements(), (first_id, false), |outcome, events| {
+            if outcome.is_err() {
+                return Ok(None);
+            }
+            // The last chunk of a body is the empty one.
+            if !is_chunked || events.is_empty() {
+                return bytes_object(py, events).map(Some);
+            }
+            let length = format!("{:x}\r\n", events.len());
+            let end = length.len() + events.len();
+            PyBytes::new_with(py, end + 2, |room| {
+                room[..length.len()].copy_from_slice(length.as_bytes());
+                room[length.len()..end].copy_from_slice(events);
+                room[end..].copy_from_slice(b"\r\n");
+                Ok(())
+            })
+            .map(Some)
+        })
     }
 
     /// Give the events of a piece to a function; return whether the framer has panicked, which is counted.

@@ -4,10 +4,54 @@ All of it runs in one event loop. A source calls its sink from where the bytes a
 timer lies between. It may call before the function that starts it has returned.
 """
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mistralwire.errors import MistralwireError
+
+
+class EventWriter:
+    """Writes chunks to a caller as server-sent events, past the sinks between the source and the caller.
+
+    A sink that sends nothing but events offers one. It is open while the source may use it: all chunks before
+    have been sent, the caller keeps up, and nobody else wants to see chunks. It spares a chunk that travels
+    alone most of its functions.
+
+    Args:
+        write: Takes the bytes of events; it may close the writer.
+        is_chunked: Whether they are to be chunks of HTTP's chunked coding.
+
+    Attributes:
+        is_chunked: As above.
+        is_open: Whether a source may use it now; the call decides.
+        chunks: How many chunks were sent, here or by the sink: the id of the next event.
+        sent_bytes: How many bytes were sent here.
+        sent_s: When something was sent here last, in seconds of `time.monotonic`; minus infinity before.
+    """
+
+    __slots__ = ("_time", "_write", "chunks", "is_chunked", "is_open", "sent_bytes", "sent_s")
+
+    def __init__(self, write: Callable[[bytes], object], *, is_chunked: bool) -> None:
+        self._write = write
+        self._time = time.monotonic
+        self.is_chunked = is_chunked
+        self.is_open = False
+        self.chunks = self.sent_bytes = 0
+        self.sent_s = -math.inf
+
+    def send(self, events: bytes, count: int) -> None:
+        """Send chunks.
+
+        Args:
+            events: Their events, of which the first has the id `chunks`; chunked if that is wanted.
+            count: How many there are.
+        """
+        self.sent_s = self._time()
+        self.chunks += count
+        self.sent_bytes += len(events)
+        self._write(events)
 
 
 class Source(Protocol):

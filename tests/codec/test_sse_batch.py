@@ -372,3 +372,31 @@ def test_events_of_a_batch_decode_to_the_same_batch_with_either_engine(
     assert _decoded([events], validate=False).wire == wire
     ids = [event.id for event in SseDecoder(CompletionChunk).feed(events) if isinstance(event, SseMessage)]
     assert ids == [None if first is None else str(first + at) for at in range(len(documents))]
+
+
+@given(streams(), cuts, st.integers(0, 10**20), st.booleans())
+def test_events_asked_for_are_those_of_the_chunks(
+    stream: bytes, at: list[int], first_id: int, is_chunked: bool
+) -> None:
+    with engines.native_sse():
+        asked, other = (SseBatchDecoder(CompletionChunk, validate=False) for _ in range(2))
+        for piece in pieces_of(stream, at):
+            batch = other.feed(piece)
+            found = asked.feed(piece, first_id, is_chunked=is_chunked)
+            if found.events is None:
+                assert _shown(found) == _shown(batch)
+                continue
+            assert (found.wire, *_shown(found)[1:]) == (b"", *_shown(batch)[1:])
+            events = batch_to_sse(batch.wire, first_id) if batch.count else b""
+            assert found.events == (
+                b"%x\r\n%b\r\n" % (len(events), events) if is_chunked and events else events
+            )
+            first_id += batch.count
+
+
+def test_chunks_are_given_as_events_by_the_native_engine_alone() -> None:
+    for run in ENGINES.values():
+        with run():
+            batch = SseBatchDecoder(CompletionChunk).feed(event_of(chunk()), 5)
+        assert (batch.events is None) is (run is engines.python_sse)
+        assert (batch.wire == b"") is (run is engines.native_sse)

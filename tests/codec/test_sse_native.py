@@ -92,15 +92,17 @@ class _BrokenReader:
         self._left -= len(data)
         return frames
 
-    def batch(self, data: bytes, start: int) -> NativeBatch:
+    def batch(
+        self, data: bytes, start: int, first_id: int | None = None, is_chunked: bool = False
+    ) -> NativeBatch:
         assert self._left >= 0, "asked again after a panic"
         end = start + self._left
-        batch = self._reader.batch(data[:end], start)
+        batch = self._reader.batch(data[:end], start, first_id, is_chunked)
         self.taken = self._reader.taken
         self._left -= self.taken
         if batch[5] is None and end < len(data):
             self._left = -1
-            return (*batch[:5], (0, None, None, None, BROKEN))
+            return (*batch[:5], (0, None, None, None, BROKEN), None)
         return batch
 
 

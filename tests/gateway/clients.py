@@ -6,7 +6,7 @@ from typing import cast
 
 from google.protobuf.message import Message
 
-from mistralwire._flow import Sink
+from mistralwire._flow import EventWriter, Sink
 from mistralwire.client import Client
 from mistralwire.v1 import ChatCompletionStreamResponse
 from tests.service.upstreams import chunk
@@ -38,9 +38,10 @@ class DrivenClient:
         request_id: str,
         metadata: Mapping[str, str],
         message: Message | None = None,
+        events: EventWriter | None = None,
     ) -> "DrivenCall":
         assert message is None or message.SerializeToString() == wire
-        call = DrivenCall(request_type, wire, sink, dict(metadata))
+        call = DrivenCall(request_type, wire, sink, dict(metadata), events)
         self.calls.append(call)
         if self.on_start is not None:
             self.on_start(call)
@@ -55,16 +56,23 @@ class DrivenCall:
 
     Attributes:
         sink: What takes the answer.
+        events: What the sink lets the service write events to.
         asked: What the sink has asked for, one word each, in order.
     """
 
     def __init__(
-        self, request_type: type[Message], wire: bytes, sink: Sink, metadata: dict[str, str]
+        self,
+        request_type: type[Message],
+        wire: bytes,
+        sink: Sink,
+        metadata: dict[str, str],
+        events: EventWriter | None,
     ) -> None:
         self.request_type = request_type
         self.wire = wire
         self.sink = sink
         self.metadata = metadata
+        self.events = events
         self.asked: list[str] = []
 
     def pause(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistralwire._flow import EventWriter
 from mistralwire.errors import MistralwireError, OverloadError, UpstreamError
-from mistralwire.service import CallRecord, Chunks, ServerConfig
+from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig
 from mistralwire.service._call import Call, Calls
 from mistralwire.service._methods import METHODS
 from mistralwire.upstream import (
@@ -552,7 +554,7 @@ class PushedUpstream:
     ) -> Self:
         assert type(request).FromString(wire) == request
         assert contract_revision == CONTRACT_REVISION
-        self.receiver = receiver
+        self.receiver, self.context = receiver, context
         return self
 
     def push(self, numbers: Sequence[int], content: str = "word") -> None:
@@ -594,6 +596,59 @@ async def test_a_full_buffer_pauses_the_source_until_there_is_room() -> None:
         assert len(ids(await stream.take())) == 10
         assert upstream.events == ["pause", "resume"]
         upstream.receiver.closed()
+
+
+async def test_chunks_that_the_source_writes_itself_count_for_the_idle_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, later_s = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later_s[0])
+    upstream, sink, sent = PushedUpstream(), Kept(), list[bytes]()
+    writer = EventWriter(sent.append, is_chunked=False)
+    channel = LocalChannel(upstream, ServerConfig(upstream_idle_s=1000))
+    channel.start(
+        ChatCompletionStreamRequest,
+        STREAM_REQUEST.SerializeToString(),
+        sink,
+        timeout=10_000,
+        metadata=(),
+        events=writer,
+    )
+    assert upstream.context.events is writer
+    assert not writer.is_open
+    upstream.push([0])
+    assert writer.is_open
+    for number in range(1, 4):
+        later_s[0] += 800
+        writer.send(b"%d" % number, 1)
+        # The timer of the first 1000 seconds, and those that follow it, look at the times.
+        await turn(5)
+        assert not sink.errors
+    assert (sent, writer.chunks, writer.sent_bytes) == ([b"1", b"2", b"3"], 3, 3)
+    later_s[0] += 1001
+    await turn(5)
+    assert [error.reason for error in sink.errors] == ["UPSTREAM_SILENT"]
+    assert not writer.is_open
+    upstream.receiver.closed()
+    await channel.close()
+
+
+class Kept:
+    """Keeps the errors of an answer."""
+
+    def __init__(self) -> None:
+        self.errors: list[MistralwireError] = []
+
+    def headers(self, headers: Mapping[str, str]) -> None: ...
+
+    def batch(self, wire: bytes, count: int) -> None: ...
+
+    def answer(self, wire: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def failed(self, error: MistralwireError) -> None:
+        self.errors.append(error)
 
 
 class Nobody:

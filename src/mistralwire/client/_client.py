@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
-from mistralwire._flow import Sink, Source
+from mistralwire._flow import EventWriter, Sink, Source
 from mistralwire._loopback import is_loopback_target
 from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
 from mistralwire._response_headers import headers_in
@@ -419,6 +419,7 @@ class Client:
         request_id: str | None = None,
         metadata: Mapping[str, str | bytes] = {},
         message: Message | None = None,
+        events: EventWriter | None = None,
     ) -> Source:
         """Start a call whose answer goes to a sink, as bytes: for those who pass it on.
 
@@ -433,6 +434,8 @@ class Client:
             metadata: As for `complete`.
             message: The message of the wire bytes where it is there already, which spares a service in this
                 process to parse them; nobody changes it.
+            events: What a service in this process may write chunks to instead of giving them to the sink,
+                once the sink has had some.
 
         Returns:
             The source of the answer, to pause and to cancel.
@@ -451,7 +454,13 @@ class Client:
         self._method(request_type)
         if self._given_start is not None:
             return self._given_start(
-                request_type, wire, sink, timeout=timeout_s, metadata=pairs, message=message
+                request_type,
+                wire,
+                sink,
+                timeout=timeout_s,
+                metadata=pairs,
+                message=message,
+                events=events,
             )
         messages = self._messages(
             request_type, wire, deadline_s, request_id, metadata, on_headers=sink.headers

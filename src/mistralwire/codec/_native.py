@@ -29,10 +29,10 @@ NativeFrame: TypeAlias = tuple[int, str | None, str | None, bytes | None, int]
 """An event: its line, id, name and data, and the form of the data as in `_sse_frames`."""
 
 NativeBatch: TypeAlias = tuple[
-    bytes, int, bytes | None, tuple[tuple[int, str], ...], bool, NativeFrame | None
+    bytes, int, bytes | None, tuple[tuple[int, str], ...], bool, NativeFrame | None, bytes | None
 ]
 """Chunks as elements of a batch message, their number, the last usage, finish reasons by choice, whether
-`[DONE]` came, and the event that stopped it if one did."""
+`[DONE]` came, the event that stopped it if one did, and events in the place of the elements."""
 
 
 class NativeState(NamedTuple):
@@ -73,8 +73,14 @@ class SseReader(Protocol):
     def frames(self, data: bytes, /) -> list[NativeFrame]:
         """Take the next bytes; return each event that they end."""
 
-    def batch(self, data: bytes, start: int, /) -> NativeBatch:
-        """Take the next bytes from an offset on, up to the first event that is no message."""
+    def batch(
+        self, data: bytes, start: int, first_id: int | None = None, is_chunked: bool = False, /
+    ) -> NativeBatch:
+        """Take the next bytes from an offset on, up to the first event that is no message.
+
+        With a first id, the batch has events in the place of the elements, unless something has stopped it,
+        or a chunk has no JSON form; if chunked, as one chunk of HTTP's chunked coding.
+        """
 
     def state(self) -> tuple[Any, ...]:
         """Return the state of the stream: the fields of NativeState."""

@@ -49,6 +49,9 @@ class SseBatch(NamedTuple):
     failure: SseError | DecodeError | None
     """What has ended the stream after these chunks: an error event, or what is wrong with one. None while
     the stream goes on, and at its proper end."""
+    events: bytes | None = None
+    """The chunks as server-sent events, in the place of `wire`, which is empty then; None unless `feed` was
+    asked for them, and could write them at once."""
 
 
 class SseBatchDecoder:
@@ -115,11 +118,15 @@ class SseBatchDecoder:
         self._ends = ChoiceEnds()
         self._failure: SseError | DecodeError | None = None
 
-    def feed(self, data: bytes) -> SseBatch:
+    def feed(self, data: bytes, first_id: int | None = None, *, is_chunked: bool = False) -> SseBatch:
         """Take a piece of the stream.
 
         Args:
             data: The bytes that came, cut anywhere; may be empty.
+            first_id: The id of the first event, to get what `batch_to_sse` would make of the chunks in the
+                place of their wire bytes. Where events would take the Python engine, there are wire bytes
+                all the same. None for wire bytes.
+            is_chunked: Whether such events, if there are any, are one chunk of HTTP's chunked coding.
 
         Returns:
             The chunks that are complete.
@@ -132,7 +139,7 @@ class SseBatchDecoder:
         if not isinstance(data, bytes):
             data = bytes(memoryview(data))
         if self._reader is not None:
-            batch = self._reader.batch(data, 0)
+            batch = self._reader.batch(data, 0, first_id, is_chunked)
             if batch[5] is None:
                 if batch[3]:
                     self._ends.end(batch[3])
@@ -174,7 +181,7 @@ class SseBatchDecoder:
         assert isinstance(framer, NativeFramer) and reader is not None  # noqa: S101, PT018 - as `feed` found
         at = 0
         while True:
-            batches.add(batch[:4])
+            batches.add(batch)
             self._ends.end(batch[3])
             self._is_done = batch[4]
             stop = batch[5]
@@ -262,9 +269,9 @@ class _Batches:
         self.usage: bytes | None = None
         self.finish_reasons: list[tuple[int, str]] = []
 
-    def add(self, batch: tuple[bytes, int, bytes | None, tuple[tuple[int, str], ...]]) -> None:
+    def add(self, batch: NativeBatch) -> None:
         """Add a batch of the native engine's."""
-        wire, count, usage, finish_reasons = batch
+        wire, count, usage, finish_reasons, *_ = batch
         self.wires.append(wire)
         self.count += count
         self.usage = self.usage if usage is None else usage

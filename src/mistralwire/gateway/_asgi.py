@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from mistralwire._flow import EventWriter
 from mistralwire.errors import BrokenStreamError
 from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._edge import Edge
@@ -140,6 +141,10 @@ class _Answer:
     def resume_body(self) -> None:
         """Receive more of it."""
         self._wants_body.set()
+
+    def event_writer(self) -> EventWriter:
+        """Return what takes events."""
+        return EventWriter(self.write, is_chunked=False)
 
     def break_off(self, body: bytes) -> None:
         """Take the last part of the body, whose end the server must not write."""

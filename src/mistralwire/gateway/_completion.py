@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire import _offload, _trace_context
+from mistralwire._flow import EventWriter
 from mistralwire._metadata import REQUEST_ID, RETRY_TIME_LEFT
 from mistralwire._unexpected import log_unexpected
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
@@ -74,6 +75,8 @@ class Completion(EdgeRequest):
         self._call: Call | None = None
         # What came while a thread converted chunks before.
         self._waiting: list[Callable[[], None]] = []
+        # It counts the chunks of a stream.
+        self._writer: EventWriter | None = None
         self._chunks_seen = 0
 
     def receive(self, part: bytes) -> None:
@@ -102,35 +105,42 @@ class Completion(EdgeRequest):
         """Take the upstream's headers; they go out with the status, unless a comment has gone out before."""
         self._upstream_headers = headers
 
+    @property
+    def _chunks(self) -> int:
+        """How many chunks were sent."""
+        return 0 if self._writer is None else self._writer.chunks
+
     def batch(self, wire: bytes, count: int) -> None:
         """Send chunks as events, each with its number as its id; those of a batch in one piece."""
+        writer = self._writer
         if self._work is not None:
             self._waiting.append(functools.partial(self.batch, wire, count))
-        elif not self.is_over:
-            if not self._chunks:
+        elif not self.is_over and writer is not None:
+            first_id = writer.chunks
+            if not first_id:
                 self._first_chunk_s = self._elapsed_s()
                 self._body = b""
             if len(wire) <= _offload.LOOP_EVENT_BYTES_MAX:
                 try:
-                    events = batch_to_sse(wire, self._chunks)
+                    events = batch_to_sse(wire, first_id)
                 except CodecError:
-                    self._break(wire)
+                    self._break(writer, wire)
                     return
-                self._chunks += count
+                writer.chunks = first_id + count
                 if self.status:
                     self._responder.write(events)
                 else:
                     self._write(events)
             else:
-                events_of = functools.partial(_events_of, self._chunks)
-                self._convert(events_of, wire, functools.partial(self._send, wire, count))
+                events_of = functools.partial(_events_of, first_id)
+                self._convert(events_of, wire, functools.partial(self._send, writer, wire, count))
                 self._regulate()
 
-    def _send(self, wire: bytes, count: int, events: bytes | None) -> None:
+    def _send(self, writer: EventWriter, wire: bytes, count: int, events: bytes | None) -> None:
         if events is None:
-            self._break(wire)
+            self._break(writer, wire)
             return
-        self._chunks += count
+        writer.chunks += count
         self._write(events)
         while self._waiting and self._work is None:
             self._waiting.pop(0)()
@@ -215,6 +225,7 @@ class Completion(EdgeRequest):
         config = self._edge.config
         self._call = call
         if call.is_stream:
+            self._writer = self._responder.event_writer()
             self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
         # The client sends the context of a current span by itself.
         metadata = {} if _trace_context.has_span() else _trace_context.w3c(self._headers)
@@ -229,6 +240,7 @@ class Completion(EdgeRequest):
             request_id=self._request_id,
             metadata=metadata,
             message=None if call.is_stream else call.request,
+            events=self._writer,
         )
         # It may have called already.
         if self.is_over:
@@ -250,12 +262,12 @@ class Completion(EdgeRequest):
             self._begin(200, [*_STREAM_HEADERS, *self._passed_on()], None)
         self._responder.write(events, is_last=is_last)
 
-    def _break(self, wire: bytes) -> None:
+    def _break(self, writer: EventWriter, wire: bytes) -> None:
         """End with an error, behind the events of the chunks before the first one that has no JSON form."""
         with contextlib.suppress(EncodeError, WireError, UnicodeDecodeError):
             for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
-                self._write(encode_sse(chunk, id=self._chunks))
-                self._chunks += 1
+                self._write(encode_sse(chunk, id=writer.chunks))
+                writer.chunks += 1
         self._fail(unwritable())
 
     def _answer_json(self, text: bytes) -> None:

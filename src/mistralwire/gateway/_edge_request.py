@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from mistralwire._flow import Source
+from mistralwire._flow import EventWriter, Source
 from mistralwire._metadata import REQUEST_ID
 from mistralwire._response_headers import upstream_id, without_limits
 from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError, OverloadError, Reason, name_in
@@ -44,6 +44,9 @@ class Responder(Protocol):
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Write a part of the body, perhaps an empty one; the last one ends the answer."""
+
+    def event_writer(self) -> EventWriter:
+        """Return what writes events of a stream that has begun; as `write` does, but for the framing."""
 
     def break_off(self, body: bytes) -> None:
         """Write the last part of a broken body; after BREAK_OFF_S cut it without the body's end."""
@@ -98,7 +101,6 @@ class EdgeRequest(abc.ABC):
         self._source: Source | None = None
         self._work: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._chunks = 0
         # Of the upstream's answer, for the caller.
         self._upstream_headers: Mapping[str, str] = {}
 
@@ -119,6 +121,11 @@ class EdgeRequest(abc.ABC):
         length = headers.get(b"content-length", b"")
         if length.isdigit() and len(length) < 19 and int(length) > edge.config.body_bytes_max:
             self._refuse_size()
+
+    @property
+    def _chunks(self) -> int:
+        """How many chunks of a stream were sent."""
+        return 0
 
     @abc.abstractmethod
     def receive(self, part: bytes) -> None:

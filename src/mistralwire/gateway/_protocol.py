@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from mistralwire._flow import EventWriter
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._config import GatewayConfig
@@ -73,6 +74,8 @@ class HttpProtocol(HttpToolsProtocol):
         # Of what has just come.
         self._piece_bytes = 0
         self._taken_bytes = self._written_bytes = 0
+        # Of the last stream; what it has written counts, too.
+        self._writer: EventWriter | None = None
         # What is done unless bytes come in time, and the time by which they must, in that of the event loop.
         self._read_action: Callable[[], None] | None = None
         self._read_due_s = 0.0
@@ -280,6 +283,12 @@ class HttpProtocol(HttpToolsProtocol):
                 return
             self.on_response_complete()
 
+    def event_writer(self) -> EventWriter:
+        """Return what writes events of a completion's answer, once its head was sent."""
+        self._written_bytes = self._count_written()
+        self._writer = EventWriter(self.transport.write, is_chunked=self._is_chunked)
+        return self._writer
+
     def break_off(self, body: bytes) -> None:
         """Write the last part of an answer, and no last chunk of HTTP: the caller sees a broken transfer."""
         self.write(body)
@@ -422,7 +431,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _count_taken(self) -> int:
         """Count the bytes of completions that were taken; of other answers, only that the rest gets less."""
-        return self._written_bytes - self.transport.get_write_buffer_size()
+        return self._count_written() - self.transport.get_write_buffer_size()
+
+    def _count_written(self) -> int:
+        return self._written_bytes + (0 if self._writer is None else self._writer.sent_bytes)
 
     def _abort(self) -> None:
         self.transport.abort()

@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mistralwire._arrivals import Arrivals
-from mistralwire._flow import Sink, Source
+from mistralwire._flow import EventWriter, Sink, Source
 from mistralwire._response_headers import without_limits
 from mistralwire._timeouts import Timeouts
 from mistralwire._unexpected import log_unexpected
@@ -134,6 +134,8 @@ class Call:
         timeout_s: Seconds after which the call ends; None if somebody else ends it at its deadline.
         is_caller_timed: Whether to end the call when the caller takes nothing for too long; otherwise
             somebody else does.
+        events: What the source may write chunks to instead of calling the sink, as far as the sink is
+            concerned; None if it may not.
 
     Attributes:
         sink: What takes the answer.
@@ -152,6 +154,7 @@ class Call:
         "_deadline_s",
         "_delay_s",
         "_ending",
+        "_events",
         "_has_slot",
         "_is_caller_busy",
         "_is_caller_timed",
@@ -182,6 +185,7 @@ class Call:
         deadline_s: float | None = None,
         timeout_s: float | None = None,
         is_caller_timed: bool = True,
+        events: EventWriter | None = None,
     ) -> None:
         self.record = CallRecord(
             method=method.name, request_id=request_id_of(metadata), metadata=tuple(metadata), peer=peer
@@ -199,6 +203,8 @@ class Call:
         # The call's own: what an observer sets in it is there for the upstream, and gone with the call.
         self._context = contextvars.copy_context()
         self._buffer: ChunkBuffer | None = None
+        # Who watches wants to see the chunks.
+        self._events = None if self.is_watched else events
         limits = calls.limits
         # Until any of its times can be over.
         self._delay_s = min(timeout_s or math.inf, limits.upstream_idle_s, limits.caller_idle_s)
@@ -273,6 +279,7 @@ class Call:
             request_id=self.record.request_id,
             deadline_s=self._deadline_s,
             retry_by_s=None if retry_s is None else now_s + retry_s,
+            events=self._events,
         )
         # A copy where there are observers: what the source calls back from in there enters the call's own.
         own = self._context if self._watch is None else self._context.copy()
@@ -333,6 +340,9 @@ class Call:
             self._buffer = buffer
         if not self._is_caller_busy and not buffer.size and (count == 1 or buffer.fits(wire, count)):
             self.sink.batch(wire, count)
+            if self._events is not None:
+                # Until the caller is behind.
+                self._events.is_open = not self._is_caller_busy and not self.is_over
             return
         buffer.add(wire, count)
         if not self._is_caller_busy:
@@ -378,6 +388,8 @@ class Call:
     def pause(self) -> None:
         """The caller takes nothing for now."""
         self._is_caller_busy = True
+        if self._events is not None:
+            self._events.is_open = False
         if self._is_caller_timed:
             self._caller_since_s = self._time()
 
@@ -435,6 +447,8 @@ class Call:
         self.is_over = True
         # Nor does it hold what holds it: calls are freed without the garbage collector.
         self._ending = None
+        if self._events is not None:
+            self._events.is_open = False
         calls = self._calls
         calls.running.discard(self)
         calls.bodies_bytes -= self._body_bytes
@@ -475,6 +489,8 @@ class Call:
         """See whether a time is over."""
         limits = self._calls.limits
         now_s = self._time()
+        if self._events is not None and self._upstream_since_s < self._events.sent_s:
+            self._upstream_since_s = self._events.sent_s
         if self._is_timed and self._deadline_s is not None and now_s >= self._deadline_s:
             self.record.code = "DEADLINE_EXCEEDED"
             error = CallError("Deadline Exceeded", code="DEADLINE_EXCEEDED")

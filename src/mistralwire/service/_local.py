@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 
-from mistralwire._flow import Sink, Source
+from mistralwire._flow import EventWriter, Sink, Source
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._call import Call, Calls
 from mistralwire.service._config import ServerConfig
@@ -65,6 +65,7 @@ class LocalChannel:
         timeout: float,
         metadata: Metadata,
         message: Message | None = None,
+        events: EventWriter | None = None,
         is_caller_timed: bool = False,
     ) -> Source:
         """Start a call whose answer goes to a sink.
@@ -76,6 +77,7 @@ class LocalChannel:
             timeout: How long the call may take, in seconds.
             metadata: What to send with it.
             message: The message of the wire bytes, if it is there already; nobody changes it.
+            events: What chunks may be written to instead of going to the sink, once it has had some.
             is_caller_timed: Whether the call ends when the sink takes nothing for as long as a caller may.
 
         Returns:
@@ -89,6 +91,7 @@ class LocalChannel:
             peer=_PEER,
             timeout_s=timeout,
             is_caller_timed=is_caller_timed,
+            events=events,
         )
         refusal = self._refusal() or self._calls.overload()
         if refusal is None:

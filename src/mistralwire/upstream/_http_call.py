@@ -131,6 +131,7 @@ class HttpCall:
         self._settings = settings
         self._asked = asked
         self._receiver = receiver
+        self._events = asked.context.events
         self._is_stream = type(asked.request) not in RESPONSE_TYPES
         # The next upstream is a better second attempt than a pause.
         self._attempts_left = 1 if asked.context.has_alternative else settings.attempts_max
@@ -218,10 +219,22 @@ class HttpCall:
         if decoder is not None:
             self._due_s = self._loop.time() + self._settings.silence_s
             size = len(piece)
-            if self._task is None and self._begun_bytes + size <= _offload.LOOP_EVENT_BYTES_MAX:
-                self._take(decoder.feed(piece), size)
-            else:
+            if self._task is not None or self._begun_bytes + size > _offload.LOOP_EVENT_BYTES_MAX:
                 self._add(piece, decoder)
+                return
+            writer = self._events
+            if writer is None or not writer.is_open:
+                self._take(decoder.feed(piece), size)
+                return
+            batch = decoder.feed(piece, writer.chunks, is_chunked=writer.is_chunked)
+            _, count, _, _, is_done, _, events = batch
+            if count and events is not None:
+                self._begun_bytes = size
+                writer.send(events, count)
+                if is_done:
+                    self._end()
+            else:
+                self._take(batch, size)
             return
         if self._part is not _REFUSAL:
             self._due_s = self._loop.time() + self._settings.silence_s
@@ -348,7 +361,7 @@ class HttpCall:
         """Take what a piece of a stream has completed."""
         if self._is_over:
             return
-        wire, count, usage, finish_reasons, is_done, failure = batch
+        wire, count, usage, finish_reasons, is_done, failure, _ = batch
         if count:
             self._begun_bytes = size
             if not self._has_given:
@@ -362,17 +375,23 @@ class HttpCall:
         if failure is not None and not is_done:
             self._fail(_error_of(failure))
         elif is_done:
-            if self._decoder is not None and self._decoder.lacks_done:
-                _logger.info(
-                    "the stream ended without [DONE], but each choice had a finish_reason; taken as complete",
-                    extra={"request_id": self._asked.context.request_id},
-                )
-            if self._exchange is not None:
-                self._exchange.discard(_REST_S)
-                self._exchange = None
-            self._finish()
-            self._receiver.end()
-            self._receiver.closed()
+            self._end()
+
+    def _end(self) -> None:
+        """End a stream that is complete."""
+        if self._is_over:
+            return
+        if self._decoder is not None and self._decoder.lacks_done:
+            _logger.info(
+                "the stream ended without [DONE], but each choice had a finish_reason; taken as complete",
+                extra={"request_id": self._asked.context.request_id},
+            )
+        if self._exchange is not None:
+            self._exchange.discard(_REST_S)
+            self._exchange = None
+        self._finish()
+        self._receiver.end()
+        self._receiver.closed()
 
     def _answer_in(self, data: bytes) -> bytes:
         """Read an answer in one piece to wire bytes."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from mistralwire._flow import Source
+from mistralwire._flow import EventWriter, Source
 from mistralwire.codec import to_dict
 from mistralwire.errors import EncodeError, Reason, UpstreamError
 from mistralwire.upstream._error_members import members_of, violations_of
@@ -56,12 +56,14 @@ class CallContext:
         has_alternative: Whether another upstream is asked if this one fails: then nothing is tried again.
         retry_by_s: By when a further attempt has to begin, in seconds of `time.monotonic`, since the caller
             wants to know the status of an error by then; None for the deadline.
+        events: What the source may write chunks to instead, while it is open; None if there is no such thing.
     """
 
     request_id: str = ""
     deadline_s: float | None = None
     has_alternative: bool = False
     retry_by_s: float | None = None
+    events: EventWriter | None = dataclasses.field(default=None, repr=False)
 
     def remaining_s(self) -> float | None:
         """Give the time until the deadline in seconds, 0 or more; None if there is none."""
