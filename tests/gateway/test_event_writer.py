@@ -1,10 +1,13 @@
 """Chunks that a source writes as events itself: the caller gets what he would get through every sink."""
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
 
+import pytest
 import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, create_app
 from mistralwire.gateway._protocol import HttpProtocol
 from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig
-from mistralwire.upstream import CallContext, HttpSettings, Receiver
+from mistralwire.upstream import CallContext, HttpSettings, Receiver, Upstream
 from mistralwire.upstream._http1 import Exchange
 from mistralwire.upstream._http1._request import Origin
 from mistralwire.upstream._http_call import Asked, HttpCall
@@ -42,7 +45,8 @@ class DrivenUpstream:
     judges_requests = relays_answers = True
     probe_url = ""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: HttpSettings) -> None:
+        self._settings = settings
         self.timeouts = Timeouts()
         self.exchange: Exchange
         self.context: CallContext
@@ -55,7 +59,7 @@ class DrivenUpstream:
         call = HttpCall(
             client,
             self,
-            HttpSettings(),
+            self._settings,
             asked=Asked(request, wire, context, contract_revision),
             receiver=receiver,
         )
@@ -95,6 +99,24 @@ class Watcher:
     def ended(self, call: CallRecord) -> None: ...
 
 
+@contextlib.asynccontextmanager
+async def _asking(
+    settings: HttpSettings, *observers: Any, request: bytes = REQUEST
+) -> AsyncIterator[tuple[DrivenUpstream, HttpProtocol, MemoryTransport]]:
+    """Ask for a stream, of which the head has come."""
+    upstream = DrivenUpstream(settings)
+    service = ServerConfig(stream_buffer_bytes_max=BUFFER_BYTES_MAX, upstream_idle_s=86_400)
+    async with Client.on(LocalChannel(cast("Upstream", upstream), service, observers)) as client:
+        app = create_app(client, CONFIG)
+        config = uvicorn.Config(app, ws="none")
+        protocol, transport = HttpProtocol(app.edge, CONFIG, config, ServerState()), MemoryTransport()
+        protocol.connection_made(transport)
+        protocol.data_received(request)
+        upstream.exchange.begin(200, {"content-type": "text/event-stream"})
+        yield upstream, protocol, transport
+        protocol.connection_lost(None)
+
+
 async def _answer(
     pieces: list[bytes], turns: list[bool], *observers: Any, request: bytes = REQUEST
 ) -> tuple[list[bytes], bytes, int]:
@@ -103,30 +125,19 @@ async def _answer(
     Returns:
         The lines of the head without date and id, the body, and how many bytes of it the source has written.
     """
-    upstream: Any = DrivenUpstream()
-    channel = LocalChannel(upstream, ServerConfig(stream_buffer_bytes_max=BUFFER_BYTES_MAX), observers)
-    client = Client.on(channel)
-    app = create_app(client, CONFIG)
-    config = uvicorn.Config(app, ws="none")
-    protocol, transport = HttpProtocol(app.edge, CONFIG, config, ServerState()), MemoryTransport()
-    protocol.connection_made(transport)
-    protocol.data_received(request)
-    exchange = upstream.exchange
-    exchange.begin(200, {"content-type": "text/event-stream"})
-    is_behind = False
-    for piece, turns_to in itertools.zip_longest(pieces, turns[: len(pieces)], fillvalue=False):
-        if turns_to is not is_behind:
-            is_behind = bool(turns_to)
-            (protocol.pause_writing if is_behind else protocol.resume_writing)()
-        if not exchange.is_over:
-            exchange.data(piece)
-    if is_behind:
-        protocol.resume_writing()
-    if not exchange.is_over:
-        exchange.end()
-    writer = upstream.context.events
-    protocol.connection_lost(None)
-    await client.close()
+    async with _asking(HttpSettings(), *observers, request=request) as (upstream, protocol, transport):
+        is_behind = False
+        for piece, turns_to in itertools.zip_longest(pieces, turns[: len(pieces)], fillvalue=False):
+            if turns_to is not is_behind:
+                is_behind = bool(turns_to)
+                (protocol.pause_writing if is_behind else protocol.resume_writing)()
+            if not upstream.exchange.is_over:
+                upstream.exchange.data(cast("bytes", piece))
+        if is_behind:
+            protocol.resume_writing()
+        if not upstream.exchange.is_over:
+            upstream.exchange.end()
+        writer = upstream.context.events
     head, _, body = transport.written.partition(b"\r\n\r\n")
     lines = [line for line in head.split(b"\r\n") if not line.startswith((b"date: ", b"x-request-id: "))]
     return lines, body, 0 if writer is None else writer.sent_bytes
@@ -159,6 +170,35 @@ async def test_the_source_writes_all_but_the_first_chunk_while_the_caller_keeps_
     # What comes while he is behind, and the piece after that, goes through the sinks.
     assert sent_behind == sum(map(len, [*frames[1:3], *frames[6:10]]))
     assert b"".join(map(_content, _frames(behind))) == b"".join(map(_content, frames))
+
+
+async def test_an_upstream_is_silent_when_it_has_sent_nothing_to_the_writer_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, later_s = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later_s[0])
+    with native_sse():
+        async with _asking(HttpSettings(silence_s=10)) as (upstream, _, transport):
+            writer = upstream.context.events
+            for number in range(4):
+                upstream.exchange.data(event_of(chunk(str(number))))
+                assert transport.written.count(b"\ndata: ") == number + 1
+                later_s[0] += 8
+                # The timer of the first ten seconds, and those that follow it, look at the times.
+                await _turn(5)
+            assert not upstream.exchange.is_over
+            assert writer is not None
+            assert writer.sent_bytes > 0
+            later_s[0] += 3
+            await _turn(5)
+            assert upstream.exchange.is_over
+            assert b"UPSTREAM_SILENT" in transport.written
+
+
+async def _turn(times: int) -> None:
+    """Let the event loop go round."""
+    for _ in range(times):
+        await asyncio.sleep(0)
 
 
 def _content(frame: bytes) -> bytes:

@@ -8,6 +8,7 @@ import functools
 import logging
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
@@ -217,24 +218,23 @@ class HttpCall:
         """Take a piece of the body."""
         decoder = self._decoder
         if decoder is not None:
-            self._due_s = self._loop.time() + self._settings.silence_s
-            size = len(piece)
+            size, writer = len(piece), self._events
             if self._task is not None or self._begun_bytes + size > _offload.LOOP_EVENT_BYTES_MAX:
                 self._add(piece, decoder)
-                return
-            writer = self._events
-            if writer is None or not writer.is_open:
+            elif writer is None or not writer.is_open:
                 self._take(decoder.feed(piece), size)
-                return
-            batch = decoder.feed(piece, writer.chunks, is_chunked=writer.is_chunked)
-            _, count, _, _, is_done, _, events = batch
-            if count and events is not None:
-                self._begun_bytes = size
-                writer.send(events, count)
-                if is_done:
-                    self._end()
             else:
+                batch = decoder.feed(piece, writer.chunks, is_chunked=writer.is_chunked)
+                _, count, _, _, is_done, _, events = batch
+                if count and events is not None:
+                    self._begun_bytes = size
+                    # It notes the time.
+                    writer.send(events, count)
+                    if is_done:
+                        self._end()
+                    return
                 self._take(batch, size)
+            self._due_s = self._loop.time() + self._settings.silence_s
             return
         if self._part is not _REFUSAL:
             self._due_s = self._loop.time() + self._settings.silence_s
@@ -541,6 +541,9 @@ class HttpCall:
     def _look(self) -> None:
         now_s = self._loop.time()
         settings = self._settings
+        if self._events is not None:
+            idle_s = time.monotonic() - self._events.sent_s
+            self._due_s = max(self._due_s, now_s - idle_s + settings.silence_s)
         if (self._is_paused or self._task is not None) and self._part is not _HEAD:
             # Who does not read, or still works on what has come, can't tell.
             self._due_s = now_s + settings.silence_s

@@ -60,7 +60,7 @@ class ResponseReader:
         self._parser = httptools.HttpResponseParser(self)
         # Bytes that came without any of the body: parts of a head, what stands around chunks, trailers.
         self._bare_bytes = 0
-        # Of all that came, and of the headers of complete heads, which may come in one piece with a body.
+        # Of what came until the head was complete, with part of the body perhaps; and of complete heads alone.
         self._bytes = self._head_bytes = 0
         self._ends_with_connection = self._is_1_1 = False
         self.status = 0
@@ -76,11 +76,12 @@ class ResponseReader:
         Returns:
             What they have of the body, without the chunked coding: one piece, whatever its chunks.
         """
-        if not self.has_begun:
-            self.has_begun = True
-            self._is_1_1 = data.startswith(_FINAL_1_1)
-        self._bytes += len(data)
         was_in_head = not self.status
+        if was_in_head:
+            if not self.has_begun:
+                self.has_begun = True
+                self._is_1_1 = data.startswith(_FINAL_1_1)
+            self._bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
