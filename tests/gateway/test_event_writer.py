@@ -192,7 +192,7 @@ async def test_an_upstream_is_silent_when_it_has_sent_nothing_to_the_writer_eith
             later_s[0] += 3
             await _turn(5)
             assert upstream.exchange.is_over
-            assert b"UPSTREAM_SILENT" in transport.written
+            assert b"upstream_silent" in transport.written
 
 
 async def _turn(times: int) -> None:

@@ -60,7 +60,7 @@ class ResponseReader:
         self._parser = httptools.HttpResponseParser(self)
         # Bytes that came without any of the body: parts of a head, what stands around chunks, trailers.
         self._bare_bytes = 0
-        # Of what came until the head was complete, with part of the body perhaps; and of complete heads alone.
+        # Of what came until the head was complete, with a part of the body perhaps; and of heads alone.
         self._bytes = self._head_bytes = 0
         self._ends_with_connection = self._is_1_1 = False
         self.status = 0
