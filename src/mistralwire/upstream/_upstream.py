@@ -45,9 +45,10 @@ RESPONSE_TYPES: dict[type, type[ChatCompletionResponse | FIMCompletionResponse]]
 """The type of the answer by that of a request which is answered in one piece."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, which would cost a function for each field of each call.
+@dataclasses.dataclass(slots=True, kw_only=True)
 class CallContext:
-    """What an upstream gets to know of a call beside its request.
+    """What an upstream gets to know of a call beside its request; nobody changes it.
 
     Attributes:
         request_id: Id of the call, for logs and for the upstream's own request; a token of printable ASCII.

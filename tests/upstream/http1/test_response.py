@@ -126,8 +126,10 @@ def _pieces(data: bytes, *cuts: int) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
-def _read(pieces: list[bytes], *, is_head: bool = False) -> tuple[ResponseReader, bytes]:
-    reader = ResponseReader(is_head=is_head)
+def _read(
+    pieces: list[bytes], *, is_head: bool = False, reader: ResponseReader | None = None
+) -> tuple[ResponseReader, bytes]:
+    reader = reader or ResponseReader(is_head=is_head)
     body = b""
     for piece in pieces:
         if not reader.is_ended and reader.error is None:
@@ -166,6 +168,24 @@ def test_a_response_is_the_same_however_its_bytes_are_cut(
         assert reader.error is None
         assert (reader.status, found) == (status, body)
         assert (reader.is_ended, reader.is_reusable) == (True, is_reusable)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [data for data, *_, is_reusable in GOOD.values() if is_reusable] + [OK + LENGTH + BODY + b"\r\n"],
+)
+def test_a_response_behind_another_is_read_like_the_first_of_a_connection(before: bytes) -> None:
+    for data in _SEEDS:
+        for pieces in ([data], _pieces(data, *range(1, len(data)))):
+            reader, _ = _read([before])
+            assert reader.is_reusable
+            reader.begin(is_head=False)
+            assert _shown(*_read(pieces, reader=reader)) == _shown(*_read(pieces))
+
+
+def _shown(reader: ResponseReader, body: bytes) -> tuple[object, ...]:
+    state = reader.has_begun, reader.is_ended, reader.is_reusable, reader.error
+    return reader.status, reader.headers, body, state
 
 
 def test_headers_have_small_names_and_repeated_ones_are_joined() -> None:

@@ -108,5 +108,7 @@ async def _tunnel(sock: socket.socket, origin: Origin, proxy: Proxy) -> None:
             reader.feed(data)
     except OSError:
         raise UnreachableError("the connection to the proxy broke") from None
+    finally:
+        reader.free()
     if not 200 <= reader.status < 300:
         raise UnreachableError("the proxy refused to connect")

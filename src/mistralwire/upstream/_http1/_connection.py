@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
     def send(self, exchange: Exchange) -> None:
         """Send the request of an exchange, and pass the response on to it."""
         self._exchange = exchange
-        self._reader = ResponseReader(is_head=exchange.is_head)
+        self._reader.begin(is_head=exchange.is_head)
         self._is_head_due = True
         exchange.attach(self)
         if len(exchange.body) <= _PIECE_BYTES:
@@ -159,10 +159,11 @@ class Connection(asyncio.Protocol):
         self._owner.lost(self)
         exchange, self._exchange = self._exchange, None
         self._unsent = memoryview(b"")
+        reader = self._reader
+        reader.free()
         if exchange is None:
             return
         exchange.detach()
-        reader = self._reader
         if exc is None:
             reader.close()
         if reader.is_ended:

@@ -10,7 +10,7 @@ HEAD_BYTES_MAX = 64 * 1024
 
 
 class ResponseReader:
-    """Reads one response, interim ones (1xx) before it skipped.
+    """Reads a response, interim ones (1xx) before it skipped; and then others of the same connection.
 
     llhttp, behind httptools, refuses what RFC 9112 does not allow in heads and chunks. Refused here is what
     it lets pass: versions other than 1.0 and 1.1, transfer codings other than chunked alone, any of them in
@@ -50,14 +50,22 @@ class ResponseReader:
     )
 
     def __init__(self, *, is_head: bool) -> None:
-        self._is_head = is_head
         self._fields: list[tuple[bytes, bytes]] = []
         # Parts of the body, and how many of them count, once it has ended or can't be read.
         self._parts: list[bytes] = []
-        self._kept = 0
         # What the parser calls for a part of the body, without a call of Python code; it is looked up once.
         self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
+        self.begin(is_head=is_head)
+
+    def begin(self, *, is_head: bool) -> None:
+        """Begin with the next response: the first one, or one behind a response that `is_reusable`.
+
+        Args:
+            is_head: As for the class.
+        """
+        self._is_head = is_head
+        self._kept = 0
         # Bytes that came without any of the body: parts of a head, what stands around chunks, trailers.
         self._bare_bytes = 0
         # Of what came until the head was complete, with a part of the body perhaps; and of heads alone.
@@ -90,12 +98,9 @@ class ResponseReader:
             # Behind the end of the response it concerns the connection alone.
             self.is_reusable = False
             self._refuse(f"a response that is not valid HTTP/1.1 ({error})")
-        if self.is_ended or self.error is not None:
-            # The parser holds what it calls: without the cycle, both are freed at once.
-            del self._parser
-            if len(self._parts) > self._kept:
-                self.is_reusable = False
-                del self._parts[self._kept :]
+        if (self.is_ended or self.error is not None) and len(self._parts) > self._kept:
+            self.is_reusable = False
+            del self._parts[self._kept :]
         parts = self._parts
         if not parts:
             self._bare_bytes += len(data)
@@ -113,6 +118,10 @@ class ResponseReader:
         """Note the end of the connection, which is the end of some responses."""
         if self.status and self._ends_with_connection and self.error is None:
             self.is_ended = True
+
+    def free(self) -> None:
+        """Read no more: the parser holds what it calls, and without the cycle both are freed at once."""
+        del self._parser
 
     def on_message_begin(self) -> None:
         """Notice what stands behind the end of the response: nobody has asked for it."""
