@@ -32,15 +32,16 @@ _SHARED = {
     "_tokens",
     "_trace_context",
     "_unexpected",
+    "_varint",
 }
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
     "v1": {"v1"},
     "errors": {"v1"},
-    "codec": _CONTRACT,
+    "codec": _CONTRACT | {"_varint"},
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
-    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers", "_timeouts"},
+    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers", "_timeouts", "_varint"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
@@ -54,7 +55,7 @@ MAY_IMPORT = {
     "_flow": {"errors"},
     "_listen": set(),
     "_loopback": set(),
-    "_metadata": set(),
+    "_metadata": {"errors"},
     "_metrics_page": {"errors", "_extras", "_listen"},
     "_offload": {"codec"},
     "_response_headers": {"_metadata"},
@@ -64,6 +65,7 @@ MAY_IMPORT = {
     "_tokens": {"errors", "_files"},
     "_trace_context": set(),
     "_unexpected": set(),
+    "_varint": set(),
 }
 NOT_IN_THE_CODEC = {
     "aiohttp",

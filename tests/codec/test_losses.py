@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import pytest
 from google.protobuf.message import Message
 
+from mistralwire._varint import write_varint
 from mistralwire.codec import binary_to_json, check, losses, to_dict, to_json
 from mistralwire.codec._counts import PLACES_MAX
 from mistralwire.codec._losses import OTHER_PLACE
-from mistralwire.codec._varint import write_varint
 from mistralwire.v1 import (
     CONTRACT_REVISION,
     AssistantMessage,

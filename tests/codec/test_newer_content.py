@@ -2,8 +2,8 @@
 
 import pytest
 
+from mistralwire._varint import write_varint
 from mistralwire.codec import check, check_answer, check_request, from_json, losses, newer_content, to_json
-from mistralwire.codec._varint import write_varint
 from mistralwire.errors import DecodeError, MistralwireError
 from mistralwire.v1 import (
     ChatCompletionRequest,

@@ -7,6 +7,7 @@ import sys
 import click
 from click.core import ParameterSource
 
+from mistralwire._metadata import checked_request_id
 from mistralwire.cli._answer import Answer, JsonAnswer, TextAnswer
 from mistralwire.cli._environment import check_environment
 from mistralwire.cli._request import (
@@ -20,7 +21,6 @@ from mistralwire.cli._request import (
 )
 from mistralwire.cli._wording import printable
 from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
-from mistralwire.client._metadata import checked_request_id
 from mistralwire.errors import CallError, MistralwireError, Reason
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse, FinishReason
 

@@ -7,8 +7,7 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from mistralwire._metadata import REQUEST_ID
-from mistralwire.client._metadata import is_request_id
+from mistralwire._metadata import REQUEST_ID, is_request_id
 from mistralwire.errors import SHOULD_RETRY, CallError, Reason, UpstreamViolation, Violation
 
 _DETAILS = "grpc-status-details-bin"

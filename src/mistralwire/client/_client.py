@@ -16,7 +16,13 @@ from grpc_health.v1 import health_pb2
 
 from mistralwire._flow import EventWriter, Sink, Source
 from mistralwire._loopback import is_loopback_target
-from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, CONTRACT_REVISION_NAME, REQUEST_ID
+from mistralwire._metadata import (
+    ACCEPT_ENCODING,
+    AUTHORIZATION,
+    CONTRACT_REVISION_NAME,
+    REQUEST_ID,
+    checked_request_id,
+)
 from mistralwire._response_headers import headers_in
 from mistralwire._settings import INT32_MAX, checked_count, checked_number
 from mistralwire._trace_context import injected
@@ -25,7 +31,7 @@ from mistralwire.client._call_error import call_error, cancelled_error
 from mistralwire.client._call_task import CallTask
 from mistralwire.client._causes import TOKEN_REFUSED, cause_of, is_refusing_caller
 from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
-from mistralwire.client._metadata import checked_metadata, checked_request_id
+from mistralwire.client._metadata import checked_metadata
 from mistralwire.client._token import fixed_token, token_in
 from mistralwire.codec import lower
 from mistralwire.errors import CallError, EncodeError, Reason

@@ -1,46 +1,14 @@
-"""What a call sends beside its request: its id, a bearer token, the caller's own metadata."""
+"""The metadata of a caller's own that a call sends beside its request."""
 
 import re
-import uuid
 from collections.abc import Mapping
 
 from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID
-from mistralwire.errors import REQUEST_ID_PATTERN
 
 # What HTTP/2 and gRPC take: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _NAME = re.compile(r"[0-9a-z_.-]+")
 _TEXT = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 _OF_THE_PROTOCOL = frozenset(("content-type", "host", "te", "user-agent"))
-
-
-def is_request_id(text: str) -> bool:
-    """Say whether a text can be the id of a call: one that can go into a log as it is."""
-    return REQUEST_ID_PATTERN.fullmatch(text) is not None
-
-
-def checked_request_id(request_id: str | None) -> str:
-    """Give the id of a call: the caller's own, or a new one.
-
-    Args:
-        request_id: The caller's own; None for a new one.
-
-    Returns:
-        The id.
-
-    Raises:
-        TypeError: If it is no string.
-        ValueError: If it can't go into a log as it is: 1 to 128 characters of printable ASCII, no spaces.
-    """
-    if request_id is None:
-        return uuid.uuid4().hex
-    if not isinstance(request_id, str):
-        raise TypeError(f"request_id must be a string, not a {type(request_id).__name__}")
-    if not is_request_id(request_id):
-        raise ValueError(
-            "request_id must be 1 to 128 characters of printable ASCII without spaces, "
-            f"not {request_id[:128]!r}"
-        )
-    return request_id
 
 
 def checked_metadata(metadata: Mapping[str, str | bytes]) -> list[tuple[str, str | bytes]]:

@@ -18,7 +18,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mistralwire.codec._varint import write_varint
+from mistralwire._varint import write_varint
 from mistralwire.v1 import CONTRACT_REVISION, JsonExtra
 from mistralwire.v1 import json_options_pb2 as options
 

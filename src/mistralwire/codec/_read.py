@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Sized
 from typing import Any
 
+from mistralwire._varint import write_varint
 from mistralwire.codec._limits import Limits
 from mistralwire.codec._parse import Infinite, Number, exact_integer, to_text, too_deep
 from mistralwire.codec._path import join_path
@@ -31,7 +32,6 @@ from mistralwire.codec._plan import (
     empty_object,
     wire_tag,
 )
-from mistralwire.codec._varint import write_varint
 from mistralwire.errors import DecodeError, Violation
 from mistralwire.v1 import JsonExtra
 

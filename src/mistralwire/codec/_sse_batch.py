@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
+from mistralwire._varint import write_varint
 from mistralwire.codec._choice_ends import ChoiceEnds, finish_reason_of
 from mistralwire.codec._convert import Names, read_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
@@ -22,7 +23,6 @@ from mistralwire.codec._sse_frames import (
     make_framer,
     stream_layout,
 )
-from mistralwire.codec._varint import write_varint
 from mistralwire.errors import DecodeError, Violation
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, Reason
 

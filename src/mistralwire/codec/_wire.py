@@ -10,8 +10,8 @@ import struct
 from collections.abc import Container, Sequence
 from typing import Any
 
+from mistralwire._varint import read_varint
 from mistralwire.codec._plan import INT64_MAX
-from mistralwire.codec._varint import read_varint
 
 Wire = Any
 """A value on the wire: an integer of a varint, otherwise bytes."""

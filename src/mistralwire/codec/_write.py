@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from mistralwire._varint import read_varint
 from mistralwire.codec._losses import OTHER_PLACE, count_loss
 from mistralwire.codec._parse import Number, finite
 from mistralwire.codec._plan import (
@@ -31,7 +32,6 @@ from mistralwire.codec._plan import (
     field_tag,
 )
 from mistralwire.codec._read import describe, quoted
-from mistralwire.codec._varint import read_varint
 from mistralwire.codec._wire import Wire, read_double, read_finite, read_numbers, split_fields, to_signed
 from mistralwire.codec._writing import Full, UnknownFound, Writing
 from mistralwire.errors import EncodeError

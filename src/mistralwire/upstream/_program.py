@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from mistralwire import _offload
 from mistralwire._flow import Source
-from mistralwire.codec._varint import write_varint
+from mistralwire._varint import write_varint
 from mistralwire.errors import CodecError, Reason, UpstreamError
 from mistralwire.upstream._answers import Answers
 from mistralwire.upstream._upstream import (
