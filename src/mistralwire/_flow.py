@@ -4,6 +4,7 @@ All of it runs in one event loop. A source calls its sink from where the bytes a
 timer lies between. It may call before the function that starts it has returned.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -96,3 +97,70 @@ class Sink(Protocol):
 
     def failed(self, error: MistralwireError) -> None:
         """The answer failed, after the batches before."""
+
+
+class WireQueue:
+    """Wire bytes that come by callbacks, and wait for a task; the source is paused while too many wait.
+
+    All bytes that wait are taken at once: those of messages in a row are a message with the chunks of all.
+    """
+
+    # In bytes.
+    _WAITING_MAX = 256 * 1024
+
+    def __init__(self) -> None:
+        self._wires: list[bytes] = []
+        self._size = 0
+        self._is_paused = self._has_ended = False
+        self._error: BaseException | None = None
+        self._has_changed = asyncio.Event()
+        self._source: Source | None = None
+
+    def attach(self, source: Source) -> None:
+        """Note the source, once it is there; it may have called before."""
+        self._source = source
+        if self._is_paused:
+            source.pause()
+
+    def put(self, wire: bytes) -> None:
+        """Let bytes wait."""
+        self._wires.append(wire)
+        self._size += len(wire)
+        self._has_changed.set()
+        if self._size >= self._WAITING_MAX and not self._is_paused:
+            self._is_paused = True
+            if self._source is not None:
+                self._source.pause()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End behind what waits; the first end counts.
+
+        Args:
+            error: What `take` raises then; None for a proper end.
+        """
+        if not self._has_ended:
+            self._has_ended, self._error = True, error
+            self._has_changed.set()
+
+    def cancel(self) -> None:
+        """Leave the source. Whoever waits is cancelled, unless the end has come."""
+        if self._source is not None:
+            self._source.cancel()
+        self.end(asyncio.CancelledError())
+
+    async def take(self) -> bytes | None:
+        """Return what waits, as soon as anything does; None at the end."""
+        while not self._wires:
+            if self._error is not None:
+                raise self._error
+            if self._has_ended:
+                return None
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        wires, self._wires = self._wires, []
+        self._size = 0
+        if self._is_paused:
+            self._is_paused = False
+            if self._source is not None:
+                self._source.resume()
+        return wires[0] if len(wires) == 1 else b"".join(wires)

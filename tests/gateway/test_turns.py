@@ -68,6 +68,14 @@ async def test_chunks_that_come_together_leave_in_one_write() -> None:
         call.sink.end()
 
 
+async def test_a_caller_who_ends_what_he_sends_has_hung_up() -> None:
+    async with streaming() as (call, caller):
+        caller.shutdown(socket.SHUT_WR)
+        await until(lambda: bool(call.asked))
+        assert call.asked == ["cancel"]
+        assert caller.recv(65536) == b""
+
+
 def counting(name: str, function: Callable[..., Any], done: collections.Counter[str]) -> Callable[..., Any]:
     def call(*arguments: Any, **options: Any) -> Any:
         done[name] += 1

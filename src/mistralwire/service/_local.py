@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 
-from mistralwire._flow import EventWriter, Sink, Source
+from mistralwire._flow import EventWriter, Sink, Source, WireQueue
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._call import Call, Calls
 from mistralwire.service._config import ServerConfig
@@ -22,8 +22,6 @@ from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 
 _PEER = "in-process"
-# So many bytes wait for a caller before the upstream waits too. What waits is taken in one piece.
-_WAITING_BYTES_MAX = 256 * 1024
 # How long the end of the upstreams is waited for when the channel is closed.
 _END_S = 3.0
 
@@ -240,68 +238,41 @@ class _UnaryCall:
 class _StreamCall:
     """A call that is answered by a stream; a Sink.
 
-    All messages that wait are taken as one: their bytes in a row are a message with the chunks of all.
-
     Args:
         start: Starts the call for a sink.
     """
 
     def __init__(self, start: Callable[[Sink], Source]) -> None:
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._is_paused = self._has_ended = False
-        self._error: BaseException | None = None
-        self._has_changed = asyncio.Event()
-        self._source: Source | None = None
-        self._source = start(self)
+        self._queue = WireQueue()
+        self._queue.attach(start(self))
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._waiting:
-            if self._error is not None:
-                raise self._error
-            if self._has_ended:
-                raise StopAsyncIteration
-            self._has_changed.clear()
-            await self._has_changed.wait()
-        messages, self._waiting = self._waiting, []
-        self._waiting_bytes = 0
-        if self._is_paused and self._source is not None:
-            self._is_paused = False
-            self._source.resume()
-        return messages[0] if len(messages) == 1 else b"".join(messages)
+        wire = await self._queue.take()
+        if wire is None:
+            raise StopAsyncIteration
+        return wire
 
     def cancel(self) -> None:
         """Leave the call."""
-        if self._source is not None:
-            self._source.cancel()
-        if not self._has_ended and self._error is None:
-            self._error = asyncio.CancelledError()
-        self._has_changed.set()
+        self._queue.cancel()
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Leave them: who iterates does not ask for metadata."""
 
     def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
         """Let a message wait for whoever iterates."""
-        self._waiting.append(wire)
-        self._waiting_bytes += len(wire)
-        self._has_changed.set()
-        if self._waiting_bytes >= _WAITING_BYTES_MAX and not self._is_paused and self._source is not None:
-            self._is_paused = True
-            self._source.pause()
+        self._queue.put(wire)
 
     def end(self) -> None:
         """Let the iteration end."""
-        self._has_ended = True
-        self._has_changed.set()
+        self._queue.end()
 
     def failed(self, error: MistralwireError) -> None:
         """Let the iteration end with an error."""
-        self._error = _grpc_error(error)
-        self._has_changed.set()
+        self._queue.end(_grpc_error(error))
 
     def answer(self, wire: bytes) -> None:
         """Leave it: there is no answer in one piece."""

@@ -45,8 +45,8 @@ RESPONSE_TYPES: dict[type, type[ChatCompletionResponse | FIMCompletionResponse]]
 """The type of the answer by that of a request which is answered in one piece."""
 
 
-# Not frozen, which would cost a function for each field of each call.
-@dataclasses.dataclass(slots=True, kw_only=True)
+# Frozen by agreement alone: enforcing it costs each call a function for each field.
+@dataclasses.dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class CallContext:
     """What an upstream gets to know of a call beside its request; nobody changes it.
 
@@ -64,7 +64,7 @@ class CallContext:
     deadline_s: float | None = None
     has_alternative: bool = False
     retry_by_s: float | None = None
-    events: EventWriter | None = dataclasses.field(default=None, repr=False)
+    events: EventWriter | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def remaining_s(self) -> float | None:
         """Give the time until the deadline in seconds, 0 or more; None if there is none."""
