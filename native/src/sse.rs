@@ -95,9 +95,11 @@ impl SseReader {
         slf: &Bound<'py, Self>,
         data: &Bound<'py, PyBytes>,
         start: usize,
-        first_id: Option<i64>,
+        first_id: Option<Bound<'py, PyAny>>,
         is_chunked: bool,
     ) -> PyResult<BatchObject<'py>> {
+        // Larger ones are for the Python engine to write.
+        let first_id = first_id.and_then(|id| id.extract::<i64>().ok());
         let (py, mut this) = (slf.py(), slf.try_borrow_mut().map_err(in_use)?);
         let piece = data.as_bytes().get(start..).ok_or_else(|| PyIndexError::new_err("start"))?;
         let mut output = OUTPUT.take();
