@@ -328,6 +328,12 @@ def test_what_kubernetes_sets_for_a_service_is_ignored(suffix: str) -> None:
     assert values(printed(env=links_of(f"MISTRALWIRE_SERVE{suffix}"))) == values(printed())
 
 
+def test_only_a_variable_of_a_port_can_be_one_of_kubernetes() -> None:
+    printed_ = printed(env={"MISTRALWIRE_GATEWAY_SERVICE": "tcp://10.0.0.1:8000"}, command="gateway")
+
+    assert values(printed_, "gateway")["service"] == "tcp://10.0.0.1:8000"
+
+
 @pytest.mark.parametrize(
     "env",
     [

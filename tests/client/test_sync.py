@@ -319,6 +319,25 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert (process.returncode, output) == (0, b"[7, 7]\n")
 
 
+async def test_closing_a_client_that_made_no_call_leaves_forks_fine() -> None:
+    code = """
+SyncClient(sys.argv[1]).close()
+if child := os.fork():
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+else:
+    assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]
+    os._exit(7)
+"""
+    async with (
+        asyncio.timeout(60),
+        serving(EagerUpstream(1)) as server,
+        program(code, server.address) as process,
+    ):
+        output, _ = await process.communicate()
+
+    assert (process.returncode, output) == (0, b"7\n")
+
+
 async def test_a_client_that_is_closed_before_its_first_call_is_closed() -> None:
     def use() -> None:
         client = SyncClient("127.0.0.1:1")

@@ -5,7 +5,7 @@ import contextlib
 import pathlib
 import socket
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import uvicorn
@@ -15,8 +15,9 @@ from starlette.routing import Mount
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, create_app
 from mistralwire.service import LocalChannel
-from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.upstream import DEMONSTRATION, ForwardRoutes, MistralUpstream, ReplayUpstream, Route
 from tests.gateway.test_protocol import CHAT, connected, request_of
+from tests.upstream_server import UpstreamServer, json_answer
 
 KEY = "a-key-of-twenty-characters"
 
@@ -31,8 +32,8 @@ async def mounted(config: GatewayConfig) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, ws="none", lifespan="off", log_config=None))
+async def served(app: Any, http: Literal["auto", "h11"] = "auto") -> AsyncIterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, http=http, ws="none", lifespan="off", log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -126,3 +127,22 @@ async def test_two_keys_are_refused(path: str, keys: pathlib.Path, *, has_keys: 
             if path != CHAT:
                 request = request.replace(b"POST", b"GET", 1)
             assert await status_of(url, request) == status
+
+
+async def test_a_length_beside_chunks_does_not_go_on_to_an_upstream() -> None:
+    # h11 takes both, as RFC 9112 allows. With the length, the rest of the body would be another request.
+    path, body = "/v1/audio/transcriptions", b"x" * 100_000
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    request = b"%b%x\r\n%b\r\n0\r\n\r\n" % (head.encode(), len(body), body)
+    async with (
+        UpstreamServer(json_answer(b"{}")) as server,
+        Client.on(LocalChannel(ReplayUpstream(DEMONSTRATION))) as client,
+    ):
+        upstream = MistralUpstream(server.url)
+        async with served(create_app(client, forward=ForwardRoutes([Route("a", upstream)])), "h11") as url:
+            assert await status_of(url, request) == b"200"
+        await upstream.close()
+    [asked] = server.received
+    assert asked.body == body

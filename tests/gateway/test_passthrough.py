@@ -256,6 +256,16 @@ async def test_a_large_body_is_sent_on_while_it_comes(
     assert upload.headers["content-type"] == headers["content-type"]
 
 
+async def test_a_length_of_more_digits_than_any_body_needs_is_no_length(running: Running) -> None:
+    size = 100_000
+    async with UpstreamServer(REPLY) as server, running(server) as url, connected(url) as caller:
+        head = f"POST {FILES} HTTP/1.1\r\nhost: x\r\ncontent-length: {size:05000}\r\n\r\n"
+        caller.writer.write(head.encode() + b"x" * size)
+        assert (await caller.answer())[0] == 200
+    [asked] = server.received
+    assert (len(asked.body), asked.headers.get("content-length")) == (size, None)
+
+
 async def _read(
     http: aiohttp.ClientSession, url: str, data: AsyncIterator[bytes], headers: dict[str, str]
 ) -> tuple[int, bytes]:

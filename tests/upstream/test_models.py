@@ -153,6 +153,21 @@ async def test_an_upstream_that_fails_takes_nothing_from_the_others() -> None:
             await upstream.close()
 
 
+async def test_a_mistake_of_a_programs_own_upstream_takes_nothing_from_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    text = "what nobody is to read"
+
+    class Mistaken(ReplayUpstream):
+        async def list_models(self) -> list[Any]:
+            raise KeyError(text)
+
+    mistaken = Route("mine", Mistaken(DEMONSTRATION), ("mine-*", "named"))
+    assert await ids_of(ModelCatalog([mistaken], names=["other"])) == ["named", "other"]
+    assert "asking upstream mine for its models ended with an unexpected KeyError" in caplog.text
+    assert text not in caplog.text
+
+
 @pytest.mark.parametrize("status", [404, 405, 501])
 async def test_an_upstream_without_a_list_has_the_models_that_its_route_names(status: int) -> None:
     async with UpstreamServer(json_answer(b"{}", status)) as server:

@@ -110,7 +110,8 @@ class _SettingOption(click.Option):
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """Read the variable, unless Kubernetes has set it, for a Service that is named like the command."""
         value = super().resolve_envvar_value(ctx)
-        return None if value is not None and is_link_value(value) else value
+        is_link = value is not None and str(self.envvar).endswith("_PORT") and is_link_value(value)
+        return None if is_link else value
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Give the flag with its meaning, its default and its range."""

@@ -59,6 +59,7 @@ class SyncClient:
     def __init__(self, target: str, **options: Unpack[ClientOptions]) -> None:
         _refuse_green_threads()
         self._client = Client(target, **options)
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         """Give the client; it connects with the first call."""
@@ -70,8 +71,10 @@ class SyncClient:
 
     def close(self) -> None:
         """Close the connections. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
-        # What a process opened from which this one was forked is not closed here.
-        if (os.getpid() in _runners or not _runners) and (runner := _shared_runner()).is_running():
+        self._is_closed = True
+        # Without a thread of this process there is no connection. None is started: a fork may follow.
+        runner = _runners.get(os.getpid())
+        if runner is not None and runner.is_running():
             runner.run(self._client.close())
 
     @overload
@@ -166,6 +169,8 @@ class SyncClient:
         """Return the thread, which is started by the first call of the process."""
         runner = _shared_runner()
         runner.clients.add(self._client)
+        if self._is_closed:
+            runner.run(self._client.close())
         return runner
 
 

@@ -146,11 +146,8 @@ class Passthrough(EdgeRequest):
         if status in _CREDENTIALS_REFUSED:
             self._refuse(status)
             return
-        length = headers.get("content-length", "")
-        is_known = (
-            length.isdigit() and len(length) <= _LENGTH_DIGITS_MAX and "content-encoding" not in headers
-        )
-        self._begin(status, self._headers_of(headers), int(length) if is_known else None)
+        length = None if "content-encoding" in headers else _length_of(headers.get("content-length", ""))
+        self._begin(status, self._headers_of(headers), length)
         self._responder.write(b"")
 
     def data(self, piece: bytes) -> None:
@@ -195,14 +192,16 @@ class Passthrough(EdgeRequest):
         self._start(body)
 
     def _start(self, body: bytes | None, *, is_streamed: bool = False) -> None:
-        length = self._headers.get(b"content-length")
+        # A transfer coding overrides a length (RFC 9112, section 6.3); this package's server refuses both.
+        is_chunked = b"transfer-encoding" in self._headers
+        length = b"" if is_chunked else self._headers.get(b"content-length", b"")
         request = ForwardRequest(
             method=self._method,
             target=self._route.path + self._route.query,
             headers=self._request_headers(),
             body=body,
             is_streamed=is_streamed,
-            length=None if length is None else int(length),
+            length=_length_of(length.decode("latin-1")),
         )
         try:
             self._call = self._forward.choose(self._model or None).forward(request, self)
@@ -247,6 +246,11 @@ class Passthrough(EdgeRequest):
     def _log_fields(self, seconds: float, error: MistralwireError | None) -> dict[str, Any]:
         sizes = {"request_bytes": self._size, "response_bytes": self._response_bytes}
         return {**super()._log_fields(seconds, error), **sizes}
+
+
+def _length_of(text: str) -> int | None:
+    """Return the value of a header Content-Length; None if it is none, or one of a great many digits."""
+    return int(text) if text.isdecimal() and len(text) <= _LENGTH_DIGITS_MAX else None
 
 
 def _model_of(body: bytes) -> str:

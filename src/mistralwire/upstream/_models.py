@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from mistralwire._unexpected import log_unexpected
 from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._routing import Route, plain_names
 
@@ -177,6 +178,9 @@ class _List:
                 self._keep(())
             else:
                 self._fail(error)
+        except Exception as error:  # noqa: BLE001 - of a program's own upstream; the others have their lists
+            log_unexpected(_logger, f"asking upstream {self._name} for its models ended with", error)
+            self._fail(_unreadable("an error of this program"))
         else:
             self._keep(models)
         finally:
