@@ -20,6 +20,7 @@ from mistralwire.upstream._http1 import (
     TruncatedError,
     UnreachableError,
     UnreadableError,
+    Upload,
     _client,
     _connect,
 )
@@ -640,6 +641,31 @@ async def test_who_refuses_a_request_is_sent_no_more_of_it(client: HttpClient) -
         await recorder.over()
         await server.all_ended()
     assert received < len(body)
+
+
+@pytest.mark.parametrize("length", [100, None], ids=["sized", "chunked"])
+async def test_a_connection_is_not_used_again_whose_upload_was_refused_in_its_middle(
+    client: HttpClient, length: int | None
+) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(answer(status=413)[:-1])
+        await ended.wait()
+        writer.write(b"i")
+        await reader.read()
+
+    ended, recorder = asyncio.Event(), Recorder()
+    upload = Upload(length, lambda: None)
+    async with _serving(handle) as server:
+        client.request("POST", server.url, {}, upload, recorder)
+        await recorder.until(lambda this: this.pieces)
+        upload.write(b"x" * 100)
+        upload.end()
+        ended.set()
+        await recorder.over()
+        # On the same connection it would be taken for the rest of the body.
+        assert (await _got(client, server.url)).body == b"hi"
+    assert (recorder.status, recorder.body, server.connections) == (413, b"hi", 2)
 
 
 async def test_nobody_there_is_told(client: HttpClient, unused_tcp_port: int) -> None:

@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_exchange",
+        "_has_dropped",
         "_is_head_due",
         "_is_writing_paused",
         "_owner",
@@ -67,6 +68,8 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._exchange: Exchange | None = None
         self._reader = ResponseReader(is_head=False)
+        # Whether not all of a body that comes in pieces was sent.
+        self._has_dropped = False
         self._is_head_due = False
         self._is_writing_paused = False
         self._unsent = memoryview(b"")
@@ -83,6 +86,7 @@ class Connection(asyncio.Protocol):
         """Send the request of an exchange, and pass the response on to it."""
         self._exchange = exchange
         self._reader.begin(is_head=exchange.is_head)
+        self._has_dropped = False
         self._is_head_due = True
         exchange.attach(self)
         if len(exchange.body) <= _PIECE_BYTES:
@@ -99,6 +103,8 @@ class Connection(asyncio.Protocol):
         # As in _send_more.
         if self.is_open and self._reader.status < _REFUSED:
             self._transport.write(data)
+        else:
+            self._has_dropped = True
         return not self._is_writing_paused
 
     def pause_reading(self) -> None:
@@ -204,7 +210,7 @@ class Connection(asyncio.Protocol):
         exchange.detach()
         # What is left of a request would be read as the beginning of the next.
         is_sent = not self._unsent and (exchange.upload is None or exchange.upload.is_ended)
-        if not is_sent or not self._reader.is_reusable:
+        if not is_sent or self._has_dropped or not self._reader.is_reusable:
             self.abort()
         else:
             if exchange.is_paused:
