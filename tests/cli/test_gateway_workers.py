@@ -94,7 +94,7 @@ async def test_workers_end_themselves_when_the_process_above_them_dies() -> None
             await gone(pid)
 
     assert rest.endswith(b"data: [DONE]\n\n")
-    assert text.count(b"standard input ended: no new calls") == 2
+    assert text.count(b"the parent process ends: no new calls") == 2
 
 
 async def test_a_worker_that_ends_is_replaced() -> None:

@@ -52,7 +52,7 @@ async def _run(index: int, job: Job) -> None:
 
     def end() -> None:
         loop.remove_reader(0)
-        log_end("standard input ended")
+        log_end("the parent process ends")
         stopping.set()
 
     async def ready(_: Prepared) -> None:
