@@ -27,6 +27,7 @@ OTHERS = [
     *("set-cookie", "server", "date", "authorization", "content-type", "location", "via", "x-envoy-upstream"),
     *(
         "x-request-identity",
+        "x-ratelimit-reset-bin",
         "strict-transport-security",
         "x-my-ratelimiter",
         "grpc-status",

@@ -23,6 +23,8 @@ _PAIR_BYTES = 32
 
 _ID = re.compile("(?:[a-z0-9-]+-)?(?:request|correlation|invocation|trace)-?id|cf-ray")
 _LIMIT = re.compile("(?:x-)?rate-?limit[a-z0-9_.-]*|[a-z]+-ratelimit-[a-z0-9_.-]+|retry-after(?:-ms)?")
+# gRPC takes values of names with this ending as bytes alone, and fails to end a call that has another one.
+_BINARY = "-bin"
 _RETRY_AFTER = ("retry-after", "retry-after-ms")
 _FIRST_IDS = ("mistral-correlation-id", UPSTREAM_REQUEST_ID)
 
@@ -95,6 +97,8 @@ def upstream_id(headers: Mapping[str, str]) -> str | None:
 # The names that an upstream sends are the same each time.
 @functools.lru_cache(maxsize=1024)
 def _kind_of(name: str) -> _Kind | None:
+    if name.endswith(_BINARY):
+        return None
     if _LIMIT.fullmatch(name):
         return "limit"
     return "id" if _ID.fullmatch(name) else None

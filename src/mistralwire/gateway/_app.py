@@ -106,7 +106,6 @@ def create_app(
         models: The models for `GET /v1/models`: their names, or a catalog.
         registry: A CollectorRegistry of prometheus_client for the metrics of requests, to be shown on a page
             elsewhere; None for those of `/metrics` alone, if the settings ask for it.
-
         forward: The upstreams for the requests of `passthrough_paths`; None for no such routes.
 
     Returns:
