@@ -11,6 +11,8 @@ from typing import Any
 
 # What a header may have to go on: W3C's own bound on tracestate, in characters.
 _VALUE = re.compile(rb"[!-~](?:[ -~]{0,510}[!-~])?")
+# What gRPC takes as metadata, in text.
+_NAME, _TEXT = re.compile("[0-9a-z_.-]+(?<!-bin)"), re.compile("[!-~](?:[ -~]*[!-~])?")
 _W3C = ((b"traceparent", "traceparent"), (b"tracestate", "tracestate"))
 
 
@@ -36,6 +38,8 @@ def has_span() -> bool:
 def injected(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the current context as metadata, in the form of the global propagator; empty without one.
 
+    What gRPC can't carry is left out: a call does not fail for the sake of its trace.
+
     Args:
         metadata: What the caller sends on their own; where a context is among it, that one counts.
     """
@@ -46,7 +50,8 @@ def injected(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
-    pairs = [(name.lower(), value) for name, value in carrier.items()]
+    named = [(name.lower(), value) for name, value in carrier.items()]
+    pairs = [(name, value) for name, value in named if _NAME.fullmatch(name) and _TEXT.fullmatch(value)]
     return [] if any(name in metadata for name, _ in pairs) else pairs
 
 

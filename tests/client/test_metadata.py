@@ -4,6 +4,7 @@ import asyncio
 import os
 import pathlib
 import resource
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -11,6 +12,14 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry import propagate
+from opentelemetry.propagators.textmap import (
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from mistralwire.client import Client
@@ -344,6 +353,38 @@ async def test_an_upstream_in_a_stream_sees_the_same_id_as_the_log() -> None:
 
     assert len(batches) == 1
     assert upstream.contexts[0].request_id == "a-1"
+
+
+class _Propagator(TextMapPropagator):
+    """Injects what gRPC takes, and what it does not."""
+
+    fields = {"x-tenant"}  # noqa: RUF012 - as the base class has it
+
+    def inject(self, carrier: Any, context: Any = None, setter: Setter[Any] = default_setter) -> None:
+        for name, value in {"X-Tenant": "a b", "x-user": "Zo\xeb", "x y": "1", "x-bin": "1"}.items():
+            setter.set(carrier, name, value)
+
+    def extract(self, carrier: Any, context: Any = None, getter: Getter[Any] = default_getter) -> Any:
+        return context
+
+
+@pytest.fixture
+def propagator() -> Iterator[None]:
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(_Propagator())
+    yield
+    propagate.set_global_textmap(before)
+
+
+@pytest.mark.usefixtures("propagator")
+async def test_a_context_that_can_not_be_sent_costs_no_call() -> None:
+    recording = Recording()
+    current = SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1))
+    async with service_of(recording) as target, Client(target) as client:
+        with use_span(NonRecordingSpan(current)):
+            await client.complete(REQUEST)
+    assert recording.metadata["x-tenant"] == "a b"
+    assert not {"x-user", "x y", "x-bin"} & {*recording.metadata}
 
 
 async def test_a_token_that_could_not_be_read_for_a_moment_is_read_afterwards(
