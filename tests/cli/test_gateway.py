@@ -344,6 +344,10 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
     [
         (["--upstream-url", "http://a", REPLAY], "expected RECORDING or --upstream-url, found both"),
         (["--service", "a:1", "--embedded"], "expected --embedded or --service, found both"),
+        (
+            ["--service", "127.0.0.1:115617"],
+            "--service must be such as 'localhost:50051', with one of the ports",
+        ),
         (["--service", "127.0.0.1:1", "--strict"], "expected --strict or --service, found both"),
         (["--service", "127.0.0.1:1", REPLAY], "expected recordings or --service, found both"),
         (["--service", "127.0.0.1:1", "--upstream-url", "http://a"], "expected --upstream-url or --service"),

@@ -16,7 +16,9 @@ class ServiceSettings:
     """Which service a gateway calls; the help of each field says what it means."""
 
     service: str | None = setting_field(
-        None, "The service to call: host:port, dns:///host:port, unix:path.", "TARGET"
+        None,
+        "The service to call: host:port, dns:///host:port, unix:path. Without a port it is 443.",
+        "TARGET",
     )
     embedded: bool = setting_field(
         False, "Run the service in the process of the gateway, as without --service."

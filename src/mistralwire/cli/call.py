@@ -52,7 +52,7 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     show_default=True,
     envvar="MISTRALWIRE_CALL_TARGET",
     show_envvar=True,
-    help="The service: host:port, dns:///host:port, unix:path.",
+    help="The service: host:port, dns:///host:port, unix:path. Without a port it is 443.",
 )
 @click.option(
     "--model",

@@ -32,6 +32,7 @@ from mistralwire.client._call_task import CallTask
 from mistralwire.client._causes import TOKEN_REFUSED, cause_of, is_refusing_caller
 from mistralwire.client._channel import SERVICE, CallChannel, Path, channel_options, tls_credentials
 from mistralwire.client._metadata import checked_metadata
+from mistralwire.client._target import checked_target
 from mistralwire.client._token import fixed_token, token_in
 from mistralwire.codec import lower
 from mistralwire.errors import CallError, EncodeError, Reason
@@ -139,7 +140,7 @@ class Client:
 
     Args:
         target: The service, as gRPC takes it: `host:port`, `dns:///host:port`, `unix:path`,
-            `ipv4:address:port,address:port`.
+            `ipv4:address:port,address:port`. Without a port gRPC calls 443.
         insecure: Whether to talk plain text. None: on a loopback address yes, elsewhere TLS.
         credentials: Of the channel, instead of TLS with the public certificate authorities.
         tls_ca: PEM file with the authorities that the server's certificate must come from. The files are read
@@ -172,9 +173,9 @@ class Client:
     Raises:
         OSError: If a file can't be read.
         TypeError: If the target is no string, or a number none.
-        ValueError: If the target is empty or a URL, a number out of its range, a file without what it should
-            have, or arguments contradict each other: plain text with credentials, a token over plain text to
-            another machine, where everyone on the way could read it.
+        ValueError: If the target is empty or a URL, or its port is not 1 to 65535, a number is out of its
+            range, a file lacks what it should have, or arguments contradict each other: plain text with
+            credentials, a token over plain text to another machine, where everyone on the way could read it.
     """
 
     def __init__(
@@ -198,7 +199,7 @@ class Client:
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         contract_revision: int = 1,
     ) -> None:
-        self._target = _checked_target(target)
+        self._target = checked_target(target)
         self._deadline_s = self._last_deadline_s = _checked_deadline(deadline_s)
         self._compression = grpc.Compression.Gzip if compress_requests else None
         self._wishes = ((ACCEPT_ENCODING, "gzip"),) if compress_answers else ()
@@ -767,16 +768,6 @@ def _streamed(request: M) -> M:
 def _refuse(request_type: type, types: dict[type, Any]) -> Never:
     names = " or ".join(kind.__name__ for kind in types)
     raise TypeError(f"expected a {names}, not a {request_type.__name__}")
-
-
-def _checked_target(target: str) -> str:
-    if not isinstance(target, str):
-        raise TypeError(f"target must be a string such as 'localhost:50051', not {target!r}")
-    if not target:
-        raise ValueError("target must not be empty, but such as 'localhost:50051'")
-    if target.lower().startswith(("http://", "https://")):
-        raise ValueError(f"target must be such as 'localhost:50051', not a URL: {target!r}")
-    return target
 
 
 def _checked_deadline(deadline_s: float) -> float:
