@@ -22,6 +22,7 @@ from mistralwire.upstream import CallContext, HttpSettings, Receiver, Upstream
 from mistralwire.upstream._http1 import Exchange
 from mistralwire.upstream._http1._request import Origin
 from mistralwire.upstream._http_call import Asked, HttpCall
+from mistralwire.upstream._http_log import HttpLog
 from tests.codec.engines import native_sse
 from tests.codec.sse_streams import chunk, cuts, event_of, pieces_of, streams
 from tests.gateway.test_pieces import MemoryTransport
@@ -60,6 +61,7 @@ class DrivenUpstream:
             client,
             self,
             self._settings,
+            HttpLog("api", ""),
             asked=Asked(request, wire, context, contract_revision),
             receiver=receiver,
         )

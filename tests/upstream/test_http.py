@@ -131,8 +131,49 @@ async def test_attempts_have_an_end_and_the_last_error_counts(caplog: pytest.Log
     assert (error.reason, error.message) == ("UPSTREAM_RATE_LIMITED", "the last")
     assert len(server.received) == 3
     first, second = caplog.messages
-    assert first.startswith("attempt 1 failed with UPSTREAM_OVERLOADED; another in ")
-    assert second.startswith("attempt 2 failed with UPSTREAM_RATE_LIMITED; another in ")
+    name = server.url.removeprefix("http://")
+    assert first.startswith(f"{name}: attempt 1 failed with UPSTREAM_OVERLOADED; another in ")
+    assert second.startswith(f"{name}: attempt 2 failed with UPSTREAM_RATE_LIMITED; another in ")
+
+
+async def test_a_refused_key_is_logged_by_its_place_once_until_a_request_succeeds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    refusal = json_answer(b'{"message":"Unauthorized"}', 401)
+    answers = (refusal, refusal, json_answer(b"{}", 404), refusal, ANSWER, refusal)
+    async with UpstreamServer(*answers) as server:
+        upstream = MistralUpstream(server.url, key=Key.from_environment("SOME_KEY"), name="api")
+        for answer in answers:
+            with contextlib.suppress(UpstreamError) if answer is not ANSWER else contextlib.nullcontext():
+                await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+    warning = "api: the key from SOME_KEY was refused (HTTP 401); replace it"
+    assert caplog.messages == [warning, warning]
+    assert all(record.levelname == "WARNING" for record in caplog.records)
+    assert vars(caplog.records[0])["request_id"] == "an-id"
+
+
+async def test_a_refused_key_of_a_file_is_logged_by_its_path(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "mistral"
+    file.write_text(SECRET)
+    async with UpstreamServer(json_answer(b"{}", 401)) as server:
+        upstream = MistralUpstream(server.url, key=Key.from_file(file), name="api")
+        with pytest.raises(UpstreamError):
+            await upstream.list_models()
+        await upstream.close()
+    assert caplog.messages == [f"api: the key from {file} was refused (HTTP 401); replace it"]
+
+
+async def test_a_missing_key_is_logged_with_where_to_name_one(caplog: pytest.LogCaptureFixture) -> None:
+    async with UpstreamServer(json_answer(b"{}", 401)) as server:
+        await _error(server)
+    (message,) = caplog.messages
+    assert (
+        "the upstream wants a key (HTTP 401), and was given none; name one by key_env or key_file" in message
+    )
 
 
 async def test_the_second_attempt_has_a_limit_of_its_own() -> None:

@@ -92,7 +92,7 @@ def routed_from_tables(tables: list[dict[str, Any]], folder: pathlib.Path) -> Ro
         except MistralwireError as error:
             raise _error(f"{place}: {error.message}", error.reason) from error
         models, weight = tuple(table.get("models", ("*",))), float(table.get("weight", 1))
-        routes.append(Route(table.get("name", kind), upstream, models, weight))
+        routes.append(Route(_name(table), upstream, models, weight))
     return RoutedUpstream(routes)
 
 
@@ -128,14 +128,18 @@ def _mistral(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
     elif "key_file" in table:
         key = Key.from_file(folder / table["key_file"])
     urls = {"base_url": table["base_url"]} if "base_url" in table else {}
-    upstream: Upstream = MistralUpstream(**urls, key=key, settings=_settings(table))
+    upstream: Upstream = MistralUpstream(**urls, key=key, settings=_settings(table), name=_name(table))
     return upstream
 
 
 def _vertex(table: dict[str, Any], _: pathlib.Path) -> Upstream:
     VertexUpstream = _http_class("mistralwire.upstream._vertex", "VertexUpstream")  # noqa: N806 - a class
     upstream: Upstream = VertexUpstream(
-        table["project"], table["region"], base_url=table.get("base_url"), settings=_settings(table)
+        table["project"],
+        table["region"],
+        base_url=table.get("base_url"),
+        settings=_settings(table),
+        name=_name(table),
     )
     return upstream
 
@@ -154,6 +158,11 @@ def _http_class(module: str, name: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         raise MistralwireError(str(error), code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from error
+
+
+def _name(table: dict[str, Any]) -> str:
+    name: str = table.get("name", table["kind"])
+    return name
 
 
 def _settings(table: dict[str, Any]) -> HttpSettings:

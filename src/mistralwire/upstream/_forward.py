@@ -8,6 +8,7 @@ from typing import Protocol
 from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._http1 import Exchange, HttpClient, HttpClientError, UnreachableError, Upload
 from mistralwire.upstream._http_errors import late, redirected, silent, unanswered
+from mistralwire.upstream._http_log import HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._routing import Route
 
@@ -100,6 +101,7 @@ class ForwardCall:
     Args:
         client: Sends the request.
         settings: Times. The response must begin `first_byte_s` after the last piece of the request.
+        log: Notes the status.
         url: Where the request goes.
         request: The request.
         headers: Further headers, the same for many requests.
@@ -113,6 +115,7 @@ class ForwardCall:
         self,
         client: HttpClient,
         settings: HttpSettings,
+        log: HttpLog,
         url: str,
         *,
         request: ForwardRequest,
@@ -120,6 +123,7 @@ class ForwardCall:
         receiver: ForwardReceiver,
     ) -> None:
         self._settings = settings
+        self._log = log
         self._receiver = receiver
         self._loop = asyncio.get_running_loop()
         self._upload = Upload(request.length, receiver.drained) if request.is_streamed else None
@@ -173,6 +177,7 @@ class ForwardCall:
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the head of the response."""
         self._has_head = True
+        self._log.answered(status)
         self._extend(self._settings.silence_s)
         if 300 <= status < 400:
             self._fail(redirected(status))

@@ -8,6 +8,7 @@ from mistralwire._flow import Source
 from mistralwire.upstream import _awaited
 from mistralwire.upstream._http1 import HttpClient, HttpClientError, UnreachableError
 from mistralwire.upstream._http_call import HEADERS, Asked, HttpCall, Target
+from mistralwire.upstream._http_log import HttpLog
 from mistralwire.upstream._http_probe import Head
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._proxy import proxy_of
@@ -29,6 +30,7 @@ class HttpUpstream:
     Args:
         target: Where requests go.
         settings: Times and bounds.
+        log: What its calls are logged by.
 
     Raises:
         MistralwireError: If the environment names a proxy that is none.
@@ -37,9 +39,10 @@ class HttpUpstream:
     relays_answers = True
     judges_requests = True
 
-    def __init__(self, target: Target, settings: HttpSettings) -> None:
+    def __init__(self, target: Target, settings: HttpSettings, log: HttpLog) -> None:
         self._target = target
         self._settings = settings
+        self._log = log
         self._proxy = proxy_of(target.probe_url)
         self._client: HttpClient | None = None
 
@@ -48,9 +51,8 @@ class HttpUpstream:
     ) -> Source:
         """Ask for an answer by callbacks."""
         asked = Asked(request, wire, context, contract_revision)
-        call = HttpCall(
-            self._client or self._opened(), self._target, self._settings, asked=asked, receiver=receiver
-        )
+        client = self._client or self._opened()
+        call = HttpCall(client, self._target, self._settings, self._log, asked=asked, receiver=receiver)
         call.start()
         return call
 

@@ -36,6 +36,7 @@ from mistralwire.upstream._http_errors import (
     unanswered,
     unreadable,
 )
+from mistralwire.upstream._http_log import HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._program import encode_chunk, observed_in
 from mistralwire.upstream._upstream import RESPONSE_TYPES, CallContext, Receiver, error_from_body
@@ -120,16 +121,25 @@ class HttpCall:
         client: Sends requests.
         target: Where they go.
         settings: Times and bounds.
+        log: Notes its answers and attempts.
         asked: What is asked.
         receiver: What takes the answer.
     """
 
     def __init__(
-        self, client: HttpClient, target: Target, settings: HttpSettings, *, asked: Asked, receiver: Receiver
+        self,
+        client: HttpClient,
+        target: Target,
+        settings: HttpSettings,
+        log: HttpLog,
+        *,
+        asked: Asked,
+        receiver: Receiver,
     ) -> None:
         self._client = client
         self._target = target
         self._settings = settings
+        self._log = log
         self._asked = asked
         self._receiver = receiver
         self._events = asked.context.events
@@ -193,6 +203,7 @@ class HttpCall:
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the head of the answer."""
         self._status, self._headers = status, headers
+        self._log.answered(status, self._asked.context.request_id)
         self._wait(self._settings.silence_s)
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status >= 400:
@@ -496,11 +507,7 @@ class HttpCall:
         wait_s = _pause_s(self._attempt, error.retry_after_s)
         if wait_s > _WAIT_S_MAX or wait_s >= context.pause_s_max():
             return False
-        _logger.info(
-            "attempt %d failed with %s; another in %.1f seconds",
-            *(self._attempt, error.reason, wait_s),
-            extra={"request_id": context.request_id},
-        )
+        self._log.retried(self._attempt, error.reason, wait_s, context.request_id)
         self._timer = self._loop.call_later(wait_s, self._ask_again, context=self._context)
         return True
 

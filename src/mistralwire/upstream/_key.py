@@ -63,6 +63,11 @@ class Key:
         """Return the key as it is now."""
         return self._value if self._file is None else self._file.current()
 
+    @property
+    def source(self) -> str:
+        """Where it comes from: the name of the variable, or the path of the file."""
+        return self._source
+
     def __repr__(self) -> str:
         return f"Key(from {self._source})"
 

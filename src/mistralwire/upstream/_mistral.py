@@ -7,10 +7,12 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mistralwire import _offload
+from mistralwire.errors import UpstreamError
 from mistralwire.upstream._forward import ForwardCall, ForwardReceiver, ForwardRequest
 from mistralwire.upstream._http import HttpUpstream
 from mistralwire.upstream._http_call import HEADERS
 from mistralwire.upstream._http_get import get
+from mistralwire.upstream._http_log import HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._key import Key
 from mistralwire.upstream._models import LIST_BYTES_MAX, Model, read_model_list
@@ -71,6 +73,7 @@ class MistralUpstream(HttpUpstream):
         base_url: Where the API is, with or without `/v1`.
         key: What authorizes the service there; None for servers that ask for none.
         settings: Times and bounds.
+        name: What logs call it; None for the host of the URL, with its port.
 
     Raises:
         ValueError: If `base_url` is no such URL.
@@ -83,9 +86,11 @@ class MistralUpstream(HttpUpstream):
         *,
         key: Key | None = None,
         settings: HttpSettings | None = None,
+        name: str | None = None,
     ) -> None:
         self._api = _MistralTarget(checked_url("base_url", base_url), key)
-        super().__init__(self._api, settings or HttpSettings())
+        log = HttpLog(name or urllib.parse.urlsplit(base_url).netloc, _refusal(key))
+        super().__init__(self._api, settings or HttpSettings(), log)
 
     async def list_models(self) -> list[Model]:
         """Ask for the models that there are.
@@ -97,7 +102,12 @@ class MistralUpstream(HttpUpstream):
             UpstreamError: If there is no such list, or none within LIST_BYTES_MAX.
         """
         headers = {**HEADERS, "accept": "application/json", **self._api.credentials()}
-        data = await get(self._opened(), self._api.probe_url, headers, answer_bytes_max=LIST_BYTES_MAX)
+        try:
+            data = await get(self._opened(), self._api.probe_url, headers, answer_bytes_max=LIST_BYTES_MAX)
+        except UpstreamError as error:
+            if error.status is not None:
+                self._log.answered(error.status)
+            raise
         return await _offload.convert(data, read_model_list, data)
 
     def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> ForwardCall:
@@ -108,8 +118,25 @@ class MistralUpstream(HttpUpstream):
         """
         headers = {**HEADERS, **self._api.credentials()}
         url = f"{self._api.base_url}{request.target}"
-        client, settings = self._opened(), self._settings
-        return ForwardCall(client, settings, url, request=request, headers=headers, receiver=receiver)
+        return ForwardCall(
+            self._opened(),
+            self._settings,
+            self._log,
+            url,
+            request=request,
+            headers=headers,
+            receiver=receiver,
+        )
+
+
+def _refusal(key: Key | None) -> str:
+    """Return what to log where the key is refused."""
+    if key is None:
+        return (
+            "the upstream wants a key (HTTP 401), and was given none; name one by key_env or key_file, or in "
+            "MISTRAL_API_KEY beside a URL of the command line"
+        )
+    return f"the key from {key.source} was refused (HTTP 401); replace it"
 
 
 class _MistralTarget:

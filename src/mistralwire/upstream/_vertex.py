@@ -9,11 +9,13 @@ from typing import Any
 from mistralwire._extras import missing_error
 from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._http import HttpUpstream
+from mistralwire.upstream._http_log import HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._mistral import checked_url
 from mistralwire.v1 import AgentsCompletionRequest, AgentsCompletionStreamRequest
 
 _REGION = re.compile("[a-z0-9-]+")
+_REFUSAL = "the token of the Google credentials was refused (HTTP 401); replace the credentials"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 # Models whose version stands behind an @ in the path, and not at all in the body.
@@ -37,6 +39,7 @@ class VertexUpstream(HttpUpstream):
         credentials: Of `google-auth`; None for the application default ones, found with the first call.
         base_url: Where Vertex AI is; None for that of the region.
         settings: Times and bounds.
+        name: What logs call it; None for its host.
 
     Raises:
         MistralwireError: If google-auth is not installed, with the reason EXTRA_MISSING.
@@ -52,6 +55,7 @@ class VertexUpstream(HttpUpstream):
         credentials: Any = None,
         base_url: str | None = None,
         settings: HttpSettings | None = None,
+        name: str | None = None,
     ) -> None:
         if not project:
             raise ValueError("project must not be empty")
@@ -63,7 +67,8 @@ class VertexUpstream(HttpUpstream):
         quoted = urllib.parse.quote(project, safe="")
         models = f"{base}/v1/projects/{quoted}/locations/{region}/publishers/mistralai/models"
         target = _VertexTarget(base, models, _Credentials(credentials))
-        super().__init__(target, settings or HttpSettings())
+        log = HttpLog(name or urllib.parse.urlsplit(base).netloc, _REFUSAL)
+        super().__init__(target, settings or HttpSettings(), log)
 
 
 class _VertexTarget:
