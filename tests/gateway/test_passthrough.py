@@ -490,8 +490,12 @@ async def test_an_encoded_answer_is_decoded_and_an_encoded_body_goes_on(
     assert (server.received[0].body, server.received[0].headers["content-encoding"]) == (data, "gzip")
 
 
-async def test_an_answer_without_a_body_has_none(running: Running, http: aiohttp.ClientSession) -> None:
-    async with UpstreamServer(Answer(204, {"content-length": "0"})) as server, running(server) as url:
+@pytest.mark.parametrize("length", ["0", "5"])
+async def test_an_answer_without_a_body_has_none(
+    running: Running, http: aiohttp.ClientSession, length: str
+) -> None:
+    async with UpstreamServer(Answer(204, {"content-length": length})) as server, running(server) as url:
         for _ in range(2):
             async with http.delete(url + EMBEDDINGS) as response:
                 assert (response.status, await response.read()) == (204, b"")
+                assert "content-length" not in response.headers

@@ -654,6 +654,16 @@ async def test_the_bound_counts_what_a_compressed_body_becomes() -> None:
     assert error.reason == "UPSTREAM_ANSWER_TOO_LARGE"
 
 
+async def test_an_answer_beyond_the_limits_of_a_document_is_too_large() -> None:
+    body = b'{"x": %b1%b}' % (b"[" * 300, b"]" * 300)
+    async with UpstreamServer(json_answer(body)) as server:
+        error = await _error(server)
+    assert (error.reason, error.should_retry) == ("UPSTREAM_ANSWER_TOO_LARGE", False)
+    assert error.message == (
+        "expected an answer of the upstream within the limits of a document, found a larger one"
+    )
+
+
 async def test_a_body_that_says_it_is_compressed_and_is_not_is_an_error() -> None:
     async with UpstreamServer(json_answer(b"{}", content_encoding="gzip")) as server:
         error = await _error(server)

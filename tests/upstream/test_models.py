@@ -1,14 +1,18 @@
 """The models of several routes: merged, asked for once in a while, and kept where an upstream fails."""
 
 import asyncio
+import gzip
 import json
 import logging
 from typing import Any
 
+import orjson
 import pytest
 
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import DEMONSTRATION, Key, MistralUpstream, ModelCatalog, ReplayUpstream, Route
+from mistralwire.upstream._http1._content import PIECE_BYTES_MAX, Inflater
+from mistralwire.upstream._models import LIST_BYTES_MAX
 from tests.upstream_server import STALL, Answer, UpstreamServer, json_answer
 
 FULL = {
@@ -58,6 +62,41 @@ async def test_a_list_of_an_upstream_is_passed_on_whole_with_what_the_sdks_requi
     [asked] = server.received
     assert (asked.method, asked.path) == ("GET", "/v1/models")
     assert asked.headers["authorization"] == "Bearer the-key"
+
+
+async def test_a_model_that_can_not_be_written_takes_nothing_from_the_others() -> None:
+    deep: Any = {}
+    for _ in range(300):
+        deep = [deep]
+    async with UpstreamServer(listed({"id": "m", "of_tomorrow": deep}, FULL)) as server:
+        upstream = MistralUpstream(server.url)
+        models = await ModelCatalog([Route("a", upstream)]).models()
+        await upstream.close()
+    assert models == [FULL]
+    assert orjson.dumps({"object": "list", "data": models})
+
+
+async def test_lists_are_merged_once_and_again_where_one_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with UpstreamServer(listed(FULL), listed({**FULL, "aliases": ["new"]})) as server:
+        upstream = MistralUpstream(server.url)
+        route = Route("a", upstream)
+        catalog = ModelCatalog([route])
+        matched: list[str] = []
+        matches = Route.matches
+
+        def note(route: Route, name: str) -> bool:
+            matched.append(name)
+            return matches(route, name)
+
+        monkeypatch.setattr(Route, "matches", note)
+        for _ in range(3):
+            assert await ids_of(catalog) == ["mistral-a"]
+            assert await catalog.find("mistral-latest") == FULL
+        assert matched == ["mistral-a"]
+        monkeypatch.setattr(FRESH, 0.0)
+        assert (await catalog.find("new"))["id"] == "mistral-a"
+        await upstream.close()
+    assert matched[:2] == ["mistral-a", "mistral-a"]
 
 
 async def test_the_first_route_that_has_a_model_counts() -> None:
@@ -190,6 +229,26 @@ async def test_an_upstream_that_says_nothing_is_not_waited_for_without_end(
             await ModelCatalog([Route("a", upstream)]).models()
         await asyncio.wait_for(server.gone.wait(), 30)
         await upstream.close()
+
+
+async def test_no_more_of_an_encoded_list_is_decoded_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded_bytes: list[int] = []
+    read = Inflater.read
+
+    def note(inflater: Inflater) -> bytes:
+        piece = read(inflater)
+        decoded_bytes.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(Inflater, "read", note)
+    bomb = gzip.compress(bytes(20 * LIST_BYTES_MAX), 9)
+    async with UpstreamServer(json_answer(bomb, content_encoding="gzip")) as server:
+        upstream = MistralUpstream(server.url)
+        with pytest.raises(UpstreamError) as caught:
+            await upstream.list_models()
+        await upstream.close()
+    assert caught.value.reason == "UPSTREAM_ANSWER_TOO_LARGE"
+    assert sum(decoded_bytes) <= LIST_BYTES_MAX + PIECE_BYTES_MAX
 
 
 async def test_a_long_list_is_cut() -> None:

@@ -146,7 +146,9 @@ class Passthrough(EdgeRequest):
         if status in _CREDENTIALS_REFUSED:
             self._refuse(status)
             return
-        length = None if "content-encoding" in headers else _length_of(headers.get("content-length", ""))
+        # A 204 has no length, whatever the upstream says (RFC 9110, section 8.6).
+        is_known = status != 204 and "content-encoding" not in headers
+        length = _length_of(headers.get("content-length", "")) if is_known else None
         self._begin(status, self._headers_of(headers), length)
         self._responder.write(b"")
 

@@ -417,7 +417,9 @@ class HttpCall:
             # What tells an error body is not documented for an answer, and so in the first field, json_extra.
             if (wire.startswith(_EXTRA_TAG) or b'"error"' in data) and is_error_body(data):
                 raise error_from_body(read_error_body(data))
-        except DecodeError:
+        except DecodeError as error:
+            if error.reason == Reason.LIMIT_EXCEEDED:
+                raise too_large("the limits of a document") from None
             raise unreadable("what is no JSON object", self._status) from None
         return wire
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from mistralwire.upstream._http1 import HttpClient, HttpClientError
+from mistralwire.upstream._http1 import Exchange, HttpClient, HttpClientError
 from mistralwire.upstream._http_errors import redirected, refused, too_large, unanswered
 
 
@@ -20,7 +20,7 @@ async def get(client: HttpClient, url: str, headers: Mapping[str, str], *, answe
         UpstreamError: If there is no answer, a larger one, a redirect, or an error status.
     """
     body = _Body(answer_bytes_max)
-    exchange = client.request("GET", url, headers, None, body)
+    exchange = body.exchange = client.request("GET", url, headers, None, body)
     try:
         await body.came
     except HttpClientError as error:
@@ -40,6 +40,7 @@ class _Body:
 
     def __init__(self, bytes_max: int) -> None:
         self.came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.exchange: Exchange | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.pieces: list[bytes] = []
@@ -55,6 +56,9 @@ class _Body:
             self.pieces.append(piece)
         else:
             self.failed(too_large(f"{self._bytes_max} bytes"))
+            if self.exchange is not None:
+                # At once: of an encoded body a thousand times as much may be left.
+                self.exchange.cancel()
 
     def end(self) -> None:
         if not self.came.done():

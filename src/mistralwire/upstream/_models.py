@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import operator
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -51,7 +52,8 @@ def read_model_list(data: bytes) -> list[Model]:
         data: JSON text: an object with the list as `data`, or the list itself.
 
     Returns:
-        The models, what the SDKs require filled in. Items without an id are left out.
+        The models, what the SDKs require filled in. Items without an id are left out, and so are those that
+        are nested too deeply to be written as JSON again.
 
     Raises:
         UpstreamError: If it is neither.
@@ -69,7 +71,7 @@ def read_model_list(data: bytes) -> list[Model]:
             **{name: value for name, value in item.items() if value is not None or name not in _UNKNOWN},
         }
         for item in items[:MODELS_MAX]
-        if isinstance(item, dict) and isinstance(item.get("id"), str) and item["id"]
+        if isinstance(item, dict) and isinstance(item.get("id"), str) and item["id"] and _is_writable(item)
     ]
 
 
@@ -89,6 +91,10 @@ class ModelCatalog:
     def __init__(self, routes: Sequence[Route] = (), names: Iterable[str] = ()) -> None:
         self._named = named_models(names)
         self._parts = [(route, named_models(_names_of(route)), _list_of(route)) for route in routes]
+        # What was merged last, and of which lists: thousands of models are not merged for each request.
+        self._models: dict[str, Model] = {}
+        self._aliased: dict[str, Model] = {}
+        self._merged: list[Sequence[Model]] | None = None
 
     async def models(self) -> list[Model]:
         """Return all models. Where an upstream has no list to give, the others' are returned.
@@ -96,10 +102,10 @@ class ModelCatalog:
         Raises:
             UpstreamError: If there is none, since an upstream failed.
         """
-        models, error = await self._gather()
-        if error is not None and not models:
+        error = await self._refresh()
+        if error is not None and not self._models:
             raise error.with_traceback(None)
-        return [models[name] for name in sorted(models)]
+        return [*self._models.values()]
 
     async def find(self, name: str) -> Model:
         """Return a model.
@@ -111,22 +117,28 @@ class ModelCatalog:
             UpstreamError: If there is none, with the reason MODEL_NOT_FOUND; or if an upstream failed that
                 may have it.
         """
-        models, error = await self._gather()
-        if name in models:
-            return models[name]
-        for model in models.values():
-            aliases = model.get("aliases")
-            if isinstance(aliases, list) and name in aliases:
-                return model
+        error = await self._refresh()
+        model = self._models.get(name) or self._aliased.get(name)
+        if model is not None:
+            return model
         if error is not None:
             raise error.with_traceback(None)
         message = "no such model; GET /v1/models lists those that there are"
         raise UpstreamError(message, code="NOT_FOUND", reason=Reason.MODEL_NOT_FOUND)
 
-    async def _gather(self) -> tuple[dict[str, Model], UpstreamError | None]:
-        """Return all models by their ids, and the error of an upstream whose list is not among them."""
+    async def _refresh(self) -> UpstreamError | None:
+        """Merge the lists if one is new; return the error of an upstream whose list is not among them."""
         lists = [part for _, _, part in self._parts if part is not None]
         await asyncio.gather(*(part.refresh() for part in lists))
+        merged = [part.models for part in lists]
+        # By identity: lists are replaced, never changed.
+        if self._merged is None or not all(map(operator.is_, merged, self._merged)):
+            self._merge()
+            self._merged = merged
+        return next((part.error for part in lists if part.error is not None), None)
+
+    def _merge(self) -> None:
+        """Put all models into the order of their ids."""
         models: dict[str, Model] = {}
         for model in self._named:
             models.setdefault(model["id"], model)
@@ -134,7 +146,13 @@ class ModelCatalog:
             listed = [] if part is None else [model for model in part.models if route.matches(model["id"])]
             for model in (*listed, *named):
                 models.setdefault(model["id"], model)
-        return models, next((part.error for part in lists if part.error is not None), None)
+        self._models = {name: models[name] for name in sorted(models)}
+        self._aliased = {}
+        for model in models.values():
+            aliases = model.get("aliases")
+            for alias in aliases if isinstance(aliases, list) else ():
+                if isinstance(alias, str):
+                    self._aliased.setdefault(alias, model)
 
 
 class _List:
@@ -187,7 +205,8 @@ class _List:
             self._asking = None
 
     def _keep(self, models: Sequence[Model]) -> None:
-        self.models, self.error = models, None
+        # A program may change its own.
+        self.models, self.error = (*models,), None
         self._read_s = time.monotonic()
 
     def _fail(self, error: UpstreamError) -> None:
@@ -197,6 +216,15 @@ class _List:
         )
         if self._failed_s >= self._read_s + STALE_S:
             self.models, self.error = (), error
+
+
+def _is_writable(item: dict[str, Any]) -> bool:
+    """Check whether an item of a list has a JSON form; orjson reads deeper nesting than it writes."""
+    try:
+        orjson.dumps({"data": [item]})
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def _names_of(route: Route) -> Iterable[str]:

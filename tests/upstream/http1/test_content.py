@@ -4,6 +4,7 @@ import gzip
 import itertools
 import tracemalloc
 import zlib
+from typing import Any
 
 import pytest
 
@@ -120,6 +121,29 @@ def test_a_bomb_is_decoded_in_bounded_pieces_and_only_while_somebody_takes_them(
     decoder.resume()
     assert (sum(map(len, flow.pieces)), flow.ends) == (100 * PIECE_BYTES_MAX, 1)
     assert max(map(len, flow.pieces)) == PIECE_BYTES_MAX
+
+
+def test_many_members_cost_no_more_than_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"".join([gzip.compress(b"%d," % n) for n in range(5_000)])
+    given_bytes: list[int] = []
+    decompressobj = zlib.decompressobj
+
+    class Counting:
+        def __init__(self, wbits: int) -> None:
+            self._inflate = decompressobj(wbits)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inflate, name)
+
+        def decompress(self, data: bytes, bytes_max: int) -> bytes:
+            given_bytes.append(len(data))
+            return self._inflate.decompress(data, bytes_max)
+
+    monkeypatch.setattr(zlib, "decompressobj", Counting)
+    flow = _decoded("gzip", [data])
+    assert (b"".join(flow.pieces), flow.ends) == (b"".join([b"%d," % n for n in range(5_000)]), 1)
+    # What is given is copied where a member ends in it: all that follows, it would be 2,500 times as much.
+    assert sum(given_bytes) < 100 * len(data)
 
 
 def test_nothing_more_is_decoded_once_the_exchange_is_over() -> None:

@@ -9,6 +9,8 @@ PIECE_BYTES_MAX = 256 * 1024
 """How much is decoded at once: a piece of the network may become a thousand times as much."""
 
 _GZIP = ("gzip", "x-gzip")
+# Of a member behind the first one, to begin with: what lies behind its end is copied, for each member anew.
+_MEMBER_BYTES = 1024
 
 
 class _Flow(Protocol):
@@ -34,11 +36,13 @@ class Inflater:
         is_gzip: Which one it is.
     """
 
-    __slots__ = ("_has_begun", "_inflate", "_input", "_is_gzip")
+    __slots__ = ("_has_begun", "_inflate", "_input", "_input_max", "_is_gzip")
 
     def __init__(self, *, is_gzip: bool) -> None:
         self._is_gzip = is_gzip
-        self._input = b""
+        self._input = memoryview(b"")
+        # Bytes of it that are decoded at once; None for all.
+        self._input_max: int | None = None
         self._has_begun = False
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS)
 
@@ -49,7 +53,7 @@ class Inflater:
         if not self._has_begun:
             self._has_begun = True
             self._start(data[0])
-        self._input += data
+        self._input = memoryview(bytes(self._input) + data)
 
     def read(self) -> bytes:
         """Decode at most PIECE_BYTES_MAX bytes; none if there is no more before further input.
@@ -60,16 +64,19 @@ class Inflater:
         while True:
             if self._inflate.eof:
                 # RFC 1952, section 2.2: a file is a series of members.
-                self._input = self._inflate.unused_data + self._input
                 if not self._input or not self._is_gzip:
                     return self._at_end()
                 self._start(self._input[0])
+                self._input_max = _MEMBER_BYTES
+            data = self._input[: self._input_max]
             try:
-                piece = self._inflate.decompress(self._input, PIECE_BYTES_MAX)
+                piece = self._inflate.decompress(data, PIECE_BYTES_MAX)
             except zlib.error:
                 raise UnreadableError("a body that is not encoded as its headers say") from None
-            self._input = self._inflate.unconsumed_tail
-            if piece or not self._inflate.eof:
+            self._input_max = None
+            rest = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+            self._input = self._input[len(data) - len(rest) :]
+            if piece or not (self._inflate.eof or self._input):
                 return piece
 
     def close(self) -> None:
