@@ -41,7 +41,8 @@ MAY_IMPORT = {
     "codec": _CONTRACT | {"_varint"},
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
-    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers", "_timeouts", "_varint"},
+    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers", "_timeouts"}
+    | {"_unexpected", "_varint"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
