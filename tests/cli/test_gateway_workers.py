@@ -161,7 +161,7 @@ async def test_the_service_is_asked_whether_it_answers() -> None:
     async with serving(*TWO, "--service", "127.0.0.1:1", command=GATEWAY) as (process, _, _):
         lines, _ = await lines_until_curl(process)
 
-    assert lines == ["service: does not answer, or does not serve just now"]
+    assert lines == ["service: does not serve: connection refused"]
 
 
 async def test_each_worker_has_a_page_of_metrics() -> None:
