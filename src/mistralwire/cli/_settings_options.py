@@ -96,7 +96,7 @@ class _FiniteRange(click.FloatRange):
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            self.fail("expected a finite number, found another.", param, ctx)
+            self.fail(f"expected a finite number, found {number}.", param, ctx)
         return number
 
 

@@ -212,7 +212,7 @@ class _List:
     def _fail(self, error: UpstreamError) -> None:
         self._failed_s = time.monotonic()
         _logger.warning(
-            "the list of models of upstream %s can't be had: %s, %s", self._name, error.code, error.reason
+            "%s: the upstream gave no list of models: %s, %s", self._name, error.code, error.reason
         )
         if self._failed_s >= self._read_s + STALE_S:
             self.models, self.error = (), error
