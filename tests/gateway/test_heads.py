@@ -120,7 +120,7 @@ async def test_a_name_that_may_be_anybodys_is_refused_for_what_has_no_origin(
                     assert (await caller.rest() == b"") is (method == "HEAD")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/healthz/", "/healthz?from=a-probe"])
 async def test_the_state_is_shown_by_any_name(path: str) -> None:
     async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, connected(url) as caller:
         caller.writer.write(f"GET {path} HTTP/1.1\r\nhost: evil.example\r\n\r\n".encode())

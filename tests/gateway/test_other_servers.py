@@ -66,7 +66,7 @@ async def test_a_name_that_may_be_anybodys_is_refused_for_what_has_no_origin(met
             assert (await status_of(url, request) == b"403") is is_refused
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/healthz/", "/healthz?from=a-probe"])
 async def test_the_state_is_shown_by_any_name(path: str) -> None:
     async with mounted(GatewayConfig()) as url:
         request = f"GET /edge{path} HTTP/1.1\r\nhost: evil.example\r\n\r\n"

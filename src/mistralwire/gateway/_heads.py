@@ -30,9 +30,10 @@ def is_by_foreign_name(config: GatewayConfig, path: bytes, headers: Iterable[Hea
 
     Args:
         config: The settings of the gateway.
-        path: The path of the request.
+        path: The path of the request; a query behind it and a slash at its end do not count.
         headers: Its headers.
     """
+    path = path.partition(b"?")[0].removesuffix(b"/")
     if path in _BY_ANY_NAME or config.token_file is not None or not is_loopback(config.host):
         return False
     host = next((value.decode("latin-1").strip() for name, value in headers if name == b"host"), None)
