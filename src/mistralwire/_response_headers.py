@@ -61,13 +61,15 @@ def headers_in(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     """Return the headers of an upstream's response that are among metadata, within the same bounds.
 
     Args:
-        metadata: Names in lower case and values, such as the trailing metadata of a call.
+        metadata: Names in lower case and values, such as the trailing metadata of a call. What is no text is
+            left out.
     """
     ids: list[tuple[str, str | bytes]] = []
     limits: list[tuple[str, str | bytes]] = []
     for pair in metadata:
         name = pair[0]
-        if len(name) <= _NAME_CHARS_MAX and (kind := _kind_of(name)) is not None:
+        # A program's own upstream may put anything there.
+        if isinstance(name, str) and len(name) <= _NAME_CHARS_MAX and (kind := _kind_of(name)) is not None:
             (ids if kind == "id" else limits).append(pair)
     headers: dict[str, str] = {}
     room = HEADERS_BYTES_MAX

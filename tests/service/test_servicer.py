@@ -9,11 +9,12 @@ import pathlib
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Self
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -27,9 +28,11 @@ from mistralwire.upstream import (
     CallContext,
     CompletionStreamRequest,
     MistralUpstream,
+    Receiver,
     ReplayUpstream,
     Upstream,
 )
+from mistralwire.upstream._program import encode_chunk
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
@@ -63,11 +66,11 @@ async def serving(upstream: Upstream) -> AsyncIterator[Client]:
 
 
 @contextlib.asynccontextmanager
-async def channel_to(upstream: Upstream) -> AsyncIterator[Any]:
+async def channel_to(upstream: Upstream, **settings: Any) -> AsyncIterator[Any]:
     """Give a bare channel, for what a client of another make would see."""
     async with (
         asyncio.timeout(30),
-        create_server(upstream, ServerConfig(port=0)) as server,
+        create_server(upstream, ServerConfig(port=0, **settings)) as server,
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         yield channel
@@ -654,6 +657,8 @@ async def test_a_chunk_of_any_size_reaches_a_client_that_allows_it() -> None:
     assert ChatCompletionStreamResponse(chunks=[received]).ByteSize() > 5_000_000
 
 
+# Metadata of every call.
+OWN = ("x-request-id", "x-contract-revision")
 PASSED = {"mistral-correlation-id": "corr-1", "x-ratelimit-remaining": "0"}
 # The name of the last is one of bytes in gRPC.
 LIMITED = {**PASSED, "set-cookie": "a=b", "x-ratelimit-reset-bin": "1"}
@@ -688,6 +693,53 @@ async def test_headers_of_the_upstream_are_metadata_for_any_client(
                 await call
             assert _passed(await call.trailing_metadata()) == PASSED
         await upstream.close()
+
+
+class ToldUpstream(EagerUpstream):
+    """Answers by callbacks, after headers of a program's own."""
+
+    def __init__(self, headers: Mapping[Any, Any]) -> None:
+        super().__init__(1)
+        self._headers = headers
+
+    def start(
+        self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
+    ) -> Self:
+        asyncio.get_running_loop().call_soon(self._answer, type(request), receiver)
+        return self
+
+    def _answer(self, request_type: type[Message], receiver: Receiver) -> None:
+        receiver.headers(self._headers)
+        if request_type is ChatCompletionRequest:
+            receiver.answer(ChatCompletionResponse(id="1").SerializeToString())
+        else:
+            receiver.batch(encode_chunk(chunk(0)), 1)
+            receiver.end()
+        receiver.closed()
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def cancel(self) -> None: ...
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_headers_of_a_programs_own_that_grpc_can_not_carry_are_left_out(
+    is_stream: bool, is_shared: bool
+) -> None:
+    odd = {"x-ratelimit-bin": "1", "x-trace-id": "caf\xe9", "Cf-Ray": "1", 5: "1", "trace-id": 5}
+    upstream = ToldUpstream({**odd, "mistral-correlation-id": "corr-1"})
+    async with channel_to(upstream, upstream_key_shared=is_shared) as channel:
+        stub = new_stub(channel)
+        call: Any = stub.ChatCompletionStream(STREAM_REQUEST) if is_stream else stub.ChatCompletion(REQUEST)
+        if is_stream:
+            assert len([message async for message in call]) == 1
+        else:
+            assert (await call).id == "1"
+        got = [(name, value) for name, value in await call.trailing_metadata() if name not in OWN]
+    assert got == [("mistral-correlation-id", "corr-1")]
 
 
 @pytest.mark.parametrize("is_stream", [False, True])

@@ -138,6 +138,14 @@ def test_an_error_that_is_not_as_documented_still_has_a_status() -> None:
         assert to_status(error, "id-1") == to_status(KeyError(), "id-1")
 
 
+def test_headers_that_are_no_text_are_left_out() -> None:
+    headers: Any = {5: "1", None: "1", b"cf-ray": "1", "trace-id": 5, "cf-ray": "an-id"}
+    failure = failure_of(UpstreamError("no", headers=headers))
+    assert failure.code is grpc.StatusCode.UNAVAILABLE
+    assert dict(failure.trailing_metadata)["cf-ray"] == "an-id"
+    assert "trace-id" not in dict(failure.trailing_metadata)
+
+
 def test_an_upstream_error_keeps_its_code_and_says_the_http_status() -> None:
     status = to_status(UpstreamError("too many requests", status=429, code="RESOURCE_EXHAUSTED"))
 

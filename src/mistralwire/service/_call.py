@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from mistralwire._arrivals import Arrivals
 from mistralwire._flow import EventWriter, Sink, Source
-from mistralwire._response_headers import without_limits
+from mistralwire._response_headers import headers_in, without_limits
 from mistralwire._timeouts import Timeouts
 from mistralwire._unexpected import log_unexpected
 from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, UpstreamError
@@ -313,8 +313,12 @@ class Call:
             self.sink.headers(headers)
 
     def _carried(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the headers that the caller may see."""
-        return without_limits(headers) if self._calls.limits.upstream_key_shared else headers
+        """Return the headers that the caller may see, and that gRPC can carry."""
+        if not headers:
+            return headers
+        # Those of a program's own upstream have not been through this: gRPC would fail to send some of them.
+        kept = headers_in(headers.items())
+        return without_limits(kept) if self._calls.limits.upstream_key_shared else kept
 
     def batch(
         self,
