@@ -304,7 +304,7 @@ async def test_a_service_that_refuses_the_token_is_said_at_the_start_and_in_the_
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
 
-    assert lines == ["service: refuses the gateway's token; see --service-token-file"]
+    assert lines == ["service: wants a token, and the gateway has none; see --service-token-file"]
     assert errors.count(b"--service-token-file") == 1
 
 

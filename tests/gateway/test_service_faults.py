@@ -22,6 +22,7 @@ from tests.upstream_server import UpstreamServer, json_answer
 CHAT = "/v1/chat/completions"
 QUESTION = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "hi"}]}
 REFUSED = "the service refuses the gateway's token"
+WANTED = "the service wants a token, and the gateway has none"
 
 
 @contextlib.asynccontextmanager
@@ -64,6 +65,7 @@ async def test_a_token_that_the_service_refuses_is_the_gateways_fault(
     tokens = tmp_path / "tokens"
     tokens.write_text("a-token-of-the-service\n")
     config = ServerConfig(port=0, token_file=tokens)
+    told = WANTED if token is None else REFUSED
     caplog.set_level(logging.WARNING, "mistralwire.gateway")
     async with (
         create_server(ReplayUpstream(DEMONSTRATION), config) as service,
@@ -76,12 +78,12 @@ async def test_a_token_that_the_service_refuses_is_the_gateways_fault(
             assert response.status == 500
             assert response.headers["x-should-retry"] == "false"
             assert "www-authenticate" not in response.headers
-            assert (body["message"], body["error"]["message"]) == (REFUSED, REFUSED)
+            assert (body["message"], body["error"]["message"]) == (told, told)
         async with http.get(f"{url}/readyz") as response:
             ready = await response.json()
 
-    assert (response.status, ready) == (503, {"status": REFUSED})
-    warnings = [text for text in caplog.messages if REFUSED in text]
+    assert (response.status, ready) == (503, {"status": told})
+    warnings = [text for text in caplog.messages if told in text]
     assert len(warnings) == 1
     assert "--service-token-file" in warnings[0]
 

@@ -282,6 +282,17 @@ async def test_ids_and_rate_limits_of_the_upstream_reach_the_caller(
 
 
 @ways
+async def test_the_line_of_a_request_has_what_the_upstream_answered(
+    embedded: bool, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = json_answer(b'{"message":"no","code":"3210","type":"busy","param":"model"}', 503)
+    async with asking(answer, embedded=embedded) as (edge, _):
+        await edge.ask(stream=stream)
+    (line,) = [vars(record) for record in caplog.records if record.name == "mistralwire.gateway.access"]
+    assert (line["upstream_status"], line["upstream_code"], line["upstream_type"]) == (503, "3210", "busy")
+
+
+@ways
 async def test_an_id_that_the_upstream_echoes_is_there_once(embedded: bool, stream: bool) -> None:
     async with asking(good(stream=stream, x_request_id="mine"), embedded=embedded) as (edge, _):
         reply = await edge.ask(stream=stream, x_request_id="mine")

@@ -174,7 +174,12 @@ async def _announce(
             click.echo("  [[upstreams]]: not asked, since the service has its own")
         cause = await client.why_not_serving(deadline_s=_PROBE_S)
         if cause == TOKEN_REFUSED:
-            click.echo("  service: refuses the gateway's token; see --service-token-file")
+            what = (
+                "refuses the gateway's token"
+                if client.has_token
+                else "wants a token, and the gateway has none"
+            )
+            click.echo(f"  service: {what}; see --service-token-file")
         else:
             click.echo(f"  service: {'answers' if cause is None else f'does not serve: {cause}'}")
     for name, reason in await probe(routes):

@@ -39,8 +39,10 @@ _ATTRIBUTES = (
     "agent_id",
     "peer",
     "http_status",
+    "upstream_status",
     "upstream_code",
     "upstream_type",
+    "upstream_request_id",
 )
 _FRAMES_MAX = 30
 _EXCEPTIONS_MAX = 5

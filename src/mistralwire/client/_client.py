@@ -243,6 +243,11 @@ class Client:
         self._calls: set[grpc.aio.Call] = set()
         self._is_closed = False
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a token is sent with each call."""
+        return self._token is not None
+
     @classmethod
     def on(
         cls, channel: CallChannel, *, deadline_s: float = DEADLINE_S, contract_revision: int | None = None

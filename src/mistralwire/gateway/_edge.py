@@ -20,6 +20,7 @@ EXPOSED_HEADERS = ("x-request-id", "retry-after", "x-should-retry", "mistral-cor
 
 
 _TOKEN_REFUSED = "the service refuses the gateway's token"  # noqa: S105 - a message
+_TOKEN_WANTED = "the service wants a token, and the gateway has none"  # noqa: S105 - a message
 
 _logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Edge:
         cause = await self.client.why_not_serving(deadline_s=deadline_s)
         if cause == TOKEN_REFUSED:
             self._warn_of_refusal("")
-            return _TOKEN_REFUSED
+            return self._refusal
         self._is_refused = False
         return None if cause is None else f"the service is not serving: {cause}"
 
@@ -124,21 +125,25 @@ class Edge:
             return error
         self._warn_of_refusal(error.reason)
         return CallError(
-            _TOKEN_REFUSED,
+            self._refusal,
             code="INTERNAL",
             reason=Reason.INTERNAL,
             request_id=error.request_id,
             should_retry=False,
         )
 
+    @property
+    def _refusal(self) -> str:
+        return _TOKEN_REFUSED if self.client.has_token else _TOKEN_WANTED
+
     def _warn_of_refusal(self, reason: str) -> None:
-        """Log that the service refuses the token, once until it is ready again."""
+        """Log that the service refuses the gateway, once until it is ready again."""
         if not self._is_refused:
             self._is_refused = True
             with_reason = f" ({name})" if (name := name_in(reason)) else ""
             _logger.warning(
                 "%s%s; name a file with one that it knows as --service-token-file",
-                *(_TOKEN_REFUSED, with_reason),
+                *(self._refusal, with_reason),
             )
 
     def set_caller(self, address: str, headers: Mapping[bytes, bytes]) -> None:

@@ -11,9 +11,25 @@ from typing import Any, Protocol
 from mistralwire._flow import EventWriter, Source
 from mistralwire._metadata import REQUEST_ID
 from mistralwire._response_headers import upstream_id, without_limits
-from mistralwire.errors import REQUEST_ID_PATTERN, MistralwireError, OverloadError, Reason, name_in
+from mistralwire.errors import (
+    REQUEST_ID_PATTERN,
+    CallError,
+    MistralwireError,
+    OverloadError,
+    Reason,
+    UpstreamError,
+    name_in,
+)
 from mistralwire.gateway._edge import Edge
-from mistralwire.gateway._errors import Answer, EdgeError, Headers, answer_of, encoded, upstream_headers_of
+from mistralwire.gateway._errors import (
+    Answer,
+    EdgeError,
+    Headers,
+    answer_of,
+    encoded,
+    upstream_headers_of,
+    upstream_status_of,
+)
 
 GONE = 499
 """Status of a request whose caller hung up, in the log and in metrics: nobody gets to see it."""
@@ -272,7 +288,11 @@ class EdgeRequest(abc.ABC):
             "http_status": self.status,
             "duration_ms": round(seconds * 1000, 1),
         }
-        named = [] if error is None else [("reason", error.reason)]
+        named: list[tuple[str, str | None]] = [] if error is None else [("reason", error.reason)]
+        if isinstance(error, CallError | UpstreamError):
+            if (status := upstream_status_of(error)) is not None:
+                fields["upstream_status"] = status
+            named += [("upstream_code", error.upstream_code), ("upstream_type", error.upstream_type)]
         headers = self._upstream_headers if error is None else upstream_headers_of(error)
         if headers and (own_id := upstream_id(headers)) is not None:
             named.append(("upstream_request_id", own_id))

@@ -174,13 +174,14 @@ def _is_hopeless(error: MistralwireError) -> bool:
 def _status_of(error: MistralwireError) -> int:
     if isinstance(error, EdgeError):
         return error.status
-    upstream_status = _upstream_status_of(error)
+    upstream_status = upstream_status_of(error)
     if upstream_status is None and _violations_of(error):
         return UNPROCESSABLE
     return http_status(error.code, upstream_status)
 
 
-def _upstream_status_of(error: MistralwireError) -> int | None:
+def upstream_status_of(error: MistralwireError) -> int | None:
+    """Return the HTTP status of the upstream's answer; None if there was none."""
     if isinstance(error, CallError):
         return error.upstream_status
     return error.status if isinstance(error, UpstreamError) else None
