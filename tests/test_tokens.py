@@ -1,7 +1,9 @@
 """The file with the tokens of callers: how it is read, when again, and that it stays unseen."""
 
+import os
 import pathlib
 import resource
+import threading
 
 import pytest
 
@@ -34,6 +36,27 @@ def test_a_file_is_looked_at_once_in_a_while(file: pathlib.Path, monkeypatch: py
     tokens = TokenFile(file)
     write(file, f"{NEW}\n")
     tokens.check([("authorization", f"Bearer {TOKEN}")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in the file system")
+def test_a_pipe_in_its_place_is_not_waited_for(
+    file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
+    tokens = TokenFile(file)
+    file.unlink()
+    os.mkfifo(file)
+    # A writer who says nothing. What waits for them ends with them, so that the test fails.
+    writer = os.open(file, os.O_RDWR)
+    timer = threading.Timer(5.0, os.close, [writer])
+    timer.start()
+    tokens.check([("authorization", f"Bearer {TOKEN}")])
+    is_early = timer.is_alive()
+    timer.cancel()
+    timer.join()
+    assert is_early
+    os.close(writer)
+    assert "stays in use: a pipe or a device, which is read at the start alone" in caplog.text
 
 
 def test_a_changed_file_that_could_not_be_read_at_once_is_read_later(

@@ -1,5 +1,6 @@
 """Files that are replaced while a program runs: reading them, and seeing that they have changed."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -74,6 +75,8 @@ class Watched(Generic[T]):
 
     def _read_again(self) -> None:
         try:
+            if any(map(_may_wait, self._paths)):
+                raise OSError(errno.ESPIPE, "a pipe or a device, which is read at the start alone")
             self._value = self._read_at_rest()
         except Exception as error:  # noqa: BLE001 - a server goes on with what it has, whatever is wrong
             # To be read again next time: it may be this process that has no room for a file just now.
@@ -160,6 +163,11 @@ def _without_waiting(path: str, flags: int) -> int:
     if nonblocking:
         os.set_blocking(descriptor, True)
     return descriptor
+
+
+def _may_wait(path: pathlib.Path) -> bool:
+    """Check whether reading may wait for somebody who writes, and with it the event loop."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def is_open_to_all(path: pathlib.Path) -> bool:
