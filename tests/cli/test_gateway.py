@@ -250,7 +250,8 @@ async def test_the_upstreams_of_the_file_are_asked_and_listed(
             async with http.get(f"{url}/v1/models") as response:
                 models = [model["id"] for model in (await response.json())["data"]]
 
-    assert "asking first, spare" in line
+    assert "asking first at http://" in line
+    assert f", spare at {upstream.url}" in line
     assert lines[0].startswith("first: does not answer: ")
     assert lines[1] == "spare: answers"
     assert json.loads(shlex.split(curl)[-1])["model"] == "codestral-latest"
@@ -397,7 +398,7 @@ def test_a_key_that_is_not_there_is_said_with_its_upstream(tmp_path: pathlib.Pat
     file.write_text('[[upstreams]]\nkind = "mistral"\nkey_env = "NO_SUCH_VARIABLE"\n')
 
     said = "upstreams[0]: expected a key in the environment variable NO_SUCH_VARIABLE, found none"
-    assert refused("--config", file, code=1) == said
+    assert refused("--config", file, code=1) == f"{file}: {said}"
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn", "httptools"])

@@ -231,7 +231,7 @@ async def test_the_upstreams_of_the_file_are_asked(workers: str, tmp_path: pathl
             process.send_signal(signal.SIGTERM)
             await process.communicate()
 
-    assert ", asking own; " in line
+    assert f", asking own at {upstream.url}; " in line
     assert as_json(response) == json.loads(answer)
     assert [request.headers["authorization"] for request in upstream.received] == ["Bearer a-key"]
     assert process.returncode == 0

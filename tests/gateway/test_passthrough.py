@@ -119,6 +119,17 @@ async def test_bytes_go_both_ways_with_the_upstreams_key(
     assert "odd" not in response.headers.values()
 
 
+async def test_without_an_upstream_the_404_says_what_passthrough_needs(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    needed = ": that needs an upstream of the kind mistral, or --passthrough-url"
+    async with running() as url:
+        for path, is_passthrough in ((EMBEDDINGS, True), ("/v1/files", False)):
+            async with http.post(url + path, json={}) as response:
+                message = (await response.json())["message"]
+            assert (response.status, message.endswith(needed)) == (404, is_passthrough)
+
+
 @pytest.mark.parametrize("status", [400, 404, 408, 413, 422, 429, 500, 502, 529])
 async def test_the_upstreams_status_and_body_stay(
     running: Running, http: aiohttp.ClientSession, status: int

@@ -91,7 +91,12 @@ class SettingsDefinition:
         return f"{text} ({places})" if places else text
 
     def with_place(self, ctx: click.Context, message: str) -> str:
-        """Put the place where a setting was set in the place of its name, if a message begins with one."""
+        """Put the place where a setting was set in the place of its name, if a message begins with one.
+
+        One that begins with a table [[upstreams]] gets the name of its file.
+        """
+        if message.startswith("upstreams[") and (file := ctx.meta.get(CONFIG_VARIABLE)) is not None:
+            return f"{printable(str(file))}: {message}"
         name, separator, rest = message.partition(": ")
         return f"{self.hint(ctx, name)}: {rest}" if separator and name in self.fields else message
 

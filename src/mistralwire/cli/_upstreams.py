@@ -100,7 +100,7 @@ def make_source(settings: AnswerSettings, tables: Tables) -> Source:
     """
     if tables:
         routed = routed_from_tables(list(tables), _HERE)
-        return Source(routed, f"asking {', '.join(route.name for route in routed.routes)}", routed.routes)
+        return Source(routed, f"asking {', '.join(map(_place, routed.routes))}", routed.routes)
     if settings.upstream_url is not None:
         return _one(settings.upstream_url)
     upstream = ReplayUpstream(
@@ -111,6 +111,12 @@ def make_source(settings: AnswerSettings, tables: Tables) -> Source:
         places = ", ".join(map(str, settings.recordings))
         what = f"{counted(len(upstream.files), 'recording')} from {places}"
     return Source(upstream, f"playing {what}")
+
+
+def _place(route: Route) -> str:
+    """Return the name of a route, with the URL that it leads to if it has one."""
+    url = getattr(route.upstream, "base_url", None)
+    return route.name if url is None else f"{route.name} at {url}"
 
 
 def _one(url: str) -> Source:

@@ -133,7 +133,7 @@ def create_app(
             expose_headers=EXPOSED_HEADERS,
         )
         middleware.append(cors)
-    handlers = {HTTPException: _refuse, Exception: _fail}
+    handlers = {HTTPException: functools.partial(_refuse, edge), Exception: _fail}
     return Gateway(edge, routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
@@ -228,7 +228,7 @@ def _metrics_route(metrics: PrometheusMetrics) -> Route:
     return Route("/metrics", give_metrics)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse(edge: Edge, request: Request, error: Exception) -> Response:
     """Answer where there is no such route, or not by this method; lead a browser to the page."""
     refused = cast("HTTPException", error)
     if _is_browser_at_root(request):
@@ -238,6 +238,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
     found = f"{method} {path}"
     reason = Reason.NO_SUCH_ROUTE
     message = f"expected a route of this gateway, which /docs lists, found {found}"
+    own_path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    if edge.forward.is_empty and own_path in edge.config.passed_through:
+        message += ": that needs an upstream of the kind mistral, or --passthrough-url"
     if refused.status_code == 405:
         allowed = (refused.headers or {}).get("Allow", "another method")
         reason = Reason.METHOD_NOT_ALLOWED

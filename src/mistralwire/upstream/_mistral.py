@@ -92,6 +92,11 @@ class MistralUpstream(HttpUpstream):
         log = HttpLog(name or urllib.parse.urlsplit(base_url).netloc, _refusal(key))
         super().__init__(self._api, settings or HttpSettings(), log)
 
+    @property
+    def base_url(self) -> str:
+        """Where the API is, without `/v1`."""
+        return self._api.base_url
+
     async def list_models(self) -> list[Model]:
         """Ask for the models that there are.
 
