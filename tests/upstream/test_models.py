@@ -127,6 +127,18 @@ async def test_a_list_is_asked_for_once_a_minute_by_all_together(monkeypatch: py
     assert len(server.received) == 2
 
 
+async def test_the_json_of_all_models_is_written_once_for_each_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with UpstreamServer(listed(FULL), listed({**FULL, "id": "new"})) as server:
+        upstream = MistralUpstream(server.url)
+        catalog = ModelCatalog([Route("a", upstream)])
+        data = await catalog.models_json()
+        assert json.loads(data) == {"object": "list", "data": [FULL]}
+        assert await catalog.models_json() is data
+        monkeypatch.setattr(FRESH, 0.0)
+        assert json.loads(await catalog.models_json())["data"] == [{**FULL, "id": "new"}]
+        await upstream.close()
+
+
 async def test_a_caller_who_leaves_takes_the_list_from_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     async with UpstreamServer(
         Answer(200, {"content-type": "application/json"}, [0.3, b'{"data": []}'])

@@ -153,10 +153,10 @@ def _models(edge: Edge, catalog: ModelCatalog) -> list[Route]:
     async def list_models(request: Request) -> Response:
         try:
             edge.admit(dict(request.scope["headers"]))
-            models = await catalog.models()
+            body = await catalog.models_json()
         except MistralwireError as error:
             return _response(error)
-        return Response(orjson.dumps({"object": "list", "data": models}), media_type=_JSON)
+        return Response(body, media_type=_JSON)
 
     async def find_model(request: Request) -> Response:
         try:

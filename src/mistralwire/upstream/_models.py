@@ -95,6 +95,7 @@ class ModelCatalog:
         self._models: dict[str, Model] = {}
         self._aliased: dict[str, Model] = {}
         self._merged: list[Sequence[Model]] | None = None
+        self._json: bytes | None = None
 
     async def models(self) -> list[Model]:
         """Return all models. Where an upstream has no list to give, the others' are returned.
@@ -106,6 +107,17 @@ class ModelCatalog:
         if error is not None and not self._models:
             raise error.with_traceback(None)
         return [*self._models.values()]
+
+    async def models_json(self) -> bytes:
+        """Return all models as the answer to `GET /v1/models`; written once for each change of a list.
+
+        Raises:
+            UpstreamError: As `models` does.
+        """
+        models = await self.models()
+        if self._json is None:
+            self._json = orjson.dumps({"object": "list", "data": models})
+        return self._json
 
     async def find(self, name: str) -> Model:
         """Return a model.
@@ -147,6 +159,7 @@ class ModelCatalog:
             for model in (*listed, *named):
                 models.setdefault(model["id"], model)
         self._models = {name: models[name] for name in sorted(models)}
+        self._json = None
         self._aliased = {}
         for model in models.values():
             aliases = model.get("aliases")
