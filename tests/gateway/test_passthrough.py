@@ -206,12 +206,29 @@ async def test_paths_are_those_of_the_setting(running: Running, http: aiohttp.Cl
         "/a b",
         "/v1/chat/completions",
         "/v1/models",
+        "/v1/models/x",
+        "/v1/models/x/y",
         "/",
     ],
 )
 def test_paths_that_are_none_are_refused(paths: str) -> None:
     with pytest.raises(ValueError, match="passthrough_paths must be paths"):
         _ = GatewayConfig(passthrough_paths=f"/v1/embeddings, {paths}").passed_through
+
+
+async def test_the_methods_that_are_passed_on_are_named_in_order_and_allowed_to_pages(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    config = GatewayConfig(port=0, cors_origins="https://example.com")
+    async with UpstreamServer(REPLY) as server, running(server, config=config) as url:
+        async with http.request("PROPFIND", url + EMBEDDINGS) as response:
+            assert response.status == 405
+            assert response.headers["allow"] == "DELETE, GET, PATCH, POST, PUT"
+            assert "expected DELETE, GET, PATCH, POST, PUT for" in await response.text()
+        asked = {"origin": "https://example.com", "access-control-request-method": "DELETE"}
+        async with http.options(url + EMBEDDINGS, headers=asked) as response:
+            assert response.status == 200
+            assert response.headers["access-control-allow-methods"] == "DELETE, GET, PATCH, POST, PUT"
 
 
 async def test_the_model_of_a_json_body_chooses_among_upstreams(

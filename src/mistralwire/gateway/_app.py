@@ -128,7 +128,7 @@ def create_app(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=config.allowed_origins,
-            allow_methods=("GET", "POST"),
+            allow_methods=sorted(METHODS) if edge.passthrough_paths else ("GET", "POST"),
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )
@@ -241,8 +241,12 @@ async def _refuse(edge: Edge, request: Request, error: Exception) -> Response:
     own_path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     if edge.forward.is_empty and own_path in edge.config.passed_through:
         message += ": that needs an upstream of the kind mistral, or --passthrough-url"
+    headers = dict(refused.headers or {})
     if refused.status_code == 405:
-        allowed = (refused.headers or {}).get("Allow", "another method")
+        if "Allow" in headers:
+            # Starlette joins a set, whose order differs from process to process.
+            headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+        allowed = headers.get("Allow", "another method")
         reason = Reason.METHOD_NOT_ALLOWED
         message = f"expected {allowed} for this route, found {found}"
     # What is called, though nobody answers it, is what an operator wants to know; queries may be private.
@@ -251,7 +255,7 @@ async def _refuse(edge: Edge, request: Request, error: Exception) -> Response:
         *(_loggable(method), _loggable(path)),
         extra={"http_status": refused.status_code, "reason": reason},
     )
-    return _response(EdgeError(refused.status_code, message, reason=reason), refused.headers)
+    return _response(EdgeError(refused.status_code, message, reason=reason), headers)
 
 
 def _is_browser_at_root(request: Request) -> bool:

@@ -133,7 +133,8 @@ class GatewayConfig:
             return ()
         paths = dict.fromkeys(filter(None, (path.strip() for path in self.passthrough_paths.split(","))))
         for path in paths:
-            if not _PATH.fullmatch(path) or path in _OWN_PATHS or find_route(path.encode()) is not None:
+            is_own = path in _OWN_PATHS or path.startswith("/v1/models/")
+            if not _PATH.fullmatch(path) or is_own or find_route(path.encode()) is not None:
                 raise ValueError(
                     "passthrough_paths must be paths like /v1/embeddings, without dot segments, escapes or "
                     f"a slash at the end, and no routes of the gateway's own, not {path!r}"
