@@ -359,6 +359,8 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         (["--host", "0.0.0.0"], "--insecure to allow that"),
         (["--passthrough-key-file", "a"], "--passthrough-key-file needs --passthrough-url"),
         (["--passthrough-paths", "/v1/../files"], "--passthrough-paths must be paths"),
+        (["--cors-origins", "foo"], "--cors-origins must be origins such as https://example.com"),
+        (["--drain-s", "nan"], "expected a finite number, found nan"),
         (["--port", "65536"], "Invalid value for --port"),
     ],
 )

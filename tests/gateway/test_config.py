@@ -77,6 +77,21 @@ def test_origins_are_separated_by_commas(text: str | None, origins: tuple[str, .
     assert GatewayConfig(cors_origins=text).allowed_origins == origins
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["foo", "a.example", "https://", "https://a.example/page", "https://*.a.example", "https://A.example"],
+)
+def test_an_origin_that_no_page_can_have_is_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match="cors_origins must be origins such as") as raised:
+        GatewayConfig(cors_origins=f"https://a.example, {origin}")
+    assert repr(origin.rstrip("/")) in str(raised.value)
+
+
+@pytest.mark.parametrize("origin", ["null", "http://[::1]:3000", "chrome-extension://abcdef", "*"])
+def test_origins_of_all_kinds_of_pages_can_be_allowed(origin: str) -> None:
+    assert GatewayConfig(cors_origins=origin).allowed_origins == (origin,)
+
+
 @pytest.mark.parametrize(("attempts_max", "pauses_s"), [(4, 3.2), (5, 9.2)])
 def test_the_pauses_of_a_client_end_before_the_first_comment(attempts_max: int, pauses_s: float) -> None:
     policy = json.loads(service_config(attempts_max))["methodConfig"][0]["retryPolicy"]

@@ -17,6 +17,8 @@ PASSTHROUGH_PATHS = (
 
 _DEADLINE_S_MAX = 86_400.0
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)+")
+# What a browser can send; "null" is that of pages without an origin.
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")
 _OWN_PATHS = ("/v1/models", "/healthz", "/readyz", "/docs", "/openapi.json", "/metrics")
 
 
@@ -115,6 +117,12 @@ class GatewayConfig:
             key=self.tls_key,
             what="requests",
         )
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    "cors_origins must be origins such as https://example.com, in small letters and "
+                    f"separated by commas, or *, not {origin!r}: no page has that origin"
+                )
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._is_in_head and self._is_answering():
                 self._abort()
             elif not self._is_refused and not self.transport.is_closing():
-                self._refuse(HTTPStatus.BAD_REQUEST, "expected a request in HTTP/1.1, found something else")
+                self._refuse(HTTPStatus.BAD_REQUEST, _problem_of(error))
         if self._is_refused or self.transport.is_closing():
             return
         if not self._is_in_head:
@@ -499,6 +499,13 @@ def _date_header(now_s: int) -> Headers:
 def _head_of(status: int, headers: Headers) -> bytes:
     lines = [b"HTTP/1.1 %d %b" % (status, _PHRASES.get(status, b"")), *map(b": ".join, headers), b"\r\n"]
     return b"\r\n".join(lines)
+
+
+def _problem_of(error: httptools.HttpParserError) -> str:
+    """Return what is wrong with a request that the parser refuses; its text has nothing of the request."""
+    if "content-length" in str(error).lower():
+        return "expected one content-length of digits, or transfer-encoding chunked, found something else"
+    return "expected a request in HTTP/1.1, found something else"
 
 
 def _without_upgrade(data: bytes) -> bytes:

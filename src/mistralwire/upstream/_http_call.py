@@ -420,7 +420,7 @@ class HttpCall:
         except DecodeError as error:
             if error.reason == Reason.LIMIT_EXCEEDED:
                 raise too_large("the limits of a document") from None
-            raise unreadable("what is no JSON object", self._status) from None
+            raise unreadable("something that is not a JSON object", self._status) from None
         return wire
 
     def _give_headers(self) -> None:

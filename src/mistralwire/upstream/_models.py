@@ -61,7 +61,7 @@ def read_model_list(data: bytes) -> list[Model]:
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError:
-        raise _unreadable("what is no JSON") from None
+        raise _unreadable("something that is not JSON") from None
     items = document.get("data") if isinstance(document, dict) else document
     if not isinstance(items, list):
         raise _unreadable("something else")
