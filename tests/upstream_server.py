@@ -74,6 +74,7 @@ class UpstreamServer:
         received: The requests so far.
         connections: How many connections there were.
         gone: Set when a peer left while it was being answered.
+        head_arrived: Set when the head of a request is there.
         arrived: Set when a request is there.
     """
 
@@ -83,6 +84,7 @@ class UpstreamServer:
         self.received: list[Received] = []
         self.connections = 0
         self.gone = asyncio.Event()
+        self.head_arrived = asyncio.Event()
         self.arrived = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +128,9 @@ class UpstreamServer:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: bytes
     ) -> bytes | None:
         """Answer one request; give what of the next one is read already, None where there is none to come."""
-        request = await _read_request(reader, begun)
+        head = begun + await reader.readuntil(b"\r\n\r\n")
+        self.head_arrived.set()
+        request = await _read_request(reader, head.decode("latin-1"))
         self.received.append(request)
         self.arrived.set()
         answer = self.answer_to(request)
@@ -146,8 +150,7 @@ class UpstreamServer:
             await asyncio.gather(leaving, sending, return_exceptions=True)
 
 
-async def _read_request(reader: asyncio.StreamReader, begun: bytes) -> Received:
-    head = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+async def _read_request(reader: asyncio.StreamReader, head: str) -> Received:
     first, *lines = head.rstrip("\r\n").split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

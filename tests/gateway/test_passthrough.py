@@ -284,6 +284,40 @@ async def test_a_large_body_is_sent_on_while_it_comes(
     assert upload.headers["content-type"] == headers["content-type"]
 
 
+async def test_a_body_that_is_sent_on_counts_only_until_it_leaves(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    config = GatewayConfig(port=0, body_bytes_max=100_000, bodies_bytes_max=100_000)
+    async with (
+        UpstreamServer(REPLY) as server,
+        running(server, config=config) as url,
+        connected(url) as caller,
+    ):
+        caller.writer.write(f"POST {FILES} HTTP/1.1\r\nhost: x\r\ncontent-length: 70001\r\n\r\n".encode())
+        caller.writer.write(b"x" * 70_000)
+        await asyncio.wait_for(server.head_arrived.wait(), WAIT_S)
+        async with http.post(url + EMBEDDINGS, data=b"x" * 50_000) as response:
+            assert response.status == 200
+        caller.writer.write(b"x")
+        assert (await caller.answer())[0] == 200
+    assert sorted(len(asked.body) for asked in server.received) == [50_000, 70_001]
+
+
+async def test_a_body_that_came_before_the_connection_counts_only_until_the_answer_begins(
+    running: Running, http: aiohttp.ClientSession
+) -> None:
+    config = GatewayConfig(port=0, body_bytes_max=100_000, bodies_bytes_max=100_000)
+    answer = Answer(200, {"content-type": "text/event-stream"}, [b"data: 1\n\n", STALL])
+    async with (
+        UpstreamServer(answer, REPLY) as server,
+        running(server, config=config) as url,
+        http.post(url + FILES, data=b"x" * 70_000) as response,
+    ):
+        assert response.status == 200
+        async with http.post(url + EMBEDDINGS, data=b"x" * 50_000) as other:
+            assert other.status == 200
+
+
 async def test_a_length_of_more_digits_than_any_body_needs_is_no_length(running: Running) -> None:
     size = 100_000
     async with UpstreamServer(REPLY) as server, running(server) as url, connected(url) as caller:

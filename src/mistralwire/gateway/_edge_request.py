@@ -164,6 +164,11 @@ class EdgeRequest(abc.ABC):
             self._fail(OverloadError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_BYTES))
         return not self.is_over
 
+    def _release(self) -> None:
+        """Count no part of the body any more: none is kept."""
+        self._edge.bodies_bytes -= self._held_bytes
+        self._held_bytes = 0
+
     def _arrive(self) -> None:
         """Take the place of a request that has arrived."""
         self._edge.arriving.end(self)
@@ -260,7 +265,7 @@ class EdgeRequest(abc.ABC):
                 pending.cancel()
         self._source = None
         edge = self._edge
-        edge.bodies_bytes -= self._held_bytes
+        self._release()
         if self._has_arrived:
             edge.running -= 1
         else:

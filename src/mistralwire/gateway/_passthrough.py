@@ -99,6 +99,7 @@ class Passthrough(EdgeRequest):
         self._route = route
         self._has_body = b"content-length" in headers or b"transfer-encoding" in headers
         self._asks_model = self._forward.asks_model and self._is_json()
+        self._is_streamed = False
         self._parts: list[bytes] = []
         self._call: ForwardCall | None = None
         self._model = ""
@@ -120,7 +121,8 @@ class Passthrough(EdgeRequest):
             return
         self._parts.append(part)
         if self._size > _WHOLE_BYTES_MAX and not self._asks_model:
-            self._start(self._joined(), is_streamed=True)
+            self._is_streamed = True
+            self._start(self._joined())
 
     def receive_end(self) -> None:
         """Take the end of the body."""
@@ -143,6 +145,9 @@ class Passthrough(EdgeRequest):
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the head of the response."""
+        if self._is_streamed:
+            # All of it may have come before there was a connection; then it has left by now.
+            self._release()
         if status in _CREDENTIALS_REFUSED:
             self._refuse(status)
             return
@@ -170,6 +175,7 @@ class Passthrough(EdgeRequest):
 
     def drained(self) -> None:
         """Take more of the body."""
+        self._release()
         if not self.is_over:
             self._responder.resume_body()
 
@@ -193,7 +199,7 @@ class Passthrough(EdgeRequest):
         self._work = None
         self._start(body)
 
-    def _start(self, body: bytes | None, *, is_streamed: bool = False) -> None:
+    def _start(self, body: bytes | None) -> None:
         # A transfer coding overrides a length (RFC 9112, section 6.3); this package's server refuses both.
         is_chunked = b"transfer-encoding" in self._headers
         length = b"" if is_chunked else self._headers.get(b"content-length", b"")
@@ -202,7 +208,7 @@ class Passthrough(EdgeRequest):
             target=self._route.path + self._route.query,
             headers=self._request_headers(),
             body=body,
-            is_streamed=is_streamed,
+            is_streamed=self._is_streamed,
             length=_length_of(length.decode("latin-1")),
         )
         try:
