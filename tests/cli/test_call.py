@@ -393,6 +393,17 @@ async def test_a_busy_service_is_told_with_the_time_to_wait() -> None:
     assert "\n  try again after 2.5 s\n" in errors
 
 
+async def test_a_deadline_in_the_middle_of_an_answer_is_told_with_its_flag() -> None:
+    _, server = serving(piece(content_string="Hel"))
+    async with server:
+        code, output, errors = await call("hi", "--deadline", "3", "--target", server.address)
+
+    assert (code, output.strip()) == (1, "Hel")
+    first, *rest = errors.splitlines()
+    assert first == "Error: DEADLINE_EXCEEDED: Deadline Exceeded"
+    assert rest[:2] == ["  the answer above is not complete", "  allow more with --deadline"]
+
+
 async def test_no_service_and_no_time_left_are_errors() -> None:
     _, server = serving()
     async with server:

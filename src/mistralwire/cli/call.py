@@ -327,6 +327,8 @@ def _describe(error: MistralwireError, target: str) -> str:
             lines.append(f"  try again after {error.retry_after_s:g} s")
         if notes := getattr(error, "__notes__", None):
             lines += [f"  {note}" for note in notes]
+            if error.reason == "DEADLINE_EXCEEDED":
+                lines.append("  allow more with --deadline")
         elif remedy := _REMEDIES.get(error.reason):
             lines.append(f"  {remedy.format(target=printable(target))}")
         if error.request_id:

@@ -13,6 +13,8 @@ from mistralwire.errors import SHOULD_RETRY, CallError, Reason, UpstreamViolatio
 _DETAILS = "grpc-status-details-bin"
 # Of a message, and of each text of a violation.
 _TEXT_CHARS_MAX = 1_000
+# What grpc says where the deadline ends a call; in the middle of a stream at times as "Stream removed (...)".
+_DEADLINE = "Deadline Exceeded"
 
 
 def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried: bool = False) -> CallError:
@@ -39,8 +41,9 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
     is_of_upstream = info.reason == Reason.UPSTREAM_INVALID_REQUEST
     places = details.request.field_violations
     ids = (details.request_info.request_id, _trailing_id(error), request_id)
+    text = _line(error.details() or "")
     return CallError(
-        _line(error.details() or "") or f"the call ended with {code}",
+        _DEADLINE if text == f"Stream removed ({_DEADLINE})" else text or f"the call ended with {code}",
         code=code,
         reason=info.reason,
         violations=[] if is_of_upstream else [_violation(item) for item in places],
