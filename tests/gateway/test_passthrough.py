@@ -450,6 +450,16 @@ async def test_an_answer_that_breaks_is_broken_for_the_caller(
     assert record.__dict__["response_bytes"] == 4
 
 
+async def test_a_closed_upstream_is_an_error_of_the_gateway(http: aiohttp.ClientSession) -> None:
+    upstream = MistralUpstream("http://127.0.0.1:1")
+    await upstream.close()
+    async with (
+        running_gateway(ReplayUpstream(DEMONSTRATION), forward=[Route("a", upstream)]) as url,
+        http.post(url + EMBEDDINGS, json={}) as response,
+    ):
+        assert (await response.json())["type"] == "client_closed"
+
+
 async def test_a_silent_upstream_is_given_up(http: aiohttp.ClientSession) -> None:
     settings = HttpSettings(first_byte_s=0.2)
     async with UpstreamServer(Answer(200, {}, [STALL], is_headless=True)) as server:

@@ -93,6 +93,20 @@ async def test_requests_and_answers_pass_unchanged(tmp_path: pathlib.Path) -> No
     assert server.connections == 1
 
 
+async def test_a_closed_upstream_takes_no_more_requests() -> None:
+    async with UpstreamServer(json_answer(ANSWER)) as server:
+        upstream = MistralUpstream(server.url)
+        await upstream.complete(REQUEST, CONTEXT)
+        await upstream.close()
+        for asking in (upstream.complete(REQUEST, CONTEXT), _chunks(upstream), upstream.list_models()):
+            with pytest.raises(UpstreamError, match="the upstream is closed") as raised:
+                await asking
+            assert (raised.value.code, raised.value.reason) == ("CANCELLED", "CLIENT_CLOSED")
+        assert await upstream.probe() == "the upstream is closed; make another for more requests"
+        await upstream.close()
+    assert (len(server.received), server.connections) == (1, 1)
+
+
 async def test_agents_are_asked_by_their_own_path_and_answer_as_in_a_chat() -> None:
     question = {"agent_id": "ag_1", "messages": QUESTION["messages"], "new": [1, None]}
     request = from_json(AgentsCompletionRequest, json.dumps(question))

@@ -216,6 +216,9 @@ class Passthrough(EdgeRequest):
         except ValueError:
             self._fail(EdgeError(400, "expected headers that can be passed on, found others"))
             return
+        except UpstreamError as error:
+            self._fail(error)
+            return
         self._source = self._call
         self._regulate()
         deadline_s = self._edge.config.deadline_s

@@ -57,7 +57,12 @@ class Forwarder(Protocol):
     """An upstream that takes requests of other routes."""
 
     def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> "ForwardCall":
-        """Send a request, with the upstream's own credentials."""
+        """Send a request, with the upstream's own credentials.
+
+        Raises:
+            ValueError: If a header can't be sent.
+            UpstreamError: If the upstream takes no requests any more.
+        """
         ...
 
 

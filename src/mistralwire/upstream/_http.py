@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from mistralwire._flow import Source
+from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream import _awaited
 from mistralwire.upstream._http1 import HttpClient, HttpClientError, UnreachableError
 from mistralwire.upstream._http_call import HEADERS, Asked, HttpCall, Target
@@ -45,11 +46,16 @@ class HttpUpstream:
         self._log = log
         self._proxy = proxy_of(target.probe_url)
         self._client: HttpClient | None = None
+        self._is_closed = False
 
     def start(
         self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
     ) -> Source:
-        """Ask for an answer by callbacks."""
+        """Ask for an answer by callbacks.
+
+        Raises:
+            UpstreamError: If this upstream is closed, with the reason CLIENT_CLOSED.
+        """
         asked = Asked(request, wire, context, contract_revision)
         client = self._client or self._opened()
         call = HttpCall(client, self._target, self._settings, self._log, asked=asked, receiver=receiver)
@@ -86,19 +92,23 @@ class HttpUpstream:
                 await head.of(self._opened(), self._target.probe_url, HEADERS)
         except TimeoutError:
             return f"no answer within {_PROBE_S:g} seconds"
-        except UnreachableError as error:
+        except (UnreachableError, UpstreamError) as error:
             return str(error)
         except HttpClientError:
             return "there is no answer"
         return None
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Later requests are refused: nobody would close theirs."""
+        self._is_closed = True
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
 
     def _opened(self) -> HttpClient:
+        if self._is_closed:
+            message = "the upstream is closed; make another for more requests"
+            raise UpstreamError(message, code="CANCELLED", reason=Reason.CLIENT_CLOSED)
         if self._client is None:
             self._client = HttpClient(connect_s=self._settings.connect_s, proxy=self._proxy)
         return self._client

@@ -104,7 +104,7 @@ class MistralUpstream(HttpUpstream):
             At most MODELS_MAX, each as the API lists it.
 
         Raises:
-            UpstreamError: If there is no such list, or none within LIST_BYTES_MAX.
+            UpstreamError: If there is no such list, or none within LIST_BYTES_MAX; or this is closed.
         """
         headers = {**HEADERS, "accept": "application/json", **self._api.credentials()}
         try:
@@ -120,6 +120,7 @@ class MistralUpstream(HttpUpstream):
 
         Raises:
             ValueError: If a header can't be sent.
+            UpstreamError: If this upstream is closed, with the reason CLIENT_CLOSED.
         """
         headers = {**HEADERS, **self._api.credentials()}
         url = f"{self._api.base_url}{request.target}"
