@@ -58,5 +58,5 @@ class Arrivals:
     def _refuse(self, request: object) -> None:
         _, refuse = self._all[request]
         self.end(request)
-        message = "as many requests are arriving as may, and this one takes longest; send it again, at once"
+        message = "too many requests are still arriving, and this one has taken longest; send it again"
         refuse(OverloadError(message, reason=Reason.TOO_MANY_ARRIVING))

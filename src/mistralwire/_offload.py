@@ -73,7 +73,7 @@ def set_caller(address: str, authorization: str = "") -> None:
 
     Args:
         address: The caller's address, without a port.
-        authorization: His `authorization` if it was checked, which counts before the address: all of one
+        authorization: Their `authorization` if it was checked, which counts before the address: all of one
             key are one caller.
     """
     # Not the key itself: nothing else in memory shows it either.

@@ -150,7 +150,7 @@ def _service_config(config: GatewayConfig, *, strict: bool) -> ServerConfig:
         # Those of the edge.
         bodies_bytes_max=BYTES_MAX,
         upstream_calls_max=config.requests_max,
-        # One whose caller has gone gives his place back a moment later.
+        # One whose caller has gone gives its place back a moment later.
         upstream_queue_max=config.requests_max,
         upstream_idle_s=config.deadline_s,
         caller_idle_s=config.caller_idle_s,

@@ -182,7 +182,7 @@ class _Answer:
                 pass
 
     async def send(self, send: Send) -> None:
-        """Send the answer to its end, unless the caller has gone, or takes nothing: the server cuts him."""
+        """Send the answer to its end, unless the caller has gone, or takes nothing: the server cuts them."""
         with contextlib.suppress(TimeoutError, OSError):
             while message := await self._messages.get():
                 async with asyncio.timeout(self._config.caller_idle_s):

@@ -79,7 +79,7 @@ class EdgeRequest(abc.ABC):
 
     The server calls `begin` with the head of the request, `receive` for each part of its body and
     `receive_end` behind the last one; `pause` and `resume` when the caller takes too little and enough again,
-    `gone` when he hangs up. None of them raises, and none has an effect on a request that is over.
+    `gone` when they hang up. None of them raises, and none has an effect on a request that is over.
 
     Args:
         edge: What it shares with the others.

@@ -229,8 +229,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._completion.pause()
 
     def resume_writing(self) -> None:
-        """Go on: he has taken enough."""
-        # He has taken something: what is left then is watched anew.
+        """Go on: the caller has taken enough."""
+        # They have taken something: what is left then is watched anew.
         self._taken_bytes = self._count_taken() - 1
         super().resume_writing()
         if self._completion is not None:

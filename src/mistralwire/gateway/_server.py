@@ -100,7 +100,7 @@ class GatewayServer:
             return
         for connection in [*connections]:
             connection.transport.abort()
-        # Who hears that his caller has gone comes to an end by himself.
+        # A request whose caller has gone ends by itself once it hears of that.
         if not await self._have_ended(state, _ABORT_S):
             for task in [*state.tasks]:
                 task.cancel()

@@ -129,7 +129,7 @@ class Call:
         sink: What takes the answer.
         metadata: What the caller sent beside the request.
         peer: Who calls.
-        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does, or the
+        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if they never do, or the
             call has a timeout.
         timeout_s: Seconds after which the call ends; None if somebody else ends it at its deadline.
         is_caller_timed: Whether to end the call when the caller takes nothing for too long; otherwise

@@ -99,7 +99,7 @@ class _Running:
 class CallTelemetry:
     """Reports calls to OpenTelemetry, by the rpc and the GenAI semantic conventions; a CallObserver.
 
-    Each call has a server span, whose parent is the caller's own span if he sent one, and below it a client
+    Each call has a server span, whose parent is the caller's own span if they sent one, and below it a client
     span for what is asked of the model. That one is the current span while the upstream works, so that the
     span of its HTTP request comes below it. docs/telemetry.md lists all of it.
 

@@ -148,7 +148,7 @@ def failure_of(call: CallRecord) -> str:
 
 
 def peer_attributes(peer: str) -> dict[str, Any]:
-    """Give the attributes of who called, as far as gRPC's name of him says it."""
+    """Give the attributes of who called, as far as gRPC's name of them says it."""
     if peer.startswith("unix:"):
         return {"network.transport": "unix"}
     match = _PEER.fullmatch(peer)

@@ -305,7 +305,7 @@ async def _refuse(call: Call, context: grpc.aio.ServicerContext, error: Exceptio
         await refuse(context, error, call.record.request_id)
     except asyncio.CancelledError:
         if is_doubtful:
-            # A caller who is gone looks like one who sends no request, and grpc fails to write to him.
+            # A caller who is gone looks like one who sends no request, and grpc fails to write to them.
             call.cancel(_code_of_cancelled(context))
         raise
     finally:

@@ -497,7 +497,7 @@ class HttpCall:
             if is_retried and self._retry_later(error):
                 return
             error.headers = response_headers(self._headers, self._asked.context.request_id, is_error=True)
-            # Who is asked to come back later than this call can wait has that attempt still before him.
+            # A caller told to come back later than this call can wait has not made that attempt yet.
             error.should_retry = error.should_retry and (is_retried or self._attempt == 1)
         self._finish()
         self._receiver.failed(error)

@@ -107,7 +107,7 @@ TABLE = (
     ),
     Row(
         # What the upstream refuses here is the service, not its caller: the caller can do nothing about it,
-        # and an answer 401 or 403 would send him looking for a fault in his own credentials.
+        # and an answer 401 or 403 would send them looking for a fault in their own credentials.
         "FAILED_PRECONDITION",
         500,
         (

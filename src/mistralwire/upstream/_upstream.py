@@ -52,7 +52,7 @@ class CallContext:
 
     Attributes:
         request_id: Id of the call, for logs and for the upstream's own request; a token of printable ASCII.
-        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if he never does. The call
+        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if they never do. The call
             is cancelled then in any case.
         has_alternative: Whether another upstream is asked if this one fails: then nothing is tried again.
         retry_by_s: By when a further attempt has to begin, in seconds of `time.monotonic`, since the caller
