@@ -668,6 +668,34 @@ async def test_a_connection_is_not_used_again_whose_upload_was_refused_in_its_mi
     assert (recorder.status, recorder.body, server.connections) == (413, b"hi", 2)
 
 
+@pytest.mark.parametrize("pieces", [[b"123", b"4"], [b"12"]], ids=["longer", "shorter"])
+async def test_a_body_of_another_length_breaks_the_connection(
+    client: HttpClient, pieces: list[bytes]
+) -> None:
+    received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def handle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        has_head.set()
+        try:
+            received.set_result(await reader.read())
+        except ConnectionResetError:
+            received.set_result(b"")
+
+    has_head, recorder = asyncio.Event(), Recorder()
+    async with _serving(handle) as server:
+        upload = Upload(3, lambda: None)
+        client.request("POST", server.url, {}, upload, recorder)
+        await asyncio.wait_for(has_head.wait(), WAIT_S)
+        for piece in pieces:
+            upload.write(piece)
+        upload.end()
+        await recorder.over()
+        assert len(await asyncio.wait_for(received, WAIT_S)) <= 3
+    assert recorder.heard == ["failed"]
+    assert str(recorder.error) == f"expected a body of 3 bytes, found {len(b''.join(pieces))}"
+
+
 async def test_nobody_there_is_told(client: HttpClient, unused_tcp_port: int) -> None:
     recorder = await _got(client, f"http://127.0.0.1:{unused_tcp_port}")
     assert (recorder.heard, str(recorder.error)) == (["failed"], "the connection was refused")

@@ -11,10 +11,14 @@ class Sender:
     def __init__(self) -> None:
         self.sent = b""
         self.takes_more = True
+        self.error: Exception | None = None
 
     def send_body(self, data: bytes) -> bool:
         self.sent += data
         return self.takes_more
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def test_what_comes_before_the_connection_waits_for_it(length: int | None, expec
 
 def test_a_connection_that_takes_no_more_says_when_it_does() -> None:
     drained: list[None] = []
-    upload, sender = Upload(9, lambda: drained.append(None)), Sender()
+    upload, sender = Upload(1, lambda: drained.append(None)), Sender()
     sender.takes_more = False
     upload.attach(sender)
     assert not drained
@@ -65,3 +69,21 @@ def test_an_end_before_the_connection_is_sent_with_it() -> None:
     upload.attach(sender)
     assert sender.sent == b"1\r\n1\r\n0\r\n\r\n"
     assert upload.is_ended
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+@pytest.mark.parametrize(("pieces", "found"), [([b"12", b"34"], 4), ([b"12"], 2), ([], 0)])
+def test_a_body_of_another_length_ends_the_exchange(
+    is_connected: bool, pieces: list[bytes], found: int
+) -> None:
+    upload, sender = Upload(3, lambda: None), Sender()
+    if is_connected:
+        upload.attach(sender)
+    for piece in pieces:
+        upload.write(piece)
+    upload.end()
+    if not is_connected:
+        upload.attach(sender)
+    assert str(sender.error) == f"expected a body of 3 bytes, found {found}"
+    assert not upload.is_ended
+    assert len(sender.sent) <= 3
