@@ -194,7 +194,7 @@ def test_a_page_of_one_worker_for_all_is_refused() -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_keeps_it_from_starting_is_said_alike_with_workers_and_without(workers: str) -> None:
     two = ("--workers", workers)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", free_ports() + 1)) as taken:
         port = str(taken.getsockname()[1])
         in_use = refused(*two, "--port", port, code=1)
         metrics = refused(*two, "--prometheus-port", port, code=1)
