@@ -649,6 +649,9 @@ def _valid_streams(draw: st.DrawFn) -> list[CompletionChunk]:
     documents = draw(st.lists(valid_documents(CompletionChunk), min_size=1, max_size=5))
     choices = [choice for document in documents for choice in document["choices"]]
     for choice in choices:
+        if isinstance(choice.get("delta"), dict):
+            # A message documents it, a delta does not: there it may be anything.
+            choice["delta"].pop("prefix", None)
         if isinstance(choice.get("delta"), dict) and "role" in choice["delta"]:
             choice["delta"]["role"] = draw(st.sampled_from(["assistant", "", None]))
     ends = [{"index": choice["index"], "delta": {}, "finish_reason": "stop"} for choice in choices]

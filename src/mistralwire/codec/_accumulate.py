@@ -101,7 +101,7 @@ class Accumulator(Generic[R]):
         ====================  ================================================================================
 
     The response keeps the contract where all chunks did, each choice had a `finish_reason`, and no delta a
-    `role` other than `assistant`.
+    `role` other than `assistant` or a `prefix`, which is documented for messages alone.
 
     Args:
         response_type: ChatCompletionResponse or FIMCompletionResponse.
