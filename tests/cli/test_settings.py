@@ -75,6 +75,8 @@ def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
             return [1.25, 2.5, 3.75]
         case kind if kind is pathlib.Path:
             return ["/one", "/two", "/three"]
+        case kind if kind is str and name == "cors_origins":
+            return ["https://one.example", "https://two.example", "*"]
         case kind if kind is str:
             return ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
         case _:

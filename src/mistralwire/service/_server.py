@@ -214,10 +214,10 @@ class Server:
             self._servicer.stop_calls()
             # What can't be told, since its caller takes nothing, say, is cut.
             await asyncio.wait([running.ending], timeout=_STATUS_S)
-        if not running.ending.done():
+        if not running.ending.done() or running.ending.cancelled():
             if running.cancelling is None:
                 running.cancelling = asyncio.create_task(running.server.stop(None))
-            await asyncio.wait([running.ending])
+            await asyncio.wait([running.ending, running.cancelling])
         if self._running is running:
             self._running = None
 
@@ -227,25 +227,32 @@ class Server:
         Before the stop calls neither begin nor end for a moment, until no new one has come for a while:
         callers who wait for one to end before they make another send nothing in the moment gRPC stops.
         """
-        await _wait(running.is_urgent, self._config.drain_notice_s)
-        drain = self._servicer.hold_calls()
-        for _ in range(_HOLDS_MAX):
-            arrived = drain.arrived
-            # In parts: a process that got no time for a while has to see first what came meanwhile.
-            for _ in range(_HOLD_PARTS):
-                await _wait(running.is_urgent, _HOLD_S / _HOLD_PARTS)
-            if running.is_urgent.is_set() or drain.arrived == arrived:
-                break
-        stopping = asyncio.create_task(running.server.stop(_FOREVER_S))
-        # Its first step writes GOAWAY to all connections, before the statuses of the calls that are held.
-        await asyncio.sleep(0)
-        running.is_leaving.set()
-        if drain.arrived:
-            # Other processes on the port count the same seconds: who comes to one of them now comes between
-            # two of its tries, and not in the moment it stops.
-            await _wait(running.is_urgent, _HOLD_S / 2)
-        drain.release()
-        await stopping
+        try:
+            await _wait(running.is_urgent, self._config.drain_notice_s)
+            drain = self._servicer.hold_calls()
+            try:
+                for _ in range(_HOLDS_MAX):
+                    arrived = drain.arrived
+                    # In parts: a process that got no time for a while has to see first what came meanwhile.
+                    for _ in range(_HOLD_PARTS):
+                        await _wait(running.is_urgent, _HOLD_S / _HOLD_PARTS)
+                    if running.is_urgent.is_set() or drain.arrived == arrived:
+                        break
+                stopping = asyncio.create_task(running.server.stop(_FOREVER_S))
+                # Its first step writes GOAWAY to all connections, before the statuses of the calls that are
+                # held.
+                await asyncio.sleep(0)
+                running.is_leaving.set()
+                if drain.arrived:
+                    # Other processes on the port count the same seconds: who comes to one of them now comes
+                    # between two of its tries, and not in the moment it stops.
+                    await _wait(running.is_urgent, _HOLD_S / 2)
+            finally:
+                drain.release()
+            await stopping
+        finally:
+            # Also where this task is cancelled, as by a second Ctrl-C: `stop` waits for it.
+            running.is_leaving.set()
 
     async def __aenter__(self) -> Self:
         """Start."""
