@@ -10,7 +10,6 @@ from google.protobuf.message import Message
 
 from mistralwire import v1
 from mistralwire.codec import from_json, to_dict
-from mistralwire.codec._plan import EXTRA_FIELD
 from mistralwire.v1.json_options_pb2 import JSON_FORM_UNSPECIFIED, json_message
 
 PACKAGE = "mistralwire.v1"
@@ -22,7 +21,7 @@ def _json_objects() -> dict[str, type[Message]]:
     messages = (
         (name, value) for name, value in named if isinstance(value, type) and issubclass(value, Message)
     )
-    return {name: value for name, value in messages if EXTRA_FIELD in value.DESCRIPTOR.fields_by_name}
+    return {name: value for name, value in messages if "json_extra" in value.DESCRIPTOR.fields_by_name}
 
 
 MESSAGE_TYPES = _json_objects()

@@ -200,7 +200,7 @@ class Client:
         contract_revision: int = 1,
     ) -> None:
         self._target = checked_target(target)
-        self._deadline_s = self._last_deadline_s = _checked_deadline(deadline_s)
+        self._deadline_s = _checked_deadline(deadline_s)
         self._compression = grpc.Compression.Gzip if compress_requests else None
         self._wishes = ((ACCEPT_ENCODING, "gzip"),) if compress_answers else ()
         self._connections = checked_count("connections", connections, 1, _CONNECTIONS_MAX)
@@ -625,12 +625,7 @@ class Client:
             self._calls.discard(call)
 
     def _timeout_s(self, deadline_s: float | None) -> float:
-        if deadline_s is None:
-            return self._deadline_s
-        # Those who pass calls on give the same object each time.
-        if deadline_s is not self._last_deadline_s:
-            self._last_deadline_s = _checked_deadline(deadline_s)
-        return deadline_s
+        return self._deadline_s if deadline_s is None else _checked_deadline(deadline_s)
 
     def _written(self, request: Message) -> bytes:
         """Return the wire bytes of a request, as the oldest service needs them."""
