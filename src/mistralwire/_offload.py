@@ -30,8 +30,11 @@ PYTHON_WEIGHT_MAX = 1024
 LOOP_WEIGHT_MAX = 16 * 1024 if IS_NATIVE else PYTHON_WEIGHT_MAX
 """Weight up to which this process's engine converts in the event loop: 3 ms at most, in either engine."""
 
-LOOP_EVENT_BYTES_MAX = (256 if IS_NATIVE else 2) * 1024
-"""Bytes of a stream that are converted in one turn of the event loop: some 1,500 small chunks, or 10."""
+PYTHON_EVENT_BYTES_MAX = 2 * 1024
+"""Bytes of a stream that the Python engine converts in one turn of the event loop: some 10 small chunks."""
+
+LOOP_EVENT_BYTES_MAX = 256 * 1024 if IS_NATIVE else PYTHON_EVENT_BYTES_MAX
+"""The same for this process's engine: some 1,500 small chunks with the native one."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long the loop waits for the GIL where a thread converts, in a process of our own."""

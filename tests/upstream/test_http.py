@@ -296,6 +296,20 @@ async def test_an_event_too_large_for_the_event_loop_is_read_in_a_thread_and_in_
     assert server.connections == 1
 
 
+async def test_events_for_the_python_engine_are_read_in_a_thread_once_one_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    odd = b"event: ping\ndata: {}\n\n"
+    pieces: list[bytes | float] = [odd + _event("0"), 0.3, odd * 4000 + _event("0"), DONE]
+    async with UpstreamServer(sse_answer(*pieces)) as server:
+        upstream = MistralUpstream(server.url)
+        functions = _note_threads(monkeypatch)
+        chunks = [chunk.id async for chunk in upstream.stream(STREAM_REQUEST, CONTEXT)]
+        await upstream.close()
+    assert chunks == ["0", "0"]
+    assert functions
+
+
 @pytest.mark.parametrize("code", [429, 503])
 async def test_nothing_is_asked_again_behind_a_chunk_whatever_its_error_says(code: int) -> None:
     error = b'data: {"object":"error","message":"later","code":"%d"}\n\n' % code

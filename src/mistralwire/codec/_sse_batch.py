@@ -81,6 +81,8 @@ class SseBatchDecoder:
 
     Attributes:
         lacks_done: Whether the stream was complete without `[DONE]`; see `close`.
+        has_handed_over: Whether the native engine has left an event to the Python engine, which takes some
+            twenty times as long for it. More of the kind may follow.
 
     Raises:
         TypeError: If `message_type` is no message of the contract that is a JSON object.
@@ -97,6 +99,7 @@ class SseBatchDecoder:
         contract_revision: int = 1,
     ) -> None:
         self.lacks_done = False
+        self.has_handed_over = False
         layout = stream_layout(plan_for(message_type, checked_revision(contract_revision)))
         self._has_observed_fields = layout[1] > 0
         self._message_type = message_type
@@ -176,6 +179,7 @@ class SseBatchDecoder:
 
     def _go_on(self, batch: NativeBatch, data: bytes) -> SseBatch:
         """Take a piece that has events which are no messages for the native engine."""
+        self.has_handed_over = True
         batches = _Batches()
         framer, reader = self._framer, self._reader
         assert isinstance(framer, NativeFramer) and reader is not None  # noqa: S101, PT018 - as `feed` found

@@ -230,7 +230,10 @@ class HttpCall:
         decoder = self._decoder
         if decoder is not None:
             size, writer = len(piece), self._events
-            if self._task is not None or self._begun_bytes + size > _offload.LOOP_EVENT_BYTES_MAX:
+            bytes_max = (
+                _offload.PYTHON_EVENT_BYTES_MAX if decoder.has_handed_over else _offload.LOOP_EVENT_BYTES_MAX
+            )
+            if self._task is not None or self._begun_bytes + size > bytes_max:
                 self._add(piece, decoder)
             elif writer is None or not writer.is_open:
                 self._take(decoder.feed(piece), size)
