@@ -431,26 +431,24 @@ async def test_a_pause_beyond_the_heartbeat_is_an_answer_at_once(
 
 @pytest.mark.parametrize("embedded", [True, False])
 async def test_the_pauses_of_a_stream_together_stay_below_the_heartbeat(embedded: bool) -> None:
-    refusal = json_answer(b"{}", 429, retry_after="1")
+    refusal = json_answer(b"{}", 429, retry_after="3")
     many = HttpSettings(attempts_max=9)
-    async with asking(refusal, embedded=embedded, http=many, attempts_max=4, heartbeat_s=2.5) as (
+    async with asking(refusal, embedded=embedded, http=many, attempts_max=4, heartbeat_s=8.9) as (
         edge,
         server,
     ):
         reply = await edge.ask(stream=True)
-    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+    assert (reply.status, reply.headers["retry-after"]) == (429, "3")
     # A third pause would have ended behind the comment.
     assert len(server.received) == 3
 
 
 @pytest.mark.parametrize("embedded", [True, False])
 async def test_the_time_of_attempts_counts_as_a_pause_does(embedded: bool) -> None:
-    slow = Answer(429, {"retry-after": "1", "content-length": "0"}, [])
-    silence = Answer(
-        pieces=[1.2, b"HTTP/1.1 429 No\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"], is_headless=True
-    )
-    silence.headers["content-length"] = "0"
-    async with asking(silence, slow, embedded=embedded, http=TWICE, heartbeat_s=2) as (edge, server):
+    refusal = b"HTTP/1.1 429 No\r\nretry-after: 20\r\ncontent-length: 0\r\n\r\n"
+    # The pause alone would end before the comment; with the silence before it, it would end behind it.
+    silence = Answer(pieces=[1.0, refusal], headers={"content-length": "0"}, is_headless=True)
+    async with asking(silence, embedded=embedded, http=TWICE, heartbeat_s=20.9) as (edge, server):
         reply = await edge.ask(stream=True)
     assert (reply.status, len(server.received)) == (429, 1)
 
