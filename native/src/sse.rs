@@ -61,6 +61,7 @@ pub struct SseReader {
     newest: usize,
     framer: Framer,
     choices: BTreeSet<i64>,
+    ended: BTreeSet<i64>,
 }
 
 #[pymethods]
@@ -81,6 +82,7 @@ impl SseReader {
         if is_broken {
             frames.push((0, None, None, None, BROKEN));
         }
+        this.note_choices(&output);
         keep(output);
         Ok(frames)
     }
@@ -122,11 +124,7 @@ impl SseReader {
             let texts = reasons.map(|(index, reason)| Ok((*index, PyString::from_bytes(py, reason)?)));
             PyTuple::new(py, texts.collect::<PyResult<Vec<_>>>()?)?
         };
-        for index in &output.choices {
-            if this.choices.len() <= CHOICES_MAX {
-                this.choices.insert(*index);
-            }
-        }
+        this.note_choices(&output);
         let events = match first_id {
             Some(_) if stop.is_none() => this.events(py, &output, first_id, is_chunked)?,
             _ => None,
@@ -143,10 +141,11 @@ impl SseReader {
         Ok(slf.try_borrow().map_err(in_use)?.framer.taken)
     }
 
-    /// Indexes of the choices in all batches; of very many, some.
+    /// Indexes of the choices in all messages, and of those that have a finish reason; of very many, some.
     #[getter]
-    fn choices(slf: &Bound<'_, Self>) -> PyResult<Vec<i64>> {
-        Ok(slf.try_borrow().map_err(in_use)?.choices.iter().copied().collect())
+    fn choices(slf: &Bound<'_, Self>) -> PyResult<(Vec<i64>, Vec<i64>)> {
+        let this = slf.try_borrow().map_err(in_use)?;
+        Ok((this.choices.iter().copied().collect(), this.ended.iter().copied().collect()))
     }
 
     /// Value of the last valid `retry` line, in milliseconds.
@@ -178,7 +177,16 @@ impl SseReader {
 
 impl SseReader {
     pub fn new(engine: Py<Engine>, rules: Rules, newest: usize, buffer_bytes_max: usize) -> SseReader {
-        SseReader { engine, rules, newest, framer: Framer::new(buffer_bytes_max), choices: BTreeSet::new() }
+        let (choices, ended) = Default::default();
+        SseReader { engine, rules, newest, framer: Framer::new(buffer_bytes_max), choices, ended }
+    }
+
+    /// Keep the choices of a piece, and which of them have ended.
+    fn note_choices(&mut self, output: &Output) {
+        let reasons = output.finish_reasons.iter();
+        let ended = reasons.filter(|(_, reason)| !reason.is_empty()).map(|(index, _)| *index);
+        add_bounded(&mut self.choices, output.choices.iter().copied());
+        add_bounded(&mut self.ended, ended);
     }
 
     /// Return the elements of a batch as events; None if not all of them have a JSON form.
@@ -237,6 +245,14 @@ impl SseReader {
             engine.count(Handover::Panic);
         }
         is_broken
+    }
+}
+
+fn add_bounded(indexes: &mut BTreeSet<i64>, more: impl Iterator<Item = i64>) {
+    for index in more {
+        if indexes.len() <= CHOICES_MAX {
+            indexes.insert(index);
+        }
     }
 }
 

@@ -77,7 +77,7 @@ class _BrokenReader:
         return self._reader.retry_ms
 
     @property
-    def choices(self) -> list[int]:
+    def choices(self) -> tuple[list[int], list[int]]:
         return self._reader.choices
 
     def state(self) -> tuple[Any, ...]:

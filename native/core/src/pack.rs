@@ -11,7 +11,7 @@ use crate::plan::{
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
-pub const INTERFACE: u32 = 7;
+pub const INTERFACE: u32 = 8;
 
 /// Bounds on what this engine takes: beyond them only the Python engine works.
 pub const MEMBERS_MAX: usize = Members::BITS as usize;

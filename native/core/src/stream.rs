@@ -258,9 +258,9 @@ pub struct Output {
     pub count: usize,
     /// Of a batch: where the wire bytes of the last usage are.
     pub usage: Option<Range<usize>>,
-    /// Of a batch: why choices ended, in the order in which they did: the index of each, and the reason.
+    /// Why choices ended, in the order in which they did: the index of each, and the reason.
     pub finish_reasons: Vec<(i64, Box<[u8]>)>,
-    /// Of a batch: the indexes of its choices; one that is repeated at once is listed once.
+    /// Indexes of the choices; one that is repeated at once is listed once.
     pub choices: Vec<i64>,
 }
 
@@ -309,13 +309,18 @@ impl Output {
             Content::Unframed(lines) => return self.push(event, Form::Unframed, lines),
             Content::Data(data) => {
                 let mut form = Form::Nothing;
+                let before = self.observed();
+                let start = self.bytes.len();
                 let outcome = guarded(scratch, |scratch| {
                     form = rules.convert(plan, event, data, scratch)?;
-                    Ok(())
+                    if form == Form::Message { self.observe(plan, rules, scratch, start) } else { Ok(()) }
                 });
                 match outcome {
                     Ok(()) => self.push(event, form, &scratch.out),
-                    Err(reason) => self.push(event, Form::Data(reason), data),
+                    Err(reason) => {
+                        self.forget(before);
+                        self.push(event, Form::Data(reason), data);
+                    }
                 }
                 return;
             }
@@ -340,8 +345,7 @@ impl Output {
             }
         };
         let mut form = Form::Nothing;
-        let (size, usage, reasons) = (self.bytes.len(), self.usage.clone(), self.finish_reasons.len());
-        let choices = self.choices.len();
+        let (size, before) = (self.bytes.len(), self.observed());
         let outcome = guarded(scratch, |scratch| {
             form = rules.convert(plan, event, data, scratch)?;
             if form == Form::Message { self.put_element(plan, rules, scratch) } else { Ok(()) }
@@ -354,9 +358,7 @@ impl Output {
             (Ok(()), _) => self.push(event, form, &scratch.out),
             (Err(reason), _) => {
                 self.bytes.truncate(size);
-                self.usage = usage;
-                self.finish_reasons.truncate(reasons);
-                self.choices.truncate(choices);
+                self.forget(before);
                 self.push(event, Form::Data(reason), data);
             }
         }
@@ -364,12 +366,29 @@ impl Output {
     }
 
     fn put_element(&mut self, plan: &Plan, rules: &Rules, scratch: &mut Scratch) -> Outcome {
-        let Scratch { out, tape, .. } = scratch;
+        let out = &scratch.out;
         self.bytes.reserve(out.len() + 16);
         put_varint(&mut self.bytes, (rules.element << 3 | 2).into());
         put_varint(&mut self.bytes, out.len() as u64);
         let start = self.bytes.len();
         self.bytes.extend_from_slice(out);
+        self.observe(plan, rules, scratch, start)
+    }
+
+    /// Return what `forget` takes to undo the observation of a message.
+    fn observed(&self) -> (Option<Range<usize>>, usize, usize) {
+        (self.usage.clone(), self.finish_reasons.len(), self.choices.len())
+    }
+
+    fn forget(&mut self, (usage, reasons, choices): (Option<Range<usize>>, usize, usize)) {
+        self.usage = usage;
+        self.finish_reasons.truncate(reasons);
+        self.choices.truncate(choices);
+    }
+
+    /// Note the usage, the choices and the finish reasons of a message whose wire bytes begin at `start`.
+    fn observe(&mut self, plan: &Plan, rules: &Rules, scratch: &mut Scratch, start: usize) -> Outcome {
+        let Scratch { out, tape, .. } = scratch;
         let observed = &rules.observed;
         let mut wire = Wire { data: out };
         while !wire.is_empty() && observed.choices != 0 {

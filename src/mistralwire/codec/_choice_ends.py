@@ -28,8 +28,8 @@ class ChoiceEnds:
             index = choice.index
             if index not in self._begun:
                 self.begin((index,))
-            if choice.finish_reason:
-                self.end(((index, finish_reason_of(choice)),))
+            if choice.finish_reason and finish_reason_of(choice):
+                self.end((index,))
 
     def begin(self, indexes: Iterable[int]) -> None:
         """Take the indexes of choices."""
@@ -37,10 +37,10 @@ class ChoiceEnds:
             if len(self._begun) <= _CHOICES_MAX:
                 self._begun.add(index)
 
-    def end(self, finish_reasons: Iterable[tuple[int, str]]) -> None:
-        """Take indexes of choices with their finish reasons, of which an empty one says nothing."""
-        for index, reason in finish_reasons:
-            if reason and len(self._ended) <= _CHOICES_MAX:
+    def end(self, indexes: Iterable[int]) -> None:
+        """Take the indexes of choices whose finish reason is not empty."""
+        for index in indexes:
+            if len(self._ended) <= _CHOICES_MAX:
                 self._ended.add(index)
 
 

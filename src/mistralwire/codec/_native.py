@@ -58,7 +58,8 @@ class SseReader(Protocol):
     Attributes:
         taken: Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
         retry_ms: Value of the last valid `retry` line; None before the first.
-        choices: Indexes of the choices in all batches; of very many, some.
+        choices: Indexes of the choices in all messages, and of those that have a finish reason; of very many,
+            some.
     """
 
     @property
@@ -68,7 +69,7 @@ class SseReader(Protocol):
     def retry_ms(self) -> int | None: ...
 
     @property
-    def choices(self) -> list[int]: ...
+    def choices(self) -> tuple[list[int], list[int]]: ...
 
     def frames(self, data: bytes, /) -> list[NativeFrame]:
         """Take the next bytes; return each event that they end."""

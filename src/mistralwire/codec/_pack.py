@@ -11,7 +11,7 @@ from mistralwire.codec._plan import UNLISTED, FieldPlan, Fill, Form, Kind, Membe
 
 T = TypeVar("T")
 
-INTERFACE = 7
+INTERFACE = 8
 """Version of the packed form, and of the functions of the native engine."""
 
 _KINDS = {

@@ -10,7 +10,6 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from mistralwire.codec._choice_ends import ChoiceEnds
 from mistralwire.codec._convert import Names, from_json, read_event, to_json
 from mistralwire.codec._dropped_events import count_dropped_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
@@ -182,7 +181,6 @@ class SseDecoder(Generic[M]):
             revision=CONTRACT_REVISION,
         )
         self._closed = False
-        self._ends = ChoiceEnds()
         self._has_choices = stream_layout(self._plan)[2] > 0
 
     @property
@@ -244,20 +242,25 @@ class SseDecoder(Generic[M]):
         return self
 
     def __next__(self) -> SseEvent[M]:
-        while self._framer.frames:
-            frame = self._framer.frames.popleft()
-            if frame.id is not None:
-                self.last_event_id = frame.id
-            if frame.data is None:
+        frames = self._framer.frames
+        while frames:
+            frame = frames.popleft()
+            line, event_id, name, data, form = frame
+            if event_id is not None:
+                self.last_event_id = event_id
+            if data is None:
                 continue
+            if form == MESSAGE and isinstance(data, bytes):
+                self.line = line
+                return SseMessage(self._message_type.FromString(data), event_id, name)
             try:
-                event = self._decode(frame, frame.data)
+                event = self._decode(frame, data)
             except DecodeError as error:
-                self.line = frame.line
-                error.add_note(f"in the server-sent event at line {frame.line}")
+                self.line = line
+                error.add_note(f"in the server-sent event at line {line}")
                 raise
             if event is not None:
-                self.line = frame.line
+                self.line = line
                 return event
         raise StopIteration
 
@@ -269,8 +272,6 @@ class SseDecoder(Generic[M]):
         if data is DONE or isinstance(data, DecodeError):
             self.done = True
             return SseDone()
-        if frame.form == MESSAGE:
-            return self._message(frame, data)
         error = error_of(frame, data, self._plan, self._limits)
         if not isinstance(error, bool):
             return error
@@ -279,17 +280,14 @@ class SseDecoder(Generic[M]):
         wire = read_event(
             self._message_type, data, CONTRACT_REVISION, validate=self._validate, limits=self._limits
         )
-        return self._message(frame, wire)
-
-    def _message(self, frame: Frame, wire: bytes) -> SseMessage[M]:
         message = self._message_type.FromString(wire)
         if self._has_choices:
-            self._ends.observe(message.choices)  # type: ignore[attr-defined]
+            self._framer.ends.observe(message.choices)  # type: ignore[attr-defined]
         return SseMessage(message, frame.id, frame.event)
 
     def _is_error(self, frame: Frame) -> bool:
         """Check whether a frame is an error, and not the end of a stream that needs no `[DONE]`."""
-        return isinstance(frame.data, DecodeError) and not (frame.form == END and self._ends.all_ended)
+        return isinstance(frame.data, DecodeError) and not (frame.form == END and self._framer.ends.all_ended)
 
 
 def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> SseError | bool:
@@ -365,23 +363,26 @@ def encode_sse(
         ValueError: If an id has a newline or NUL, a name a newline, or either a lone surrogate; or if a
             message that is no error has the event name `error`.
     """
+    if isinstance(item, ErrorResponse):
+        item = SseError(item)
+    own_id = event = None
     if isinstance(item, Message):
-        item = SseError(item) if isinstance(item, ErrorResponse) else SseMessage(item)
-    if isinstance(item, SseDone):
-        event, data = None, DONE
-    elif isinstance(item, SseError):
-        data = to_json(item.error, names=names)
-        is_named = bool(item.event) and item.event not in OWN_EVENTS
-        event = item.event if _is_told_by_shape(data, is_named=is_named) else ERROR_EVENT
+        data = to_json(item, names=names)
     elif isinstance(item, SseMessage):
         data = to_json(item.message, names=names)
-        event = item.event
+        own_id, event = item.id, item.event
         if event == ERROR_EVENT:
             raise ValueError(f"the event name {event!r} is for an SseError, not for an SseMessage")
+    elif isinstance(item, SseError):
+        data = to_json(item.error, names=names)
+        own_id, is_named = item.id, bool(item.event) and item.event not in OWN_EVENTS
+        event = item.event if _is_told_by_shape(data, is_named=is_named) else ERROR_EVENT
+    elif isinstance(item, SseDone):
+        data = DONE
     else:
         raise TypeError(f"expected a message or an event, not {type(item).__name__}")
-    if id is None and isinstance(item, SseMessage | SseError):
-        id = item.id  # noqa: A001 - the field's own name
+    if id is None:
+        id = own_id  # noqa: A001 - the field's own name
     head = b"" if id is None else b"id: %b\n" % _field_value("id", str(id), "\r\n\0")
     if event:
         head += b"event: %b\n" % _field_value("event", event, "\r\n")

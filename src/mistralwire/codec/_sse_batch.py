@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire._varint import write_varint
-from mistralwire.codec._choice_ends import ChoiceEnds, finish_reason_of
+from mistralwire.codec._choice_ends import finish_reason_of
 from mistralwire.codec._convert import Names, read_event
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import NativeBatch, engine
@@ -118,7 +118,6 @@ class SseBatchDecoder:
         self._reader = reader
         self._is_done = False
         self._is_closed = False
-        self._ends = ChoiceEnds()
         self._failure: SseError | DecodeError | None = None
 
     def feed(self, data: bytes, first_id: int | None = None, *, is_chunked: bool = False) -> SseBatch:
@@ -144,8 +143,6 @@ class SseBatchDecoder:
         if self._reader is not None:
             batch = self._reader.batch(data, 0, first_id, is_chunked)
             if batch[5] is None:
-                if batch[3]:
-                    self._ends.end(batch[3])
                 self._is_done = batch[4]
                 # Its fields, without a call of Python code.
                 return _new_tuple(SseBatch, batch)
@@ -171,7 +168,7 @@ class SseBatchDecoder:
         batches = _Batches()
         if not self._is_closed:
             self._is_closed = True
-            self._drop_reader()
+            self._reader = None
             if self._failure is None:
                 self._framer.end()
                 self._take_frames(batches)
@@ -186,14 +183,13 @@ class SseBatchDecoder:
         at = 0
         while True:
             batches.add(batch)
-            self._ends.end(batch[3])
             self._is_done = batch[4]
             stop = batch[5]
             if stop is None:
                 break
             at += reader.taken
             if stop[4] == BROKEN:
-                self._drop_reader()
+                self._reader = None
                 framer.go_on(data[at:])
             else:
                 framer.take_frame(stop)
@@ -217,7 +213,7 @@ class SseBatchDecoder:
 
     def _take_frame(self, frame: Frame, data: bytes | DecodeError, batches: "_Batches") -> None:
         if isinstance(data, DecodeError):
-            if frame.form != END or not self._ends.all_ended:
+            if frame.form != END or not self._framer.ends.all_ended:
                 raise data
             self.lacks_done = True
             data = DONE
@@ -238,12 +234,7 @@ class SseBatchDecoder:
         if self._has_observed_fields:
             message: Any = self._message_type.FromString(data)
             batches.observe(message)
-            self._ends.observe(message.choices)
-
-    def _drop_reader(self) -> None:
-        if self._reader is not None:
-            self._ends.begin(self._reader.choices)
-            self._reader = None
+            self._framer.ends.observe(message.choices)
 
     def _fail(self, failure: SseError | DecodeError) -> None:
         self._failure = failure

@@ -9,6 +9,7 @@ import functools
 import threading
 from typing import NamedTuple
 
+from mistralwire.codec._choice_ends import ChoiceEnds
 from mistralwire.codec._limits import Limits
 from mistralwire.codec._native import NativeFrame, NativeState, SseReader, engine
 from mistralwire.codec._parse import parse
@@ -63,10 +64,12 @@ class Framer:
     Attributes:
         frames: The events found, for the owner to take from the left.
         retry_ms: Value of the last valid `retry` line; None before the first.
+        ends: The choices of the messages, which the owner adds; those of MESSAGE are known at the end.
     """
 
     def __init__(self, type_name: str, limits: Limits, buffer_bytes_max: int) -> None:
         self.frames: collections.deque[Frame] = collections.deque()
+        self.ends = ChoiceEnds()
         self.retry_ms: int | None = None
         self._type_name = type_name
         self._limits = limits
@@ -329,6 +332,9 @@ class NativeFramer(Framer):
         """Go on without the native engine from where it is, with the bytes that it has not taken."""
         if self._reader is not None:
             self._resume(NativeState(*self._reader.state()))
+            begun, ended = self._reader.choices
+            self.ends.begin(begun)
+            self.ends.end(ended)
             self._reader = None
         super().take(data)
 
