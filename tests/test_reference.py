@@ -1,0 +1,156 @@
+"""docs/reference.md lists what the code has: settings, limits, reasons, metrics, attributes, exit codes."""
+
+import ast
+import json
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+import mistralwire
+from mistralwire.client import Client
+from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.service import LocalChannel
+from mistralwire.upstream import DEMONSTRATION, HttpSettings, ReplayUpstream
+from tools.reference import PAGE, upstream_keys, with_tables
+
+SOURCE = pathlib.Path(mistralwire.__file__).parent
+TEXT = PAGE.read_text()
+_ATTRIBUTE = re.compile(r"(?:error|gen_ai|mistralwire|network|rpc)(?:\.[a-z][a-z0-9_]*)+")
+# Keys of ASGI's scope and click's context, which look like attributes.
+_NO_ATTRIBUTES = {"mistralwire.had_slash", "mistralwire.upstreams"}
+
+
+def _rows(heading: str, first_cell: str) -> list[list[str]]:
+    """Return the cells of the table of a section whose first head is this."""
+    section = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    table = section.partition(f"| {first_cell} |")[2].partition("\n\n")[0]
+    return [line[2:-2].split(" | ") for line in table.splitlines()[2:]]
+
+
+def _names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_generated_tables_are_current() -> None:
+    assert with_tables(TEXT) == TEXT, "docs/reference.md is not current: run python -m tools.reference"
+
+
+@pytest.mark.parametrize("kind", ["mistral", "vertex", "replay"])
+def test_each_key_of_an_upstream_is_listed(kind: str) -> None:
+    documented = [
+        name
+        for keys, kinds, *_ in _rows("Keys of `[[upstreams]]`", "key")
+        if kinds == "all" or kind in kinds.split(", ")
+        for name in _names(keys)
+    ]
+    assert sorted(documented) == sorted(upstream_keys(kind))
+
+
+def test_the_bounds_of_an_upstream_have_their_defaults() -> None:
+    defaults = {key: default for key, _, default, *_ in _rows("Keys of `[[upstreams]]`", "key")}
+    for name in ("connect_s", "first_byte_s", "silence_s", "attempts_max"):
+        assert float(defaults[f"`{name}`"]) == getattr(HttpSettings(), name)
+
+
+# Prints the instruments that a server creates, as a provider of OpenTelemetry's API sees them.
+_INSTRUMENTS = """
+import inspect
+import json
+
+from opentelemetry import metrics
+
+from mistralwire.service import create_server
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+
+created = []
+
+
+class RecordingMeter(metrics.NoOpMeter):
+    pass
+
+
+def recording(create, kind):
+    def record(self, *args, **kwargs):
+        given = inspect.signature(create).bind(self, *args, **kwargs).arguments
+        created.append((given["name"], kind, given.get("unit", "")))
+        return create(self, *args, **kwargs)
+
+    return record
+
+
+for name, method in inspect.getmembers(metrics.NoOpMeter, inspect.isfunction):
+    if name.startswith("create_"):
+        kind = name.removeprefix("create_").removeprefix("observable_")
+        setattr(RecordingMeter, name, recording(method, kind))
+
+
+class RecordingProvider(metrics.MeterProvider):
+    def get_meter(self, name, *_, **__):
+        return RecordingMeter(name)
+
+
+metrics.set_meter_provider(RecordingProvider())
+create_server(ReplayUpstream([DEMONSTRATION]))
+print(json.dumps(created))
+"""
+
+
+def test_each_metric_of_the_service_is_listed() -> None:
+    run = subprocess.run([sys.executable, "-c", _INSTRUMENTS], capture_output=True, text=True, check=True)
+    listed = sorted([_names(name)[0], kind, unit] for name, kind, unit, *_ in _rows("Metrics", "metric"))
+    assert listed == sorted(json.loads(run.stdout))
+
+
+async def test_each_metric_of_the_gateway_is_listed() -> None:
+    async with (
+        Client.on(LocalChannel(ReplayUpstream([DEMONSTRATION]))) as client,
+        GatewayServer(
+            create_app(client, GatewayConfig(port=0, metrics=True)), GatewayConfig(port=0)
+        ) as server,
+        aiohttp.ClientSession() as session,
+        session.get(f"{server.url}/metrics") as response,
+    ):
+        page = await response.text()
+    made = re.findall(r"^# TYPE (\S+) (\S+)$", page, re.MULTILINE)
+    rows = _rows("Metrics", "metric at the gateway")
+    assert sorted((_names(name)[0], kind) for name, kind, *_ in rows) == sorted(
+        (name, kind) for name, kind in made if not name.endswith("_created")
+    )
+
+
+def _attributes_in_the_source() -> Iterator[str]:
+    """Yield the strings of the source that have the form of an attribute's name."""
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        loggers = {
+            id(argument)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger"
+            for argument in node.args
+        }
+        texts = [
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and id(node) not in loggers
+        ]
+        yield from (
+            text
+            for text in texts
+            if isinstance(text, str) and _ATTRIBUTE.fullmatch(text) and not _is_in_a_package(text)
+        )
+
+
+def _is_in_a_package(name: str) -> bool:
+    package, _, rest = name.partition(".")
+    return package == "mistralwire" and (SOURCE / rest.partition(".")[0]).is_dir()
+
+
+def test_each_span_attribute_is_listed() -> None:
+    listed = [name for row in _rows("Span attributes", "attribute") for name in _names(row[0])]
+    metrics = {name for row in _rows("Metrics", "metric") for name in _names(row[0])}
+    assert sorted(listed) == sorted(set(_attributes_in_the_source()) - metrics - _NO_ATTRIBUTES)
