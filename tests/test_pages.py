@@ -1,0 +1,79 @@
+"""The pages link to what exists, and docs/architecture.md names what the source has."""
+
+import ast
+import importlib
+import pathlib
+import re
+from collections.abc import Iterator
+
+import pytest
+
+import mistralwire
+import mistralwire.v1
+
+ROOT = pathlib.Path(__file__).parents[1]
+SOURCE = pathlib.Path(mistralwire.__file__).parent
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "deploy" / "README.md",
+    ROOT / "proto" / "README.md",
+    ROOT / "native" / "README.md",
+]
+# Words of two humps, words with an underscore: names of the source, not of a language.
+_NAME = re.compile(r"\b(?:[A-Z][a-z0-9]+){2,}\b|\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+# Of gRPC's own messages.
+_FOREIGN = {"BadRequest", "ErrorInfo", "RequestInfo", "RetryInfo"}
+
+
+def _anchors(page: pathlib.Path) -> set[str]:
+    """Return the anchors that GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_links_of_a_page_lead_somewhere(page: pathlib.Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`([^`]*)`", "", page.read_text())):
+        if not re.match(r"[a-z]+:", target):
+            path, _, anchor = target.partition("#")
+            linked = (page.parent / path).resolve() if path else page
+            assert linked.exists(), target
+            assert not anchor or anchor in _anchors(linked), target
+
+
+def _defined_names() -> Iterator[str]:
+    """Yield the names that the source defines: classes, functions, arguments, fields, modules, messages."""
+    yield from dir(mistralwire.v1)
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                    yield node.name
+                case ast.Name(id=name, ctx=ast.Store()):
+                    yield name
+
+
+def _architecture() -> str:
+    return (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_the_names_in_the_architecture_exist() -> None:
+    page = _architecture()
+    pictures = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)
+    words = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
+    names = {name for text in (*pictures, *words) for name in _NAME.findall(text)}
+    names.update(word for word in words if re.fullmatch(r"\w*[a-z]\w*", word))
+    assert len(pictures) == 5
+    assert len(names) > 30
+    assert names - set(_defined_names()) - _FOREIGN == set()
+
+
+def test_the_modules_and_files_in_the_architecture_exist() -> None:
+    page = _architecture()
+    for name in re.findall(r"`(mistralwire(?:\.\w+)+)`", page):
+        importlib.import_module(name)
+    for path in re.findall(r"`([\w/.]+/[\w.]+)`", page):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(r"\b\w+\.rs\b", page):
+        assert (ROOT / "native" / "core" / "src" / name).exists(), name
