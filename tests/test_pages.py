@@ -4,6 +4,8 @@ import ast
 import importlib
 import pathlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -77,3 +79,36 @@ def test_the_modules_and_files_in_the_architecture_exist() -> None:
         assert (ROOT / path).exists(), path
     for name in re.findall(r"\b\w+\.rs\b", page):
         assert (ROOT / "native" / "core" / "src" / name).exists(), name
+
+
+# A call in the same process, with the observer that the page's formatter is for.
+_LOGGED_CALL = """
+import asyncio
+
+from mistralwire.client import Client
+from mistralwire.service import AccessLog, LocalChannel
+from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.v1 import ChatCompletionRequest, ChatMessage, UserMessage
+
+
+async def main():
+    question = ChatMessage(user=UserMessage(content_string="Hello"))
+    request = ChatCompletionRequest(model="small", messages=[question])
+    channel = LocalChannel(ReplayUpstream([DEMONSTRATION]), observers=[AccessLog()])
+    async with Client.on(channel) as client:
+        await client.complete(request, request_id="my-id")
+
+
+asyncio.run(main())
+"""
+
+
+def test_the_formatter_in_the_services_page_prints_the_attributes_of_a_call() -> None:
+    page = (ROOT / "docs" / "service.md").read_text().partition("\n## Logs\n")[2]
+    (formatter,) = re.findall(r"```python\n(.*?)```", page.partition("\n## ")[0], re.DOTALL)
+    run = subprocess.run(
+        [sys.executable, "-c", formatter + _LOGGED_CALL], capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(
+        r"INFO ChatCompletion OK request_id=my-id duration_ms=[\d.]+ model=small reason=-\n", run.stderr
+    )

@@ -234,7 +234,7 @@ def _described(error: Exception) -> dict[str, Any]:
     status = getattr(error, "status_code", None) or getattr(
         getattr(error, "response", None), "status_code", None
     )
-    return {"status": status, "text": f"{error}\n{getattr(error, 'body', '')}"}
+    return {"status": status, "text": str(error), "body": str(getattr(error, "body", ""))}
 
 
 async def _main() -> None:
