@@ -13,6 +13,7 @@ import pathlib
 import re
 import textwrap
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import click.testing
@@ -21,7 +22,7 @@ import mistralwire
 from mistralwire.cli import main as command_line
 from mistralwire.codec import Limits
 from mistralwire.errors import MistralwireError
-from mistralwire.upstream import check_upstream_tables
+from mistralwire.upstream import HttpSettings, check_upstream_tables
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 SOURCE = pathlib.Path(mistralwire.__file__).parent
@@ -43,7 +44,8 @@ def tables() -> dict[str, str]:
     return {
         "settings of serve": _table(("setting", "default", "range", "meaning"), settings("serve")),
         "settings of gateway": _table(("setting", "default", "range", "meaning"), settings("gateway")),
-        "codec limits": _table(("limit", "default", "meaning"), codec_limits()),
+        "codec limits": _table(("limit", "default", "meaning"), limits_of(Limits)),
+        "upstream limits": _table(("limit", "default", "meaning"), limits_of(HttpSettings)),
         "fixed limits": _table(("limit", "value", "in", "meaning"), fixed_limits()),
         "error reasons": _table(("reason", "gRPC code", "HTTP status", "meaning", "remedy"), error_reasons()),
         "exit codes": _table(("exit code", "meaning"), exit_codes()),
@@ -89,11 +91,11 @@ def _ranges(command: str) -> Iterator[tuple[str, str]]:
             yield str(parameter.name), match["choices"].replace("|", ", ")
 
 
-def codec_limits() -> Iterator[Row]:
-    """Yield name, default and meaning of the fields of Limits."""
-    attributes = _attributes(Limits)
-    for field in dataclasses.fields(Limits):
-        yield f"`{field.name}`", f"{field.default:,}", attributes[field.name]
+def limits_of(class_: Any) -> Iterator[Row]:
+    """Yield name, default and meaning of the fields of a dataclass."""
+    attributes = _attributes(class_)
+    for field in dataclasses.fields(class_):
+        yield f"`{field.name}`", f"{field.default:,.0f}", attributes[field.name]
 
 
 def _attributes(class_: type) -> dict[str, str]:
