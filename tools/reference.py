@@ -59,10 +59,11 @@ def with_tables(page: str) -> str:
         ValueError: If the page lacks the markers of a table.
     """
     for name, table in tables().items():
-        pattern = rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)"
-        page, count = re.subn(pattern, lambda _, table=table: table, page, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"expected the markers of {name!r} once, found them {count} times")
+        head, start, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition(f"<!-- /{name} -->\n")
+        if not end:
+            raise ValueError(f"expected the markers of {name!r} around a table, found none")
+        page = "".join((head, start, table, end, tail))
     return page
 
 
