@@ -67,7 +67,7 @@ def _type_of(kind: str, text: bytes) -> type[Message]:
 
 
 def files(kinds: tuple[str, ...]) -> list[Any]:
-    """Give test parameters: the bodies of each file, with its name; one that skips without a corpus."""
+    """Return test parameters: the bodies of each file, with its name; one that skips without a corpus."""
     if not _FOLDER:
         skip = pytest.mark.skip(reason="MISTRALWIRE_CORPUS names no folder of recorded bodies")
         return [pytest.param([], marks=skip, id="no corpus")]
@@ -79,17 +79,17 @@ def files(kinds: tuple[str, ...]) -> list[Any]:
 
 
 def mistral_files() -> list[Any]:
-    """Give the recordings of Mistral's own API, as `files` does."""
+    """Return the recordings of Mistral's own API, as `files` does."""
     return files(_MISTRAL)
 
 
 def all_files() -> list[Any]:
-    """Give all of the corpus, as `files` does."""
+    """Return all of the corpus, as `files` does."""
     return files(_MISTRAL + _OTHERS)
 
 
 def expected_failures() -> dict[str, str]:
-    """Give the names of the bodies that break the contract, each with the reason."""
+    """Return the names of the bodies that break the contract, each with the reason."""
     lines = EXPECTED_FAILURES.read_text().splitlines()
     listed = (line.partition(": ") for line in lines if line and not line.startswith("#"))
     return {name: reason for name, _, reason in listed}

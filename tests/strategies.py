@@ -81,7 +81,7 @@ far_decimals = st.sampled_from([decimal.Decimal(text) for text in ("1e400", "-1e
 
 
 def json_values(text: st.SearchStrategy[str] = texts) -> st.SearchStrategy[Any]:
-    """Give any JSON value, three levels deep at most, with numbers that no machine type holds."""
+    """Generate any JSON value, three levels deep at most, with numbers that no machine type holds."""
     scalars = st.none() | st.booleans() | int64s | big_integers | floats | long_decimals | far_decimals | text
     return st.recursive(
         scalars,
@@ -96,17 +96,17 @@ wild_values = json_values(texts | texts_with_surrogates)
 
 
 def valid_documents(message_type: type[Message]) -> st.SearchStrategy[Document]:
-    """Give documents that the contract accepts."""
+    """Generate documents that the contract accepts."""
     return _valid_objects(plan_for(message_type))
 
 
 def loose_documents(message_type: type[Message]) -> st.SearchStrategy[Document]:
-    """Give JSON objects that look like documents of this type and break its rules anywhere."""
+    """Generate JSON objects that look like documents of this type and break its rules anywhere."""
     return _loose_objects(plan_for(message_type))
 
 
 def json_objects() -> st.SearchStrategy[Document]:
-    """Give JSON objects that know nothing of the contract."""
+    """Generate JSON objects that know nothing of the contract."""
     return st.dictionaries(names | texts_with_surrogates, wild_values, max_size=5)
 
 

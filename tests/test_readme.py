@@ -164,7 +164,7 @@ def test_the_stream_example_runs() -> None:
 
 @contextlib.asynccontextmanager
 async def _listening(command: str) -> AsyncIterator[str]:
-    """Run a command on a free port; give its address."""
+    """Run a command on a free port, and yield its address."""
     words = [sys.executable, "-m", "mistralwire", command, "--port", "0"]
     process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None

@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def binaries(folder: pathlib.Path) -> pathlib.Path:
-    """Build the wheel, install it with its dependencies, and give the folder of its commands."""
+    """Build the wheel, install it with its dependencies, and return the folder of its commands."""
     isolation = ["--no-isolation"] if importlib.util.find_spec("hatchling") else []
     run(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", folder, ROOT, cwd=folder)
     (wheel,) = folder.glob("mistralwire-*.whl")

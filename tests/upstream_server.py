@@ -53,7 +53,7 @@ class Answer:
 
 
 def json_answer(body: bytes, status: int = 200, **headers: str) -> Answer:
-    """Give an answer of one JSON text; `retry_after="1"` is the header `retry-after`."""
+    """Return an answer of one JSON text; `retry_after="1"` is the header `retry-after`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Answer(
         status, {"content-type": "application/json", "content-length": str(len(body))} | named, [body]
@@ -61,7 +61,7 @@ def json_answer(body: bytes, status: int = 200, **headers: str) -> Answer:
 
 
 def sse_answer(*pieces: Piece) -> Answer:
-    """Give an answer of server-sent events, one chunk of HTTP a piece."""
+    """Return an answer of server-sent events, one chunk of HTTP a piece."""
     return Answer(200, {"content-type": "text/event-stream"}, pieces)
 
 

@@ -20,11 +20,11 @@ process.
 The model API (`upstream.py`) answers with bytes made before: a JSON body, or a stream of 102 events, each
 written on its own. The request says how: paced, an event each 20 ms; jittered, gaps drawn evenly from 2
 to 38 ms, so that the events of different streams do not arrive together, which spares everybody turns of
-their loops; unpaced, the streams in turns and as fast as the connection takes them. Who is slower than
-that finds several events in his socket, as with a model that is faster than he is. The load generator
-(`load.py`) asks again as soon as an answer is there, over connections that are kept. It fails unless each
-answer is whole: the status, the text, the end of a stream, and in all streams of a run the same number of
-events. Streams that run when the window ends are left.
+their loops; unpaced, the streams in turns and as fast as the connection takes them. A slower gateway finds
+several events in its socket, as with a model that is faster than the gateway. The load generator
+(`load.py`) sends the next request as soon as a response is complete, over kept-alive connections. It fails
+unless each response is whole: the status, the text, the end of a stream, and in all streams of a run the
+same number of events. Streams that run when the window ends are abandoned.
 
 What counts is processor time, that of all processes of a contender over the window, divided by the units
 that came in it: chunks, or requests. The clocks of the processes count in nanoseconds. The time that a

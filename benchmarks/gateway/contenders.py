@@ -40,7 +40,7 @@ _Process = subprocess.Popen[bytes]
 
 
 def has_workers() -> bool:
-    """Tell whether this gateway runs in several processes."""
+    """Return whether this gateway runs in several processes."""
     done = subprocess.run([*MISTRALWIRE, "gateway", "--help"], capture_output=True, text=True, check=True)
     return "--workers" in done.stdout
 
@@ -214,7 +214,7 @@ def _free_port() -> int:
 
 
 def _answers(port: int, key: str) -> bool:
-    """Tell whether somebody answers completions."""
+    """Check whether completions are answered."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     try:

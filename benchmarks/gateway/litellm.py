@@ -26,7 +26,7 @@ def command(upstream_port: int, port: int, folder: pathlib.Path) -> list[str]:
 
 
 def environment(key: str, folder: pathlib.Path) -> dict[str, str]:
-    """Give the environment of the proxy: production, and nothing fetched from anywhere.
+    """Return the environment of the proxy: production, and nothing fetched from anywhere.
 
     Args:
         key: The key of its callers; it does not start without one.

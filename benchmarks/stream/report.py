@@ -71,7 +71,7 @@ def paced(runs: Runs, scenario: Scenario) -> Figures:
 
 
 def _spread(values: Iterable[float]) -> float:
-    """Give the distance between the quartiles; of fewer than four values, between the ends."""
+    """Return the interquartile range; of fewer than four values, the range."""
     ordered = sorted(values)
     if len(ordered) < 4:
         return ordered[-1] - ordered[0]
@@ -80,7 +80,7 @@ def _spread(values: Iterable[float]) -> float:
 
 
 def no_more(ours: float, plain: float, spread: float) -> str:
-    """Say whether a delay is no more than the other: a difference within that one's own spread is a tie."""
+    """Check whether a delay is no more than the other: a difference within the other's spread is a tie."""
     if ours <= plain:
         return "yes"
     return "yes, a tie" if ours - plain <= spread else "NO"
@@ -121,7 +121,7 @@ def _overload_line(scenario: Scenario, contender: str, runs: Runs) -> Figures:
 
 
 def summary(scenario: Scenario, contender: str, runs: Runs) -> Figures:
-    """Give the medians of a paced load."""
+    """Return the medians of a paced load."""
     names = ("chunks_per_second", "delay_median_ms", "delay_p99_ms", "server_cpu", "client_cpu")
     result: Figures = {name: median_of(runs, contender, name) for name in names}
     result["carried"] = carried(scenario, result)
@@ -138,7 +138,7 @@ def is_in_time(figures: Figures) -> bool:
 
 
 def carried(scenario: Scenario, figures: Figures) -> float:
-    """Give the share of the offered chunks that was delivered."""
+    """Return the share of the offered chunks that was delivered."""
     return float(figures["chunks_per_second"] / (scenario.streams * scenario.rate))
 
 

@@ -16,11 +16,11 @@ _PROFILE_RATE = "250"
 
 
 def run(contender: str, scenario: Scenario, profile: pathlib.Path | None = None) -> dict[str, Any]:
-    """Give the figures of one contender in one scenario.
+    """Return the figures of one contender in one scenario.
 
     Args:
-        contender: Who.
-        scenario: What.
+        contender: The contender to measure.
+        scenario: The scenario to run.
         profile: A folder for py-spy's samples of both processes while they run, as `server.folded`
             and `client.folded`; None for none. Profiling costs time: such figures are no results.
 

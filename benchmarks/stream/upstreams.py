@@ -38,13 +38,13 @@ _GOLDEN_RATIO = 0.618034
 
 
 def request_of(number: int) -> ChatCompletionStreamRequest:
-    """Give the request of a stream; the number comes back to the upstream in `random_seed`."""
+    """Return the request of a stream; the number reaches the upstream in `random_seed`."""
     message = ChatMessage(user=UserMessage(content_string="Tell me about streaming."))
     return ChatCompletionStreamRequest(model="mistral-small-latest", messages=[message], random_seed=number)
 
 
 def upstream_of(scenario: Scenario, folder: pathlib.Path) -> Upstream:
-    """Give the upstream of a scenario; it may write a recording into the folder."""
+    """Return the upstream of a scenario; it may write a recording into the folder."""
     if scenario.kind == "saturated":
         return ReplayUpstream(_record(folder / "stream.sse", scenario.chunks))
     if scenario.kind == "paced":
@@ -64,7 +64,7 @@ def _chunk() -> CompletionChunk:
 
 
 class _PacedUpstream:
-    """Gives chunks on a schedule, each with the time it was due and the time it was given, in nanoseconds."""
+    """Yields chunks on a schedule, each with the time it was due and the time it left, in nanoseconds."""
 
     def __init__(self, rate: float) -> None:
         self._period_ns = int(1e9 / rate)
@@ -94,7 +94,7 @@ class _PacedUpstream:
 
 
 class _OpenUpstream:
-    """Gives one chunk and then none, or chunks without end; and tells when a stream was closed."""
+    """Yields one chunk and then none, or chunks without end; and records when a stream was closed."""
 
     def __init__(self, *, is_endless: bool) -> None:
         self._is_endless = is_endless

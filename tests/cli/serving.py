@@ -51,5 +51,5 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Give the environment without the settings of whoever runs the tests."""
+    """Return the environment without the settings of whoever runs the tests."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MISTRALWIRE_")}

@@ -33,7 +33,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def lines_until_curl(process: asyncio.subprocess.Process) -> tuple[list[str], str]:
-    """Give what is printed below the first line, and the command to paste."""
+    """Return what is printed below the first line, and the command to paste."""
     assert process.stdout is not None
     lines: list[str] = []
     while not lines or not lines[-1].startswith("curl "):
@@ -43,7 +43,7 @@ async def lines_until_curl(process: asyncio.subprocess.Process) -> tuple[list[st
 
 
 def refused(*arguments: str | pathlib.Path, code: int = 2) -> str:
-    """Give the message of an error, in one line."""
+    """Return the message of an error, in one line."""
     command = [*COMMAND, "--port", "0", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == code, result.stderr

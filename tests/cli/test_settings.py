@@ -57,14 +57,14 @@ def values(text: str, command: str = "serve") -> dict[str, Any]:
 
 
 def refused(*arguments: str | pathlib.Path, env: Mapping[str, str | None] | None = None) -> str:
-    """Give the message of a usage error, in one line."""
+    """Return the message of a usage error, in one line."""
     result = serve(*arguments, "--print-config", env=env)
     assert result.exit_code == 2, result.output
     return " ".join(result.output.partition("Error: ")[2].split())
 
 
 def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
-    """Give three values that a setting may have, none of them its default."""
+    """Return three values that a setting may have, none of them its default."""
     match definition.kind_of(name):
         case kind if kind is bool:
             return [True, False, True]

@@ -51,12 +51,12 @@ async def service_of(handle: Handler) -> AsyncIterator[str]:
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Give an HTTP/2 frame. Source: https://www.rfc-editor.org/rfc/rfc9113#section-4.1"""
+    """Encode an HTTP/2 frame. Source: https://www.rfc-editor.org/rfc/rfc9113#section-4.1"""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 def header(name: bytes, value: bytes) -> bytes:
-    """Give a header field without compression. Source: https://www.rfc-editor.org/rfc/rfc7541#section-6.2.2"""
+    """Encode a header field without compression. Source: https://www.rfc-editor.org/rfc/rfc7541#section-6.2.2"""
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
@@ -141,12 +141,12 @@ class RawPeer:
 
 
 def message(data: bytes) -> bytes:
-    """Give a gRPC message with its prefix."""
+    """Encode a gRPC message with its prefix."""
     return b"\x00" + len(data).to_bytes(4, "big") + data
 
 
 def answer_of(*parts: bytes, trailers: bytes | None = None) -> Callable[[int], bytes]:
-    """Give an answer of response headers, these pieces of data, and trailers, which may be missing."""
+    """Return a response: headers, these pieces of data, and trailers, which may be missing."""
 
     def answer(stream: int) -> bytes:
         frames = [frame(HEADERS, END_HEADERS, stream, RESPONSE_HEADERS)]

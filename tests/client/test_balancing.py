@@ -104,7 +104,7 @@ async def test_closing_ends_the_calls_of_all_connections() -> None:
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Says that every name has one address.
+    """Answers that every name has one address.
 
     Source: https://www.rfc-editor.org/rfc/rfc1035#section-4
     """

@@ -143,7 +143,7 @@ def _item_parts(item: Json, chance: random.Random) -> list[Any]:
 
 
 def _number(calls: list[Json], mode: Mode) -> None:
-    """Give calls the index and the id that their pieces have."""
+    """Set the index and the id of calls to those that their pieces have."""
     for at, call in enumerate(calls):
         numbers = {"from one": at + 1, "with gaps": 3 * at, "all zero": 0, "all minus one": -1}
         call["index"] = numbers.get(mode.indexes, at)

@@ -123,7 +123,7 @@ def pieces_of(stream: bytes, at: list[int]) -> list[bytes]:
 
 
 def streams() -> st.SearchStrategy[bytes]:
-    """Give streams whose events are good, bad, or none at all."""
+    """Generate streams whose events are valid, invalid, or no events at all."""
     documents = st.one_of(
         strategies.valid_documents(CompletionChunk), strategies.loose_documents(CompletionChunk)
     )

@@ -630,7 +630,7 @@ def test_long_streams_come_to_an_end() -> None:
 
 
 def _naive_texts(deltas: list[Json]) -> tuple[str, str]:
-    """Give text and reasoning of deltas by plain concatenation."""
+    """Return the text and the reasoning of deltas by plain concatenation."""
     text = thinking = ""
     for delta in deltas:
         content = delta.get("content") or ""

@@ -49,7 +49,7 @@ def _typed(documents: Any) -> Any:
 
 @st.composite
 def _complete_documents(draw: st.DrawFn) -> tuple[type[Response], Document]:
-    """Give valid responses whose choices all have a message, as those of real servers do."""
+    """Generate valid responses whose choices all have a message, as those of real servers do."""
     response_type = draw(response_types)
     document = draw(valid_documents(response_type))
     choices = draw(st.lists(valid_documents(ChatCompletionChoice), min_size=1, max_size=3))

@@ -33,7 +33,7 @@ from tests.json_equality import parse_exactly
 
 
 def _nested(levels: int, innermost: str = "") -> str:
-    """Give a document of that many levels, its own included."""
+    """Return a document of that many levels, its own included."""
     return '{"a":' + "[" * (levels - 1) + innermost + "]" * (levels - 1) + "}"
 
 

@@ -125,7 +125,7 @@ def test_the_first_use_may_be_in_many_threads_at_once(attempt: int) -> None:
 
 
 def _tomorrow() -> dict[str, descriptor_pb2.FileDescriptorProto]:
-    """Give the files of the contract, to be changed as a next version would change them."""
+    """Return the files of the contract, to be changed as a next version would change them."""
     path = pathlib.Path(mistralwire.v1.__path__[0]) / "descriptor_set.binpb"
     files = descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes()).file
     return {file.name.rpartition("/")[2]: file for file in files}

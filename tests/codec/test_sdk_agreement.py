@@ -61,7 +61,7 @@ def models(request: pytest.FixtureRequest) -> ModuleType:
 
 
 def _outcome(models: ModuleType, message_type: type[Message], text: bytes) -> Any:
-    """Give the SDK's model of a body, or where and why it refuses the body."""
+    """Return the SDK's model of a body, or where and why it refuses the body."""
     from pydantic import ValidationError
 
     model_type = getattr(models, message_type.DESCRIPTOR.name)

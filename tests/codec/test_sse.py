@@ -31,7 +31,7 @@ from mistralwire.v1.error_pb2 import ErrorResponse
 from mistralwire.v1.tools_pb2 import Function
 from tests.codec import engines
 
-# What a decoder gave: events, and for each error its reason, its line and its message.
+# What a decoder returned: events, and for each error its reason, its line and its message.
 Outcome: TypeAlias = list[Any]
 
 
@@ -96,14 +96,14 @@ def pieces_of(stream: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def events_of(stream: bytes, **options: Any) -> list[Any]:
-    """Give the events of a stream that has no error."""
+    """Return the events of a stream that has no error."""
     outcome = decode_anyhow(stream, **options)
     assert all(not isinstance(entry[0], str) for entry in outcome[:-2]), outcome
     return [entry[0] for entry in outcome[:-2]]
 
 
 def reasons_of(stream: bytes, **options: Any) -> list[str]:
-    """Give for each event its class's name, for each error its reason."""
+    """Return the class name of each event, and the reason of each error."""
     outcome = decode_anyhow(stream, **options)[:-2]
     return [entry[0] if isinstance(entry[0], str) else type(entry[0]).__name__ for entry in outcome]
 

@@ -30,7 +30,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def _drained(decoder: SseDecoder[Any], events: Iterator[Any]) -> Iterator[Any]:
-    """Give all events and errors, each with what the decoder says then."""
+    """Return all events and errors, each with the state of the decoder at that point."""
     while True:
         try:
             for event in events:

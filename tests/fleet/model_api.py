@@ -65,4 +65,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - of the base class
-        """Say nothing."""
+        """Log nothing."""

@@ -397,7 +397,7 @@ async def test_pages_of_other_origins_are_refused_unless_they_are_allowed(
     [
         ("127.0.0.1:{port}", "http://127.0.0.1:{port}", False, 200),
         ("localhost:{port}", "http://localhost:{port}", False, 200),
-        # A name of somebody's that leads to this machine, for a page that he serves.
+        # A foreign host name that resolves to this machine, for a page that its owner serves.
         ("evil.example:{port}", "http://evil.example:{port}", False, 403),
         ("evil.example:{port}", "http://evil.example:{port}", True, 200),
         ("evil.example:{port}", None, False, 200),

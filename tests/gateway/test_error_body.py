@@ -44,7 +44,7 @@ WAYS = pytest.mark.parametrize("is_wrapped", [False, True], ids=["own server", "
 async def answer_to(
     request: bytes, upstream: HeldUpstream, *, is_wrapped: bool, **settings: Any
 ) -> tuple[int, dict[str, Any]]:
-    """Give the status of an answer, and the error in its body, each member once."""
+    """Return the status of a response, and the error in its body, each member once."""
     config = GatewayConfig(port=0, **settings)
     async with (
         running_gateway(upstream, config, is_wrapped=is_wrapped) as url,

@@ -1,4 +1,4 @@
-"""Chunks that a source writes as events itself: the caller gets what he would get through every sink."""
+"""Chunks that a source writes as events itself: the caller gets what they would get through every sink."""
 
 import asyncio
 import contextlib
@@ -169,7 +169,7 @@ async def test_the_source_writes_all_but_the_first_chunk_while_the_caller_keeps_
     frames = _frames(answer)
     assert [frame.count(b"\ndata: {") for frame in frames] == [1] * 10 + [0, 0]
     assert sent_bytes == sum(map(len, frames[1:10]))
-    # What comes while he is behind, and the piece after that, goes through the sinks.
+    # What arrives while the caller is behind, and the piece after that, goes through the sinks.
     assert sent_behind == sum(map(len, [*frames[1:3], *frames[6:10]]))
     assert b"".join(map(_content, _frames(behind))) == b"".join(map(_content, frames))
 

@@ -79,7 +79,7 @@ def _app() -> tuple[Gateway, uvicorn.Config]:
 
 
 def _answers(pieces: list[bytes]) -> bytes:
-    """Give what is answered to pieces of a request, without dates and ids."""
+    """Return the response to a request sent in pieces, without dates and ids."""
     app, config = _app()
     protocol, transport = HttpProtocol(app.edge, CONFIG, config, ServerState()), MemoryTransport()
     protocol.connection_made(transport)

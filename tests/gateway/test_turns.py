@@ -19,7 +19,7 @@ WAIT_S = 30
 
 @contextlib.asynccontextmanager
 async def streaming() -> AsyncIterator[tuple[DrivenCall, socket.socket]]:
-    """Give a stream's call, whose first event was sent, and its caller's socket."""
+    """Return the call of a stream whose first event was sent, and its caller's socket."""
     client, config = DrivenClient(), GatewayConfig(port=0)
     async with GatewayServer(create_app(client.as_client(), config), config) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as caller:

@@ -76,11 +76,11 @@ class Envoy:
     admin: str
 
     async def ask(self, path: str) -> Any:
-        """Give what the admin interface says at a path, as JSON."""
+        """Return the admin interface's response at a path, as JSON."""
         return json.loads(await asyncio.to_thread(_request, self.admin, "GET", path))
 
     async def post(self, path: str) -> None:
-        """Tell the admin interface to do something."""
+        """Send a command to the admin interface."""
         await asyncio.to_thread(_request, self.admin, "POST", path)
 
     async def wait_until_closed(self) -> None:
@@ -123,17 +123,17 @@ class Envoy:
 
 
 def is_serving(status: dict[str, Any]) -> bool:
-    """Tell whether calls go to a server, by its status."""
+    """Check whether calls go to a server, by its status."""
     return bool(status["health_status"] == {"eds_health_status": "HEALTHY"})
 
 
 def is_taken_out(status: dict[str, Any]) -> bool:
-    """Tell whether its health checks took a server out, by its status."""
+    """Check whether its health checks took a server out, by its status."""
     return "failed_active_health_check" in status["health_status"]
 
 
 def is_disconnected(status: dict[str, Any]) -> bool:
-    """Tell whether a server that was called once has no connection any more, by its status."""
+    """Check whether a server that was called once has no connection any more, by its status."""
     return bool(status["stats"]["cx_total"] and not status["stats"]["cx_active"])
 
 
@@ -171,7 +171,7 @@ async def running_envoy(
 
 
 def _with_ports(servers: Sequence[str]) -> str:
-    """Give the shipped configuration with the ports of this run, and nothing else changed."""
+    """Return the shipped configuration with the ports of this run, and nothing else changed."""
     text = ENVOY_CONFIG.read_text()
     ports = {"9901": "0", "8080": "0"}
     ports |= {

@@ -22,7 +22,7 @@ ROUTER = f"{EXTENSIONS}.http.router.v3.Router"
 
 
 def envoy_config(port: int) -> str:
-    """Give the configuration of a plain proxy in front of a port of this machine, as JSON."""
+    """Return the configuration of a plain proxy in front of a port of this machine, as JSON."""
 
     def address(port: int) -> dict[str, Any]:
         return {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}

@@ -55,7 +55,7 @@ class Outcome:
 
 
 def _arguments(call: Call) -> dict[str, Any]:
-    """Give a request as the API has it."""
+    """Return a request as the API has it."""
     arguments = {"model": call["model"], "messages": [{"role": "user", "content": "Say hello."}]}
     given = {name: call[name] for name in ("tools", "max_tokens") if call[name]}
     return {**arguments, **given}

@@ -85,7 +85,7 @@ NODE = (
 
 
 def table_row(client: Client) -> str:
-    """Give the row of a client in the table of docs/interop.md."""
+    """Return the row of a client in the table of docs/interop.md."""
     is_of_node = client in NODE
     if is_of_node:
         versions = json.loads((_FOLDER / "package.json").read_text())["dependencies"]
@@ -189,7 +189,7 @@ class Ended(NamedTuple):
 
 
 def calls_of(clients: Iterable[Client]) -> list[Call]:
-    """Give all calls of clients. Those that block, or ask the mounted application, are streams alone."""
+    """Return all calls of clients. Those that block, or call the mounted application, only stream."""
     clients = list(clients)
     return [
         *(Call(client, case) for client in clients for case in CASES),

@@ -33,13 +33,13 @@ class Outcome(NamedTuple):
 
 
 def recorded(name: str) -> Answer:
-    """Give an answer with a file of tests/data as its body; its extension says of which kind."""
+    """Return an answer with a file of tests/data as its body; the extension is its kind."""
     body = (DATA / name).read_bytes()
     return sse_answer(body) if name.endswith(".sse") else json_answer(body)
 
 
 def chunks_answer(*names: str) -> Answer:
-    """Give a stream of documents of tests/data/documents, one event each."""
+    """Return a stream of documents of tests/data/documents, one event each."""
     documents = [json.loads((DATA / "documents" / f"{name}.json").read_bytes()) for name in names]
     return sse_answer(*(f"data: {json.dumps(each)}\n\n".encode() for each in documents), b"data: [DONE]\n\n")
 
@@ -104,5 +104,5 @@ class Stack(NamedTuple):
 
 
 def bodies(request: Received) -> tuple[str, Any]:
-    """Give the path and the document of a request."""
+    """Return the path and the document of a request."""
     return request.path, json.loads(request.body)

@@ -13,7 +13,7 @@ from tests.upstream_server import UpstreamServer
     loop_scope="module", scope="module", params=[False, True], ids=["network", "embedded"]
 )
 async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
-    """Give a gateway in front of a model API, its service elsewhere or in the same process."""
+    """Run a gateway in front of a model API, its service elsewhere or in the same process."""
     async with UpstreamServer() as server, gateway_to(server, is_embedded=request.param) as url:
         yield Stack(server, url)
 
@@ -22,7 +22,7 @@ async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
     loop_scope="module", scope="module", params=[False, True], ids=["network", "embedded"]
 )
 async def strict_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
-    """Give the same with a service that checks requests."""
+    """Run the same with a service that checks requests."""
     is_embedded = request.param
     async with UpstreamServer() as server, gateway_to(server, is_embedded=is_embedded, strict=True) as url:
         yield Stack(server, url)

@@ -112,7 +112,7 @@ async def both_sides(server: UpstreamServer, settings: HttpSettings) -> AsyncIte
 
 
 def documents_of(text: bytes) -> list[Any]:
-    """Give the documents of an event stream that must not end with `[DONE]`, nor in an event."""
+    """Return the documents of an event stream that must end neither with `[DONE]` nor within an event."""
     *events, rest = text.split(b"\n\n")
     assert not rest
     assert b"data: [DONE]" not in events
@@ -121,7 +121,7 @@ def documents_of(text: bytes) -> list[Any]:
 
 @contextlib.asynccontextmanager
 async def service_client(server: UpstreamServer, settings: HttpSettings = ONCE) -> AsyncIterator[Client]:
-    """Give a client of a service whose upstream is a server."""
+    """Return a client of a service whose upstream is a server."""
     upstream = MistralUpstream(server.url, settings=settings)
     try:
         async with (

@@ -100,5 +100,5 @@ def _method(sdk: Any, path: str) -> Any:
 
 
 def dumped(model: Any) -> Any:
-    """Give a model of an SDK as plain data, values of other types than it documents included."""
+    """Return a model of an SDK as plain data, values of types that it does not document included."""
     return model.model_dump(mode="json", by_alias=True, warnings=False)

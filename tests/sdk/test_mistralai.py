@@ -72,7 +72,7 @@ def opened(url: str, **options: Any) -> Mistral:
 
 
 def call(method: str, arguments: dict[str, Any], *, is_async: bool, **options: Any) -> Call:
-    """Give a call of the SDK, by the URL of the server."""
+    """Return a call of the SDK, by the URL of the server."""
     return lambda url: calls.ask(opened(url, **options), method, arguments, is_async=is_async)
 
 
@@ -270,7 +270,7 @@ async def test_the_sdk_reads_recorded_answers_the_same(
 
 
 async def outcome(call: Call, url: str) -> Any:
-    """Give what a call gave, or where the SDK finds the answer wrong."""
+    """Return the result of a call, or where the SDK finds the answer wrong."""
     try:
         return await call(url)
     except errors.ResponseValidationError as error:

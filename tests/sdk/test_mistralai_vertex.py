@@ -53,7 +53,7 @@ class StaticCredentials(google.auth.credentials.Credentials):
 
 
 def led_to(url: str) -> tuple[httpx2.Client, httpx2.AsyncClient]:
-    """Give HTTP clients that send everything to one server, whatever the host."""
+    """Return HTTP clients that send everything to one server, whatever the host."""
     target = httpx2.URL(url)
 
     def lead(request: httpx2.Request) -> None:
@@ -70,7 +70,7 @@ def led_to(url: str) -> tuple[httpx2.Client, httpx2.AsyncClient]:
 
 
 def call(method: str, arguments: dict[str, Any], *, is_async: bool) -> Call:
-    """Give a call of the SDK, by the URL of the server."""
+    """Return a call of the SDK, by the URL of the server."""
 
     async def called(url: str) -> Any:
         client, async_client = led_to(url)
@@ -100,7 +100,7 @@ async def in_front_of_vertex(*, strict: bool = False) -> AsyncIterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def vertex_stack() -> AsyncIterator[Stack]:
-    """Give a gateway in front of Vertex AI."""
+    """Run a gateway in front of Vertex AI."""
     async with in_front_of_vertex() as stack:
         yield stack
 
@@ -153,7 +153,7 @@ async def test_errors_have_their_status_and_body(vertex_stack: Stack, method: st
 
 
 def bad(method: str) -> dict[str, Any]:
-    """Give arguments that break the contract."""
+    """Return arguments that break the contract."""
     return {**(calls.FIM if method.startswith("fim") else calls.CHAT), "max_tokens": 2**70}
 
 

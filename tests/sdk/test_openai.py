@@ -65,9 +65,9 @@ def call(
     chunks: list[Any] | None = None,
     **options: Any,
 ) -> Call:
-    """Give a call of the SDK, by the URL of the server.
+    """Return a call of the SDK, by the URL of the server.
 
-    It gives the answer, or the chunks, as plain data; these are in `chunks` too if the stream breaks.
+    The call returns the answer, or the chunks, as plain data; these are in `chunks` too if the stream breaks.
     """
     taken: list[Any] = [] if chunks is None else chunks
     given: dict[str, Any] = {**arguments, "stream": True} if stream else arguments

@@ -96,7 +96,7 @@ def _path_of(document: Document) -> str:
 
 
 def own(*types: type[Message]) -> Any:
-    """Give test parameters: the own documents of these types, and where they belong."""
+    """Return test parameters: the project's documents of these types, and where they belong."""
     return [
         pytest.param(_path_of(document), document.text, id=document.name)
         for document in DOCUMENTS
@@ -105,7 +105,7 @@ def own(*types: type[Message]) -> Any:
 
 
 def recorded(*kinds: str) -> Any:
-    """Give test parameters: the files of the corpus; one that skips without a corpus."""
+    """Return test parameters: the files of the corpus; one that skips without a corpus."""
     if not FOLDER:
         reason = "MISTRALWIRE_CORPUS names no folder of recorded bodies"
         return [pytest.param(CHAT, b"", marks=pytest.mark.skip(reason=reason), id="no corpus")]
@@ -114,13 +114,13 @@ def recorded(*kinds: str) -> Any:
 
 
 def datas(events: bytes) -> list[Any]:
-    """Give what the events of a stream say, `[DONE]` included."""
+    """Return the data of a stream's events, `[DONE]` included."""
     lines = [line.removeprefix(b"data:").strip() for line in events.split(b"\n") if line.startswith(b"data:")]
     return ["[DONE]" if line == b"[DONE]" else parse_exactly(line) for line in lines]
 
 
 def extended(value: Any) -> Any:
-    """Give a document with an unknown member in each of its objects."""
+    """Return a document with an unknown member in each of its objects."""
     if isinstance(value, list):
         return [extended(item) for item in value]
     if isinstance(value, dict):

@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 
 def asked(*answers: Answer, **call: Any) -> Asked:
-    """Give a call: chat in one piece by the plain SDK, but for what is said otherwise."""
+    """Return a call: chat in one piece by the plain SDK, except where the arguments differ."""
     usual = {"sdk": "mistral", "key": "key-of-the-caller", "method": "chat.complete", "request": CHAT}
     return Asked(usual | call, answers)
 

@@ -119,7 +119,7 @@ def _text_answer(content: str) -> Answer:
 
 
 def _recorded(name: str) -> Answer:
-    """Give a recorded stream, in pieces that end anywhere."""
+    """Return a recorded stream, in pieces that end anywhere."""
     text = (_REPLAY / name).read_bytes()
     return sse_answer(*(text[start : start + 100] for start in range(0, len(text), 100)))
 
@@ -146,7 +146,7 @@ API_ERROR = {
 
 
 def error_answer(status: int, **headers: str) -> Answer:
-    """Give an answer with an error body of the API."""
+    """Return an answer with an error body of the API."""
     return json_answer(json.dumps(API_ERROR).encode(), status, **headers)
 
 

@@ -33,7 +33,7 @@ def issue(
 
 
 def trust(authority: trustme.CA, *, caller_of: trustme.CA | None = None) -> grpc.ChannelCredentials:
-    """Give credentials of a channel that trusts an authority, and shows a certificate if one is named."""
+    """Return channel credentials that trust an authority, and present a certificate if one is named."""
     roots = authority.cert_pem.bytes()
     if caller_of is None:
         return grpc.ssl_channel_credentials(roots)

@@ -161,7 +161,7 @@ class RawPeer:
 
 
 def gzip_bomb(*, blocks: int, block_bytes: int) -> bytes:
-    """Give gzip data that becomes that many zeros, without making them all: a block, over and over."""
+    """Return gzip data that expands to that many zeros, without making them all: one block, repeated."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     # A full flush: the block refers to nothing before it.
     block = compressor.compress(bytes(block_bytes)) + compressor.flush(zlib.Z_FULL_FLUSH)

@@ -127,7 +127,7 @@ class Caller:
         self._has_changed.set()
 
     async def take(self) -> bytes | None:
-        """Give the next message; None at the end; raise what the stream fails with."""
+        """Return the next message; None at the end; raise what the stream fails with."""
         if self._has_taken:
             self._has_taken = False
             self.call.resume()
@@ -227,7 +227,7 @@ async def test_the_upstream_is_read_no_further_than_the_buffer_is_long() -> None
 
 @st.composite
 def streams(draw: st.DrawFn) -> dict[str, Any]:
-    """Give a stream: how long each chunk and each write takes, in turns of the event loop, and the bounds."""
+    """Generate a stream: turns of the event loop for each chunk and each write, and the bounds."""
     waits = st.integers(0, 4)
     return {
         "chunks": draw(st.lists(st.tuples(waits, st.integers(0, 300)), max_size=60)),

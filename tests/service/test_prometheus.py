@@ -62,7 +62,7 @@ async def called(*observers: CallObserver) -> AsyncIterator[None]:
 
 
 def sample(page: str, name: str) -> tuple[str, float]:
-    """Give the labels and the value of the one sample with that name."""
+    """Return the labels and the value of the one sample with that name."""
     (found,) = re.findall(rf"^{name}{{(.*)}} (\S+)$", page, re.MULTILINE)
     return found[0], float(found[1])
 

@@ -67,7 +67,7 @@ async def serving(upstream: Upstream) -> AsyncIterator[Client]:
 
 @contextlib.asynccontextmanager
 async def channel_to(upstream: Upstream, **settings: Any) -> AsyncIterator[Any]:
-    """Give a bare channel, for what a client of another make would see."""
+    """Return a bare channel, to see what any other client would see."""
     async with (
         asyncio.timeout(30),
         create_server(upstream, ServerConfig(port=0, **settings)) as server,

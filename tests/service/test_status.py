@@ -523,7 +523,7 @@ def test_a_caller_says_how_long_it_may_wait_for_another_attempt(
 
 
 async def attempts_of(error: BaseException, backoff: str) -> list[int]:
-    """Give how often grpc's own retries come to a service that fails so, a unary call and a stream."""
+    """Count how often grpc's own retries reach a service that fails so, for a unary call and a stream."""
     attempts = 0
 
     def fail(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> Failure:

@@ -84,7 +84,7 @@ class Telemetry:
         return {span.name: span for span in self._exporter.get_finished_spans()}
 
     def points(self, name: str) -> list[Any]:
-        """Give the data points of a metric."""
+        """Return the data points of a metric."""
         data = self._reader.get_metrics_data()
         scopes = (
             [scope for resource in data.resource_metrics for scope in resource.scope_metrics] if data else []
@@ -93,19 +93,19 @@ class Telemetry:
         return [point for metric in metrics for point in metric.data.data_points]
 
     def point(self, name: str) -> Any:
-        """Give the data point of a metric that has one."""
+        """Return the data point of a metric that has one."""
         (point,) = self.points(name)
         return point
 
     def everything(self) -> str:
-        """Give all that was reported, as text."""
+        """Return everything that was reported, as text."""
         data = self._reader.get_metrics_data()
         spans = [span.to_json() for span in self._exporter.get_finished_spans()]
         return "\n".join([*spans, data.to_json() if data else ""])
 
 
 class Ends:
-    """Tells when a call is over: who called hears of it a moment before."""
+    """Signals when a call is over, which is a moment after its caller has heard."""
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[CallRecord] = asyncio.Queue()

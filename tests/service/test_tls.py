@@ -63,7 +63,7 @@ async def check(server: Server, credentials: grpc.ChannelCredentials) -> None:
 
 
 def shown(server: Server) -> bytes:
-    """Give the certificate that the server shows to a new connection."""
+    """Return the certificate that the server presents to a new connection."""
     return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", server.port), timeout=30))
 
 

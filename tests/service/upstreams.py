@@ -27,12 +27,12 @@ def chunk(number: int, content: str = "word") -> CompletionChunk:
 
 
 class HeldUpstream:
-    """Gives what the test puts into it, when the test puts it: an answer, chunks, an error, None for the end.
+    """Answers with what the test puts into it, as it is put: an answer, chunks, an error, None for the end.
 
     Attributes:
-        items: What to give.
-        requests: What it was asked.
-        contexts: What else it was told, by request.
+        items: What to answer with.
+        requests: The requests that it received.
+        contexts: The context of each request.
         closed: Set when a call of it is over, however it ended.
     """
 

@@ -50,7 +50,7 @@ async def _chunks(
 
 
 async def _broken(upstream: MistralUpstream) -> tuple[int, UpstreamError]:
-    """Give how many chunks came before the error."""
+    """Return how many chunks came before the error."""
     count = 0
     try:
         async for _ in upstream.stream(STREAM_REQUEST, CONTEXT):

@@ -159,7 +159,7 @@ async def test_a_stream_without_done_breaks_at_its_end() -> None:
 
 
 def times_s(upstream: ReplayUpstream) -> list[float]:
-    """Give the time of each chunk on the clock, in seconds from the request."""
+    """Return when each chunk came, in seconds from the request."""
 
     async def play_timed() -> list[float]:
         loop = asyncio.get_running_loop()

@@ -83,7 +83,7 @@ def _upstream(server: UpstreamServer, tokens: Any, project: str = "my-project") 
 
 
 async def _asked(server: UpstreamServer, request: Any) -> tuple[str, Any]:
-    """Give the path and the body of a request as they came."""
+    """Return the path and the body of a request as they came."""
     upstream = _upstream(server, Credentials())
     await upstream.complete(request, CONTEXT)
     await upstream.close()

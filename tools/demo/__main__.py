@@ -63,7 +63,7 @@ async def main() -> int:
 
 
 def _shown(path: pathlib.Path) -> pathlib.Path:
-    """Give a path as one would type it here."""
+    """Return a path as one would type it here."""
     folder = pathlib.Path.cwd()
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 
@@ -106,7 +106,7 @@ async def _show_response(client: Client, text: bytes) -> bool:
 
 
 def _median_us(run: Callable[[], object]) -> float:
-    """Give the median time of a call, in microseconds."""
+    """Return the median time of a call, in microseconds."""
     times = []
     for _ in range(500):
         start = time.perf_counter()

@@ -16,7 +16,7 @@ REQUEST = {
 
 
 def curl_commands(url: str) -> list[str]:
-    """Give commands to paste: an answer in one piece, a stream, code for a gap."""
+    """Return commands to paste: an answer in one piece, a stream, code for a gap."""
     requests = [
         ("chat", REQUEST),
         ("chat", {**REQUEST, "stream": True}),

@@ -76,7 +76,7 @@ def load_known(path: pathlib.Path = KNOWN_FILE) -> list[Known]:
 
 
 def judge(differences: Mapping[str, Iterable[Difference]], known: Iterable[Known]) -> Verdict:
-    """Tell known differences from unknown ones, and find stale entries.
+    """Separate known differences from unknown ones, and find stale entries.
 
     Args:
         differences: The differences by the name of their source.
