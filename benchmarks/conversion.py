@@ -1,4 +1,4 @@
-"""Conversion of whole documents: the codec, orjson and the peers, in turns."""
+"""Conversion of whole documents: the codec, orjson and the peers, in interleaved runs."""
 
 import functools
 import statistics
@@ -21,7 +21,7 @@ def measure(rounds: int, *, has_peers: bool) -> dict[str, Any]:
 
     Args:
         rounds: Interleaved runs of each contender.
-        has_peers: Whether the peers from outside take part.
+        has_peers: Whether to measure the third-party peers too.
 
     Returns:
         For each set and kind: the number of documents, `us`, the median time of each contender, and `times`,

@@ -1,4 +1,4 @@
-"""The documents that are measured: the project's own, and recorded ones where a folder of them is named."""
+"""The documents to measure: the project's own, and recorded ones if MISTRALWIRE_CORPUS names a folder."""
 
 import dataclasses
 import json

@@ -91,7 +91,7 @@ def _accumulate(messages: list[CompletionChunk]) -> ChatCompletionResponse:
 
 
 def there_and_back(stream: bytes, rounds: int) -> tuple[float, float, float]:
-    """Return what an event of a stream costs, there and back.
+    """Measure the round trip of an event of a stream.
 
     Returns:
         Bytes of its data, microseconds of decoding and encoding it, and those of orjson for its data.
@@ -108,7 +108,7 @@ def there_and_back(stream: bytes, rounds: int) -> tuple[float, float, float]:
 
 
 def accumulated(texts: list[bytes], rounds: int) -> tuple[float, float, float]:
-    """Return what a chunk of a stream costs to accumulate.
+    """Measure accumulating a chunk of a stream.
 
     Returns:
         Bytes of its JSON, microseconds of adding it up, and those of orjson for its JSON, there and back.

@@ -1,9 +1,10 @@
 """How long requests hold the gateway's event loop, in the worst cases: `python -m benchmarks.loop`.
 
-A gateway with its service runs in a process of its own, before a model API in this one. Hostile callers send
-what is dear to convert, and abandon some of it; a well-behaved caller sends small requests beside them. In
-the gateway's loop a timer of a millisecond notes how late it is, which has the waits for the GIL and for a
-processor in it, and how much processor time the loop's own thread took meanwhile, which has not: the hold.
+A gateway with its service runs in a process of its own, before a model API in this one. Hostile callers
+send documents that are expensive to convert, and abandon some; a well-behaved caller sends small requests
+at the same time. A timer of one millisecond in the gateway's loop records how late it is, which includes
+waits for the GIL and for a processor, and the processor time of the loop's own thread since the last tick,
+which does not: the hold.
 """
 
 import argparse
@@ -47,7 +48,7 @@ _SMALL, _LARGE, _MANY, _EVENT, _EVENTS = "small", "large", "many", "event", "eve
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """What hostile callers do.
+    """The traffic of hostile callers.
 
     Attributes:
         name: What the table calls it.
@@ -61,7 +62,7 @@ class Traffic:
 
 
 class Holds(TypedDict):
-    """What the loop did in one window, in milliseconds.
+    """Figures of the loop in one window, in milliseconds.
 
     Attributes:
         hold_ms: The most processor time of its thread between two ticks.

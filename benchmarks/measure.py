@@ -1,4 +1,4 @@
-"""Timing: contenders in turns, medians, and progress on a terminal."""
+"""Timing: interleaved contenders, medians, and progress on a terminal."""
 
 import gc
 import statistics
@@ -13,7 +13,7 @@ Run = Callable[[], object]
 
 
 class Bound(NamedTuple):
-    """What a document may cost: so many times what it costs orjson, or so much in any case.
+    """The most that a document may cost: a multiple of orjson's cost, or a fixed allowance.
 
     Attributes:
         times: Times of orjson.loads plus orjson.dumps.
@@ -31,13 +31,13 @@ BOUNDS = {"native": Bound(3, 3, 20), "python": Bound(100, 60, 0)}
 
 
 def allowed_us(orjson_us: float, size: float, engine: str = ENGINE) -> float:
-    """Return the microseconds that an engine may take for a document of so many bytes."""
+    """Return the microseconds that an engine may take for a document of that many bytes."""
     bound = BOUNDS[engine]
     return max(bound.times * orjson_us, bound.us + bound.ns_per_byte * size / 1e3)
 
 
 def medians_us(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
-    """Run contenders in turns; return the median time of one call of each, in microseconds."""
+    """Interleave contenders; return the median time of one call of each, in microseconds."""
     repeats = {name: _repeats(run) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     gc.collect()
@@ -48,7 +48,7 @@ def medians_us(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
 
 
 def seconds(run: Run, repeats: int = 1) -> float:
-    """Return the time of so many calls."""
+    """Return the time of that many calls."""
     start = time.perf_counter()
     for _ in range(repeats):
         run()

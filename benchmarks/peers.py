@@ -1,4 +1,4 @@
-"""Who takes part in converting a document: the codec and its peers, each as functions of that document."""
+"""The contenders for converting a document: the codec and its peers, each as functions of that document."""
 
 import dataclasses
 import functools
@@ -40,7 +40,7 @@ _PEER_PROTO = pathlib.Path(__file__).parent / "peer.proto"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contest:
-    """What each contender does with one document.
+    """The functions of each contender for one document.
 
     Attributes:
         document: The document.
@@ -54,7 +54,7 @@ class Contest:
 
 
 def contest(document: Document) -> Contest:
-    """Return what the codec and orjson do with a document."""
+    """Return the functions of the codec and of orjson for a document."""
     message_type, text = MESSAGE_TYPES[document.kind], document.text
     message, value = from_json(message_type, text), orjson.loads(text)
     wire = message.SerializeToString()
@@ -72,7 +72,7 @@ def contest(document: Document) -> Contest:
 
 
 class Peers:
-    """The contenders from outside: json_format and protobuf-py by peer.proto, and the SDK's models."""
+    """The third-party contenders: json_format and protobuf-py by peer.proto, and the SDK's models."""
 
     def __init__(self) -> None:
         image = _buf("build", "-o", "-")
@@ -90,7 +90,7 @@ class Peers:
         self._protobuf_py = {kind: getattr(module, name) for kind, name in _PEER_NAMES.items()}
 
     def join(self, contest: Contest) -> None:
-        """Add to a contest what each peer that can read the document does with it."""
+        """Add the functions of each peer that can read the document to a contest."""
         self._add_json_format(contest)
         self._add_protobuf_py(contest)
         self._add_sdk(contest)
@@ -106,7 +106,7 @@ class Peers:
         except json_format.ParseError:
             return  # a union that this schema has no field for
         contest.read[JSON_FORMAT] = parse
-        # It breaks and indents lines unless it is told not to.
+        # By default it indents.
         contest.write[JSON_FORMAT] = functools.partial(json_format.MessageToJson, message, indent=None)
 
     def _add_protobuf_py(self, contest: Contest) -> None:

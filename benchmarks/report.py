@@ -1,4 +1,4 @@
-"""The tables, and what is to be reached."""
+"""The tables and the goals."""
 
 from typing import Any, NamedTuple
 
@@ -29,11 +29,11 @@ def verdict(is_reached: bool) -> str:
 
 
 class Line(NamedTuple):
-    """One line of the table of conversions: what a function costs in relation to another.
+    """One line of the table of conversions: the cost of a function relative to another.
 
     Attributes:
         ours: The codec's function.
-        other: What it is compared with.
+        other: The function that it is compared with.
         at_most: The times of the other's cost that the native engine is to reach; None for none.
         requests_at_most: The same for requests, if it is another.
         is_speed: Whether to show how many times as fast it is, rather than its cost.
@@ -107,7 +107,7 @@ def _ratio(times: float, goal: float | None, *, is_speed: bool) -> str:
 
 
 def events(engine: str, rows: Figures) -> None:
-    """Print what an event of a stream costs."""
+    """Print the cost of an event of a stream."""
     print(f"\nevents, {engine} engine: microseconds an event; {_bound(engine)}")
     print(f"  {'':<38}{'bytes':>7}{'us':>10}{'orjson':>10}{'ratio':>8}")
     for row in rows:
@@ -137,7 +137,7 @@ def _print_bounded(name: str, row: Figures) -> None:
 
 
 def first(engine: str, figures: Figures) -> None:
-    """Print what the first pass over different documents costs."""
+    """Print the cost of the first pass over different documents."""
     ratio = figures["first_us"] / figures["second_us"]
     print(
         f"\n2,000 different documents, {engine} engine, there and back: the very first "

@@ -1,4 +1,4 @@
-"""A seeded search for the documents that cost most, there and back, in relation to what they may cost."""
+"""A seeded search for the documents that cost most, there and back, relative to their limit."""
 
 import random
 from typing import Any, Literal, NamedTuple
@@ -27,7 +27,7 @@ class Found(NamedTuple):
         size: Bytes of a document.
         us: Microseconds of a conversion there and back.
         orjson_us: Those of orjson.loads and orjson.dumps.
-        of_bound: Share of what is allowed; more than 1 breaks the bound.
+        of_bound: Share of the limit; more than 1 breaks it.
     """
 
     name: str
@@ -61,7 +61,7 @@ def _search(family: str, chance: random.Random) -> Found:
 
 
 class Choice(NamedTuple):
-    """What a search varies.
+    """The parameters that a search varies.
 
     Attributes:
         place: Where the value stands.
@@ -99,7 +99,7 @@ def _vary(chance: random.Random, choice: Choice) -> Choice:
 
 
 def _quick(family: str, choice: Choice) -> float:
-    """Return the share of what is allowed, from few runs; 0 for a case that is refused."""
+    """Return the share of the limit, from few runs; 0 for a case that is refused."""
     case = choice.case(family)
     try:
         _convert(case, choice)

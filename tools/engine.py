@@ -1,10 +1,10 @@
-"""Which engine the codec has here, for those who watch tests and demonstrations."""
+"""The codec's engine, as a line in the output of tests and demonstrations."""
 
 from mistralwire.codec import ENGINE
 
 
 def engine_line() -> str:
-    """Return a line that names the engine, and says how to get the native one where it is missing."""
+    """Return a line that names the engine, and how to get the native one if it is missing."""
     hint = (
         ""
         if ENGINE == "native"

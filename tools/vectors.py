@@ -2,7 +2,7 @@
 
 Of each case a maintainer writes the name, the rule, the type, the mode and the input: `json`, `sse`, or the
 `wire` of a program's message; where that is missing it is made from `text`. Everything else comes from the
-codec, and is what the contract says only once somebody has read it: see the diff.
+codec: it becomes part of the contract once a maintainer has read the diff.
 
 Run it with `make vectors`. The tests fail where a file is not current.
 """

@@ -1,6 +1,6 @@
 """`make bench-gateway`: measure the gateway against its peers, print tables, write results.json.
 
-What is measured and how is said in the package: `benchmarks/gateway/__init__.py`.
+`benchmarks/gateway/__init__.py` explains what is measured and how.
 """
 
 import argparse
@@ -41,19 +41,19 @@ from mistralwire.codec import ENGINE
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 RUN_S_MAX = 120.0
-# How much of a window each contender gets before anything counts.
+# How long each contender is warmed up before anything counts.
 _WARM_UP_SHARE = 0.3
 _PROFILE_S = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """One load, and who gets it.
+    """One load, and the contenders that carry it.
 
     Attributes:
         name: The name of the load.
-        load: What is done.
-        contenders: Who takes part, by name.
+        load: The load to generate.
+        contenders: The contenders, by name.
         is_of_workers: Whether it compares numbers of workers.
     """
 
@@ -64,11 +64,11 @@ class Case:
 
 
 def _cases(only: Sequence[str], who: Sequence[str]) -> list[Case]:
-    """Return what is to be run.
+    """Return the cases to run.
 
     Args:
         only: The names of the loads.
-        who: The contenders.
+        who: The names of the contenders.
     """
     cases = []
     for name, load in LOADS.items():
@@ -82,11 +82,11 @@ def _cases(only: Sequence[str], who: Sequence[str]) -> list[Case]:
 
 
 class Bench:
-    """Runs the cases, the contenders of each in turns.
+    """Runs the cases, interleaving the contenders of each.
 
     Args:
         running: The contenders.
-        cases: What is to be run.
+        cases: The cases to run.
         rounds: How many rounds.
     """
 
@@ -103,7 +103,7 @@ class Bench:
         ]
         for number in range(self._rounds):
             for case, runs in results:
-                # The other way round each second time: nobody always comes last.
+                # In reverse every second round, so that no contender is always last.
                 for name in case.contenders if number % 2 else reversed(case.contenders):
                     step = f"round {number + 1} of {self._rounds}: {case.load.title}, {name}"
                     with _progress(step):
@@ -130,7 +130,7 @@ class Bench:
 
 @contextlib.contextmanager
 def _progress(step: str) -> Iterator[None]:
-    """Show on a terminal what is done."""
+    """Show progress on a terminal."""
     if sys.stderr.isatty():
         print(f"\r{step:<70}", end="", file=sys.stderr, flush=True)
     yield
@@ -139,7 +139,7 @@ def _progress(step: str) -> Iterator[None]:
 
 
 def _run(name: str, contender: Contender, load: Load) -> dict[str, Any]:
-    """Run one load once; return its figures."""
+    """Run one load once, and return its figures."""
     job = Job(port=contender.port, pids=contender.pids, key=contender.key, load=load)
     command = [sys.executable, "-m", "benchmarks.gateway.load", job.to_json()]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=RUN_S_MAX, check=False)
@@ -150,7 +150,7 @@ def _run(name: str, contender: Contender, load: Load) -> dict[str, Any]:
 
 
 def _versions(names: Sequence[str]) -> dict[str, str]:
-    """Return the versions of what takes part."""
+    """Return the versions of all contenders."""
     versions = {
         "python": platform.python_version(),
         "engine": ENGINE,

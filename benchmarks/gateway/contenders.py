@@ -1,4 +1,4 @@
-"""Who takes part: each started once, all before the same model API."""
+"""The contenders: each is started once, all in front of the same model API."""
 
 import contextlib
 import dataclasses
@@ -47,11 +47,11 @@ def has_workers() -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contender:
-    """One that can be asked.
+    """A contender that is running.
 
     Attributes:
         port: Where it listens.
-        pids: Its processes, but for those that they have started.
+        pids: Its processes, without the children that they have started.
         key: The key of its callers.
     """
 
@@ -77,10 +77,10 @@ def running(names: Sequence[str], folder: pathlib.Path) -> Iterator[dict[str, Co
 
 
 class _Starter:
-    """Starts contenders; they end with the stack.
+    """Starts contenders, which end with the exit stack.
 
     Args:
-        stack: What ends them.
+        stack: The exit stack that ends them.
         folder: For their configurations and logs.
     """
 
@@ -100,7 +100,7 @@ class _Starter:
         self._upstream_port, self._tls_port = int(match[1]), int(match[2])
 
     def start(self, name: str) -> Contender:
-        """Start one; it listens when this returns."""
+        """Start a contender, and return once it listens."""
         starts: dict[str, Callable[[], Contender]] = {
             DIRECT: lambda: Contender(self._upstream_port, (), self._key),
             EMBEDDED: functools.partial(self._embedded, EMBEDDED),
@@ -181,7 +181,7 @@ class _Starter:
     def _run(
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> _Process:
-        """Start a process; what it says goes to its log."""
+        """Start a process whose output goes to its log."""
         with self._log(name).open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         self._stack.callback(_end, process)
@@ -191,7 +191,7 @@ class _Starter:
         return self._folder / f"{name}.log"
 
     def _search(self, name: str, process: _Process, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Wait until a process says where it listens."""
+        """Wait until a process prints where it listens."""
         log = self._log(name)
         self._wait_until(lambda: bool(pattern.search(log.read_text())), name, process)
         match = pattern.search(log.read_text())

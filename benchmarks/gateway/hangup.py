@@ -20,7 +20,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 
 
 def measure() -> dict[str, float]:
-    """Measure the gateway with its service in the same process; return the median and the longest, in ms."""
+    """Measure the gateway with its service in the same process; return the median and the maximum, in ms."""
     times_ms = asyncio.run(_hang_ups())
     return {"median_ms": statistics.median(times_ms), "longest_ms": max(times_ms)}
 

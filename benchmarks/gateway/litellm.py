@@ -11,7 +11,7 @@ REQUIREMENTS = pathlib.Path(__file__).parent / "litellm.txt"
 
 
 def command(upstream_port: int, port: int, folder: pathlib.Path) -> list[str]:
-    """Write the configuration into a folder; give the command that runs the proxy.
+    """Write the configuration into a folder, and return the command that runs the proxy.
 
     Args:
         upstream_port: Where the model API listens.
@@ -30,7 +30,7 @@ def environment(key: str, folder: pathlib.Path) -> dict[str, str]:
 
     Args:
         key: The key of its callers; it does not start without one.
-        folder: What it takes for its home.
+        folder: Its home directory.
     """
     own_copies = (
         "MODEL_COST_MAP",

@@ -19,16 +19,16 @@ WHOLE_S_MAX = 60.0
 
 
 class Meter:
-    """What all connections together have seen.
+    """The results of all connections together.
 
     Attributes:
-        job: What is to be done.
+        job: The run to make.
         times_s: How long each request took that was answered in the window.
         requests: Requests that were answered, from the start.
         chunks: Chunks of streams, from the start.
-        lengths: With how many chunks streams came to their ends.
-        is_measuring: Whether this is the window.
-        first: Done when the first answer was whole, or one was wrong.
+        lengths: Numbers of chunks of the streams that have ended.
+        is_measuring: Whether the window is open.
+        first: Done when the first answer is complete, or one is wrong.
     """
 
     def __init__(self, job: Job) -> None:
@@ -54,13 +54,13 @@ class Meter:
             self.first.set_result(None)
 
     def check(self) -> None:
-        """Raise what was wrong, if anything was."""
+        """Raise the first error, if there was one."""
         if self._error is not None:
             raise self._error
 
 
 class Caller(asyncio.Protocol):
-    """One connection, that asks again as soon as it has an answer.
+    """One connection, which sends the next request as soon as it has a response.
 
     Attributes:
         chunks: Chunks that came in the window.
@@ -86,7 +86,7 @@ class Caller(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            # Whoever raises in a callback is wrapped; what it said is its cause.
+            # An exception of a callback is wrapped: the original is its cause.
             self._meter.fail(str(error.__context__ or error))
             self._transport.abort()
 
@@ -147,7 +147,7 @@ def _text_of(stream: bytes) -> str:
 
 
 async def measure(job: Job) -> dict[str, Any]:
-    """Run one load; return its figures.
+    """Run one load, and return its figures.
 
     Raises:
         RuntimeError: If an answer was wrong, or none came in the window.
@@ -178,7 +178,7 @@ async def measure(job: Job) -> dict[str, Any]:
 
 
 async def _window(meter: Meter) -> dict[str, Any]:
-    """Let the window pass; return what was done in it, and the processor time for that."""
+    """Wait for the end of the window; return the units in it, and the processor time that they took."""
     job = meter.job
     pids = processes.tree(job.pids)
     start_s, start, cpu_s = time.perf_counter(), (meter.requests, meter.chunks), processes.cpu_s(pids)

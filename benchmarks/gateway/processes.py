@@ -1,4 +1,4 @@
-"""What Linux says of other processes: processor time, children, and who holds which connection."""
+"""Figures of other processes on Linux: processor time, children, and which process holds a connection."""
 
 import pathlib
 import time
@@ -9,7 +9,7 @@ _ESTABLISHED = "01"
 
 
 def tree(pids: Iterable[int]) -> tuple[int, ...]:
-    """Return processes and all that they have started, and these in turn."""
+    """Return processes and all their descendants."""
     found: list[int] = []
     for pid in pids:
         children = [

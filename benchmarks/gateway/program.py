@@ -1,4 +1,4 @@
-"""A gateway with a program's own upstream: prints where it listens, runs until it is ended."""
+"""A gateway with a program's own upstream: prints its address, and runs until it is killed."""
 
 import asyncio
 import functools
@@ -25,7 +25,7 @@ from mistralwire.v1 import ChatCompletionResponse, ChatCompletionStreamRequest, 
 
 
 class ProgramUpstream:
-    """What the model API answers, as messages that are made anew for each answer, at the same pace."""
+    """Answers like the model API, at the same pace, with messages that are built for each answer."""
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         del request, context

@@ -1,4 +1,4 @@
-"""The tables, and what counts as reached."""
+"""The tables, and which goals were reached."""
 
 import statistics
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _ONE, _TWO = WORKERS.values()
 
 
 def loads(measured: dict[str, Runs]) -> Figures:
-    """Print what a unit of each load costs; return it, by load and contender."""
+    """Print the cost of a unit of each load, and return it by load and contender."""
     costs = {name: {who: _costs(LOADS[name], runs, who) for who in runs} for name, runs in measured.items()}
     _print_costs("processor time of all processes of a gateway, microseconds a unit", costs, GATEWAYS)
     _print_costs("our gateway in other places", costs, VARIANTS)
@@ -42,7 +42,7 @@ def loads(measured: dict[str, Runs]) -> Figures:
 
 
 def _costs(load: Load, runs: Runs, name: str) -> list[float]:
-    """Return what a unit costs, round by round: microseconds, or the milliseconds that are added."""
+    """Return the cost of a unit, round by round: microseconds, or the milliseconds that are added."""
     if not load.is_latency:
         return [figures["cpu_us"] for figures in runs[name]]
     if name == DIRECT or DIRECT not in runs:
@@ -84,7 +84,7 @@ def _print_costs(title: str, costs: dict[str, dict[str, list[float]]], contender
 
 
 def _print_rates(measured: dict[str, Runs]) -> None:
-    """Print how many units a second came where nothing but the gateway bounds them."""
+    """Print the throughput of loads that only the gateway limits."""
     rated = {load: runs for load, runs in measured.items() if not any(LOADS[load].gaps_ms or ())}
     rated = {load: runs for load, runs in rated.items() if not LOADS[load].is_latency}
     if not rated:
@@ -99,7 +99,7 @@ def _print_rates(measured: dict[str, Runs]) -> None:
 
 
 def workers(measured: dict[str, Runs]) -> Figures:
-    """Print how two workers share a load, and what a chunk costs them; return the figures by load."""
+    """Print how two workers share a load, and their cost of a chunk; return the figures by load."""
     print(
         f"\ntwo workers\n  {'':<28}{'us, one':>15}{'us, two':>15}{'of one':>9}{'goal':>6}"
         f"{'':>5}{'largest share':>15}{'goal':>6}"
@@ -133,7 +133,7 @@ def hang_ups(figures: dict[str, float]) -> Figures:
 
 
 def _significant(value: float) -> str:
-    """Write a number with three digits that count."""
+    """Format a number with three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

@@ -1,7 +1,7 @@
 """The other gateways, from wheels: the command, environment and configuration of each.
 
-They run in an environment of the benchmark's own, at the versions of gateways.txt. Each is told to serve the
-same route to the same upstream, with a key for its callers where it has keys, and to log errors alone.
+They run in an environment of the benchmark's own, at the versions of gateways.txt. Each serves the
+same route to the same upstream, with a key for its callers if it has keys, and logs errors only.
 """
 
 import json
@@ -59,7 +59,7 @@ def ferrogw(upstream_port: int, port: int, key: str, folder: pathlib.Path) -> Co
         # It has a list of models of its own, and would fetch a newer one.
         "FERRO_MODEL_CATALOG_TIMEOUT": "0",
         "LOG_LEVEL": "error",
-        # It has a limit for each address unless it is told of a higher one.
+        # By default it has a rate limit for each address.
         "RATE_LIMIT_RPS": "1000000",
         "RATE_LIMIT_BURST": "1000000",
     }
@@ -67,7 +67,7 @@ def ferrogw(upstream_port: int, port: int, key: str, folder: pathlib.Path) -> Co
 
 
 def envoy(upstream_port: int, port: int, folder: pathlib.Path) -> Command:
-    """Return how Envoy runs: as an HTTP proxy on one thread, which looks into nothing."""
+    """Return how Envoy runs: as an HTTP proxy on one thread, which parses no body."""
     config = folder / "envoy.json"
     config.write_text(json.dumps(_envoy_config(upstream_port, port)))
     options = ("--use-dynamic-base-id", "--concurrency", "1", "--log-level", "error")

@@ -1,4 +1,4 @@
-"""What is measured: the loads, the requests and the answers, and what is to be reached."""
+"""What is measured: the loads, the requests, the answers and the goals."""
 
 import dataclasses
 import json
@@ -25,12 +25,12 @@ class Load:
     """What the load generator does to a contender in one run.
 
     Attributes:
-        title: What the table calls it.
+        title: Its name in the table.
         connections: Connections, each with one request at a time.
         gaps_ms: The shortest and the longest gap between two chunks of a stream, in milliseconds, each drawn
             evenly from between; None for answers that are no streams.
-        warm_s: From the start to the window, in seconds.
-        window_s: What is measured, in seconds.
+        warm_s: Seconds from the start to the window.
+        window_s: Seconds that are measured.
         is_latency: Whether the figure is the time that a request adds, not processor time.
     """
 
@@ -64,7 +64,7 @@ WORKER_LOADS = {
 WORKERS_LOAD = "workers"
 """What --only calls the loads of the workers."""
 
-# What is to be reached: multiples of smg's figure in the same round.
+# Goals: multiples of smg's figure in the same round.
 OF_SMG_MAX = {PACED: 1.0, JITTERED: 1.1, UNPACED: 0.7, REQUEST: 0.6, ADDED: 0.6}
 # Of two workers: the larger share of the chunks, and processor time a chunk as a multiple of that of one.
 SHARE_MAX = 0.65
@@ -79,7 +79,7 @@ class Job:
         port: Where the contender listens.
         pids: Its processes, of which those that they have started are a part; empty for none.
         key: The key of the caller.
-        load: How much is asked.
+        load: The load to generate.
     """
 
     port: int

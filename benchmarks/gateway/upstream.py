@@ -1,4 +1,4 @@
-"""The model API, in a process of its own: prints its ports, answers at once, runs until it is ended.
+"""The model API, in a process of its own: prints its ports, answers at once, and runs until it is killed.
 
 It listens twice, in the clear and, where it is given a certificate, with TLS.
 """
@@ -17,7 +17,7 @@ from benchmarks.gateway.scenarios import to_text
 
 
 def _part(data: bytes) -> bytes:
-    """Return a part of a body that says how long it is (RFC 9112, 7.1)."""
+    """Encode a chunk of a body, with its length (RFC 9112, 7.1)."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
@@ -28,14 +28,14 @@ def _whole(status: str, value: Any) -> bytes:
 
 
 def _stream() -> list[bytes]:
-    """Return what is written for a stream, a write each."""
+    """Return the writes of a stream."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     events = [_part(b"data: %s\n\n" % to_text(chunk)) for chunk in scenarios.chunks()]
     return [head + events[0], *events[1:], _part(b"data: [DONE]\n\n") + _part(b"")]
 
 
 _ANSWER = _whole("200 OK", scenarios.ANSWER)
-# What gateways ask for before they trust an upstream.
+# Paths that gateways probe before they use an upstream.
 _PAGES = {
     b"/health": _whole("200 OK", {}),
     b"/v1/models": _whole("200 OK", {"object": "list", "data": [{"id": scenarios.MODEL, "object": "model"}]}),

@@ -1,6 +1,6 @@
 """`make bench-stream`: measure the service against plain grpcio, print tables, write results.json.
 
-What each contender does is said in the package: `benchmarks/stream/__init__.py`.
+`benchmarks/stream/__init__.py` explains what each contender does.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TRIES = 3
 
 
 class Bench:
-    """Runs scenarios, the contenders in turns."""
+    """Runs scenarios, interleaving the contenders."""
 
     def __init__(self, rounds: int, *, has_uvloop: bool, profile: pathlib.Path | None) -> None:
         self._rounds = rounds
@@ -72,7 +72,7 @@ class Bench:
         )
 
     def _is_too_much(self, load: Scenario) -> bool:
-        """Whether plain grpcio fails to deliver a load, each time of several: one bad moment is none."""
+        """Check whether plain grpcio fails to deliver a load in every one of several runs."""
         step = f"what is too much for {PLAIN}, {load.streams} streams"
         return all(
             report.carried(load, self.once(step, PLAIN, load)) < scenarios.CARRIED_MIN for _ in range(TRIES)

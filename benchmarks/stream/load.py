@@ -68,7 +68,7 @@ async def connect(contender: str, port: int) -> AsyncIterator[Client | PlainClie
 
 
 class Meter:
-    """Counts what the streams deliver, and keeps the delays of the current second.
+    """Counts delivered chunks, and keeps the delays of the current second.
 
     Attributes:
         count: Chunks.
@@ -119,7 +119,7 @@ class Meter:
 
 
 class Process:
-    """What the system says of a process."""
+    """The system's figures of a process."""
 
     def __init__(self, pid: int) -> None:
         self._folder = pathlib.Path(f"/proc/{pid}")
@@ -138,7 +138,7 @@ async def flow(client: Client | PlainClient, server: Process, scenario: Scenario
     meter, client_process = Meter(scenario.streams), Process(os.getpid())
     follow = meter.follow_paced if scenario.kind == "paced" else meter.follow
     tasks = [asyncio.create_task(follow(client.stream, number)) for number in range(scenario.streams)]
-    # Who is overloaded may not get all streams going; that shows in what is delivered.
+    # An overloaded contender may not start all streams; that shows in what is delivered.
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(meter.all_run.wait(), START_S_MAX)
     await asyncio.sleep(scenario.warm_s)

@@ -1,4 +1,4 @@
-"""The tables, and what counts as reached."""
+"""The tables, and which goals were reached."""
 
 import statistics
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ _PACED = (
 
 
 def paced(runs: Runs, scenario: Scenario) -> Figures:
-    """Print the delays of a load that both carry with ease."""
+    """Print the delays of a load that both carry easily."""
     print(f"\npaced: {_load(scenario)}: milliseconds from a chunk being due, or given, to the caller")
     print(f"  {'':<22}{MISTRALWIRE:>14}{PLAIN:>15}   to reach")
     result: Figures = {}
@@ -87,7 +87,7 @@ def no_more(ours: float, plain: float, spread: float) -> str:
 
 
 def overloaded(lines: list[tuple[Scenario, Runs]]) -> Figures:
-    """Print what becomes of a load that is, or is not, more than can be carried."""
+    """Print the figures of a load near capacity, or beyond it."""
     print("\noverloaded: what is delivered of what is offered, and how late")
     print(
         f"  {'':<38}{'offered/s':>10}{'delivered/s':>13}{'carried':>9}{'median ms':>11}{'p99 ms':>9}"
@@ -143,7 +143,7 @@ def carried(scenario: Scenario, figures: Figures) -> float:
 
 
 def memory(lines: dict[str, Runs]) -> Figures:
-    """Print what a stream adds to the memory of the two processes."""
+    """Print the memory that a stream adds to the two processes."""
     print("\nmemory: KB that one open stream adds, halfway through the window and at its end")
     titles = [f"{contender}, {side}" for contender in CONTENDERS for side in ("server", "client")]
     print(f"  {'':<22}" + "".join(f"{title:>23}" for title in titles))

@@ -1,4 +1,4 @@
-"""What is measured: the work of one run, and what is to be reached."""
+"""What is measured: the work of one run, and the goals."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ class Scenario:
     """The work of one run.
 
     Attributes:
-        kind: What the upstream does. saturated: it plays a recording without a pause, and a stream that has
+        kind: The upstream's behaviour. saturated: it plays a recording without a pause, and a stream that has
             ended is followed by the next. paced: a chunk each time one is due, without end. idle: one chunk,
             then nothing. unread: chunks without end and without a pause, of which the caller reads one.
             cancel: as idle, and the caller cancels, one stream after the other.
@@ -24,7 +24,7 @@ class Scenario:
         chunks: Chunks of one stream, where it ends.
         rate: Chunks a second of one stream, where it has a pace.
         warm_s: From the first chunk of the last stream to the start of the window, in seconds.
-        window_s: What is measured, in seconds.
+        window_s: Seconds that are measured.
         has_uvloop: Whether both processes run on uvloop rather than on asyncio's own loop.
     """
 
@@ -63,7 +63,7 @@ MEMORY = {
 }
 CANCEL = Scenario(kind="cancel", streams=100)
 
-# What is to be reached: times as many chunks a second as plain grpcio.
+# Goals: multiples of plain grpcio's chunks a second.
 SATURATED_TARGETS = {"1 stream": 20.0, "200 streams": 8.0}
 # Overloaded: the share of the offered chunks that is delivered, the delay, and by how much the server's
 # memory may grow within the window and still count as flat.

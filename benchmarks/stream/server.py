@@ -1,4 +1,4 @@
-"""The server of one contender, in a process of its own: prints its port, runs until it is ended."""
+"""The server of one contender, in a process of its own: prints its port, and runs until it is killed."""
 
 import asyncio
 import pathlib
@@ -45,7 +45,7 @@ class PlainServicer(chat_completion_service_pb2_grpc.ChatCompletionServiceServic
 
 
 async def start(contender: str, upstream: Upstream) -> tuple[object, int]:
-    """Start the server of a contender; give it, to be held on to, and its port."""
+    """Start the server of a contender; return it, to keep a reference, and its port."""
     if contender == MISTRALWIRE:
         server = create_server(upstream, CONFIG)
         await server.start()

@@ -25,7 +25,7 @@ from mistralwire.v1 import (
     UserMessage,
 )
 
-# A chunk as the API sends them today, with a member that nobody documented: 225 bytes.
+# A chunk as the API sends them today, with an undocumented member: 225 bytes.
 _CHUNK = {
     "id": "e5cc70bb28c444948073e77776eb30ef",
     "object": "chat.completion.chunk",
@@ -105,7 +105,7 @@ class _OpenUpstream:
         request: CompletionRequest,
         context: CallContext,  # noqa: ARG002 - the protocol
     ) -> CompletionResponse:
-        """Wait until the stream with this seed is closed, and give the time of that as the id."""
+        """Wait until the stream with this seed is closed, and answer with that time as the id."""
         closed_ns = await self._closed[request.random_seed]
         return ChatCompletionResponse(id=str(closed_ns))
 

@@ -1,6 +1,6 @@
 """`make demo`: a response and a stream go through JSON, protobuf and gRPC, and come out as they went in.
 
-Exits with 0 only if both do.
+Exits with 0 only if both come out unchanged.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ def _shown(path: pathlib.Path) -> pathlib.Path:
 
 @contextlib.asynccontextmanager
 async def _running(command: str, folder: str) -> AsyncIterator[str]:
-    """Run a server on a free port, with recordings; give its address."""
+    """Run a server on a free port, with recordings, and return its address."""
     words = [sys.executable, "-m", "mistralwire", command, folder, "--port", "0", "--log-level", "warning"]
     process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None

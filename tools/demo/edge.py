@@ -29,7 +29,7 @@ def curl_commands(url: str) -> list[str]:
 
 
 async def ask(url: str) -> tuple[bytes, bytes]:
-    """Ask a gateway for an answer and for a stream; give what it sends."""
+    """Ask a gateway for an answer and for a stream, and return what it sends."""
     async with aiohttp.ClientSession(url) as session:
         bodies = []
         for request in (REQUEST, {**REQUEST, "stream": True}):
@@ -40,7 +40,7 @@ async def ask(url: str) -> tuple[bytes, bytes]:
 
 
 def show(url: str, answer: bytes, stream: bytes) -> list[bytes]:
-    """Show what came; give the JSON of the chunks."""
+    """Show what came, and return the JSON of the chunks."""
     click.echo(f"POST {url}/v1/chat/completions\n  {_short(answer.decode())}")
     click.echo('the same with "stream": true')
     for line in stream.decode().splitlines()[:6]:

@@ -9,7 +9,7 @@ NOTHING = "nothing"
 
 
 class Difference(NamedTuple):
-    """One thing that the SDK and the contract say differently.
+    """One difference between the SDK and the contract.
 
     Attributes:
         place: The type, or the type and its member.

@@ -80,7 +80,7 @@ def _message_shape(message: Descriptor) -> Shape:
 
 
 def documented_alternatives(union: Descriptor) -> Iterable[FieldDescriptor]:
-    """Yield the fields of a union without the one for what nobody documented."""
+    """Yield the fields of a union without the one for undocumented content."""
     return (field for field in union.fields if field.name != "unknown_json")
 
 

@@ -16,7 +16,7 @@ def render(readings: Mapping[str, Reading], skipped: Mapping[str, str], verdict:
     Args:
         readings: What was read, by the name of the source.
         skipped: Why other sources were not.
-        verdict: What came of the comparison.
+        verdict: The result of the comparison.
     """
     lines = [
         f"{source} {reading.version}: {len(reading.types)} types, "

@@ -33,8 +33,8 @@ class Input(NamedTuple):
     """One input of a target.
 
     Attributes:
-        message_type: What the data is taken for.
-        mode: How; see the target.
+        message_type: The type to read the data as.
+        mode: Options of the target, as bits.
         data: The rest.
     """
 
@@ -60,7 +60,7 @@ def encode_for_rust(item: Input) -> bytes:
     return bytes([_INDEX[plan_for(item.message_type)], item.mode]) + item.data
 
 
-# What servers send although it is not JSON, or JSON that few write.
+# What servers send although it is not JSON, or rarely written JSON.
 _NO_JSON = (
     b'\xef\xbb\xbf{"prompt_tokens":1.0,"x":[NaN,{"y":-Infinity}],"total_tokens":Infinity}',
     b'{"prompt_tokens":2147483647.000E0,"x":9007199254740993.0,}',

@@ -35,9 +35,9 @@ def check_convert(message_type: type[Message], mode: int, data: bytes) -> None:
     """Check that both engines read a JSON text alike, and that nothing is lost without validation.
 
     Args:
-        message_type: What the text is read as.
+        message_type: The type to read the text as.
         mode: Its lowest bit asks for validation.
-        data: The text, which may be no JSON.
+        data: The text, which need not be JSON.
     """
     validate = bool(mode & 1)
     expected = python_from_json(message_type, data, validate=validate)
@@ -81,9 +81,9 @@ def check_wire(message_type: type[Message], mode: int, data: bytes) -> None:
     """Check that both engines write wire bytes alike, and that the text reads as the same JSON.
 
     Args:
-        message_type: What the bytes are taken for.
+        message_type: The type to read the bytes as.
         mode: Its lowest bit asks for camelCase names.
-        data: The bytes, which may be no message.
+        data: The bytes, which need not be a message.
     """
     camel = bool(mode & 1)
     expected = python_to_json(message_type, data, camel=camel)

@@ -11,7 +11,7 @@ with atheris.instrument_imports(include=["mistralwire.codec"]):
 
 
 def main() -> None:
-    """Fuzz until libFuzzer is told to stop; all arguments but the first are its own."""
+    """Fuzz until libFuzzer stops; all arguments but the first are libFuzzer's."""
     check = CHECKS[sys.argv.pop(1)]
     logging.disable()  # of losses, which are many
 

@@ -118,7 +118,7 @@ def _headers() -> Object:
 
 
 def _own_schemas() -> dict[str, Schema]:
-    """Return the schemas of what the contract does not have."""
+    """Return the schemas of what is not in the contract."""
     text = {"type": "string"}
     model = {
         "id": {**text, "description": "Name of the model."},

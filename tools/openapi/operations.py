@@ -122,7 +122,7 @@ def vertex_paths() -> Object:
 
 
 def gateway_paths() -> Object:
-    """Return the paths that tell of the gateway."""
+    """Return the paths that describe the gateway itself."""
     status, text = reference("Status"), {"type": "string"}
     models = _about("listModels", "List the models", content("The models.", reference("ModelList")))
     models["description"] = (
@@ -157,7 +157,7 @@ def content(description: str, schema: Schema, media_type: str = JSON) -> Object:
     """Return an answer of one media type.
 
     Args:
-        description: What it says.
+        description: Its description.
         schema: Its body.
         media_type: The type of the body.
     """

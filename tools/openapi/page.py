@@ -23,7 +23,7 @@ def docs_page(document: Object) -> str:
         document: An OpenAPI 3.1 document whose references are all to its own components.
 
     Returns:
-        HTML, each block on a line of its own. Whoever serves it fills in `{{address}}`, the URL that the
+        HTML, each block on a line of its own. The server fills in `{{address}}`, the URL that the
         paths begin at as a shell takes it, and `{{document}}`, the URL of the document.
     """
     info = document["info"]

@@ -1,6 +1,6 @@
 """JSON schemas of the contract's messages, from the plans that the codec itself works by.
 
-A schema accepts what the codec accepts: members that nobody documented, strings outside an enum, objects with
+A schema accepts what the codec accepts: undocumented members, strings outside an enum, objects with
 another tag, null for whatever may be absent. It knows one spelling of names, the documented one, and leaves
 to the codec what schemas are no good at: the range of integers, lone surrogates, digits that a double loses.
 """
@@ -47,7 +47,7 @@ def message_schemas(contract: Contract, message_types: Iterable[type[Message]]) 
         The schemas by the names of messages and enums; they refer to each other below COMPONENTS.
 
     Raises:
-        TypeError: If one of the classes is no such class.
+        TypeError: If one of the classes is not a JSON object of the contract.
     """
     schemas = _Schemas(_descriptions(contract))
     for message_type in message_types:
@@ -65,7 +65,7 @@ def reference(name: str) -> Schema:
 
 
 def _descriptions(contract: Contract) -> Mapping[str, str]:
-    """Return the comments on types and what is in them, by name, for those who see JSON alone."""
+    """Return the comments on types and their members, by name, for readers who see only JSON."""
     comments: dict[str, str] = {}
     for file in contract.files:
         for message in file.messages:
