@@ -7,7 +7,7 @@ import pytest
 
 
 def flat_error(document: Any) -> dict[str, Any]:
-    """Check that an error body has what each family of clients reads; give its members, each one once."""
+    """Check that an error body has what each family of clients reads; return its members, each one once."""
     error: dict[str, Any] = document["error"]
     rest = dict(document)
     del rest["error"]
@@ -24,7 +24,7 @@ def flat_error(document: Any) -> dict[str, Any]:
 
 
 async def broken_body(response: aiohttp.ClientResponse) -> bytes:
-    """Read the body of a stream that must break off; give what came of it."""
+    """Read the body of a stream that must break off, and return the result."""
     parts: list[bytes] = []
 
     async def read() -> None:

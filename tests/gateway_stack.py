@@ -21,7 +21,7 @@ async def running_gateway(
     is_embedded: bool = False,
     is_wrapped: bool = False,
 ) -> AsyncIterator[str]:
-    """Run a gateway and the service behind it on free ports; give the gateway's URL.
+    """Run a gateway and the service behind it on free ports, and yield the gateway's URL.
 
     Embedded, the service is called without a socket. Wrapped, the gateway is an ASGI application in another
     one, so that its server has no short cut to it.

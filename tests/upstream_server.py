@@ -127,7 +127,7 @@ class UpstreamServer:
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: bytes
     ) -> bytes | None:
-        """Answer one request; give what of the next one is read already, None where there is none to come."""
+        """Answer one request; return what was read of the next one, or None if there is none to come."""
         head = begun + await reader.readuntil(b"\r\n\r\n")
         self.head_arrived.set()
         request = await _read_request(reader, head.decode("latin-1"))

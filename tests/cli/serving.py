@@ -17,7 +17,7 @@ COMMAND = (sys.executable, "-m", "mistralwire", "serve")
 async def serving(
     *arguments: str, command: Sequence[str] = COMMAND, env: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Process, str, str]]:
-    """Run the command on a free port; give the process, the address, and the line that it prints."""
+    """Run the command on a free port, and yield the process, the address, and the line that it prints."""
     process = await asyncio.create_subprocess_exec(
         *command,
         "--port",

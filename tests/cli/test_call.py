@@ -495,7 +495,7 @@ CONTROLS = "red \x1b[31m\x07 \x9b2J tab\t 👩\u200d💻\r\nend"
 
 
 async def in_terminal(*arguments: str) -> str:
-    """Run the command with a terminal as its output; give what the terminal gets."""
+    """Run the command with a terminal as its output, and return what the terminal gets."""
     leader, follower = pty.openpty()
     try:
         async with calling(*arguments, stdout=follower, PYTHONIOENCODING="utf-8") as process:

@@ -155,7 +155,7 @@ def feed(stream: IO[bytes], data: bytes) -> None:
 
 
 def on_terminal(*arguments: str | pathlib.Path, stdout: bool, stdin: bytes = b"") -> tuple[int, str]:
-    """Run with standard error, or standard output too, on a terminal; give the status and what it shows."""
+    """Run with standard error, or both outputs, on a terminal; return the status and what it shows."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*COMMAND, *map(str, arguments)],

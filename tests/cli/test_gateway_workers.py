@@ -33,7 +33,7 @@ def gateways(*arguments: str) -> contextlib.AbstractAsyncContextManager[Gateways
 
 @contextlib.asynccontextmanager
 async def streaming(url: str) -> AsyncIterator[aiohttp.StreamReader]:
-    """Begin a stream; give the rest of it."""
+    """Begin a stream, and yield the rest of it."""
     async with (
         aiohttp.ClientSession() as http,
         http.post(url + CHAT, json={**QUESTION, "stream": True}) as response,

@@ -24,7 +24,7 @@ NEVER = ("--chunks-per-second", "0.01", str(REPLAY / "chat.sse"))
 
 
 async def answered_by(address: str, errors: Errors) -> int:
-    """Call once, on a connection of its own; give the process that logged the call."""
+    """Call once, on a connection of its own, and return the process that logged the call."""
     async with Client(address) as client:
         await client.complete(REQUEST)
     return await errors.logged_by(CALL)

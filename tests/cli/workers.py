@@ -29,14 +29,14 @@ class Errors:
         return line
 
     async def started(self) -> tuple[int, int]:
-        """Wait for the next worker that has started; give its number and its process."""
+        """Wait for the next worker that has started, and return its number and its process."""
         while line := await self.line():
             if match := STARTED.search(line):
                 return int(match[1]), int(match[2])
         raise AssertionError(self.text.decode())
 
     async def logged_by(self, pattern: re.Pattern[bytes]) -> int:
-        """Wait for the next line that matches; give the process that logged it, which is the first group."""
+        """Wait for the next line that matches; return the process that logged it, the first group."""
         while line := await self.line():
             if match := pattern.search(line):
                 return int(match[1])
@@ -52,7 +52,7 @@ class Errors:
 async def working(
     *arguments: str, command: Sequence[str] = COMMAND
 ) -> AsyncIterator[tuple[Process, str, Errors, dict[int, int]]]:
-    """Run two workers; give the process above them, the address, the errors, and the processes by number."""
+    """Run two workers; yield the process above them, the address, the errors, and the workers by number."""
     async with asyncio.timeout(60), serving(*TWO, *arguments, command=command) as (process, address, line):
         assert line.startswith(f"listening on {address} with 2 workers, ")
         errors = Errors(process)

@@ -132,7 +132,7 @@ async def test_a_service_without_a_health_check_counts_as_serving() -> None:
 
 @contextlib.asynccontextmanager
 async def secure(name: str, authority: trustme.CA) -> AsyncIterator[str]:
-    """Serve TLS by a certificate for a name; give the target."""
+    """Serve TLS by a certificate for a name, and yield the target."""
     issued = authority.issue_cert(name)
     pair = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
     server = grpc.aio.server()

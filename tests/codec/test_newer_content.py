@@ -106,7 +106,7 @@ def test_a_field_of_another_wire_type_is_the_sender_s_mistake() -> None:
     assert violation.found == "its number with another wire type"
     assert caught.value.code == "INVALID_ARGUMENT"
     assert newer_content(request) == []
-    # What somebody has paid for is delivered without it.
+    # An answer that was paid for is delivered without it.
     assert to_json(UsageInfo.FromString(b"\x12\x01x\x18\x01")) == b'{"completion_tokens":1}'
     assert losses() == {("UsageInfo", 2): 1}
 

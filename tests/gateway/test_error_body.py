@@ -1,4 +1,4 @@
-"""Every error of the gateway has the one body, whoever found it, and in either server."""
+"""Every error of the gateway has the same form of body, wherever it is found, and in either server."""
 
 import json
 import pathlib

@@ -122,7 +122,7 @@ async def _asking(
 async def _answer(
     pieces: list[bytes], turns: list[bool], *observers: Any, request: bytes = REQUEST
 ) -> tuple[list[bytes], bytes, int]:
-    """Stream pieces to a caller, who is behind or keeps up by turns of a piece each.
+    """Stream pieces to a caller that alternately falls behind and keeps up, a piece each.
 
     Returns:
         The lines of the head without date and id, the body, and how many bytes of it the source has written.

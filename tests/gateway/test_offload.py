@@ -1,4 +1,4 @@
-"""Large requests to a real gateway: callers take turns, and one who has gone leaves nothing behind."""
+"""Large requests to a real gateway: callers take turns, and one that has gone leaves nothing behind."""
 
 import asyncio
 import json

@@ -24,7 +24,7 @@ KEY = "a-key-of-twenty-characters"
 
 @contextlib.asynccontextmanager
 async def mounted(config: GatewayConfig) -> AsyncIterator[str]:
-    """Serve an application that has the gateway below /edge; give the address of the server."""
+    """Serve an application that has the gateway below /edge, and yield the address of the server."""
     async with Client.on(LocalChannel(ReplayUpstream(DEMONSTRATION))) as client:
         app = Starlette(routes=[Mount("/edge", create_app(client, config))])
         async with served(app) as url:

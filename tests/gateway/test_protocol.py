@@ -53,7 +53,7 @@ class Connection:
         return data
 
     async def answer(self) -> tuple[int, bytes]:
-        """Read an answer in one piece; give its status and its body."""
+        """Read an answer in one piece, and return its status and its body."""
         head = await self.head()
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         body = await asyncio.wait_for(self.reader.readexactly(int(length.partition(b":")[2])), WAIT_S)

@@ -31,7 +31,7 @@ async def run(
     env: Mapping[str, str] | None = None,
     wait_s: float = WAIT_S,
 ) -> tuple[int, str, str]:
-    """Run a command to its end; give its exit code and what it wrote to its two outputs."""
+    """Run a command to its end, and return its exit code and what it wrote to its two outputs."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd, env=env
     )
@@ -48,7 +48,7 @@ async def run(
 async def serving(
     *arguments: str | pathlib.Path, command: str = "serve"
 ) -> AsyncIterator[tuple[Process, str]]:
-    """Run `mistralwire serve`, or `gateway`, on a free port; give the process and its address."""
+    """Run `mistralwire serve`, or `gateway`, on a free port, and yield the process and its address."""
     program = (sys.executable, "-m", "mistralwire", command, "--port", "0")
     process = await asyncio.create_subprocess_exec(*program, *arguments, stdout=PIPE)
     try:
@@ -96,7 +96,7 @@ class Envoy:
                 await asyncio.sleep(_POLL_S)
 
     async def stop(self) -> str:
-        """End it in an orderly way; give its access log."""
+        """End it gracefully, and return its access log."""
         self.process.terminate()
         async with asyncio.timeout(WAIT_S):
             output, _ = await self.process.communicate()

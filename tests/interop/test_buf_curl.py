@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 async def curl(
     address: str, method: str, request: Any, *options: str | pathlib.Path
 ) -> tuple[int, list[Any], str]:
-    """Make a call; give the exit code, the answers, and what it says of an error."""
+    """Make a call, and return the exit code, the answers, and its error output."""
     code, output, errors = await run(
         *(BUF, "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--timeout", "30s"),
         *("--data", json.dumps(request), *options),

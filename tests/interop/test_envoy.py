@@ -76,7 +76,7 @@ async def one_server(folder: pathlib.Path, upstream: HeldUpstream) -> AsyncItera
 
 
 async def who_answers(client: Client, count: int) -> list[str]:
-    """Make unary calls; give who answered each."""
+    """Make unary calls, and return the server that answered each."""
     return [(await client.complete(REQUEST)).id for _ in range(count)]
 
 
@@ -87,7 +87,7 @@ def stream_of(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] =
 
 
 async def finish(stream: AsyncIterator[CompletionChunk]) -> list[str]:
-    """Read a stream to its end; give whose chunks it had."""
+    """Read a stream to its end, and return the server that sent its chunks."""
     return [item.id async for item in stream]
 
 

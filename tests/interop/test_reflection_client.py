@@ -37,7 +37,7 @@ class Explorer:
         return self._pool.FindServiceByName(SERVICE).methods_by_name[name]
 
     def call(self, name: str, request: dict[str, Any]) -> list[Any]:
-        """Make a call; give its answers in JSON, as google.protobuf has it."""
+        """Make a call, and return its answers in JSON, as google.protobuf has it."""
         method = self.method(name)
         message = json_format.ParseDict(
             request, GetMessageClass(method.input_type)(), descriptor_pool=self._pool

@@ -296,7 +296,7 @@ def _whole(name: str) -> Answer:
 
 
 def write_keys(folder: pathlib.Path) -> pathlib.Path:
-    """Write the file with the key that callers have; give its path."""
+    """Write the file with the key that callers have, and return its path."""
     file = folder / "keys"
     file.write_text(f"{KEY}\n")
     file.chmod(0o600)
@@ -349,7 +349,7 @@ async def ask(
 async def _gateways(
     keys: pathlib.Path, heartbeat_s: float, silence_s: float
 ) -> AsyncIterator[tuple[ModelApi, dict[tuple[str, bool], str]]]:
-    """Run a model API and gateways to it; give it and their URLs, by case and by whether they are mounted.
+    """Run a model API and gateways to it; yield it and their URLs, by case and by whether they are mounted.
 
     The service of that for `violation` checks requests. That for `silence` alone has a short heartbeat, which
     on a busy machine may come before any answer.

@@ -53,7 +53,7 @@ async def gateway_to(
     is_embedded: bool = False,
     strict: bool = False,
 ) -> AsyncIterator[str]:
-    """Run a gateway whose upstream is a server; give its URL. It does not try again by itself."""
+    """Run a gateway whose upstream is a server, and yield its URL. It does not retry by itself."""
     service = ServerConfig(port=0, strict=strict)
     upstream = MistralUpstream(server.url, settings=settings)
     try:

@@ -71,7 +71,7 @@ AGENT_TOOLS = {**AGENT, **{name: value for name, value in TOOLS.items() if name 
 
 
 async def ask(sdk: Any, method: str, arguments: dict[str, Any], *, is_async: bool) -> Any:
-    """Call `chat.complete` or another method of an SDK; give the answer, or the chunks, as plain data.
+    """Call `chat.complete` or another method of an SDK, and return the answer, or the chunks, as plain data.
 
     The methods that block are called in a thread: the gateway runs in the loop of the test.
     """

@@ -24,7 +24,7 @@ DONE = b"data: [DONE]\n\n"
 
 @contextlib.asynccontextmanager
 async def chain(*answers: Answer, is_wrapped: bool = False) -> AsyncIterator[str]:
-    """Run a model API and two gateways, one in front of the other; give the URL of the first one's."""
+    """Run a model API and two gateways, one in front of the other, and yield the URL of the first one's."""
     inner_config = GatewayConfig(port=0, heartbeat_s=0.1)
     settings = HttpSettings(attempts_max=1, silence_s=1.0)
     async with UpstreamServer(*answers) as server, gateway_to(server, inner_config) as inner_url:

@@ -202,7 +202,7 @@ async def test_a_timeout_of_the_sdk_frees_the_upstream(is_async: bool) -> None:
 
 
 async def broken(url: str, *, is_async: bool, **options: Any) -> tuple[list[Any], Exception]:
-    """Read a stream up to what breaks it; give what came, and the error."""
+    """Read a stream up to what breaks it, and return what came, and the error."""
     events = []
     sdk = opened(url, **options)
 

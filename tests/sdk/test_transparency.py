@@ -74,7 +74,7 @@ class Caller:
         self.http = http
 
     async def exchanged(self, path: str, request: bytes, answer: Answer) -> tuple[bytes, Received]:
-        """Send a request; give the body of its answer, and what the model API got."""
+        """Send a request, and return the body of its answer, and what the model API got."""
 
         async def call(url: str) -> bytes:
             async with self.http.post(url + path, data=request) as response:

@@ -53,7 +53,7 @@ def asked(*answers: Answer, **call: Any) -> Asked:
 
 
 async def ask(*calls: dict[str, Any]) -> list[Any]:
-    """Let the SDKs make calls, all at one time; give what came of each."""
+    """Let the SDKs make calls, all at the same time, and return the result of each."""
     command = ("node", *NODE_FLAGS, FOLDER / "ask.mjs")
     code, output, errors = await run(*command, stdin=json.dumps(calls).encode())
     assert (code, errors) == (0, "")
@@ -78,7 +78,7 @@ def _upstream_for(sdk: str, url: str) -> MistralUpstream | VertexUpstream:
 async def gateway_to(
     sdk: str, server: UpstreamServer, config: GatewayConfig | None = None, *, strict: bool = False
 ) -> AsyncIterator[str]:
-    """Run a gateway whose upstream asks a model API as the SDK does; give the gateway's URL."""
+    """Run a gateway whose upstream asks a model API as the SDK does, and yield the gateway's URL."""
     upstream = _upstream_for(sdk, server.url)
     try:
         async with running_gateway(upstream, config, service=ServerConfig(port=0, strict=strict)) as url:

@@ -108,12 +108,12 @@ class RawPeer:
             await self._something.wait_for(lambda: self.closed.is_set() or condition())
 
     async def ended(self, stream: int = 1) -> bytes:
-        """Wait for the end of a call; give its trailers, not decoded."""
+        """Wait for the end of a call, and return its trailers, not decoded."""
         await self.until(lambda: self._has_ended(stream))
         return b"".join(f.payload for f in self.frames if f.kind == HEADERS and f.stream == stream)
 
     async def received(self, kind: int, flags: int = 0, count: int = 1) -> Frame:
-        """Wait for so many frames of this kind with these flags; give the last of them."""
+        """Wait for that many frames of this kind with these flags, and return the last of them."""
 
         def found() -> list[Frame]:
             return [frame for frame in self.frames if (frame.kind, frame.flags) == (kind, flags)]

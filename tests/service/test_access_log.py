@@ -35,7 +35,7 @@ def record_of(caplog: pytest.LogCaptureFixture) -> Any:
 
 
 def logged(caplog: pytest.LogCaptureFixture, **facts: Any) -> Any:
-    """Log a call of these facts; give the record of the log."""
+    """Log a call of these facts, and return the record of the log."""
     AccessLog().ended(CallRecord(**{"method": "ChatCompletion", "request_id": "id", "ended_s": 0.0, **facts}))
     return record_of(caplog)
 

@@ -68,7 +68,7 @@ async def complete(server: Server, *authorization: str | bytes) -> Any:
 
 
 async def refused(server: Server, *authorization: str | bytes) -> str:
-    """Call the service with these values, in vain; give the reason."""
+    """Call the service with these values, and return the reason of the refusal."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await complete(server, *authorization)
     return reason_of(caught.value)

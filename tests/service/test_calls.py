@@ -72,7 +72,7 @@ def stub_of(channel: Any) -> Any:
 
 
 async def read_to_error(call: Any) -> tuple[list[str], grpc.aio.AioRpcError]:
-    """Read a stream that breaks; give the ids of its chunks, and the error."""
+    """Read a stream that breaks, and return the ids of its chunks, and the error."""
     received: list[str] = []
     try:
         async for message in call:

@@ -88,7 +88,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @contextlib.asynccontextmanager
 async def _tls(server: UpstreamServer, authority: trustme.CA, folder: pathlib.Path) -> AsyncIterator[str]:
-    """Serve what a server serves behind TLS as well; give the URL."""
+    """Serve what a server serves behind TLS as well, and yield the URL."""
     files = issue(authority, folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(files.certificate, files.key)

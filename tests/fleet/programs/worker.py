@@ -65,7 +65,7 @@ def show(kind: str, data: str) -> str:
 
 
 def batch(data: str) -> list[str]:
-    """Read a stored message of a stream; give its chunks as JSON."""
+    """Read a stored message of a stream, and return its chunks as JSON."""
     message = ChatCompletionStreamResponse.FromString(data.encode("latin-1"))
     return [codec.to_json(codec.lift(chunk)).decode() for chunk in message.chunks]
 
@@ -86,7 +86,7 @@ def stream(target: str, text: str, *, kind: str = "ChatCompletion", revision: in
 
 
 def batches(target: str, text: str) -> list[str]:
-    """Call for a stream as one who stores it; give the bytes of each message."""
+    """Call for a stream in order to store it, and return the bytes of each message."""
     found = _client(target, 1).stream_batches(_built("ChatCompletionStreamRequest", text))
     return [batch.data.decode("latin-1") for batch in found]
 

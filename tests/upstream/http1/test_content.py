@@ -1,4 +1,4 @@
-"""Encoded bodies: decoded in bounded pieces, and no further than somebody takes them."""
+"""Encoded bodies: decoded in bounded pieces, and no further than they are read."""
 
 import gzip
 import itertools
