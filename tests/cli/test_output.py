@@ -52,7 +52,7 @@ def test_a_descriptor_that_is_not_open_is_an_error_of_one_line() -> None:
         ("-", True),
         ("/dev/null", True),
         ("/dev/../dev/stdout", True),
-        (f"/proc/{os.getpid()}/fd/2", True),
+        pytest.param(f"/proc/{os.getpid()}/fd/2", True, id="/proc/PID/fd/2-True"),
         ("/proc/1/fd/99", True),
         ("/dev/shm/out.json", False),
         ("out.json", False),
