@@ -5,17 +5,20 @@ built go into its folder `gen`, which git ignores, and are kept until a source o
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import os
 import pathlib
 import re
 import shlex
 import shutil
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 
 from google.rpc import status_pb2
+
+from tools.downloads import download
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONTRACT = ROOT / "build" / "interop" / "contract"
@@ -23,10 +26,10 @@ CONTRACT = ROOT / "build" / "interop" / "contract"
 BIN = pathlib.Path(sys.prefix) / "bin"
 # google/rpc/*.proto: the details of errors. A package of the tests has them.
 GOOGLEAPIS = pathlib.Path(status_pb2.__file__).parents[2]
-# A download that stalls is tried again after a minute.
-_NPM_CI = "npm ci --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000"
+# A download that stalls is retried after a minute.
+_NPM_CI = "npm ci --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-timeout=60000"
 # Downloads of a first run are included.
-BUILD_S = 1500
+BUILD_S = 900
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,16 +110,31 @@ LANGUAGES = (
 
 
 def write_contract() -> None:
-    """Write the folder that programs of other languages are built from."""
-    shutil.rmtree(CONTRACT, ignore_errors=True)
-    _run([sys.executable, "-m", "mistralwire", "proto", "--out", str(CONTRACT)], ROOT, dict(os.environ))
+    """Write the folder that programs of other languages are built from, if it has changed."""
+    command = [sys.executable, "-m", "mistralwire", "proto", "--out"]
+    CONTRACT.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        (CONTRACT.parent / "lock").open("w") as lock,
+        tempfile.TemporaryDirectory(dir=CONTRACT.parent) as folder,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        written = pathlib.Path(folder) / "contract"
+        _run([*command, str(written)], ROOT, dict(os.environ))
+        if not CONTRACT.is_dir() or _contents(written) != _contents(CONTRACT):
+            shutil.rmtree(CONTRACT, ignore_errors=True)
+            written.rename(CONTRACT)
+
+
+def _contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def build(language: Language) -> None:
     """Generate the stubs of a language and build its programs, unless that was done for the same files.
 
     Raises:
-        AssertionError: If a command fails, with its output.
+        RegistryError: If a registry did not answer twice.
+        CommandError: If a command fails, with its output.
     """
     digest, stamp = _digest(language), language.folder / "gen" / ".built"
     if stamp.is_file() and stamp.read_text() == digest:
@@ -175,8 +193,4 @@ def _sources(language: Language) -> Iterator[pathlib.Path]:
 
 
 def _run(command: list[str], folder: pathlib.Path, environment: dict[str, str]) -> None:
-    result = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=BUILD_S
-    )
-    output = f"{result.stdout[-10_000:]}\n{result.stderr[-10_000:]}"
-    assert result.returncode == 0, f"in {folder}: {shlex.join(command)}\n{output}"
+    download(command, cwd=folder, env=environment, timeout_s=BUILD_S)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 
 import pytest
@@ -33,8 +34,8 @@ pytestmark = pytest.mark.interop
 def _packages() -> None:
     if not NODE_MODULES.is_dir():
         reason = "the clients for Node.js are missing: `make interop` installs them where there is npm"
-        if os.environ.get("INTEROP_REQUIRED"):
-            pytest.fail(f"{reason}, and INTEROP_REQUIRED is set")
+        if os.environ.get("CI") and shutil.which("npm") is None:
+            pytest.fail(f"{reason}, and CI needs every language")
         pytest.skip(reason)
 
 

@@ -24,11 +24,11 @@ INSTALL_TIMEOUT_S = 600
 
 
 class DriftError(Exception):
-    """The comparison can't be made; the message says what to do."""
+    """The comparison can't be made; the message names the remedy."""
 
 
 class NodeMissingError(DriftError):
-    """Node.js is not installed."""
+    """Node.js, or a package for it, is not installed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PythonSource:
         name: Name of the source.
         distribution: What pip installs.
         package: The package with the modules `models` and `errors`.
-        has_integers: Whether the types tell integers from other numbers.
+        has_integers: Whether the types distinguish integers from other numbers.
     """
 
     name: str
@@ -95,7 +95,7 @@ class TypeScriptSource:
 
     Attributes:
         name: Name of the source, which is the name of the package.
-        has_integers: Whether the types tell integers from other numbers.
+        has_integers: Whether the types distinguish integers from other numbers.
     """
 
     name: str
@@ -114,14 +114,15 @@ class TypeScriptSource:
             folder: Where npm put the SDK; None for the folder of the tests that use it.
 
         Raises:
-            NodeMissingError: If Node.js is not installed.
-            DriftError: If the SDK or the TypeScript compiler is not installed, or the types can't be read.
+            NodeMissingError: If Node.js, the SDK or the TypeScript compiler is not installed.
+            DriftError: If the types can't be read.
         """
         node = _program("node")
         folder = folder or NODE_SDKS
         for place, package in ((folder, self.name), (NODE_READER.parent, "typescript")):
             if not (place / "node_modules" / package).is_dir():
-                raise DriftError(f"{package} is not installed: `make drift` does it, or `npm ci` in {place}")
+                remedy = f"`make drift` does it, or `npm ci` in {place}"
+                raise NodeMissingError(f"{package} is not installed: {remedy}")
         return _read(self.name, [node, str(NODE_READER), str(folder), self.name], names, os.environ)
 
     def install(self, version: str, folder: pathlib.Path) -> None:
