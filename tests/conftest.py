@@ -2,7 +2,11 @@
 
 import os
 import pathlib
+import platform
 import signal
+import sys
+from collections.abc import Iterator
+from importlib import metadata
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,8 +33,41 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_report_header() -> str:
-    return engine_line()
+# The test that runs, if it may start no process: `-m` leaves out those that may.
+_without_processes: list[pytest.Item] = []
+
+
+def _refuse_processes(event: str, _: tuple[object, ...]) -> None:
+    if _without_processes and event in ("subprocess.Popen", "os.fork", "os.posix_spawn"):
+        raise RuntimeError(f"{_without_processes[0].nodeid} starts a process: expected the marker `process`")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+def pytest_report_header() -> list[str]:
+    versions = [f"{name} {metadata.version(name)}" for name in ("protobuf", "grpcio", "orjson")]
+    return [f"Python {platform.python_version()}, {', '.join(versions)}", engine_line()]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group tests by file for `--dist loadgroup`, since these share fixtures; slow ones come first."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Refuse processes of tests without the marker `process`, in runs that leave these out."""
+    if "not process" in item.config.option.markexpr:
+        _without_processes.append(item)
+    try:
+        return (yield)
+    finally:
+        _without_processes.clear()
 
 
 @pytest.fixture
