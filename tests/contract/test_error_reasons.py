@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pb2
 import mistralwire
 from mistralwire.errors import DecodeError, EncodeError, OverloadError, Reason, UpstreamError
 from mistralwire.upstream import http_status
-from mistralwire.upstream._statuses import TABLE, Row
+from mistralwire.upstream._error_table import TABLE, Row
 from mistralwire.v1 import ErrorReason
 
 ROOT = pathlib.Path(mistralwire.__file__).parent

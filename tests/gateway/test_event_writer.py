@@ -19,10 +19,10 @@ from mistralwire.gateway import GatewayConfig, create_app
 from mistralwire.gateway._protocol import HttpProtocol
 from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig
 from mistralwire.upstream import CallContext, HttpSettings, Receiver, Upstream
+from mistralwire.upstream._http._call import CallRequest, HttpCall
+from mistralwire.upstream._http._target import HttpLog
 from mistralwire.upstream._http1 import Exchange
 from mistralwire.upstream._http1._request import Origin
-from mistralwire.upstream._http_call import Asked, HttpCall
-from mistralwire.upstream._http_log import HttpLog
 from tests.codec.engines import native_sse
 from tests.codec.sse_streams import chunk, cuts, event_of, pieces_of, streams
 from tests.gateway.test_pieces import MemoryTransport
@@ -62,7 +62,7 @@ class DrivenUpstream:
             self,
             self._settings,
             HttpLog("api", ""),
-            asked=Asked(request, wire, context, contract_revision),
+            request=CallRequest(request, wire, context, contract_revision),
             receiver=receiver,
         )
         call.start()

@@ -19,7 +19,7 @@ from mistralwire.codec import from_json
 from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
-from mistralwire.upstream._statuses import TABLE
+from mistralwire.upstream._error_table import TABLE
 from mistralwire.v1 import AgentsCompletionRequest, ChatCompletionRequest, FIMCompletionRequest
 from tests.error_bodies import broken_body
 from tests.gateway_stack import running_gateway

@@ -25,7 +25,7 @@ from mistralwire.upstream import (
     Route,
     RoutedUpstream,
 )
-from mistralwire.upstream._program import encode_chunk
+from mistralwire.upstream._coroutines import encode_chunk
 from mistralwire.v1 import (
     CONTRACT_REVISION,
     ChatCompletionStreamRequest,

@@ -32,7 +32,7 @@ from mistralwire.upstream import (
     ReplayUpstream,
     Upstream,
 )
-from mistralwire.upstream._program import encode_chunk
+from mistralwire.upstream._coroutines import encode_chunk
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,

@@ -36,7 +36,7 @@ from mistralwire.upstream import (
     Upstream,
     finish_reasons_of,
 )
-from mistralwire.upstream._program import encode_chunk, observed_in
+from mistralwire.upstream._coroutines import encode_chunk, observed_in
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AssistantMessage,

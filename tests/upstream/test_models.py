@@ -178,7 +178,7 @@ async def test_the_list_from_before_is_used_where_a_new_one_can_not_be_had(
                 assert await ids_of(catalog) == ["mistral-a"]
         assert len(server.received) == 2
         (line,) = [record.getMessage() for record in caplog.records if record.name.endswith("_models")]
-        assert line.startswith("a: the upstream gave no list of models: ")
+        assert line.startswith("a: could not list the models of the upstream: ")
         monkeypatch.setattr(PAUSE, 0.0)
         monkeypatch.setattr(STALE, 0.0)
         with pytest.raises(UpstreamError):
@@ -215,7 +215,7 @@ async def test_a_mistake_of_a_programs_own_upstream_takes_nothing_from_the_other
 
     mistaken = Route("mine", Mistaken(DEMONSTRATION), ("mine-*", "named"))
     assert await ids_of(ModelCatalog([mistaken], names=["other"])) == ["named", "other"]
-    assert "asking upstream mine for its models ended with an unexpected KeyError" in caplog.text
+    assert "listing the models of upstream mine ended with an unexpected KeyError" in caplog.text
     assert text not in caplog.text
 
 
@@ -234,7 +234,7 @@ async def test_an_upstream_without_a_list_has_the_models_that_its_route_names(st
 async def test_an_upstream_that_says_nothing_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mistralwire.upstream._models._ANSWER_S", 0.1)
+    monkeypatch.setattr("mistralwire.upstream._models._LIST_S", 0.1)
     async with UpstreamServer(Answer(200, {}, [STALL])) as server:
         upstream = MistralUpstream(server.url)
         with pytest.raises(UpstreamError, match=r"none within 0\.1 s"):

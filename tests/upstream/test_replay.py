@@ -143,7 +143,7 @@ async def test_a_stream_without_done_is_complete_where_all_choices_have_ended(
     response = as_json(await upstream.complete(ChatCompletionRequest(), CallContext()))
     assert response["choices"][0]["message"]["content"] == "This stream has no end."
     (remark,) = caplog.records
-    expected = "the stream ended without [DONE], but each choice had a finish_reason; taken as complete"
+    expected = "the stream ended without [DONE], but each choice had a finish_reason; treated as complete"
     assert remark.getMessage() == f"{recording}:6: {expected}"
 
 

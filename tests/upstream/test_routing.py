@@ -205,7 +205,7 @@ async def test_a_failure_that_is_the_upstreams_own_goes_to_the_next(
     assert first.ended == 1
     # What the second answers breaks the contract, which is logged too.
     messages = [message for message in caplog.messages if message.startswith("upstream ")]
-    assert messages == [f"upstream 0 failed with {code}, A_REASON; the next is asked"] * 2
+    assert messages == [f"upstream 0 failed with {code}, A_REASON; trying the next one"] * 2
 
 
 @pytest.mark.parametrize("code", FINAL)

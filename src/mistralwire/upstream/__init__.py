@@ -1,24 +1,25 @@
-"""Where completions come from: one file a kind.
+"""Upstreams: where completions come from.
 
-`Upstream` is what the service asks of a source. `ReplayUpstream` plays recorded answers, `MistralUpstream`
-asks the public API or a server like it, `VertexUpstream` Vertex AI; `RoutedUpstream` is several in one, and
-`routed_from_tables` makes it from a configuration file. `error_from_body` says what the error of a source
-means, `http_status` what a gateway answers then.
+`Upstream` is the interface that the service calls. `MistralUpstream` calls the public API or a server like
+it, `VertexUpstream` Vertex AI, and `ReplayUpstream` replays recorded responses; `RoutedUpstream` combines
+several, and `routed_from_tables` makes it from a configuration file. `error_from_body` maps the error body of
+an upstream to an error, and `http_status` a gRPC code to the status of a gateway's response.
 
-The two that speak HTTP need the extras `gateway` and `vertex`, and are imported when they are used.
+The two that use HTTP need the extras `gateway` and `vertex`, and are imported on first use.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 from mistralwire.upstream._configured import check_upstream_tables, routed_from_tables
+from mistralwire.upstream._coroutines import finish_reasons_of, with_start
+from mistralwire.upstream._credentials import Key
+from mistralwire.upstream._error_body import error_from_body
+from mistralwire.upstream._error_table import http_status, is_hopeless
 from mistralwire.upstream._http_settings import HttpSettings
-from mistralwire.upstream._key import Key
 from mistralwire.upstream._models import Model, ModelCatalog
-from mistralwire.upstream._program import finish_reasons_of, with_start
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._routing import Route, RoutedUpstream, plain_names
-from mistralwire.upstream._statuses import http_status, is_hopeless
 from mistralwire.upstream._upstream import (
     CallbackUpstream,
     CallContext,
@@ -27,21 +28,25 @@ from mistralwire.upstream._upstream import (
     CompletionStreamRequest,
     Receiver,
     Upstream,
-    error_from_body,
 )
 
 if TYPE_CHECKING:
-    from mistralwire.upstream._forward import ForwardCall, ForwardReceiver, ForwardRequest, ForwardRoutes
-    from mistralwire.upstream._mistral import MistralUpstream
-    from mistralwire.upstream._vertex import VertexUpstream
+    from mistralwire.upstream._http import (
+        ForwardCall,
+        ForwardReceiver,
+        ForwardRequest,
+        ForwardRoutes,
+        MistralUpstream,
+        VertexUpstream,
+    )
 
-_LAZY = {
-    "ForwardCall": "mistralwire.upstream._forward",
-    "ForwardReceiver": "mistralwire.upstream._forward",
-    "ForwardRequest": "mistralwire.upstream._forward",
-    "ForwardRoutes": "mistralwire.upstream._forward",
-    "MistralUpstream": "mistralwire.upstream._mistral",
-    "VertexUpstream": "mistralwire.upstream._vertex",
+_HTTP_NAMES = {
+    "ForwardCall",
+    "ForwardReceiver",
+    "ForwardRequest",
+    "ForwardRoutes",
+    "MistralUpstream",
+    "VertexUpstream",
 }
 
 __all__ = [
@@ -78,6 +83,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _HTTP_NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    return getattr(importlib.import_module("mistralwire.upstream._http"), name)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mistralwire.errors import MistralwireError, Reason
+from mistralwire.upstream._credentials import Key
 from mistralwire.upstream._http_settings import HttpSettings
-from mistralwire.upstream._key import Key
 from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._routing import Route, RoutedUpstream
 from mistralwire.upstream._upstream import Upstream
@@ -121,7 +121,7 @@ def _checked(place: str, table: dict[str, Any]) -> str:
 
 
 def _mistral(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
-    MistralUpstream = _http_class("mistralwire.upstream._mistral", "MistralUpstream")  # noqa: N806 - a class
+    MistralUpstream = _http_class("mistralwire.upstream._http", "MistralUpstream")  # noqa: N806 - a class
     key = None
     if "key_env" in table:
         key = Key.from_environment(table["key_env"])
@@ -133,7 +133,7 @@ def _mistral(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
 
 
 def _vertex(table: dict[str, Any], _: pathlib.Path) -> Upstream:
-    VertexUpstream = _http_class("mistralwire.upstream._vertex", "VertexUpstream")  # noqa: N806 - a class
+    VertexUpstream = _http_class("mistralwire.upstream._http", "VertexUpstream")  # noqa: N806 - a class
     upstream: Upstream = VertexUpstream(
         table["project"],
         table["region"],

@@ -1,4 +1,4 @@
-"""An upstream that plays recorded answers."""
+"""An upstream that replays recorded responses."""
 
 import asyncio
 import dataclasses
@@ -27,12 +27,13 @@ from mistralwire.codec import (
     to_json,
 )
 from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, UpstreamError
+from mistralwire.upstream._conversion import stream_error
+from mistralwire.upstream._error_body import error_from_body
 from mistralwire.upstream._upstream import (
     CallContext,
     CompletionRequest,
     CompletionResponse,
     CompletionStreamRequest,
-    error_from_body,
 )
 from mistralwire.v1 import (
     ChatCompletionResponse,
@@ -45,34 +46,27 @@ from mistralwire.v1 import (
 DEMONSTRATION: Traversable = importlib.resources.files("mistralwire.upstream").joinpath("_demonstration")
 """A folder with a few small recordings, for a first look at the service."""
 
-
 _SUFFIXES = (".json", ".sse")
-_logger = logging.getLogger(__name__)
+_Step: TypeAlias = tuple[float, CompletionChunk]
 _Place: TypeAlias = str | os.PathLike[str] | Traversable
 _Failure: TypeAlias = Callable[[], UpstreamError]
 """Makes an error, a new one for each call."""
 
 _DELAY = re.compile(rb":[ ]?delay (\d{1,9})\s*\Z")
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Step:
-    """One chunk of a stream, and the pause before it in seconds."""
-
-    delay_s: float
-    chunk: CompletionChunk
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Recording:
-    """One recorded answer, ready to be played either way.
+    """One recorded response, ready to be replayed as a stream or as a unary response.
 
     Attributes:
-        is_fim: Whether it answers FIM requests rather than all others.
+        is_fim: Whether it is for FIM requests rather than for all others.
         is_stream: Whether it was recorded as a stream.
-        steps: The chunks.
-        failure: The error behind the chunks; None if the stream ends well.
-        answer: The answer in one piece, or the error in its place.
+        steps: The chunks, each with the pause before it in seconds.
+        failure: The error after the chunks; None if the stream is complete.
+        answer: The unary response, or the error in its place.
     """
 
     is_fim: bool
@@ -83,26 +77,26 @@ class _Recording:
 
 
 class ReplayUpstream:
-    """Plays recorded answers: JSON files hold a response body, SSE files the bytes of a stream.
+    """Replays recorded responses: a JSON file holds a response body, an SSE file the bytes of a stream.
 
-    A request picks its recording by kind: files whose name begins with `fim` answer FIM requests, all others
-    chat requests and those for agents; if there are none for the kind that was asked for, the others answer.
-    Among them, `.sse` files answer streaming requests and `.json` files the rest; if there are none, a
-    response is cut into chunks, or chunks are put together to a response. Several candidates take turns, in
-    the order of their names or of the arguments.
+    Files whose name begins with `fim` are for FIM requests, all others for chat requests and those for
+    agents; without any for the kind of the request, the other files are used. Among those, `.sse` files are
+    for streaming requests and `.json` files for unary ones; without any, a response is cut into chunks, or
+    chunks are merged to a response. Several candidates are used round-robin, in the order of their names or
+    of the arguments.
 
-    Streams are played as fast as they are read. A comment line `: delay 120` in an SSE file asks for a pause
-    of 120 milliseconds before the event behind it. An error body in a stream becomes an UpstreamError after
-    the chunks before it, and so does a stream that ends without `[DONE]` before each choice had a finish
-    reason. A JSON file that holds an error body, by the rule of SseDecoder, becomes one for either kind of
-    request; a response that can't be cut into chunks becomes one for streaming requests alone.
+    Streams are replayed without pauses, except that a comment line `: delay 120` in an SSE file delays the
+    next event by 120 milliseconds. An error body in a stream becomes an UpstreamError after the chunks before
+    it, and so does a stream that ends without `[DONE]` before each choice had a finish reason. A JSON file
+    with an error body, by the rule of SseDecoder, becomes one for either kind of request; a response that
+    can't be cut into chunks becomes one for streaming requests alone.
 
-    The messages are shared between calls: they are not to be changed.
+    The messages are shared between calls and must not be changed.
 
     Args:
-        paths: A file or folder, or several; those of a package may be in a zip archive. A folder gives its
-            `*.json` and `*.sse` files.
-        chunks_per_second: A pace, above 0, instead of the pauses in the recordings; None for those.
+        paths: A file or folder, or several; those of a package may be in a zip archive. Of a folder, the
+            `*.json` and `*.sse` files are used.
+        chunks_per_second: A pace, above 0, that replaces the pauses in the recordings; None to keep them.
 
     Raises:
         UpstreamError: If there is no recording, or one can't be read; with the file and the line.
@@ -124,9 +118,10 @@ class ReplayUpstream:
         self.files = [file for path in paths for file in _find_files(path)]
         if not self.files:
             raise _bad_recording("expected at least one recording, found none; name a .json or .sse file")
-        recordings = [_read(file, chunks_per_second) for file in self.files]
+        self._pace_s = None if chunks_per_second is None else 1 / chunks_per_second
+        recordings = [_load(file) for file in self.files]
         named = [
-            [step.chunk.model for step in recording.steps]
+            [chunk.model for _, chunk in recording.steps]
             or ([] if callable(recording.answer) else [recording.answer.model])
             for recording in recordings
         ]
@@ -139,7 +134,7 @@ class ReplayUpstream:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models whose answers were recorded."""
+        """The models whose responses were recorded."""
         return self._models
 
     async def complete(
@@ -147,7 +142,7 @@ class ReplayUpstream:
         request: CompletionRequest,
         context: CallContext,  # noqa: ARG002 - the protocol
     ) -> CompletionResponse:
-        """Give the next recording as one response, at once.
+        """Return the next recording as a unary response, at once.
 
         Raises:
             UpstreamError: If it is an error, or a stream that broke.
@@ -163,21 +158,22 @@ class ReplayUpstream:
         request: CompletionStreamRequest,
         context: CallContext,  # noqa: ARG002 - the protocol
     ) -> AsyncIterator[CompletionChunk]:
-        """Give the next recording as a stream.
+        """Return the next recording as a stream.
 
         Raises:
             UpstreamError: Where the recorded stream broke, after the chunks before; at once if the recording
-                is an error, or can't be cut into chunks.
+                is an error or can't be cut into chunks.
         """
         recording = next(self._turns[isinstance(request, FIMCompletionStreamRequest), True])
         loop = asyncio.get_running_loop()
-        # Against one clock, so that the pauses do not add up the time that each wake-up is late.
+        # Absolute times, so that late wake-ups do not add up.
         due_s = loop.time()
-        for step in recording.steps:
-            due_s += step.delay_s
-            if step.delay_s and (pause_s := due_s - loop.time()) > 0:
+        for index, (recorded_s, chunk) in enumerate(recording.steps):
+            delay_s = recorded_s if self._pace_s is None else self._pace_s if index else 0.0
+            due_s += delay_s
+            if delay_s and (pause_s := due_s - loop.time()) > 0:
                 await asyncio.sleep(pause_s)
-            yield step.chunk
+            yield chunk
         if recording.failure is not None:
             raise recording.failure()
 
@@ -188,7 +184,7 @@ def _candidates(recordings: list[_Recording], is_fim: bool, is_stream: bool) -> 
 
 
 def _as_kind(response: CompletionResponse, is_fim: bool) -> CompletionResponse:
-    """Give an answer to the other kind of request its type; the two look alike as JSON."""
+    """Convert a response to the type for the kind of request; the two look alike as JSON."""
     if isinstance(response, FIMCompletionResponse) == is_fim:
         return response
     return _read_response(to_json(response), is_fim)
@@ -219,29 +215,20 @@ def _find_files(place: _Place) -> list[Traversable]:
     return [path]
 
 
-def _read(file: Traversable, chunks_per_second: float | None) -> _Recording:
+def _load(file: Traversable) -> _Recording:
     try:
         data = file.read_bytes()
     except OSError as error:
         raise _bad_recording(f"{file}: expected a file that can be read, found: {error.strerror}") from error
-    is_fim = file.name.startswith("fim")
+    load = _load_json if file.name.endswith(".json") else _load_sse
     try:
-        recording = (
-            _read_json(file, data, is_fim) if file.name.endswith(".json") else _read_sse(file, data, is_fim)
-        )
+        return load(file, data, file.name.startswith("fim"))
     except CodecError as error:
-        # The parser's own message says which line of a JSON file it was.
+        # The parser's own message has the line of a JSON file.
         raise _bad_recording(f"{file}: {error}") from error
-    if chunks_per_second is None:
-        return recording
-    delays_s = itertools.chain([0.0], itertools.repeat(1 / chunks_per_second))
-    steps = tuple(
-        _Step(delay_s, step.chunk) for delay_s, step in zip(delays_s, recording.steps, strict=False)
-    )
-    return dataclasses.replace(recording, steps=steps)
 
 
-def _read_json(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
+def _load_json(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
     if is_error_body(data):
         error = functools.partial(error_from_body, read_error_body(data))
         return _Recording(is_fim, is_stream=False, steps=(), failure=error, answer=error)
@@ -251,40 +238,41 @@ def _read_json(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
     steps: tuple[_Step, ...] = ()
     failure: _Failure | None = None
     try:
-        steps = tuple(_Step(0.0, chunk) for chunk in explode(response))
+        steps = tuple((0.0, chunk) for chunk in explode(response))
     except EncodeError as error:
         failure = functools.partial(_bad_recording, f"{file}: {error}")
     return _Recording(is_fim, is_stream=False, steps=steps, failure=failure, answer=response)
 
 
-def _read_sse(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
+def _load_sse(file: Traversable, data: bytes, is_fim: bool) -> _Recording:
     steps: list[_Step] = []
     failure: _Failure | None = None
+    is_truncated = False
     for delay_s, event in _read_events(file, data):
         if isinstance(event, SseMessage):
-            steps.append(_Step(delay_s, event.message))
+            steps.append((delay_s, event.message))
         elif isinstance(event, SseError):
-            failure = functools.partial(error_from_body, event.error)
+            failure = functools.partial(stream_error, event)
             break
         elif isinstance(event, DecodeError):
-            failure = _truncated
+            is_truncated, failure = True, functools.partial(stream_error, event)
             if data.strip() and not steps:
                 found = event.violations[0].found
                 raise _bad_recording(f"{file}: expected the events of a stream, found {found}")
-    if not steps and failure in (None, _truncated):
+    if not steps and (failure is None or is_truncated):
         raise _bad_recording(f"{file}: expected the events of a stream, found none")
-    answer = failure or _as_kind(accumulate(step.chunk for step in steps), is_fim)
+    answer = failure or _as_kind(accumulate(chunk for _, chunk in steps), is_fim)
     return _Recording(is_fim, is_stream=True, steps=tuple(steps), failure=failure, answer=answer)
 
 
 def _read_events(
     file: Traversable, data: bytes
 ) -> Iterator[tuple[float, SseMessage[CompletionChunk] | SseError | SseDone | DecodeError]]:
-    """Yield the events with the pauses before them; the error is a stream that was cut."""
+    """Yield the events with the pauses before them; a DecodeError stands for a truncated stream."""
     decoder = SseDecoder(CompletionChunk, validate=False)
     delay_s = 0.0
     try:
-        # Line by line, so that each pause finds its event.
+        # Line by line, so that each pause precedes its event.
         for line in data.splitlines(keepends=True):
             for event in decoder.feed(line):
                 yield delay_s, event
@@ -297,16 +285,10 @@ def _read_events(
         if decoder.lacks_done:
             _logger.info(
                 "%s:%d: the stream ended without [DONE], but each choice had a finish_reason; "
-                "taken as complete",
+                "treated as complete",
                 *(file, decoder.line),
             )
     except DecodeError as error:
         if error.reason != Reason.STREAM_TRUNCATED:
             raise _bad_recording(f"{file}:{decoder.line}: {error}") from error
         yield delay_s, error
-
-
-def _truncated() -> UpstreamError:
-    return UpstreamError(
-        "expected the stream to end with [DONE], found its end without it", reason=Reason.STREAM_TRUNCATED
-    )

@@ -1,33 +1,24 @@
-"""Several upstreams behind one: by model or agent, by weight, and on to the next where one fails."""
+"""Routes requests to one of several upstreams, by model and weight, with failover to the others."""
 
 import asyncio
 import dataclasses
 import fnmatch
-import functools
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from mistralwire._flow import Source
 from mistralwire.errors import Reason, UpstreamError
-from mistralwire.upstream import _awaited
-from mistralwire.upstream._program import with_start
-from mistralwire.upstream._upstream import (
-    CallContext,
-    CompletionRequest,
-    CompletionResponse,
-    CompletionStreamRequest,
-    Receiver,
-    Upstream,
-)
-from mistralwire.v1 import AgentsCompletionRequest, AgentsCompletionStreamRequest, CompletionChunk
+from mistralwire.upstream._coroutines import with_start
+from mistralwire.upstream._upstream import BaseCallbackUpstream, CallContext, Receiver, Upstream
+from mistralwire.v1 import AgentsCompletionRequest, AgentsCompletionStreamRequest
 
-# What another upstream may do better. A request that one refuses as invalid is invalid elsewhere too.
-_FAILED_OVER = (
+# Codes where another upstream may succeed. A request that one rejects as invalid is invalid elsewhere too.
+_FAILOVER_CODES = (
     *("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION"),
-    # Not all have agents, or fill in the middle.
+    # Not all upstreams support agents or fill-in-the-middle.
     "UNIMPLEMENTED",
 )
 
@@ -36,13 +27,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """An upstream with the models that go there.
+    """An upstream, and the models that are routed to it.
 
     Attributes:
-        name: What it is called in logs and messages.
+        name: Name for logs and messages.
         upstream: The upstream.
-        models: Patterns of the models' names, and of the ids of agents, with `*`, `?` and `[...]`.
-        weight: Its share among the routes that match; 0 to be asked only when the others have failed.
+        models: Patterns for names of models and ids of agents, with `*`, `?` and `[...]`.
+        weight: Share of the requests among the routes that match; 0 for a route that is used only after the
+            others have failed.
 
     Raises:
         ValueError: If the weight is negative or not finite, or there is no pattern.
@@ -60,105 +52,77 @@ class Route:
             raise ValueError("models must have a pattern, such as *")
 
     def matches(self, name: str) -> bool:
-        """Check whether requests for a model, or for an agent, go here."""
+        """Check whether this route takes requests for a model or an agent."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.models)
 
 
-class RoutedUpstream:
-    """Asks one of several upstreams, drawn by weight; the next where one fails before its first chunk.
+class RoutedUpstream(BaseCallbackUpstream):
+    """Sends each request to one of several upstreams, drawn by weight, and fails over before the first chunk.
 
     Args:
         routes: The upstreams.
 
     Raises:
-        ValueError: If there is no route, or two have one name.
+        ValueError: If there is no route, or two have the same name.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
         if not routes or len({route.name for route in routes}) < len(routes):
-            raise ValueError("expected at least one route, and a name of its own for each")
+            raise ValueError("expected at least one route, each with a unique name")
         self.routes = tuple(routes)
         self._upstreams = {route.name: with_start(route.upstream) for route in routes}
         self.judges_requests = all(upstream.judges_requests for upstream in self._upstreams.values())
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names of models that the routes have without a wildcard, in order."""
+        """The models that routes name without a wildcard, sorted."""
         return plain_names(pattern for route in self.routes for pattern in route.models)
 
     def start(
         self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
     ) -> Source:
-        """Ask for an answer by callbacks."""
-        try:
-            routes = self._drawn(_name_of(request))
-        except UpstreamError as error:
-            receiver.failed(error)
-            receiver.closed()
-            return _NoSource()
+        """Start a call; it fails with the error of the last route if all routes fail.
+
+        Raises:
+            UpstreamError: If no route takes the model or the agent, with the reason MODEL_NOT_FOUND.
+        """
+        is_for_agent = isinstance(request, AgentsCompletionRequest | AgentsCompletionStreamRequest)
+        routes = self._drawn(request.agent_id if is_for_agent else request.model)
         hurried = dataclasses.replace(context, has_alternative=True)
-        asked = [
-            (
-                route,
-                functools.partial(
-                    self._upstreams[route.name].start,
-                    request,
-                    wire,
-                    context if route is routes[-1] else hurried,
-                    contract_revision=contract_revision,
-                ),
-            )
-            for route in routes
-        ]
-        return _RoutedCall(asked, receiver, context.request_id)
 
-    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
-        """Ask for an answer in one piece.
+        def start_on(route: Route, call: Receiver) -> Source:
+            own = context if route is routes[-1] else hurried
+            upstream = self._upstreams[route.name]
+            return upstream.start(request, wire, own, call, contract_revision=contract_revision)
 
-        Raises:
-            UpstreamError: The last one, if all routes failed; MODEL_NOT_FOUND if none has the model
-                or the agent.
-        """
-        return await _awaited.complete(self, request, context)
-
-    def stream(
-        self, request: CompletionStreamRequest, context: CallContext
-    ) -> AsyncIterator[CompletionChunk]:
-        """Ask for an answer as a stream.
-
-        Raises:
-            UpstreamError: As for `complete`; and where the stream breaks, after the chunks before.
-        """
-        return _awaited.stream(self, request, context)
+        return _RoutedCall(routes, start_on, receiver, context.request_id)
 
     async def probe(self) -> str | None:
-        """See whether any upstream answers; one that can't be asked counts as one that does.
+        """Check whether any upstream can be reached; one without a method `probe` counts as reachable.
 
         Returns:
-            None if so; else why the first one does not.
+            None if so, else why the first upstream can't be reached.
         """
         probes = [getattr(route.upstream, "probe", None) for route in self.routes]
         if None in probes:
             return None
-        reasons: list[str | None] = await asyncio.gather(*(ask() for ask in probes if ask is not None))
+        reasons: list[str | None] = await asyncio.gather(*(probe() for probe in probes if probe is not None))
         return None if None in reasons else reasons[0]
 
     async def close(self) -> None:
-        """Close the upstreams that can be closed."""
+        """Close the upstreams that have a method `close`."""
         for route in self.routes:
             if close := getattr(route.upstream, "close", None):
                 await close()
 
     def _drawn(self, name: str) -> list[Route]:
-        """Return the routes of a model or an agent in the order in which they are to be asked."""
+        """Return the routes for a model or an agent, in the order in which they are tried."""
         routes = [route for route in self.routes if route.matches(name)]
         if not routes:
-            message = (
-                "no upstream has this model or agent; /v1/models, or the configuration, says which there are"
-            )
+            message = "no upstream has this model or agent; see /v1/models or the configuration"
             raise UpstreamError(message, code="NOT_FOUND", reason=Reason.MODEL_NOT_FOUND)
         # With these keys, the greatest first, each order is as likely as by drawing one after the other
-        # without putting any back (Efraimidis and Spirakis, 2006).
+        # without replacement (Efraimidis and Spirakis, 2006).
         keys = {
             route.name: math.log(1.0 - random.random()) / route.weight if route.weight else -math.inf  # noqa: S311
             for route in routes
@@ -167,42 +131,24 @@ class RoutedUpstream:
 
 
 def plain_names(patterns: Iterable[str]) -> tuple[str, ...]:
-    """Give the patterns that are names of models, without a wildcard, in order."""
+    """Return the patterns without a wildcard, which are names of models, sorted."""
     return tuple(sorted({pattern for pattern in patterns if not set(pattern) & set("*?[")}))
 
 
-def _name_of(request: CompletionRequest | CompletionStreamRequest) -> str:
-    """Return the name of the model that is asked for, or the id of the agent."""
-    if isinstance(request, AgentsCompletionRequest | AgentsCompletionStreamRequest):
-        return request.agent_id
-    return request.model
-
-
-class _NoSource:
-    """The source of an answer that has failed already."""
-
-    def pause(self) -> None:
-        """Leave it."""
-
-    def resume(self) -> None:
-        """Leave it."""
-
-    def cancel(self) -> None:
-        """Leave it."""
-
-
 class _RoutedCall:
-    """Asks one route after the other until one answers; a Source, and the receiver of each that is asked.
+    """Tries one route after the other until one responds; a Source, and the Receiver of each route.
 
     Args:
-        routes: The routes, each with what asks its upstream for a receiver.
-        receiver: What takes the answer.
+        routes: The routes in their order, one or more.
+        start_on: Starts the call on a route, with this as the receiver.
+        receiver: Receives the response.
         request_id: Id of the call, for the log.
     """
 
     def __init__(
         self,
-        routes: Sequence[tuple[Route, Callable[[Receiver], Source]]],
+        routes: Sequence[Route],
+        start_on: Callable[[Route, Receiver], Source],
         receiver: Receiver,
         request_id: str,
     ) -> None:
@@ -213,41 +159,39 @@ class _RoutedCall:
         self._receiver = receiver
         self._request_id = request_id
         self._routes = list(routes)
+        self._start_on = start_on
         self._source: Source | None = None
-        self._is_paused = self._has_begun = self._is_passed_over = False
-        # Whether an upstream that could have answered has failed before.
+        self._is_paused = self._has_begun = self._is_failing_over = False
+        # Whether an upstream that could have responded has failed before.
         self._was_retried = False
-        self._ask_next()
+        self._start_next()
 
-    def _ask_next(self) -> None:
-        self._route, start = self._routes.pop(0)
+    def _start_next(self) -> None:
+        self._route = self._routes.pop(0)
         left = len(self._routes)
         try:
-            source = start(self)
+            source = self._start_on(self._route, self)
         except Exception as error:  # noqa: BLE001 - it is the route's
             self.failed(error)
             self.closed()
             return
-        # It may have failed by now, and another may have been asked.
+        # The route may have failed by now, and the next one have been started.
         if len(self._routes) == left:
             self._source = source
             if self._is_paused:
                 source.pause()
 
     def pause(self) -> None:
-        """Read no more."""
         self._is_paused = True
         if self._source is not None:
             self._source.pause()
 
     def resume(self) -> None:
-        """Go on."""
         self._is_paused = False
         if self._source is not None:
             self._source.resume()
 
     def cancel(self) -> None:
-        """Leave the upstream."""
         if self._source is not None:
             self._source.cancel()
 
@@ -258,33 +202,30 @@ class _RoutedCall:
         usage: bytes | None = None,
         finish_reasons: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Pass chunks on: from now on, no other route can be asked."""
+        """Forward chunks; from now on there is no failover."""
         self._has_begun = True
         self._receiver.batch(wire, count, usage, finish_reasons)
 
     def failed(self, error: BaseException) -> None:
-        """Go on to the next route, once this one has closed, or fail."""
-        if not self._routes or self._has_begun or not _is_failed_over(error):
+        """Fail over to the next route once this one has closed, or fail."""
+        is_final = self._has_begun or not self._routes
+        if is_final or not isinstance(error, UpstreamError) or error.code not in _FAILOVER_CODES:
             if self._was_retried and isinstance(error, UpstreamError) and error.retry_after_s is None:
                 error.should_retry = False
             self._receiver.failed(error)
             return
-        self._is_passed_over = True
+        self._is_failing_over = True
         self._was_retried = self._was_retried or error.code != "UNIMPLEMENTED"
         _logger.warning(
-            "upstream %s failed with %s, %s; the next is asked",
+            "upstream %s failed with %s, %s; trying the next one",
             *(self._route.name, error.code, error.reason),
             extra={"request_id": self._request_id},
         )
 
     def closed(self) -> None:
-        """Ask the next route, if this one has failed."""
-        if self._is_passed_over:
-            self._is_passed_over = False
-            self._ask_next()
+        """Start the next route if this one has failed."""
+        if self._is_failing_over:
+            self._is_failing_over = False
+            self._start_next()
         else:
             self._receiver.closed()
-
-
-def _is_failed_over(error: BaseException) -> TypeGuard[UpstreamError]:
-    return isinstance(error, UpstreamError) and error.code in _FAILED_OVER

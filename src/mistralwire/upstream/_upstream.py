@@ -1,63 +1,60 @@
-"""What a source of completions has to do, and how its error bodies become errors."""
+"""The interfaces of upstreams: with coroutines, and with callbacks that pass wire bytes."""
 
+import abc
+import asyncio
 import dataclasses
 import math
-import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from mistralwire._flow import EventWriter, Source
-from mistralwire.codec import to_dict
-from mistralwire.errors import EncodeError, Reason, UpstreamError
-from mistralwire.upstream._error_members import members_of, violations_of
-from mistralwire.upstream._error_text import is_secret, text_of
-from mistralwire.upstream._statuses import ERROR_STATUSES, fault_of, is_hopeless
+from mistralwire._flow import EventWriter, Source, WireQueue
 from mistralwire.v1 import (
+    CONTRACT_REVISION,
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
     ChatCompletionRequest,
     ChatCompletionResponse,
     ChatCompletionStreamRequest,
+    ChatCompletionStreamResponse,
     CompletionChunk,
-    ErrorResponse,
     FIMCompletionRequest,
     FIMCompletionResponse,
     FIMCompletionStreamRequest,
 )
 
 CompletionRequest: TypeAlias = ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest
-"""A request that is answered in one piece."""
+"""A unary request."""
 
 CompletionResponse: TypeAlias = ChatCompletionResponse | FIMCompletionResponse
-"""The answer to it: of the same kind, or that of chat to a request for an agent."""
+"""The response to a unary request: of the same kind, or a chat response to a request for an agent."""
 
 CompletionStreamRequest: TypeAlias = (
     ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
 )
-"""A request that is answered as a stream of chunks."""
+"""A request for a stream of chunks."""
 
 RESPONSE_TYPES: dict[type, type[ChatCompletionResponse | FIMCompletionResponse]] = {
     ChatCompletionRequest: ChatCompletionResponse,
     FIMCompletionRequest: FIMCompletionResponse,
     AgentsCompletionRequest: ChatCompletionResponse,
 }
-"""The type of the answer by that of a request which is answered in one piece."""
+"""The response type of each unary request type."""
 
 
 # Frozen by agreement alone: enforcing it costs each call a function for each field.
 @dataclasses.dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class CallContext:
-    """What an upstream gets to know of a call beside its request; nobody changes it.
+    """What an upstream knows of a call besides its request; treat it as immutable.
 
     Attributes:
         request_id: Id of the call, for logs and for the upstream's own request; a token of printable ASCII.
-        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if they never do. The call
-            is cancelled then in any case.
-        has_alternative: Whether another upstream is asked if this one fails: then nothing is tried again.
-        retry_by_s: By when a further attempt has to begin, in seconds of `time.monotonic`, since the caller
-            wants to know the status of an error by then; None for the deadline.
-        events: What the source may write chunks to instead, while it is open; None if there is no such thing.
+        deadline_s: Deadline of the caller, in seconds of `time.monotonic`; None for no deadline. The call is
+            cancelled at the deadline in any case.
+        has_alternative: Whether another upstream follows if this one fails; this one then makes no retries.
+        retry_by_s: When a retry must have begun, in seconds of `time.monotonic`, because the caller needs the
+            status of an error by then; None for the deadline.
+        events: Writes chunks directly to the caller while it is open; None if that is not possible.
     """
 
     request_id: str = ""
@@ -67,32 +64,32 @@ class CallContext:
     events: EventWriter | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def remaining_s(self) -> float | None:
-        """Give the time until the deadline in seconds, 0 or more; None if there is none."""
+        """Return the time until the deadline in seconds, 0 or more; None if there is no deadline."""
         return None if self.deadline_s is None else max(0.0, self.deadline_s - time.monotonic())
 
     def pause_s_max(self) -> float:
-        """Return how long a pause before a further attempt may be at most, in seconds, 0 or more."""
+        """Return the longest possible pause before a retry in seconds, 0 or more."""
         times_s = [time_s for time_s in (self.deadline_s, self.retry_by_s) if time_s is not None]
         return max(0.0, min(times_s, default=math.inf) - time.monotonic())
 
 
 class Receiver(Protocol):
-    """What takes the answer of an upstream that gives it by callbacks, as wire bytes.
+    """Receives a response by callbacks, as wire bytes.
 
-    Batches of chunks and then `end`, or one `answer`; `headers` before either, if there are any; `failed` in
-    the place of either. Then, or when the source was cancelled, comes `closed`, and nothing more.
+    The calls are batches of chunks and then `end`, or one `answer`; `headers` precedes either, if there are
+    any; `failed` replaces `end` or `answer`. `closed` is the last call, also after the source was cancelled.
 
     Attributes:
-        is_watched: Whether it wants to know of usage and finish reasons.
+        is_watched: Whether usage and finish reasons are wanted.
     """
 
     is_watched: bool
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Take the headers of the upstream's answer that go to the caller: ids and rate limits.
+        """Receive the headers of the upstream's response that are forwarded: ids and rate limits.
 
         Args:
-            headers: The headers, by names in lower case; one or more.
+            headers: One or more headers, by name in lower case.
         """
 
     def batch(
@@ -102,43 +99,42 @@ class Receiver(Protocol):
         usage: bytes | None = None,
         finish_reasons: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Take chunks.
+        """Receive chunks.
 
         Args:
-            wire: Wire bytes of a stream response whose field `chunks` holds them.
-            count: How many there are, 1 or more.
-            usage: The last usage among them, as the wire bytes of a UsageInfo; None if none has one.
-            finish_reasons: Why the model stopped, as index of the choice and the API's string.
+            wire: Wire bytes of a stream response with the chunks in its field `chunks`.
+            count: Number of chunks, 1 or more.
+            usage: The last usage among them, as wire bytes of a UsageInfo; None if there is none.
+            finish_reasons: Finish reasons, each as the index of the choice and the API's string.
         """
 
     def answer(self, wire: bytes) -> None:
-        """Take an answer in one piece."""
+        """Receive a unary response."""
 
     def end(self) -> None:
-        """The stream is complete."""
+        """Receive the end of a complete stream."""
 
     def failed(self, error: BaseException) -> None:
-        """There is no answer, or the stream broke, after the chunks before."""
+        """Receive the error that replaces the response, or that broke the stream after its first chunks."""
 
     def closed(self) -> None:
-        """The upstream is busy with this no more: another request can take its place."""
+        """Learn that the upstream is no longer busy with this call: another can take its slot."""
 
 
 class Upstream(Protocol):
-    """A source of completions: chat, fill-in-the-middle and agents alike.
+    """A source of completions for chat, fill-in-the-middle and agents.
 
-    Whoever calls it may cancel at any point: the task of `complete`, or the iteration of `stream`. What goes
-    wrong is an UpstreamError, with the code UNIMPLEMENTED for a kind of request that is not supported. An
-    answer that can't be read is one too, never a DecodeError: that one blames the request.
+    The caller may cancel at any point: the task of `complete`, or the iteration of `stream`. Failures are
+    UpstreamErrors, with the code UNIMPLEMENTED for a kind of request that is not supported. An unreadable
+    response is one too, never a DecodeError, which blames the request.
 
-    The service checks requests, and what an upstream answers, and logs what SDKs may refuse. One that passes
-    on what an API answered has an attribute `relays_answers` that is True: nothing of it is looked at. One
-    that also judges requests itself, as an API does, has an attribute `judges_requests` that is True: they
-    come as they were sent.
+    The service checks requests and responses, and logs what SDKs may reject. An upstream that forwards what
+    an API returned sets `relays_answers` to True: its responses are not checked. One that also validates
+    requests itself, as an API does, sets `judges_requests` to True: its requests are forwarded unchanged.
     """
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
-        """Answer a request in one piece.
+        """Return the response to a unary request.
 
         Args:
             request: A request that keeps the contract.
@@ -148,16 +144,16 @@ class Upstream(Protocol):
             A FIMCompletionResponse to a FIMCompletionRequest, a ChatCompletionResponse to any other.
 
         Raises:
-            UpstreamError: If there is no answer.
+            UpstreamError: If there is no response.
         """
         ...
 
     def stream(
         self, request: CompletionStreamRequest, context: CallContext
     ) -> AsyncIterator[CompletionChunk]:
-        """Answer a request as a stream, chunk by chunk as they are produced.
+        """Return the response as a stream of chunks, each as soon as it is produced.
 
-        Nothing happens before the first chunk is asked for. An async generator is closed when the stream is
+        Nothing happens before the first chunk is requested. An async generator is closed when the stream is
         abandoned.
 
         Args:
@@ -165,17 +161,17 @@ class Upstream(Protocol):
             context: What else is known of the call.
 
         Returns:
-            The chunks; the iteration raises UpstreamError where the stream breaks, after those before it.
+            The chunks. The iteration raises UpstreamError where the stream breaks, after the chunks before.
         """
         ...
 
 
 class CallbackUpstream(Upstream, Protocol):
-    """An upstream that can give its answers by callbacks, as wire bytes: without a message and a task each.
+    """An upstream that can respond by callbacks, as wire bytes: without a message and a task for each.
 
     Attributes:
-        judges_requests: Whether it refuses what breaks the contract itself: then requests come as they were
-            sent, and whatever is beyond the contract goes on.
+        judges_requests: Whether it rejects requests that break the contract itself; they are then forwarded
+            unchanged, with everything beyond the contract.
     """
 
     judges_requests: bool
@@ -183,95 +179,94 @@ class CallbackUpstream(Upstream, Protocol):
     def start(
         self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
     ) -> Source:
-        """Ask for an answer.
+        """Start a call.
 
         Args:
-            request: The request; its type says whether the answer is a stream.
+            request: The request; its type decides whether the response is a stream.
             wire: Its wire bytes.
             context: What else is known of the call.
-            receiver: What takes the answer; perhaps before this method returns.
-            contract_revision: Revision of the oldest contract among the readers of the answer.
+            receiver: Receives the response; perhaps before this method returns.
+            contract_revision: Oldest contract revision among the readers of the response.
 
         Returns:
-            What the answer comes from.
+            The source of the response.
+
+        Raises:
+            UpstreamError: If the call can't be started; the receiver then gets no calls.
         """
         ...
 
 
-_STATUS_TEXT = re.compile("[45][0-9]{2}")
-_STATUS_NAMES = ("raw_status_code", "status_code", "statusCode", "status", "code")
-_CODE_MAX = 10**64
+class BaseCallbackUpstream(abc.ABC):
+    """Implements `complete` and `stream` of a CallbackUpstream by its `start`."""
+
+    @abc.abstractmethod
+    def start(
+        self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
+    ) -> Source:
+        """Start a call."""
+
+    async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
+        """Return the response to a unary request.
+
+        Raises:
+            UpstreamError: If there is none, or it can't be read.
+        """
+        receiver = _QueueReceiver(self, request, context)
+        try:
+            wire = await receiver.queue.take()
+            assert wire is not None  # noqa: S101 - a response or an error comes before the end
+        finally:
+            await receiver.leave()
+        return RESPONSE_TYPES[type(request)].FromString(wire)
+
+    async def stream(
+        self, request: CompletionStreamRequest, context: CallContext
+    ) -> AsyncIterator[CompletionChunk]:
+        """Return the response as a stream of chunks.
+
+        Raises:
+            UpstreamError: Where the stream breaks, after the chunks before.
+        """
+        receiver = _QueueReceiver(self, request, context)
+        try:
+            while wire := await receiver.queue.take():
+                for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
+                    yield chunk
+        finally:
+            await receiver.leave()
 
 
-def error_from_body(
-    body: ErrorResponse, *, status: int | None = None, retry_after_s: float | None = None
-) -> UpstreamError:
-    """Turn an error body into an error.
+class _QueueReceiver:
+    """Starts a call and queues its response for a coroutine; a Receiver."""
 
-    The HTTP status decides what the error means, that of the answer before one in the body; without either
-    the body's own `code` and `type` do.
+    is_watched = False
 
-    Args:
-        body: The body, of an error answer or of an error event in a stream, in any of the shapes that are in
-            use; an empty one for an answer that is no JSON.
-        status: HTTP status of the answer; None to take what the body says.
-        retry_after_s: After how many seconds a new try makes sense, as the answer's Retry-After says.
+    def __init__(self, upstream: BaseCallbackUpstream, request: Any, context: CallContext) -> None:
+        self.queue = WireQueue()
+        self.failed = self.end = self.queue.end
+        self._is_closed = asyncio.Event()
+        self.closed = self._is_closed.set
+        wire = request.SerializeToString()
+        self.queue.attach(upstream.start(request, wire, context, self, contract_revision=CONTRACT_REVISION))
 
-    Returns:
-        The error, UNAVAILABLE where nothing says better. Its message is the upstream's own text, in one line
-        of at most 1,000 characters, without anything that looks like a credential, and without the values
-        that the violations quote. If the upstream refused the service itself, it is a text of ours: that of
-        the upstream may quote the key. The other members of the body and its violations are kept within
-        bounds.
-    """
-    try:
-        document = to_dict(body)
-    except EncodeError:
-        # Not from JSON, but made by a program, and with text in it that is no JSON.
-        document = {}
-    inner = document.get("error")
-    holders = [inner, document] if isinstance(inner, dict) else [document]
-    if status not in ERROR_STATUSES:
-        status = _status_of(holders) or status
-    upstream_code, upstream_type = _word_of(holders, ("code",)), _word_of(holders, ("type", "status"))
-    violations = violations_of(document)
-    # A list of violations, as in the documented HTTPValidationError, is an answer 422, said or not.
-    shape = "unprocessable_entity" if violations else None
-    words = [word for word in (upstream_code, upstream_type, shape) if word]
-    code, fault = fault_of(status, words)
-    return UpstreamError(
-        (text_of(document) if fault.is_quoted else "") or fault.text,
-        status=status,
-        code=code,
-        reason=fault.reason,
-        upstream_code=upstream_code,
-        upstream_type=upstream_type,
-        upstream_param=_word_of(holders, ("param",)),
-        retry_after_s=retry_after_s,
-        violations=violations if fault.reason == Reason.UPSTREAM_INVALID_REQUEST else (),
-        members=members_of(holders, is_quoted=fault.is_quoted),
-        should_retry=not is_hopeless(code, words),
-    )
+    async def leave(self) -> None:
+        """Cancel the call, and wait until the upstream has released everything it holds."""
+        self.queue.cancel()
+        await self._is_closed.wait()
 
+    def headers(self, headers: Mapping[str, str]) -> None:
+        pass
 
-def _status_of(holders: list[dict[str, Any]]) -> int | None:
-    for holder in reversed(holders):
-        for value in map(holder.get, _STATUS_NAMES):
-            if isinstance(value, str) and _STATUS_TEXT.fullmatch(value):
-                return int(value)
-            if type(value) is int and value in ERROR_STATUSES:
-                return value
-    return None
+    def batch(
+        self,
+        wire: bytes,
+        count: int,  # noqa: ARG002 - a Receiver
+        usage: bytes | None = None,  # noqa: ARG002
+        finish_reasons: Sequence[tuple[int, str]] = (),  # noqa: ARG002
+    ) -> None:
+        self.queue.put(wire)
 
-
-def _word_of(holders: list[dict[str, Any]], names: tuple[str, ...]) -> str | None:
-    """Give the first of these members that is a word for programs, and no key."""
-    for holder in holders:
-        for name in names:
-            value = holder.get(name)
-            # A number in `status` is the HTTP status once more, and no type.
-            if name == "code" and type(value) is int and abs(value) < _CODE_MAX:
-                return str(value)
-            if isinstance(value, str) and value and not is_secret(value):
-                return value
-    return None
+    def answer(self, wire: bytes) -> None:
+        self.queue.put(wire)
+        self.queue.end()

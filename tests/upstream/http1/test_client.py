@@ -704,7 +704,7 @@ async def test_nobody_there_is_told(client: HttpClient, unused_tcp_port: int) ->
 async def test_a_name_that_nobody_has_is_told(client: HttpClient) -> None:
     for name in ("nobody.invalid", "a" * 63 + "." + "b" * 63 + ".invalid"):
         recorder = await _got(client, f"http://{name}")
-        assert (recorder.heard, str(recorder.error)) == (["failed"], "its name is not known")
+        assert (recorder.heard, str(recorder.error)) == (["failed"], "its host name is unknown")
 
 
 @contextlib.contextmanager
@@ -805,7 +805,7 @@ async def test_a_certificate_of_nobody_or_of_somebody_else_is_not_trusted(trust:
         recorder = await _got(client, f"https://{host}:{server.port}")
         await client.close()
     gc.collect()
-    assert (recorder.heard, str(recorder.error)) == (["failed"], "its certificate is not to be trusted")
+    assert (recorder.heard, str(recorder.error)) == (["failed"], "its certificate is not trusted")
 
 
 async def test_a_server_without_tls_is_told(client: HttpClient) -> None:

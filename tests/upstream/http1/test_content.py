@@ -90,7 +90,7 @@ def test_an_empty_body_is_none_whatever_its_encoding(encoding: str) -> None:
         ("deflate", b"\x78\x9c" + JSON, "a body that is not encoded as its headers say"),
         ("deflate", JSON, "a body that is not encoded as its headers say"),
         ("gzip", gzip.compress(b"a") + JSON, "a body that is not encoded as its headers say"),
-        ("deflate", zlib.compress(b"a") + b"x", "bytes behind the end of an encoded body"),
+        ("deflate", zlib.compress(b"a") + b"x", "bytes after the end of an encoded body"),
         ("br", b"\x0b\x02\x80hi\x03", "a content encoding other than gzip and deflate"),
         ("zstd", b"\x28\xb5\x2f\xfd", "a content encoding other than gzip and deflate"),
         ("gzip, gzip", gzip.compress(gzip.compress(b"a")), "a content encoding other than gzip and deflate"),

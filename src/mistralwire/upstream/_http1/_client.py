@@ -1,4 +1,4 @@
-"""The connections that are open, and who may use them."""
+"""The client: a pool of connections."""
 
 import asyncio
 import collections
@@ -11,12 +11,18 @@ from mistralwire._timeouts import Timeouts
 from mistralwire.upstream._http1._connect import forget_if_closed, open_socket, tls_error
 from mistralwire.upstream._http1._connection import Connection
 from mistralwire.upstream._http1._errors import UnreachableError
-from mistralwire.upstream._http1._exchange import Exchange, Receiver
-from mistralwire.upstream._http1._request import Head, Origin, Proxy, encode_head, end_of_head, split_url
-from mistralwire.upstream._http1._upload import Upload
+from mistralwire.upstream._http1._exchange import Exchange, ResponseReceiver, Upload
+from mistralwire.upstream._http1._request import (
+    Origin,
+    Proxy,
+    SharedHead,
+    encode_head,
+    end_of_head,
+    split_url,
+)
 
 IDLE_S = 4.0
-"""How long an idle connection is kept: less than the 5 seconds after which uvicorn closes it."""
+"""Seconds for which an idle connection is kept: less than the 5 seconds after which uvicorn closes it."""
 
 _CLOSED = "the client was closed"
 _KEPT_HEADS_MAX = 64
@@ -24,17 +30,17 @@ _KEPT_CHARS_MAX = 1024
 
 
 class HttpClient:
-    """Sends requests, on connections that it keeps; for the event loop that is running when it is made.
+    """Sends requests on pooled connections, in the event loop that is running when it is made.
 
-    There is no bound on connections: who calls bounds the calls.
-
-    Attributes:
-        timeouts: For those who wait for responses.
+    The number of connections is not bounded: the caller bounds the number of requests.
 
     Args:
-        connect_s: Seconds until there is a connection, names looked up and TLS agreed on.
-        proxy: What to go through; None to connect directly.
-        tls: How TLS is spoken; None for the system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+        connect_s: Seconds until a connection is established, name lookup and TLS handshake included.
+        proxy: The proxy; None to connect directly.
+        tls: Settings of TLS; None for the system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+
+    Attributes:
+        timeouts: Timers for those who wait for responses.
     """
 
     def __init__(
@@ -45,11 +51,11 @@ class HttpClient:
         self._proxy = proxy
         self._given_tls = tls
         self._open: set[Connection] = set()
-        # The one that was used last is the last.
+        # In the order of their last use.
         self._idle: dict[Origin, list[Connection]] = collections.defaultdict(list)
         self._connecting: set[asyncio.Task[Connection]] = set()
-        # Of the last requests, by method, URL and Accept: in nothing else do those of one target differ.
-        self._heads: dict[tuple[str, str, str | None], Head] = {}
+        # Heads of recent requests by method, URL and Accept: those of one target differ in nothing else.
+        self._heads: dict[tuple[str, str, str | None], SharedHead] = {}
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.timeouts = Timeouts()
         self._all_lost = asyncio.Event()
@@ -60,36 +66,35 @@ class HttpClient:
         url: str,
         headers: Mapping[str, str],
         body: bytes | Upload | None,
-        receiver: Receiver,
+        receiver: ResponseReceiver,
         *,
         own_headers: Mapping[str, str] = {},
     ) -> Exchange:
-        """Send a request; on a connection that is idle, or on a new one.
+        """Send a request, on an idle connection or a new one.
 
-        A connection that was used before and is lost before the first byte of the response is no error: the
-        request is sent once more, on a new one. One whose body is sent as it comes can't be sent again, and
-        has a new connection.
+        If a reused connection is lost before the first byte of the response, the request is sent once more,
+        on a new one. A request with an Upload can't be sent again, and always uses a new connection.
 
         Args:
-            method: Such as `POST`.
+            method: The method, such as `POST`.
             url: An http or https URL.
-            headers: Further headers; Host, Content-Length and Accept-Encoding are not among them. They are
-                kept, so that the next request with the same ones need not encode them.
-            body: The body, whole or as it comes; None for none.
-            receiver: Who takes the response.
-            own_headers: Headers that are this request's own; never kept.
+            headers: Further headers, without Host, Content-Length and Accept-Encoding. They are cached, so
+                that the next request with the same headers need not encode them.
+            body: The body; None for none.
+            receiver: Receives the response.
+            own_headers: Headers of this request alone, which are never cached.
 
         Returns:
-            The handle with which to pause and to cancel it.
+            A handle to pause and to cancel the request.
 
         Raises:
-            ValueError: If the URL is none, or the method or a header can't be sent; nothing is sent then.
+            ValueError: If the URL, the method or a header is invalid; nothing is sent then.
         """
         place = (method, url, headers.get("accept"))
         head = self._heads.get(place)
         if head is None or head.headers != headers:
             head = self._encoded(method, url, headers)
-            # A path may have a caller's text in it.
+            # A path may contain text of a caller.
             if len(url) <= _KEPT_CHARS_MAX:
                 if len(self._heads) >= _KEPT_HEADS_MAX:
                     self._heads.clear()
@@ -108,7 +113,7 @@ class HttpClient:
             connection.send(exchange)
         return exchange
 
-    def _encoded(self, method: str, url: str, headers: Mapping[str, str]) -> Head:
+    def _encoded(self, method: str, url: str, headers: Mapping[str, str]) -> SharedHead:
         address = split_url(url)
         proxy = self._proxy
         target = address.path
@@ -117,10 +122,10 @@ class HttpClient:
             target = address.absolute
             if proxy.authorization is not None:
                 fields["proxy-authorization"] = proxy.authorization
-        return Head({**headers}, address.origin, encode_head(method, target, address.host, fields))
+        return SharedHead({**headers}, address.origin, encode_head(method, target, address.host, fields))
 
     async def close(self) -> None:
-        """Close all connections; exchanges that are under way fail with an UnreachableError."""
+        """Close all connections; exchanges in progress fail with an UnreachableError."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
             self._sweep_timer = None
@@ -136,7 +141,7 @@ class HttpClient:
             await self._all_lost.wait()
 
     def release(self, connection: Connection) -> None:
-        """Keep a connection for the next exchange with its origin."""
+        """Keep an idle connection for the next exchange with its origin."""
         connection.was_idle = True
         connection.idle_since_s = self._loop.time()
         self._idle[connection.origin].append(connection)
@@ -168,13 +173,13 @@ class HttpClient:
             raise UnreachableError(f"no connection within {self._connect_s:g} s") from None
         except OSError as error:
             raise tls_error(error) from None
-        # Not when it is made: uvloop does not tell a connection that it is lost if this task is cancelled.
+        # Not in its constructor: if this task is cancelled, uvloop does not call `connection_lost`.
         if not connection.is_lost:
             self._open.add(connection)
         return connection
 
     async def _with_transport(self, sock: socket.socket, origin: Origin) -> Connection:
-        """Make a connection of a socket, which belongs to the event loop from here on."""
+        """Make a connection from a socket, which the event loop owns from now on."""
         tls = self._tls if origin.is_tls else None
         try:
             _, connection = await self._loop.create_connection(
@@ -190,13 +195,13 @@ class HttpClient:
         return connection
 
     def _start(self, exchange: Exchange, task: asyncio.Task[Connection]) -> None:
-        """Send a request once there is a connection for it."""
+        """Send a request on its new connection."""
         self._connecting.discard(task)
         if task.cancelled():
-            # By the exchange, which is over then, or by the client.
+            # By the exchange, which is over then, or by `close`.
             exchange.fail(UnreachableError(_CLOSED))
         elif (error := task.exception()) is not None:
-            exchange.fail(error if isinstance(error, Exception) else UnreachableError("there is no answer"))
+            exchange.fail(error if isinstance(error, Exception) else UnreachableError("connecting failed"))
         elif exchange.is_over:
             self.release(task.result())
         elif task.result().is_open:
@@ -205,7 +210,7 @@ class HttpClient:
             exchange.fail(UnreachableError("it closed the connection instead of answering"))
 
     def _take(self, origin: Origin) -> Connection | None:
-        """Return the idle connection that was used last; None if there is none."""
+        """Return the most recently used idle connection; None if there is none."""
         idle = self._idle.get(origin)
         oldest_s = self._loop.time() - IDLE_S
         while idle:
@@ -228,7 +233,7 @@ class HttpClient:
 
     @functools.cached_property
     def _tls(self) -> ssl.SSLContext:
-        """The context of all connections; made once it is needed, since it reads the authorities."""
+        """The context of all connections, made on first use, since it reads the authorities."""
         if self._given_tls is not None:
             return self._given_tls
         context = ssl.create_default_context()

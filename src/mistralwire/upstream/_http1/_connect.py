@@ -1,4 +1,4 @@
-"""Opening a socket to an origin: names, happy eyeballs, and a tunnel through a proxy."""
+"""Connects a socket to an origin: name lookup, Happy Eyeballs, and a tunnel through a proxy."""
 
 import asyncio
 import os
@@ -22,12 +22,12 @@ AddressInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
 
 
 async def open_socket(origin: Origin, proxy: Proxy | None) -> socket.socket:
-    """Connect to an origin, or to the proxy before it; through the proxy's tunnel where TLS follows.
+    """Connect to an origin or to its proxy; for TLS, through a tunnel of the proxy.
 
-    The tunnel is asked for on the bare socket, so that TLS begins in one way with and without it.
+    The tunnel is requested on the bare socket, so that TLS begins the same way with and without one.
 
     Returns:
-        A connected socket that does not block; the caller closes it.
+        A connected, non-blocking socket, which the caller closes.
 
     Raises:
         UnreachableError: If there is no connection.
@@ -48,17 +48,17 @@ async def open_socket(origin: Origin, proxy: Proxy | None) -> socket.socket:
 
 
 def tls_error(error: OSError) -> UnreachableError:
-    """Return the error for a TLS handshake that failed, or a connection that broke in it."""
+    """Map an error of the TLS handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return UnreachableError("its certificate is not to be trusted")
+        return UnreachableError("its certificate is not trusted")
     return UnreachableError("TLS failed" if isinstance(error, ssl.SSLError) else "the connection broke")
 
 
 def forget_if_closed(sock: socket.socket) -> None:
-    """Let go of a descriptor that is closed already.
+    """Detach a socket from a descriptor that is already closed.
 
-    uvloop before 0.23 closes it where the making of a transport is cancelled, and the socket would close it
-    once more, when its number may be that of another file.
+    uvloop before 0.23 closes it when the creation of a transport is cancelled. The socket would close it
+    again, when its number may belong to another file.
     """
     if sock.fileno() >= 0:
         try:
@@ -68,7 +68,7 @@ def forget_if_closed(sock: socket.socket) -> None:
 
 
 async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
-    """Look up the addresses of a name.
+    """Look up the addresses of a host name.
 
     Raises:
         UnreachableError: If it has none.
@@ -76,8 +76,8 @@ async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
     try:
         return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        # The latter for names that IDNA does not allow.
-        raise UnreachableError("its name is not known") from None
+        # UnicodeError: for names that IDNA does not allow.
+        raise UnreachableError("its host name is unknown") from None
 
 
 async def _connect(host: str, port: int) -> socket.socket:
@@ -85,9 +85,9 @@ async def _connect(host: str, port: int) -> socket.socket:
     try:
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
     except (OSError, RuntimeError):
-        # The latter is what uvloop raises for some addresses.
+        # RuntimeError: uvloop raises it for some addresses.
         raise UnreachableError("the connection was refused") from None
-    # Event loops other than asyncio's leave it to the program.
+    # Event loops other than asyncio's do not set it.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -97,7 +97,7 @@ async def _tunnel(sock: socket.socket, origin: Origin, proxy: Proxy) -> None:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     target = f"{host}:{origin.port}"
     headers = {} if proxy.authorization is None else {"proxy-authorization": proxy.authorization}
-    # A tunnel begins behind the head, whatever that says of a body: as with HEAD.
+    # As for HEAD: the tunnel begins after the head, whatever that says of a body.
     reader = ResponseReader(is_head=True)
     try:
         await loop.sock_sendall(sock, encode_head("CONNECT", target, target, headers) + end_of_head({}, None))

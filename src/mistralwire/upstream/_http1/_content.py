@@ -1,4 +1,4 @@
-"""Decoding of bodies that are encoded although `identity` was asked for, in bounded pieces."""
+"""Decodes bodies that are encoded although the request asked for `identity`, in bounded pieces."""
 
 import zlib
 from typing import Protocol
@@ -6,15 +6,15 @@ from typing import Protocol
 from mistralwire.upstream._http1._errors import UnreadableError
 
 PIECE_BYTES_MAX = 256 * 1024
-"""How much is decoded at once: a piece of the network may become a thousand times as much."""
+"""Bytes that are decoded at once: a received piece may expand a thousandfold."""
 
-_GZIP = ("gzip", "x-gzip")
-# Of a member behind the first one, to begin with: what lies behind its end is copied, for each member anew.
+_GZIP_NAMES = ("gzip", "x-gzip")
+# Input for the start of each further member: zlib copies what follows the end of a member, for each anew.
 _MEMBER_BYTES = 1024
 
 
 class _Flow(Protocol):
-    """The exchange whose body it is."""
+    """The exchange whose body is decoded."""
 
     @property
     def is_paused(self) -> bool: ...
@@ -30,10 +30,10 @@ class _Flow(Protocol):
 
 
 class Inflater:
-    """Decodes gzip (members one after the other included) and deflate (with and without zlib's frame).
+    """Decodes gzip, with any number of members, and deflate, with and without zlib's header.
 
     Args:
-        is_gzip: Which one it is.
+        is_gzip: Whether the encoding is gzip.
     """
 
     __slots__ = ("_has_begun", "_inflate", "_input", "_input_max", "_is_gzip")
@@ -41,7 +41,7 @@ class Inflater:
     def __init__(self, *, is_gzip: bool) -> None:
         self._is_gzip = is_gzip
         self._input = memoryview(b"")
-        # Bytes of it that are decoded at once; None for all.
+        # Bytes of the input that are decoded at once; None for all.
         self._input_max: int | None = None
         self._has_begun = False
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS)
@@ -56,10 +56,10 @@ class Inflater:
         self._input = memoryview(bytes(self._input) + data)
 
     def read(self) -> bytes:
-        """Decode at most PIECE_BYTES_MAX bytes; none if there is no more before further input.
+        """Decode at most PIECE_BYTES_MAX bytes; none if more input is needed.
 
         Raises:
-            UnreadableError: If the input is not what it says.
+            UnreadableError: If the input is invalid.
         """
         while True:
             if self._inflate.eof:
@@ -80,30 +80,30 @@ class Inflater:
                 return piece
 
     def close(self) -> None:
-        """Check that the input ended where it may.
+        """Check that the input is complete.
 
         Raises:
-            UnreadableError: If it did not.
+            UnreadableError: If it is not.
         """
         if self._has_begun and not self._inflate.eof:
             raise UnreadableError("an encoded body that is cut short")
 
     def _start(self, first: int) -> None:
-        # Some servers send deflate without zlib's frame, whose first byte has the method 8 in its lower half.
-        has_frame = self._is_gzip or first & 0x0F == zlib.DEFLATED
-        wbits = zlib.MAX_WBITS | 16 if self._is_gzip else zlib.MAX_WBITS if has_frame else -zlib.MAX_WBITS
+        # Some servers omit zlib's header, whose first byte has the method 8 in its lower half.
+        has_header = self._is_gzip or first & 0x0F == zlib.DEFLATED
+        wbits = zlib.MAX_WBITS | 16 if self._is_gzip else zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
         self._inflate = zlib.decompressobj(wbits=wbits)
 
     def _at_end(self) -> bytes:
         if self._input:
-            raise UnreadableError("bytes behind the end of an encoded body")
+            raise UnreadableError("bytes after the end of an encoded body")
         return b""
 
 
 class ContentDecoder:
-    """Decodes the body of an exchange on its way to the receiver.
+    """Decodes the body of an exchange for its receiver.
 
-    What is not decoded while the receiver has paused is kept encoded, and decoded when it resumes.
+    While the receiver is paused, the rest of the input is kept encoded.
 
     Args:
         encoding: Value of the header Content-Encoding, other than identity. One that is neither gzip nor
@@ -114,14 +114,14 @@ class ContentDecoder:
     __slots__ = ("_flow", "_inflater", "_is_end_due", "_is_running")
 
     def __init__(self, encoding: str, flow: _Flow) -> None:
-        is_known = encoding in _GZIP or encoding == "deflate"
-        self._inflater = Inflater(is_gzip=encoding in _GZIP) if is_known else None
+        is_known = encoding in _GZIP_NAMES or encoding == "deflate"
+        self._inflater = Inflater(is_gzip=encoding in _GZIP_NAMES) if is_known else None
         self._flow = flow
         self._is_end_due = False
         self._is_running = False
 
     def data(self, piece: bytes) -> None:
-        """Take a piece of the encoded body."""
+        """Receive a piece of the encoded body."""
         if self._inflater is None:
             self._flow.fail(UnreadableError("a content encoding other than gzip and deflate"))
             return
@@ -129,13 +129,13 @@ class ContentDecoder:
         self.resume()
 
     def end(self) -> None:
-        """Take the end of the encoded body."""
+        """Receive the end of the encoded body."""
         self._is_end_due = True
         self.resume()
 
     def resume(self) -> None:
-        """Decode until the receiver pauses, or more input is needed."""
-        # The receiver may pause and resume while it takes a piece.
+        """Decode until the receiver pauses or more input is needed."""
+        # The receiver may pause and resume from within `deliver`.
         if self._is_running:
             return
         self._is_running = True

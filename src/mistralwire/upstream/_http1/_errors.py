@@ -1,4 +1,4 @@
-"""What ends an exchange without a whole response.
+"""Errors that end an exchange without a complete response.
 
 HttpClientError
 ├── UnreachableError
@@ -10,7 +10,7 @@ No message quotes a server, an address or a credential.
 
 
 class HttpClientError(Exception):
-    """Root of the errors that end an exchange."""
+    """Base class of the errors that end an exchange."""
 
 
 class UnreachableError(HttpClientError):
@@ -22,4 +22,4 @@ class TruncatedError(HttpClientError):
 
 
 class UnreadableError(HttpClientError):
-    """What arrived is no HTTP/1.1 response, or one that this client does not take."""
+    """What arrived is no HTTP/1.1 response, or one that this client does not support."""

@@ -1,4 +1,4 @@
-"""The head of a request: where it goes, and its bytes."""
+"""The head of a request: its address and its bytes."""
 
 import base64
 import dataclasses
@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 # RFC 9110, section 5: a token, and a value of Latin-1 without control characters other than tabs.
-_FIELD = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
+_HEADER_LINE = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
 _METHOD = re.compile("[A-Z]+")
-# A caller's query is sent as it came, so that nothing of it is quoted but what no head can have.
+# A caller's query is sent unchanged, except for characters that no head can have.
 _QUERY_SAFE = "".join(map(chr, range(ord("!"), ord("~") + 1)))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
-    """Whom a connection reaches.
+    """The peer of a connection.
 
     Attributes:
         is_tls: Whether the scheme is https.
         host: Name or address, ASCII; without the brackets of IPv6 addresses.
-        port: The port, explicit or the default of the scheme.
+        port: The port, by default that of the scheme.
     """
 
     is_tls: bool
@@ -30,13 +30,13 @@ class Origin(NamedTuple):
 
 
 class Address(NamedTuple):
-    """A URL, taken apart.
+    """A parsed URL.
 
     Attributes:
-        origin: Whom to connect to.
-        host: Value of the Host header: the port only where it is not the default of the scheme.
+        origin: The peer.
+        host: Value of the Host header, with the port only if it is not the default of the scheme.
         path: Path and query, ASCII.
-        absolute: The whole URL, as proxies are asked for it.
+        absolute: The whole URL, for requests to a proxy.
     """
 
     origin: Origin
@@ -61,10 +61,10 @@ class Proxy:
 
     @classmethod
     def from_url(cls, url: str) -> "Proxy":
-        """Read the URL of a proxy, such as `http://user:password@proxy:3128`.
+        """Parse the URL of a proxy, such as `http://user:password@proxy:3128`.
 
         Raises:
-            ValueError: If it is no http URL with a host; without its text, which may have a password.
+            ValueError: If it is not an http URL with a host; without its text, which may contain a password.
         """
         try:
             parts = urllib.parse.urlsplit(url)
@@ -81,13 +81,13 @@ class Proxy:
 
 
 def split_url(url: str) -> Address:
-    """Take a URL apart.
+    """Parse a URL.
 
     Args:
         url: An http or https URL; a fragment is dropped.
 
     Raises:
-        ValueError: If it is none, has no host, or has credentials.
+        ValueError: If it is invalid, has no host, or has credentials.
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
@@ -98,7 +98,7 @@ def split_url(url: str) -> Address:
     host = f"[{name}]" if ":" in name else name
     if port != default_port:
         host = f"{host}:{port}"
-    # What is escaped stays so.
+    # Escapes stay as they are.
     path = urllib.parse.quote(parts.path or "/", safe="%/:@!$&'()*+,;=~")
     if parts.query:
         path += "?" + urllib.parse.quote(parts.query, safe=_QUERY_SAFE)
@@ -106,13 +106,13 @@ def split_url(url: str) -> Address:
     return Address(origin, host, path, f"{parts.scheme}://{host}{path}")
 
 
-class Head(NamedTuple):
+class SharedHead(NamedTuple):
     """What the heads of many requests have in common.
 
     Attributes:
-        headers: Its headers, as they were given.
-        origin: Whom to connect to.
-        lines: Request line and headers, as bytes; without a length and the blank line.
+        headers: The headers, as the caller passed them.
+        origin: The peer.
+        lines: Request line and headers as bytes, without a length and the blank line.
     """
 
     headers: Mapping[str, str]
@@ -121,45 +121,47 @@ class Head(NamedTuple):
 
 
 def encode_head(method: str, target: str, host: str, headers: Mapping[str, str]) -> bytes:
-    """Return the request line and the headers of a request as bytes; `end_of_head` is the rest of its head.
+    """Encode the request line and the headers of a request; `end_of_head` encodes the rest of its head.
 
     Args:
         method: Such as `POST`.
-        target: A path, the whole URL for a proxy, or host and port for a tunnel.
+        target: A path; the whole URL for a proxy; or host and port for a tunnel.
         host: Value of the Host header.
-        headers: Further headers; neither Host nor Content-Length.
+        headers: Further headers, without Host and Content-Length.
 
     Raises:
-        ValueError: If the method is none, a name is no token, or a value has a control character (a line
-            break would begin a header of its own) or one beyond Latin-1. The value is not quoted.
+        ValueError: If the method is invalid, a name is no token, or a value contains a control character (a
+            line break would begin another header) or one beyond Latin-1. The value is not quoted.
     """
     if not _METHOD.fullmatch(method):
-        raise ValueError("expected a method of capital letters")
-    fields = _fields(headers)
+        raise ValueError("expected a method of capital letters, found something else")
+    fields = _header_lines(headers)
     return "\r\n".join([f"{method} {target} HTTP/1.1", f"host: {host}", *fields, ""]).encode("latin-1")
 
 
 def end_of_head(headers: Mapping[str, str], body_bytes: int | None, *, is_chunked: bool = False) -> bytes:
-    """Return the end of a head: what is this request's own.
+    """Encode the end of a head, which is different for each request.
 
     Args:
-        headers: Further headers; as for `encode_head`.
-        body_bytes: Length of the body; None for a request without one, or if it is not known.
-        is_chunked: Whether the body comes in chunks, since its length is not known.
+        headers: Further headers; see `encode_head`.
+        body_bytes: Length of the body; None for a request without one, or if it is unknown.
+        is_chunked: Whether the body is chunked, since its length is unknown.
 
     Raises:
-        ValueError: As for `encode_head`.
+        ValueError: See `encode_head`.
     """
-    lines = "".join([f"{field}\r\n" for field in _fields(headers)]) if headers else ""
+    lines = "".join([f"{field}\r\n" for field in _header_lines(headers)]) if headers else ""
     length = "transfer-encoding: chunked\r\n" if is_chunked else ""
     if body_bytes is not None:
         length = f"content-length: {body_bytes}\r\n"
     return f"{lines}{length}\r\n".encode("latin-1")
 
 
-def _fields(headers: Mapping[str, str]) -> list[str]:
-    fields = [f"{name}: {value}" for name, value in headers.items()]
-    if not all(map(_FIELD.fullmatch, fields)):
-        name = next(name for name, field in zip(headers, fields, strict=True) if not _FIELD.fullmatch(field))
-        raise ValueError(f"expected a header of printable characters, found others in {name[:64]!r}")
-    return fields
+def _header_lines(headers: Mapping[str, str]) -> list[str]:
+    lines = []
+    for name, value in headers.items():
+        line = f"{name}: {value}"
+        if not _HEADER_LINE.fullmatch(line):
+            raise ValueError(f"expected a header of printable characters, found others in {name[:64]!r}")
+        lines.append(line)
+    return lines

@@ -1,32 +1,32 @@
-"""A response, read from the bytes of a connection as they come; no I/O."""
+"""Parses responses incrementally, without I/O."""
 
 import httptools
 
-# How a response begins whose version that is, and which no interim one comes before.
+# The beginning of most responses: version 1.1, and not interim.
 _FINAL_1_1 = b"HTTP/1.1 2"
 
 HEAD_BYTES_MAX = 64 * 1024
-"""Bound on a head, with those of interim responses before it; also on what stands between parts of a body."""
+"""Bound on a head, with those of interim responses before it, and on what separates parts of a body."""
 
 
 class ResponseReader:
-    """Reads a response, interim ones (1xx) before it skipped; and then others of the same connection.
+    """Parses the responses of a connection, one after the other; interim ones (1xx) are skipped.
 
-    llhttp, behind httptools, refuses what RFC 9112 does not allow in heads and chunks. Refused here is what
-    it lets pass: versions other than 1.0 and 1.1, transfer codings other than chunked alone, any of them in
-    HTTP/1.0, a status below 100, and a switch of protocols. httptools has no call for the end of the input:
-    bodies that end with the connection are recognised here.
+    llhttp, which httptools wraps, rejects what RFC 9112 does not allow in heads and chunks. What it accepts
+    but this client does not is rejected here: versions other than 1.0 and 1.1, transfer codings other than
+    chunked alone, any of them in HTTP/1.0, a status below 100, and a switch of protocols. httptools has no
+    call for the end of the input, so bodies that end with the connection are recognized here.
 
     Args:
         is_head: Whether the request was a HEAD, whose response has no body whatever its head says.
 
     Attributes:
-        status: The status; 0 until the head is complete and may be looked at.
-        headers: By name in lower case; values of a repeated header are joined by commas.
-        has_begun: Whether any byte has come.
+        status: The status; 0 until the head is complete and accepted.
+        headers: Headers by name in lower case; the values of a repeated header are joined by commas.
+        has_begun: Whether any byte has arrived.
         is_ended: Whether the response is complete.
-        is_reusable: Whether the connection may carry another request; once the response is complete.
-        error: Why the response can't be read, in the words of an error message; None as long as it can.
+        is_reusable: Whether the connection can carry another request after the complete response.
+        error: Why the response can't be read, as part of an error message; None as long as it can.
     """
 
     __slots__ = (
@@ -51,24 +51,20 @@ class ResponseReader:
 
     def __init__(self, *, is_head: bool) -> None:
         self._fields: list[tuple[bytes, bytes]] = []
-        # Parts of the body, and how many of them count, once it has ended or can't be read.
+        # Parts of the body; `_kept` of them count once it has ended or can't be read.
         self._parts: list[bytes] = []
-        # What the parser calls for a part of the body, without a call of Python code; it is looked up once.
+        # The parser's callback for a part of the body, which it looks up once: no Python code runs.
         self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         self.begin(is_head=is_head)
 
     def begin(self, *, is_head: bool) -> None:
-        """Begin with the next response: the first one, or one behind a response that `is_reusable`.
-
-        Args:
-            is_head: As for the class.
-        """
+        """Prepare for the first response, or for the next one after a response that `is_reusable`."""
         self._is_head = is_head
         self._kept = 0
-        # Bytes that came without any of the body: parts of a head, what stands around chunks, trailers.
+        # Bytes since the last part of the body: of a head, of chunk framing, or of trailers.
         self._bare_bytes = 0
-        # Of what came until the head was complete, with a part of the body perhaps; and of heads alone.
+        # Bytes until the head was complete, perhaps with a part of the body; and bytes of heads alone.
         self._bytes = self._head_bytes = 0
         self._ends_with_connection = self._is_1_1 = False
         self.status = 0
@@ -79,10 +75,10 @@ class ResponseReader:
         self.error: str | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Read the next bytes of the connection; none may follow an error or the end.
+        """Parse the next bytes of the connection; none may follow an error or the end.
 
         Returns:
-            What they have of the body, without the chunked coding: one piece, whatever its chunks.
+            Their part of the body as one piece, without the chunked coding.
         """
         was_in_head = not self.status
         if was_in_head:
@@ -95,7 +91,7 @@ class ResponseReader:
         except httptools.HttpParserUpgrade:
             self._refuse("a switch to another protocol")
         except httptools.HttpParserError as error:
-            # Behind the end of the response it concerns the connection alone.
+            # After the end of the response it affects only the connection.
             self.is_reusable = False
             self._refuse(f"a response that is not valid HTTP/1.1 ({error})")
         if (self.is_ended or self.error is not None) and len(self._parts) > self._kept:
@@ -115,26 +111,26 @@ class ResponseReader:
         return body
 
     def close(self) -> None:
-        """Note the end of the connection, which is the end of some responses."""
+        """Note the end of the connection, which ends some responses."""
         if self.status and self._ends_with_connection and self.error is None:
             self.is_ended = True
 
     def free(self) -> None:
-        """Read no more: the parser holds what it calls, and without the cycle both are freed at once."""
+        """Drop the parser, which refers to this object: without the cycle both are freed at once."""
         del self._parser
 
     def on_message_begin(self) -> None:
-        """Notice what stands behind the end of the response: nobody has asked for it."""
+        """Note bytes after the end of the response, which no request has asked for."""
         if self.is_ended:
             self.is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which nobody looks at."""
+        """Keep a header; trailers are ignored."""
         if not self.status and self.error is None:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Decide whether this is the response, and where it ends."""
+        """Decide whether this head is that of the response, and where the response ends."""
         if self.error is not None or self.is_ended:
             return
         fields, self._fields = self._fields, []
@@ -151,7 +147,7 @@ class ResponseReader:
             self._begin(status, fields)
 
     def on_message_complete(self) -> None:
-        """Take the end of a response; not that of an interim one."""
+        """Note the end of the response; interim ones are ignored."""
         if self.status and not self.is_ended:
             self.is_ended = True
             self._kept = len(self._parts)
@@ -168,7 +164,7 @@ class ResponseReader:
                 headers[name] = value
         for name, values in repeated.items():
             headers[name] = ", ".join(values)
-        # The parser makes a string for it.
+        # The parser would build a string each time.
         version = "1.1" if self._is_1_1 else self._parser.get_http_version()
         self._is_1_1 = version == "1.1"
         coding = headers.get("transfer-encoding")
@@ -180,7 +176,7 @@ class ResponseReader:
             self.status = status
             self.headers = headers
             self._ends_with_connection = coding is None and "content-length" not in headers
-            # Its connection is not used again: a body that follows all the same would be seen too late.
+            # Its connection is not reused: a body that follows nevertheless would be noticed too late.
             self.is_ended = self._is_head
 
     def _refuse_size(self) -> None:

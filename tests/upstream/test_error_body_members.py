@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistralwire.errors import UpstreamViolation
-from mistralwire.upstream._error_members import MEMBERS_BYTES_MAX, members_of, violations_of
+from mistralwire.upstream._error_body import MEMBERS_BYTES_MAX, members_of, violations_of
 from tests.strategies import wild_values
-from tests.upstream.test_error_text import KEYS
+from tests.upstream.test_error_body_text import KEYS
 
 TEXTS = {"message": "no", "detail": "no", "msg": "no", "error": "no", "object": "error"}
 

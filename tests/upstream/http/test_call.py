@@ -21,7 +21,7 @@ import pytest
 from mistralwire import _offload, from_json, to_json
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
-from mistralwire.upstream._http_errors import refused
+from mistralwire.upstream._http._errors import status_error
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, CompletionChunk, UsageInfo
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
 
@@ -132,8 +132,8 @@ async def test_attempts_have_an_end_and_the_last_error_counts(caplog: pytest.Log
     assert len(server.received) == 3
     first, second = caplog.messages
     name = server.url.removeprefix("http://")
-    assert first.startswith(f"{name}: attempt 1 failed with UPSTREAM_OVERLOADED; another in ")
-    assert second.startswith(f"{name}: attempt 2 failed with UPSTREAM_RATE_LIMITED; another in ")
+    assert first.startswith(f"{name}: attempt 1 failed with UPSTREAM_OVERLOADED; retrying in ")
+    assert second.startswith(f"{name}: attempt 2 failed with UPSTREAM_RATE_LIMITED; retrying in ")
 
 
 async def test_a_refused_key_is_logged_by_its_place_once_until_a_request_succeeds(
@@ -172,7 +172,7 @@ async def test_a_missing_key_is_logged_with_where_to_name_one(caplog: pytest.Log
         await _error(server)
     (message,) = caplog.messages
     assert (
-        "the upstream wants a key (HTTP 401), and was given none; name one by key_env or key_file" in message
+        "the upstream requires a key (HTTP 401), and got none; name one with key_env or key_file" in message
     )
 
 
@@ -451,7 +451,7 @@ async def test_nobody_there_is_tried_again_and_then_told(
 
 async def test_a_name_that_nobody_has_is_told() -> None:
     upstream = MistralUpstream("http://nobody.invalid", settings=HttpSettings(attempts_max=1))
-    with pytest.raises(UpstreamError, match=r"its name is not known"):
+    with pytest.raises(UpstreamError, match=r"its host name is unknown"):
         await upstream.complete(REQUEST, CONTEXT)
     await upstream.close()
 
@@ -492,7 +492,7 @@ async def test_a_large_request_arrives_whole() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "xn--.\ud800"])
-def test_a_host_that_no_name_can_be_is_refused(host: str) -> None:
+def test_a_host_that_no_name_can_be_is_status_error(host: str) -> None:
     with pytest.raises(ValueError, match="base_url must be a URL"):
         MistralUpstream(f"http://{host}")
 
@@ -556,11 +556,11 @@ async def test_no_attempt_is_made_behind_the_deadline_or_in_half_a_minute(
     ],
 )
 def test_when_to_come_back_is_seconds_or_a_date(headers: dict[str, str], retry_after_s: float | None) -> None:
-    assert refused(429, b"", headers).retry_after_s == retry_after_s
+    assert status_error(429, b"", headers).retry_after_s == retry_after_s
 
 
 def test_a_date_to_come_back_is_counted_from_now() -> None:
-    assert refused(503, b"", {"retry-after": _date(3600)}).retry_after_s == pytest.approx(3600, abs=60)
+    assert status_error(503, b"", {"retry-after": _date(3600)}).retry_after_s == pytest.approx(3600, abs=60)
 
 
 async def test_a_pause_ends_when_the_call_is_cancelled() -> None:

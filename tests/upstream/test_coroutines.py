@@ -1,4 +1,4 @@
-"""Answers of an upstream on their way to the wire: what a program made is checked, and delivered."""
+"""Upstreams of coroutines: chunks are encoded, and responses checked and delivered."""
 
 import types
 from collections.abc import AsyncIterator
@@ -10,19 +10,21 @@ from google.protobuf.message import Message
 from mistralwire import codec
 from mistralwire.client import Client
 from mistralwire.service import LocalChannel, ServerConfig, create_server
-from mistralwire.upstream import CallContext, _answers
-from mistralwire.upstream._answers import CHECKS_PER_S, Answers
+from mistralwire.upstream import CallContext, _coroutines
+from mistralwire.upstream._coroutines import CHECKS_PER_S, ResponseCheck, encode_chunk
 from mistralwire.v1 import (
     ChatCompletionChoice,
     ChatCompletionResponse,
+    ChatCompletionStreamResponse,
     CompletionChunk,
     CompletionResponseStreamChoice,
+    FIMCompletionStreamResponse,
     JsonExtra,
     UsageInfo,
 )
-from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
-REMEDY = "correct the upstream, and try its answers with mistralwire.check"
+REMEDY = "correct the upstream, and test its answers with mistralwire.check"
 BROKEN = ChatCompletionResponse(
     id="r", model="m", choices=[ChatCompletionChoice(index=0), ChatCompletionChoice(index=1)]
 )
@@ -51,7 +53,7 @@ class Relaying:
 
 def places(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the places that were logged, each with its remedy."""
-    texts = [record.getMessage() for record in caplog.records if record.name == _answers.__name__]
+    texts = [record.getMessage() for record in caplog.records if record.name == _coroutines.__name__]
     assert all(REMEDY in text for text in texts)
     return [text.partition(" at ")[2].partition(":")[0] for text in texts]
 
@@ -88,12 +90,10 @@ async def test_what_an_api_answered_is_not_looked_at(
             assert await client.complete(REQUEST) == BROKEN
             assert [chunk async for chunk in client.stream(STREAM_REQUEST)] == [BROKEN_CHUNK]
     assert places(caplog) == []
-    assert not Answers(Relaying()).are_prepared(1)
 
 
-async def test_what_keeps_the_contract_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    answers = Answers(HeldUpstream())
-    assert answers.prepare(WHOLE, 1) is WHOLE
+def test_what_keeps_the_contract_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ResponseCheck().check(WHOLE)
     assert places(caplog) == []
 
 
@@ -105,12 +105,12 @@ def test_so_many_are_checked_in_a_second_and_no_more(monkeypatch: pytest.MonkeyP
         checked.append(message)
         return codec.check(message)
 
-    monkeypatch.setattr(_answers, "time", types.SimpleNamespace(monotonic=lambda: clock.now_s))
-    monkeypatch.setattr(_answers, "codec", types.SimpleNamespace(check=check, lower=codec.lower))
-    answers = Answers(HeldUpstream())
+    monkeypatch.setattr(_coroutines, "time", types.SimpleNamespace(monotonic=lambda: clock.now_s))
+    monkeypatch.setattr(_coroutines, "codec", types.SimpleNamespace(check=check))
+    response_check = ResponseCheck()
     for second in (1, 2, 3):
         for _ in range(3 * CHECKS_PER_S):
-            assert answers.prepare(BROKEN_CHUNK, 1) is BROKEN_CHUNK
+            response_check.check(BROKEN_CHUNK)
         assert len(checked) == second * CHECKS_PER_S
         clock.now_s += 1.0
 
@@ -118,11 +118,11 @@ def test_so_many_are_checked_in_a_second_and_no_more(monkeypatch: pytest.MonkeyP
 def test_no_more_places_are_logged_than_a_bound(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_answers, "_PLACES_MAX", 3)
-    answers = Answers(HeldUpstream())
+    monkeypatch.setattr(_coroutines, "_PLACES_MAX", 3)
+    response_check = ResponseCheck()
     for _ in range(2):
-        answers.prepare(BROKEN, 1)
-        answers.prepare(BROKEN_CHUNK, 1)
+        response_check.check(BROKEN)
+        response_check.check(BROKEN_CHUNK)
     assert len(places(caplog)) == 3
 
 
@@ -135,3 +135,11 @@ async def test_a_message_that_can_not_be_written_is_the_program_s_own_fault_and_
     async with create_server(upstream, ServerConfig(port=0)) as server, Client(server.address) as client:
         assert await client.complete(REQUEST) == odd
     assert "ChatCompletionResponse.json_extra" in places(caplog)
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 127, 128, 16_383, 16_384, 3_000_000])
+def test_an_encoded_chunk_is_an_element_of_a_stream_response(length: int) -> None:
+    item = chunk(7, "x" * length)
+
+    assert encode_chunk(item) == ChatCompletionStreamResponse(chunks=[item]).SerializeToString()
+    assert encode_chunk(item) == FIMCompletionStreamResponse(chunks=[item]).SerializeToString()

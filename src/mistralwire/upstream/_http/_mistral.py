@@ -1,4 +1,4 @@
-"""The upstream that asks Mistral's API, or any server with the same one."""
+"""Mistral's API, or any server with the same one, as an upstream."""
 
 import urllib.parse
 from collections.abc import Mapping
@@ -8,13 +8,11 @@ from google.protobuf.message import Message
 
 from mistralwire import _offload
 from mistralwire.errors import UpstreamError
-from mistralwire.upstream._forward import ForwardCall, ForwardReceiver, ForwardRequest
-from mistralwire.upstream._http import HttpUpstream
-from mistralwire.upstream._http_call import HEADERS
-from mistralwire.upstream._http_get import get
-from mistralwire.upstream._http_log import HttpLog
+from mistralwire.upstream._credentials import Key
+from mistralwire.upstream._http._base import HttpUpstream
+from mistralwire.upstream._http._forward import ForwardCall, ForwardReceiver, ForwardRequest
+from mistralwire.upstream._http._target import HEADERS, HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
-from mistralwire.upstream._key import Key
 from mistralwire.upstream._models import LIST_BYTES_MAX, Model, read_model_list
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -39,19 +37,19 @@ _PATHS: dict[type[Message], str] = {
 
 
 def checked_url(name: str, url: str) -> str:
-    """Give a base URL without what paths bring along: a slash or `/v1` at its end.
+    """Return a base URL without a trailing slash or `/v1`, which paths begin with.
 
     Args:
         name: Name of the setting, for the error.
         url: The URL.
 
     Raises:
-        ValueError: If it is no http or https URL with a host, or has a password, a query or a fragment.
+        ValueError: If it is not an http or https URL with a host, or has a password, a query or a fragment.
     """
     try:
         parts = urllib.parse.urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        # A UnicodeError, which is a ValueError, for labels that no name of a host can have.
+        # Raises UnicodeError, which is a ValueError, for labels that a host name can't have.
         (parts.hostname or "").encode("idna")
     except ValueError:
         is_url = False
@@ -64,20 +62,20 @@ def checked_url(name: str, url: str) -> str:
 
 
 class MistralUpstream(HttpUpstream):
-    """Asks the public API, or a server with the same one: vLLM, llama.cpp, a proxy.
+    """Calls the public API, or a server with the same one: vLLM, llama.cpp, a proxy.
 
-    Requests go out as they came, members that nobody documented included; only `stream` is set where it
-    contradicts the call. Answers are read without validation, so that none is lost.
+    Requests are forwarded unchanged, undocumented members included; only `stream` is set where it contradicts
+    the call. Responses are not validated, so that none is lost.
 
     Args:
-        base_url: Where the API is, with or without `/v1`.
-        key: What authorizes the service there; None for servers that ask for none.
-        settings: Times and bounds.
-        name: What logs call it; None for the host of the URL, with its port.
+        base_url: Base URL of the API, with or without `/v1`.
+        key: Authorizes the service; None for servers without authorization.
+        settings: Timeouts and bounds.
+        name: Name for logs; None for the host of the URL, with its port.
 
     Raises:
-        ValueError: If `base_url` is no such URL.
-        MistralwireError: If the environment names a proxy that is none, with the reason PROXY.
+        ValueError: If `base_url` is not such a URL.
+        MistralwireError: If the environment names an invalid proxy, with the reason PROXY.
     """
 
     def __init__(
@@ -89,26 +87,26 @@ class MistralUpstream(HttpUpstream):
         name: str | None = None,
     ) -> None:
         self._api = _MistralTarget(checked_url("base_url", base_url), key)
-        log = HttpLog(name or urllib.parse.urlsplit(base_url).netloc, _refusal(key))
+        log = HttpLog(name or urllib.parse.urlsplit(base_url).netloc, _refused_key_message(key))
         super().__init__(self._api, settings or HttpSettings(), log)
 
     @property
     def base_url(self) -> str:
-        """Where the API is, without `/v1`."""
+        """Base URL of the API, without `/v1`."""
         return self._api.base_url
 
     async def list_models(self) -> list[Model]:
-        """Ask for the models that there are.
+        """List the available models.
 
         Returns:
-            At most MODELS_MAX, each as the API lists it.
+            At most MODELS_MAX models, each as the API lists it.
 
         Raises:
-            UpstreamError: If there is no such list, or none within LIST_BYTES_MAX; or this is closed.
+            UpstreamError: If there is no list, or one beyond LIST_BYTES_MAX; or this upstream is closed.
         """
-        headers = {**HEADERS, "accept": "application/json", **self._api.credentials()}
+        headers = {"accept": "application/json", **self._api.credentials()}
         try:
-            data = await get(self._opened(), self._api.probe_url, headers, answer_bytes_max=LIST_BYTES_MAX)
+            data = await self._get(self._api.probe_url, headers, LIST_BYTES_MAX)
         except UpstreamError as error:
             if error.status is not None:
                 self._log.answered(error.status)
@@ -116,30 +114,28 @@ class MistralUpstream(HttpUpstream):
         return await _offload.convert(data, read_model_list, data)
 
     def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> ForwardCall:
-        """Send a request of another route as it is, with the key; nothing is tried again.
+        """Forward a request of another route unchanged, with the key and without retries.
 
         Raises:
             ValueError: If a header can't be sent.
             UpstreamError: If this upstream is closed, with the reason CLIENT_CLOSED.
         """
-        headers = {**HEADERS, **self._api.credentials()}
-        url = f"{self._api.base_url}{request.target}"
         return ForwardCall(
             self._opened(),
             self._settings,
             self._log,
-            url,
+            f"{self._api.base_url}{request.target}",
             request=request,
-            headers=headers,
+            headers={**HEADERS, **self._api.credentials()},
             receiver=receiver,
         )
 
 
-def _refusal(key: Key | None) -> str:
-    """Return what to log where the key is refused."""
+def _refused_key_message(key: Key | None) -> str:
+    """Return the message to log when the key is refused."""
     if key is None:
         return (
-            "the upstream wants a key (HTTP 401), and was given none; name one by key_env or key_file, or in "
+            "the upstream requires a key (HTTP 401), and got none; name one with key_env or key_file, or in "
             "MISTRAL_API_KEY beside a URL of the command line"
         )
     return f"the key from {key.source} was refused (HTTP 401); replace it"
@@ -158,7 +154,7 @@ class _MistralTarget:
         return request
 
     def authorize(self) -> None:
-        """Leave it: the key is read when it is needed."""
+        """Do nothing: the key is read for each request."""
 
     def credentials(self) -> Mapping[str, str]:
         return {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}

@@ -157,7 +157,7 @@ async def test_a_stream_whose_choices_have_all_ended_is_complete_without_done(
         for remarks in (1, 1):
             assert len(await _chunks(upstream)) == 2
             assert [record.getMessage() for record in caplog.records] == [
-                "the stream ended without [DONE], but each choice had a finish_reason; taken as complete"
+                "the stream ended without [DONE], but each choice had a finish_reason; treated as complete"
             ] * remarks
         await upstream.close()
     assert getattr(caplog.records[0], "request_id", None) == CONTEXT.request_id

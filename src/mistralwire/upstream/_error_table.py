@@ -1,4 +1,4 @@
-"""The one table of statuses: what an upstream's error means, and which HTTP status a gRPC code is."""
+"""The table of errors: from an upstream's HTTP status to a gRPC code, and from a code to an HTTP status."""
 
 import re
 from collections.abc import Iterable
@@ -8,15 +8,15 @@ from mistralwire.errors import Reason
 
 
 class Fault(NamedTuple):
-    """What can be wrong with an upstream's answer.
+    """A kind of upstream error.
 
     Attributes:
-        reason: For programs.
-        text: For people, where the upstream gave no text or its own must not be passed on.
-        statuses: The HTTP statuses that say it.
-        words: What the members `code` and `type` of an error body say then. A word stands with the status
-            that it is sent with, so that an error event in a stream is the error that an answer is.
-        is_quoted: False if the upstream's own text must not be passed on, since it may quote the service's
+        reason: The reason of the error.
+        text: The message where the upstream sent none, or its own must not be forwarded.
+        statuses: HTTP statuses that mean this error.
+        words: Values of `code` and `type` in an error body that mean it. Each is listed with the status it
+            is sent with, so that an error event in a stream maps like an error response.
+        is_quoted: Whether the upstream's own message may be forwarded; False if it may quote the service's
             credentials.
     """
 
@@ -28,12 +28,12 @@ class Fault(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A gRPC status code with its meanings in HTTP.
+    """A gRPC status code and its counterparts in HTTP.
 
     Attributes:
         code: Name of the code.
-        http_status: Status of the answer that a gateway gives its own caller.
-        faults: What an upstream says that becomes this code.
+        http_status: HTTP status with which a gateway responds for this code.
+        faults: Upstream errors that map to this code.
     """
 
     code: str
@@ -81,7 +81,7 @@ TABLE = (
         (
             Fault(
                 Reason.UPSTREAM_NOT_FOUND,
-                "the upstream does not have what was asked for, such as the model",
+                "the upstream does not have what was requested, such as the model",
                 (404, 410),
                 ("not_found", "model_not_found"),
             ),
@@ -95,7 +95,7 @@ TABLE = (
         (
             Fault(
                 Reason.UPSTREAM_RATE_LIMITED,
-                "the upstream takes no more requests from the service for now; try again later",
+                "the upstream accepts no more requests from the service for now; try again later",
                 (429,),
                 (
                     *("rate_limited", "rate_limit_exceeded", "rate_limit_error", "1300"),
@@ -106,8 +106,8 @@ TABLE = (
         ),
     ),
     Row(
-        # What the upstream refuses here is the service, not its caller: the caller can do nothing about it,
-        # and an answer 401 or 403 would send them looking for a fault in their own credentials.
+        # The upstream refused the service, not its caller: the caller can't fix it, and a 401 or 403 would
+        # make them look for a mistake in their own credentials.
         "FAILED_PRECONDITION",
         500,
         (
@@ -120,14 +120,14 @@ TABLE = (
             ),
             Fault(
                 Reason.UPSTREAM_PAYMENT_REQUIRED,
-                "the upstream wants the account of the service to be paid",
+                "the upstream requires the account of the service to be paid",
                 (402,),
                 ("billing_error", "payment_required", "insufficient_credits"),
                 is_quoted=False,
             ),
             Fault(
                 Reason.UPSTREAM_PERMISSION_DENIED,
-                "the upstream does not permit this to the service",
+                "the upstream denied the service permission",
                 (403,),
                 ("permission_error", "permission_denied", "forbidden"),
                 is_quoted=False,
@@ -137,7 +137,7 @@ TABLE = (
     Row(
         "ABORTED",
         409,
-        (Fault(Reason.UPSTREAM_CONFLICT, "the upstream found a conflict", (409,), ("conflict",)),),
+        (Fault(Reason.UPSTREAM_CONFLICT, "the upstream reported a conflict", (409,), ("conflict",)),),
     ),
     Row("OUT_OF_RANGE", 400),
     Row(
@@ -174,74 +174,73 @@ TABLE = (
     Row("DATA_LOSS", 500),
     Row("UNAUTHENTICATED", 401),
 )
-"""Every gRPC code, each with its faults."""
+"""Every gRPC status code."""
 
 ERROR_STATUSES = range(400, 600)
-"""The HTTP statuses of errors."""
+"""HTTP statuses that are errors."""
 
 KEPT_STATUSES = frozenset({400, 404, 408, 409, 413, 415, 422, 424, 429, 451})
-"""The statuses of upstreams with which a gateway answers its own caller, whose request they are about."""
+"""Upstream statuses that a gateway forwards unchanged, since they concern the caller's request."""
 
 _HOPELESS_CODES = ("FAILED_PRECONDITION", "UNIMPLEMENTED")
-_HOPELESS_WORDS = ("insufficient_quota",)
 
 
-def _plain(word: str) -> str:
-    """Give the one form of a word: `RateLimitError`, `rate_limit_error` and `Rate limit` are the same."""
+def _normalized(word: str) -> str:
+    """Return the common form of `RateLimitError`, `rate_limit_error` and `Rate limit`."""
     return re.sub("[^a-z0-9]", "", word.lower()).removesuffix("error")
 
 
-_PLAIN_HOPELESS_WORDS = frozenset(map(_plain, _HOPELESS_WORDS))
+_HOPELESS_WORDS = frozenset({_normalized("insufficient_quota")})
 _HTTP_STATUSES = {row.code: row.http_status for row in TABLE}
 _FAULTS = [(row.code, fault) for row in TABLE for fault in row.faults]
 _BY_STATUS = {status: (code, fault) for code, fault in _FAULTS for status in fault.statuses}
-_BY_WORD = {_plain(word): (code, fault) for code, fault in _FAULTS for word in fault.words}
+_BY_WORD = {_normalized(word): (code, fault) for code, fault in _FAULTS for word in fault.words}
 
 
 def fault_of(status: int | None, words: Iterable[str] = ()) -> tuple[str, Fault]:
-    """Find what an upstream's error means.
+    """Look up what an upstream's error means.
 
-    The status decides. One that the table does not have counts like the 400 or 500 of its class (RFC 9110,
-    section 15); without one the words decide, and among those unheard of `invalid_...` is an invalid request.
+    The status decides; one that is not in the table counts as the 400 or 500 of its class (RFC 9110,
+    section 15). Without a status the words decide; an unknown word that begins with `invalid` means an
+    invalid request.
 
     Args:
-        status: HTTP status of the error; None, or one that is no error, if there is none.
-        words: What the error body says as code and as type, the more exact one first.
+        status: HTTP status of the error; None or a status below 400 if it has none.
+        words: `code` and `type` of the error body, the more specific one first.
 
     Returns:
-        Name of the gRPC status code, and the fault; UNAVAILABLE with UPSTREAM_FAILED if nothing is known.
+        Name of the gRPC status code, and the fault; by default UNAVAILABLE with UPSTREAM_FAILED.
     """
     if status is not None and status in ERROR_STATUSES:
         return _BY_STATUS.get(status) or _BY_STATUS[status // 100 * 100]
-    plain_words = [_plain(word) for word in words]
-    for word in plain_words:
+    normalized = [_normalized(word) for word in words]
+    for word in normalized:
         if word in _BY_WORD:
             return _BY_WORD[word]
-    return _BY_STATUS[400 if any(word.startswith("invalid") for word in plain_words) else 500]
+    return _BY_STATUS[400 if any(word.startswith("invalid") for word in normalized) else 500]
 
 
 def is_hopeless(code: str, words: Iterable[str] = ()) -> bool:
-    """Check whether another attempt is hopeless: the error stays until somebody has repaired its cause.
+    """Check whether a retry can't succeed until an operator has fixed the cause.
 
     Args:
         code: Name of the gRPC status code.
-        words: What the upstream's error body says as code and as type.
+        words: `code` and `type` of the upstream's error body.
     """
-    return code in _HOPELESS_CODES or any(_plain(word) in _PLAIN_HOPELESS_WORDS for word in words)
+    return code in _HOPELESS_CODES or any(_normalized(word) in _HOPELESS_WORDS for word in words)
 
 
 def http_status(code: str, upstream_status: int | None = None) -> int:
-    """Give the HTTP status with which a gateway answers for a gRPC status code.
+    """Return the HTTP status with which a gateway responds for a gRPC status code.
 
     Args:
         code: Name of the code, such as `NOT_FOUND`.
-        upstream_status: HTTP status of the upstream's answer; None if there was none.
+        upstream_status: HTTP status of the upstream's response; None if there was none.
 
     Returns:
-        The upstream's status, if it is about the caller's request (400, 404, 408, 409, 413, 415, 422, 424,
-        429, 451); else that of the code, 500 for a name that is no code of gRPC. FAILED_PRECONDITION is 500
-        too: in this package it says that the service is not in order, such as its credentials, and never that
-        the request is not.
+        The upstream's status if it concerns the caller's request (400, 404, 408, 409, 413, 415, 422, 424,
+        429, 451), else the status of the code; 500 for an unknown name. FAILED_PRECONDITION is 500 too: in
+        this package it means a misconfigured service, such as wrong credentials, never an invalid request.
     """
     if upstream_status in KEPT_STATUSES:
         return upstream_status

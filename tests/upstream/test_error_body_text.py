@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mistralwire.upstream._error_text import text_of
+from mistralwire.upstream._error_body import text_of
 from tests.strategies import wild_values
 
 LETTERS_AND_DIGITS = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0dF"

@@ -1,29 +1,29 @@
-"""Requests of other routes, which an upstream gets as they are: bytes both ways, no retries."""
+"""Forwards requests of other routes to an upstream: bytes both ways, without retries."""
 
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mistralwire.errors import Reason, UpstreamError
-from mistralwire.upstream._http1 import Exchange, HttpClient, HttpClientError, UnreachableError, Upload
-from mistralwire.upstream._http_errors import late, redirected, silent, unanswered
-from mistralwire.upstream._http_log import HttpLog
+from mistralwire.errors import UpstreamError
+from mistralwire.upstream._http._errors import exchange_error, late_error, redirect_error, stalled_error
+from mistralwire.upstream._http._target import HttpLog
+from mistralwire.upstream._http1 import Exchange, HttpClient, Upload
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._routing import Route
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardRequest:
-    """A request for an upstream.
+    """A request to forward.
 
     Attributes:
-        method: Such as `POST`.
-        target: Path and query, as they are to be sent.
-        headers: The headers that go on: nothing that is meant for the gateway alone.
+        method: The method, such as `POST`.
+        target: Path and query, exactly as they are sent.
+        headers: The headers to forward, without those that are meant for the gateway alone.
         body: The whole body; None for none. With `is_streamed`, its beginning.
-        is_streamed: Whether more of the body follows, by `ForwardCall.write`.
-        length: Bytes of a body that is streamed; None if that is not known.
+        is_streamed: Whether more of the body follows by `ForwardCall.write`.
+        length: Length of a streamed body in bytes; None if it is unknown.
     """
 
     method: str
@@ -35,42 +35,42 @@ class ForwardRequest:
 
 
 class ForwardReceiver(Protocol):
-    """Takes the response. Nothing is called before the call was returned, nor after `end` or `failed`."""
+    """Receives the response. Nothing is called before the call was returned, nor after `end` or `failed`."""
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take the head of the response; names of headers are in lower case."""
+        """Receive the head of the response; names of headers are in lower case."""
 
     def data(self, piece: bytes) -> None:
-        """Take a piece of the body, decoded where it was encoded."""
+        """Receive a piece of the body, decoded if it was encoded."""
 
     def end(self) -> None:
-        """The response is complete."""
+        """Receive the end of a complete response."""
 
     def failed(self, error: UpstreamError) -> None:
-        """There is no response, or it broke off, after the pieces before."""
+        """Receive the error that replaces the response, or that broke it after the pieces before."""
 
     def drained(self) -> None:
-        """More of the request's body may be written, after a `write` that returned False."""
+        """Learn that more of the request's body may be written, after a `write` that returned False."""
 
 
 class Forwarder(Protocol):
     """An upstream that takes requests of other routes."""
 
     def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> "ForwardCall":
-        """Send a request, with the upstream's own credentials.
+        """Send a request with the upstream's own credentials.
 
         Raises:
             ValueError: If a header can't be sent.
-            UpstreamError: If the upstream takes no requests any more.
+            UpstreamError: If the upstream is closed.
         """
         ...
 
 
 class ForwardRoutes:
-    """The upstreams that requests of other routes go to: those of the kind `mistral`, in their order.
+    """The upstreams that can take requests of other routes: those of the kind `mistral`, in their order.
 
     Args:
-        routes: The routes; those whose upstream has no method `forward` are left out.
+        routes: The routes; those whose upstream has no method `forward` are ignored.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
@@ -90,10 +90,10 @@ class ForwardRoutes:
         """Return the upstream for a request.
 
         Args:
-            model: The model that it names; None if it names none, or that is not known.
+            model: The model that the request names; None if it names none, or that is unknown.
 
         Returns:
-            The first whose patterns match the model; the first of all if there is no model, or none matches.
+            The first upstream whose patterns match the model; the first of all if there is no model or match.
         """
         routes = [] if model is None else [route for route in self._routes if route.matches(model)]
         upstream: Forwarder = [*routes, *self._routes][0].upstream  # type: ignore[assignment] # has `forward`
@@ -101,16 +101,16 @@ class ForwardRoutes:
 
 
 class ForwardCall:
-    """A request that is under way, within the times of its upstream; a receiver of HTTP.
+    """A forwarded request, within the timeouts of its upstream; a ResponseReceiver.
 
     Args:
         client: Sends the request.
-        settings: Times. The response must begin `first_byte_s` after the last piece of the request.
-        log: Notes the status.
+        settings: Timeouts. The response must begin `first_byte_s` after the last piece of the request.
+        log: Logs the status.
         url: Where the request goes.
         request: The request.
         headers: Further headers, the same for many requests.
-        receiver: Takes the response.
+        receiver: Receives the response.
 
     Raises:
         ValueError: If a header can't be sent.
@@ -146,11 +146,11 @@ class ForwardCall:
         if self._upload is not None and request.body:
             self._upload.write(request.body)
 
-    # For the receiver.
+    # For the owner of the call.
 
     def write(self, piece: bytes) -> bool:
         """Send a piece of the body; return whether more may be written before `drained` is called."""
-        assert self._upload is not None  # noqa: S101 - a mistake of the caller's
+        assert self._upload is not None  # noqa: S101 - a mistake of the caller
         self._extend(self._settings.first_byte_s)
         return self._upload.write(piece)
 
@@ -161,51 +161,47 @@ class ForwardCall:
         self._upload.end()
 
     def pause(self) -> None:
-        """Read no more of the response."""
+        """Stop reading the response."""
         self._is_paused = True
         self._exchange.pause()
 
     def resume(self) -> None:
-        """Go on."""
+        """Read the response again."""
         self._is_paused = False
         if self._has_head:
             self._extend(self._settings.silence_s)
         self._exchange.resume()
 
     def cancel(self) -> None:
-        """Leave the upstream, and close the connection; the receiver hears no more."""
-        self._finish()
+        """Close the connection; the receiver gets no more calls."""
+        self._timer.cancel()
         self._exchange.cancel()
 
-    # From the connection.
+    # The ResponseReceiver.
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take the head of the response."""
         self._has_head = True
         self._log.answered(status)
         self._extend(self._settings.silence_s)
         if 300 <= status < 400:
-            self._fail(redirected(status))
+            self._fail(redirect_error(status))
         else:
             self._receiver.head(status, headers)
 
     def data(self, piece: bytes) -> None:
-        """Take a piece of the body."""
         self._extend(self._settings.silence_s)
         self._receiver.data(piece)
 
     def end(self) -> None:
-        """Take the end of the response."""
-        self._finish()
+        self._timer.cancel()
         self._receiver.end()
 
     def failed(self, error: Exception) -> None:
-        """Take the error that ends the exchange."""
-        self._finish()
-        self._receiver.failed(_error_of(error))
+        self._timer.cancel()
+        self._receiver.failed(exchange_error(error, expected="a response"))
 
     def _extend(self, limit_s: float) -> None:
-        """Note until when something has to come; the timer looks at that when it expires."""
+        """Expect something within a limit in seconds; the timer checks this when it expires."""
         self._due_s = self._loop.time() + limit_s
 
     def _check(self) -> None:
@@ -216,22 +212,10 @@ class ForwardCall:
         if self._due_s > now_s:
             self._timer = self._loop.call_at(self._due_s, self._check)
         elif self._has_head:
-            self._fail(silent(self._settings.silence_s))
+            self._fail(stalled_error(self._settings.silence_s))
         else:
-            self._fail(late(self._settings.first_byte_s))
+            self._fail(late_error(self._settings.first_byte_s))
 
     def _fail(self, error: UpstreamError) -> None:
         self.cancel()
         self._receiver.failed(error)
-
-    def _finish(self) -> None:
-        self._timer.cancel()
-
-
-def _error_of(error: Exception) -> UpstreamError:
-    if isinstance(error, UnreachableError):
-        return unanswered(error)
-    # What is no HttpClientError is a mistake of this program, whose text is for nobody else.
-    found = str(error) if isinstance(error, HttpClientError) else "none"
-    message = f"expected an answer from the upstream, found {found}"
-    return UpstreamError(message, reason=Reason.UPSTREAM_UNREADABLE)

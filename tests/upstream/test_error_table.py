@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistralwire.upstream import http_status
-from mistralwire.upstream._statuses import ERROR_STATUSES, TABLE, fault_of
+from mistralwire.upstream._error_table import ERROR_STATUSES, TABLE, fault_of
 
 FAULTS = [(row.code, fault) for row in TABLE for fault in row.faults]
 

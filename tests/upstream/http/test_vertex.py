@@ -241,7 +241,7 @@ async def test_no_token_is_an_error_that_quotes_nothing(error: Exception, code: 
         refused = await _refused(upstream)
         await upstream.close()
     assert (refused.code, refused.reason) == (code, reason)
-    assert refused.message == f"Google gave no token for the service: {type(error).__name__}"
+    assert refused.message == f"could not get a token from Google: {type(error).__name__}"
     assert SECRET not in f"{refused!r}{refused.__cause__!r}"
     assert server.received == []
 
@@ -289,7 +289,7 @@ async def test_default_credentials_are_looked_for_with_the_first_call(
                 file.write_text(text)
             refused = await _refused(upstream)
             assert refused.reason == "UPSTREAM_UNAUTHENTICATED"
-            assert refused.message == "Google gave no token for the service: DefaultCredentialsError"
+            assert refused.message == "could not get a token from Google: DefaultCredentialsError"
         await upstream.close()
     assert server.received == []
 

@@ -1,4 +1,4 @@
-"""The upstream that asks Mistral's models on Vertex AI."""
+"""Mistral's models on Vertex AI as an upstream."""
 
 import asyncio
 import re
@@ -8,17 +8,17 @@ from typing import Any
 
 from mistralwire._extras import missing_error
 from mistralwire.errors import Reason, UpstreamError
-from mistralwire.upstream._http import HttpUpstream
-from mistralwire.upstream._http_log import HttpLog
+from mistralwire.upstream._http._base import HttpUpstream
+from mistralwire.upstream._http._mistral import checked_url
+from mistralwire.upstream._http._target import HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
-from mistralwire.upstream._mistral import checked_url
 from mistralwire.v1 import AgentsCompletionRequest, AgentsCompletionStreamRequest
 
 _REGION = re.compile("[a-z0-9-]+")
 _REFUSAL = "the token of the Google credentials was refused (HTTP 401); replace the credentials"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
-# Models whose version stands behind an @ in the path, and not at all in the body.
+# Models whose version follows an @ in the path, and is missing in the body.
 # Source: LEGACY_MODEL_ID_FORMAT of Mistral's public SDK for Vertex AI.
 _VERSIONED = {
     "codestral-2405": ("codestral@2405", "codestral"),
@@ -28,23 +28,23 @@ _VERSIONED = {
 
 
 class VertexUpstream(HttpUpstream):
-    """Asks Mistral's models on Vertex AI, by `:rawPredict` and `:streamRawPredict`.
+    """Calls Mistral's models on Vertex AI, with `:rawPredict` and `:streamRawPredict`.
 
-    Vertex AI has no agents: a request for one is an UpstreamError with the reason UPSTREAM_UNSUPPORTED, and
-    is not sent.
+    Vertex AI has no agents: a request for one fails with the reason UPSTREAM_UNSUPPORTED, and is not sent.
 
     Args:
-        project: The Google Cloud project that pays.
-        region: Where the models run, such as `europe-west4`; or `global`.
-        credentials: Of `google-auth`; None for the application default ones, found with the first call.
-        base_url: Where Vertex AI is; None for that of the region.
-        settings: Times and bounds.
-        name: What logs call it; None for its host.
+        project: The Google Cloud project to bill.
+        region: Region of the models, such as `europe-west4`, or `global`.
+        credentials: Credentials of `google-auth`; None for the application default credentials, which are
+            looked up with the first call.
+        base_url: Base URL of Vertex AI; None for that of the region.
+        settings: Timeouts and bounds.
+        name: Name for logs; None for the host.
 
     Raises:
-        MistralwireError: If google-auth is not installed, with the reason EXTRA_MISSING.
-            Or if the environment names a proxy that is none, with the reason PROXY.
-        ValueError: If the project is empty, the region no name of one, or `base_url` no URL.
+        MistralwireError: If google-auth is not installed, with the reason EXTRA_MISSING; or the environment
+            names an invalid proxy, with the reason PROXY.
+        ValueError: If the project is empty, or the region or `base_url` is invalid.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class VertexUpstream(HttpUpstream):
     ) -> None:
         if not project:
             raise ValueError("project must not be empty")
-        # It becomes a part of the host that gets the token.
+        # It becomes part of the host that gets the token.
         if not _REGION.fullmatch(region):
-            raise ValueError("region must be small letters, digits and hyphens, such as europe-west4")
+            raise ValueError("region must be lower-case letters, digits and hyphens, such as europe-west4")
         host = "aiplatform" if region == "global" else f"{region}-aiplatform"
         base = checked_url("base_url", base_url or f"https://{host}.googleapis.com")
         quoted = urllib.parse.quote(project, safe="")
@@ -100,7 +100,7 @@ class _VertexTarget:
 
 
 class _Credentials:
-    """Tokens of Google, asked for when there is none that is valid."""
+    """Access tokens of Google, renewed when the current one is not valid."""
 
     def __init__(self, credentials: Any) -> None:
         try:
@@ -115,12 +115,12 @@ class _Credentials:
 
     @property
     def token(self) -> str:
-        """A token that is valid; empty if there is none."""
+        """A valid token; empty if there is none."""
         credentials = self._credentials
         return str(credentials.token) if credentials is not None and credentials.valid else ""
 
     async def renew(self) -> None:
-        """Ask for a new token.
+        """Request a new token, once for all calls that wait for it.
 
         Raises:
             UpstreamError: If there is none: with the reason UPSTREAM_UNREACHABLE if Google can't be reached,
@@ -129,7 +129,7 @@ class _Credentials:
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(asyncio.to_thread(self._refresh))
             self._refreshing.add_done_callback(self._refreshed)
-        # One for all calls that wait: it goes on if one of them is cancelled.
+        # The cancellation of one call does not cancel it for the others.
         await asyncio.shield(self._refreshing)
 
     def _refresh(self) -> None:
@@ -138,17 +138,17 @@ class _Credentials:
                 self._credentials, _ = self._auth.default(scopes=[_SCOPE])
             self._credentials.refresh(self._auth.transport.requests.Request())
         except (self._auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
-            # The texts quote what Google answered, and parts of files. OSError and ValueError: a file of
-            # credentials that can't be read.
-            is_lost = isinstance(error, self._auth.exceptions.TransportError)
+            # Their texts quote Google's responses and parts of files. OSError and ValueError: a credentials
+            # file that can't be read.
+            is_unreachable = isinstance(error, self._auth.exceptions.TransportError)
             raise UpstreamError(
-                f"Google gave no token for the service: {type(error).__name__}",
-                code="UNAVAILABLE" if is_lost else "FAILED_PRECONDITION",
-                reason=Reason.UPSTREAM_UNREACHABLE if is_lost else Reason.UPSTREAM_UNAUTHENTICATED,
+                f"could not get a token from Google: {type(error).__name__}",
+                code="UNAVAILABLE" if is_unreachable else "FAILED_PRECONDITION",
+                reason=Reason.UPSTREAM_UNREACHABLE if is_unreachable else Reason.UPSTREAM_UNAUTHENTICATED,
             ) from None
 
     def _refreshed(self, task: "asyncio.Task[None]") -> None:
         self._refreshing = None
         if not task.cancelled():
-            # Nobody may be left to take it.
+            # Retrieved here, since all calls that waited may be cancelled.
             task.exception()

@@ -136,8 +136,12 @@ def test_the_upstreams_own_words_decide_without_a_status_and_are_kept_if_they_ar
     ("body", "status", "message"),
     [
         ({"message": "no user hunter"}, 401, "the upstream refused the credentials of the service"),
-        ({"message": "no user hunter"}, 402, "the upstream wants the account of the service to be paid"),
-        ({"message": "no user hunter"}, 403, "the upstream does not permit this to the service"),
+        (
+            {"message": "no user hunter"},
+            402,
+            "the upstream requires the account of the service to be paid",
+        ),
+        ({"message": "no user hunter"}, 403, "the upstream denied the service permission"),
         (
             {"error": {"type": "authentication_error", "message": "no user hunter"}},
             None,
