@@ -9,7 +9,7 @@ from mistralwire.codec import read_error_body
 from mistralwire.errors import DecodeError, Reason, UpstreamError
 from mistralwire.upstream._conversion import unreadable_error
 from mistralwire.upstream._error_body import error_from_body
-from mistralwire.upstream._http1 import HttpClientError, TruncatedError, UnreachableError
+from mistralwire.upstream._http1 import HttpClientError, UnreachableError
 from mistralwire.v1 import ErrorResponse
 
 _DECIMAL = re.compile("[0-9]{1,15}([.][0-9]{1,9})?", re.ASCII)
@@ -28,8 +28,6 @@ def exchange_error(
     if isinstance(error, UnreachableError):
         message = f"the upstream can't be reached: {error}"
         return UpstreamError(message, reason=Reason.UPSTREAM_UNREACHABLE)
-    if isinstance(error, TruncatedError):
-        return unreadable_error("a part of one", status, expected=expected)
     found = str(error) if isinstance(error, HttpClientError) else "none"
     return unreadable_error(found, status, expected=expected)
 

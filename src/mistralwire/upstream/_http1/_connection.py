@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
         if reader.is_ended:
             exchange.end()
         elif reader.has_begun:
-            exchange.fail(TruncatedError("a connection that ended in the middle of the response"))
+            exchange.fail(TruncatedError("a part of one"))
         elif self.was_idle and not exchange.was_repeated:
             # The peer closed it before the request arrived: servers close idle connections at any time.
             exchange.was_repeated = True

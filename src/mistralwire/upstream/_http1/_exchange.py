@@ -37,7 +37,19 @@ class ResponseReceiver(Protocol):
         ...
 
 
-class Carrier(Protocol):
+class Sender(Protocol):
+    """The connection that sends an upload."""
+
+    def send_body(self, data: bytes) -> bool:
+        """Send bytes of a body; return whether more may be sent at once."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Close the connection at once, and end the exchange with an error."""
+        ...
+
+
+class Carrier(Sender, Protocol):
     """The connection that carries an exchange."""
 
     def pause_reading(self) -> None:
@@ -50,14 +62,6 @@ class Carrier(Protocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
-        ...
-
-    def fail(self, error: Exception) -> None:
-        """Close the connection at once, and end the exchange with an error."""
-        ...
-
-    def send_body(self, data: bytes) -> bool:
-        """Send bytes of a body; return whether more may be sent at once."""
         ...
 
 
@@ -77,7 +81,7 @@ class Upload:
     """
 
     __slots__ = (
-        "_carrier",
+        "_sender",
         "_drained",
         "_error",
         "_has_ended",
@@ -92,7 +96,7 @@ class Upload:
         self.length = length
         self.is_ended = False
         self._drained = drained
-        self._carrier: Carrier | None = None
+        self._sender: Sender | None = None
         # Pieces from before there was a connection.
         self._waiting: list[bytes] = []
         self._size = 0
@@ -120,12 +124,12 @@ class Upload:
             return
         self._send(b"" if self.length is not None else b"0\r\n\r\n")
 
-    def attach(self, carrier: Carrier) -> None:
+    def attach(self, sender: Sender) -> None:
         """Send on a connection from now on, beginning with what has been written so far."""
         if self._error is not None:
-            carrier.fail(self._error)
+            sender.fail(self._error)
             return
-        self._carrier = carrier
+        self._sender = sender
         waiting, self._waiting = b"".join(self._waiting), []
         may_write = self._send(waiting)
         if waiting and may_write and not self._has_ended:
@@ -133,7 +137,7 @@ class Upload:
 
     def detach(self) -> None:
         """Discard further pieces, since the exchange is over."""
-        self._carrier = None
+        self._sender = None
         self._is_over = True
         self._waiting.clear()
 
@@ -146,20 +150,20 @@ class Upload:
         """End the exchange as soon as it has a connection; nothing more of the body is sent."""
         if not self._is_over:
             self._error = ValueError(f"expected a body of {self.length} bytes, found {self._size}")
-            carrier = self._carrier
+            sender = self._sender
             self.detach()
-            if carrier is not None:
-                carrier.fail(self._error)
+            if sender is not None:
+                sender.fail(self._error)
         return True
 
     def _send(self, data: bytes) -> bool:
         if self._is_over:
             return True
-        if self._carrier is None:
+        if self._sender is None:
             self._waiting.append(data)
             return False
         self.is_ended = self._has_ended
-        return self._carrier.send_body(data) if data else True
+        return self._sender.send_body(data) if data else True
 
 
 class Exchange:
