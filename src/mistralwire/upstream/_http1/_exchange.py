@@ -81,11 +81,11 @@ class Upload:
     """
 
     __slots__ = (
-        "_sender",
         "_drained",
         "_error",
         "_has_ended",
         "_is_over",
+        "_sender",
         "_size",
         "_waiting",
         "is_ended",
