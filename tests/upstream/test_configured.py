@@ -199,7 +199,7 @@ def test_what_upstreams_over_http_have_is_checked(
         ({"kind": "vertex", "region": "r"}, f".project: expected {TEXT}, found none"),
         ({"kind": "vertex", "project": "p"}, f".region: expected {TEXT}, found none"),
         ({**VERTEX, "region": 1.5}, f".region: expected {TEXT}, found a number"),
-        ({**VERTEX, "region": "a/b"}, ": region must be small letters, digits and hyphens"),
+        ({**VERTEX, "region": "a/b"}, ": region must be lower-case letters, digits and hyphens"),
         ({"kind": "replay", "recordings": "a"}, ".recordings: expected an array of strings, found a string"),
         ({"kind": "replay", "recordings": []}, ".recordings: expected an array of strings, found an array"),
         ({"kind": "replay", "chunks_per_second": 0}, f".chunks_per_second: expected {SECONDS}, found an int"),

@@ -288,5 +288,5 @@ def test_a_route_has_a_pattern_and_a_name_of_its_own() -> None:
     with pytest.raises(ValueError, match=r"models must have a pattern"):
         Route("a", Named("a"), ())
     for routes in ([], [Route("a", Named("a")), Route("a", Named("b"))]):
-        with pytest.raises(ValueError, match=r"at least one route, and a name of its own"):
+        with pytest.raises(ValueError, match=r"at least one route, each with a unique name"):
             RoutedUpstream(routes)

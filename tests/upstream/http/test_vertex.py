@@ -177,7 +177,7 @@ async def test_a_project_is_one_step_of_the_path() -> None:
 
 @pytest.mark.parametrize("region", ["", "evil.com/", "Europe-West4", "a b", "x@y", "a\n"])
 def test_what_is_no_region_never_becomes_a_host(region: str) -> None:
-    with pytest.raises(ValueError, match=r"region must be small letters, digits and hyphens"):
+    with pytest.raises(ValueError, match=r"region must be lower-case letters, digits and hyphens"):
         VertexUpstream("my-project", region)
 
 
