@@ -16,22 +16,16 @@ ROOT = pathlib.Path(mistralwire.__file__).parent
 # What each room may import of this package. `mistralwire` is the package itself, which re-exports.
 _CONTRACT = {"errors", "v1"}
 _SHARED = {
-    "_arrivals",
+    "_addresses",
     "_extras",
     "_files",
-    "_flow",
-    "_listen",
-    "_loopback",
     "_metadata",
-    "_metrics_page",
     "_offload",
-    "_response_headers",
+    "_response_stream",
+    "_serving",
     "_settings",
     "_timeouts",
-    "_tls_files",
-    "_tokens",
     "_trace_context",
-    "_unexpected",
     "_varint",
 }
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
@@ -41,8 +35,8 @@ MAY_IMPORT = {
     "codec": _CONTRACT | {"_varint"},
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
-    | {"codec", "log", "_extras", "_files", "_flow", "_offload", "_response_headers", "_timeouts"}
-    | {"_unexpected", "_varint"},
+    | {"codec", "log", "_extras", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
+    | {"_varint"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
@@ -50,22 +44,16 @@ MAY_IMPORT = {
     "cli": _BELOW_SERVICE | _SHARED | {"service", "client", "gateway", "mistralwire"},
     "__main__": {"cli"},
     "_pyinstaller": set(),
-    "_arrivals": {"errors"},
+    "_addresses": set(),
     "_extras": {"errors"},
     "_files": {"errors"},
-    "_flow": {"errors"},
-    "_listen": set(),
-    "_loopback": set(),
     "_metadata": {"errors"},
-    "_metrics_page": {"errors", "_extras", "_listen"},
     "_offload": {"codec"},
-    "_response_headers": {"_metadata"},
+    "_response_stream": {"errors"},
+    "_serving": {"errors", "_addresses", "_extras", "_files"},
     "_settings": set(),
     "_timeouts": set(),
-    "_tls_files": {"errors", "_files"},
-    "_tokens": {"errors", "_files"},
     "_trace_context": set(),
-    "_unexpected": set(),
     "_varint": set(),
 }
 NOT_IN_THE_CODEC = {

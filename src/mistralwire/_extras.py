@@ -1,10 +1,10 @@
-"""What is said where a package of an optional extra is not installed."""
+"""Errors for packages of an optional extra that are not installed."""
 
 from mistralwire.errors import MistralwireError, Reason
 
 
 def missing_text(purpose: str, package: str, extra: str) -> str:
-    """Name what is missing, and a command that installs it.
+    """Return a message that names a missing package, and a command that installs it.
 
     The command names a checkout, not a distribution on an index.
 
@@ -18,7 +18,7 @@ def missing_text(purpose: str, package: str, extra: str) -> str:
 
 
 def missing_error(purpose: str, package: str, extra: str) -> MistralwireError:
-    """Return the error, with the reason EXTRA_MISSING, that says what `missing_text` says."""
+    """Return an error with the message of `missing_text` and the reason EXTRA_MISSING."""
     return MistralwireError(
         missing_text(purpose, package, extra), code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING
     )
@@ -29,7 +29,7 @@ def missing_import(purpose: str, error: ModuleNotFoundError, extra: str) -> Modu
 
     Args:
         purpose: What needs the package, as the subject of a sentence.
-        error: What the import raised. It is returned as it is if a module of this package was not found.
+        error: What the import raised; returned unchanged if the missing module is one of this package.
         extra: Name of the extra that installs the package.
     """
     package = (error.name or "").partition(".")[0]

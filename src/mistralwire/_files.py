@@ -1,4 +1,4 @@
-"""Files that are replaced while a program runs: reading them, and seeing that they have changed."""
+"""Files that may be replaced while the program runs: read them, and reload them when they change."""
 
 import errno
 import logging
@@ -12,39 +12,40 @@ from typing import BinaryIO, Generic, TypeVar
 from mistralwire.errors import MistralwireError, Reason
 
 FILE_BYTES_MAX = 1024 * 1024
-"""Bytes of a file: 1 MiB, far more than certificates or tokens take."""
+"""Bytes of a file: 1 MiB, far more than certificates or tokens need."""
 
-# What the system knows of a file without reading it; None if there is none to be known of.
+# Device, inode, size and times of a file; None if there is none.
 _Stamp = tuple[int, ...] | None
 
 _OTHERS_READ = 0o004
-# How often files that change while they are read are read again.
+# Attempts to read files that change while they are read.
 _READS_MAX = 3
 
-T = TypeVar("T")
+Content = TypeVar("Content")
 
 
-class Watched(Generic[T]):
-    """What files hold, read again when one of them has changed.
+class Watched(Generic[Content]):
+    """The content of files, reloaded when one of them changes. Thread-safe.
 
-    Files that can't be used leave the value as it was. The log names each problem once, and they are tried
-    again whenever the value is asked for. Any thread may ask.
+    While the files are invalid the previous content stays in use. Each problem is logged once, and the files
+    are read again on the next access.
 
     Args:
         paths: The files.
-        read: Reads and checks all of them; its errors quote nothing secret if they are of this package.
-        what: What they are, for the log, which tells of changes and problems.
-        logger: Where these go.
-        check_s: How long in seconds a change may go unseen; 0 looks at the files each time.
+        read: Reads and checks all of them. The text of its MistralwireErrors is logged, so it must quote no
+            secret.
+        what: What the files are, for the log.
+        logger: Logs reloads and problems.
+        check_s: Seconds within which a change is noticed; 0 checks the files on each access.
 
     Raises:
-        Exception: What `read` raises.
+        Exception: Whatever `read` raises.
     """
 
     def __init__(
         self,
         paths: Sequence[pathlib.Path],
-        read: Callable[[], T],
+        read: Callable[[], Content],
         what: str,
         logger: logging.Logger,
         *,
@@ -61,8 +62,8 @@ class Watched(Generic[T]):
         self._stamps: tuple[_Stamp, ...] = ()
         self._value = self._read_at_rest()
 
-    def current(self) -> T:
-        """Return the value as it is now: the same object for as long as the files stay the same."""
+    def current(self) -> Content:
+        """Return the current content: the same object until the files change."""
         with self._lock:
             if self._check_s:
                 now_s = time.monotonic()
@@ -75,22 +76,22 @@ class Watched(Generic[T]):
 
     def _read_again(self) -> None:
         try:
-            if any(map(_may_wait, self._paths)):
+            if any(map(_may_block, self._paths)):
                 raise OSError(errno.ESPIPE, "a pipe or a device, which is read at the start alone")
             self._value = self._read_at_rest()
         except Exception as error:  # noqa: BLE001 - a server goes on with what it has, whatever is wrong
-            # To be read again next time: it may be this process that has no room for a file just now.
+            # Read again next time: the failure may be transient, such as too many open files.
             self._stamps = ()
-            problem = str(error) if isinstance(error, MistralwireError) else _found(error)
+            problem = str(error) if isinstance(error, MistralwireError) else _cause_of(error)
             if problem != self._problem:
                 self._problem = problem
-                self._logger.warning("%s: what was read before stays in use: %s", self._what, problem)
+                self._logger.warning("%s: the previous content stays in use: %s", self._what, problem)
         else:
             self._problem = ""
-            self._logger.info("%s: read again", self._what)
+            self._logger.info("%s: reloaded", self._what)
 
-    def _read_at_rest(self) -> T:
-        """Read all files as they were at one moment."""
+    def _read_at_rest(self) -> Content:
+        """Read all files in one consistent state."""
         for _ in range(_READS_MAX):
             self._stamps = _stamps_of(self._paths)
             try:
@@ -105,11 +106,11 @@ class Watched(Generic[T]):
 
 
 def file_error(setting: str, message: str) -> MistralwireError:
-    """Give the error of a file that a setting names.
+    """Return the error for a file named by a setting.
 
     Args:
         setting: Name of the setting; in upper case, it is the reason, such as `TOKEN_FILE`.
-        message: What was expected, found and is to be done; nothing of the file's text.
+        message: What was expected, what was found and what to do; it must not quote the file.
     """
     return MistralwireError(
         f"{setting}: {message}", code="FAILED_PRECONDITION", reason=Reason[setting.upper()]
@@ -117,11 +118,11 @@ def file_error(setting: str, message: str) -> MistralwireError:
 
 
 def read_file(setting: str, path: pathlib.Path) -> bytes:
-    """Read a file that a setting names.
+    """Read a file named by a setting.
 
     Args:
         setting: Name of the setting.
-        path: Where the file is.
+        path: Path of the file.
 
     Raises:
         MistralwireError: If it can't be read or is too large, with the code FAILED_PRECONDITION.
@@ -135,28 +136,28 @@ def read_file(setting: str, path: pathlib.Path) -> bytes:
         message = f"expected a file that this user may read, found {path}, which it may not; change its mode"
         raise file_error(setting, message) from None
     except OSError as error:
-        raise file_error(setting, f"expected a file to read, found {path}: {_found(error)}") from None
+        raise file_error(setting, f"expected a file to read, found {path}: {_cause_of(error)}") from None
     if len(data) > FILE_BYTES_MAX:
         raise file_error(setting, f"expected at most {FILE_BYTES_MAX} bytes, found more in {path}")
     return data
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file to read it.
+    """Open a file for reading, without blocking.
 
-    A pipe is read to its end, as a shell's process substitution needs it. One that nobody writes to is
-    empty; `open` alone would wait for a writer, and no signal would end that.
+    A pipe is read to its end, as a shell's process substitution needs it. A FIFO without a writer is empty,
+    where `open` would block uninterruptibly.
 
     Args:
-        path: Where the file is.
+        path: Path of the file.
 
     Raises:
         OSError: If it can't be opened.
     """
-    return open(path, "rb", opener=_without_waiting)
+    return open(path, "rb", opener=_open_nonblocking)
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     # Windows has neither the flag nor such files.
     nonblocking = getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags | nonblocking)
@@ -165,13 +166,13 @@ def _without_waiting(path: str, flags: int) -> int:
     return descriptor
 
 
-def _may_wait(path: pathlib.Path) -> bool:
-    """Check whether reading may wait for somebody who writes, and with it the event loop."""
+def _may_block(path: pathlib.Path) -> bool:
+    """Check whether reading may block, and with it the event loop: a pipe or a device."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def is_open_to_all(path: pathlib.Path) -> bool:
-    """Say whether every user of this machine may read a file, as far as its mode says."""
+    """Check whether the mode of a file lets every user of this machine read it."""
     try:
         return bool(path.stat().st_mode & _OTHERS_READ)
     except OSError:
@@ -179,7 +180,7 @@ def is_open_to_all(path: pathlib.Path) -> bool:
 
 
 def _stamps_of(paths: Sequence[pathlib.Path]) -> tuple[_Stamp, ...]:
-    """Return what changes when a file is written, replaced, or its link set elsewhere, one for each file."""
+    """Return a stamp for each file, which changes when it is written or replaced, or its link retargeted."""
     return tuple(map(_stamp_of, paths))
 
 
@@ -191,6 +192,6 @@ def _stamp_of(path: pathlib.Path) -> _Stamp:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _found(error: Exception) -> str:
-    """Return what is wrong without the text of an error, which may quote a secret."""
+def _cause_of(error: Exception) -> str:
+    """Describe an error without its text, which may quote a secret."""
     return ((error.strerror if isinstance(error, OSError) else None) or type(error).__name__).lower()

@@ -1,9 +1,16 @@
-"""Metadata that calls and answers have beside their messages: names, and the id of a call.
+"""Metadata of calls: its keys, request ids, and the headers of an upstream's response that reach the caller.
+
+Those headers are the upstream's ids and rate limits. They have the same names in HTTP and in gRPC: in the
+metadata of the call, and in the ErrorInfo of a failed one.
 
 Source: proto/mistralwire/v1/chat_completion_service.proto.
 """
 
+import functools
+import re
 import uuid
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
 
 from mistralwire.errors import REQUEST_ID_PATTERN
 
@@ -17,37 +24,54 @@ AUTHORIZATION = "authorization"
 """The bearer token of a request."""
 
 ACCEPT_ENCODING = "x-accept-encoding"
-"""What a caller asks for compressed answers with; its value is `gzip`.
+"""The compression that a caller asks for; its value is `gzip`.
 
-gRPC's own `grpc-accept-encoding` says what a client can read, not what it wants: every client sends it, and
-grpc shows it to nobody.
+gRPC's own `grpc-accept-encoding` lists what a client can decode, not what it wants: every client sends it,
+and grpc does not expose it.
 """
 
 RETRY_TIME_LEFT = "x-retry-time-left-ms"
-"""How much of its deadline a call must have left when its upstream is asked again, in milliseconds.
+"""Milliseconds of its deadline that a call must have left when its upstream is retried.
 
-So the caller learns of an error in time to answer with a status of its own. As a part of the deadline it
-stays true however long the call took to arrive, and in a retry of the caller's gRPC library.
+So the caller learns of an error in time to answer with a status of its own. Relative to the deadline, it
+stays true however long the call took to arrive, and in a retry by the caller's gRPC library.
 """
+
+UPSTREAM_REQUEST_ID = "x-upstream-request-id"
+"""Replaces an upstream's own `x-request-id`, since that is the id of the call."""
+
+HEADERS_BYTES_MAX = 1536
+"""Bytes of an upstream's names and values, with the 32 more that HTTP/2 counts for each pair."""
+
+_COUNT_MAX = 24
+_HEADER_NAME_CHARS_MAX = 64
+_HEADER_VALUE = re.compile("[!-~](?:[ -~]{0,254}[!-~])?")
+_PAIR_BYTES = 32
+
+_ID_NAME = re.compile("(?:[a-z0-9-]+-)?(?:request|correlation|invocation|trace)-?id|cf-ray")
+_LIMIT_NAME = re.compile("(?:x-)?rate-?limit[a-z0-9_.-]*|[a-z]+-ratelimit-[a-z0-9_.-]+|retry-after(?:-ms)?")
+# gRPC takes values of names with this ending as bytes alone, and fails to end a call that has another one.
+_BINARY = "-bin"
+_RETRY_AFTER = ("retry-after", "retry-after-ms")
+_FIRST_IDS = ("mistral-correlation-id", UPSTREAM_REQUEST_ID)
+
+_HeaderKind: TypeAlias = Literal["id", "limit"]
 
 
 def is_request_id(text: str) -> bool:
-    """Say whether a text can be the id of a call: one that can go into a log as it is."""
+    """Check whether a text is a valid request id: one that can go into a log unchanged."""
     return REQUEST_ID_PATTERN.fullmatch(text) is not None
 
 
 def checked_request_id(request_id: str | None) -> str:
-    """Give the id of a call: the caller's own, or a new one.
+    """Return the caller's own request id, or a new one.
 
     Args:
         request_id: The caller's own; None for a new one.
 
-    Returns:
-        The id.
-
     Raises:
         TypeError: If it is no string.
-        ValueError: If it can't go into a log as it is: 1 to 128 characters of printable ASCII, no spaces.
+        ValueError: If it can't go into a log unchanged: 1 to 128 characters of printable ASCII, no spaces.
     """
     if request_id is None:
         return uuid.uuid4().hex
@@ -59,3 +83,80 @@ def checked_request_id(request_id: str | None) -> str:
             f"not {request_id[:128]!r}"
         )
     return request_id
+
+
+def response_headers(
+    headers: Mapping[str, str], request_id: str = "", *, is_error: bool = False
+) -> dict[str, str]:
+    """Return the headers of an upstream's response that reach the caller.
+
+    Args:
+        headers: The headers, by names in lower case.
+        request_id: Id of the call, which an upstream may have echoed.
+        is_error: Whether the response is an error, whose Retry-After travels as a number instead.
+
+    Returns:
+        The ids, then the rate limits: at most 24 headers in 1.5 KiB, each with a value of up to 256 printable
+        ASCII characters. Headers beyond these bounds, or with other characters, are dropped.
+    """
+    if REQUEST_ID in headers:
+        headers = dict(headers)
+        own_id = headers.pop(REQUEST_ID)
+        if own_id != request_id:
+            headers.setdefault(UPSTREAM_REQUEST_ID, own_id)
+    kept = headers_in(headers.items())
+    if is_error:
+        for name in _RETRY_AFTER:
+            kept.pop(name, None)
+    return kept
+
+
+def headers_in(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """Return the headers of an upstream's response that are among metadata, within the same bounds.
+
+    Args:
+        metadata: Names in lower case and values, such as the trailing metadata of a call. Values that are not
+            text are dropped.
+    """
+    ids: list[tuple[str, str | bytes]] = []
+    limits: list[tuple[str, str | bytes]] = []
+    for pair in metadata:
+        name = pair[0]
+        # A program's own upstream may put anything there.
+        if isinstance(name, str) and len(name) <= _HEADER_NAME_CHARS_MAX and (kind := _header_kind(name)):
+            (ids if kind == "id" else limits).append(pair)
+    headers: dict[str, str] = {}
+    room = HEADERS_BYTES_MAX
+    for name, value in (*ids, *limits):
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            continue
+        if name == REQUEST_ID or name in headers:
+            continue
+        room -= len(name) + len(value) + _PAIR_BYTES
+        if room < 0 or len(headers) == _COUNT_MAX:
+            break
+        headers[name] = value
+    return headers
+
+
+def without_limits(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers without the rate limits."""
+    return {name: value for name, value in headers.items() if _header_kind(name) == "id"}
+
+
+def upstream_id(headers: Mapping[str, str]) -> str | None:
+    """Return the upstream's own id of a call, for a log; None if its response has none."""
+    for name in (*_FIRST_IDS, *headers):
+        if name in headers and _header_kind(name) == "id":
+            return headers[name]
+    return None
+
+
+# The names that an upstream sends are the same each time.
+@functools.lru_cache(maxsize=1024)
+def _header_kind(name: str) -> _HeaderKind | None:
+    if name.endswith(_BINARY):
+        return None
+    if _LIMIT_NAME.fullmatch(name):
+        return "limit"
+    return "id" if _ID_NAME.fullmatch(name) else None

@@ -1,16 +1,71 @@
-"""Many timers of few lengths, nearly all of which are stopped before they expire."""
+"""Timers that nearly always stop or restart before they expire."""
 
 import asyncio
 from collections.abc import Callable
 
-# Beyond so many lengths, one that is not in use is forgotten at once.
-_KEPT_MAX = 16
+# Beyond so many lengths, the queue of one that is not in use is dropped at once.
+_QUEUES_MAX = 16
+
+
+class IdleTimer:
+    """A timer that is restarted often, at the cost of an assignment, for the event loop that runs.
+
+    The loop's own timer is moved to the new time only when it expires.
+    """
+
+    __slots__ = ("_due_s", "_expired", "_handle", "_loop")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._expired: Callable[[], object] | None = None
+        self._due_s = 0.0
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor has expired."""
+        return self._expired is not None
+
+    def start(self, delay_s: float, expired: Callable[[], object]) -> None:
+        """Start or restart the timer.
+
+        Args:
+            delay_s: Seconds until it expires.
+            expired: Called when it expires.
+        """
+        self._expired = expired
+        self._due_s = self._loop.time() + delay_s
+        if self._handle is not None and self._handle.when() > self._due_s:
+            self.close()
+        if self._handle is None:
+            self._handle = self._loop.call_at(self._due_s, self._check)
+
+    def stop(self) -> None:
+        """Stop the timer; the loop's own stays for the next start."""
+        self._expired = None
+
+    def close(self) -> None:
+        """Cancel the loop's timer. Nothing expires any more until the next start."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _check(self) -> None:
+        self._handle = None
+        expired = self._expired
+        if expired is None:
+            return
+        if self._due_s > self._loop.time():
+            self._handle = self._loop.call_at(self._due_s, self._check)
+        else:
+            self._expired = None
+            expired()
 
 
 class Timeouts:
-    """Starts and stops timers at the cost of an entry in a dict each; for one event loop.
+    """Many timers of few lengths, each at the cost of a dict entry; for one event loop.
 
-    Those of one length expire in the order of their starts, so they share one timer of the loop. It stays
+    Timers of one length expire in the order of their starts, so they share one timer of the loop. It stays
     when they are stopped, for those that follow.
     """
 
@@ -22,11 +77,11 @@ class Timeouts:
 
         Args:
             delay_s: Seconds until it expires.
-            owner: Whose it is; one has at most one of each length.
+            owner: Its owner, who has at most one of each length.
             expired: Called when it expires.
 
         Returns:
-            When it expires, in that of the event loop.
+            When it expires, on the clock of the event loop.
         """
         queue = self._queues.get(delay_s)
         if queue is None:
@@ -38,7 +93,7 @@ class Timeouts:
         queue = self._queues.get(delay_s)
         if queue is not None:
             queue.running.pop(owner, None)
-            if not queue.running and len(self._queues) > _KEPT_MAX:
+            if not queue.running and len(self._queues) > _QUEUES_MAX:
                 queue.close()
                 del self._queues[delay_s]
 
@@ -47,7 +102,7 @@ class _Queue:
     """The timers of one length.
 
     Attributes:
-        running: Time and callback of each by its owner, the one that expires first at the front.
+        running: Expiry and callback of each by its owner, the next to expire at the front.
     """
 
     __slots__ = ("_delay_s", "_loop", "_timer", "running")
@@ -62,15 +117,15 @@ class _Queue:
         due_s = self._loop.time() + self._delay_s
         self.running[owner] = (due_s, expired)
         if self._timer is None:
-            self._timer = self._loop.call_at(due_s, self._look)
+            self._timer = self._loop.call_at(due_s, self._expire)
         return due_s
 
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
-        """Call those that have expired, and wait for the next one."""
+    def _expire(self) -> None:
+        """Call back the timers that have expired, and wait for the next one."""
         now_s = self._loop.time()
         try:
             while (first := next(iter(self.running.items()), None)) is not None:
@@ -80,6 +135,6 @@ class _Queue:
                 del self.running[owner]
                 expired()
         finally:
-            # Until here it counts as set, so that none that is started meanwhile sets it for itself.
+            # Until here the loop's timer counts as set, so that none started meanwhile sets it.
             due_s, _ = next(iter(self.running.values()), (0.0, None))
-            self._timer = self._loop.call_at(due_s, self._look) if self.running else None
+            self._timer = self._loop.call_at(due_s, self._expire) if self.running else None

@@ -1,11 +1,11 @@
-"""Varints: integers on the wire, seven bits a byte, the low ones first.
+"""Varints, the integers of protobuf's wire format: seven bits a byte, least significant first.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
 
 
 def write_varint(value: int) -> bytes:
-    """Write an integer of 0 to 2^64-1."""
+    """Encode an integer from 0 to 2^64-1."""
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)
@@ -14,7 +14,7 @@ def write_varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Read an integer of 0 to 2^64-1 from bytes that protobuf wrote; give it, and where it ends."""
+    """Decode a varint of valid protobuf at a position; return it and the position behind it."""
     result = shift = 0
     while True:
         byte = data[at]

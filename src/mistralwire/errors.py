@@ -13,8 +13,10 @@ A wrong argument of the caller's own (an unknown option, a message type without 
 TypeError or ValueError, as everywhere in Python.
 """
 
+import logging
 import math
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -77,6 +79,18 @@ def name_in(text: object) -> str | None:
     """
     start = text[:_NAME_CHARACTERS_MAX] if isinstance(text, str) else ""
     return start if _NAME.fullmatch(start) else None
+
+
+def log_unexpected(logger: logging.Logger, event: str, error: BaseException) -> None:
+    """Log an exception that only a bug raises: its type and stack, not its text, which may quote the request.
+
+    Args:
+        logger: The logger.
+        event: What has happened, up to the exception, such as `call 1 ended with`.
+        error: The exception.
+    """
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s an unexpected %s\n%s", event, type(error).__name__, stack)
 
 
 def _token(text: str | None) -> str | None:

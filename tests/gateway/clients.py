@@ -6,7 +6,7 @@ from typing import cast
 
 from google.protobuf.message import Message
 
-from mistralwire._flow import EventWriter, Sink
+from mistralwire._response_stream import EventWriter, Sink
 from mistralwire.client import Client
 from mistralwire.v1 import ChatCompletionStreamResponse
 from tests.service.upstreams import chunk

@@ -90,7 +90,7 @@ async def replace_certificates(authority: trustme.CA, files: Files, caplog: pyte
             async with connected(server.port, authority) as (_, _, shown):
                 assert shown == second
         (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
-        assert ": what was read before stays in use: tls_key: expected " in warning.getMessage()
+        assert ": the previous content stays in use: tls_key: expected " in warning.getMessage()
         files.key.write_bytes(good)
         async with connected(server.port, authority) as (reader, writer, shown):
             assert shown == second

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from mistralwire import _tokens
+from mistralwire._serving import tokens as token_module
 from mistralwire.errors import MistralwireError
 from mistralwire.service import CallRecord, Chunks, Server, ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse
@@ -175,7 +175,7 @@ async def test_health_checks_need_none(file: pathlib.Path) -> None:
 async def test_a_changed_file_counts_without_a_restart(
     file: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
+    monkeypatch.setattr(token_module, "CHECK_S", 0.0)
     upstream = HeldUpstream()
     async with serve(file, upstream) as server:
         write(file, f"{NEW}\n")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistralwire._flow import EventWriter
+from mistralwire._response_stream import EventWriter
 from mistralwire.errors import MistralwireError, OverloadError, UpstreamError
 from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig
 from mistralwire.service._call import Call, Calls

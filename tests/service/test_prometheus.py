@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from mistralwire import _metrics_page
+from mistralwire._serving import metrics_page
 from mistralwire.codec import SseDecoder, to_json
 from mistralwire.errors import MistralwireError
 from mistralwire.service import CallObserver, ServerConfig, create_server
@@ -181,7 +181,7 @@ def test_a_second_endpoint_in_a_process_is_an_error(endpoint: PrometheusEndpoint
 def test_who_asks_for_nothing_is_hung_up_on_in_silence(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_metrics_page, "_STALLED_S", 0.05)
+    monkeypatch.setattr(metrics_page, "_STALLED_S", 0.05)
     with (
         contextlib.closing(start_prometheus(port=0)) as endpoint,
         socket.create_connection(("127.0.0.1", endpoint.port), 30) as connection,

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mistralwire._tls_files import TlsFiles, validity
+from mistralwire._serving.tls_files import TlsFiles, validity
 from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError
 from mistralwire.service import Server, ServerConfig, create_server
@@ -25,7 +25,7 @@ from mistralwire.v1 import ChatCompletionResponse
 from tests.service.certificates import Files, issue, trust
 from tests.service.upstreams import REQUEST, HeldUpstream
 
-LOGGER = "mistralwire._tls_files"
+LOGGER = "mistralwire._serving.tls_files"
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
 
@@ -140,7 +140,7 @@ async def test_a_new_certificate_is_shown_to_the_next_connection(
         await check(server, trust(authority))
 
     (record,) = caplog.records
-    assert record.getMessage().endswith(": read again")
+    assert record.getMessage().endswith(": reloaded")
 
 
 async def test_a_connection_outlives_the_change_of_the_certificate(
@@ -192,7 +192,7 @@ async def test_files_that_can_not_be_used_leave_the_old_ones_and_are_logged_once
         for _ in range(3):
             assert await asyncio.to_thread(shown, server) == first
         (record,) = caplog.records
-        assert ": what was read before stays in use: tls_" in record.getMessage()
+        assert ": the previous content stays in use: tls_" in record.getMessage()
         assert "MIIB" not in caplog.text
 
         files.certificate.write_bytes(good[0])
@@ -216,7 +216,7 @@ def test_changed_files_that_could_not_be_read_at_once_are_read_later(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     (record,) = caplog.records
-    assert ": what was read before stays in use: tls_certificate" in record.getMessage()
+    assert ": the previous content stays in use: tls_certificate" in record.getMessage()
 
     renewed = tls.current()
     assert renewed.chain != first.chain

@@ -110,7 +110,7 @@ def test_the_key_from_before_counts_until_there_is_another(
     assert key.read() == "second"
     # Each reason once, and nothing of what is in the file.
     assert len(caplog.messages) == 3
-    assert all(": what was read before stays in use: expected a " in text for text in caplog.messages)
+    assert all(": the previous content stays in use: expected a " in text for text in caplog.messages)
     assert "half" not in caplog.text
 
 

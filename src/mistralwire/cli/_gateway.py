@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from mistralwire._metrics_page import MetricsPage
+from mistralwire._serving.metrics_page import MetricsPage
 from mistralwire._settings import BYTES_MAX, INT32_MAX
 from mistralwire.cli._gateway_settings import ServiceSettings
 from mistralwire.cli._serving import Job, Prepared

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from mistralwire._listen import check_share_port
+from mistralwire._addresses import check_share_port
 from mistralwire._settings import setting_field
 
 

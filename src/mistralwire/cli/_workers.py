@@ -11,8 +11,8 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
-from mistralwire._listen import why_not
-from mistralwire._metrics_page import metrics_address
+from mistralwire._addresses import why_not
+from mistralwire._serving.metrics_page import metrics_address
 from mistralwire.cli._process_settings import ProcessSettings
 from mistralwire.cli._serving import SIGNALS, Job, log_end, serve_until_signal
 from mistralwire.cli._worker import READY, pack_job

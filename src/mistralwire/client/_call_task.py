@@ -5,10 +5,9 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator
 
-from mistralwire._flow import Sink
-from mistralwire._unexpected import log_unexpected
+from mistralwire._response_stream import Sink
 from mistralwire.client._batch import ChunkBatch
-from mistralwire.errors import MistralwireError
+from mistralwire.errors import MistralwireError, log_unexpected
 
 _logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import grpc
 
+from mistralwire._addresses import is_loopback_target
 from mistralwire._files import open_file
-from mistralwire._loopback import is_loopback_target
 from mistralwire.v1 import chat_completion_service_pb2
 
 SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]

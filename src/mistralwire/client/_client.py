@@ -14,16 +14,16 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
-from mistralwire._flow import EventWriter, Sink, Source
-from mistralwire._loopback import is_loopback_target
+from mistralwire._addresses import is_loopback_target
 from mistralwire._metadata import (
     ACCEPT_ENCODING,
     AUTHORIZATION,
     CONTRACT_REVISION_NAME,
     REQUEST_ID,
     checked_request_id,
+    headers_in,
 )
-from mistralwire._response_headers import headers_in
+from mistralwire._response_stream import EventWriter, Sink, Source
 from mistralwire._settings import INT32_MAX, checked_count, checked_number
 from mistralwire._trace_context import injected
 from mistralwire.client._batch import ChunkBatch, lifted, read_message

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from mistralwire._loopback import is_loopback
+from mistralwire._addresses import is_loopback
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._asgi import CompletionApp, PassthroughApp

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from mistralwire._flow import EventWriter
+from mistralwire._response_stream import EventWriter
 from mistralwire.errors import BrokenStreamError
 from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._edge import Edge

@@ -13,9 +13,8 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire import _offload, _trace_context
-from mistralwire._flow import EventWriter
 from mistralwire._metadata import REQUEST_ID, RETRY_TIME_LEFT
-from mistralwire._unexpected import log_unexpected
+from mistralwire._response_stream import EventWriter
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import (
     CallError,
@@ -23,6 +22,7 @@ from mistralwire.errors import (
     DecodeError,
     EncodeError,
     MistralwireError,
+    log_unexpected,
 )
 from mistralwire.gateway._edge import Edge
 from mistralwire.gateway._edge_request import EdgeRequest, Responder

@@ -4,8 +4,7 @@ import dataclasses
 import pathlib
 import re
 
-from mistralwire._listen import check_share_port
-from mistralwire._loopback import check_exposure
+from mistralwire._addresses import check_exposure, check_share_port
 from mistralwire._settings import BYTES_MAX, check_settings, count_field, seconds_field, setting_field
 from mistralwire.gateway._routes import find_route
 

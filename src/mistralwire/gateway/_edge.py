@@ -4,9 +4,9 @@ import logging
 from collections.abc import Mapping
 
 from mistralwire import _offload
-from mistralwire._arrivals import Arrivals
-from mistralwire._loopback import is_loopback, is_loopback_target
-from mistralwire._tokens import TokenFile
+from mistralwire._addresses import is_loopback, is_loopback_target
+from mistralwire._serving.incomplete_requests import IncompleteRequests
+from mistralwire._serving.tokens import TokenFile
 from mistralwire._trace_context import is_recorded
 from mistralwire.client import TOKEN_REFUSED, Client, is_refusing_caller
 from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, name_in
@@ -60,7 +60,7 @@ class Edge:
         paths = {path.encode(): path for path in config.passed_through}
         self.passthrough_paths = {} if forward.is_empty else paths
         self.running = 0
-        self.arriving = Arrivals(config.arriving_max)
+        self.arriving = IncompleteRequests(config.arriving_max)
         self.bodies_bytes = 0
         self.is_traced = is_recorded()
         self._is_refused = False

@@ -8,9 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from mistralwire._flow import EventWriter, Source
-from mistralwire._metadata import REQUEST_ID
-from mistralwire._response_headers import upstream_id, without_limits
+from mistralwire._metadata import REQUEST_ID, upstream_id, without_limits
+from mistralwire._response_stream import EventWriter, Source
 from mistralwire.errors import (
     REQUEST_ID_PATTERN,
     CallError,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from mistralwire._response_headers import headers_in, without_limits
+from mistralwire._metadata import headers_in, without_limits
 from mistralwire.codec import to_json
 from mistralwire.errors import (
     CallError,

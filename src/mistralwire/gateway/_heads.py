@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mistralwire._loopback import is_loopback, is_loopback_target
+from mistralwire._addresses import is_loopback, is_loopback_target
 from mistralwire.errors import Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import EdgeError

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from mistralwire import _offload
-from mistralwire._metadata import REQUEST_ID
-from mistralwire._response_headers import response_headers
+from mistralwire._metadata import REQUEST_ID, response_headers
 from mistralwire.codec import to_json
 from mistralwire.errors import MistralwireError, Reason, UpstreamError
 from mistralwire.gateway._edge import Edge

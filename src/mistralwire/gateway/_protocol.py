@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from mistralwire._flow import EventWriter
+from mistralwire._response_stream import EventWriter
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completion import Completion
 from mistralwire.gateway._config import GatewayConfig

@@ -10,8 +10,8 @@ from typing import Any, Self, cast
 import uvicorn
 from uvicorn.server import ServerState
 
-from mistralwire._listen import cannot_listen
-from mistralwire._tls_files import TlsFiles
+from mistralwire._addresses import cannot_listen
+from mistralwire._serving.tls_files import TlsFiles
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._app import Gateway
 from mistralwire.gateway._config import GatewayConfig

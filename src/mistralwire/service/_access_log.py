@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from mistralwire._response_headers import upstream_id
+from mistralwire._metadata import upstream_id
 from mistralwire.errors import MistralwireError, UpstreamError, name_in
 from mistralwire.service._record import CallRecord, Chunks
 

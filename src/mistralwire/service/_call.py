@@ -12,12 +12,18 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from mistralwire._arrivals import Arrivals
-from mistralwire._flow import EventWriter, Sink, Source
-from mistralwire._response_headers import headers_in, without_limits
+from mistralwire._metadata import headers_in, without_limits
+from mistralwire._response_stream import EventWriter, Sink, Source
+from mistralwire._serving.incomplete_requests import IncompleteRequests
 from mistralwire._timeouts import Timeouts
-from mistralwire._unexpected import log_unexpected
-from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, UpstreamError
+from mistralwire.errors import (
+    CallError,
+    MistralwireError,
+    OverloadError,
+    Reason,
+    UpstreamError,
+    log_unexpected,
+)
 from mistralwire.service._buffer import ChunkBuffer
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._methods import Method
@@ -66,7 +72,7 @@ class Calls:
         self.requests = Requests(upstream, config.contract_revision, strict=config.strict)
         self.slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
         self.running: set[Call] = set()
-        self.arriving = Arrivals(config.arriving_max)
+        self.arriving = IncompleteRequests(config.arriving_max)
         self.bodies_bytes = 0
         # Those whose upstream has not ended.
         self._asking: set[Call] = set()

@@ -4,8 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-from mistralwire._listen import check_share_port
-from mistralwire._loopback import check_exposure, is_loopback
+from mistralwire._addresses import check_exposure, check_share_port, is_loopback
 from mistralwire._settings import (
     BYTES_MAX,
     INT32_MAX,

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 
-from mistralwire._flow import EventWriter, Sink, Source, WireQueue
+from mistralwire._response_stream import EventWriter, Sink, Source, WireQueue
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._call import Call, Calls
 from mistralwire.service._config import ServerConfig

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from mistralwire._extras import missing_error
-from mistralwire._metrics_page import MetricsPage
+from mistralwire._serving.metrics_page import MetricsPage
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._record import CallObserver
 

@@ -13,8 +13,7 @@ import orjson
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID, RETRY_TIME_LEFT
-from mistralwire._response_headers import headers_in
+from mistralwire._metadata import CONTRACT_REVISION_NAME, REQUEST_ID, RETRY_TIME_LEFT, headers_in
 from mistralwire.errors import (
     CONTRACT_REVISION_INFO,
     HTTP_STATUS,

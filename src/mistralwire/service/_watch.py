@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from mistralwire._unexpected import log_unexpected
+from mistralwire.errors import log_unexpected
 from mistralwire.service._record import CallObserver, CallRecord, Chunks
 
 _logger = logging.getLogger(__name__)

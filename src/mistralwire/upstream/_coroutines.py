@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 from google.protobuf.message import Message
 
 from mistralwire import _offload, codec
-from mistralwire._flow import Source
+from mistralwire._response_stream import Source
 from mistralwire._varint import write_varint
 from mistralwire.errors import CodecError, EncodeError, Reason, UpstreamError
 from mistralwire.upstream._upstream import RESPONSE_TYPES, CallbackUpstream, CallContext, Receiver, Upstream

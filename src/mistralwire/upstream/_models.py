@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from mistralwire._unexpected import log_unexpected
-from mistralwire.errors import Reason, UpstreamError
+from mistralwire.errors import Reason, UpstreamError, log_unexpected
 from mistralwire.upstream._routing import Route, plain_names
 
 Model: TypeAlias = Mapping[str, Any]

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mistralwire._flow import Source
+from mistralwire._response_stream import Source
 from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._coroutines import with_start
 from mistralwire.upstream._upstream import BaseCallbackUpstream, CallContext, Receiver, Upstream

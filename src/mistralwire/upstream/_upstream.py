@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from mistralwire._flow import EventWriter, Source, WireQueue
+from mistralwire._response_stream import EventWriter, Source, WireQueue
 from mistralwire.v1 import (
     CONTRACT_REVISION,
     AgentsCompletionRequest,

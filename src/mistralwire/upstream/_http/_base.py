@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from mistralwire._flow import Source
+from mistralwire._response_stream import Source
 from mistralwire.errors import MistralwireError, Reason, UpstreamError
 from mistralwire.upstream._conversion import too_large_error
 from mistralwire.upstream._http._call import CallRequest, HttpCall

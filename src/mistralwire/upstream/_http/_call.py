@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mistralwire import _offload
-from mistralwire._response_headers import response_headers
+from mistralwire._metadata import response_headers
 from mistralwire.codec import SseBatch, SseBatchDecoder
 from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._conversion import (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mistralwire._arrivals import Arrivals
+from mistralwire._serving.incomplete_requests import IncompleteRequests
 from mistralwire.errors import OverloadError
 
 
@@ -24,36 +24,36 @@ class Refused:
 
 @pytest.mark.parametrize("connections", [[None] * 6, list("abcdef")], ids=["without", "each its own"])
 def test_the_request_that_takes_longest_gives_way(connections: list[str | None]) -> None:
-    arrivals, refused = Arrivals(4), Refused()
+    incomplete, refused = IncompleteRequests(4), Refused()
     for request, connection in zip("123456", connections, strict=True):
-        arrivals.begin(request, refused[request], connection)
+        incomplete.begin(request, refused[request], connection)
     assert refused.requests == ["1", "2"]
-    assert len(arrivals) == 4
+    assert len(incomplete) == 4
 
 
 def test_what_has_arrived_does_not_count() -> None:
-    arrivals, refused = Arrivals(2), Refused()
+    incomplete, refused = IncompleteRequests(2), Refused()
     for request in "123456":
-        arrivals.begin(request, refused[request], request)
-        arrivals.end(request)
-        arrivals.end(request)
-    assert (len(arrivals), refused.requests) == (0, [])
+        incomplete.begin(request, refused[request], request)
+        incomplete.end(request)
+        incomplete.end(request)
+    assert (len(incomplete), refused.requests) == (0, [])
 
 
 def test_a_connection_has_a_quarter_and_others_are_left_alone() -> None:
-    arrivals, refused = Arrivals(8), Refused()
-    arrivals.begin("other", refused["other"], "b")
+    incomplete, refused = IncompleteRequests(8), Refused()
+    incomplete.begin("other", refused["other"], "b")
     for request in "1234":
-        arrivals.begin(request, refused[request], "a")
+        incomplete.begin(request, refused[request], "a")
     assert refused.requests == ["1", "2"]
-    arrivals.end("3")
-    arrivals.begin("5", refused["5"], "a")
+    incomplete.end("3")
+    incomplete.begin("5", refused["5"], "a")
     assert refused.requests == ["1", "2"]
-    assert len(arrivals) == 3
+    assert len(incomplete) == 3
 
 
 def test_a_connection_has_one_where_a_quarter_is_less() -> None:
-    arrivals, refused = Arrivals(1), Refused()
+    incomplete, refused = IncompleteRequests(1), Refused()
     for request in "12":
-        arrivals.begin(request, refused[request], "a")
+        incomplete.begin(request, refused[request], "a")
     assert refused.requests == ["1"]

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from mistralwire import _tokens
-from mistralwire._tokens import TokenFile, parse_tokens
+from mistralwire._serving import tokens as token_module
+from mistralwire._serving.tokens import TokenFile, parse_tokens
 from mistralwire.errors import MistralwireError
 
 TOKEN = "a-token.of_more~than+16/bytes=="
@@ -32,7 +32,7 @@ def write(file: pathlib.Path, text: str | None) -> None:
 
 
 def test_a_file_is_looked_at_once_in_a_while(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_tokens, "CHECK_S", 3600.0)
+    monkeypatch.setattr(token_module, "CHECK_S", 3600.0)
     tokens = TokenFile(file)
     write(file, f"{NEW}\n")
     tokens.check([("authorization", f"Bearer {TOKEN}")])
@@ -42,7 +42,7 @@ def test_a_file_is_looked_at_once_in_a_while(file: pathlib.Path, monkeypatch: py
 def test_a_pipe_in_its_place_is_not_waited_for(
     file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
+    monkeypatch.setattr(token_module, "CHECK_S", 0.0)
     tokens = TokenFile(file)
     file.unlink()
     os.mkfifo(file)
@@ -62,7 +62,7 @@ def test_a_pipe_in_its_place_is_not_waited_for(
 def test_a_changed_file_that_could_not_be_read_at_once_is_read_later(
     file: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
+    monkeypatch.setattr(token_module, "CHECK_S", 0.0)
     tokens = TokenFile(file)
     write(file, f"{NEW}\n")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -85,13 +85,13 @@ def test_a_file_that_can_not_be_used_leaves_the_old_tokens_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_tokens, "CHECK_S", 0.0)
+    monkeypatch.setattr(token_module, "CHECK_S", 0.0)
     tokens = TokenFile(file)
     write(file, text)
     for _ in range(3):
         tokens.check([("authorization", f"Bearer {TOKEN}")])
     (record,) = caplog.records
-    assert ": what was read before stays in use: token_file: expected " in record.getMessage()
+    assert ": the previous content stays in use: token_file: expected " in record.getMessage()
     assert "two words" not in caplog.text
 
     file.write_text(f"{NEW}")

@@ -1,41 +1,41 @@
-"""Requests that have not fully arrived, in all and of each connection."""
+"""Requests that have not fully arrived, bounded in all and on each connection."""
 
 from collections.abc import Callable
 
 from mistralwire.errors import OverloadError, Reason
 
-_UNKNOWN: tuple[None, None] = (None, None)
+_NO_REQUEST: tuple[None, None] = (None, None)
 
 
-class Arrivals:
-    """Bounds how many requests are arriving at one time; the one that has taken longest gives way.
+class IncompleteRequests:
+    """Bounds how many requests arrive at one time by refusing the one that has taken longest.
 
-    So senders who never finish lose to those who do, and take no place of a request that has arrived.
+    So senders who never finish lose to those who do, and never take the place of a complete request.
 
     Args:
-        most: Requests in all; a quarter of them, at least one, of one connection.
+        most: Requests in all; a quarter of them, at least one, on one connection.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._connection_most = max(1, most // 4)
-        # The one that began first is at the front.
+        # The oldest is at the front.
         self._all: dict[object, tuple[str | None, Callable[[OverloadError], None]]] = {}
         self._by_connection: dict[str, dict[object, None]] = {}
 
     def __len__(self) -> int:
-        """How many are arriving."""
+        """Return how many requests are incomplete."""
         return len(self._all)
 
     def begin(
         self, request: object, refuse: Callable[[OverloadError], None], connection: str | None = None
     ) -> None:
-        """Note that a request begins to arrive; where that is one too many, refuse another one.
+        """Add a request that begins to arrive; refuse the oldest if that is one too many.
 
         Args:
             request: The request.
-            refuse: Ends the request with an error, if it has to give way to another one.
-            connection: What it comes on; None if there is never more than one on a connection.
+            refuse: Ends the request with an error, if it is refused for the sake of a later one.
+            connection: Its connection; None if a connection never has more than one.
         """
         self._all[request] = (connection, refuse)
         if connection is not None:
@@ -47,8 +47,8 @@ class Arrivals:
             self._refuse(next(iter(self._all)))
 
     def end(self, request: object) -> None:
-        """Note that a request has arrived, or never will; no effect if that is known."""
-        connection, _ = self._all.pop(request, _UNKNOWN)
+        """Remove a request that has arrived, or never will; no effect if it was removed before."""
+        connection, _ = self._all.pop(request, _NO_REQUEST)
         if connection is not None:
             peers = self._by_connection[connection]
             del peers[request]

@@ -1,4 +1,4 @@
-"""A server's certificate, its key and the authorities of callers, read again when their files change."""
+"""A server's certificate, private key and client CA, reloaded when their files change."""
 
 import datetime
 import logging
@@ -11,19 +11,19 @@ from typing import NamedTuple
 from mistralwire._files import Watched, file_error, is_open_to_all, read_file
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
 _ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: 4,ENCRYPTED")
 
 _logger = logging.getLogger(__name__)
 
 
 class TlsMaterial(NamedTuple):
-    """What the files hold, as PEM.
+    """The content of the files, as PEM.
 
     Attributes:
         chain: The certificate chain, the server's own first.
         key: Its private key.
-        authorities: Those that callers' certificates must come from; None if callers are asked for none.
+        authorities: The CAs that must have issued callers' certificates; None for no client certificates.
         context: A server's context with chain and key, new each time the files are read.
     """
 
@@ -34,16 +34,17 @@ class TlsMaterial(NamedTuple):
 
 
 class TlsFiles:
-    """The files of a server's TLS.
+    """The TLS files of a server.
 
-    A connection gets what the files held when it was opened: whatever rotates certificates needs to tell
-    nobody. Files that can't be used leave the old ones in place, and are logged once.
+    A connection uses the content of the files at the time it was opened, so certificates are rotated by
+    replacing the files. While new files are invalid the previous content stays in use, and the log says why
+    once.
 
     Args:
         certificate: PEM file with the certificate chain, the server's own first.
         key: PEM file with its private key, not encrypted.
-        client_ca: PEM file with the authorities that callers' certificates must come from; None to ask for
-            none.
+        client_ca: PEM file with the CAs that must have issued callers' certificates; None for no client
+            certificates.
 
     Raises:
         MistralwireError: If the files can't be used, with the code FAILED_PRECONDITION and the name of the
@@ -63,7 +64,7 @@ class TlsFiles:
             _logger.warning("tls_key: every user of this machine may read %s; change its mode", key)
 
     def current(self) -> TlsMaterial:
-        """Return what the files hold now; to be asked before each handshake, in any thread."""
+        """Return the content of the files now. To be called before each handshake; thread-safe."""
         material = self._files.current()
         self._warn_when_expired()
         return material
@@ -80,18 +81,18 @@ class TlsFiles:
         return TlsMaterial(chain, key, authorities, context)
 
     def _context_of(self, chain: bytes, key: bytes) -> ssl.SSLContext:
-        """Have OpenSSL load the pair: grpc itself gives no reason for one that it refuses."""
+        """Load the pair with OpenSSL, since grpc gives no reason for one that it rejects."""
         if not _CERTIFICATE.search(chain):
             message = f"expected a PEM certificate in {self._certificate}, found none"
             raise file_error("tls_certificate", message)
         if _ENCRYPTED.search(key):
             message = f"expected a private key without a passphrase in {self._key}, found an encrypted one"
             raise file_error("tls_key", f"{message}; decrypt it with openssl pkey")
-        if not _KEY.search(key):
+        if not _PRIVATE_KEY.search(key):
             raise file_error("tls_key", f"expected a PEM private key in {self._key}, found none")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            # The password keeps OpenSSL from asking for one at the terminal.
+            # The password keeps OpenSSL from prompting for one at the terminal.
             context.load_cert_chain(self._certificate, self._key, password="")
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
@@ -113,7 +114,7 @@ class TlsFiles:
     def _check_authorities(self, authorities: bytes) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            # Only what is between the marks: the rest of such files is often a comment in any encoding.
+            # Only the PEM blocks: the rest of such files is often comments in any encoding.
             certificates = b"\n".join(_CERTIFICATE.findall(authorities))
             context.load_verify_locations(cadata=certificates.decode("ascii"))
         except (ssl.SSLError, ValueError):
@@ -121,7 +122,7 @@ class TlsFiles:
             raise file_error("tls_client_ca", message) from None
 
     def _expiry(self, chain: bytes) -> float | None:
-        """Say when the server's own certificate ends, in seconds since 1970, and warn if it has not begun."""
+        """Return when the server's certificate expires, in Unix seconds; warn if it is not valid yet."""
         first = _CERTIFICATE.search(chain)
         if first is None:
             return None
@@ -133,10 +134,10 @@ class TlsFiles:
         return ends_s
 
     def _warn_when_expired(self) -> None:
-        """Say once that callers will refuse the certificate."""
+        """Warn once that callers will reject the certificate."""
         if self._expires_s is not None and self._expires_s < time.time():
             _logger.warning(
-                "tls_certificate: %s expired at %s; callers will refuse it until it is renewed",
+                "tls_certificate: %s expired at %s; callers will reject it until it is renewed",
                 self._certificate,
                 _date(self._expires_s),
             )
@@ -144,13 +145,13 @@ class TlsFiles:
 
 
 def validity(certificate: bytes) -> tuple[float, float]:
-    """Read from when to when a certificate is valid; the ssl module tells it of a peer's alone.
+    """Read the validity period of a certificate, which the ssl module exposes only for a peer's.
 
     Args:
-        certificate: The certificate as DER, found sound by OpenSSL.
+        certificate: The certificate as DER, which OpenSSL has accepted.
 
     Returns:
-        Both in seconds since 1970.
+        Its begin and its end, both in Unix seconds.
 
     Source: RFC 5280, section 4.1
     """
@@ -169,7 +170,7 @@ def validity(certificate: bytes) -> tuple[float, float]:
 
 
 def _element(data: bytes, position: int) -> tuple[int, bytes, int]:
-    """Read an element of DER: its tag, its content and where the next one begins."""
+    """Read a DER element: its tag, its content and the position behind it."""
     tag, length = data[position], data[position + 1]
     position += 2
     if length & 0x80:

@@ -1,7 +1,7 @@
-"""How an answer travels by callbacks: from a source, which makes it, to a sink, which takes it.
+"""Responses by callbacks: a source makes a response, and calls the sink that takes it.
 
-All of it runs in one event loop. A source calls its sink from where the bytes arrived; no task, future or
-timer lies between. It may call before the function that starts it has returned.
+All of it runs in one event loop. A source calls its sink from where the bytes arrived, with no task, future
+or timer between them. It may call before the function that starts it has returned.
 """
 
 import asyncio
@@ -14,22 +14,22 @@ from mistralwire.errors import MistralwireError
 
 
 class EventWriter:
-    """Writes chunks to a caller as server-sent events, past the sinks between the source and the caller.
+    """Writes chunks to a caller as server-sent events, bypassing the sinks between the source and the caller.
 
-    A sink that sends nothing but events offers one. It is open while the source may use it: all chunks before
-    have been sent, the caller keeps up, and nobody else wants to see chunks. It spares a chunk that travels
-    alone most of its functions.
+    A sink that sends nothing but events offers one. It is open while the source may use it: all earlier
+    chunks have been sent, the caller keeps up, and no observer wants to see chunks. A chunk that travels
+    alone skips most function calls this way.
 
     Args:
         write: Takes the bytes of events; it may close the writer.
-        is_chunked: Whether they are to be chunks of HTTP's chunked coding.
+        is_chunked: Whether the events need HTTP's chunked transfer coding.
 
     Attributes:
         is_chunked: As above.
         is_open: Whether a source may use it now; the call decides.
-        chunks: How many chunks were sent, here or by the sink: the id of the next event.
-        sent_bytes: How many bytes were sent here.
-        sent_s: When something was sent here last, in seconds of `time.monotonic`; minus infinity before.
+        chunks: Chunks sent so far, here or by the sink: the id of the next event.
+        sent_bytes: Bytes sent here.
+        sent_s: When something was last sent here, in seconds of `time.monotonic`; minus infinity before.
     """
 
     __slots__ = ("_time", "_write", "chunks", "is_chunked", "is_open", "sent_bytes", "sent_s")
@@ -46,8 +46,8 @@ class EventWriter:
         """Send chunks.
 
         Args:
-            events: Their events, of which the first has the id `chunks`; chunked if that is wanted.
-            count: How many there are.
+            events: Their events, the first with the id `chunks`; in the chunked coding if that is needed.
+            count: Number of chunks.
         """
         self.sent_s = self._time()
         self.chunks += count
@@ -56,57 +56,56 @@ class EventWriter:
 
 
 class Source(Protocol):
-    """What an answer comes from."""
+    """The origin of a response, as its sink sees it."""
 
     def pause(self) -> None:
-        """Make no more until `resume`; what is on its way still comes."""
+        """Stop reading until `resume`; what is under way still arrives."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Continue reading."""
 
     def cancel(self) -> None:
-        """End, without another call to the sink. Has no effect on a source that has ended."""
+        """End, without another call to the sink. No effect on a source that has ended."""
 
 
 class Sink(Protocol):
-    """What takes an answer: batches of chunks and then `end`, or one `answer`.
+    """The receiver of a response: of batches of chunks and then `end`, or of one `answer`.
 
-    `headers` comes before either, if there are any; `end`, `answer` and `failed` come once, as the last call.
+    `headers` comes before either, if there are any; one of `end`, `answer` and `failed` is the last call.
     """
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Take the headers of the upstream's answer that go to the caller: ids and rate limits.
+        """Receive the upstream's headers that go to the caller: ids and rate limits.
 
         Args:
             headers: The headers, by names in lower case; one or more.
         """
 
     def batch(self, wire: bytes, count: int) -> None:
-        """Take chunks.
+        """Receive chunks.
 
         Args:
             wire: Wire bytes of a stream response whose field `chunks` holds them.
-            count: How many there are, 1 or more.
+            count: Number of chunks, 1 or more.
         """
 
     def answer(self, wire: bytes) -> None:
-        """Take an answer in one piece, as the wire bytes of its message."""
+        """Receive a unary response, as the wire bytes of its message."""
 
     def end(self) -> None:
-        """The stream is complete."""
+        """Receive the end of the stream."""
 
     def failed(self, error: MistralwireError) -> None:
-        """The answer failed, after the batches before."""
+        """Receive the error that ends the response, behind the batches before it."""
 
 
 class WireQueue:
-    """Wire bytes that come by callbacks, and wait for a task; the source is paused while too many wait.
+    """Buffers wire bytes between callbacks and a task; the source is paused while the buffer is full.
 
-    All bytes that wait are taken at once: those of messages in a row are a message with the chunks of all.
+    All buffered bytes are taken at once: those of consecutive messages are one message with all their chunks.
     """
 
-    # In bytes.
-    _WAITING_MAX = 256 * 1024
+    _BUFFER_BYTES_MAX = 256 * 1024
 
     def __init__(self) -> None:
         self._wires: list[bytes] = []
@@ -117,39 +116,39 @@ class WireQueue:
         self._source: Source | None = None
 
     def attach(self, source: Source) -> None:
-        """Note the source, once it is there; it may have called before."""
+        """Set the source, which may have called before."""
         self._source = source
         if self._is_paused:
             source.pause()
 
     def put(self, wire: bytes) -> None:
-        """Let bytes wait."""
+        """Buffer bytes."""
         self._wires.append(wire)
         self._size += len(wire)
         self._has_changed.set()
-        if self._size >= self._WAITING_MAX and not self._is_paused:
+        if self._size >= self._BUFFER_BYTES_MAX and not self._is_paused:
             self._is_paused = True
             if self._source is not None:
                 self._source.pause()
 
     def end(self, error: BaseException | None = None) -> None:
-        """End behind what waits; the first end counts.
+        """End behind the buffered bytes; the first end counts.
 
         Args:
-            error: What `take` raises then; None for a proper end.
+            error: The error that `take` then raises; None for a regular end.
         """
         if not self._has_ended:
             self._has_ended, self._error = True, error
             self._has_changed.set()
 
     def cancel(self) -> None:
-        """Leave the source. Whoever waits is cancelled, unless the end has come."""
+        """Cancel the source, and whoever waits in `take`, unless the end has come."""
         if self._source is not None:
             self._source.cancel()
         self.end(asyncio.CancelledError())
 
     async def take(self) -> bytes | None:
-        """Return what waits, as soon as anything does; None at the end."""
+        """Return the buffered bytes as soon as there are any; None at the end."""
         while not self._wires:
             if self._error is not None:
                 raise self._error

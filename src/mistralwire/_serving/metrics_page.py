@@ -1,18 +1,18 @@
-"""A page of metrics for Prometheus, served from a thread: that of the registry of the process."""
+"""A metrics page for Prometheus, served from a thread: that of the registry of the process."""
 
 import contextlib
 from typing import Any
 
+from mistralwire._addresses import cannot_listen
 from mistralwire._extras import missing_error
-from mistralwire._listen import cannot_listen
 from mistralwire.errors import MistralwireError, Reason
 
 _STALLED_S = 10
-"""How long one who asks for the page may take to say so, in seconds."""
+"""Seconds that a client may take to send its request."""
 
 
 class MetricsPage:
-    """Serves the page at `/metrics`, from its making until it is closed.
+    """Serves the page at `/metrics` until it is closed.
 
     Args:
         host: Address to listen on.
@@ -37,31 +37,31 @@ class MetricsPage:
         except (OSError, UnicodeError) as error:
             message = cannot_listen(host, metrics_address(host, port), error)
             raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
-        self._server.RequestHandlerClass = _impatient(self._server.RequestHandlerClass)
+        self._server.RequestHandlerClass = _with_timeout(self._server.RequestHandlerClass)
         self.port: int = self._server.server_port
         self.registry = REGISTRY
 
     def close(self) -> None:
-        """Stop listening. Takes up to half a second, so an event loop leaves it to a thread."""
+        """Stop listening. This takes up to half a second, so an event loop calls it in a thread."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
 def metrics_address(host: str, port: int) -> str:
-    """Return what messages call the address of a page."""
+    """Return how messages name the address of a page."""
     return f"the address of the metrics, port {port} of {host},"
 
 
-def _impatient(handler: Any) -> Any:
-    """Give a handler that hangs up on those who connect and ask for nothing: each holds a thread."""
+def _with_timeout(handler: Any) -> Any:
+    """Return a request handler that closes connections without a request: each of them holds a thread."""
 
-    class ImpatientHandler(handler):  # type: ignore[misc] # it is what the package's server has
+    class HandlerWithTimeout(handler):  # type: ignore[misc] # the package's server chooses its base
         timeout = _STALLED_S
 
         def handle(self) -> None:
-            # Who stalls or breaks off would otherwise have a stack written to stderr.
+            # A client that stalls or disconnects would otherwise have a stack written to stderr.
             with contextlib.suppress(OSError):
                 super().handle()
 
-    return ImpatientHandler
+    return HandlerWithTimeout

@@ -1,4 +1,4 @@
-"""Bearer tokens in a file: who may call."""
+"""Bearer tokens that callers may use, from a file."""
 
 import hashlib
 import hmac
@@ -11,28 +11,26 @@ from mistralwire._files import Watched, file_error, is_open_to_all, read_file
 from mistralwire.errors import MistralwireError, Reason
 
 TOKENS_MAX = 1000
-"""Tokens in a file: each of them is compared with the one of a call."""
+"""Tokens in a file: a call's token is compared with each of them."""
 
-_TOKEN_BYTES_SHORT = 16
 CHECK_S = 1.0
-"""How long in seconds it may take until a change of the file is seen."""
+"""Seconds within which a change of the file is noticed."""
 
+_SHORT_TOKEN_CHARS = 16
 # https://www.rfc-editor.org/rfc/rfc6750#section-2.1, which every gRPC language can send.
-_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 _logger = logging.getLogger(__name__)
-
-Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class TokenFile:
     """The tokens in a file, one a line; `#` begins a comment.
 
-    The file is looked at once a second at most, and read again when it has changed. One that can't be used
-    leaves the tokens as they were, and is logged once.
+    The file is checked once a second at most, and read again when it has changed. While it is invalid the
+    previous tokens stay in use, and the log says why once.
 
     Args:
-        path: Where the file is.
+        path: Path of the file.
 
     Raises:
         MistralwireError: If the file can't be used, with the code FAILED_PRECONDITION.
@@ -44,40 +42,40 @@ class TokenFile:
         if is_open_to_all(path):
             _logger.warning("token_file: every user of this machine may read %s; change its mode", path)
 
-    def check(self, metadata: Metadata) -> None:
-        """Let a call pass, or not.
+    def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Check the token in the metadata of a call.
 
         Args:
-            metadata: What the caller sent beside the request.
+            metadata: Names in lower case and values.
 
         Raises:
-            MistralwireError: If there is no token, or none of these, with the code UNAUTHENTICATED and the
+            MistralwireError: If there is no token, or an unknown one, with the code UNAUTHENTICATED and the
                 reason TOKEN_MISSING or TOKEN_INVALID.
         """
         values = [value for name, value in metadata if name == "authorization"]
         if len(values) > 1:
-            raise _refusal(Reason.TOKEN_INVALID, f"found {len(values)} of them")
+            raise _unauthenticated(Reason.TOKEN_INVALID, f"found {len(values)} of them")
         self.check_value(values[0] if values else None)
 
     def check_value(self, value: str | bytes | None) -> None:
-        """Let a call pass, or not; as `check`.
+        """Check the token of a call; see `check`.
 
         Args:
-            value: What the caller sent as `authorization`; None if nothing.
+            value: The caller's `authorization`; None if there is none.
 
         Raises:
-            MistralwireError: As for `check`.
+            MistralwireError: See `check`.
         """
         if value is None:
-            raise _refusal(Reason.TOKEN_MISSING, "found none")
+            raise _unauthenticated(Reason.TOKEN_MISSING, "found none")
         scheme, _, token = value.partition(" ") if isinstance(value, str) else ("", "", "")
         if scheme.lower() != "bearer":
-            raise _refusal(Reason.TOKEN_MISSING, "found another scheme")
+            raise _unauthenticated(Reason.TOKEN_MISSING, "found another scheme")
         if not self._has(token.strip(" ")):
-            raise _refusal(Reason.TOKEN_INVALID, "found one that the service does not know")
+            raise _unauthenticated(Reason.TOKEN_INVALID, "found one that the service does not know")
 
     def _has(self, token: str) -> bool:
-        """Look for a token in a time that says nothing of those that there are."""
+        """Look a token up in constant time."""
         digest = _digest(token)
         found = False
         for known in self._digests.current():
@@ -86,35 +84,35 @@ class TokenFile:
 
     def _read(self) -> list[bytes]:
         tokens = parse_tokens(self._path, read_file("token_file", self._path))
-        short = sum(len(token) < _TOKEN_BYTES_SHORT for token in tokens)
+        short = sum(len(token) < _SHORT_TOKEN_CHARS for token in tokens)
         if short:
             _logger.warning(
                 "token_file: %d in %s with fewer than %d characters, which can be guessed",
                 short,
                 self._path,
-                _TOKEN_BYTES_SHORT,
+                _SHORT_TOKEN_CHARS,
             )
-        # Digests have one length, and a dump of memory that shows them shows no token.
+        # Digests have one length, and a memory dump reveals no token.
         return [_digest(token) for token in tokens]
 
 
 def parse_tokens(path: pathlib.Path, data: bytes) -> list[str]:
-    """Give the tokens of a file.
+    """Parse the content of a token file.
 
     Args:
-        path: Where it is, for the error.
-        data: What is in it.
+        path: Path of the file, for errors.
+        data: Its content.
 
     Raises:
-        MistralwireError: If there are none, too many, or a line that is none. It names the line by its
-            number alone.
+        MistralwireError: If there are no tokens, too many, or an invalid one. It names only the number of the
+            line.
     """
     tokens = []
     for number, line in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), 1):
         token = line.partition("#")[0].strip()
         if not token:
             continue
-        if not _TOKEN.fullmatch(token):
+        if not _BEARER_TOKEN.fullmatch(token):
             message = f"expected one token of letters, digits and -._~+/= in line {number} of {path}"
             raise file_error("token_file", f"{message}, found something else")
         tokens.append(token)
@@ -129,6 +127,6 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
-def _refusal(reason: str, found: str) -> MistralwireError:
+def _unauthenticated(reason: str, found: str) -> MistralwireError:
     message = f"expected `authorization: Bearer <token>` with a token that is known here, {found}"
     return MistralwireError(message, code="UNAUTHENTICATED", reason=reason)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mistralwire._loopback import is_loopback, is_loopback_target
+from mistralwire._addresses import is_loopback, is_loopback_target
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "[::1]", "localhost", "LocalHost"])

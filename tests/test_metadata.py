@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistralwire._response_headers import (
+from mistralwire._metadata import (
     HEADERS_BYTES_MAX,
     headers_in,
     response_headers,

@@ -1,0 +1,128 @@
+"""Addresses: which are this machine's alone, where plain text is safe, and why one can't be listened on."""
+
+import asyncio
+import errno
+import ipaddress
+import os
+import re
+import socket
+
+_ADDRESS = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d+)?")
+
+
+def is_loopback(host: str) -> bool:
+    """Check whether a host is certainly this machine.
+
+    Args:
+        host: An IP address, or a name. Of the names, only `localhost` is certain.
+    """
+    host = host.removeprefix("[").removesuffix("]")
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_loopback_target(target: str) -> bool:
+    """Check whether a gRPC target is certainly this machine.
+
+    Args:
+        target: As gRPC takes it: `host:port`, `dns:///host:port`, `ipv4:address:port`, `ipv6:[address]:port`,
+            or a Unix domain socket.
+
+    Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
+    """
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    for prefix in ("dns:///", "dns:", "ipv4:", "ipv6:"):
+        target = target.removeprefix(prefix)
+    matches = [_ADDRESS.fullmatch(address) for address in target.split(",")]
+    return all(match and is_loopback(match[1]) for match in matches)
+
+
+def check_exposure(host: str, *, insecure: bool, certificate: object, key: object, what: str) -> None:
+    """Check that a server serves plaintext to other machines only where that was explicitly allowed.
+
+    Args:
+        host: The address to listen on.
+        insecure: Whether plaintext on a non-loopback address was explicitly allowed.
+        certificate: The setting `tls_certificate`; None for plaintext.
+        key: The setting `tls_key`.
+        what: What would travel, such as `calls`.
+
+    Raises:
+        ValueError: If it was not allowed, or the settings contradict each other; the message names them.
+    """
+    if not host:
+        raise ValueError("host must not be empty; 127.0.0.1 is this machine, 0.0.0.0 all of its addresses")
+    if not host.isprintable():
+        raise ValueError(f"host must be an address or a name such as 127.0.0.1, not {host!r}")
+    if (certificate is None) != (key is None):
+        raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
+    if insecure and certificate is not None:
+        raise ValueError("expected insecure or tls_certificate, found both")
+    if not is_loopback(host) and not insecure and certificate is None:
+        raise ValueError(
+            f"host must be a loopback address such as 127.0.0.1, not {host!r}: {what} from other machines "
+            "would travel in plain text; set tls_certificate and tls_key, or insecure to allow that"
+        )
+
+
+def check_share_port(name: str, *, is_shared: bool) -> None:
+    """Check that this system can share a port between processes, if that is asked for.
+
+    Args:
+        name: Name of the setting that asks for it.
+        is_shared: Whether it does.
+
+    Raises:
+        ValueError: If this system has no SO_REUSEPORT, as Windows has none.
+    """
+    if is_shared and not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError(f"{name} is not possible on this system, which has no SO_REUSEPORT; leave it out")
+
+
+async def why_not(host: str, port: int, address: str, *, share_port: bool) -> str | None:
+    """Find out why an address can't be listened on, which grpc does not report.
+
+    Args:
+        host: The address or its name.
+        port: The port.
+        address: Both, for the message.
+        share_port: Whether the port would be shared.
+
+    Returns:
+        The reason; None if it can be listened on.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in found:
+            with socket.socket(family, kind, protocol) as probe:
+                # As grpc does: connections of an earlier server in TIME_WAIT don't count.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if share_port:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                probe.bind(place)
+                probe.listen()
+    except (OSError, UnicodeError) as error:
+        return cannot_listen(host, address, error)
+    return None
+
+
+def cannot_listen(host: str, address: str, error: OSError | UnicodeError) -> str:
+    """Return the message for an error raised by an attempt to listen.
+
+    Args:
+        host: The address or its name.
+        address: With the port, for the message.
+        error: The error.
+    """
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"expected an address of this machine to listen on, found {host!r}, which does not resolve"
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} is in use; stop what listens there, or take another port"
+    reason = os.strerror(error.errno or 0).lower()
+    return f"expected an address to listen on, found {address}: {reason}"
