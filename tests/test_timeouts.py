@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mistralwire._timeouts import Timeouts
+from mistralwire._timeouts import IdleTimer, Timeouts
 
 SHORT_S, LONG_S = 0.02, 0.04
 
@@ -93,3 +93,50 @@ async def test_all_of_one_length_take_one_timer_of_the_loop(monkeypatch: pytest.
         timeouts.start(60.0 + number, number, lambda: None)
         timeouts.stop(60.0 + number, number)
     assert len(timeouts._queues) <= 17
+
+
+async def test_an_idle_timer_expires_once_after_its_last_start() -> None:
+    timer, heard, loop = IdleTimer(), list[str](), asyncio.get_running_loop()
+    done = asyncio.Event()
+    timer.start(SHORT_S, _heard(heard, "first"))
+    await asyncio.sleep(SHORT_S / 2)
+    restarted_s = loop.time()
+    timer.start(SHORT_S, done.set)
+    assert timer.is_running
+    await done.wait()
+    assert loop.time() >= restarted_s + SHORT_S
+    assert not timer.is_running
+    assert not heard
+
+
+async def test_an_idle_timer_expires_earlier_if_it_is_restarted_with_less() -> None:
+    timer, done = IdleTimer(), asyncio.Event()
+    timer.start(3600, pytest.fail)
+    timer.start(SHORT_S, done.set)
+    async with asyncio.timeout(30):
+        await done.wait()
+
+
+@pytest.mark.parametrize("end", [IdleTimer.stop, IdleTimer.close])
+async def test_an_idle_timer_that_has_ended_does_not_expire_until_it_is_started(
+    end: Callable[[IdleTimer], None],
+) -> None:
+    timer, heard, done = IdleTimer(), list[str](), asyncio.Event()
+    timer.start(SHORT_S, _heard(heard, "ended"))
+    end(timer)
+    await asyncio.sleep(2 * SHORT_S)
+    assert not heard
+    timer.start(SHORT_S, done.set)
+    await done.wait()
+
+
+async def test_an_idle_timer_that_restarts_in_its_callback_goes_on() -> None:
+    timer, heard, done = IdleTimer(), list[str](), asyncio.Event()
+
+    def again() -> None:
+        heard.append("again")
+        timer.start(SHORT_S, again if len(heard) < 3 else done.set)
+
+    timer.start(SHORT_S, again)
+    await done.wait()
+    assert heard == ["again"] * 3

@@ -11,11 +11,7 @@ _ADDRESS = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d+)?")
 
 
 def is_loopback(host: str) -> bool:
-    """Check whether a host is certainly this machine.
-
-    Args:
-        host: An IP address, or a name. Of the names, only `localhost` is certain.
-    """
+    """Check whether an address or a name is certainly this machine; of the names, only `localhost` is."""
     host = host.removeprefix("[").removesuffix("]")
     if host.lower() == "localhost":
         return True
@@ -26,11 +22,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_loopback_target(target: str) -> bool:
-    """Check whether a gRPC target is certainly this machine.
-
-    Args:
-        target: As gRPC takes it: `host:port`, `dns:///host:port`, `ipv4:address:port`, `ipv6:[address]:port`,
-            or a Unix domain socket.
+    """Check whether a gRPC target, such as `host:port` or a Unix domain socket, is certainly this machine.
 
     Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
     """
@@ -71,30 +63,23 @@ def check_exposure(host: str, *, insecure: bool, certificate: object, key: objec
 
 
 def check_share_port(name: str, *, is_shared: bool) -> None:
-    """Check that this system can share a port between processes, if that is asked for.
-
-    Args:
-        name: Name of the setting that asks for it.
-        is_shared: Whether it does.
+    """Check that this system can share a port between processes, if a setting asks for it.
 
     Raises:
-        ValueError: If this system has no SO_REUSEPORT, as Windows has none.
+        ValueError: If it has no SO_REUSEPORT, as on Windows; the message starts with the setting's name.
     """
     if is_shared and not hasattr(socket, "SO_REUSEPORT"):
         raise ValueError(f"{name} is not possible on this system, which has no SO_REUSEPORT; leave it out")
 
 
 async def why_not(host: str, port: int, address: str, *, share_port: bool) -> str | None:
-    """Find out why an address can't be listened on, which grpc does not report.
+    """Find out why an address can't be listened on, which grpc does not report; None if it can.
 
     Args:
         host: The address or its name.
         port: The port.
         address: Both, for the message.
-        share_port: Whether the port would be shared.
-
-    Returns:
-        The reason; None if it can be listened on.
+        share_port: Whether the port is shared.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -113,13 +98,7 @@ async def why_not(host: str, port: int, address: str, *, share_port: bool) -> st
 
 
 def cannot_listen(host: str, address: str, error: OSError | UnicodeError) -> str:
-    """Return the message for an error raised by an attempt to listen.
-
-    Args:
-        host: The address or its name.
-        address: With the port, for the message.
-        error: The error.
-    """
+    """Return the message for an error from an attempt to listen on a host; `address` includes the port."""
     if isinstance(error, socket.gaierror | UnicodeError):
         return f"expected an address of this machine to listen on, found {host!r}, which does not resolve"
     if error.errno == errno.EADDRINUSE:

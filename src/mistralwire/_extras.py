@@ -4,9 +4,7 @@ from mistralwire.errors import MistralwireError, Reason
 
 
 def missing_text(purpose: str, package: str, extra: str) -> str:
-    """Return a message that names a missing package, and a command that installs it.
-
-    The command names a checkout, not a distribution on an index.
+    """Return a message that names a missing package, and a command that installs it in a checkout.
 
     Args:
         purpose: What needs the package, as the subject of a sentence.
@@ -25,12 +23,9 @@ def missing_error(purpose: str, package: str, extra: str) -> MistralwireError:
 
 
 def missing_import(purpose: str, error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
-    """Return the error for a module of this package whose imports failed.
+    """Return the error for a module of this package whose imports failed; see `missing_text`.
 
-    Args:
-        purpose: What needs the package, as the subject of a sentence.
-        error: What the import raised; returned unchanged if the missing module is one of this package.
-        extra: Name of the extra that installs the package.
+    An error about a missing module of this package is returned unchanged.
     """
     package = (error.name or "").partition(".")[0]
     if package in ("", "mistralwire"):

@@ -120,10 +120,6 @@ def file_error(setting: str, message: str) -> MistralwireError:
 def read_file(setting: str, path: pathlib.Path) -> bytes:
     """Read a file named by a setting.
 
-    Args:
-        setting: Name of the setting.
-        path: Path of the file.
-
     Raises:
         MistralwireError: If it can't be read or is too large, with the code FAILED_PRECONDITION.
     """
@@ -147,9 +143,6 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
 
     A pipe is read to its end, as a shell's process substitution needs it. A FIFO without a writer is empty,
     where `open` would block uninterruptibly.
-
-    Args:
-        path: Path of the file.
 
     Raises:
         OSError: If it can't be opened.

@@ -94,12 +94,7 @@ def weight(data: bytes) -> int:
 
 
 def is_light(data: bytes, weight_max: int = LOOP_WEIGHT_MAX) -> bool:
-    """Check whether the weight of a document is within a bound, in less than a nanosecond a byte.
-
-    Args:
-        data: JSON text, or the wire bytes of a message.
-        weight_max: The bound.
-    """
+    """Check whether the weight of a document is within a bound, in less than a nanosecond a byte."""
     size = len(data)
     if size + size // _BYTES_PER_WEIGHT <= weight_max:
         return True
@@ -112,16 +107,10 @@ async def convert(
     """Call a function that converts a document: in the event loop if it is light, otherwise in a thread.
 
     Args:
-        data: The document, as JSON text or wire bytes: its weight decides.
-        function: The function; it must not touch what belongs to the event loop.
+        data: The document, as JSON text or wire bytes.
+        function: The function, which must be thread-safe.
         arguments: Its arguments.
-        weight_max: Weight up to which it runs in the event loop.
-
-    Returns:
-        Whatever the function returns.
-
-    Raises:
-        BaseException: Whatever the function raises.
+        weight_max: Weight of the document up to which the function runs in the event loop.
     """
     if is_light(data, weight_max):
         return function(*arguments)
@@ -167,20 +156,9 @@ class FairQueue:
         self._running: collections.Counter[str] = collections.Counter()
 
     async def run(self, caller: str, function: Callable[..., Converted], *arguments: Any) -> Converted:
-        """Call a function in a thread.
+        """Call a function in a thread, in the turn of a caller; return or raise what it does.
 
-        Args:
-            caller: The caller whose turn it takes.
-            function: The function.
-            arguments: Its arguments.
-
-        Returns:
-            Whatever it returns.
-
-        Raises:
-            asyncio.CancelledError: If the task is cancelled; the function then does not run, unless it has
-                started.
-            BaseException: Whatever the function raises.
+        If the task is cancelled, the function does not run, unless it has started.
         """
         job = _Job(caller, function, arguments, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(caller, {})[job] = None

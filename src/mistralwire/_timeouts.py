@@ -27,12 +27,7 @@ class IdleTimer:
         return self._expired is not None
 
     def start(self, delay_s: float, expired: Callable[[], object]) -> None:
-        """Start or restart the timer.
-
-        Args:
-            delay_s: Seconds until it expires.
-            expired: Called when it expires.
-        """
+        """Start or restart the timer: it calls `expired` in `delay_s` seconds."""
         self._expired = expired
         self._due_s = self._loop.time() + delay_s
         if self._handle is not None and self._handle.when() > self._due_s:
@@ -73,12 +68,12 @@ class Timeouts:
         self._queues: dict[float, _Queue] = {}
 
     def start(self, delay_s: float, owner: object, expired: Callable[[], None]) -> float:
-        """Start a timer.
+        """Start a timer: it calls `expired` in `delay_s` seconds.
 
         Args:
-            delay_s: Seconds until it expires.
+            delay_s: Its length.
             owner: Its owner, who has at most one of each length.
-            expired: Called when it expires.
+            expired: The callback.
 
         Returns:
             When it expires, on the clock of the event loop.

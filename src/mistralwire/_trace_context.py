@@ -63,9 +63,6 @@ def enter(headers: Mapping[bytes, bytes]) -> None:
     """Attach the context in a caller's headers, unless there is a current span.
 
     It is never detached: it ends with the `contextvars.Context` of the request.
-
-    Args:
-        headers: The headers, by names in lower case.
     """
     if has_span():
         return
@@ -80,11 +77,7 @@ def enter(headers: Mapping[bytes, bytes]) -> None:
 
 
 def w3c(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Return the W3C context in a caller's headers, unchanged.
-
-    Args:
-        headers: The headers, by names in lower case.
-    """
+    """Return the W3C context in a caller's headers, unchanged."""
     found = {}
     for name, text in _W3C:
         value = headers.get(name)

@@ -111,7 +111,7 @@ async def _asking(
     async with Client.on(LocalChannel(cast("Upstream", upstream), service, observers)) as client:
         app = create_app(client, CONFIG)
         config = uvicorn.Config(app, ws="none")
-        protocol, transport = HttpProtocol(app.edge, CONFIG, config, ServerState()), MemoryTransport()
+        protocol, transport = HttpProtocol(app.direct_state, CONFIG, config, ServerState()), MemoryTransport()
         protocol.connection_made(transport)
         protocol.data_received(request)
         upstream.exchange.begin(200, {"content-type": "text/event-stream"})

@@ -81,7 +81,7 @@ def _app() -> tuple[Gateway, uvicorn.Config]:
 def _answers(pieces: list[bytes]) -> bytes:
     """Return the response to a request sent in pieces, without dates and ids."""
     app, config = _app()
-    protocol, transport = HttpProtocol(app.edge, CONFIG, config, ServerState()), MemoryTransport()
+    protocol, transport = HttpProtocol(app.direct_state, CONFIG, config, ServerState()), MemoryTransport()
     protocol.connection_made(transport)
     for piece in pieces:
         protocol.data_received(piece)

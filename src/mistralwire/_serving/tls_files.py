@@ -145,13 +145,7 @@ class TlsFiles:
 
 
 def validity(certificate: bytes) -> tuple[float, float]:
-    """Read the validity period of a certificate, which the ssl module exposes only for a peer's.
-
-    Args:
-        certificate: The certificate as DER, which OpenSSL has accepted.
-
-    Returns:
-        Its begin and its end, both in Unix seconds.
+    """Read begin and end of a DER certificate's validity, in Unix seconds; ssl exposes only a peer's.
 
     Source: RFC 5280, section 4.1
     """

@@ -43,10 +43,7 @@ class TokenFile:
             _logger.warning("token_file: every user of this machine may read %s; change its mode", path)
 
     def check(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Check the token in the metadata of a call.
-
-        Args:
-            metadata: Names in lower case and values.
+        """Check the token in the metadata of a call, whose names are in lower case.
 
         Raises:
             MistralwireError: If there is no token, or an unknown one, with the code UNAUTHENTICATED and the
@@ -58,14 +55,7 @@ class TokenFile:
         self.check_value(values[0] if values else None)
 
     def check_value(self, value: str | bytes | None) -> None:
-        """Check the token of a call; see `check`.
-
-        Args:
-            value: The caller's `authorization`; None if there is none.
-
-        Raises:
-            MistralwireError: See `check`.
-        """
+        """Check a caller's `authorization`, None if there is none; see `check`."""
         if value is None:
             raise _unauthenticated(Reason.TOKEN_MISSING, "found none")
         scheme, _, token = value.partition(" ") if isinstance(value, str) else ("", "", "")
@@ -97,11 +87,7 @@ class TokenFile:
 
 
 def parse_tokens(path: pathlib.Path, data: bytes) -> list[str]:
-    """Parse the content of a token file.
-
-    Args:
-        path: Path of the file, for errors.
-        data: Its content.
+    """Parse the content of a token file, whose path is for errors.
 
     Raises:
         MistralwireError: If there are no tokens, too many, or an invalid one. It names only the number of the

@@ -1,6 +1,6 @@
-"""The HTTP edge: the JSON API and its streams, gRPC inside.
+"""The HTTP gateway: the JSON API and its streams of server-sent events on the outside, gRPC inside.
 
-`create_app` gives an ASGI application around a `Client`, to be served alone or mounted in another one;
+`create_app` makes an ASGI application around a `Client`, to be served alone or mounted in another one;
 `GatewayConfig` holds its settings, and `GatewayServer` serves it over HTTP. It needs the extra `gateway`.
 """
 

@@ -1,12 +1,11 @@
-"""The application: the routes put together."""
+"""The ASGI application: its routes."""
 
 import functools
 import html
 import importlib.resources
-import logging
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
@@ -22,21 +21,20 @@ from starlette.types import Receive, Scope, Send
 from mistralwire._addresses import is_loopback
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._asgi import CompletionApp, PassthroughApp
+from mistralwire.gateway._asgi import completion_app, passthrough_app
 from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._edge import EXPOSED_HEADERS, Edge
-from mistralwire.gateway._errors import EdgeError, answer_of
-from mistralwire.gateway._heads import foreign_name, is_by_foreign_name, problem_of_keys
+from mistralwire.gateway._errors import HttpError, answer_of
+from mistralwire.gateway._exchange import access_logger
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
-from mistralwire.gateway._passthrough import METHODS
-from mistralwire.gateway._routes import ROUTES
+from mistralwire.gateway._routes import PASSTHROUGH_METHODS, ROUTES
+from mistralwire.gateway._state import EXPOSED_HEADERS, GatewayState, foreign_host_error, problem_of_keys
 from mistralwire.upstream import ForwardRoutes, ModelCatalog
 
 _JSON = "application/json"
 _HEALTH_S = 3.0
-# Of the request line, in errors and logs.
+# Of the request line, as shown in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
-# The page may load nothing, and nothing may frame it.
+# The page may load nothing, and no other page may frame it.
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
@@ -46,46 +44,44 @@ _PAGE_HEADERS = {
 _HAD_SLASH = "mistralwire.had_slash"
 _NOT_PRINTABLE = re.compile("[^!-~]")
 
-_access_logger = logging.getLogger("mistralwire.gateway.access")
-
 
 class Gateway(Starlette):
-    """The gateway's application, with a short cut for the server of this package.
+    """The gateway's application, which GatewayServer may bypass.
 
     Args:
-        edge: What answers completions.
+        state: Shared by the requests.
         options: The arguments of Starlette.
     """
 
-    def __init__(self, edge: Edge, **options: Any) -> None:
+    def __init__(self, state: GatewayState, **options: Any) -> None:
         super().__init__(**options)
         self.router.redirect_slashes = False
-        self._edge = edge
-        # Not what `user_middleware` has by now: what instruments Starlette adds to it in the line above.
+        self._state = state
+        # Not `user_middleware`, to which an instrumented Starlette has added its own by now.
         self._own_middleware = [*options.get("middleware", ())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; a slash at the end of its path does not count."""
-        if scope["type"] == "http" and (error := self._refused(scope)):
+        if scope["type"] == "http" and (error := self._error_of_head(scope)):
             await _response(error)(scope, receive, send)
         else:
             await super().__call__(_without_last_slash(scope), receive, send)
 
     @property
-    def edge(self) -> Edge | None:
-        """What answers completions without ASGI; None where middleware was added, which has to see them."""
-        return self._edge if self.user_middleware == self._own_middleware else None
+    def direct_state(self) -> GatewayState | None:
+        """The state for exchanges that bypass ASGI; None if added middleware must see all requests."""
+        return self._state if self.user_middleware == self._own_middleware else None
 
-    def _refused(self, scope: Scope) -> EdgeError | None:
-        """Return the error of a head that GatewayServer refuses and other servers accept, if it is one."""
+    def _error_of_head(self, scope: Scope) -> HttpError | None:
+        """Return the error of a head that GatewayServer refuses and other servers accept; None for others."""
         headers, server = scope["headers"], scope.get("server")
         if problem := problem_of_keys(headers):
-            return EdgeError(400, problem)
-        # The settings need not have the address of another server, which need not tell it either.
-        if scope["method"] not in ("GET", "HEAD") or server is None or not is_loopback(server[0]):
+            return HttpError(400, problem)
+        # The address of another server may differ from that of the settings, and it may not report one.
+        if server is None or not is_loopback(server[0]):
             return None
         path = scope["path"].removeprefix(scope.get("root_path", "")).encode()
-        return foreign_name() if is_by_foreign_name(self._edge.config, path, headers) else None
+        return foreign_host_error(self._state.config, scope["method"], path, headers)
 
 
 def create_app(
@@ -96,31 +92,32 @@ def create_app(
     registry: Any = None,
     forward: ForwardRoutes | None = None,
 ) -> Gateway:
-    """Make the gateway: an ASGI application that anyone can serve, or mount in an application of their own.
+    """Make the gateway: an ASGI application to be served alone, or mounted in another one.
 
     Args:
-        client: Calls the service; it belongs to the event loop that serves the application, and is closed by
-            whoever made it. With `attempts_max=1` callers are told at once when to try again; otherwise the
-            client's own retries come first. Requests are written for its `contract_revision`.
-        config: The settings. Those of addresses, TLS and connections are for whoever serves it.
+        client: Calls the service. It belongs to the event loop that serves the application, and the caller
+            closes it. With `attempts_max=1` the gateway's callers are told at once when to retry; otherwise
+            the client retries first. Requests are written for its `contract_revision`.
+        config: The settings. Those of addresses, TLS and connections are for the server.
         models: The models for `GET /v1/models`: their names, or a catalog.
-        registry: A CollectorRegistry of prometheus_client for the metrics of requests, to be shown on a page
-            elsewhere; None for those of `/metrics` alone, if the settings ask for it.
-        forward: The upstreams for the requests of `passthrough_paths`; None for no such routes.
+        registry: A CollectorRegistry of prometheus_client for the metrics of requests, shown on a page of the
+            program; None to show them only at `/metrics`, if the settings enable that.
+        forward: The upstreams of `passthrough_paths`; None for no such routes.
 
     Returns:
         The application.
 
     Raises:
-        MistralwireError: If the file with the keys can't be used, or the package for metrics is missing.
-        ValueError: If `passthrough_paths` has something else in it.
+        MistralwireError: If the token file is invalid, or the package for metrics is missing.
+        ValueError: If `passthrough_paths` is invalid.
     """
     config = config or GatewayConfig()
     metrics = PrometheusMetrics(registry) if config.metrics or registry is not None else None
-    edge = Edge(client, config, metrics, forward or ForwardRoutes(()))
-    completions = [Route(route.path, CompletionApp(edge, route), methods=["POST"]) for route in ROUTES]
+    state = GatewayState(client, config, metrics, forward or ForwardRoutes(()))
+    completions = [Route(route.path, completion_app(state, route), methods=["POST"]) for route in ROUTES]
     catalog = models if isinstance(models, ModelCatalog) else ModelCatalog(names=models)
-    routes = [*completions, *_models(edge, catalog), *_passthrough(edge), *_health(edge), *_documentation()]
+    routes = [*completions, *_models(state, catalog), *_passthrough(state), *_health(state)]
+    routes += _documentation()
     if metrics is not None and config.metrics:
         routes.append(_metrics_route(metrics))
     middleware = []
@@ -128,63 +125,68 @@ def create_app(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=config.allowed_origins,
-            allow_methods=sorted(METHODS) if edge.passthrough_paths else ("GET", "POST"),
+            allow_methods=sorted(PASSTHROUGH_METHODS) if state.passthrough_paths else ("GET", "POST"),
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )
         middleware.append(cors)
-    handlers = {HTTPException: functools.partial(_refuse, edge), Exception: _fail}
-    return Gateway(edge, routes=routes, middleware=middleware, exception_handlers=handlers)
+    handlers = {HTTPException: functools.partial(_answer_unrouted, state), Exception: _answer_bug}
+    return Gateway(state, routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
 def _without_last_slash(scope: Scope) -> Scope:
-    """Return the scope of a request as if its path had no slash at its end."""
+    """Return the scope of a request without a slash at the end of its path."""
     path, root = scope.get("path", ""), scope.get("root_path", "")
     raw_path = scope.get("raw_path", b"/")
-    # One that is escaped belongs to a name.
+    # An escaped one belongs to a name.
     if not path.endswith("/") or path == f"{root}/" or not raw_path.endswith(b"/"):
         return scope
     return {**scope, "path": path[:-1], "raw_path": raw_path[:-1], _HAD_SLASH: True}
 
 
-def _models(edge: Edge, catalog: ModelCatalog) -> list[Route]:
+def _models(state: GatewayState, catalog: ModelCatalog) -> list[Route]:
     """Return the routes of the models."""
 
-    async def list_models(request: Request) -> Response:
-        try:
-            edge.admit(dict(request.scope["headers"]))
-            body = await catalog.models_json()
-        except MistralwireError as error:
-            return _response(error)
-        return Response(body, media_type=_JSON)
+    async def list_models(_: Request) -> bytes:
+        return await catalog.models_json()
 
-    async def find_model(request: Request) -> Response:
-        try:
-            edge.admit(dict(request.scope["headers"]))
-            model = await catalog.find(request.path_params["model"])
-        except MistralwireError as error:
-            return _response(error)
-        return Response(orjson.dumps(model), media_type=_JSON)
+    async def find_model(request: Request) -> bytes:
+        return orjson.dumps(await catalog.find(request.path_params["model"]))
 
-    # Names of models may have slashes in them, escaped or not.
-    return [Route("/v1/models", list_models), Route("/v1/models/{model:path}", find_model)]
+    def admitted(find: Callable[[Request], Awaitable[bytes]]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                state.admit(dict(request.scope["headers"]))
+                return Response(await find(request), media_type=_JSON)
+            except MistralwireError as error:
+                return _response(error)
+
+        return answer
+
+    # Names of models may contain slashes, escaped or not.
+    return [
+        Route("/v1/models", admitted(list_models)),
+        Route("/v1/models/{model:path}", admitted(find_model)),
+    ]
 
 
-def _passthrough(edge: Edge) -> list[Route]:
-    """Return the routes whose requests are passed on."""
-    app = PassthroughApp(edge)
-    routes = [Route(path, app, methods=sorted(METHODS)) for path in edge.passthrough_paths.values()]
+def _passthrough(state: GatewayState) -> list[Route]:
+    """Return the passthrough routes."""
+    app = passthrough_app(state)
+    routes = [
+        Route(path, app, methods=sorted(PASSTHROUGH_METHODS)) for path in state.passthrough_paths.values()
+    ]
     for route in routes:
-        # Starlette adds it; what an upstream answers to it says nothing that a caller needs.
+        # Added by Starlette; no caller needs an upstream's answer to it.
         (route.methods or set()).discard("HEAD")
     return routes
 
 
-def _health(edge: Edge) -> list[Route]:
-    """Return the routes that tell how the gateway is."""
+def _health(state: GatewayState) -> list[Route]:
+    """Return the routes of liveness and readiness."""
 
     async def is_ready(_: Request) -> Response:
-        cause = await edge.why_not_ready(_HEALTH_S)
+        cause = await state.why_not_ready(_HEALTH_S)
         status = 200 if cause is None else 503
         return Response(orjson.dumps({"status": cause or "ready"}), status, media_type=_JSON)
 
@@ -195,18 +197,18 @@ def _health(edge: Edge) -> list[Route]:
 
 
 def _documentation() -> list[Route]:
-    """Return the routes of the OpenAPI document and of its page, the files that `make generate` writes."""
+    """Return the routes of the OpenAPI document and its page, which `make generate` writes."""
 
     async def send_document(request: Request) -> Response:
-        # Where the application is mounted in another one, its paths begin there.
+        # The path at which the application is mounted, if it is.
         root = request.scope.get("root_path", "")
         servers = {"servers": [{"url": root}]} if root else {}
         return Response(orjson.dumps({**orjson.loads(_file("openapi.json")), **servers}), media_type=_JSON)
 
     async def send_page(request: Request) -> Response:
-        # Relative, for whatever stands before the gateway.
+        # Relative, since a proxy may serve it at another path.
         document_url = b"../openapi.json" if request.scope.get(_HAD_SLASH) else b"openapi.json"
-        # `base_url` ends where the outermost application begins.
+        # `base_url` has the path of the outermost application only.
         address = str(request.base_url.replace(path=request.scope.get("root_path", ""))).rstrip("/")
         quoted = html.escape(shlex.quote(address)).encode()
         page = _file("docs.html").replace(b"{{document}}", document_url).replace(b"{{address}}", quoted)
@@ -222,14 +224,14 @@ def _file(name: str) -> bytes:
 
 
 def _metrics_route(metrics: PrometheusMetrics) -> Route:
-    async def give_metrics(_: Request) -> Response:
+    async def send_metrics(_: Request) -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE)
 
-    return Route("/metrics", give_metrics)
+    return Route("/metrics", send_metrics)
 
 
-async def _refuse(edge: Edge, request: Request, error: Exception) -> Response:
-    """Answer where there is no such route, or not by this method; lead a browser to the page."""
+async def _answer_unrouted(state: GatewayState, request: Request, error: Exception) -> Response:
+    """Answer a request without a route, or of another method; redirect browsers from the root to `/docs`."""
     refused = cast("HTTPException", error)
     if _is_browser_at_root(request):
         root = request.scope.get("root_path", "")
@@ -239,23 +241,23 @@ async def _refuse(edge: Edge, request: Request, error: Exception) -> Response:
     reason = Reason.NO_SUCH_ROUTE
     message = f"expected a route of this gateway, which /docs lists, found {found}"
     own_path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    if edge.forward.is_empty and own_path in edge.config.passed_through:
+    if state.forward.is_empty and own_path in state.config.passed_through:
         message += ": that needs an upstream of the kind mistral, or --passthrough-url"
     headers = dict(refused.headers or {})
     if refused.status_code == 405:
         if "Allow" in headers:
-            # Starlette joins a set, whose order differs from process to process.
+            # Starlette joins a set, whose order differs between processes.
             headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
         allowed = headers.get("Allow", "another method")
         reason = Reason.METHOD_NOT_ALLOWED
         message = f"expected {allowed} for this route, found {found}"
-    # What is called, though nobody answers it, is what an operator wants to know; queries may be private.
-    _access_logger.info(
+    # Operators need to see which routes callers miss; queries may be private.
+    access_logger.info(
         "%s %s",
         *(_loggable(method), _loggable(path)),
         extra={"http_status": refused.status_code, "reason": reason},
     )
-    return _response(EdgeError(refused.status_code, message, reason=reason), headers)
+    return _response(HttpError(refused.status_code, message, reason=reason), headers)
 
 
 def _is_browser_at_root(request: Request) -> bool:
@@ -265,12 +267,12 @@ def _is_browser_at_root(request: Request) -> bool:
 
 
 def _loggable(text: str) -> str:
-    """Return a caller's text as a log line may have it."""
+    """Return a caller's text as one word for a log line."""
     return _NOT_PRINTABLE.sub("?", text)
 
 
-async def _fail(_: Request, __: Exception) -> Response:
-    """Answer where the gateway itself is at fault; the text of the error stays inside."""
+async def _answer_bug(_: Request, __: Exception) -> Response:
+    """Answer an unexpected exception, without its text."""
     return _response(MistralwireError("internal error of the gateway"))
 
 

@@ -1,4 +1,4 @@
-"""The one place that turns an error into an HTTP answer."""
+"""The one place that maps an error to an HTTP answer."""
 
 import math
 import re
@@ -20,31 +20,28 @@ from mistralwire.errors import (
     Violation,
 )
 from mistralwire.upstream import http_status, is_hopeless
-from mistralwire.v1 import (
-    ErrorResponse,
-    IntegerOrString,
-    ValidationError,
-)
+from mistralwire.v1 import ErrorResponse, IntegerOrString, ValidationError
 
 Headers = list[tuple[bytes, bytes]]
 
+JSON_TYPE = (b"content-type", b"application/json")
 UNAUTHORIZED = 401
 UNPROCESSABLE = 422
 
 # Of a message that lists violations; `detail` has all of them.
-_TEXT_CHARS_MAX = 1_000
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
-_OF_LIBRARY = {
+_MESSAGE_CHARS_MAX = 1_000
+_PATH_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
+_LIBRARY_MESSAGES = {
     "UNAVAILABLE": "the service behind the gateway can't be reached",
     "DEADLINE_EXCEEDED": "the answer took longer than the gateway waits for one",
 }
-# Written as null where there is neither.
+# Written as null where they have no value.
 _PARAM = ErrorResponse.DESCRIPTOR.fields_by_name["param"].number
 _CODE = ErrorResponse.DESCRIPTOR.fields_by_name["code_string"].number
 
 
-class EdgeError(MistralwireError):
-    """A request that the edge itself refuses.
+class HttpError(MistralwireError):
+    """A request that the gateway itself refuses.
 
     Attributes:
         status: HTTP status of the answer.
@@ -55,13 +52,13 @@ class EdgeError(MistralwireError):
         self.status = status
 
 
-class Answer(NamedTuple):
-    """An answer in one piece.
+class HttpAnswer(NamedTuple):
+    """A JSON answer that is not a stream.
 
     Attributes:
         status: HTTP status.
         body: JSON text.
-        headers: What else to say, beside type and length.
+        headers: Its headers without type and length.
     """
 
     status: int
@@ -69,48 +66,47 @@ class Answer(NamedTuple):
     headers: Headers
 
 
-def answer_of(error: MistralwireError, *, is_key_shared: bool = False) -> Answer:
-    """Turn an error into an answer.
+def answer_of(error: MistralwireError, *, is_key_shared: bool = False) -> HttpAnswer:
+    """Map an error to an answer.
 
     Args:
-        error: A DecodeError, or a CallError with violations of the contract, becomes 422; any other has the
-            status of the upstream if that is about the request, or else the one that the one table has for
-            its gRPC code.
+        error: A DecodeError, or a CallError with violations of the contract, becomes 422. Any other error has
+            the upstream's status if that is about the request, or else the status of its gRPC code.
         is_key_shared: Whether callers share the key for the upstream, so that its rate limits are not theirs.
 
     Returns:
-        The answer, with the upstream's ids and rate limits, with Retry-After if the error says when a new try
-        makes sense, and with `x-should-retry: false` where none does.
+        The answer, with the upstream's ids and rate limits, with Retry-After if the error says when to retry,
+        and with `x-should-retry: false` if a retry is hopeless.
     """
     upstream_headers = upstream_headers_of(error)
     if is_key_shared:
         upstream_headers = without_limits(upstream_headers)
-    headers = encoded(upstream_headers)
+    headers = encoded_headers(upstream_headers)
     delay_s = error.retry_after_s if isinstance(error, CallError | OverloadError | UpstreamError) else None
     if delay_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(delay_s)))
-    if _is_hopeless(error):
+    if _is_retry_hopeless(error):
         headers.append((b"x-should-retry", b"false"))
-    status = _status_of(error)
+    status = _http_status_of(error)
     if status == UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
-    return Answer(status, to_json(error_body(error)), headers)
+    return HttpAnswer(status, to_json(error_body(error)), headers)
 
 
 def error_body(error: MistralwireError) -> ErrorResponse:
-    """Return the error body, of an answer or of an event in a stream, with what each family of clients reads.
+    """Return the body of an error answer or event, with the members that each family of clients reads.
 
     | read by | members |
     |---|---|
     | Mistral's SDKs and LangChain's | `object`, `message`, `type`, `param`, `code` |
-    | those that know Mistral's 401 and 422 alone | `detail`: the text, or with 422 a list of violations |
+    | clients that know only Mistral's 401 and 422 | `detail`: the text, or with 422 a list of violations |
     | OpenAI's SDKs and those built on them | `error`, an object with the members of the first row |
 
     Args:
-        error: The error. What a gRPC library says by itself, with addresses in it, stays inside.
+        error: The error. Messages of the gRPC library itself are replaced: they contain addresses.
     """
     violations = _violations_of(error)
-    text = _clean(_cut("; ".join(map(str, violations))) if violations else _text_of(error))
+    text = _valid_text(_shorten("; ".join(map(str, violations))) if violations else _message_of(error))
     body = ErrorResponse(object="error", message_string=text, type=error.reason.lower())
     members = _set_upstream_members(body, error)
     nulls = [] if body.HasField("param") else [_PARAM]
@@ -118,8 +114,8 @@ def error_body(error: MistralwireError) -> ErrorResponse:
     body.json_extra.null_fields.extend(nulls)
     body.json_extra.members = orjson.dumps(members).decode()
     members["error"] = orjson.Fragment(to_json(body))
-    if not violations and _status_of(error) == UNPROCESSABLE:
-        # Mistral's SDKs take nothing but a list there.
+    if not violations and _http_status_of(error) == UNPROCESSABLE:
+        # Mistral's SDKs accept only a list there.
         violations = [UpstreamViolation("", text)]
     if violations:
         body.detail_array.items.extend(_validation_error(each, error.reason) for each in violations)
@@ -130,20 +126,33 @@ def error_body(error: MistralwireError) -> ErrorResponse:
 
 
 def upstream_headers_of(error: MistralwireError) -> Mapping[str, str]:
-    """Return the headers of the upstream's answer that an error has."""
+    """Return the headers of the upstream's answer that came with an error."""
     if isinstance(error, CallError):
         return headers_in(error.metadata.items())
-    # Those of a program's own upstream may be any.
+    # A program's own upstream may have put anything there.
     return headers_in(error.headers.items()) if isinstance(error, UpstreamError) else {}
 
 
-def encoded(headers: Mapping[str, str]) -> Headers:
-    """Return headers as a server takes them."""
+def upstream_status_of(error: MistralwireError) -> int | None:
+    """Return the HTTP status of the upstream's answer; None if there was none."""
+    if isinstance(error, CallError):
+        return error.upstream_status
+    return error.status if isinstance(error, UpstreamError) else None
+
+
+def encoded_headers(headers: Mapping[str, str]) -> Headers:
+    """Return headers as bytes."""
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
+def unencodable_answer() -> MistralwireError:
+    """Return the error for an answer without a JSON form, which is not the caller's fault."""
+    message = "the answer of the upstream could not be written as JSON"
+    return MistralwireError(message, code="INTERNAL", reason=Reason.UPSTREAM_UNREADABLE)
+
+
 def _set_upstream_members(body: ErrorResponse, error: MistralwireError) -> dict[str, Any]:
-    """Put what the upstream's error body said into another; return the members that have no field there."""
+    """Set the members of the upstream's error body in ours; return those without a field."""
     if isinstance(error, CallError):
         members = error.upstream_members
     elif isinstance(error, UpstreamError):
@@ -159,32 +168,25 @@ def _set_upstream_members(body: ErrorResponse, error: MistralwireError) -> dict[
         body.type = kind
     if param := param if isinstance(param, str) else error.upstream_param:
         body.param = param
-    # What is a field of the body, and no word for programs, is said by the answer itself.
+    # All other fields of the body are the answer's own.
     return {
         name: value for name, value in members.items() if name not in ErrorResponse.DESCRIPTOR.fields_by_name
     }
 
 
-def _is_hopeless(error: MistralwireError) -> bool:
+def _is_retry_hopeless(error: MistralwireError) -> bool:
     if isinstance(error, CallError | UpstreamError) and not error.should_retry:
         return True
-    return not isinstance(error, EdgeError) and is_hopeless(error.code)
+    return not isinstance(error, HttpError) and is_hopeless(error.code)
 
 
-def _status_of(error: MistralwireError) -> int:
-    if isinstance(error, EdgeError):
+def _http_status_of(error: MistralwireError) -> int:
+    if isinstance(error, HttpError):
         return error.status
     upstream_status = upstream_status_of(error)
     if upstream_status is None and _violations_of(error):
         return UNPROCESSABLE
     return http_status(error.code, upstream_status)
-
-
-def upstream_status_of(error: MistralwireError) -> int | None:
-    """Return the HTTP status of the upstream's answer; None if there was none."""
-    if isinstance(error, CallError):
-        return error.upstream_status
-    return error.status if isinstance(error, UpstreamError) else None
 
 
 def _violations_of(error: MistralwireError) -> Sequence[Violation | UpstreamViolation]:
@@ -193,38 +195,32 @@ def _violations_of(error: MistralwireError) -> Sequence[Violation | UpstreamViol
     return error.violations if isinstance(error, DecodeError | UpstreamError) else ()
 
 
-def _text_of(error: MistralwireError) -> str:
-    # A service that means what it says gives a reason beside the code.
+def _message_of(error: MistralwireError) -> str:
+    # A service's own errors have a reason; those of the gRPC library have the code in its place.
     is_of_library = isinstance(error, CallError) and error.reason == error.code
     text: str = error.message
-    return _OF_LIBRARY.get(error.code, text) if is_of_library else text
+    return _LIBRARY_MESSAGES.get(error.code, text) if is_of_library else text
 
 
-def unwritable() -> MistralwireError:
-    """Give the error of an answer that has no JSON form, which is not the caller's fault."""
-    message = "the answer of the upstream could not be written as JSON"
-    return MistralwireError(message, code="INTERNAL", reason=Reason.UPSTREAM_UNREADABLE)
-
-
-def _clean(text: str) -> str:
+def _valid_text(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _TEXT_CHARS_MAX else f"{text[: _TEXT_CHARS_MAX - 3]}..."
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MESSAGE_CHARS_MAX else f"{text[: _MESSAGE_CHARS_MAX - 3]}..."
 
 
 def _validation_error(violation: Violation | UpstreamViolation, reason: str) -> ValidationError:
     return ValidationError(
         loc=[IntegerOrString(string="body"), *_loc(violation.path)],
-        msg=_clean(violation.description),
+        msg=_valid_text(violation.description),
         type=(violation.type if isinstance(violation, UpstreamViolation) else "") or reason.lower(),
     )
 
 
 def _loc(path: str) -> list[IntegerOrString]:
-    """Take a JSON path apart: `messages[0].role` becomes `messages`, 0, `role`."""
+    """Split a JSON path: `messages[0].role` becomes `messages`, 0, `role`."""
     return [
-        IntegerOrString(string=_clean(name)) if name else IntegerOrString(integer=int(index))
-        for name, index in _STEP.findall(path)
+        IntegerOrString(string=_valid_text(name)) if name else IntegerOrString(integer=int(index))
+        for name, index in _PATH_STEP.findall(path)
     ]

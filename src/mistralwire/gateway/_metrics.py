@@ -1,4 +1,4 @@
-"""Metrics of the edge, for Prometheus."""
+"""Metrics of the gateway, for Prometheus."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 1
 
 
 class PrometheusMetrics:
-    """Counts requests by route and status, their time, those that run, and chunks.
+    """Counts requests by route and status, their duration, those that run, and chunks.
 
     Args:
         registry: The CollectorRegistry that shows them; None for one of their own.
@@ -23,52 +23,44 @@ class PrometheusMetrics:
 
     def __init__(self, registry: Any = None) -> None:
         try:
-            from prometheus_client import (  # noqa: PLC0415 - an extra
-                CollectorRegistry,
-                Counter,
-                Gauge,
-                Histogram,
-                generate_latest,
-            )
+            import prometheus_client as prometheus  # noqa: PLC0415 - an extra
             from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             raise missing_error("a page of metrics", "prometheus-client", "otel") from error
-        self._registry = registry or CollectorRegistry()
-        self._generate = generate_latest
-        names: dict[str, Any] = {"registry": self._registry}
-        self._requests = Counter(
-            "mistralwire_gateway_requests", "Requests that have ended.", ["route", "status"], **names
+        self._registry = registry or prometheus.CollectorRegistry()
+        self._generate = prometheus.generate_latest
+
+        def metric(kind: Any, name: str, help_: str, *labels: str, **options: Any) -> Any:
+            return kind(f"mistralwire_gateway_{name}", help_, labels, registry=self._registry, **options)
+
+        self._requests = metric(
+            prometheus.Counter, "requests", "Requests that have ended.", "route", "status"
         )
-        self._seconds = Histogram(
-            "mistralwire_gateway_request_seconds",
+        self._seconds = metric(
+            prometheus.Histogram,
+            "request_seconds",
             "Time of a request to the last byte of its answer.",
-            ["route"],
+            "route",
             buckets=_BUCKETS_S,
-            **names,
         )
-        self._running = Gauge(
-            "mistralwire_gateway_requests_running", "Requests that run now.", ["route"], **names
-        )
-        self._broken = Counter(
-            "mistralwire_gateway_broken", "Answers that broke after their status.", ["route"], **names
-        )
-        self._chunks = Counter("mistralwire_gateway_chunks", "Chunks sent to callers.", ["route"], **names)
-        # Counted by the codec, so that they are collected when the page is read.
+        self._running = metric(prometheus.Gauge, "requests_running", "Requests that run now.", "route")
+        self._broken = metric(prometheus.Counter, "broken", "Answers that broke after their status.", "route")
+        self._chunks = metric(prometheus.Counter, "chunks", "Chunks sent to callers.", "route")
         self._registry.register(_CodecCounts(CounterMetricFamily))
 
     def started(self, route: str) -> None:
-        """Count a request that has begun."""
+        """Count a request that starts."""
         self._running.labels(route).inc()
 
     def ended(self, route: str, status: int, seconds: float, *, chunks: int, is_broken: bool) -> None:
-        """Count a request that is over.
+        """Count a request that has ended.
 
         Args:
             route: Name of its route.
             status: HTTP status of its answer.
-            seconds: How long it took.
+            seconds: Its duration.
             chunks: Chunks of a stream that were sent.
-            is_broken: Whether the answer broke after its status was sent.
+            is_broken: Whether the answer broke off after its status was sent.
         """
         self._running.labels(route).dec()
         self._requests.labels(route, str(status)).inc()
@@ -77,16 +69,16 @@ class PrometheusMetrics:
         self._chunks.labels(route).inc(chunks)
 
     def page(self) -> bytes:
-        """Return the page that Prometheus reads."""
+        """Return the page that Prometheus scrapes."""
         page: bytes = self._generate(self._registry)
         return page
 
 
 class _CodecCounts:
-    """Collects what the codec counts.
+    """Collects the codec's own counters when the page is scraped.
 
     Args:
-        family: Makes a counter.
+        family: prometheus_client's CounterMetricFamily.
     """
 
     def __init__(self, family: Any) -> None:

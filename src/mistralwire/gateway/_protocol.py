@@ -1,4 +1,4 @@
-"""HTTP/1.1 for callers who may be slow, silent or too many, with a short cut for completions."""
+"""HTTP/1.1 with limits on slow, silent and numerous callers, and a fast path for completions."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import email.utils
 import functools
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import httptools
@@ -15,17 +15,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from mistralwire._response_stream import EventWriter
+from mistralwire._timeouts import IdleTimer
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._completion import Completion
+from mistralwire.gateway._completion_exchange import CompletionExchange
 from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._edge import Edge
-from mistralwire.gateway._edge_request import BREAK_OFF_S, EdgeRequest
-from mistralwire.gateway._errors import EdgeError, Headers, answer_of
-from mistralwire.gateway._heads import foreign_name, is_by_foreign_name, problem_of_keys
-from mistralwire.gateway._passthrough import METHODS, Passthrough, PassthroughRoute, find_passthrough
-from mistralwire.gateway._routes import find_route
+from mistralwire.gateway._errors import JSON_TYPE, Headers, HttpError, answer_of
+from mistralwire.gateway._exchange import BREAK_OFF_S, Exchange
+from mistralwire.gateway._passthrough_exchange import PassthroughExchange
+from mistralwire.gateway._routes import PASSTHROUGH_METHODS, find_passthrough, find_route
+from mistralwire.gateway._state import GatewayState, foreign_host_error, problem_of_keys
 
-# How long a peer has to take the end of a connection that nothing more is said on.
+# Seconds that a peer has to read the last answer of a connection.
 _CLOSE_S = 1.0
 
 _WITHOUT_BODY = (204, 304)
@@ -36,75 +36,76 @@ _HOST = re.compile(rb"(?:\[[0-9A-Za-z:.%]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?",
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """A connection: uvicorn's, with bounds; completions are answered here and never see ASGI.
+    """A connection: uvicorn's with limits; completions and passthrough bypass ASGI.
 
-    A head that is too large is refused, and one that could be read in two ways; one that does not come in
-    time ends the connection, and so does a body that is not read any more, a reader who takes nothing, and a
-    request that does not wait for the answer to the one before: who has hung up could not be told otherwise.
-    It is the Responder of its completions.
+    A request head that is too large or ambiguous is refused. A head or body that does not arrive in time ends
+    the connection, and so do a caller who reads nothing, and pipelining: while it reads ahead, the server
+    could not notice that the caller hangs up. The protocol is the Responder of its exchanges.
 
     Args:
-        edge: What answers completions; None to leave them to ASGI.
-        bounds: The settings of the gateway.
+        state: Shared by the exchanges; None to leave all requests to ASGI.
+        limits: The settings of the gateway.
         config: The settings of uvicorn.
-        server_state: What all connections share.
+        server_state: Shared by all connections.
     """
 
     def __init__(
-        self, edge: Edge | None, bounds: GatewayConfig, config: uvicorn.Config, server_state: ServerState
+        self,
+        state: GatewayState | None,
+        limits: GatewayConfig,
+        config: uvicorn.Config,
+        server_state: ServerState,
     ) -> None:
         super().__init__(config, server_state, {})
-        self._edge = edge
-        self._bounds = bounds
-        # What is answered here.
-        self._completion: EdgeRequest | None = None
-        # Whether the request that is being read, or was the last, is that of a completion.
+        self._state = state
+        self._limits = limits
+        # The exchange whose answer has not ended.
+        self._exchange: Exchange | None = None
+        # Whether the request that is being read, or was read last, bypasses ASGI.
         self._is_direct = False
         self._is_chunked = self._keeps_alive = False
-        self._head = b""
-        # Of the last request whose head was in order.
+        # Of the answer; sent with its first part.
+        self._answer_head = b""
+        # Of the last request with a valid head.
         self._host: bytes | None = None
         self._is_body_paused = False
         self._cors_headers: Headers = []
         self._is_in_head = True
         self._has_head_begun = self._has_ended_request = self._is_idle = self._is_refused = False
         self._head_bytes = 0
-        # Bytes of a request without any of its body among them: trailers, or what poses as a chunk.
+        # Bytes received since the last part of a body: trailers, or chunk framing without content.
         self._idle_bytes = 0
-        # Of what has just come.
+        # Of the data that is being parsed.
         self._piece_bytes = 0
         self._taken_bytes = self._written_bytes = 0
-        # Of the last stream; what it has written counts, too.
+        # Of the last stream; it counts the bytes that it has written.
         self._writer: EventWriter | None = None
-        # What is done unless bytes come in time, and the time by which they must, in that of the event loop.
-        self._read_action: Callable[[], None] | None = None
-        self._read_due_s = 0.0
-        self._read_timer: asyncio.TimerHandle | None = None
-        self._write_timer: asyncio.TimerHandle | None = None
+        self._read_timer, self._write_timer = IdleTimer(), IdleTimer()
+
+    # From asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for the first request."""
-        is_one_too_many = len(self.connections) >= self._bounds.connections_max
+        """Wait for the first request, or refuse the connection."""
+        is_one_too_many = len(self.connections) >= self._limits.connections_max
         super().connection_made(transport)  # type: ignore[arg-type] # as the base class has it
         if is_one_too_many:
-            self._say(_refusal(self._bounds.connections_max))
+            self._write_last(_too_many_connections(self._limits.connections_max))
         else:
-            self._start_read_timer(self._bounds.request_s, self._abort)
+            self._read_timer.start(self._limits.request_s, self._abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End the exchange."""
         super().connection_lost(exc)
-        for timer in (self._read_timer, self._write_timer):
-            if timer is not None:
-                timer.cancel()
-        if self._completion is not None:
-            self._completion.gone()
+        self._read_timer.close()
+        self._write_timer.close()
+        if self._exchange is not None:
+            self._exchange.gone()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; those of a head that is not complete are counted."""
+        """Parse bytes; those of an incomplete head are counted."""
         if self._is_refused or self.transport.is_closing():
             return
-        # Only where the whole head is here: in a body the same bytes are something else.
+        # Only before a head: in a body the same bytes are content.
         if self._is_in_head and not self._has_head_begun and (b"pgrade:" in data or b"PGRADE:" in data):
             data = _without_upgrade(data)
         if self._is_idle:
@@ -120,26 +121,46 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             cause = error.__context__
             if cause is not None and not isinstance(cause, httptools.HttpParserError):
-                # Of a callback: nothing that the caller did.
+                # Raised by a callback: not the caller's fault.
                 raise cause from None
             if self._is_in_head and self._is_answering():
                 self._abort()
             elif not self._is_refused and not self.transport.is_closing():
-                self._refuse(HTTPStatus.BAD_REQUEST, _problem_of(error))
-        if self._is_refused or self.transport.is_closing():
-            return
+                self._refuse(HttpError(HTTPStatus.BAD_REQUEST, _problem_of(error)))
+        if not self._is_refused and not self.transport.is_closing():
+            self._limit_reading(len(data))
+
+    def _limit_reading(self, size: int) -> None:
+        """Limit size and time of the rest of a head or body, of which `size` bytes were received last."""
         if not self._is_in_head:
-            if self._idle_bytes > self._bounds.header_bytes_max:
+            if self._idle_bytes > self._limits.header_bytes_max:
                 self._abort()
-            elif self._completion is not None and self._read_action is None and not self._is_body_paused:
-                self._start_read_timer(self._bounds.request_s, self._completion.late)
+            elif self._exchange is not None and not self._read_timer.is_running and not self._is_body_paused:
+                self._read_timer.start(self._limits.request_s, self._exchange.late)
         elif not self._is_answering():
-            # Behind an answer that runs, a newline is no head: its time begins with the end of the answer.
-            self._head_bytes += 0 if self._has_ended_request else len(data)
-            if self._head_bytes > self._bounds.header_bytes_max:
+            # After a request whose answer has not ended, a newline is no head yet.
+            self._head_bytes += 0 if self._has_ended_request else size
+            if self._head_bytes > self._limits.header_bytes_max:
                 self._refuse_head()
-            elif self._read_action is None:
-                self._start_read_timer(self._bounds.request_s, self._abort)
+            elif not self._read_timer.is_running:
+                self._read_timer.start(self._limits.request_s, self._abort)
+
+    def pause_writing(self) -> None:
+        """Pause the answer: the caller reads too slowly."""
+        super().pause_writing()
+        self._watch_writing()
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resume_writing(self) -> None:
+        """Resume the answer."""
+        # The caller has read something, so the time for the rest starts anew.
+        self._taken_bytes = self._count_taken() - 1
+        super().resume_writing()
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    # From the parser.
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -155,42 +176,50 @@ class HttpProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
-        """Take the head, unless it is too large, or could be read in two ways."""
+        """Check the head, and route the request."""
         self._is_in_head = self._has_head_begun = False
-        # What came bounds the head, and is seldom above the bound.
-        is_large = self._idle_bytes > self._bounds.header_bytes_max
-        if is_large:
-            size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-            is_large = size > self._bounds.header_bytes_max
+        is_large = self._is_head_large()
         self._head_bytes = self._idle_bytes = 0
-        self._stop_read_timer()
+        self._read_timer.stop()
         if self._is_refused or self.transport.is_closing():
             return
         self.server_state.default_headers = _date_header(int(time.time()))
         headers, version = dict(self.headers), self.parser.get_http_version()
+        method = self.parser.get_method().decode()
         if is_large:
             self._refuse_head()
         elif problem := self._problem_of_head(version, headers):
-            self._refuse(HTTPStatus.BAD_REQUEST, problem)
-        elif (method := self.parser.get_method()) in (b"GET", b"HEAD") and is_by_foreign_name(
-            self._bounds, self.url, self.headers
-        ):
-            self._say(_foreign_name())
-        elif self._edge is not None and method == b"POST" and (found := find_route(self.url)):
-            self._is_chunked = version == "1.1"
-            self._begin_direct(self._edge, Completion(self._edge, *found, headers, self), headers)
-        elif self._edge is not None and (route := find_passthrough(self._edge.passthrough_paths, self.url)):
-            self._is_chunked = version == "1.1"
-            self._begin_passthrough(self._edge, route, method.decode(), headers)
-        else:
+            self._refuse(HttpError(HTTPStatus.BAD_REQUEST, problem))
+        elif error := foreign_host_error(self._limits, method, self.url, self.headers):
+            self._refuse(error)
+        elif self._state is None or (exchange := self._route(self._state, method, headers)) is None:
             self._begin_asgi()
+        else:
+            self._is_chunked = version == "1.1"
+            self._begin_exchange(self._state, exchange, headers)
+
+    def _is_head_large(self) -> bool:
+        # The bytes received bound the head, and rarely exceed the limit.
+        if self._idle_bytes <= self._limits.header_bytes_max:
+            return False
+        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+        return size > self._limits.header_bytes_max
+
+    def _route(self, state: GatewayState, method: str, headers: Mapping[bytes, bytes]) -> Exchange | None:
+        """Return the exchange of a request; None for those that ASGI answers."""
+        if method == "POST" and (found := find_route(self.url)):
+            return CompletionExchange(state, *found, headers, self)
+        route = find_passthrough(state.passthrough_paths, self.url)
+        if route is None or method not in PASSTHROUGH_METHODS:
+            return None
+        return PassthroughExchange(state, route, method=method, headers=headers, responder=self)
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of a body, unless its request was refused."""
+        """Pass on a part of a body, unless its request was refused."""
         self._idle_bytes = 0
         if self._is_direct:
-            if self._completion is not None:
-                self._completion.receive(body)
+            if self._exchange is not None:
+                self._exchange.receive(body)
         elif not self._is_refused and not self.transport.is_closing():
             super().on_body(body)
 
@@ -199,18 +228,20 @@ class HttpProtocol(HttpToolsProtocol):
         self._is_in_head = self._has_ended_request = True
         if self._is_refused or self.transport.is_closing():
             return
-        if self._completion is not None:
-            self._stop_read_timer()
-            self._completion.receive_end()
+        if self._exchange is not None:
+            self._read_timer.stop()
+            self._exchange.receive_end()
             return
         if not self._is_direct:
             super().on_message_complete()
         if not self._is_answering():
-            # Its answer was there before the end of its body.
+            # It was answered before the end of its body.
             self._wait_for_request()
 
+    # From the server and the application.
+
     def on_response_complete(self) -> None:
-        """End an answer, of ASGI or of a completion."""
+        """End an answer, of ASGI or of an exchange."""
         if self.transport.get_write_buffer_size():
             self._watch_writing()
         if self.transport.is_closing():
@@ -219,144 +250,122 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_in_head:
             self._wait_for_request()
         else:
-            self._start_read_timer(self._bounds.request_s, self._abort)
-
-    def pause_writing(self) -> None:
-        """Begin to wait for a reader who is slower than the answer."""
-        super().pause_writing()
-        self._watch_writing()
-        if self._completion is not None:
-            self._completion.pause()
-
-    def resume_writing(self) -> None:
-        """Go on: the caller has taken enough."""
-        # They have taken something: what is left then is watched anew.
-        self._taken_bytes = self._count_taken() - 1
-        super().resume_writing()
-        if self._completion is not None:
-            self._completion.resume()
+            self._read_timer.start(self._limits.request_s, self._abort)
 
     def shutdown(self) -> None:
         """Close the connection, or let it end with its answer."""
-        if self._completion is not None:
+        if self._exchange is not None:
             self._keeps_alive = False
             return
         super().shutdown()
         if self.transport.is_closing():
-            # Over TLS the peer's consent would be waited for.
-            self._start_read_timer(_CLOSE_S, self._abort)
+            # Over TLS, closing would wait for the peer.
+            self._read_timer.start(_CLOSE_S, self._abort)
 
     def stop_answer(self) -> None:
-        """Ask a completion that runs to come to an end."""
-        if self._completion is not None:
-            self._completion.stop()
+        """End the exchange, since the server stops."""
+        if self._exchange is not None:
+            self._exchange.stop()
 
-    def begin(self, status: int, headers: Headers, length: int | None) -> None:
-        """Take status and headers of a completion's answer; they are sent with the first part of its body."""
-        if length is not None:
-            headers.append((b"content-length", b"%d" % length))
-        elif self._is_chunked and status not in _WITHOUT_BODY:
-            headers.append((b"transfer-encoding", b"chunked"))
-        if not self._keeps_alive:
-            headers.append((b"connection", b"close"))
-        self._is_chunked &= length is None and status not in _WITHOUT_BODY
-        headers += self._cors_headers
-        self._head = _head_of(status, [*self.server_state.default_headers, *headers])
-
-    def write(self, body: bytes, *, is_last: bool = False) -> None:
-        """Write a part of a completion's answer."""
-        if self._is_chunked:
-            if body:
-                body = b"%x\r\n%b\r\n" % (len(body), body)
-            if is_last:
-                body += b"0\r\n\r\n"
-        if self._head:
-            body, self._head = self._head + body, b""
-        self._written_bytes += len(body)
-        self.transport.write(body)
-        if is_last:
-            self._completion = None
-            if not self._keeps_alive and self._is_in_head:
-                self.transport.close()
-            elif not self._keeps_alive:
-                self._take_no_more()
-                return
-            self.on_response_complete()
-
-    def event_writer(self) -> EventWriter:
-        """Return what writes events of a completion's answer, once its head was sent."""
-        self._written_bytes = self._count_written()
-        self._writer = EventWriter(self.transport.write, is_chunked=self._is_chunked)
-        return self._writer
-
-    def break_off(self, body: bytes) -> None:
-        """Write the last part of an answer, and no last chunk of HTTP: the caller sees a broken transfer."""
-        self.write(body)
-        self._completion = None
-        self._is_refused = True
-        self._start_read_timer(BREAK_OFF_S, self._close)
+    # From the exchange; see Responder.
 
     @property
     def address(self) -> str:
         """The caller's address; empty on a Unix socket."""
         return "" if self.client is None else self.client[0]
 
+    def begin(self, status: int, headers: Headers, length: int | None) -> None:
+        """Set status and headers; they are sent with the first part of the body."""
+        self._is_chunked &= length is None and status not in _WITHOUT_BODY
+        if self._is_chunked:
+            headers.append((b"transfer-encoding", b"chunked"))
+        if not self._keeps_alive:
+            headers.append((b"connection", b"close"))
+        headers += self._cors_headers
+        self._answer_head = _head_of(status, [*self.server_state.default_headers, *headers])
+
+    def write(self, body: bytes, *, is_last: bool = False) -> None:
+        """Write a part of the body."""
+        if self._is_chunked:
+            if body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            if is_last:
+                body += b"0\r\n\r\n"
+        if self._answer_head:
+            body, self._answer_head = self._answer_head + body, b""
+        self._written_bytes += len(body)
+        self.transport.write(body)
+        if is_last:
+            self._exchange = None
+            if not self._keeps_alive and self._is_in_head:
+                self.transport.close()
+            elif not self._keeps_alive:
+                self._discard_input()
+                return
+            self.on_response_complete()
+
+    def event_writer(self) -> EventWriter:
+        """Return a writer for events, which follow the head."""
+        self._written_bytes = self._count_written()
+        self._writer = EventWriter(self.transport.write, is_chunked=self._is_chunked)
+        return self._writer
+
+    def break_off(self, body: bytes) -> None:
+        """Write the last part of a body without its last HTTP chunk: the caller sees a broken transfer."""
+        self.write(body)
+        self._exchange = None
+        self._is_refused = True
+        self._read_timer.start(BREAK_OFF_S, self._close)
+
+    def pause_body(self) -> None:
+        """Stop reading the request, and its timer: the caller is not what it waits for."""
+        self._is_body_paused = True
+        self._read_timer.stop()
+        self.flow.pause_reading()
+
+    def resume_body(self) -> None:
+        """Continue reading the request."""
+        self._is_body_paused = False
+        self.flow.resume_reading()
+        if not self._is_in_head and self._exchange is not None:
+            self._read_timer.start(self._limits.request_s, self._exchange.late)
+
     def _begin_asgi(self) -> None:
-        """Leave a request to the application, which alone needs what uvicorn makes at its beginning."""
+        """Leave a request to the application, with the attributes that uvicorn sets at its beginning."""
         url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect_100_continue
         self.headers += headers
         super().on_headers_complete()
-        # Trailers are no headers: these are the application's now.
+        # These are the application's now; trailers must not be added to them.
         self.headers = []
         if not self.parser.should_keep_alive():
             # Earlier versions of uvicorn know fewer spellings of it.
             self.cycle.keep_alive = False
 
-    def pause_body(self) -> None:
-        """Read no more of the request; what it waits for is not its caller."""
-        self._is_body_paused = True
-        self._stop_read_timer()
-        self.flow.pause_reading()
-
-    def resume_body(self) -> None:
-        """Read more of it."""
-        self._is_body_paused = False
-        self.flow.resume_reading()
-        if not self._is_in_head and self._completion is not None:
-            self._start_read_timer(self._bounds.request_s, self._completion.late)
-
-    def _begin_passthrough(
-        self, edge: Edge, route: PassthroughRoute, method: str, headers: Mapping[bytes, bytes]
+    def _begin_exchange(
+        self, state: GatewayState, exchange: Exchange, headers: Mapping[bytes, bytes]
     ) -> None:
-        if method in METHODS:
-            request = Passthrough(edge, route, method=method, headers=headers, responder=self)
-            self._begin_direct(edge, request, headers)
-        else:
-            self._begin_asgi()
-
-    def _begin_direct(self, edge: Edge, request: EdgeRequest, headers: Mapping[bytes, bytes]) -> None:
         self._is_direct = True
         self._is_body_paused = False
         self._keeps_alive = self._is_chunked and self.parser.should_keep_alive()
-        self._cors_headers = edge.cors_headers(headers)
-        self._completion = request
-        request.begin()
-        if self.expect_100_continue and self._is_chunked and not request.is_over:
+        self._cors_headers = state.cors_headers(headers)
+        self._exchange = exchange
+        exchange.begin()
+        if self.expect_100_continue and self._is_chunked and not exchange.is_over:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _is_answering(self) -> bool:
         is_in_asgi = self.cycle is not None and not self.cycle.response_complete
-        return self._completion is not None or is_in_asgi
+        return self._exchange is not None or is_in_asgi
 
     def _problem_of_head(self, version: str, headers: Mapping[bytes, bytes]) -> str | None:
-        """Find what could be read in two ways by whoever stands before the gateway, or is no HTTP/1.1.
+        """Check that a head is valid HTTP/1.1, and that no proxy could read it in another way.
 
         Source: RFC 9112, 3.2 (Host) and 6.1 (Transfer-Encoding).
         """
         if self.parser.should_upgrade():
-            # Its body would be taken for another request.
+            # Its body would be parsed as another request.
             return "expected HTTP/1.1, found a request for another protocol"
         if version not in ("1.1", "1.0"):
             return "expected HTTP/1.1, found another version"
@@ -384,42 +393,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _wait_for_request(self) -> None:
         self._is_idle = True
-        self._start_read_timer(self.timeout_keep_alive, self.transport.close)
+        self._read_timer.start(self.timeout_keep_alive, self.transport.close)
 
     def _leave_idle(self) -> None:
         self._is_idle = False
-        self._stop_read_timer()
-
-    def _start_read_timer(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Note what to do, and when; a timer that expires before that is left to look at the new time."""
-        self._read_action = action
-        self._read_due_s = self.loop.time() + delay_s
-        if self._read_timer is not None and self._read_timer.when() > self._read_due_s:
-            self._read_timer.cancel()
-            self._read_timer = None
-        if self._read_timer is None:
-            self._read_timer = self.loop.call_at(self._read_due_s, self._check_reading)
-
-    def _stop_read_timer(self) -> None:
-        self._read_action = None
-
-    def _check_reading(self) -> None:
-        self._read_timer = None
-        action = self._read_action
-        if action is None:
-            return
-        if self._read_due_s > self.loop.time():
-            self._read_timer = self.loop.call_at(self._read_due_s, self._check_reading)
-        else:
-            self._read_action = None
-            action()
+        self._read_timer.stop()
 
     def _watch_writing(self) -> None:
-        """Cut the connection unless something of what waits is taken in time, again and again."""
-        if self._write_timer is not None:
-            self._write_timer.cancel()
+        """Close the connection unless the caller reads something in time, again and again."""
         self._taken_bytes = self._count_taken()
-        self._write_timer = self.loop.call_later(self._bounds.caller_idle_s, self._check_writing)
+        self._write_timer.start(self._limits.caller_idle_s, self._check_writing)
 
     def _check_writing(self) -> None:
         if not self.transport.get_write_buffer_size():
@@ -430,7 +413,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._abort()
 
     def _count_taken(self) -> int:
-        """Count the bytes of completions that were taken; of other answers, only that the rest gets less."""
+        """Count the bytes that the caller has read; of ASGI's answers, only the rest that shrinks."""
         return self._count_written() - self.transport.get_write_buffer_size()
 
     def _count_written(self) -> int:
@@ -440,54 +423,47 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _close(self) -> None:
-        """Close the connection, as soon as its peer has taken what was written."""
+        """Close the connection once its peer has read what was written."""
         self.transport.close()
         self.on_response_complete()
 
     def _refuse_head(self) -> None:
         text = (
-            f"expected at most {self._bounds.header_bytes_max} bytes of request line and headers, found more"
+            f"expected at most {self._limits.header_bytes_max} bytes of request line and headers, found more"
         )
-        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+        self._refuse(HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text))
 
-    def _refuse(self, status: HTTPStatus, text: str) -> None:
-        self._say(_last_answer(EdgeError(status, text)))
+    def _refuse(self, error: HttpError) -> None:
+        self._write_last(_last_answer(error))
 
-    def _say(self, answer: bytes) -> None:
-        """Answer, and take no more."""
+    def _write_last(self, answer: bytes) -> None:
+        """Write the last answer of the connection."""
         if not self._is_in_head and self.parser.get_method() == b"HEAD":
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         self.transport.write(answer)
-        self._take_no_more()
+        self._discard_input()
 
-    def _take_no_more(self) -> None:
-        """Throw away what still comes: to a reset, the answer would be lost."""
+    def _discard_input(self) -> None:
+        """Half-close the connection and discard what still arrives: a reset would lose the answer."""
         self._is_refused = True
         if self.transport.can_write_eof():
-            # A peer who has reset the connection is about to be reported as gone.
+            # If the peer has reset the connection, it is about to be reported as lost.
             with contextlib.suppress(OSError):
                 self.transport.write_eof()
-        self._start_read_timer(_CLOSE_S, self._abort)
+        self._read_timer.start(_CLOSE_S, self._abort)
 
 
 @functools.lru_cache(1)
-def _refusal(connections_max: int) -> bytes:
-    """Return the whole answer for one connection too many."""
+def _too_many_connections(connections_max: int) -> bytes:
+    """Return the answer for one connection too many."""
     message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
     return _last_answer(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
-
-
-@functools.lru_cache(1)
-def _foreign_name() -> bytes:
-    """Return the whole answer for a request by a name that may be anybody's."""
-    return _last_answer(foreign_name())
 
 
 def _last_answer(error: MistralwireError) -> bytes:
     """Return the bytes of an answer that ends its connection."""
     status, body, more = answer_of(error)
-    length = b"%d" % len(body)
-    headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"connection", b"close")]
+    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     return _head_of(status, [*headers, *more]) + body
 
 
@@ -502,13 +478,13 @@ def _head_of(status: int, headers: Headers) -> bytes:
 
 
 def _problem_of(error: httptools.HttpParserError) -> str:
-    """Return what is wrong with a request that the parser refuses; its text has nothing of the request."""
+    """Describe why the parser rejects a request, without quoting it."""
     if "content-length" in str(error).lower():
         return "expected one content-length of digits, or transfer-encoding chunked, found something else"
     return "expected a request in HTTP/1.1, found something else"
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Leave out the wish for another protocol, as HTTP allows: the parser would leave out the body."""
+    """Remove the Upgrade header, which HTTP allows to ignore: the parser would drop the body."""
     head, end, rest = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"", head) + end + rest if end else data

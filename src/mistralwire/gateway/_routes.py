@@ -1,8 +1,9 @@
-"""The routes of completions, and what a request of each becomes."""
+"""The routes of completions and of passthrough, and how a body becomes a call of the service."""
 
 import dataclasses
 import re
 import urllib.parse
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import httptools
@@ -21,22 +22,22 @@ from mistralwire.v1 import (
     FIMCompletionStreamRequest,
 )
 
-VALUES_MAX = 100_000
-"""JSON values in one request: as many as the service takes."""
+BODY_VALUES_MAX = 100_000
+"""JSON values in one request: as many as the service accepts."""
 
 VERTEX_PATH = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
-"""What a path of Vertex AI begins with; then follows `:rawPredict` or `:streamRawPredict`."""
+"""The start of Vertex AI's paths, followed by `:rawPredict` or `:streamRawPredict`."""
 
-_LIMITS = Limits(values_max=VALUES_MAX)
+PASSTHROUGH_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
+"""The methods that are forwarded."""
+
+_BODY_LIMITS = Limits(values_max=BODY_VALUES_MAX)
 
 
-class Kind(NamedTuple):
-    """A kind of completion.
+class CompletionKind(NamedTuple):
+    """A kind of completion: the message types of its requests and of its unary responses.
 
-    Attributes:
-        request: The type of its requests for an answer in one piece; what it is in JSON.
-        stream_request: The type of those for a stream: the same fields under the same numbers.
-        response: The type of its answers in one piece.
+    Both types of requests have the same fields with the same numbers; the unary one is their JSON form.
     """
 
     request: type[Any]
@@ -44,31 +45,33 @@ class Kind(NamedTuple):
     response: type[Message]
 
 
-_CHAT = Kind(ChatCompletionRequest, ChatCompletionStreamRequest, ChatCompletionResponse)
-_FIM = Kind(FIMCompletionRequest, FIMCompletionStreamRequest, FIMCompletionResponse)
-_AGENTS = Kind(AgentsCompletionRequest, AgentsCompletionStreamRequest, ChatCompletionResponse)
+_CHAT = CompletionKind(ChatCompletionRequest, ChatCompletionStreamRequest, ChatCompletionResponse)
+_FIM = CompletionKind(FIMCompletionRequest, FIMCompletionStreamRequest, FIMCompletionResponse)
+_AGENTS = CompletionKind(AgentsCompletionRequest, AgentsCompletionStreamRequest, ChatCompletionResponse)
 
 
-class Route(NamedTuple):
-    """A route that answers completions.
+class CompletionRoute(NamedTuple):
+    """A route of completions.
 
     Attributes:
-        name: What logs and metrics call it.
-        path: Its path, as Starlette takes it.
-        pattern: What matches the path, with the group `model` where it names one.
-        kind: The kind of its completions; None to see from the body, as Vertex AI has it.
-        is_stream: Whether its answers are streams; None to see from the body.
+        name: Its name in logs and metrics.
+        path: Its path, in Starlette's syntax.
+        pattern: Matches the path, with the group `model` if the path names one.
+        kind: The kind of its completions; None if the body decides, as on Vertex AI.
+        is_stream: Whether it answers with streams; None if the body decides.
     """
 
     name: str
     path: str
     pattern: re.Pattern[str]
-    kind: Kind | None
+    kind: CompletionKind | None
     is_stream: bool | None
 
 
-def _route(path: str, kind: Kind | None, *, name: str = "", is_stream: bool | None = None) -> Route:
-    return Route(name or path, path, compile_path(path)[0], kind, is_stream)
+def _route(
+    path: str, kind: CompletionKind | None, *, name: str = "", is_stream: bool | None = None
+) -> CompletionRoute:
+    return CompletionRoute(name or path, path, compile_path(path)[0], kind, is_stream)
 
 
 ROUTES = (
@@ -78,26 +81,25 @@ ROUTES = (
     _route(f"{VERTEX_PATH}:rawPredict", None, name=":rawPredict", is_stream=False),
     _route(f"{VERTEX_PATH}:streamRawPredict", None, name=":streamRawPredict", is_stream=True),
 )
-"""All routes that answer completions, by POST."""
+"""All routes of completions; their method is POST."""
 
-_BY_URL = {path.encode(): route for route in ROUTES for path in (route.path, f"{route.path}/")}
+_BY_TARGET = {path.encode(): route for route in ROUTES for path in (route.path, f"{route.path}/")}
 
 
-def find_route(url: bytes) -> tuple[Route, str] | None:
-    """Find the route of a request target.
+def find_route(target: bytes) -> tuple[CompletionRoute, str] | None:
+    """Find the completion route of a request target.
 
     Args:
-        url: The target, as it stands in the request line; a slash at the end of its path does not count.
+        target: Path and query as in the request line; a slash at the end of the path does not count.
 
     Returns:
-        The route and the model that the path names, which is empty where it names none; None if it is none
-        of these routes.
+        The route, and the model that the path names or an empty string; None if it is no such route.
     """
-    if route := _BY_URL.get(url):
+    if route := _BY_TARGET.get(target):
         return route, ""
     try:
-        # A slash that is escaped belongs to a name.
-        raw_path = (httptools.parse_url(url).path or b"").removesuffix(b"/")
+        # An escaped slash belongs to a name.
+        raw_path = (httptools.parse_url(target).path or b"").removesuffix(b"/")
         path = urllib.parse.unquote(raw_path.decode("ascii"))
     except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
         return None
@@ -107,20 +109,39 @@ def find_route(url: bytes) -> tuple[Route, str] | None:
     return None
 
 
-@dataclasses.dataclass(slots=True)
-class Call:
-    """A request as the service takes it.
+class PassthroughRoute(NamedTuple):
+    """A passthrough route, and the query of its request with the question mark, empty if there is none."""
 
-    Attributes:
-        kind: What it is a request for.
-        is_stream: Whether for a stream.
-        wire: Its wire bytes.
-        request: Its message, of the kind's type for an answer in one piece.
-        model: The model that is asked for; empty if there is none.
-        agent_id: The agent that is asked; empty if there is none.
+    path: str
+    query: str
+
+
+def find_passthrough(paths: Mapping[bytes, str], target: bytes) -> PassthroughRoute | None:
+    """Find the passthrough route of a request target, by an exact match of its path.
+
+    Dot segments, escapes, backslashes and double slashes never match: an upstream may interpret them in any
+    way.
+
+    Args:
+        paths: The paths of the routes, as bytes and as text.
+        target: Path and query as in the request line; one slash at the end of the path does not count.
+
+    Returns:
+        The route; None if it is no such route.
+    """
+    path, mark, query = target.partition(b"#")[0].partition(b"?")
+    found = paths.get(path) or paths.get(path.removesuffix(b"/"))
+    return None if found is None else PassthroughRoute(found, (mark + query).decode("latin-1"))
+
+
+@dataclasses.dataclass(slots=True)
+class CompletionCall:
+    """A request as the service accepts it, in wire bytes and as a message of the kind's unary type.
+
+    Model and agent are empty if the request names none.
     """
 
-    kind: Kind
+    kind: CompletionKind
     is_stream: bool
     wire: bytes
     request: Message
@@ -128,24 +149,24 @@ class Call:
     agent_id: str
 
 
-def read_call(route: Route, path_model: str, contract_revision: int, body: bytes) -> Call:
-    """Read the body of a request. Whether it keeps the contract is for the service to check.
+def read_call(route: CompletionRoute, path_model: str, contract_revision: int, body: bytes) -> CompletionCall:
+    """Read the body of a request. The service checks whether it keeps the contract.
 
     Args:
         route: Its route.
-        path_model: The model that the path names, or empty.
+        path_model: The model that the path names, or an empty string.
         contract_revision: Revision of the oldest contract among the services.
         body: The body.
 
     Raises:
-        DecodeError: If the body is no JSON object, or beyond a limit.
+        DecodeError: If the body is no JSON object, or exceeds a limit.
     """
-    kind = route.kind or _kind_of(body)
+    kind = route.kind or _kind_by_members(body)
     wire = json_to_binary(
-        kind.request, body, validate=False, limits=_LIMITS, contract_revision=contract_revision
+        kind.request, body, validate=False, limits=_BODY_LIMITS, contract_revision=contract_revision
     )
     request = kind.request.FromString(wire)
-    # On Vertex AI the path alone has the version of some models: codestral@2405 for codestral.
+    # On Vertex AI only the path has the version of some models: codestral@2405 for codestral.
     name, _, version = path_model.partition("@")
     if version and request.model == name:
         request.model = f"{name}-{version}"
@@ -153,26 +174,26 @@ def read_call(route: Route, path_model: str, contract_revision: int, body: bytes
     is_stream = request.stream if route.is_stream is None else route.is_stream
     # Requests to agents have no model, and no others have an agent.
     model, agent_id = ("", request.agent_id) if kind is _AGENTS else (request.model, "")
-    return Call(kind, is_stream, wire, request, model, agent_id)
+    return CompletionCall(kind, is_stream, wire, request, model, agent_id)
 
 
-def check_body(kind: Kind, contract_revision: int, body: bytes) -> None:
-    """Check a body that the service has refused: it neither sees the order of members nor lists as much.
+def check_body(kind: CompletionKind, contract_revision: int, body: bytes) -> None:
+    """Check a body that the service has rejected, which knows no order of members and lists fewer violations.
 
     Args:
-        kind: What it is a request for.
-        contract_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
+        kind: Its kind.
+        contract_revision: Revision of the oldest contract in the fleet: what that accepts is accepted.
         body: The body.
 
     Raises:
         DecodeError: If it breaks the contract, with all violations.
     """
-    read_request(kind.request, body, oldest_revision=contract_revision, limits=_LIMITS)
+    read_request(kind.request, body, oldest_revision=contract_revision, limits=_BODY_LIMITS)
 
 
-def _kind_of(body: bytes) -> Kind:
-    """Find out which kind of request came where the path does not tell."""
-    if from_json(ChatCompletionRequest, body, validate=False, limits=_LIMITS).messages:
+def _kind_by_members(body: bytes) -> CompletionKind:
+    """Tell chat from FIM requests where the path does not."""
+    if from_json(ChatCompletionRequest, body, validate=False, limits=_BODY_LIMITS).messages:
         return _CHAT
-    is_fim = from_json(FIMCompletionRequest, body, validate=False, limits=_LIMITS).HasField("prompt")
+    is_fim = from_json(FIMCompletionRequest, body, validate=False, limits=_BODY_LIMITS).HasField("prompt")
     return _FIM if is_fim else _CHAT

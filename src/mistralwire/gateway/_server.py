@@ -1,4 +1,4 @@
-"""The gateway's own server: uvicorn, with the bounds and the end that the settings ask for."""
+"""The gateway's own HTTP server: uvicorn with the limits and the drain of the settings."""
 
 import asyncio
 import contextlib
@@ -18,16 +18,16 @@ from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._protocol import HttpProtocol
 
 _BACKLOG = 2048
-# Between two requests of a connection: longer than most proxies and SDKs keep theirs, so they close first.
+# Seconds between two requests of a connection: most proxies and SDKs close theirs before that.
 _KEEP_ALIVE_S = 75
-# How long requests have to tell their callers that the server stops.
-_STATUS_S = 1.0
+# Seconds for requests to tell their callers that the server stops.
+_STOP_NOTICE_S = 1.0
 _ABORT_S = 0.2
 _POLL_S = 0.02
 
 
 class GatewayServer:
-    """Serves a gateway over HTTP/1.1. As an async context manager it starts and stops.
+    """Serves a gateway over HTTP/1.1; an async context manager that starts and stops it.
 
     Args:
         app: The ASGI application, as `create_app` makes it. One that wraps it, or has middleware, costs more,
@@ -35,7 +35,7 @@ class GatewayServer:
         config: The settings.
 
     Attributes:
-        port: The port it listens on; the one that was found free, once it was started with port 0.
+        port: The port it listens on; with port 0, the free port that was found at the start.
     """
 
     def __init__(self, app: Any, config: GatewayConfig) -> None:
@@ -52,37 +52,37 @@ class GatewayServer:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen and answer. Of uvicorn's server only its state is used: it has no bounds on TLS.
+        """Listen and answer. Only the state of uvicorn's server is used: it has no timeouts for TLS.
 
         Raises:
-            MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if
-                certificate and key can't be used, with the reason TLS_CERTIFICATE or TLS_KEY.
+            MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if the
+                certificate or key is invalid, with the reason TLS_CERTIFICATE or TLS_KEY.
         """
         loop, server = asyncio.get_running_loop(), uvicorn.Server(self._uvicorn_config())
         tls = self._tls()
-        bounds_s: dict[str, Any] = {}
+        timeouts_s: dict[str, Any] = {}
         if tls is not None:
-            bounds_s["ssl_handshake_timeout"] = self._config.request_s
-            bounds_s["ssl_shutdown_timeout"] = self._config.caller_idle_s
-        edge = self._app.edge if isinstance(self._app, Gateway) else None
-        make = functools.partial(HttpProtocol, edge, self._config, server.config, server.server_state)
+            timeouts_s["ssl_handshake_timeout"] = self._config.request_s
+            timeouts_s["ssl_shutdown_timeout"] = self._config.caller_idle_s
+        state = self._app.direct_state if isinstance(self._app, Gateway) else None
+        make = functools.partial(HttpProtocol, state, self._config, server.config, server.server_state)
         sockets = await self._bind()
         self.port = sockets[0].getsockname()[1]
         server.servers = [
-            await loop.create_server(make, sock=each, ssl=tls, backlog=_BACKLOG, **bounds_s)
+            await loop.create_server(make, sock=each, ssl=tls, backlog=_BACKLOG, **timeouts_s)
             for each in sockets
         ]
         self._server = server
         self._is_started = True
 
     async def stop(self, drain_s: float | None = None) -> None:
-        """Take no new requests, let those that run end, and end those that do not.
+        """Stop listening, and let running requests end within a time.
 
-        What still runs then is answered with 503, or an event in a stream, and cut if that can't be told. It
-        may be called again, also while it runs: the shortest time counts.
+        Requests that still run then are answered with 503 or an error event, and cut if their callers can't
+        be told. This may be called again while it runs: the shortest time counts.
 
         Args:
-            drain_s: Time for running requests to end, in seconds; None for the setting.
+            drain_s: Seconds for running requests to end; None for the setting.
         """
         if not self._is_started:
             return
@@ -96,21 +96,21 @@ class GatewayServer:
             return
         for connection in [*connections]:
             connection.stop_answer()
-        if await self._have_ended(state, _STATUS_S):
+        if await self._have_ended(state, _STOP_NOTICE_S):
             return
         for connection in [*connections]:
             connection.transport.abort()
-        # A request whose caller has gone ends by itself once it hears of that.
+        # A request whose caller has gone ends by itself once it is told.
         if not await self._have_ended(state, _ABORT_S):
             for task in [*state.tasks]:
                 task.cancel()
 
     @staticmethod
     async def _have_ended(state: ServerState, limit_s: float) -> bool:
-        """Wait for all connections and what they run; return whether all have ended in time."""
+        """Wait for all connections and tasks; return whether they have ended in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while state.connections or state.tasks:  # noqa: ASYNC110 - the sets tell nobody
+                while state.connections or state.tasks:  # noqa: ASYNC110 - the sets notify nobody
                     await asyncio.sleep(_POLL_S)
         return not state.connections and not state.tasks
 
@@ -120,7 +120,7 @@ class GatewayServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop, and cut what still runs."""
+        """Stop, and cut running requests."""
         await self.stop(0)
 
     def _uvicorn_config(self) -> uvicorn.Config:
@@ -131,7 +131,7 @@ class GatewayServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            # Who calls is told by the socket: nothing here goes by what proxies say.
+            # The caller's address is that of the socket: headers of proxies are not trusted.
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
         )
@@ -139,7 +139,7 @@ class GatewayServer:
         return config
 
     def _tls(self) -> ssl.SSLContext | None:
-        """Return a context whose handshakes follow the files from now on; None for plain text."""
+        """Return a context whose handshakes use the current files; None for plaintext."""
         certificate, key = self._config.tls_certificate, self._config.tls_key
         if certificate is None or key is None:
             return None
@@ -147,14 +147,14 @@ class GatewayServer:
         context = files.current().context
 
         def choose(connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _: ssl.SSLContext) -> None:
-            # OpenSSL asks in each handshake, also where the caller names no host.
+            # OpenSSL calls this in each handshake, even without a host name.
             connection.context = files.current().context
 
         context.sni_callback = choose
         return context
 
     async def _bind(self) -> list[socket.socket]:
-        """Bind to all addresses of the host, to one port."""
+        """Bind to all addresses of the host, on one port."""
         host, port = self._config.host.removeprefix("[").removesuffix("]"), self._config.port
         loop = asyncio.get_running_loop()
         sockets: list[socket.socket] = []
@@ -168,8 +168,8 @@ class GatewayServer:
                     reuse_port=self._config.share_port,
                 )
                 sockets.append(listener)
-                # asyncio sets it where a socket names its protocol, unlike these: the second write of an
-                # answer would wait 40 ms for the caller's acknowledgement. Connections inherit it.
+                # Inherited by connections. asyncio sets it only on sockets created with a protocol number;
+                # without it the second write of an answer waits 40 ms for the caller's acknowledgement.
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 port = listener.getsockname()[1]
         except (OSError, UnicodeError) as error:

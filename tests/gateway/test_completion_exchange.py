@@ -19,7 +19,7 @@ from mistralwire._offload import LOOP_EVENT_BYTES_MAX
 from mistralwire.client import Client
 from mistralwire.errors import CallError, MistralwireError, Violation
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
-from mistralwire.gateway._routes import Call, read_call
+from mistralwire.gateway._routes import CompletionCall, read_call
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 from mistralwire.v1 import ChatCompletionResponse, ChatCompletionStreamRequest
 from tests.client.peers import service_of
@@ -216,13 +216,13 @@ async def test_a_caller_who_hangs_up_while_his_body_is_read_is_not_called_for(
     caplog.set_level(logging.INFO, "mistralwire.gateway.access")
     may_read, has_read = threading.Event(), threading.Event()
 
-    def read(*arguments: Any) -> Call:
+    def read(*arguments: Any) -> CompletionCall:
         may_read.wait(WAIT_S)
         call = read_call(*arguments)
         has_read.set()
         return call
 
-    monkeypatch.setattr("mistralwire.gateway._completion.read_call", read)
+    monkeypatch.setattr("mistralwire.gateway._completion_exchange.read_call", read)
     client = DrivenClient()
     async with serving(client) as url:
         async with connected(url) as caller:

@@ -1,7 +1,7 @@
-"""What all requests of a gateway share: who may call, and how many at one time."""
+"""What all requests of a gateway share: the client, the limits in use, and which callers are admitted."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mistralwire import _offload
 from mistralwire._addresses import is_loopback, is_loopback_target
@@ -11,39 +11,40 @@ from mistralwire._trace_context import is_recorded
 from mistralwire.client import TOKEN_REFUSED, Client, is_refusing_caller
 from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, name_in
 from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._errors import EdgeError, Headers
+from mistralwire.gateway._errors import Headers, HttpError
 from mistralwire.gateway._metrics import PrometheusMetrics
 from mistralwire.upstream import ForwardRoutes
 
 EXPOSED_HEADERS = ("x-request-id", "retry-after", "x-should-retry", "mistral-correlation-id")
-"""What pages of other origins may read of an answer, beside its body."""
+"""Headers of an answer that pages of other origins may read."""
 
-
+# Answered by any host name: they reveal nothing, and probes may use any.
+_HEALTH_PATHS = (b"/healthz", b"/readyz")
 _TOKEN_REFUSED = "the service refuses the gateway's token"  # noqa: S105 - a message
 _TOKEN_WANTED = "the service wants a token, and the gateway has none"  # noqa: S105 - a message
 
 _logger = logging.getLogger(__name__)
 
 
-class Edge:
+class GatewayState:
     """What all requests of a gateway share.
 
     Args:
         client: Calls the service.
         config: The settings.
-        metrics: Counts requests; None if nobody does.
-        forward: The upstreams for requests that are passed on as they are.
+        metrics: Counts requests; None for no metrics.
+        forward: The upstreams of passthrough.
 
     Attributes:
-        passthrough_paths: The paths of these requests, as bytes and as text; none if there is no upstream.
-        running: Requests that have arrived and are not over.
+        passthrough_paths: The paths of passthrough, as bytes and as text; none without an upstream for them.
+        running: Requests that have arrived and have not ended.
         arriving: Requests that were admitted and have not fully arrived.
         bodies_bytes: Bytes of the bodies of both.
-        is_traced: Whether a context of a trace that callers send is entered.
+        is_traced: Whether the trace context in callers' headers is attached.
 
     Raises:
-        MistralwireError: If the file with the keys can't be used.
-        ValueError: If `passthrough_paths` has something else in it.
+        MistralwireError: If the token file is invalid.
+        ValueError: If `passthrough_paths` is invalid.
     """
 
     def __init__(
@@ -70,14 +71,11 @@ class Edge:
             _logger.warning("keys travel in plain text: insecure is set, without TLS")
 
     def admit(self, headers: Mapping[bytes, bytes]) -> None:
-        """Let a request pass, or not.
-
-        Args:
-            headers: Its headers.
+        """Check the origin and the key of a request by its headers, and that there is room for it.
 
         Raises:
-            EdgeError: If it comes from a page of another origin (403).
-            MistralwireError: If it has no key that is known (401).
+            HttpError: If it comes from a page of another origin (403).
+            MistralwireError: If it has no key, or an unknown one (401).
             OverloadError: If there are too many requests (429).
         """
         if b"origin" in headers:
@@ -88,7 +86,7 @@ class Edge:
         self.check_room()
 
     def check_room(self) -> None:
-        """Check whether there is room for another request.
+        """Check that there is room for another request.
 
         Raises:
             OverloadError: If there is none (429).
@@ -100,11 +98,7 @@ class Edge:
             )
 
     async def why_not_ready(self, deadline_s: float) -> str | None:
-        """Find out why the gateway can't answer; None if it can.
-
-        Args:
-            deadline_s: How long each question to the service may take, in seconds.
-        """
+        """Find out why the gateway can't answer; None if it can. The deadline is that of each call."""
         cause = await self.client.why_not_serving(deadline_s=deadline_s)
         if cause == TOKEN_REFUSED:
             self._warn_of_refusal("")
@@ -112,14 +106,11 @@ class Edge:
         self._is_refused = False
         return None if cause is None else f"the service is not serving: {cause}"
 
-    def answered(self, error: MistralwireError) -> MistralwireError:
-        """Return the error for the caller of a request that the service has ended with an error.
+    def error_for_caller(self, error: MistralwireError) -> MistralwireError:
+        """Return the error that the caller sees for an error of the service.
 
-        Where the service refuses the gateway's token the caller can do nothing about it, and a status of 401
-        would send them looking for a fault in their own key.
-
-        Args:
-            error: The error of the service.
+        A service that rejects the gateway's own token becomes an internal error: a 401 would send callers
+        looking for a fault in their own key.
         """
         if not isinstance(error, CallError) or not is_refusing_caller(error):
             return error
@@ -137,7 +128,7 @@ class Edge:
         return _TOKEN_REFUSED if self.client.has_token else _TOKEN_WANTED
 
     def _warn_of_refusal(self, reason: str) -> None:
-        """Log that the service refuses the gateway, once until it is ready again."""
+        """Log that the service rejects the gateway's token, once until it is ready again."""
         if not self._is_refused:
             self._is_refused = True
             with_reason = f" ({name})" if (name := name_in(reason)) else ""
@@ -147,21 +138,12 @@ class Edge:
             )
 
     def set_caller(self, address: str, headers: Mapping[bytes, bytes]) -> None:
-        """Say whose request this is, for its turn among those that are converted in threads.
-
-        Args:
-            address: The caller's address.
-            headers: The headers of the request, which was admitted.
-        """
+        """Set the caller of an admitted request, for the scheduling of its conversions in threads."""
         key = b"" if self._tokens is None else headers[b"authorization"]
         _offload.set_caller(address, key.decode("latin-1"))
 
     def cors_headers(self, headers: Mapping[bytes, bytes]) -> Headers:
-        """Return what lets the page that sent a request read the answer; as Starlette's CORSMiddleware.
-
-        Args:
-            headers: The headers of the request.
-        """
+        """Return the CORS headers for the answer to a request: those of Starlette's CORSMiddleware."""
         origin = headers.get(b"origin")
         if origin is None or not self._allowed_origins:
             return []
@@ -173,10 +155,10 @@ class Edge:
         return [*answer, (b"vary", b"Origin")]
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
-        """Refuse pages of other origins: a browser sends what they ask for, allowed or not.
+        """Refuse pages of other origins: a browser sends their requests, whether or not CORS allows it.
 
-        A page of the gateway's own origin may call. On a loopback address without keys its name must be that
-        of this machine: any other can be a name that leads here, of a page from elsewhere (DNS rebinding).
+        Pages of the gateway's own origin may call. On a loopback address without keys its host must be a name
+        of this machine: any other may be a foreign page's name that resolves to this address (DNS rebinding).
         """
         origin = headers.get(b"origin", b"").decode("latin-1").rstrip("/")
         if not origin:
@@ -187,4 +169,34 @@ class Edge:
             return
         if "*" not in self._allowed_origins and origin not in self._allowed_origins:
             message = "expected a page whose origin is in cors_origins, found another"
-            raise EdgeError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)
+            raise HttpError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)
+
+
+def problem_of_keys(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Describe a request with two keys, of which a proxy may read the first and the gateway the last."""
+    keys = sum(name == b"authorization" for name, _ in headers)
+    return f"expected at most one authorization, found {keys}" if keys > 1 else None
+
+
+def foreign_host_error(
+    config: GatewayConfig, method: str, path: bytes, headers: Iterable[tuple[bytes, bytes]]
+) -> HttpError | None:
+    """Return the error of a GET that may come from a foreign page by DNS rebinding; None for others.
+
+    Such a GET has no Origin. All other requests of pages have one, which `GatewayState.admit` checks. The
+    path's query and a slash at its end do not count.
+    """
+    path = path.partition(b"?")[0].removesuffix(b"/")
+    if method not in ("GET", "HEAD") or path in _HEALTH_PATHS:
+        return None
+    if config.token_file is not None or not is_loopback(config.host):
+        return None
+    # Browsers always send a host.
+    host = next((value.decode("latin-1").strip() for name, value in headers if name == b"host"), "localhost")
+    if is_loopback_target(host) or {"*", f"http://{host}", f"https://{host}"} & {*config.allowed_origins}:
+        return None
+    message = (
+        "expected a host that is this machine, such as localhost, found another name; without keys, "
+        "a gateway on a loopback address takes those in cors_origins alone"
+    )
+    return HttpError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)

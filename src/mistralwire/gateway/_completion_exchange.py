@@ -1,0 +1,243 @@
+"""A request for a completion and its answer: between an HTTP server and the client of the service."""
+
+import asyncio
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.protobuf.message import DecodeError as WireError
+from google.protobuf.message import Message
+
+from mistralwire import _offload, _trace_context
+from mistralwire._metadata import RETRY_TIME_LEFT
+from mistralwire._response_stream import EventWriter
+from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
+from mistralwire.errors import CallError, CodecError, DecodeError, EncodeError, MistralwireError
+from mistralwire.gateway._errors import HttpAnswer, error_body, unencodable_answer
+from mistralwire.gateway._exchange import UNBUFFERED, Exchange, Responder
+from mistralwire.gateway._routes import CompletionCall, CompletionRoute, check_body, read_call
+from mistralwire.gateway._state import GatewayState
+from mistralwire.v1 import ChatCompletionStreamResponse
+
+_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    UNBUFFERED,
+)
+# Without the blank line, at which some clients dispatch an empty event with an id and no data.
+_HEARTBEAT = b": keep-alive\n"
+_DONE = encode_sse(SseDone())
+
+
+class CompletionExchange(Exchange):
+    """Answers a request for a completion; a Sink of the client's call.
+
+    Args:
+        state: Shared with the other requests.
+        route: Its route.
+        path_model: The model that the path names, or an empty string.
+        headers: The headers of the request; the last one of each name.
+        responder: Writes the answer.
+    """
+
+    def __init__(
+        self,
+        state: GatewayState,
+        route: CompletionRoute,
+        path_model: str,
+        headers: Mapping[bytes, bytes],
+        responder: Responder,
+    ) -> None:
+        super().__init__(state, route.name, "POST", headers, responder)
+        self._route = route
+        self._path_model = path_model
+        self._first_chunk_s = 0.0
+        self._body = b""
+        self._call: CompletionCall | None = None
+        # Callbacks deferred while a thread converts earlier chunks.
+        self._waiting: list[Callable[[], None]] = []
+        # It counts the chunks of a stream.
+        self._writer: EventWriter | None = None
+        self._chunks_seen = 0
+
+    def receive(self, part: bytes) -> None:
+        """Receive a part of the body."""
+        if not self.is_over:
+            self._hold(part)
+
+    def receive_end(self) -> None:
+        """Receive the end of the body, and call the service."""
+        if not self.is_over and self._arrive_if_room():
+            self._take_body(self._read)
+
+    # From the service.
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Receive the upstream's headers; they go out with the status, unless a comment was sent before."""
+        self._upstream_headers = headers
+
+    def batch(self, wire: bytes, count: int) -> None:
+        """Send chunks as events whose ids are their numbers; those of a batch in one write."""
+        writer = self._writer
+        if self._work is not None:
+            self._waiting.append(functools.partial(self.batch, wire, count))
+        elif not self.is_over and writer is not None:
+            first_id = writer.chunks
+            if not first_id:
+                self._first_chunk_s = self._elapsed_s()
+                self._body = b""
+            if len(wire) <= _offload.LOOP_EVENT_BYTES_MAX:
+                try:
+                    events = batch_to_sse(wire, first_id)
+                except CodecError:
+                    self._break(writer, wire)
+                    return
+                writer.chunks = first_id + count
+                if self.status:
+                    self._responder.write(events)
+                else:
+                    self._write(events)
+            else:
+                events_of = functools.partial(_events_of, first_id)
+                self._convert(events_of, wire, functools.partial(self._send, writer, wire, count))
+                self._regulate()
+
+    def answer(self, wire: bytes) -> None:
+        """Send a unary answer."""
+        if not self.is_over and self._call is not None:
+            self._convert(functools.partial(_json_of, self._call.kind.response), wire, self._answer_json)
+
+    def end(self) -> None:
+        """Send the end of the stream."""
+        if self._work is not None:
+            self._waiting.append(self.end)
+        elif not self.is_over:
+            self._source = None
+            self._write(_DONE, is_last=True)
+            self._finish(None)
+
+    def failed(self, error: MistralwireError) -> None:
+        """Send an error: with its status, or as an event after chunks."""
+        self._source = None
+        error = self._state.error_for_caller(error)
+        if self._work is not None:
+            self._waiting.append(functools.partial(self.failed, error))
+        elif self._call is not None and isinstance(error, DecodeError | CallError) and error.violations:
+            check = functools.partial(check_body, self._call.kind, self._state.config.contract_revision)
+            # It finds the violations with the Python engine.
+            weight_max = _offload.PYTHON_WEIGHT_MAX
+            self._convert(check, self._body, lambda _: self._fail(error), weight_max)
+        else:
+            self._fail(error)
+
+    def _read(self, body: bytes) -> None:
+        self._body = body
+        revision = self._state.client.contract_revision
+        read = functools.partial(read_call, self._route, self._path_model, revision)
+        self._convert(read, body, self._start)
+
+    def _start(self, call: CompletionCall) -> None:
+        """Call the service."""
+        config = self._state.config
+        self._call = call
+        if call.is_stream:
+            self._writer = self._responder.event_writer()
+            self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
+        # The client sends the context of a current span itself.
+        metadata = {} if _trace_context.has_span() else _trace_context.w3c(self._headers)
+        if call.is_stream and config.heartbeat_s < config.deadline_s:
+            # Later the status has been sent.
+            metadata[RETRY_TIME_LEFT] = str(math.ceil((config.deadline_s - config.heartbeat_s) * 1000))
+        source = self._state.client.start(
+            call.kind.stream_request if call.is_stream else call.kind.request,
+            call.wire,
+            self,
+            deadline_s=config.deadline_s,
+            request_id=self._request_id,
+            metadata=metadata,
+            message=None if call.is_stream else call.request,
+            events=self._writer,
+        )
+        # It may have called back already.
+        if self.is_over:
+            source.cancel()
+            return
+        self._source = source
+        self._regulate()
+
+    def _beat(self) -> None:
+        """Send a comment if no chunk was sent since the last beat, so that no timeout ends the stream."""
+        if self._chunks == self._chunks_seen and not self._is_caller_behind:
+            self._write(_HEARTBEAT)
+        self._chunks_seen = self._chunks
+        self._timer = asyncio.get_running_loop().call_later(self._state.config.heartbeat_s, self._beat)
+
+    def _send(self, writer: EventWriter, wire: bytes, count: int, events: bytes | None) -> None:
+        """Send the events that a thread has encoded, then what came meanwhile."""
+        if events is None:
+            self._break(writer, wire)
+            return
+        writer.chunks += count
+        self._write(events)
+        while self._waiting and self._work is None:
+            self._waiting.pop(0)()
+        if self._is_paused:
+            self._regulate()
+
+    def _write(self, events: bytes, *, is_last: bool = False) -> None:
+        """Write events. Status and headers wait for the first, so that an error before it has its status."""
+        if not self.status:
+            self._begin(200, [*_STREAM_HEADERS, *self._visible_headers()], None)
+        self._responder.write(events, is_last=is_last)
+
+    def _break(self, writer: EventWriter, wire: bytes) -> None:
+        """End with an error, after the chunks of a batch before the first one without a JSON form."""
+        with contextlib.suppress(EncodeError, WireError, UnicodeDecodeError):
+            for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
+                self._write(encode_sse(chunk, id=writer.chunks))
+                writer.chunks += 1
+        self._fail(unencodable_answer())
+
+    def _answer_json(self, text: bytes) -> None:
+        self._source = None
+        self._answer(HttpAnswer(200, text, self._visible_headers()))
+        self._finish(None)
+
+    def _error_event(self, error: MistralwireError) -> bytes:
+        return encode_sse(error_body(error))
+
+    def _finish(self, error: MistralwireError | None, *, is_broken: bool = False) -> None:
+        super()._finish(error, is_broken=is_broken)
+        self._waiting.clear()
+
+    @property
+    def _chunks(self) -> int:
+        return 0 if self._writer is None else self._writer.chunks
+
+    def _log_fields(self, seconds: float, error: MistralwireError | None) -> dict[str, Any]:
+        fields = super()._log_fields(seconds, error)
+        if self._chunks:
+            fields["chunks"] = self._chunks
+            fields["first_chunk_ms"] = round(self._first_chunk_s * 1000, 1)
+        return fields
+
+    def _log_names(self) -> list[tuple[str, str]]:
+        call = self._call
+        return [] if call is None else [("model", call.model), ("agent_id", call.agent_id)]
+
+
+def _events_of(first_id: int, wire: bytes) -> bytes | None:
+    """Return the events of a batch; None if a chunk has no JSON form."""
+    try:
+        return batch_to_sse(wire, first_id)
+    except CodecError:
+        return None
+
+
+def _json_of(response_type: type[Message], wire: bytes) -> bytes:
+    try:
+        return binary_to_json(response_type, wire)
+    except CodecError:
+        raise unencodable_answer() from None
