@@ -456,7 +456,7 @@ async def test_what_grpc_says_by_itself_stays_inside(http: aiohttp.ClientSession
         http.post(url + CHAT, json=QUESTION) as response,
     ):
         assert response.status == 504
-        text = "the answer took longer than the gateway waits for one"
+        text = "the answer took longer than the gateway's deadline"
         assert (await response.json())["message"] == text
 
 

@@ -58,5 +58,5 @@ class IncompleteRequests:
     def _refuse(self, request: object) -> None:
         _, refuse = self._all[request]
         self.end(request)
-        message = "too many requests are still arriving, and this one has taken longest; send it again"
+        message = "too many requests are still arriving, and this one has taken longest; retry"
         refuse(OverloadError(message, reason=Reason.TOO_MANY_ARRIVING))

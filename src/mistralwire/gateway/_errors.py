@@ -33,7 +33,7 @@ _MESSAGE_CHARS_MAX = 1_000
 _PATH_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
 _LIBRARY_MESSAGES = {
     "UNAVAILABLE": "the service behind the gateway can't be reached",
-    "DEADLINE_EXCEEDED": "the answer took longer than the gateway waits for one",
+    "DEADLINE_EXCEEDED": "the answer took longer than the gateway's deadline",
 }
 # Written as null where they have no value.
 _PARAM = ErrorResponse.DESCRIPTOR.fields_by_name["param"].number

@@ -199,7 +199,8 @@ class Exchange(abc.ABC):
         if self._size > state.config.body_bytes_max:
             self._refuse_size()
         elif state.bodies_bytes > state.config.bodies_bytes_max:
-            message = "the bodies of all requests take as many bytes as they may; try again later"
+            most = state.config.bodies_bytes_max
+            message = f"the bodies of all requests are at their limit of {most} bytes; retry later"
             self._fail(OverloadError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_BYTES))
         else:
             self._parts.append(part)

@@ -160,7 +160,7 @@ class PassthroughExchange(Exchange):
         try:
             self._call = self._state.forward.choose(model or None).forward(request, self)
         except ValueError:
-            self._fail(HttpError(400, "expected headers that can be passed on, found others"))
+            self._fail(HttpError(400, "expected headers that can be forwarded, found others"))
             return
         except UpstreamError as error:
             self._fail(error)

@@ -456,7 +456,7 @@ class HttpProtocol(HttpToolsProtocol):
 @functools.lru_cache(1)
 def _too_many_connections(connections_max: int) -> bytes:
     """Return the answer for one connection too many."""
-    message = f"the gateway has {connections_max} connections, as many as it takes; try again later"
+    message = f"the gateway is at its limit of {connections_max} connections; retry later"
     return _last_answer(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
 
 

@@ -93,7 +93,7 @@ class GatewayState:
         """
         if self.running >= self.config.requests_max:
             raise OverloadError(
-                f"the gateway has {self.config.requests_max} requests, as many as it takes; try again later",
+                f"the gateway is at its limit of {self.config.requests_max} requests; retry later",
                 reason=Reason.TOO_MANY_REQUESTS,
             )
 
@@ -197,6 +197,6 @@ def foreign_host_error(
         return None
     message = (
         "expected a host that is this machine, such as localhost, found another name; without keys, "
-        "a gateway on a loopback address takes those in cors_origins alone"
+        "a gateway on a loopback address accepts only those of cors_origins"
     )
     return HttpError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)
