@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistralwire import _offload
-from mistralwire._offload import FairQueue, convert, is_light, set_caller, weight
+from mistralwire._offload import FairQueue, in_thread_if_heavy, is_light, set_caller, weight
 from mistralwire.v1 import ChatCompletionRequest, ChatMessage, UserMessage
 
 _SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8)
@@ -64,8 +64,8 @@ async def test_what_is_light_is_converted_in_the_loop_and_the_rest_in_a_thread()
     def convert_one(number: int) -> tuple[int, threading.Thread]:
         return number, threading.current_thread()
 
-    assert await convert(b"," * 10, convert_one, 1, weight_max=10) == (1, threading.main_thread())
-    number, thread = await convert(b"," * 11, convert_one, 2, weight_max=10)
+    assert await in_thread_if_heavy(b"," * 10, convert_one, 1, weight_max=10) == (1, threading.main_thread())
+    number, thread = await in_thread_if_heavy(b"," * 11, convert_one, 2, weight_max=10)
     assert number == 2
     assert thread is not threading.main_thread()
 
@@ -83,7 +83,7 @@ async def test_what_a_conversion_raises_is_raised_where_it_is_awaited(
         raise error
 
     with pytest.raises(type(error)) as caught:
-        await convert(b",", fail, weight_max=weight_max)
+        await in_thread_if_heavy(b",", fail, weight_max=weight_max)
     assert caught.value is error
 
 

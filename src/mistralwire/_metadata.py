@@ -48,8 +48,8 @@ _HEADER_NAME_CHARS_MAX = 64
 _HEADER_VALUE = re.compile("[!-~](?:[ -~]{0,254}[!-~])?")
 _PAIR_BYTES = 32
 
-_ID_NAME = re.compile("(?:[a-z0-9-]+-)?(?:request|correlation|invocation|trace)-?id|cf-ray")
-_LIMIT_NAME = re.compile("(?:x-)?rate-?limit[a-z0-9_.-]*|[a-z]+-ratelimit-[a-z0-9_.-]+|retry-after(?:-ms)?")
+_ID_HEADER = re.compile("(?:[a-z0-9-]+-)?(?:request|correlation|invocation|trace)-?id|cf-ray")
+_LIMIT_HEADER = re.compile("(?:x-)?rate-?limit[a-z0-9_.-]*|[a-z]+-ratelimit-[a-z0-9_.-]+|retry-after(?:-ms)?")
 # gRPC takes values of names with this ending as bytes alone, and fails to end a call that has another one.
 _BINARY = "-bin"
 _RETRY_AFTER = ("retry-after", "retry-after-ms")
@@ -157,6 +157,6 @@ def upstream_id(headers: Mapping[str, str]) -> str | None:
 def _header_kind(name: str) -> _HeaderKind | None:
     if name.endswith(_BINARY):
         return None
-    if _LIMIT_NAME.fullmatch(name):
+    if _LIMIT_HEADER.fullmatch(name):
         return "limit"
-    return "id" if _ID_NAME.fullmatch(name) else None
+    return "id" if _ID_HEADER.fullmatch(name) else None

@@ -101,7 +101,7 @@ def is_light(data: bytes, weight_max: int = LOOP_WEIGHT_MAX) -> bool:
     return size // _BYTES_PER_WEIGHT <= weight_max and weight(data) <= weight_max
 
 
-async def convert(
+async def in_thread_if_heavy(
     data: bytes, function: Callable[..., Converted], *arguments: Any, weight_max: int = LOOP_WEIGHT_MAX
 ) -> Converted:
     """Call a function that converts a document: in the event loop if it is light, otherwise in a thread.
@@ -118,7 +118,7 @@ async def convert(
 
 
 async def in_thread(function: Callable[..., Converted], *arguments: Any) -> Converted:
-    """Call a function in a thread, round-robin with other callers (see `set_caller` and `convert`)."""
+    """Call a function in a thread, round-robin with other callers (see `set_caller`)."""
     loop = asyncio.get_running_loop()
     queue = _queues.get(loop)
     if queue is None:

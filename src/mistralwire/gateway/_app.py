@@ -24,7 +24,7 @@ from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._asgi import completion_app, passthrough_app
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import HttpError, answer_of
-from mistralwire.gateway._exchange import access_logger
+from mistralwire.gateway._http_exchange import access_logger
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
 from mistralwire.gateway._routes import PASSTHROUGH_METHODS, ROUTES
 from mistralwire.gateway._state import EXPOSED_HEADERS, GatewayState, foreign_host_error, problem_of_keys

@@ -12,7 +12,7 @@ from mistralwire._response_stream import EventWriter
 from mistralwire.errors import BrokenStreamError
 from mistralwire.gateway._completion_exchange import CompletionExchange
 from mistralwire.gateway._errors import Headers
-from mistralwire.gateway._exchange import BREAK_OFF_S, Exchange, Responder
+from mistralwire.gateway._http_exchange import BREAK_OFF_S, HttpExchange, Responder
 from mistralwire.gateway._passthrough_exchange import PassthroughExchange
 from mistralwire.gateway._routes import CompletionRoute, find_passthrough
 from mistralwire.gateway._state import GatewayState
@@ -20,7 +20,7 @@ from mistralwire.gateway._state import GatewayState
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-MakeExchange = Callable[[Scope, Responder], Exchange]
+MakeExchange = Callable[[Scope, Responder], HttpExchange]
 
 # Messages for the server in the queue, beyond which the source is paused.
 _QUEUE_MAX = 16
@@ -62,7 +62,7 @@ class ExchangeApp:
 def completion_app(state: GatewayState, route: CompletionRoute) -> ExchangeApp:
     """Return the application of a completion route."""
 
-    def make(scope: Scope, responder: Responder) -> Exchange:
+    def make(scope: Scope, responder: Responder) -> HttpExchange:
         path_model = str(scope.get("path_params", {}).get("model", ""))
         return CompletionExchange(state, route, path_model, dict(scope["headers"]), responder)
 
@@ -72,7 +72,7 @@ def completion_app(state: GatewayState, route: CompletionRoute) -> ExchangeApp:
 def passthrough_app(state: GatewayState) -> ExchangeApp:
     """Return the application of all passthrough routes."""
 
-    def make(scope: Scope, responder: Responder) -> Exchange:
+    def make(scope: Scope, responder: Responder) -> HttpExchange:
         # A server may omit the raw path; then the path of the route is taken.
         raw_path = scope.get("raw_path") or scope["path"].encode()
         prefix = scope.get("root_path", "").encode()

@@ -30,7 +30,7 @@ UNPROCESSABLE = 422
 
 # Of a message that lists violations; `detail` has all of them.
 _MESSAGE_CHARS_MAX = 1_000
-_PATH_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
+_LOC_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
 _LIBRARY_MESSAGES = {
     "UNAVAILABLE": "the service behind the gateway can't be reached",
     "DEADLINE_EXCEEDED": "the answer took longer than the gateway's deadline",
@@ -222,5 +222,5 @@ def _loc(path: str) -> list[IntegerOrString]:
     """Split a JSON path: `messages[0].role` becomes `messages`, 0, `role`."""
     return [
         IntegerOrString(string=_valid_text(name)) if name else IntegerOrString(integer=int(index))
-        for name, index in _PATH_STEP.findall(path)
+        for name, index in _LOC_STEP.findall(path)
     ]

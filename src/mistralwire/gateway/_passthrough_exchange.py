@@ -12,7 +12,7 @@ from mistralwire._metadata import REQUEST_ID, response_headers
 from mistralwire.codec import to_json
 from mistralwire.errors import MistralwireError, Reason, UpstreamError
 from mistralwire.gateway._errors import Headers, HttpAnswer, HttpError, error_body
-from mistralwire.gateway._exchange import UNBUFFERED, Exchange, Responder
+from mistralwire.gateway._http_exchange import UNBUFFERED, HttpExchange, Responder
 from mistralwire.gateway._routes import PassthroughRoute
 from mistralwire.gateway._state import GatewayState
 from mistralwire.upstream import ForwardCall, ForwardRequest, error_from_body
@@ -37,7 +37,7 @@ _LENGTH_DIGITS_MAX = 18
 _logger = logging.getLogger(__name__)
 
 
-class PassthroughExchange(Exchange):
+class PassthroughExchange(HttpExchange):
     """Forwards a request, and the response back; a ForwardReceiver.
 
     Args:

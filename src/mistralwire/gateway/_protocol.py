@@ -20,7 +20,7 @@ from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._completion_exchange import CompletionExchange
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import JSON_TYPE, Headers, HttpError, answer_of
-from mistralwire.gateway._exchange import BREAK_OFF_S, Exchange
+from mistralwire.gateway._http_exchange import BREAK_OFF_S, HttpExchange
 from mistralwire.gateway._passthrough_exchange import PassthroughExchange
 from mistralwire.gateway._routes import PASSTHROUGH_METHODS, find_passthrough, find_route
 from mistralwire.gateway._state import GatewayState, foreign_host_error, problem_of_keys
@@ -60,7 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._state = state
         self._limits = limits
         # The exchange whose answer has not ended.
-        self._exchange: Exchange | None = None
+        self._exchange: HttpExchange | None = None
         # Whether the request that is being read, or was read last, bypasses ASGI.
         self._is_direct = False
         self._is_chunked = self._keeps_alive = False
@@ -205,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
         size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
         return size > self._limits.header_bytes_max
 
-    def _route(self, state: GatewayState, method: str, headers: Mapping[bytes, bytes]) -> Exchange | None:
+    def _route(self, state: GatewayState, method: str, headers: Mapping[bytes, bytes]) -> HttpExchange | None:
         """Return the exchange of a request; None for those that ASGI answers."""
         if method == "POST" and (found := find_route(self.url)):
             return CompletionExchange(state, *found, headers, self)
@@ -344,7 +344,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _begin_exchange(
-        self, state: GatewayState, exchange: Exchange, headers: Mapping[bytes, bytes]
+        self, state: GatewayState, exchange: HttpExchange, headers: Mapping[bytes, bytes]
     ) -> None:
         self._is_direct = True
         self._is_body_paused = False

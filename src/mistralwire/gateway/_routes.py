@@ -192,7 +192,7 @@ def check_body(kind: CompletionKind, contract_revision: int, body: bytes) -> Non
 
 
 def _kind_by_members(body: bytes) -> CompletionKind:
-    """Tell chat from FIM requests where the path does not."""
+    """Distinguish chat from FIM requests where the path does not."""
     if from_json(ChatCompletionRequest, body, validate=False, limits=_BODY_LIMITS).messages:
         return _CHAT
     is_fim = from_json(FIMCompletionRequest, body, validate=False, limits=_BODY_LIMITS).HasField("prompt")

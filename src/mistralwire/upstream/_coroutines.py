@@ -203,7 +203,7 @@ class _UnarySource(_CoroutineSource):
         wire = response.SerializeToString()
         if self._prepare is not None:
             prepare = self._prepare
-            wire = await _offload.convert(wire, lambda: prepare(response).SerializeToString())
+            wire = await _offload.in_thread_if_heavy(wire, lambda: prepare(response).SerializeToString())
         if not self._is_cancelled:
             self._receiver.answer(wire)
 

@@ -111,7 +111,7 @@ class MistralUpstream(HttpUpstream):
             if error.status is not None:
                 self._log.answered(error.status)
             raise
-        return await _offload.convert(data, read_model_list, data)
+        return await _offload.in_thread_if_heavy(data, read_model_list, data)
 
     def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> ForwardCall:
         """Forward a request of another route unchanged, with the key and without retries.

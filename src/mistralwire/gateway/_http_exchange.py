@@ -84,7 +84,7 @@ class Responder(Protocol):
         """Continue reading the request's body."""
 
 
-class Exchange(abc.ABC):
+class HttpExchange(abc.ABC):
     """A request and its answer; the server reports what the caller does.
 
     The server calls `begin` with the head of the request, `receive` for each part of its body and
