@@ -103,6 +103,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.process
 def test_the_formatter_in_the_services_page_prints_the_attributes_of_a_call() -> None:
     page = (ROOT / "docs" / "service.md").read_text().partition("\n## Logs\n")[2]
     (formatter,) = re.findall(r"```python\n(.*?)```", page.partition("\n## ")[0], re.DOTALL)

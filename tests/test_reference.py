@@ -100,6 +100,7 @@ print(json.dumps(created))
 """
 
 
+@pytest.mark.process
 def test_each_metric_of_the_service_is_listed() -> None:
     run = subprocess.run([sys.executable, "-c", _INSTRUMENTS], capture_output=True, text=True, check=True)
     listed = sorted([_names(name)[0], kind, unit] for name, kind, unit, *_ in _rows("Metrics", "metric"))
