@@ -2,7 +2,7 @@ import grpc from "@grpc/grpc-js";
 import { outcomeOf, REQUEST_ID } from "./errors.mjs";
 import { finishReasonOf } from "./finish_reason.mjs";
 
-// What is left out is absent, which is not the same as 0, "" or false.
+// A field that is left out is absent, which is distinct from 0, "" and false.
 const REQUEST = {
   model: "mistral-small-latest",
   messages: [{ user: { content_string: "Grüezi 👋" } }],
@@ -25,7 +25,7 @@ function withRequestId(requestId) {
   return metadata;
 }
 
-/** Ask for an answer in one piece, under an id that the logs of all servers on the way have too. */
+/** Request a whole answer, with a request id that all servers on the way log. */
 export async function unary(client, requestId) {
   const { response, status } = await ask(client, REQUEST, { metadata: withRequestId(requestId) });
   if (!response) return outcomeOf(status);
@@ -39,12 +39,12 @@ export async function unary(client, requestId) {
   };
 }
 
-/** Ask for an answer as it is produced, and read it to its end. */
+/** Request an answer as a stream, and read it to its end. */
 export function stream(client, requestId) {
   return read(client.ChatCompletionStream(REQUEST, withRequestId(requestId)));
 }
 
-/** Leave a stream after so many chunks: the service stops asking the model then. */
+/** Cancel a stream after so many chunks: the service then cancels its request to the model. */
 export function cancel(client, count) {
   const call = client.ChatCompletionStream(REQUEST);
   return read(call, (chunks) => {
@@ -52,12 +52,12 @@ export function cancel(client, count) {
   });
 }
 
-/** Read a stream to its end, or to what breaks it: what came before is valid even then. */
+/** Read a stream to its end or to an error; the chunks before an error are valid. */
 async function read(call, received = () => {}) {
   const ended = new Promise((resolve) => call.on("status", resolve));
   const outcome = { messages: 0, chunks: 0, text: "", finish_reasons: [] };
   try {
-    // A message has all chunks that were ready when it was sent.
+    // A message contains all chunks that were ready when it was sent.
     for await (const { chunks } of call) {
       outcome.messages += 1;
       for (const { choices = [] } of chunks) {
@@ -70,18 +70,18 @@ async function read(call, received = () => {}) {
       received(outcome.chunks);
     }
   } catch (error) {
-    if (error.code === undefined) throw error; // not of gRPC; the status has the others
+    if (error.code === undefined) throw error; // not from gRPC; the status reports gRPC's errors
   }
   return { ...outcomeOf(await ended), ...outcome };
 }
 
-/** Give the service so many milliseconds: the model is told to stop when they are over. */
+/** Make a call with a deadline in milliseconds: when it expires, the model's work is cancelled. */
 export async function deadline(client, milliseconds) {
   const { status } = await ask(client, REQUEST, { deadline: Date.now() + milliseconds });
   return outcomeOf(status);
 }
 
-/** Send a request that breaks the contract, for errors.mjs to read where. */
+/** Send a request that breaks the contract; errors.mjs reads the violations. */
 export async function broken(client) {
   const { status } = await ask(client, { messages: [{ user: { content_string: "hello" } }, { tool: {} }] });
   return outcomeOf(status);

@@ -1,7 +1,7 @@
-// Calls a ChatCompletionService: one call a run, whose outcome it prints as JSON.
+// Makes one call of a ChatCompletionService, and prints its outcome as JSON.
 //
 // An example of a client in JavaScript with @grpc/grpc-js: calls.mjs makes calls, errors.mjs reads why they
-// failed, finish_reason.mjs tells why a model stopped, reencode.mjs passes messages on without losing anything.
+// failed, finish_reason.mjs decodes finish reasons, reencode.mjs forwards messages without losing anything.
 
 import { readFileSync } from "node:fs";
 import grpc from "@grpc/grpc-js";

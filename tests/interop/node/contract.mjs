@@ -6,7 +6,7 @@ import protoLoader from "@grpc/proto-loader";
 const definition = protoLoader.loadSync("mistralwire/v1/chat_completion_service.proto", {
   includeDirs: [process.env.CONTRACT ?? "contract"],
   keepCase: true, // the names of the contract
-  longs: String, // 64 bits; a number of JavaScript has 53
+  longs: String, // 64 bits; JavaScript numbers have 53
   enums: String,
   oneofs: true,
 });

@@ -1,4 +1,4 @@
-// A ChatCompletionService in JavaScript whose model repeats what the user said, word for word.
+// A ChatCompletionService in JavaScript whose model repeats the user's message, word for word.
 //
 // It sets the documented fields and nothing else. `mistralwire gateway --service ADDRESS` serves it over HTTP,
 // to any SDK for the API.
@@ -28,7 +28,7 @@ function stream(call) {
   const head = { id: ID, object: "chat.completion.chunk", model: call.request.model, created: now() };
   const send = (chunk) => call.write({ chunks: [{ ...head, ...chunk }] });
 
-  // One chunk a word; then why the answer ends; then, without a choice, what it consumed.
+  // One chunk per word; then the finish reason; then the usage, without a choice.
   for (const word of text.split(/(?<= )/)) send({ choices: [{ index: 0, delta: { content_string: word } }] });
   send({ choices: [{ index: 0, finish_reason: "FINISH_REASON_STOP" }] });
   send({ usage: usageOf(text) });
@@ -52,11 +52,11 @@ function now() {
 }
 
 const server = new grpc.Server();
-// Methods that are left out are answered with UNIMPLEMENTED.
+// gRPC answers methods that are left out with UNIMPLEMENTED.
 server.addService(ChatCompletionService.service, { ChatCompletion: answer, ChatCompletionStream: stream });
 const address = `127.0.0.1:${process.argv[2] ?? 0}`;
 server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error, port) => {
   if (error) throw error;
   console.log(`listening on 127.0.0.1:${port}`);
 });
-process.on("SIGTERM", () => server.tryShutdown(() => {})); // lets running calls end
+process.on("SIGTERM", () => server.tryShutdown(() => {})); // waits for running calls

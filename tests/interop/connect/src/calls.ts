@@ -11,7 +11,7 @@ import { finishReasonOf, type FinishReasonString } from "./finish-reason.js";
 
 export type Service = Client<typeof ChatCompletionService>;
 
-// What is left out is absent, which is not the same as 0, "" or false.
+// A field that is left out is absent, which is distinct from 0, "" and false.
 const REQUEST = {
   model: "mistral-small-latest",
   messages: [user("Grüezi 👋")],
@@ -23,7 +23,7 @@ function user(text: string): MessageInitShape<typeof ChatMessageSchema> {
   return { kind: { case: "user", value: { content: { case: "contentString", value: text } } } };
 }
 
-/** Ask for an answer in one piece, under an id that the logs of all servers on the way have too. */
+/** Request a whole answer, with a request id that all servers on the way log. */
 export async function unary(client: Service, requestId: string): Promise<object> {
   let trailer = new Headers();
   const options = { headers: { [REQUEST_ID]: requestId }, onTrailer: (received: Headers) => (trailer = received) };
@@ -43,12 +43,12 @@ export async function unary(client: Service, requestId: string): Promise<object>
   }
 }
 
-/** Ask for an answer as it is produced, and read it to its end. */
+/** Request an answer as a stream, and read it to its end. */
 export async function stream(client: Service, requestId: string): Promise<object> {
   return read(client, { headers: { [REQUEST_ID]: requestId } });
 }
 
-/** Leave a stream after so many chunks: the service stops asking the model then. */
+/** Cancel a stream after so many chunks: the service then cancels its request to the model. */
 export async function cancel(client: Service, count: number): Promise<object> {
   const controller = new AbortController();
   return read(client, { signal: controller.signal }, (chunks) => {
@@ -56,7 +56,7 @@ export async function cancel(client: Service, count: number): Promise<object> {
   });
 }
 
-/** Read a stream to its end, or to what breaks it: what came before is valid even then. */
+/** Read a stream to its end or to an error; the chunks before an error are valid. */
 async function read(client: Service, options: CallOptions, received = (_chunks: number) => {}): Promise<object> {
   let trailer = new Headers();
   const outcome = {
@@ -68,7 +68,7 @@ async function read(client: Service, options: CallOptions, received = (_chunks: 
   try {
     const request = create(ChatCompletionStreamRequestSchema, REQUEST);
     const responses = client.chatCompletionStream(request, { ...options, onTrailer: (found) => (trailer = found) });
-    // A message has all chunks that were ready when it was sent.
+    // A message contains all chunks that were ready when it was sent.
     for await (const { chunks } of responses) {
       outcome.messages += 1;
       for (const { choices } of chunks) {
@@ -87,7 +87,7 @@ async function read(client: Service, options: CallOptions, received = (_chunks: 
   }
 }
 
-/** Give the service so many milliseconds: the model is told to stop when they are over. */
+/** Make a call with a deadline in milliseconds: when it expires, the model's work is cancelled. */
 export async function deadline(client: Service, milliseconds: number): Promise<object> {
   try {
     await client.chatCompletion(create(ChatCompletionRequestSchema, REQUEST), { timeoutMs: milliseconds });
@@ -97,7 +97,7 @@ export async function deadline(client: Service, milliseconds: number): Promise<o
   }
 }
 
-/** Send a request that breaks the contract, for errors.ts to read where. */
+/** Send a request that breaks the contract; errors.ts reads the violations. */
 export async function broken(client: Service): Promise<object> {
   try {
     await client.chatCompletion({ messages: [user("hello"), { kind: { case: "tool", value: {} } }] });

@@ -1,7 +1,7 @@
-// Calls a ChatCompletionService: one call a run, whose outcome it prints as JSON.
+// Makes one call of a ChatCompletionService, and prints its outcome as JSON.
 //
 // An example of a client in TypeScript with Connect: calls.ts makes calls, errors.ts reads why they failed,
-// finish-reason.ts tells why a model stopped, reencode.ts passes messages on without losing anything.
+// finish-reason.ts decodes finish reasons, reencode.ts forwards messages without losing anything.
 
 import { readFileSync } from "node:fs";
 import { createClient } from "@connectrpc/connect";
@@ -12,7 +12,7 @@ import { reencode, relay } from "./reencode.js";
 
 const [address, call, argument = ""] = process.argv.slice(2);
 
-// Connect has a protocol of its own, too: this transport speaks gRPC.
+// Connect also has its own protocol; this transport uses gRPC.
 const transport = createGrpcTransport({ baseUrl: `http://${address}` });
 const client = createClient(ChatCompletionService, transport);
 

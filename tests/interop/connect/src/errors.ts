@@ -3,7 +3,7 @@ import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "#stubs/googl
 
 export const REQUEST_ID = "x-request-id";
 
-/** Return how a call ended well. */
+/** Return the outcome of a successful call. */
 export function succeeded(trailer: Headers): object {
   return { code: "OK", request_id: trailer.get(REQUEST_ID) };
 }

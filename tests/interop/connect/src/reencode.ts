@@ -11,8 +11,8 @@ const SCHEMAS: readonly DescMessage[] = [
 ];
 
 /**
- * Parse a message and serialize it: all that a program does that only passes messages on. It keeps everything
- * as long as it passes on the whole message, json_extra included.
+ * Parse a message and serialize it, as a program does that only forwards messages. Nothing is lost as long as it
+ * forwards the whole message, json_extra included.
  */
 export function reencode(name: string, data: Uint8Array): object {
   const schema = SCHEMAS.find((each) => each.name === name);
@@ -20,7 +20,7 @@ export function reencode(name: string, data: Uint8Array): object {
   return { bytes: inBase64(toBinary(schema, fromBinary(schema, data))) };
 }
 
-/** Pass a request on, and its answer back. */
+/** Forward a request, and its answer back. */
 export async function relay(client: Service, data: Uint8Array): Promise<object> {
   try {
     const response = await client.chatCompletion(fromBinary(ChatCompletionRequestSchema, data));

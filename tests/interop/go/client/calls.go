@@ -16,8 +16,8 @@ import (
 
 const requestIDKey = "x-request-id"
 
-// messages returns a conversation. Scalar fields are pointers, since 0 and "" are not the same as absent:
-// proto.String and its like make them.
+// messages returns a conversation. Scalar fields are pointers, since 0 and "" are distinct from absent:
+// proto.String and similar functions create them.
 func messages() []*mistralwirev1.ChatMessage {
 	user := &mistralwirev1.UserMessage{
 		Content: &mistralwirev1.UserMessage_ContentString{ContentString: "Grüezi 👋"},
@@ -43,7 +43,7 @@ func usualStreamRequest() *mistralwirev1.ChatCompletionStreamRequest {
 	}
 }
 
-// unary asks for an answer in one piece, under an id that the logs of all servers on the way have too.
+// unary requests a whole answer, with a request id that all servers on the way log.
 func unary(client mistralwirev1.ChatCompletionServiceClient, requestID string) (outcome, error) {
 	ctx := metadata.AppendToOutgoingContext(context.Background(), requestIDKey, requestID)
 	var trailer metadata.MD
@@ -59,13 +59,13 @@ func unary(client mistralwirev1.ChatCompletionServiceClient, requestID string) (
 	return result, nil
 }
 
-// stream asks for an answer as it is produced, and reads it to its end.
+// stream requests an answer as a stream, and reads it to its end.
 func stream(client mistralwirev1.ChatCompletionServiceClient, requestID string) (outcome, error) {
 	ctx := metadata.AppendToOutgoingContext(context.Background(), requestIDKey, requestID)
 	return read(ctx, client, func(chunks int) {})
 }
 
-// cancel leaves a stream after so many chunks: the service stops asking the model then.
+// cancel ends a stream after so many chunks: the service then cancels its request to the model.
 func cancel(client mistralwirev1.ChatCompletionServiceClient, count int) (outcome, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -76,7 +76,7 @@ func cancel(client mistralwirev1.ChatCompletionServiceClient, count int) (outcom
 	})
 }
 
-// read takes a stream to its end, or to what breaks it: what came before is valid even then.
+// read reads a stream to its end or to an error; the chunks before an error are valid.
 func read(
 	ctx context.Context, client mistralwirev1.ChatCompletionServiceClient, received func(chunks int),
 ) (outcome, error) {
@@ -87,7 +87,7 @@ func read(
 	var text strings.Builder
 	count, chunks, finishReasons := 0, 0, []*finishReason{}
 	for {
-		// A message has all chunks that were ready when it was sent.
+		// A message contains all chunks that were ready when it was sent.
 		response, err := responses.Recv()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
@@ -110,7 +110,7 @@ func read(
 	}
 }
 
-// deadline gives the service so many milliseconds: the model is told to stop when they are over.
+// deadline makes a call with a deadline in milliseconds: when it expires, the model's work is cancelled.
 func deadline(client mistralwirev1.ChatCompletionServiceClient, milliseconds int) (outcome, error) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Duration(milliseconds)*time.Millisecond)
 	defer stop()
@@ -119,7 +119,7 @@ func deadline(client mistralwirev1.ChatCompletionServiceClient, milliseconds int
 	return outcomeOf(err, trailer), nil
 }
 
-// broken sends a request that breaks the contract, for errors.go to read where.
+// broken sends a request that breaks the contract; errors.go reads the violations.
 func broken(client mistralwirev1.ChatCompletionServiceClient) (outcome, error) {
 	user := &mistralwirev1.UserMessage{Content: &mistralwirev1.UserMessage_ContentString{ContentString: "hello"}}
 	request := &mistralwirev1.ChatCompletionRequest{

@@ -1,7 +1,7 @@
-// Calls a ChatCompletionService: one call a run, whose outcome it prints as JSON.
+// Makes one call of a ChatCompletionService, and prints its outcome as JSON.
 //
-// An example of a client in Go: calls.go makes calls, errors.go reads why they failed, finish_reason.go tells
-// why a model stopped, and reencode.go passes messages on without losing anything.
+// An example of a client in Go: calls.go makes calls, errors.go reads why they failed, finish_reason.go decodes
+// finish reasons, and reencode.go forwards messages without losing anything.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	mistralwirev1 "mistralwire.example/interop/gen/stubs/mistralwire/v1"
 )
 
-// outcome is what came of a call, as the JSON object that is printed.
+// outcome is the result of a call, as the JSON object that is printed.
 type outcome map[string]any
 
 func main() {
@@ -35,7 +35,7 @@ func main() {
 }
 
 func run(address, call string, arguments []string) (outcome, error) {
-	// One connection carries any number of calls at a time; a program needs only one.
+	// One connection carries any number of concurrent calls; a program needs only one.
 	connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return nil, err

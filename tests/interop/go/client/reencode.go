@@ -13,8 +13,8 @@ import (
 	mistralwirev1 "mistralwire.example/interop/gen/stubs/mistralwire/v1"
 )
 
-// reencode parses a message and serializes it: all that a program does that only passes messages on. It keeps
-// everything as long as it passes on the whole message, json_extra included.
+// reencode parses a message and serializes it, as a program does that only forwards messages. Nothing is lost as
+// long as it forwards the whole message, json_extra included.
 func reencode(name string, input io.Reader) (outcome, error) {
 	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("mistralwire.v1." + name))
 	if err != nil {
@@ -32,7 +32,7 @@ func reencode(name string, input io.Reader) (outcome, error) {
 	return outcome{"bytes": again}, err // encoding/json writes bytes in base64
 }
 
-// relay passes a request on, and its answer back.
+// relay forwards a request, and its answer back.
 func relay(client mistralwirev1.ChatCompletionServiceClient, input io.Reader) (outcome, error) {
 	data, err := io.ReadAll(input)
 	if err != nil {

@@ -68,12 +68,12 @@ func (*echo) ChatCompletionStream(
 		return stream.Send(&mistralwirev1.ChatCompletionStreamResponse{Chunks: chunks})
 	}
 
-	// One chunk a word; then why the answer ends; then, without a choice, what it consumed.
+	// One chunk per word; then the finish reason; then the usage, without a choice.
 	for _, word := range strings.SplitAfter(text, " ") {
 		delta := &mistralwirev1.DeltaMessage{Content: &mistralwirev1.DeltaMessage_ContentString{ContentString: word}}
 		choice := &mistralwirev1.CompletionResponseStreamChoice{Index: proto.Int32(0), Delta: delta}
 		if err := send(nil, choice); err != nil {
-			return err // the caller has gone
+			return err // the caller has disconnected
 		}
 	}
 	last := &mistralwirev1.CompletionResponseStreamChoice{
@@ -86,7 +86,7 @@ func (*echo) ChatCompletionStream(
 	return send(usage(text))
 }
 
-// lastText returns the text of the last message, which has to be one of the user.
+// lastText returns the text of the last message, which must be a user's.
 func lastText(messages []*mistralwirev1.ChatMessage) (string, error) {
 	if len(messages) == 0 || messages[len(messages)-1].GetUser() == nil {
 		return "", status.Error(codes.InvalidArgument, "the last message must be one of the user")

@@ -1,4 +1,4 @@
-// A ChatCompletionService in Go whose model repeats what the user said, word for word.
+// A ChatCompletionService in Go whose model repeats the user's message, word for word.
 //
 // It sets the documented fields and nothing else. `mistralwire gateway --service ADDRESS` serves it over HTTP,
 // to any SDK for the API.
@@ -32,7 +32,7 @@ func main() {
 	signal.Notify(stopping, syscall.SIGTERM, os.Interrupt)
 	go func() {
 		<-stopping
-		server.GracefulStop() // lets running calls end
+		server.GracefulStop() // waits for running calls
 	}()
 	fmt.Println("listening on", listener.Addr())
 	if err := server.Serve(listener); err != nil {

@@ -16,7 +16,7 @@ type place struct {
 }
 
 // newerIn returns where a message has what this contract does not know, because the program that made it has a
-// newer one: fields, alternatives, and values of enums. This is how a program finds out that it should be
+// newer one: fields, alternatives, and values of enums. This is how a program detects that it should be
 // upgraded; the content itself stays in the message.
 func newerIn(message protoreflect.Message) []place {
 	var found []place
@@ -40,7 +40,7 @@ func collect(message protoreflect.Message, found *[]place) {
 		case field.Message() != nil:
 			collect(value.Message(), found)
 		case field.Enum() != nil && field.Enum().Values().ByNumber(value.Enum()) == nil:
-			// The string of a value may come along in json_extra, for those who don't know the number.
+			// json_extra may contain the value's string, for programs that do not know the number.
 			if !hasMember(message, string(field.Name())) {
 				*found = append(*found, place{name, int32(field.Number())})
 			}
@@ -49,7 +49,7 @@ func collect(message protoreflect.Message, found *[]place) {
 	})
 }
 
-// hasMember tells whether the json_extra of a message has a member.
+// hasMember reports whether the json_extra of a message has a member.
 func hasMember(message protoreflect.Message, name string) bool {
 	extra := message.Descriptor().Fields().ByName("json_extra")
 	if extra == nil {

@@ -1,5 +1,5 @@
-// Package vectors holds the generated code to the conformance vectors of the contract, in what a program needs
-// that reads messages and passes them on. The folder of the contract is in the variable CONTRACT.
+// Package vectors tests the generated code with the conformance vectors of the contract, in what a program needs
+// that reads and forwards messages. The folder of the contract is in the variable CONTRACT.
 package vectors
 
 import (

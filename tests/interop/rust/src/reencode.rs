@@ -1,4 +1,4 @@
-//! Parsing and serializing, as in a program that passes messages on.
+//! Parsing and serializing, as in a program that forwards messages.
 
 use std::error::Error;
 

@@ -10,7 +10,7 @@ import com.mistralwire.v1.ChatCompletionStreamResponse;
 import com.mistralwire.v1.CompletionChunk;
 import java.util.Map;
 
-/** Parsing and serializing, as in a program that passes messages on. */
+/** Parsing and serializing, as in a program that forwards messages. */
 final class Reencode {
   private static final Map<String, Parser<? extends Message>> PARSERS =
       Map.of(
