@@ -5,10 +5,10 @@ import io
 import pytest
 
 from mistralwire.cli._failures import Failure
-from mistralwire.cli._formats import Format
-from mistralwire.cli._message_types import TypeChoice
-from mistralwire.cli._records import Reader
-from mistralwire.cli._source import BLOCK_BYTES, Source
+from mistralwire.cli.convert._formats import Format
+from mistralwire.cli.convert._input import BLOCK_BYTES, Source
+from mistralwire.cli.convert._message_types import TypeChoice
+from mistralwire.cli.convert._reader import Reader
 
 from .commands import CHUNK
 

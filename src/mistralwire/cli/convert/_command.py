@@ -5,9 +5,9 @@ from typing import Literal
 import click
 from google.protobuf.message import Message
 
-from mistralwire.cli._conversion import Conversion
-from mistralwire.cli._formats import Format
-from mistralwire.cli._message_types import MESSAGE_TYPES, choose_type
+from mistralwire.cli.convert._conversion import Conversion
+from mistralwire.cli.convert._formats import Format
+from mistralwire.cli.convert._message_types import MESSAGE_TYPES, choose_type
 
 _FORMATS = click.Choice([format_.value for format_ in Format])
 

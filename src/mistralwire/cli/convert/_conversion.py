@@ -10,15 +10,15 @@ from typing import Literal, cast
 import click
 from google.protobuf.message import Message
 
-from mistralwire.cli._formats import Format, default_output, format_of_content, format_of_name
-from mistralwire.cli._message_types import TypeChoice
 from mistralwire.cli._output import is_direct, open_output
-from mistralwire.cli._progress import show_progress
-from mistralwire.cli._records import Reader
-from mistralwire.cli._source import Readable, Source
-from mistralwire.cli._transfer import EXIT_BAD_INPUT, Report, transfer
 from mistralwire.cli._wording import counted, printable
-from mistralwire.cli._writer import Writer
+from mistralwire.cli.convert._formats import Format, default_output, format_of_content, format_of_name
+from mistralwire.cli.convert._input import Readable, Source
+from mistralwire.cli.convert._message_types import TypeChoice
+from mistralwire.cli.convert._progress import show_progress
+from mistralwire.cli.convert._reader import Reader
+from mistralwire.cli.convert._transfer import EXIT_BAD_INPUT, Report, transfer
+from mistralwire.cli.convert._writer import Writer
 from mistralwire.codec import DOCUMENT_BYTES_MAX
 
 _STANDARD_INPUT = "-"

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import click
 
 from mistralwire.cli._failures import Failure
-from mistralwire.cli._progress import Progress
-from mistralwire.cli._records import Item, Record, Remark
 from mistralwire.cli._wording import printable
-from mistralwire.cli._writer import Writer
+from mistralwire.cli.convert._progress import Progress
+from mistralwire.cli.convert._reader import Item, Record, Remark
+from mistralwire.cli.convert._writer import Writer
 from mistralwire.errors import EncodeError
 
 EXIT_BAD_INPUT = 1

@@ -8,9 +8,10 @@ import click
 from click.core import ParameterSource
 
 from mistralwire._metadata import checked_request_id
-from mistralwire.cli._answer import Answer, JsonAnswer, TextAnswer
 from mistralwire.cli._environment import check_environment
-from mistralwire.cli._request import (
+from mistralwire.cli._wording import printable
+from mistralwire.cli.call._printers import Answer, JsonAnswer, TextAnswer
+from mistralwire.cli.call._request import (
     Request,
     StreamRequest,
     agents_request,
@@ -19,7 +20,6 @@ from mistralwire.cli._request import (
     read_prompt,
     read_request,
 )
-from mistralwire.cli._wording import printable
 from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
 from mistralwire.errors import CallError, MistralwireError, Reason
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse, FinishReason

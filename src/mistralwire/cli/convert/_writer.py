@@ -6,9 +6,9 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from mistralwire._varint import write_varint
-from mistralwire.cli._formats import Format
-from mistralwire.cli._message_types import PACKAGE
-from mistralwire.cli._records import Record
+from mistralwire.cli.convert._formats import Format
+from mistralwire.cli.convert._message_types import PACKAGE
+from mistralwire.cli.convert._reader import Record
 from mistralwire.codec import SseDone, SseMessage, encode_sse, lift, lower, to_json
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from google.protobuf.message import Message
 
 from mistralwire.cli._failures import Failure, failure_of
-from mistralwire.cli._formats import Format
-from mistralwire.cli._message_types import TypeChoice
-from mistralwire.cli._protobuf import Parsed, parse_binary, parse_text
-from mistralwire.cli._source import Source
 from mistralwire.cli._wording import counted
+from mistralwire.cli.convert._formats import Format
+from mistralwire.cli.convert._input import Source
+from mistralwire.cli.convert._message_types import TypeChoice
+from mistralwire.cli.convert._protobuf import Parsed, parse_binary, parse_text
 from mistralwire.codec import (
     Limits,
     SseDecoder,
