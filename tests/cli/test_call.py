@@ -347,7 +347,7 @@ async def test_what_went_wrong_comes_behind_the_text_before() -> None:
     assert (process.returncode, output) == (1, b"\n")
     assert errors.decode() == (
         "Error: UNAVAILABLE (UPSTREAM_FAILED): it \\x1b[31mbroke\n"
-        "  the answer above is not complete\n"
+        "  the answer above is incomplete\n"
         "  request id: r-7\n"
     )
 
@@ -366,7 +366,7 @@ async def test_a_model_that_gave_up_is_a_failure(arguments: tuple[str, ...]) -> 
 
     assert (status, errors) == (
         1,
-        'Error: the model gave up (finish_reason "error"): the answer above is not complete\n',
+        'Error: the model failed (finish_reason "error"): the answer above is incomplete\n',
     )
     assert "Hel" in output
 
@@ -390,7 +390,7 @@ async def test_a_busy_service_is_told_with_the_time_to_wait() -> None:
         _, _, errors = await call("hi", "--target", server.address)
 
     assert "RESOURCE_EXHAUSTED (OVERLOADED): busy" in errors
-    assert "\n  try again after 2.5 s\n" in errors
+    assert "\n  retry after 2.5 s\n" in errors
 
 
 async def test_a_deadline_in_the_middle_of_an_answer_is_told_with_its_flag() -> None:
@@ -401,7 +401,7 @@ async def test_a_deadline_in_the_middle_of_an_answer_is_told_with_its_flag() -> 
     assert (code, output.strip()) == (1, "Hel")
     first, *rest = errors.splitlines()
     assert first == "Error: DEADLINE_EXCEEDED: Deadline Exceeded"
-    assert rest[:2] == ["  the answer above is not complete", "  allow more with --deadline"]
+    assert rest[:2] == ["  the answer above is incomplete", "  allow more with --deadline"]
 
 
 async def test_no_service_and_no_time_left_are_errors() -> None:
@@ -409,7 +409,7 @@ async def test_no_service_and_no_time_left_are_errors() -> None:
     async with server:
         code, _, errors = await call("hi", "--deadline", "0.5", "--target", server.address)
     assert (code, errors[:24]) == (1, "Error: DEADLINE_EXCEEDED")
-    assert "\n  allow more with --deadline, or look whether " in errors
+    assert "\n  allow more with --deadline, or check that " in errors
 
     code, _, errors = await call("hi", "--target", server.address)
     assert (code, errors[:19]) == (1, "Error: UNAVAILABLE:")

@@ -384,10 +384,13 @@ def test_a_document_that_fails_leaves_no_file_even_when_keeping_going(tmp_path: 
     ("arguments", "hint"),
     [
         (["nowhere.json"], "nowhere.json"),
-        ([RESPONSE, "-o", "no/such/folder/x.json"], "there is no folder"),
+        (
+            [RESPONSE, "-o", "no/such/folder/x.json"],
+            "no/such/folder for x.json, found none",
+        ),
         ([RESPONSE, "--to", "yaml"], "yaml"),
-        ([RESPONSE, "--names", "camel"], "--names is about JSON"),
-        ([RESPONSE, "--to", "jsonl", "--indent", "2"], "--indent is about json"),
+        ([RESPONSE, "--names", "camel"], "--names is for JSON"),
+        ([RESPONSE, "--to", "jsonl", "--indent", "2"], "--indent is for json"),
         ([RESPONSE, "--from", "binpb", "--to", "binpb"], "changes nothing"),
     ],
 )
@@ -417,7 +420,7 @@ GOOD = v1.UsageInfo(prompt_tokens=1).SerializeToString()
         (
             delimited(GOOD, b"\xff", GOOD),
             2,
-            "message 2: expected the wire bytes of a UsageInfo, found 1 byte that",
+            "message 2: expected the wire bytes of a UsageInfo, found 1 byte of something else",
         ),
         (delimited(GOOD) + b"\x05a", 1, "message 2: expected 5 bytes, found the end of the file after 1"),
         (delimited(GOOD) + b"\x80", 1, "message 2: expected its length as a varint"),

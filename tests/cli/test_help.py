@@ -81,11 +81,11 @@ def test_help_imports_no_grpc(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "Of an answer the rest is, with a warning",
+        "An answer is converted without them, with a warning",
         "lacks its [DONE]",
         "FILE:LINE: PATH",
         "FILE: PATH",
-        "as it goes",
+        "written directly",
     ],
 )
 def test_the_help_of_convert_says_what_happens_at_the_edges(said: str) -> None:
@@ -96,4 +96,4 @@ def test_the_help_says_how_signals_end_it() -> None:
     text = help_of()
     for code in ("129", "130", "141", "143"):
         assert f"\n    {code}  " in text
-    assert text.count("serve and gateway then end as they should, with 0") == 2
+    assert text.count("serve and gateway shut down gracefully instead, with 0") == 2

@@ -146,7 +146,10 @@ def test_a_device_needs_no_format() -> None:
 
 
 def test_a_folder_that_is_missing_is_a_usage_error(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(click.UsageError, match="there is no folder"), open_output(str(tmp_path / "no" / "x")):
+    with (
+        pytest.raises(click.UsageError, match=r"expected a folder .+ for x, found none"),
+        open_output(str(tmp_path / "no" / "x")),
+    ):
         pass
 
 

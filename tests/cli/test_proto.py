@@ -74,7 +74,7 @@ def test_writing_again_changes_nothing_and_says_so(tmp_path: pathlib.Path) -> No
     proto("--out", tmp_path)
     result = proto("--out", tmp_path)
     assert result.exit_code == 0
-    assert result.output == f"all {len(files_in(tmp_path))} files in {tmp_path} are current\n"
+    assert result.output == f"all {len(files_in(tmp_path))} files in {tmp_path} are up to date\n"
 
 
 def test_a_file_that_differs_is_left_alone_and_nothing_is_written(tmp_path: pathlib.Path) -> None:

@@ -1,7 +1,7 @@
-"""The command line: one file a command, loaded when it is called.
+"""The command line: `main`, and one module or package per command.
 
-`main` is the whole of it. What a command needs is imported with the command, so that `mistralwire convert`
-never imports grpc.
+A command is imported when it is called, with everything that it needs: `mistralwire convert` never imports
+grpc.
 """
 
 import importlib.metadata
@@ -14,21 +14,21 @@ from mistralwire.v1 import CONTRACT_REVISION
 
 __all__ = ["main"]
 
-# The native part of grpc writes to standard error by itself, whatever else is written there. It reads this
-# variable when it is loaded, which this module comes before. Who wants to see its lines sets another value.
+# grpc's native library writes to standard error on its own. It reads this variable when it is loaded, which
+# is after this module. A user who wants to see its lines sets another value.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
     "gateway": "Serve the HTTP API at the edge, with gRPC behind it.",
-    "proto": "Write the contract as a folder that can be vendored as it is.",
+    "proto": "Write the contract as a folder that can be vendored unchanged.",
     "serve": "Serve chat completions over gRPC.",
 }
 
 
-def _print_version(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
-    if not is_asked or context.resilient_parsing:
+def _print_version(context: click.Context, _parameter: click.Parameter, is_set: bool) -> None:
+    if not is_set or context.resilient_parsing:
         return
     engine = import_codec().ENGINE
     version = importlib.metadata.version("mistralwire")
@@ -36,8 +36,32 @@ def _print_version(context: click.Context, _parameter: click.Parameter, is_asked
     context.exit()
 
 
+_MAIN_HELP = """The Protobuf/gRPC interchange layer for Mistral chat completions.
+
+\b
+Examples:
+  mistralwire convert response.json -o response.binpb
+  curl -sN ... | mistralwire convert --from sse --to jsonl
+  mistralwire proto --out contract
+  mistralwire serve
+  mistralwire call "What is the weather in Paris?"
+  mistralwire gateway
+
+\b
+Exit codes of every command:
+  0    success
+  1    invalid input, or a system error; the message says which
+  2    invalid command line, or invalid MISTRALWIRE_ENGINE
+  129  terminated by SIGHUP, as when a terminal closes
+  130  interrupted by Ctrl-C; serve and gateway shut down gracefully instead, with 0
+  141  the reader of the output closed it, as in "| head"
+  143  terminated by SIGTERM; serve and gateway shut down gracefully instead, with 0
+"""
+
+
 @click.command(
     cls=LazyGroup,
+    help=_MAIN_HELP,
     summaries=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -50,24 +74,4 @@ def _print_version(context: click.Context, _parameter: click.Parameter, is_asked
     help="Show the version, the contract's revision and the codec's engine, and exit.",
 )
 def main() -> None:
-    """The Protobuf/gRPC interchange layer for Mistral chat completions.
-
-    \b
-    Examples:
-      mistralwire convert response.json -o response.binpb
-      curl -sN ... | mistralwire convert --from sse --to jsonl
-      mistralwire proto --out contract
-      mistralwire serve
-      mistralwire call "What is the weather in Paris?"
-      mistralwire gateway
-
-    \b
-    Exit codes of every command:
-      0    done
-      1    the input or the surroundings were at fault; the message says which
-      2    the command line was at fault, or MISTRALWIRE_ENGINE
-      129  ended by SIGHUP, as when a terminal closes
-      130  interrupted by Ctrl-C; serve and gateway then end as they should, with 0
-      141  whatever read the output closed it, as in "| head"
-      143  ended by SIGTERM; serve and gateway then end as they should, with 0
-    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    """Run a command."""

@@ -1,4 +1,4 @@
-"""A click group that imports a command when the command is called."""
+"""A click group that imports a command when it is called."""
 
 import contextlib
 import importlib
@@ -26,10 +26,10 @@ class EngineError(click.ClickException):
 
 
 class LazyGroup(click.Group):
-    """Commands that are modules of `mistralwire.cli`, and the exit codes that all of them share.
+    """Commands in modules or packages of `mistralwire.cli`, and the exit codes that all of them share.
 
     Args:
-        summaries: One line a command, by its name. The command `name` is the object `name` in the module
+        summaries: One line per command, by its name. The command `name` is the object `name` of
             `mistralwire.cli.name`.
     """
 
@@ -38,11 +38,11 @@ class LazyGroup(click.Group):
         self._summaries = summaries
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Give the names in alphabetical order."""
+        """Return the names in alphabetical order."""
         return sorted(self._summaries)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import the command; None if there is none of this name."""
+        """Import a command; return None if there is none of this name."""
         if cmd_name not in self._summaries:
             return None
         import_codec()
@@ -56,7 +56,7 @@ class LazyGroup(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line."""
-        _make_up_for_closed_streams()
+        _replace_closed_streams()
         return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -65,7 +65,7 @@ class LazyGroup(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what the operating system reports becomes an exit code and a line of text."""
+        """Run the command; an error of the operating system becomes an exit code and a line of text."""
         with _exit_codes():
             return super().invoke(ctx)
 
@@ -94,16 +94,16 @@ def _exit_codes() -> Iterator[None]:
     except Terminated as signal:
         raise click.exceptions.Exit(_EXIT_SIGNAL + signal.number) from None
     except BrokenPipeError:
-        _drop_unwritten()
+        _discard_unwritten()
         raise click.exceptions.Exit(_EXIT_CLOSED_PIPE) from None
     except OSError as error:
-        _drop_unwritten()
+        _discard_unwritten()
         place = error.filename or ("standard output" if error.errno in NO_ROOM else "")
         raise click.ClickException(f"{place}{': ' if place else ''}{error.strerror or error}") from error
 
 
-def _drop_unwritten() -> None:
-    """Give up what can't be written to standard output: it would fail again when the interpreter ends."""
+def _discard_unwritten() -> None:
+    """Discard what can't be written to standard output: it would fail again when the interpreter exits."""
     if sys.stdout is None:
         return
     try:
@@ -112,11 +112,11 @@ def _drop_unwritten() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _make_up_for_closed_streams() -> None:
-    """Keep the numbers of closed standard streams from being given to files, and text off the wrong one.
+def _replace_closed_streams() -> None:
+    """Occupy the descriptors of closed standard streams, so that no file gets one of them.
 
-    Otherwise what a library prints could end up in a file. Opened the wrong way round, they still fail to
-    read and to write.
+    Otherwise what a library prints could end up in a file. They are opened in the wrong direction, so that
+    reading and writing still fail.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
         try:
@@ -124,5 +124,5 @@ def _make_up_for_closed_streams() -> None:
         except OSError:
             os.open(os.devnull, flags)
     if sys.stderr is None:
-        # click would print errors to standard output.
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it is open as long as the process runs
+        # Without it, click prints errors to standard output.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - open until the process exits

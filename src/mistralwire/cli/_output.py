@@ -1,4 +1,4 @@
-"""Where a command writes to: never a half file under the final name."""
+"""The output of a command: a file that never has its name before it is complete, or a stream."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from mistralwire.cli._signals import raise_when_terminated
 STANDARD_OUTPUT = "-"
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a write fails with where there is no room: on the disk, for this user, for this process."""
+"""The errors of a write without room: on the disk, for this user, for this process."""
 
 _STANDARD_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(?P<process>\d{1,9})))/fd/(?P<number>\d{1,9})")
@@ -26,10 +26,10 @@ _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(?P<process>\d{1,9})
 
 @contextlib.contextmanager
 def open_output(name: str) -> Iterator[BinaryIO]:
-    """Open a file to write, which gets its name, or replaces the one that had it, when the block ends well.
+    """Open a file to write, which replaces the file of its name when the block succeeds.
 
-    Until then it is a temporary file in the same folder; when an exception leaves the block, SIGTERM and
-    SIGHUP included, that is removed. What is written directly (see `is_direct`) is not replaced.
+    Until then it is a temporary file in the same folder, which is removed if the block raises, or SIGTERM or
+    SIGHUP ends it. An output that is written directly (see `is_direct`) is not replaced.
 
     Args:
         name: Path of the file; `-` for standard output.
@@ -38,7 +38,7 @@ def open_output(name: str) -> Iterator[BinaryIO]:
         The stream.
 
     Raises:
-        click.ClickException: If it is standard output, and that is closed.
+        click.ClickException: If it is standard output, which is closed.
         click.UsageError: If the folder does not exist.
         OSError: If the file can't be written.
     """
@@ -54,33 +54,33 @@ def open_output(name: str) -> Iterator[BinaryIO]:
             with _open_directly(name) as stream:
                 yield stream
         else:
-            # A name that is a link stays one: what it leads to is replaced.
+            # A link stays a link; its target is replaced.
             with raise_when_terminated(), _replace(pathlib.Path(name).resolve()) as stream:
                 yield stream
     except OSError as error:
-        # Python names no file where a write fails. What the block reads fails for other reasons than these.
+        # A failed write does not name its file. A failed read in the block has other errors than these.
         if error.filename is None and error.errno in NO_ROOM and name != STANDARD_OUTPUT:
             error.filename = name
         raise
 
 
 def is_direct(name: str) -> bool:
-    """Say whether an output is written as it goes, instead of getting its name when all is done.
+    """Return whether an output is written directly, not as a file that replaces another at the end.
 
-    That is what can't be replaced: standard output, pipes and devices, descriptors such as /dev/stdout, and
+    It is, if it can't be replaced: standard output, pipes and devices, descriptors such as /dev/stdout, and
     the file that standard output or standard error already goes to.
     """
     if name == STANDARD_OUTPUT or _descriptor_of(name) is not None:
         return True
     path = os.path.abspath(name)
-    # /dev/shm is a folder of ordinary files.
+    # /dev/shm has regular files.
     if path.startswith(("/dev/", "/proc/")) and not path.startswith("/dev/shm/"):  # noqa: S108
         return True
     return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _descriptor_of(name: str) -> int | None:
-    """Give the descriptor of this process that a path leads to, or None."""
+    """Return the descriptor of this process that a path names, or None."""
     path = os.path.abspath(name)
     if path in _STANDARD_STREAMS:
         return _STANDARD_STREAMS[path]
@@ -102,7 +102,7 @@ def _open_directly(name: str) -> BinaryIO:
     descriptor = _descriptor_of(name)
     if descriptor is None:
         return open(name, "wb")
-    # To open the path instead would empty a file that is being appended to.
+    # Opening the path instead would truncate a file that is being appended to.
     try:
         return os.fdopen(os.dup(descriptor), "wb")
     except OSError as error:
@@ -113,9 +113,11 @@ def _open_directly(name: str) -> BinaryIO:
 @contextlib.contextmanager
 def _replace(path: pathlib.Path) -> Iterator[BinaryIO]:
     if not path.parent.is_dir():
-        raise click.UsageError(f"there is no folder {path.parent} to write {path.name} in; make it first")
+        raise click.UsageError(
+            f"expected a folder {path.parent} for {path.name}, found none; create it first"
+        )
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    # The name is known before there is a file, so that no interruption can leave one behind.
+    # The name is known before the file exists, so that no interruption can leave one behind.
     temporary = path.parent / f".mistralwire.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:

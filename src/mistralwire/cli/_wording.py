@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 
 def counted(number: int, noun: str) -> str:
-    """Give a number with its noun, such as `1 message` and `2 messages`."""
+    """Return a number with its noun, such as `1 message` and `2 messages`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def printable(text: str) -> str:
-    r"""Give the text in one line that no terminal acts upon: `\x1b` in the place of an escape character."""
+    r"""Return the text as one line without control characters: `\x1b` for an escape character."""
     if text.isprintable():
         return text
     return "".join(
@@ -20,6 +20,7 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Ask whether another name was meant, if there is one like it."""
-    matches = difflib.get_close_matches(name, sorted(known), 1)
-    return f", did you mean {matches[0]}?" if matches else ""
+    """Return a question whether the most similar name was meant, whatever the case; empty if none is."""
+    folded = {candidate.lower(): candidate for candidate in sorted(known)}
+    matches = difflib.get_close_matches(name.lower(), folded, 1)
+    return f", did you mean {folded[matches[0]]}?" if matches else ""

@@ -1,4 +1,4 @@
-"""`mistralwire proto`: the contract as a folder for other languages."""
+"""The command `mistralwire proto`: the contract as a folder for other languages."""
 
 import contextlib
 import importlib.metadata
@@ -14,60 +14,62 @@ from mistralwire.cli._output import open_output
 from mistralwire.v1 import CONTRACT_REVISION
 
 _DESCRIPTOR_SET = "mistralwire.v1.binpb"
-# What a folder of the contract has, below its root; the vectors are of any kind of file.
+# The files of the contract, by their path below the root; vectors may be files of any kind.
 _PATTERN = re.compile(r"mistralwire/.+\.proto|README\.md|buf\.yaml|buf\.gen\.yaml|vectors/.+")
 
+_PROTO_HELP = """Write the contract as a folder that can be vendored unchanged.
 
-@click.command()
+DIR is the include path for protoc and a module for buf. It has the .proto files in mistralwire/v1,
+buf.yaml, buf.gen.yaml, the conformance vectors, LICENSE, VERSION with the release and the revision of the
+contract, and README.md with one command for each language. DIR/mistralwire.v1.binpb is a
+google.protobuf.FileDescriptorSet of all files with their imports and comments, for tools that use no
+compiler, such as grpcurl.
+
+Prints the path of each file that it wrote. If a file exists and differs, nothing is written, unless
+--force is given.
+
+\b
+Examples:
+  mistralwire proto --out contract
+  protoc -Icontract --java_out=src contract/mistralwire/v1/*.proto
+  grpcurl -protoset contract/mistralwire.v1.binpb describe mistralwire.v1.ChatCompletionService
+
+\b
+Exit codes:
+  0  the files are written, or up to date
+  1  a file exists and differs, or DIR can't be written
+  2  the command line was invalid
+"""
+
+
+@click.command(help=_PROTO_HELP)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=pathlib.Path),
     required=True,
     metavar="DIR",
-    help="Folder to write to; it is made if it does not exist.",
+    help="Folder to write to; it is created if it does not exist.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files that differ.")
 def proto(*, out: pathlib.Path, force: bool) -> None:
-    """Write the contract as a folder that can be vendored as it is.
-
-    DIR is the include path for protoc and a module for buf. It has the .proto files in
-    mistralwire/v1, buf.yaml, buf.gen.yaml, the conformance vectors, LICENSE, VERSION with the release and
-    the revision of the contract, and README.md with one command for each language.
-    DIR/mistralwire.v1.binpb is a google.protobuf.FileDescriptorSet of all files with their imports and
-    comments, for tools that need no compiler, such as grpcurl.
-
-    Prints the path of each file that it wrote. A file that is there already and differs is left alone, and
-    nothing is written, unless --force is given.
-
-    \b
-    Examples:
-      mistralwire proto --out contract
-      protoc -Icontract --java_out=src contract/mistralwire/v1/*.proto
-      grpcurl -protoset contract/mistralwire.v1.binpb describe mistralwire.v1.ChatCompletionService
-
-    \b
-    Exit codes:
-      0  the files are there
-      1  a file that differs is in the way, or DIR can't be written
-      2  the command line was wrong
-    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
+    """Write the files that the options name."""
     contents = {out / name: data for name, data in _contract_files().items()}
     differing = [path for path, data in contents.items() if path.exists() and not _has(path, data)]
     if differing and not force:
         names = "".join(f"\n  {path}" for path in differing)
         raise click.ClickException(
-            f"these files are there and differ; --force overwrites them, nothing was written:{names}"
+            f"these files exist and differ; nothing was written, --force overwrites them:{names}"
         )
     changed = [path for path in contents if path in differing or not path.exists()]
-    _write({path: contents[path] for path in changed})
+    _write_all({path: contents[path] for path in changed})
     for path in changed:
         click.echo(path)
     if not changed:
-        click.echo(f"all {len(contents)} files in {out} are current", err=True)
+        click.echo(f"all {len(contents)} files in {out} are up to date", err=True)
 
 
-def _write(contents: dict[pathlib.Path, bytes]) -> None:
-    """Write all files or none: each gets its name when the content of all of them is on the disk."""
+def _write_all(contents: dict[pathlib.Path, bytes]) -> None:
+    """Write all files or none: they get their names when the content of all of them is on the disk."""
     made: list[pathlib.Path] = []
     try:
         with contextlib.ExitStack() as files:
@@ -81,7 +83,7 @@ def _write(contents: dict[pathlib.Path, bytes]) -> None:
                 stream.flush()
     except BaseException:
         for folder in reversed(made):
-            with contextlib.suppress(OSError):  # what is in it was put there by somebody else
+            with contextlib.suppress(OSError):  # something else put a file into it
                 folder.rmdir()
         raise
 
@@ -93,7 +95,7 @@ def _has(path: pathlib.Path, data: bytes) -> bool:
 def _contract_files() -> dict[str, bytes]:
     """Return the content of each file of the folder, by its path below the folder."""
     package = importlib.resources.files("mistralwire")
-    # An installed package has the files inside, a source checkout beside its src folder.
+    # An installed package contains the files; a source checkout has them beside its src folder.
     roots = [package.joinpath("proto")]
     if isinstance(package, pathlib.Path):
         roots.append(package.parents[1] / "proto")
@@ -110,7 +112,7 @@ def _contract_files() -> dict[str, bytes]:
 
 
 def _files_in(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
-    """Yield all files of a folder, each with its path below the root."""
+    """Yield all files in a folder, each with its path below the root."""
     for item in sorted(folder.iterdir(), key=lambda item: item.name):
         if item.is_dir():
             yield from _files_in(item, f"{prefix}{item.name}/")

@@ -1,34 +1,64 @@
-"""`mistralwire call`: asks a service for a completion."""
+"""The command `mistralwire call`: its options, the call, and what is printed if the call fails."""
 
 import asyncio
 import contextlib
 import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias, Unpack
 
 import click
 from click.core import ParameterSource
+from click.decorators import FC
 
 from mistralwire._metadata import checked_request_id
 from mistralwire.cli._environment import check_environment
 from mistralwire.cli._wording import printable
-from mistralwire.cli.call._printers import Answer, JsonAnswer, TextAnswer
+from mistralwire.cli.call._printers import JsonPrinter, Response, TextPrinter
 from mistralwire.cli.call._request import (
     Request,
-    StreamRequest,
-    agents_request,
-    chat_request,
-    fim_request,
-    read_prompt,
-    read_request,
+    StreamedRequest,
+    make_request,
+    read_request_file,
 )
-from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client
+from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client, ClientOptions
 from mistralwire.errors import CallError, MistralwireError, Reason
-from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse, FinishReason
+from mistralwire.v1 import CompletionChunk, FinishReason
 
-_FILE = click.Path(exists=True, dir_okay=False)
+Printer: TypeAlias = JsonPrinter | TextPrinter
+
+_CALL_HELP = """Ask a service for a completion, and print the answer as it arrives.
+
+PROMPT is the question; if it is absent or -, it is read from standard input. Tool calls are printed after the
+text, one per line. Everything else in an answer, such as reasoning, is printed by --json alone: each line is
+a chunk of the stream, or the response with --no-stream, in the form that `mistralwire convert` reads.
+
+The connection is plaintext on a loopback address and TLS elsewhere. A token is never sent in plaintext to
+another machine. Up to four attempts are made to reach a service.
+
+Ctrl-C cancels the call, and with it the model's work. Control characters in an answer are escaped on a
+terminal, such as \\x1b, and left unchanged in a file or a pipe.
+
+\b
+Examples:
+  mistralwire call "What is the weather in Paris?"
+  git diff | mistralwire call --system "Write a commit message for this diff."
+  mistralwire call --fim "def add(a, b):" --suffix "return result"
+  mistralwire call --agent ag_0123456789abcdef "What is new?"
+  mistralwire call --request request.json --json > chunks.jsonl
+  mistralwire call --target llm.example.com:443 --token-file token "Hello"
+
+\b
+Exit codes:
+  0    the answer is complete
+  1    the call failed; the text before the failure is printed, the reason is on standard error
+  2    the command line was invalid
+  130  interrupted by Ctrl-C
+  141  the reader of the output closed it
+"""
 
 
 def _check_deadline(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Check a deadline before anything is read or sent: a click callback. NaN is none."""
+    """Check a deadline before anything is read or sent: a click callback. NaN is not in the range."""
     if not 0 < value <= DEADLINE_S_MAX:
         message = f"expected seconds above 0, at most {DEADLINE_S_MAX:.0f}, found {value:g}"
         raise click.BadParameter(message, ctx=ctx, param=param)
@@ -43,99 +73,79 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(str(error), ctx=ctx, param=param) from error
 
 
-@click.command()
+def _setting(name: str, **attributes: Any) -> Callable[[FC], FC]:
+    """Declare an option that an environment variable can set too."""
+    variable = f"MISTRALWIRE_CALL_{name.upper().replace('-', '_')}"
+    return click.option(f"--{name}", envvar=variable, show_envvar=True, **attributes)
+
+
+def _file_setting(name: str, help_text: str) -> Callable[[FC], FC]:
+    return _setting(name, type=click.Path(exists=True, dir_okay=False), metavar="FILE", help=help_text)
+
+
+@click.command(help=_CALL_HELP)
 @click.argument("prompt", required=False)
-@click.option(
-    "--target",
+@_setting(
+    "target",
     metavar="TARGET",
     default="127.0.0.1:50051",
     show_default=True,
-    envvar="MISTRALWIRE_CALL_TARGET",
-    show_envvar=True,
-    help="The service: host:port, dns:///host:port, unix:path. Without a port it is 443.",
+    help="The service: host:port, dns:///host:port, unix:path. The default port is 443.",
 )
-@click.option(
-    "--model",
+@_setting(
+    "model",
     metavar="NAME",
     show_default="mistral-small-latest; codestral-latest with --fim",
-    envvar="MISTRALWIRE_CALL_MODEL",
-    show_envvar=True,
     help="Name of the model.",
 )
-@click.option("--agent", metavar="ID", help="Id of the agent that answers, in the place of a model.")
-@click.option("--system", metavar="TEXT", help="What the model is told before the prompt.")
+@click.option("--agent", metavar="ID", help="Id of the agent that answers, instead of a model.")
+@click.option("--system", metavar="TEXT", help="System message before the prompt.")
 @click.option("--fim", is_flag=True, help="Fill in the middle: the prompt is the code before the gap.")
-@click.option("--suffix", metavar="CODE", help="The code behind the gap, for --fim.")
+@click.option("--suffix", metavar="CODE", help="The code after the gap, for --fim.")
 @click.option(
     "--request",
     "request_file",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
-    help="JSON document with the whole request, in the place of a prompt; - is standard input.",
+    help="JSON document with the whole request, instead of a prompt; - is standard input.",
 )
-@click.option("--no-stream", is_flag=True, help="Ask for the answer in one piece.")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, a line for each chunk.")
+@click.option("--no-stream", is_flag=True, help="Ask for the whole answer in one response.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, one line per chunk.")
 @click.option(
     "--deadline",
+    "deadline_s",
     type=float,
     callback=_check_deadline,
     default=DEADLINE_S,
     metavar="SECONDS",
-    help=f"How long the whole call may take.  [default: {DEADLINE_S:g}]",
+    help=f"Deadline of the whole call.  [default: {DEADLINE_S:g}]",
 )
 @click.option(
     "--request-id",
     callback=_check_id,
     metavar="ID",
-    help="Id of the call in the logs of the service; a new one by default.",
+    help="Id of the call in the service's logs; a new one by default.",
 )
-@click.option(
-    "--token-file",
-    type=_FILE,
-    envvar="MISTRALWIRE_CALL_TOKEN_FILE",
-    show_envvar=True,
-    metavar="FILE",
-    help="File with the bearer token, the first in it; # begins a comment.",
-)
-@click.option(
-    "--tls-ca",
-    type=_FILE,
-    envvar="MISTRALWIRE_CALL_TLS_CA",
-    show_envvar=True,
-    metavar="FILE",
-    help="PEM file with the authorities that the service's certificate must come from.",
-)
-@click.option(
-    "--tls-certificate",
-    type=_FILE,
-    envvar="MISTRALWIRE_CALL_TLS_CERTIFICATE",
-    show_envvar=True,
-    metavar="FILE",
-    help="PEM file with a certificate of your own, for mutual TLS.",
-)
-@click.option(
-    "--tls-key",
-    type=_FILE,
-    envvar="MISTRALWIRE_CALL_TLS_KEY",
-    show_envvar=True,
-    metavar="FILE",
-    help="PEM file with its private key.",
-)
-@click.option("--insecure", is_flag=True, help="Talk plain text to another machine too.")
-@click.option(
-    "--contract-revision",
+@_file_setting("token-file", "File with the bearer token, the first one in it; # begins a comment.")
+@_file_setting("tls-ca", "PEM file with the certificate authorities to trust for the service.")
+@_file_setting("tls-certificate", "PEM file with a client certificate, for mutual TLS.")
+@_file_setting("tls-key", "PEM file with the private key of the client certificate.")
+@click.option("--insecure", is_flag=True, default=None, help="Use plaintext even to other machines.")
+@_setting(
+    "contract-revision",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    envvar="MISTRALWIRE_CALL_CONTRACT_REVISION",
-    show_envvar=True,
     metavar="N",
     help="Revision of the service's contract, for which the request is written.",
 )
+@click.pass_context
 def call(
+    ctx: click.Context,
+    /,
     *,
-    prompt: str | None,
     target: str,
+    prompt: str | None,
     model: str | None,
     agent: str | None,
     system: str | None,
@@ -144,87 +154,36 @@ def call(
     request_file: str | None,
     no_stream: bool,
     as_json: bool,
-    deadline: float,
     request_id: str | None,
-    token_file: str | None,
-    tls_ca: str | None,
-    tls_certificate: str | None,
-    tls_key: str | None,
-    insecure: bool,
-    contract_revision: int,
+    **client_options: Unpack[ClientOptions],
 ) -> None:
-    """Ask a service for a completion, and print the answer as it comes.
-
-    PROMPT is the question; without one, or for -, it is read from standard input. Tool calls are printed
-    behind the text, one a line. Of anything else in an answer, such as reasoning, --json has all: each line
-    is a chunk of the stream, or, with --no-stream, the response, as `mistralwire convert` reads them.
-
-    On a loopback address the call is plain text, elsewhere TLS. A token is never sent in plain text to
-    another machine. A service that is not there is tried four times.
-
-    Ctrl-C ends the call, and with it the model's work. Control characters in an answer are shown as such on
-    a terminal, \\x1b for instance, and left alone in a file or a pipe.
-
-    \b
-    Examples:
-      mistralwire call "What is the weather in Paris?"
-      git diff | mistralwire call --system "Write a commit message for this diff."
-      mistralwire call --fim "def add(a, b):" --suffix "return result"
-      mistralwire call --agent ag_0123456789abcdef "What is new?"
-      mistralwire call --request request.json --json > chunks.jsonl
-      mistralwire call --target llm.example.com:443 --token-file token "Hello"
-
-    \b
-    Exit codes:
-      0    the answer is complete
-      1    the call failed; the text before is printed, standard error says why
-      2    the command line was wrong
-      130  interrupted by Ctrl-C
-      141  whatever read the output closed it
-    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    ctx = click.get_current_context()
+    """Call a service, and print the answer."""
     check_environment(ctx)
-    given = {
-        name: ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        for name in ("model", "agent", "system", "suffix", "fim")
-    }
+    _check_combination(ctx)
     if request_file is not None:
-        _refuse_beside_request(prompt, given)
-        request = read_request(request_file, may_stream=not no_stream, oldest_revision=contract_revision)
+        revision = client_options["contract_revision"]
+        request = read_request_file(request_file, is_stream=not no_stream, oldest_revision=revision)
     else:
-        _refuse_contradictions(given)
-        request = _request_of(prompt, model, agent, system, suffix, is_fim=fim, is_stream=not no_stream)
+        request = make_request(
+            prompt,
+            model=model,
+            agent=agent,
+            system=system,
+            fim=fim,
+            suffix=suffix,
+            is_stream=not no_stream,
+        )
     if sys.stdout is None:
         raise click.ClickException("standard output is closed; there is nowhere to print the answer to")
-    answer: Answer = JsonAnswer(sys.stdout) if as_json else TextAnswer(sys.stdout)
+    printer = JsonPrinter(sys.stdout) if as_json else TextPrinter(sys.stdout)
     try:
-        client = Client(
-            target,
-            insecure=insecure or None,
-            tls_ca=tls_ca,
-            tls_certificate=tls_certificate,
-            tls_key=tls_key,
-            token_file=token_file,
-            deadline_s=deadline,
-            contract_revision=contract_revision,
-        )
+        client = Client(target, **client_options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     try:
-        asyncio.run(_call(client, request, answer, request_id))
-    except KeyboardInterrupt:
-        answer.break_off()
-        raise
+        asyncio.run(_print_answer(client, request, printer, request_id))
     except MistralwireError as error:
-        answer.break_off()
-        raise click.ClickException(_describe(error, target)) from error
-
-
-def _refuse_beside_request(prompt: str | None, given: dict[str, bool]) -> None:
-    names = ["PROMPT"] if prompt is not None else []
-    names += [f"--{name}" for name, is_given in given.items() if is_given]
-    if names:
-        raise click.UsageError(f"--request holds the whole request; leave out {', '.join(names)}")
+        raise click.ClickException(_failure_text(error, target)) from error
 
 
 # Options that exclude each other.
@@ -235,102 +194,85 @@ _CONTRADICTIONS = {
 }
 
 
-def _refuse_contradictions(given: dict[str, bool]) -> None:
-    for names, why in _CONTRADICTIONS.items():
-        if all(given[name] for name in names):
-            raise click.UsageError(why)
-    if given["suffix"] and not given["fim"]:
-        raise click.UsageError("--suffix is the code behind a gap; it needs --fim")
+def _check_combination(ctx: click.Context) -> None:
+    names = ("model", "agent", "system", "suffix", "fim")
+    given = [name for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if ctx.params["request_file"] is not None:
+        beside = [*["PROMPT"] * (ctx.params["prompt"] is not None), *(f"--{name}" for name in given)]
+        if beside:
+            raise click.UsageError(f"--request holds the whole request; leave out {', '.join(beside)}")
+    elif "suffix" in given and "fim" not in given:
+        raise click.UsageError("--suffix is the code after a gap; it needs --fim")
+    for options, problem in _CONTRADICTIONS.items():
+        if set(options) <= set(given):
+            raise click.UsageError(problem)
 
 
-def _request_of(
-    prompt: str | None,
-    model: str | None,
-    agent: str | None,
-    system: str | None,
-    suffix: str | None,
-    *,
-    is_fim: bool,
-    is_stream: bool,
-) -> Request:
-    if prompt in (None, "-"):
-        prompt = read_prompt()
-    if agent is not None:
-        return agents_request(agent, prompt, system, is_stream=is_stream)
-    if is_fim:
-        return fim_request(model or "codestral-latest", prompt, suffix, is_stream=is_stream)
-    return chat_request(model or "mistral-small-latest", prompt, system, is_stream=is_stream)
-
-
-async def _call(client: Client, request: Request, answer: Answer, request_id: str | None) -> None:
-    async with client:
-        if isinstance(request, StreamRequest):
-            has_failed = await _print_stream(client, request, answer, request_id)
-        else:
-            response = await client.complete(request, request_id=request_id)
-            answer.response(response)
-            has_failed = _has_failed(response)
-    answer.end()
+async def _print_answer(client: Client, request: Request, printer: Printer, request_id: str | None) -> None:
+    is_complete = has_failed = False
+    try:
+        async with client:
+            if isinstance(request, StreamedRequest):
+                has_failed = await _print_stream(client, request, printer, request_id)
+            else:
+                response = await client.complete(request, request_id=request_id)
+                printer.add(response)
+                has_failed = _has_failed(response)
+        is_complete = True
+    finally:
+        printer.end(is_complete=is_complete)
     if has_failed:
-        raise click.ClickException(
-            'the model gave up (finish_reason "error"): the answer above is not complete'
-        )
+        raise click.ClickException('the model failed (finish_reason "error"): the answer above is incomplete')
 
 
-def _has_failed(answer: ChatCompletionResponse | FIMCompletionResponse | CompletionChunk) -> bool:
-    return any(choice.finish_reason == FinishReason.FINISH_REASON_ERROR for choice in answer.choices)
+def _has_failed(part: Response | CompletionChunk) -> bool:
+    return any(choice.finish_reason == FinishReason.FINISH_REASON_ERROR for choice in part.choices)
 
 
 async def _print_stream(
-    client: Client,
-    request: StreamRequest,
-    answer: Answer,
-    request_id: str | None,
+    client: Client, request: StreamedRequest, printer: Printer, request_id: str | None
 ) -> bool:
-    """Print a stream; return whether its model gave up."""
+    """Print a stream; return whether its model failed."""
     has_begun = has_failed = False
-    stream = client.stream_batches(request, request_id=request_id)
     try:
-        async with contextlib.aclosing(stream) as batches:
+        async with contextlib.aclosing(client.stream_batches(request, request_id=request_id)) as batches:
             async for batch in batches:
                 for chunk in batch:
-                    answer.chunk(chunk)
+                    printer.add(chunk)
                     has_failed |= _has_failed(chunk)
-                answer.flush()
+                printer.flush()
                 has_begun = True
     except CallError as error:
         if has_begun:
-            error.add_note("the answer above is not complete")
+            error.add_note("the answer above is incomplete")
         raise
     return has_failed
 
 
-# What can be done here, by reason. Where gRPC itself ended the call, the code stands for the reason.
+# By reason. If gRPC itself ended the call, the code stands for the reason.
 _REMEDIES = {
-    "DEADLINE_EXCEEDED": "allow more with --deadline, or look whether the service at {target} answers others",
+    "DEADLINE_EXCEEDED": "allow more with --deadline, or check that the service at {target} answers others",
     Reason.TOKEN_INVALID: "name the file with a token of this service with --token-file",
     Reason.TOKEN_MISSING: "name the file with a token of this service with --token-file",
-    "UNAVAILABLE": "check that a service runs at {target}, and that both ends speak TLS, or both plain text "
-    "(--tls-ca, --insecure); a service may want a certificate of yours (--tls-certificate)",
+    "UNAVAILABLE": "check that a service runs at {target}, and that both ends use TLS, or both plaintext "
+    "(--tls-ca, --insecure); a service may require a client certificate (--tls-certificate)",
 }
 
 
-def _describe(error: MistralwireError, target: str) -> str:
-    """Say what went wrong: code and reason, the message, each violation, what to do, the id for the logs."""
+def _failure_text(error: MistralwireError, target: str) -> str:
+    """Return code and reason, the message, each violation, a remedy, and the id for the service's logs."""
     reason = "" if error.reason == error.code else f" ({printable(error.reason)})"
     lines = [f"{error.code}{reason}: {printable(error.message)}"]
     if isinstance(error, CallError):
-        lines += [
-            f"  {printable(str(violation))}" for violation in (*error.violations, *error.upstream_violations)
-        ]
+        lines += [printable(str(violation)) for violation in (*error.violations, *error.upstream_violations)]
         if error.retry_after_s is not None:
-            lines.append(f"  try again after {error.retry_after_s:g} s")
+            lines.append(f"retry after {error.retry_after_s:g} s")
         if notes := getattr(error, "__notes__", None):
-            lines += [f"  {note}" for note in notes]
+            lines += notes
             if error.reason == "DEADLINE_EXCEEDED":
-                lines.append("  allow more with --deadline")
+                lines.append("allow more with --deadline")
         elif remedy := _REMEDIES.get(error.reason):
-            lines.append(f"  {remedy.format(target=printable(target))}")
+            lines.append(remedy.format(target=printable(target)))
         if error.request_id:
-            lines.append(f"  request id: {printable(error.request_id)}")
-    return "\n".join(lines)
+            lines.append(f"request id: {printable(error.request_id)}")
+    return "\n  ".join(lines)

@@ -1,14 +1,13 @@
 """The request that `mistralwire call` sends: from its arguments, or from a file."""
 
 import sys
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import click
 
-from mistralwire import codec
-from mistralwire.cli._failures import failure_of
+from mistralwire.cli._documents import describe_violations, members_in
 from mistralwire.cli._wording import printable
-from mistralwire.codec import from_json, to_dict
+from mistralwire.codec import read_request
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -16,84 +15,75 @@ from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionStreamRequest,
     ChatMessage,
-    ErrorResponse,
     FIMCompletionRequest,
     FIMCompletionStreamRequest,
     SystemMessage,
     UserMessage,
 )
 
-StreamRequest: TypeAlias = (
+UnaryRequest: TypeAlias = ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest
+StreamedRequest: TypeAlias = (
     ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
 )
-Request: TypeAlias = ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest | StreamRequest
+Request: TypeAlias = UnaryRequest | StreamedRequest
 
-INPUT_BYTES_MAX = 16 * 1024 * 1024
-"""Bound on the bytes of a prompt or of a request document, as a service takes them by default: 16 MiB."""
+# A service accepts no more by default.
+_INPUT_BYTES_MAX = 16 * 1024 * 1024
 
-
-def chat_request(model: str, prompt: str, system: str | None, *, is_stream: bool) -> Request:
-    """Make a chat request of a question.
-
-    Args:
-        model: Name of the model.
-        prompt: The question.
-        system: What the model is told before; None for nothing.
-        is_stream: Whether the answer is to be a stream.
-    """
-    messages = _messages(prompt, system)
-    if is_stream:
-        return ChatCompletionStreamRequest(model=model, messages=messages, stream=True)
-    return ChatCompletionRequest(model=model, messages=messages)
+# For a whole answer, and for a stream. The fields of a request depend on its type.
+_Types: TypeAlias = tuple[type[Any], type[Any]]
+_CHAT_TYPES: _Types = ChatCompletionRequest, ChatCompletionStreamRequest
+_AGENTS_TYPES: _Types = AgentsCompletionRequest, AgentsCompletionStreamRequest
+_FIM_TYPES: _Types = FIMCompletionRequest, FIMCompletionStreamRequest
 
 
-def agents_request(agent_id: str, prompt: str, system: str | None, *, is_stream: bool) -> Request:
-    """Make a request for an agent of a question.
-
-    Args:
-        agent_id: Id of the agent.
-        prompt: The question.
-        system: What the agent is told before; None for nothing.
-        is_stream: Whether the answer is to be a stream.
-    """
-    messages = _messages(prompt, system)
-    if is_stream:
-        return AgentsCompletionStreamRequest(agent_id=agent_id, messages=messages, stream=True)
-    return AgentsCompletionRequest(agent_id=agent_id, messages=messages)
-
-
-def _messages(prompt: str, system: str | None) -> list[ChatMessage]:
-    messages = [ChatMessage(user=UserMessage(role="user", content_string=prompt))]
-    if system is not None:
-        messages.insert(0, ChatMessage(system=SystemMessage(role="system", content_string=system)))
-    return messages
-
-
-def fim_request(model: str, prompt: str, suffix: str | None, *, is_stream: bool) -> Request:
-    """Make a fill-in-the-middle request.
+def make_request(
+    prompt: str | None,
+    *,
+    model: str | None,
+    agent: str | None,
+    system: str | None,
+    fim: bool,
+    suffix: str | None,
+    is_stream: bool,
+) -> Request:
+    """Return a request for an answer to a prompt.
 
     Args:
-        model: Name of the model.
-        prompt: The code before the gap.
-        suffix: The code behind it; None for none.
-        is_stream: Whether the answer is to be a stream.
-    """
-    if is_stream:
-        return FIMCompletionStreamRequest(model=model, prompt=prompt, suffix=suffix, stream=True)
-    return FIMCompletionRequest(model=model, prompt=prompt, suffix=suffix)
-
-
-def read_prompt() -> str:
-    """Read the prompt from standard input.
+        prompt: Text of the user's message, or the code before a gap; None or `-` to read standard input.
+        model: Name of the model; None for the default one.
+        agent: Id of the agent that answers instead of a model; None for none.
+        system: Text of the system message before the prompt; None for none.
+        fim: Whether it is a fill-in-the-middle request.
+        suffix: The code after the gap; None for none.
+        is_stream: Whether the answer is streamed.
 
     Raises:
-        click.UsageError: If that is a terminal: nobody knows that something is waited for.
-        click.ClickException: If it is no text, none at all, or too long.
+        click.UsageError: If standard input has to be read and is a terminal.
+        click.ClickException: If standard input is not text, blank, or too long.
     """
+    text = _read_prompt() if prompt is None or prompt == "-" else prompt
+    if fim:
+        model = model or "codestral-latest"
+        return _new(_FIM_TYPES, is_stream=is_stream, model=model, prompt=text, suffix=suffix)
+    messages = [ChatMessage(user=UserMessage(role="user", content_string=text))]
+    if system is not None:
+        messages.insert(0, ChatMessage(system=SystemMessage(role="system", content_string=system)))
+    if agent is not None:
+        return _new(_AGENTS_TYPES, is_stream=is_stream, agent_id=agent, messages=messages)
+    return _new(_CHAT_TYPES, is_stream=is_stream, model=model or "mistral-small-latest", messages=messages)
+
+
+def _new(types: _Types, *, is_stream: bool, **fields: Any) -> Request:
+    request: Request = types[is_stream](**fields, stream=True if is_stream else None)
+    return request
+
+
+def _read_prompt() -> str:
     if sys.stdin is None or sys.stdin.isatty():
         raise click.UsageError("expected a PROMPT, or one on standard input, found neither")
     try:
-        prompt = _read("-", "standard input").decode()
+        prompt = _read_bounded("-").decode()
     except UnicodeDecodeError as error:
         raise click.ClickException("standard input: expected text in UTF-8, found other bytes") from error
     if not prompt.strip():
@@ -101,46 +91,48 @@ def read_prompt() -> str:
     return prompt
 
 
-def read_request(file: str, *, may_stream: bool, oldest_revision: int) -> Request:
-    """Read a request from a JSON document; its members say of which kind it is.
+def read_request_file(file: str, *, is_stream: bool, oldest_revision: int) -> Request:
+    """Read a request from a JSON document, whose members determine its type.
 
     Args:
-        file: Name of the file; `-` for standard input.
-        may_stream: Whether it is a stream if the document does not say otherwise.
-        oldest_revision: The oldest revision of the contract that it may keep.
+        file: Path of the file; `-` for standard input.
+        is_stream: Whether the answer is streamed, unless the document has `"stream": false`.
+        oldest_revision: The oldest revision of the contract that the document may keep.
 
     Raises:
-        click.ClickException: If it breaks the contract, with each place; or is too long.
+        click.ClickException: If it breaks the contract, with all violations; or is too long.
         OSError: If it can't be read.
     """
-    name = "standard input" if file == "-" else file
-    data = _read(file, name)
+    data = _read_bounded(file)
     try:
-        # Without validation every JSON object can be read as a message of any type.
-        members = to_dict(from_json(ErrorResponse, data, validate=False))
-        is_stream = may_stream and members.get("stream") is not False
-        request_type = _type_of(members, is_stream=is_stream)
-        request: Request = codec.read_request(request_type, data, oldest_revision=oldest_revision)
+        members = members_in(data)
+        is_stream = is_stream and members.get("stream") is not False
+        request_type = _types_for(members)[is_stream]
+        request: Request = read_request(request_type, data, oldest_revision=oldest_revision)
     except DecodeError as error:
-        failure = failure_of("", error)
-        lines = [f"{name}{failure.place}: {printable(problem)}" for problem in failure.problems]
+        place, problems = describe_violations(error)
+        lines = [f"{_shown_name(file)}{place}: {printable(problem)}" for problem in problems]
         raise click.ClickException("\n".join(lines)) from error
     if not is_stream and request.stream:
         request.stream = False
     return request
 
 
-def _type_of(members: dict[str, object], *, is_stream: bool) -> type[Request]:
+def _types_for(members: dict[str, object]) -> _Types:
     if "prompt" in members and "messages" not in members:
-        return FIMCompletionStreamRequest if is_stream else FIMCompletionRequest
-    if "agent_id" in members and "model" not in members:
-        return AgentsCompletionStreamRequest if is_stream else AgentsCompletionRequest
-    return ChatCompletionStreamRequest if is_stream else ChatCompletionRequest
+        return _FIM_TYPES
+    return _AGENTS_TYPES if "agent_id" in members and "model" not in members else _CHAT_TYPES
 
 
-def _read(file: str, name: str) -> bytes:
+def _read_bounded(file: str) -> bytes:
     with click.open_file(file, "rb") as stream:
-        data: bytes = stream.read(INPUT_BYTES_MAX + 1)
-    if len(data) > INPUT_BYTES_MAX:
-        raise click.ClickException(f"{name}: expected at most {INPUT_BYTES_MAX} bytes, found more")
+        data: bytes = stream.read(_INPUT_BYTES_MAX + 1)
+    if len(data) > _INPUT_BYTES_MAX:
+        raise click.ClickException(
+            f"{_shown_name(file)}: expected at most {_INPUT_BYTES_MAX} bytes, found more"
+        )
     return data
+
+
+def _shown_name(file: str) -> str:
+    return "standard input" if file == "-" else file

@@ -1,92 +1,77 @@
-"""Reading messages from a source, one at a time; what can't be read comes as a failure."""
+"""Reads the messages of an input, one at a time; what can't be read is reported and left out."""
 
 import dataclasses
+import functools
+import re
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
-from mistralwire.cli._failures import Failure, failure_of
 from mistralwire.cli._wording import counted
-from mistralwire.cli.convert._formats import Format
-from mistralwire.cli.convert._input import Source
-from mistralwire.cli.convert._message_types import TypeChoice
-from mistralwire.cli.convert._protobuf import Parsed, parse_binary, parse_text
+from mistralwire.cli.convert._detection import Format, TypeChoice, type_in_json, type_in_text
+from mistralwire.cli.convert._input import BLOCK_BYTES, Input
+from mistralwire.cli.convert._report import Report
 from mistralwire.codec import (
     Limits,
     SseDecoder,
     SseError,
     SseMessage,
+    check_answer,
+    check_request,
     from_json,
+    newer_content,
     read_request,
     to_json,
 )
-from mistralwire.errors import DecodeError, Reason
-from mistralwire.v1 import ErrorResponse
+from mistralwire.errors import DecodeError
+from mistralwire.v1 import ErrorResponse, chat_completion_service_pb2
+
+Item: TypeAlias = tuple[str, SseMessage[Message]]
+"""The place of a message in its file, to follow the file's name, and the message."""
 
 _VARINT_BYTES_MAX = 10
+_QUOTED_CHARS_MAX = 300
 _FRAMING_HINT = "; if these are messages with a length before each, choose --to jsonl"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Record:
-    """A message that was read.
-
-    Attributes:
-        place: As for a failure.
-        message: The message.
-        id: Of a server-sent event: its id, or None.
-        event: Of a server-sent event: its name, or None.
-        newer: Where the message holds content of a newer contract, a line each.
-    """
-
-    place: str
-    message: Message
-    id: str | None = None
-    event: str | None = None
-    newer: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Remark:
-    """Something about the input that is no failure.
-
-    Attributes:
-        place: As for a failure.
-        text: What it is.
-    """
-
-    place: str
-    text: str
-
-
-Item = Record | Failure | Remark
+# The JSON form of a message is longer than its wire bytes, whose number is bounded already.
+_CHECK_LIMITS = Limits(document_bytes_max=2**40)
+_REQUEST_TYPES = frozenset(
+    GetMessageClass(method.input_type)
+    for method in chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"].methods
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads one source.
+    """Reads the messages of one input.
 
     Attributes:
-        source: The input.
-        types: Gives the type of its messages.
+        input: The input.
+        types: The type of its messages.
+        report: Where failures and warnings are printed.
         validate: Whether to enforce the contract.
         oldest_revision: The oldest revision of the contract that a document may keep.
     """
 
-    source: Source
+    input: Input
     types: TypeChoice
+    report: Report
     validate: bool
     oldest_revision: int
 
     def read(self, format_: Format, *, delimited: bool) -> Iterator[Item]:
-        """Read the messages.
+        """Read the messages in order.
 
         Args:
-            format_: Format of the source.
-            delimited: For binpb: whether it is a sequence of messages, the length of each before it.
+            format_: Format of the input.
+            delimited: For binpb: whether it is a sequence of messages, each with its length before it.
 
-        Yields:
-            What was read, in order. A failure is no reason to stop, except for a final one.
+        Raises:
+            click.exceptions.Exit: If the report ends the run.
+            click.UsageError: If the type of the messages is not clear.
         """
         match format_:
             case Format.JSON:
@@ -97,54 +82,56 @@ class Reader:
                 return self._read_lines()
             case Format.SSE:
                 return self._read_events()
-        return self._read_delimited() if delimited else self._read_whole(self._parse_only_binary)
+        if delimited:
+            return self._read_delimited()
+        return self._read_whole(functools.partial(self._parse_binary, hint=_FRAMING_HINT))
 
     @property
     def _limits(self) -> Limits:
-        return Limits(document_bytes_max=self.source.item_bytes_max)
+        return Limits(document_bytes_max=self.input.item_bytes_max)
 
-    def _too_long(self, what: str) -> str:
-        return f"expected {what} of at most {self.source.item_bytes_max} bytes, found a longer one"
+    def _fail_as_too_long(self, place: str, what: str) -> None:
+        bound = self.input.item_bytes_max
+        self.report.fail(place, f"expected {what} of at most {bound} bytes, found a longer one")
 
-    def _read_whole(self, parse: Callable[[str, bytes], Item]) -> Iterator[Item]:
-        data = self.source.read(self.source.item_bytes_max + 1)
-        if len(data) > self.source.item_bytes_max:
-            yield Failure("", (self._too_long("a document"),), final=True)
+    def _read_whole(self, parse: Callable[[str, bytes], Iterator[Item]]) -> Iterator[Item]:
+        data = self.input.read(self.input.item_bytes_max + 1)
+        if len(data) > self.input.item_bytes_max:
+            self._fail_as_too_long("", "a document")
         else:
-            yield parse("", data)
+            yield from parse("", data)
 
     def _read_lines(self) -> Iterator[Item]:
         number = 0
-        while True:
-            line, within_bound = self.source.readline()
-            if not line:
-                return
+        while (line := self.input.read_line()) != b"":
             number += 1
             place = f":{number}"
-            if not within_bound:
-                yield Failure(place, (self._too_long("a line"),))
+            if line is None:
+                self._fail_as_too_long(place, "a line")
             elif line.strip():
-                yield self._parse_json(place, line.rstrip())
+                yield from self._parse_json(place, line.rstrip())
 
     def _read_delimited(self) -> Iterator[Item]:
         number = 0
-        while first := self.source.read(1):
+        while first := self.input.read(1):
             number += 1
             place = f": message {number}"
             size = self._read_varint(first)
             if size is None:
-                yield Failure(place, ("expected its length as a varint, found none",), final=True)
+                self.report.fail(place, "expected its length as a varint, found none")
                 return
-            if size > self.source.item_bytes_max:
-                whole = self.source.skip(size)
-                yield Failure(place, (self._too_long("a message"),), final=not whole)
+            if size > self.input.item_bytes_max:
+                is_whole = self.input.skip(size)
+                self._fail_as_too_long(place, "a message")
+                if not is_whole:
+                    return
                 continue
-            data = self.source.read(size)
+            data = self.input.read(size)
             if len(data) < size:
-                problem = f"expected {counted(size, 'byte')}, found the end of the file after {len(data)}"
-                yield Failure(place, (problem,), final=True)
+                found = f"found the end of the file after {len(data)}"
+                self.report.fail(place, f"expected {counted(size, 'byte')}, {found}")
                 return
-            yield self._parse_binary(place, data)
+            yield from self._parse_binary(place, data)
 
     def _read_varint(self, byte: bytes) -> int | None:
         value = 0
@@ -154,87 +141,137 @@ class Reader:
             value |= (byte[0] & 0x7F) << (7 * index)
             if byte[0] < 0x80:
                 return value
-            byte = self.source.read(1)
+            byte = self.input.read(1)
         return None
 
     def _read_events(self) -> Iterator[Item]:
         decoder = SseDecoder(
-            self.types.of_stream(),
+            self.types.resolve(lambda: "CompletionChunk"),
             validate=self.validate,
             limits=self._limits,
-            buffer_bytes_max=self.source.item_bytes_max,
+            buffer_bytes_max=self.input.item_bytes_max,
         )
-        while data := self.source.read_some():
+        while data := self.input.read1(BLOCK_BYTES):
             decoder.feed(data)
-            yield from _drain(decoder)
+            yield from self._drain(decoder)
         try:
             decoder.close()
         except DecodeError as error:
-            yield _bad_event(decoder, error)
-        yield from _drain(decoder)
+            self._fail_event(decoder, error)
+        yield from self._drain(decoder)
         if decoder.lacks_done:
             text = "the stream ended without [DONE], but each choice had a finish_reason; taken as complete"
-            yield Remark(f":{decoder.line}", text)
+            self.report.warn(f":{decoder.line}", text)
 
-    def _parse_json(self, place: str, data: bytes) -> Item:
+    def _drain(self, decoder: SseDecoder[Message]) -> Iterator[Item]:
+        """Yield the events that are complete; report the bad ones in their place."""
+        while True:
+            try:
+                event = next(decoder, None)
+            except DecodeError as error:
+                self._fail_event(decoder, error)
+                continue
+            if event is None:
+                return
+            if isinstance(event, SseMessage):
+                yield f":{decoder.line}", event
+            elif isinstance(event, SseError):
+                text = _error_text(event.error)
+                self.report.fail(f":{decoder.line}", f"the upstream sent an error: {text}")
+
+    def _fail_event(self, decoder: SseDecoder[Message], error: DecodeError) -> None:
+        self.report.fail_decoding(f":{decoder.line}", error, part=" of the data")
+
+    def _parse_json(self, place: str, data: bytes) -> Iterator[Item]:
         try:
-            return Record(place, self._read_json(self.types.of_json(data), data))
+            message_type = self.types.resolve(lambda: type_in_json(data))
+            if self.validate:
+                message = read_request(
+                    message_type, data, oldest_revision=self.oldest_revision, limits=self._limits
+                )
+            else:
+                message = from_json(message_type, data, validate=False, limits=self._limits)
         except DecodeError as error:
-            return failure_of(place, error)
+            self.report.fail_decoding(place, error)
+        else:
+            yield place, SseMessage(message)
 
-    def _read_json(self, message_type: type[Message], data: bytes) -> Message:
-        if not self.validate:
-            return from_json(message_type, data, validate=False, limits=self._limits)
-        return read_request(message_type, data, oldest_revision=self.oldest_revision, limits=self._limits)
-
-    def _parse_binary(self, place: str, data: bytes, hint: str = "") -> Item:
-        message_type = self.types.of_binary()
-        found = parse_binary(
-            message_type,
-            data,
-            place,
-            validate=self.validate,
-            oldest_revision=self.oldest_revision,
-            hint=hint,
-        )
-        return _record(place, found)
-
-    def _parse_only_binary(self, place: str, data: bytes) -> Item:
-        return self._parse_binary(place, data, _FRAMING_HINT)
-
-    def _parse_text(self, place: str, data: bytes) -> Item:
-        message_type = self.types.of_text(data)
-        found = parse_text(
-            message_type, data, place, validate=self.validate, oldest_revision=self.oldest_revision
-        )
-        return _record(place, found)
-
-
-def _record(place: str, found: Parsed | Failure) -> Item:
-    return found if isinstance(found, Failure) else Record(place, found.message, newer=found.newer)
-
-
-def _drain(decoder: SseDecoder[Message]) -> Iterator[Item]:
-    """Give the events that are complete; a bad one is a failure in its place."""
-    while True:
+    def _parse_text(self, place: str, data: bytes) -> Iterator[Item]:
+        message = self.types.resolve(lambda: type_in_text(data))()
         try:
-            event = next(decoder, None)
+            text = data.decode()
+            text_format.Parse(text, message)
+        except UnicodeDecodeError as error:
+            self.report.fail(place, f"expected UTF-8 text, found byte 0x{data[error.start]:02x}")
+        except text_format.ParseError as error:
+            place = f":{error.GetLine()}" if error.GetLine() else place
+            expected = f"expected the protobuf text of a {message.DESCRIPTOR.name}"
+            self.report.fail(place, f"{expected}, {_syntax_error(error, text)}")
+        else:
+            yield from self._check(place, message)
+
+    def _parse_binary(self, place: str, data: bytes, hint: str = "") -> Iterator[Item]:
+        message_type = self.types.resolve()
+        try:
+            message = message_type.FromString(data)
+        except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
+            found = f"{counted(len(data), 'byte')} of something else{hint}"
+            expected = f"expected the wire bytes of a {message_type.DESCRIPTOR.name}"
+            self.report.fail(place, f"{expected}, found {found}")
+        else:
+            yield from self._check(place, message, hint)
+
+    def _check(self, place: str, message: Message, hint: str = "") -> Iterator[Item]:
+        """Check a protobuf message as JSON is checked.
+
+        A request with content of a newer contract fails even without validation. Any other message loses
+        that content, with a warning.
+        """
+        newer = [f"{violation}; upgrade mistralwire" for violation in newer_content(message)]
+        if newer:
+            # Bytes in another framing have fields that no contract knows.
+            newer[-1] += hint
+        if newer and type(message) in _REQUEST_TYPES:
+            self.report.fail(place, *newer)
+        elif not newer and _has_unknown_fields(message):
+            # Known field numbers with another wire type: bytes of another message.
+            found = f"others, which the output would lose{hint}"
+            self.report.fail(place, f"expected the fields of a {message.DESCRIPTOR.name}, found {found}")
+        elif self._is_valid(place, message, hint if newer else ""):
+            for text in newer:
+                self.report.warn(place, text)
+            yield place, SseMessage(message)
+
+    def _is_valid(self, place: str, message: Message, hint: str) -> bool:
+        try:
+            if self.validate and type(message) in _REQUEST_TYPES:
+                check_request(message, limits=_CHECK_LIMITS, oldest_revision=self.oldest_revision)
+            elif self.validate:
+                check_answer(message, limits=_CHECK_LIMITS)
         except DecodeError as error:
-            yield _bad_event(decoder, error)
-            continue
-        if event is None:
-            return
-        if isinstance(event, SseMessage):
-            yield Record(f":{decoder.line}", event.message, event.id, event.event)
-        elif isinstance(event, SseError):
-            yield Failure(f":{decoder.line}", (f"the upstream sent an error: {_error_text(event.error)}",))
-
-
-def _bad_event(decoder: SseDecoder[Message], error: DecodeError) -> Failure:
-    return failure_of(
-        f":{decoder.line}", error, part=" of the data", final=error.reason == Reason.STREAM_TRUNCATED
-    )
+            self.report.fail_decoding(place, error, hint=hint)
+            return False
+        return True
 
 
 def _error_text(error: ErrorResponse) -> str:
     return error.message_string or error.detail_string or to_json(error).decode()
+
+
+def _syntax_error(error: text_format.ParseError, text: str) -> str:
+    """Describe what the parser found, without the line's number and text that it begins with."""
+    line, column = error.GetLine(), error.GetColumn()
+    if line is None:
+        return f"found {str(error)[:_QUOTED_CHARS_MAX]}"
+    problem = re.sub(r"^\d+(:\d+)? : ", "", str(error))
+    problem = problem.removeprefix(f"'{text.split(chr(10))[line - 1]}': ")
+    where = f" at column {column}" if column else ""
+    return f"found{where}: {problem[:_QUOTED_CHARS_MAX]}"
+
+
+def _has_unknown_fields(message: Message) -> bool:
+    """Return whether the message, or one in it, has fields that its type does not have."""
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != message.ByteSize()
