@@ -76,8 +76,16 @@ def settings(command: str) -> Iterator[Row]:
     for line in result.stdout.splitlines():
         if match := _SETTING.fullmatch(line):
             value = f"`{match['value']}`" if match["value"] else ""
+            if match["name"].endswith("_bytes_max"):
+                value += f" ({_size(int(match['value']))})"
             yield f"`{match['name']}`", value, ranges.get(match["name"], ""), " ".join(comments)
         comments = [*comments, line.removeprefix("# ")] if line.startswith("# ") and not match else []
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes, a multiple of 1024, in the largest unit that divides it."""
+    mebibytes, rest = divmod(count, 1024 * 1024)
+    return f"{count // 1024} KiB" if rest else f"{mebibytes} MiB"
 
 
 def _ranges(command: str) -> Iterator[tuple[str, str]]:
