@@ -1,6 +1,7 @@
-"""Timers that share one timer of the event loop."""
+"""Timers that share one timer of the event loop, and idle timers."""
 
 import asyncio
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -140,3 +141,39 @@ async def test_an_idle_timer_that_restarts_in_its_callback_goes_on() -> None:
     timer.start(SHORT_S, again)
     await done.wait()
     assert heard == ["again"] * 3
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_an_idle_timer_that_is_put_off_expires_at_the_later_time(is_shared: bool) -> None:
+    timer, loop, done = IdleTimer(), asyncio.get_running_loop(), asyncio.Event()
+    timer.start(SHORT_S, done.set, Timeouts() if is_shared else None)
+    timer.due_s = due_s = loop.time() + LONG_S
+    await done.wait()
+    assert loop.time() >= due_s - 0.001
+
+
+@pytest.mark.parametrize("end", [IdleTimer.stop, IdleTimer.close])
+async def test_an_idle_timer_that_shares_one_can_be_restarted_or_ended(
+    end: Callable[[IdleTimer], None],
+) -> None:
+    timer, ended, timeouts, done = IdleTimer(), IdleTimer(), Timeouts(), asyncio.Event()
+    timer.start(3600, pytest.fail, timeouts)
+    timer.start(SHORT_S, done.set, timeouts)
+    ended.start(SHORT_S, pytest.fail, timeouts)
+    end(ended)
+    async with asyncio.timeout(30):
+        await done.wait()
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_an_idle_timer_that_is_closed_refers_to_nothing(is_shared: bool) -> None:
+    class Owner:
+        def expired(self) -> None: ...
+
+    owner, timer, timeouts = Owner(), IdleTimer(), Timeouts()
+    timer.start(3600, owner.expired, timeouts if is_shared else None)
+    released = weakref.ref(owner)
+    del owner
+    assert released() is not None
+    timer.close()
+    assert released() is None

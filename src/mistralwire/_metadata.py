@@ -9,16 +9,22 @@ Source: proto/mistralwire/v1/chat_completion_service.proto.
 import functools
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from mistralwire.errors import REQUEST_ID_PATTERN
+from mistralwire.v1 import CONTRACT_REVISION
+
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 REQUEST_ID = "x-request-id"
 """Id of the call, in both directions."""
 
 CONTRACT_REVISION_NAME = "x-contract-revision"
 """Revision of the sender's contract, in both directions: a decimal number."""
+
+OWN_REVISION = (CONTRACT_REVISION_NAME, str(CONTRACT_REVISION))
+"""The entry with the revision of this package's contract."""
 
 AUTHORIZATION = "authorization"
 """The bearer token of a request."""
@@ -35,6 +41,15 @@ RETRY_TIME_LEFT = "x-retry-time-left-ms"
 
 So the caller learns of an error in time to answer with a status of its own. Relative to the deadline, it
 stays true however long the call took to arrive, and in a retry by the caller's gRPC library.
+"""
+
+STATUS_DETAILS = "grpc-status-details-bin"
+"""The google.rpc.Status of a failed call, in its trailing metadata."""
+
+RETRY_PUSHBACK = "grpc-retry-pushback-ms"
+"""Milliseconds before the client's gRPC library may retry a failed call; negative if it must not.
+
+Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
 """
 
 UPSTREAM_REQUEST_ID = "x-upstream-request-id"
@@ -61,6 +76,14 @@ _HeaderKind: TypeAlias = Literal["id", "limit"]
 def is_request_id(text: str) -> bool:
     """Check whether a text is a valid request id: one that can go into a log unchanged."""
     return REQUEST_ID_PATTERN.fullmatch(text) is not None
+
+
+def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the valid request id among the metadata of a call, or a new one."""
+    for name, value in metadata:
+        if name == REQUEST_ID and isinstance(value, str) and is_request_id(value):
+            return value
+    return uuid.uuid4().hex
 
 
 def checked_request_id(request_id: str | None) -> str:

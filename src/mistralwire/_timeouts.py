@@ -1,6 +1,7 @@
 """Timers that nearly always stop or restart before they expire."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 # Beyond so many lengths, the queue of one that is not in use is dropped at once.
@@ -11,47 +12,74 @@ class IdleTimer:
     """A timer that is restarted often, at the cost of an assignment, for the event loop that runs.
 
     The loop's own timer is moved to the new time only when it expires.
+
+    Attributes:
+        due_s: When it expires, on the clock of the event loop; assign a later time to put it off.
     """
 
-    __slots__ = ("_due_s", "_expired", "_handle", "_loop")
+    __slots__ = ("_delay_s", "_expired", "_handle", "_loop", "_timeouts", "_wakes_s", "due_s")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._expired: Callable[[], object] | None = None
-        self._due_s = 0.0
+        self.due_s = self._wakes_s = math.inf
         self._handle: asyncio.TimerHandle | None = None
+        # Where it shares the loop's timer, and for which delay.
+        self._timeouts: Timeouts | None = None
+        self._delay_s = 0.0
 
     @property
     def is_running(self) -> bool:
         """Whether it was started, and neither stopped nor has expired."""
         return self._expired is not None
 
-    def start(self, delay_s: float, expired: Callable[[], object]) -> None:
-        """Start or restart the timer: it calls `expired` in `delay_s` seconds."""
+    def start(
+        self, delay_s: float, expired: Callable[[], object], timeouts: "Timeouts | None" = None
+    ) -> None:
+        """Start or restart the timer: it calls `expired` in `delay_s` seconds.
+
+        With `timeouts`, timers that start with the same delay share one timer of the loop.
+        """
         self._expired = expired
-        self._due_s = self._loop.time() + delay_s
-        if self._handle is not None and self._handle.when() > self._due_s:
-            self.close()
-        if self._handle is None:
-            self._handle = self._loop.call_at(self._due_s, self._check)
+        self.due_s = self._loop.time() + delay_s
+        if self.due_s >= self._wakes_s:
+            return
+        self._disarm()
+        if timeouts is None:
+            self._arm()
+        else:
+            self._timeouts, self._delay_s = timeouts, delay_s
+            self._wakes_s = timeouts.start(delay_s, self, self._wake)
 
     def stop(self) -> None:
         """Stop the timer; the loop's own stays for the next start."""
         self._expired = None
 
     def close(self) -> None:
-        """Cancel the loop's timer. Nothing expires any more until the next start."""
+        """Stop the timer, and the loop's own."""
+        self._expired = None
+        self._disarm()
+
+    def _arm(self) -> None:
+        self._wakes_s = self.due_s
+        self._handle = self._loop.call_at(self.due_s, self._wake)
+
+    def _disarm(self) -> None:
+        self._wakes_s = math.inf
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        if self._timeouts is not None:
+            self._timeouts.stop(self._delay_s, self)
+            self._timeouts = None
 
-    def _check(self) -> None:
-        self._handle = None
+    def _wake(self) -> None:
+        self._disarm()
         expired = self._expired
         if expired is None:
             return
-        if self._due_s > self._loop.time():
-            self._handle = self._loop.call_at(self._due_s, self._check)
+        if self.due_s > self._loop.time():
+            self._arm()
         else:
             self._expired = None
             expired()

@@ -566,7 +566,7 @@ async def test_a_token_is_never_sent_in_plain_text_to_another_machine(tmp_path: 
     )
 
     assert code == 2
-    assert "would travel in plain text" in " ".join(errors.split())
+    assert "would be sent in plaintext" in " ".join(errors.split())
     assert "s3cret" not in errors
 
 

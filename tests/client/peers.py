@@ -29,7 +29,7 @@ async def started(server: grpc.aio.Server, port: int = 0) -> AsyncIterator[str]:
 
 
 def server_of(handle: Handler) -> grpc.aio.Server:
-    """Make a server whose methods are all the same function of the call's context."""
+    """Create a server whose methods are all the same function of the call's context."""
 
     async def behave(_: object, context: Any) -> None:
         await context.read()
@@ -51,23 +51,23 @@ async def service_of(handle: Handler) -> AsyncIterator[str]:
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Encode an HTTP/2 frame. Source: https://www.rfc-editor.org/rfc/rfc9113#section-4.1"""
+    """Return an HTTP/2 frame. Source: https://www.rfc-editor.org/rfc/rfc9113#section-4.1"""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 def header(name: bytes, value: bytes) -> bytes:
-    """Encode a header field without compression. Source: https://www.rfc-editor.org/rfc/rfc7541#section-6.2.2"""
+    """Return an uncompressed header field. Source: https://www.rfc-editor.org/rfc/rfc7541#section-6.2.2"""
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
 DATA, HEADERS, SETTINGS, PING = 0, 1, 4, 6
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
-# `:status: 200` from the table of HPACK, then what gRPC asks for.
+# `:status: 200` from the table of HPACK, then what gRPC requires.
 RESPONSE_HEADERS = b"\x88" + header(b"content-type", b"application/grpc")
 
 
 async def _read(connection: socket.socket, size: int) -> bytes:
-    """Read so many bytes; none at the end."""
+    """Read this many bytes; none at the end."""
     data = b""
     while len(data) < size:
         piece = await asyncio.get_running_loop().sock_recv(connection, size - len(data))
@@ -78,7 +78,7 @@ async def _read(connection: socket.socket, size: int) -> bytes:
 
 
 class RawPeer:
-    """An HTTP/2 server that answers each call with frames of the test's own, and then is silent.
+    """An HTTP/2 server that answers each call with given frames, and then is silent.
 
     Args:
         answer: Gives the frames for a stream id; None to say nothing at all, as a process that hangs.
@@ -141,12 +141,12 @@ class RawPeer:
 
 
 def message(data: bytes) -> bytes:
-    """Encode a gRPC message with its prefix."""
+    """Return a gRPC message with its prefix."""
     return b"\x00" + len(data).to_bytes(4, "big") + data
 
 
 def answer_of(*parts: bytes, trailers: bytes | None = None) -> Callable[[int], bytes]:
-    """Return a response: headers, these pieces of data, and trailers, which may be missing."""
+    """Return response headers, these pieces of data, and trailers, which may be missing."""
 
     def answer(stream: int) -> bytes:
         frames = [frame(HEADERS, END_HEADERS, stream, RESPONSE_HEADERS)]

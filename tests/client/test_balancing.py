@@ -1,15 +1,16 @@
-"""Calls over several servers: they take turns, and go on when one is gone."""
+"""Calls over several servers: round-robin, and failover."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import cast
 
 import pytest
 
 from mistralwire.client import Client, SyncClient
-from mistralwire.errors import CallError, Reason
+from mistralwire.errors import CallError, MistralwireError, Reason
 from mistralwire.service import CallRecord, Chunks, Server, ServerConfig, create_server
+from mistralwire.v1 import ChatCompletionStreamRequest
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
 
 
@@ -45,7 +46,7 @@ async def test_calls_take_turns_and_go_on_when_a_server_is_gone() -> None:
 
 
 class Peers:
-    """Keeps where each call came from: each connection has a port of its own."""
+    """Records the peer of each call: each connection has a port of its own."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -70,6 +71,42 @@ async def test_calls_take_turns_among_the_connections(connections: int) -> None:
 
     assert len(set(peers.seen)) == connections
     assert peers.seen == peers.seen[:connections] * (9 // connections)
+
+
+class Ended:
+    """A sink that waits for the end of a stream."""
+
+    def __init__(self) -> None:
+        self.end_or_error: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        pass
+
+    def batch(self, wire: bytes, count: int) -> None:
+        pass
+
+    def answer(self, wire: bytes) -> None:
+        raise AssertionError("a stream has no unary response")
+
+    def end(self) -> None:
+        self.end_or_error.set_result(None)
+
+    def failed(self, error: MistralwireError) -> None:
+        self.end_or_error.set_exception(error)
+
+
+@pytest.mark.parametrize("connections", [2, 3])
+async def test_calls_for_a_sink_take_turns_among_the_connections_too(connections: int) -> None:
+    peers = Peers()
+    server = create_server(EagerUpstream(1), ServerConfig(port=0), [peers])
+    async with asyncio.timeout(60), server, Client(server.address, connections=connections) as client:
+        for _ in range(6):
+            sink = Ended()
+            client.start(ChatCompletionStreamRequest, STREAM_REQUEST.SerializeToString(), sink)
+            await sink.end_or_error
+
+    assert len(set(peers.seen)) == connections
+    assert peers.seen == peers.seen[:connections] * (6 // connections)
 
 
 async def test_a_client_without_an_event_loop_has_several_connections_too() -> None:
@@ -104,7 +141,7 @@ async def test_closing_ends_the_calls_of_all_connections() -> None:
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers that every name has one address.
+    """Resolves every name to one address.
 
     Source: https://www.rfc-editor.org/rfc/rfc1035#section-4
     """

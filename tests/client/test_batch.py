@@ -40,7 +40,7 @@ def test_nothing_is_decoded_before_it_is_read() -> None:
     assert batch.data == b"\xff\xff\xff"
     assert repr(batch) == "ChunkBatch(3 bytes)"
     for read in (list, len, lambda it: it[0]):
-        with pytest.raises(CallError, match="found 3 bytes that are none") as caught:
+        with pytest.raises(CallError, match="found 3 bytes that can't be parsed") as caught:
             read(batch)
         assert (caught.value.reason, caught.value.request_id) == ("NOT_PROTOBUF", "the-id")
 

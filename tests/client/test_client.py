@@ -1,4 +1,4 @@
-"""The client's own part: channels, deadlines, and statuses of any service."""
+"""The client: channels, deadlines, and the statuses of any service."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, Held
 
 @contextlib.asynccontextmanager
 async def foreign_service(trailers: tuple[tuple[str, bytes], ...]) -> AsyncIterator[str]:
-    """Serve NOT_FOUND with these trailers, as a service of another make might."""
+    """Serve NOT_FOUND with these trailers, as another implementation might."""
 
     class Servicer(service_grpc.ChatCompletionServiceServicer):
         async def ChatCompletion(self, request: Any, context: Any) -> Any:
@@ -41,7 +41,7 @@ async def foreign_service(trailers: tuple[tuple[str, bytes], ...]) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def service_of_bytes(*answers: bytes) -> AsyncIterator[str]:
-    """Serve these bytes: the first as the answer in one piece, all of them as a stream."""
+    """Serve these bytes: the first as a unary response, all of them as a stream."""
 
     async def complete(request: bytes, context: Any) -> bytes:
         return answers[0]

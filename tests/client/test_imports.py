@@ -1,4 +1,4 @@
-"""What comes along with the client."""
+"""What importing the client imports."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Whether a service takes calls: what its health check says, and services that say nothing."""
+"""Whether a service takes calls: by its health check, and without one."""
 
 import asyncio
 import contextlib
@@ -67,7 +67,7 @@ async def test_a_service_that_comes_back_is_serving_again() -> None:
         assert await client.is_serving()
     assert not await client.is_serving(deadline_s=SHORT_S)
     async with create_server(HeldUpstream(), ServerConfig(port=port)), asyncio.timeout(WAIT_S):
-        # grpc connects again after a pause of its own.
+        # grpc reconnects after its own backoff.
         while not await client.is_serving(deadline_s=SHORT_S):
             pass
     await client.close()
@@ -132,7 +132,7 @@ async def test_a_service_without_a_health_check_counts_as_serving() -> None:
 
 @contextlib.asynccontextmanager
 async def secure(name: str, authority: trustme.CA) -> AsyncIterator[str]:
-    """Serve TLS by a certificate for a name, and yield the target."""
+    """Serve TLS with a certificate for a name; yield the target."""
     issued = authority.issue_cert(name)
     pair = (issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())
     server = grpc.aio.server()
@@ -166,7 +166,7 @@ async def test_the_cause_names_what_is_wrong_with_a_certificate(tmp_path: pathli
 
     assert unknown == "bad certificate: unable to get local issuer certificate"
     assert named == "bad certificate: it is for another name"
-    assert plain == "connection closed: it may speak TLS, or ask for a certificate"
+    assert plain == "connection closed: it may require TLS or a client certificate"
     assert without == "it does not speak TLS"
 
 
@@ -183,7 +183,7 @@ async def test_the_cause_names_what_is_wrong_with_an_address(
         foreign = await _cause(f"127.0.0.1:{port}")
 
     assert await _cause(f"127.0.0.1:{unused_tcp_port}") == "connection refused"
-    assert await _cause("nowhere.invalid:1", insecure=True) == "its name is not resolved"
+    assert await _cause("nowhere.invalid:1", insecure=True) == "its name can't be resolved"
     assert await _cause(f"unix:{tmp_path / 'none'}") == "no such socket"
     assert foreign == "it does not speak gRPC, or only over TLS"
 
@@ -240,7 +240,7 @@ async def test_a_token_that_is_refused_later_is_found_out_by_a_call(tmp_path: pa
             await client.complete(REQUEST)
         assert await client.why_not_serving() == TOKEN_REFUSED
 
-    # While the token is known to be taken, the health check is all that is asked.
+    # While the token is known to be accepted, only the health check is called.
     assert calls == ["probe", "call", "probe"]
 
 

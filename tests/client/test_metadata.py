@@ -1,4 +1,4 @@
-"""What a call sends beside its request, as the service sees it."""
+"""The metadata of a call, as the service receives it."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from mistralwire.client import Client
-from mistralwire.client._token import token_in
+from mistralwire.client._metadata import token_in
 from mistralwire.errors import CallError
 from mistralwire.service import ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse
@@ -34,7 +34,7 @@ TOKEN = "s3cret-Token._~+/=="
 
 
 class Recording:
-    """Answers, and keeps the metadata of the last call."""
+    """Responds, and keeps the metadata of the last call."""
 
     def __init__(self) -> None:
         self.metadata: dict[str, Any] = {}
@@ -111,15 +111,15 @@ async def test_the_current_trace_context_is_sent_unless_the_caller_sends_one() -
         ({"Traceparent": "x"}, ValueError, "lower-case"),
         ({"": "x"}, ValueError, "lower-case"),
         ({":path": "x"}, ValueError, "lower-case"),
-        ({"grpc-timeout": "x"}, ValueError, "the protocol's own"),
-        ({"te": "x"}, ValueError, "the protocol's own"),
+        ({"grpc-timeout": "x"}, ValueError, "reserved by gRPC"),
+        ({"te": "x"}, ValueError, "reserved by gRPC"),
         ({"x-request-id": "x"}, ValueError, "pass it as request_id"),
         ({"a": "s3cret\n"}, ValueError, "printable ASCII"),
         ({"a": " s3cret"}, ValueError, "printable ASCII"),
         ({"a": "s3crët"}, ValueError, "printable ASCII"),
         ({"a": b"s3cret"}, TypeError, "must be a string"),
         ({"a-bin": "s3cret"}, TypeError, "must be bytes"),
-        ({7: "s3cret"}, TypeError, "name of metadata must be a string"),
+        ({7: "s3cret"}, TypeError, "metadata key must be a string"),
         ([("a", "s3cret")], TypeError, "must be a mapping"),
     ],
 )
@@ -185,7 +185,7 @@ async def test_a_token_file_that_was_lost_leaves_the_token_and_is_logged_once(
         for _ in range(3):
             await client.complete(REQUEST)
         assert recording.metadata["authorization"] == "Bearer first"
-        assert [record.name for record in caplog.records] == ["mistralwire.client._token"]
+        assert [record.name for record in caplog.records] == ["mistralwire.client._metadata"]
         assert "first" not in caplog.text
 
         file.write_text("second")
@@ -214,13 +214,13 @@ async def test_a_token_does_not_travel_in_plain_text_to_another_machine(tmp_path
     file = tmp_path / "token"
     file.write_text(TOKEN)
     for options in ({"token": TOKEN}, {"token_file": os.fspath(file)}):
-        with pytest.raises(ValueError, match="would travel in plain text") as caught:
+        with pytest.raises(ValueError, match="would be sent in plaintext") as caught:
             Client("example.com:50051", insecure=True, **options)  # type: ignore[arg-type]
         assert TOKEN not in str(caught.value)
         Client("example.com:50051", **options)  # type: ignore[arg-type]
         Client("127.0.0.1:50051", **options)  # type: ignore[arg-type]
     async with Client("example.com:50051", insecure=True) as client:
-        with pytest.raises(ValueError, match="would travel in plain text"):
+        with pytest.raises(ValueError, match="would be sent in plaintext"):
             await client.complete(REQUEST, metadata={"authorization": "Bearer x"})
 
 

@@ -1,4 +1,4 @@
-"""Peers that lie, stall or cut the line: each call ends with a CallError, and none hangs."""
+"""Peers that violate the protocol, stall or disconnect: each call ends with a CallError, none hangs."""
 
 import asyncio
 from typing import Any
@@ -124,7 +124,7 @@ async def test_a_peer_that_stops_in_a_stream_ends_by_the_deadline_behind_the_chu
 
 @pytest.mark.parametrize("pings_max", [0, 1])
 async def test_a_line_that_was_cut_in_a_stream_is_found_out_long_before_the_deadline(pings_max: int) -> None:
-    # The first ping comes with the data, the others when nothing does.
+    # The first ping comes with data, the others without.
     peer = RawPeer(answer_of(message(MESSAGE)), pings_max=pings_max)
     async with (
         asyncio.timeout(30),

@@ -1,4 +1,4 @@
-"""Which calls are tried again, how often, and which never: counted by a real server."""
+"""Which calls are retried, how often, and which never: counted by a real server."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ UNAVAILABLE, CANCELLED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED
 
 
 class Failing:
-    """Fails so many calls with a status, then answers.
+    """Fails this many calls with a status, then responds.
 
     Attributes:
         attempts: How many calls there were.
@@ -200,7 +200,7 @@ async def test_where_nothing_succeeds_retries_stop() -> None:
         results = await asyncio.gather(*calls, return_exceptions=True)
 
     assert all(isinstance(result, CallError) for result in results)
-    # 50 failures empty half of the tokens; from then on a call is an attempt.
+    # 50 failures use up half of the tokens; from then on each call is one attempt.
     assert 200 <= failing.attempts <= 260
 
 

@@ -15,7 +15,7 @@ NEXT = CONTRACT_REVISION + 1
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "mistralwire.client._client"]
+    return [record.getMessage() for record in caplog.records if record.name == "mistralwire.client._stub"]
 
 
 async def test_a_call_says_the_revision_of_the_client_s_contract() -> None:
@@ -28,11 +28,11 @@ async def test_a_call_says_the_revision_of_the_client_s_contract() -> None:
     for revision in (1, NEXT):
         async with service_of(behave) as target, Client(target, contract_revision=revision) as client:
             await client.complete(REQUEST)
-    # Of its contract, and not the one that it writes for.
+    # That of its own contract, not that of the contract it writes for.
     assert [metadata["x-contract-revision"] for metadata in seen] == [str(CONTRACT_REVISION)] * 2
 
 
-async def test_a_caller_does_not_say_it_himself() -> None:
+async def test_a_caller_can_not_send_it() -> None:
     async with Client("127.0.0.1:1") as client:
         with pytest.raises(ValueError, match="x-contract-revision is sent by the client; leave it out"):
             await client.complete(REQUEST, metadata={"x-contract-revision": "2"})

@@ -185,7 +185,7 @@ client = SyncClient(sys.argv[1])
 
 @contextlib.asynccontextmanager
 async def program(code: str, address: str) -> AsyncIterator[Process]:
-    # In development mode Python reports what is left open at the end.
+    # In development mode Python reports what is not closed at exit.
     command = (sys.executable, "-X", "dev", "-c", PRELUDE + code, address)
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
     try:
@@ -253,7 +253,7 @@ except RuntimeError as error:
     print(error)
 client.close()
 """
-    # Functions of atexit run in reverse: one from before the client is made comes after its end.
+    # atexit functions run in reverse: one that was registered before the client runs after its end.
     prelude = f"import atexit\natexit.register(lambda: exec({code!r}, globals()))\n"
     async with asyncio.timeout(60):
         first_call = "try:\n    client.complete(request)\nexcept CallError:\n    pass\n"
@@ -262,7 +262,7 @@ client.close()
         output, errors = await process.communicate()
 
     assert (process.returncode, errors.decode()) == (0, "")
-    assert output.startswith(b"the program ends, and its SyncClients are closed")
+    assert output.startswith(b"the program exits, and its SyncClients are closed")
 
 
 async def test_a_forked_process_gets_an_error_instead_of_silence() -> None:

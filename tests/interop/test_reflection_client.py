@@ -13,9 +13,9 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from grpc_status import rpc_status
 
 from tests.interop.processes import serving
+from tests.service.upstreams import status_of
 
 REPLAY = pathlib.Path(__file__).parents[1] / "data" / "replay"
 SERVICE = "mistralwire.v1.ChatCompletionService"
@@ -107,7 +107,7 @@ async def test_it_learns_where_its_request_breaks_the_contract() -> None:
     def break_it(explorer: Explorer) -> Any:
         with pytest.raises(grpc.RpcError) as caught:
             explorer.call("ChatCompletion", {"messages": [{"tool": {}}]})
-        return rpc_status.from_call(caught.value)
+        return status_of(caught.value)
 
     status = await explore(break_it)
 

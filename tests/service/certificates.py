@@ -1,4 +1,4 @@
-"""Certificates for tests: authorities, and files as a server has them."""
+"""Certificate authorities and certificate files for tests."""
 
 import datetime
 import pathlib
@@ -23,7 +23,7 @@ def issue(
     not_before: datetime.datetime | None = None,
     not_after: datetime.datetime | None = None,
 ) -> Files:
-    """Write a new certificate of an authority and its key into a folder, over those that are there."""
+    """Write a new certificate of an authority, and its key, into a folder; existing files are replaced."""
     issued = authority.issue_cert(name, not_before=not_before, not_after=not_after)
     files = Files(folder / "server.pem", folder / "server.key")
     files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -33,7 +33,7 @@ def issue(
 
 
 def trust(authority: trustme.CA, *, caller_of: trustme.CA | None = None) -> grpc.ChannelCredentials:
-    """Return channel credentials that trust an authority, and present a certificate if one is named."""
+    """Return channel credentials that trust an authority, with a client certificate if one is named."""
     roots = authority.cert_pem.bytes()
     if caller_of is None:
         return grpc.ssl_channel_credentials(roots)

@@ -1,4 +1,4 @@
-"""A peer that speaks HTTP/2 as badly as a test wants it to."""
+"""A peer that violates HTTP/2 as a test requires."""
 
 import asyncio
 import struct
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
 
 
 class RawPeer:
-    """A connection of HTTP/2, by hand; it answers settings, and pings if it is asked to.
+    """A raw HTTP/2 connection; it acknowledges settings, and pings if it is asked to.
 
     Args:
         port: Where the server listens, on this machine.
@@ -69,7 +69,7 @@ class RawPeer:
         self._writer.write(b"".join(frame.encode() for frame in frames))
 
     def call(self, method: str, *metadata: tuple[str, str], stream: int = 1) -> None:
-        """Begin a call, without its request."""
+        """Start a call, without its request."""
         fields = [
             (":method", "POST"),
             (":scheme", "http"),
@@ -83,7 +83,7 @@ class RawPeer:
         self.send(Frame(HEADERS, END_HEADERS, stream, block))
 
     async def request(self, message: bytes, *, is_compressed: bool = False, stream: int = 1) -> None:
-        """Send the one request of a call, as fast as the server takes it; until it has had enough."""
+        """Send the one request of a call, as fast as flow control allows, until the server resets it."""
         data = bytes([is_compressed]) + struct.pack(">I", len(message)) + message
         position = 0
         while position < len(data):
@@ -108,12 +108,12 @@ class RawPeer:
             await self._something.wait_for(lambda: self.closed.is_set() or condition())
 
     async def ended(self, stream: int = 1) -> bytes:
-        """Wait for the end of a call, and return its trailers, not decoded."""
+        """Wait for the end of a call; return its trailers, not decoded."""
         await self.until(lambda: self._has_ended(stream))
         return b"".join(f.payload for f in self.frames if f.kind == HEADERS and f.stream == stream)
 
     async def received(self, kind: int, flags: int = 0, count: int = 1) -> Frame:
-        """Wait for that many frames of this kind with these flags, and return the last of them."""
+        """Wait for this many frames of this kind with these flags; return the last of them."""
 
         def found() -> list[Frame]:
             return [frame for frame in self.frames if (frame.kind, frame.flags) == (kind, flags)]
@@ -146,7 +146,7 @@ class RawPeer:
             if not frame.flags & ACK:
                 for name, value in struct.iter_unpack(">HI", frame.payload):
                     if name == INITIAL_WINDOW_SIZE:
-                        # Streams that there are get the difference: RFC 9113, section 6.9.2.
+                        # Existing streams get the difference: RFC 9113, section 6.9.2.
                         for stream in self._room.keys() - {0}:
                             self._room[stream] += value - self._room_initial
                         self._room_initial = value
@@ -161,7 +161,7 @@ class RawPeer:
 
 
 def gzip_bomb(*, blocks: int, block_bytes: int) -> bytes:
-    """Return gzip data that expands to that many zeros, without making them all: one block, repeated."""
+    """Return gzip data that decompresses to this many zeros: one block, repeated."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     # A full flush: the block refers to nothing before it.
     block = compressor.compress(bytes(block_bytes)) + compressor.flush(zlib.Z_FULL_FLUSH)
@@ -171,7 +171,7 @@ def gzip_bomb(*, blocks: int, block_bytes: int) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    """Encode a text for a header, as it is: RFC 7541, section 5.2."""
+    """Encode a text for a header without Huffman coding: RFC 7541, section 5.2."""
     data = value.encode()
     assert len(data) < 127, "longer ones have another form"
     return bytes([len(data)]) + data

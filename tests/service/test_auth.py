@@ -1,4 +1,4 @@
-"""Bearer tokens: who may call, and what becomes of a file that changes or can't be used."""
+"""Bearer tokens: who may call, and what happens when the file changes or can't be used."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -17,7 +17,7 @@ from mistralwire.service import CallRecord, Chunks, Server, ServerConfig, create
 from mistralwire.v1 import ChatCompletionResponse
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.peers import RawPeer
-from tests.service.upstreams import REQUEST, HeldUpstream
+from tests.service.upstreams import REQUEST, HeldUpstream, status_of
 
 TOKEN = "a-token.of_more~than+16/bytes=="
 OTHER = "another-token-of-more-than-16-bytes"
@@ -33,7 +33,7 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 class Observer:
-    """Keeps the record of a call each time that it is told of it."""
+    """Keeps the record of a call each time that it is notified."""
 
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
@@ -68,7 +68,7 @@ async def complete(server: Server, *authorization: str | bytes) -> Any:
 
 
 async def refused(server: Server, *authorization: str | bytes) -> str:
-    """Call the service with these values, and return the reason of the refusal."""
+    """Call the service with these values, which it rejects; return the reason."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await complete(server, *authorization)
     return reason_of(caught.value)
@@ -76,9 +76,8 @@ async def refused(server: Server, *authorization: str | bytes) -> str:
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-    (details,) = [value for name, value in error.trailing_metadata() if name == "grpc-status-details-bin"]
     info = error_details_pb2.ErrorInfo()
-    assert any(detail.Unpack(info) for detail in status_pb2.Status.FromString(details).details)
+    assert any(detail.Unpack(info) for detail in status_of(error).details)
     assert info.domain == "mistralwire"
     return str(info.reason)
 
@@ -197,7 +196,7 @@ async def test_tokens_that_travel_in_plain_text_are_warned_of(
     config = ServerConfig(host="0.0.0.0", port=0, insecure=True, token_file=file)
     async with create_server(HeldUpstream(), config):
         pass
-    assert "tokens travel in plain text" in caplog.text
+    assert "tokens are sent in plaintext" in caplog.text
 
 
 async def test_without_tokens_no_call_pays_for_them(file: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""A call by callbacks: what waits for its caller, its limits, its end, and what a chunk costs."""
+"""A call by callbacks: its buffer, its limits, its end, and what a chunk costs."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistralwire._methods import METHODS
 from mistralwire._response_stream import EventWriter
 from mistralwire.errors import MistralwireError, OverloadError, UpstreamError
 from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig
-from mistralwire.service._call import Call, Calls
-from mistralwire.service._methods import METHODS
+from mistralwire.service._admission import Calls
+from mistralwire.service._call import Call
 from mistralwire.upstream import (
     CallContext,
     CompletionRequest,
@@ -56,7 +57,7 @@ class Streaming:
 
 
 class Records:
-    """Keeps what an observer hears."""
+    """Keeps what an observer is told."""
 
     def __init__(self) -> None:
         self.received: list[CompletionChunk] = []
@@ -82,7 +83,7 @@ def calls_of(upstream: Any, *observers: Records, **settings: Any) -> Calls:
 
 
 class Caller:
-    """Takes messages one after the other, as the test takes them: each lasts until the next `take`."""
+    """A sink that takes one message at a time: it is paused until the next `take`."""
 
     def __init__(self, source: Source, calls: Calls | None = None, **settings: Any) -> None:
         upstream = source if hasattr(source, "stream") else Streaming(source)
@@ -127,7 +128,7 @@ class Caller:
         self._has_changed.set()
 
     async def take(self) -> bytes | None:
-        """Return the next message; None at the end; raise what the stream fails with."""
+        """Return the next message, None at the end; raise the error that the stream fails with."""
         if self._has_taken:
             self._has_taken = False
             self.call.resume()
@@ -154,7 +155,7 @@ def ids(message: bytes | None) -> list[int]:
 
 
 async def turn(times: int) -> None:
-    """Let everything else go on so many times."""
+    """Let the event loop run this many iterations."""
     for _ in range(times):
         await asyncio.sleep(0)
 
@@ -210,7 +211,7 @@ async def test_the_upstream_is_read_no_further_than_the_buffer_is_long() -> None
     settings: dict[str, Any] = {"stream_message_chunks_max": 10, "stream_buffer_bytes_max": 100 * size}
     async with Caller(upstream, **settings) as stream:
         await turn(100)
-        # What was ready with the first chunk, at most, or one message in flight and the buffer.
+        # At most what was ready with the first chunk, or one message in flight and the buffer.
         first = upstream.produced
         assert 109 <= first <= 110 + CHUNKS_MAX
         while upstream.produced == first:
@@ -227,7 +228,7 @@ async def test_the_upstream_is_read_no_further_than_the_buffer_is_long() -> None
 
 @st.composite
 def streams(draw: st.DrawFn) -> dict[str, Any]:
-    """Generate a stream: turns of the event loop for each chunk and each write, and the bounds."""
+    """Return a stream: how many iterations each chunk and each write takes, and the limits."""
     waits = st.integers(0, 4)
     return {
         "chunks": draw(st.lists(st.tuples(waits, st.integers(0, 300)), max_size=60)),
@@ -338,7 +339,7 @@ async def test_the_slot_is_taken_before_the_first_chunk_and_given_back_with_the_
                 await too_many.take()
             assert len(upstream.requests) == 1
 
-            # The reader of the first has not taken anything; its upstream is free all the same.
+            # The reader of the first has taken nothing; the upstream is free nevertheless.
             upstream.items.put_nowait(chunk(0))
             upstream.items.put_nowait(None)
             await upstream.started.wait()
@@ -409,7 +410,7 @@ async def test_a_call_that_is_left_at_once_gives_its_slot_back(is_over_at_once: 
 
 
 class FailingUpstream:
-    """Fails where it is asked, before there is anything to await."""
+    """Raises when it is asked, before there is anything to await."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -422,7 +423,7 @@ class FailingUpstream:
 
 
 class FailingAtOnce(FailingUpstream):
-    """Fails so in the form with callbacks."""
+    """Raises when it is asked, in the callback form."""
 
     judges_requests = True
 
@@ -463,7 +464,7 @@ async def test_any_number_of_calls_that_wait_may_fail_one_after_the_other() -> N
 
 
 class Taking:
-    """Takes whatever comes, at once."""
+    """A sink that takes everything at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -530,7 +531,7 @@ async def test_calls_that_wait_are_stopped_before_places_become_free() -> None:
 
 
 class PushedUpstream:
-    """An upstream that calls back, as one over HTTP does; the test says what arrives."""
+    """A callback upstream, like one over HTTP; the test controls what arrives."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -621,7 +622,7 @@ async def test_chunks_that_the_source_writes_itself_count_for_the_idle_limit(
     for number in range(1, 4):
         later_s[0] += 800
         writer.send(b"%d" % number, 1)
-        # The timer of the first 1000 seconds, and those that follow it, look at the times.
+        # The timer of the first 1000 seconds, and those that follow it, compare the times.
         await turn(5)
         assert not sink.errors
     assert (sent, writer.chunks, writer.sent_bytes) == ([b"1", b"2", b"3"], 3, 3)
@@ -634,7 +635,7 @@ async def test_chunks_that_the_source_writes_itself_count_for_the_idle_limit(
 
 
 class Kept:
-    """Keeps the errors of an answer."""
+    """Keeps the errors of a response."""
 
     def __init__(self) -> None:
         self.errors: list[MistralwireError] = []
@@ -652,7 +653,7 @@ class Kept:
 
 
 class Nobody:
-    """Takes an answer, and leaves it."""
+    """A sink that ignores everything."""
 
     def headers(self, headers: Mapping[str, str]) -> None:
         pass
@@ -701,7 +702,7 @@ async def test_a_call_that_is_over_is_freed_without_the_garbage_collector(
 async def test_a_chunk_costs_no_turn_of_the_loop_no_task_and_no_timer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where an upstream calls back, its chunk is with the caller before the call returns."""
+    """A chunk of a callback upstream reaches the caller before the callback returns."""
     loop = asyncio.get_running_loop()
     scheduled: list[str] = []
 

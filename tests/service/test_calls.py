@@ -1,4 +1,4 @@
-"""Calls end when they should: deadlines, silence on either side, queues, backpressure, records."""
+"""The end of calls: deadlines, idle timeouts, queues, backpressure, records."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ SECRET = "my secret prompt"
 
 
 class Watching:
-    """Keeps the records of calls, and says when one has ended."""
+    """Keeps the records of calls, and signals when one has ended."""
 
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
@@ -72,7 +72,7 @@ def stub_of(channel: Any) -> Any:
 
 
 async def read_to_error(call: Any) -> tuple[list[str], grpc.aio.AioRpcError]:
-    """Read a stream that breaks, and return the ids of its chunks, and the error."""
+    """Read a stream that fails; return the ids of its chunks, and the error."""
     received: list[str] = []
     try:
         async for message in call:
@@ -167,7 +167,7 @@ async def test_a_silent_upstream_ends_the_stream_after_what_was_received() -> No
 
 
 class BreakingUpstream:
-    """Breaks each stream after as many chunks as the request's `max_tokens` says."""
+    """Fails each stream after as many chunks as the request's `max_tokens`."""
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
         raise NotImplementedError
@@ -282,7 +282,7 @@ async def test_a_caller_who_is_gone_before_his_request_has_cancelled_his_call(me
     async with asyncio.timeout(30), server:
         async with RawPeer(server.port) as peer:
             peer.call(f"/{SERVICE_NAME}/{method}")
-            # Answered behind the call: it has begun.
+            # It is answered after the call has begun.
             peer.send(Frame(PING, 0, 0, bytes(8)))
             await peer.received(PING, ACK)
         await watching.has_ended.wait()
@@ -297,7 +297,7 @@ async def test_a_caller_who_does_not_read_loses_his_upstream() -> None:
         call = stub_of(channel).ChatCompletionStream(STREAM_REQUEST)
         await upstream.closed.wait()
 
-        # What is on its way arrives, and then the reason.
+        # What is in flight arrives, and then the reason.
         received, error = await read_to_error(call)
 
     assert received == [str(number) for number in range(len(received))]
@@ -308,7 +308,7 @@ async def test_a_caller_who_does_not_read_loses_his_upstream() -> None:
 async def test_a_caller_who_never_reads_is_gone_with_his_connection() -> None:
     upstream, watching = EagerUpstream(None, "x" * 10_000), Watching()
     async with channel_to(upstream, watching, caller_idle_s=0.3, connection_age_s=0.5) as channel:
-        # Kept, so that it is not cancelled.
+        # Referenced, so that it is not cancelled.
         call = stub_of(channel).ChatCompletionStream(STREAM_REQUEST)
         await watching.has_ended.wait()
         assert not call.done()
@@ -439,7 +439,7 @@ async def test_observers_see_each_call_from_its_start_to_its_end() -> None:
 
 
 class Raising(Watching):
-    """Raises whatever it is told, with a secret in the text.
+    """Raises what it is told to, with a secret in the text.
 
     Args:
         what: Name of the method that raises.
@@ -489,7 +489,7 @@ async def test_an_observer_that_raises_harms_neither_the_call_nor_other_observer
 
 
 class SocketUpstream:
-    """Reads server-sent events from a socket, as fast as it is asked to.
+    """Reads server-sent events from a socket, as fast as they are requested.
 
     Args:
         port: Of the socket.
@@ -516,7 +516,7 @@ class SocketUpstream:
 
 
 class EventSender(asyncio.Protocol):
-    """Sends a fixed number of events as long as the socket takes them.
+    """Sends a fixed number of events as fast as the socket takes them.
 
     Attributes:
         sent: How many events the socket has taken.
@@ -562,14 +562,14 @@ async def test_a_slow_caller_slows_the_socket_of_the_upstream() -> None:
         call = stub_of(channel).ChatCompletionStream(STREAM_REQUEST)
         message: ChatCompletionStreamResponse = await call.read()
         received = [item.id for item in message.chunks]
-        # Nothing is read until the sender can send no more, several times in a row.
+        # Nothing is read until the sender is blocked, several times in a row.
         quiet = 0
         while quiet < 20:
             before = sender.sent
             await asyncio.sleep(0.01)
             quiet = quiet + 1 if sender.sent == before else 0
         assert sender.has_paused.is_set()
-        # 80 MB in all; the buffers of both sockets, of the service and of gRPC hold a part of it.
+        # 80 MB in total; the buffers of both sockets, of the service and of gRPC hold a part of it.
         assert sender.sent < sender.COUNT / 2
 
         while (message := await call.read()) is not grpc.aio.EOF:

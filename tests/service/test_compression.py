@@ -1,4 +1,4 @@
-"""Compression: of answers for those who ask for it, of requests within the limit."""
+"""Compression: of responses on request, and of requests within the limit."""
 
 import asyncio
 import gzip
@@ -10,14 +10,15 @@ import grpc
 import pytest
 
 from mistralwire.service import ServerConfig, create_server
-from mistralwire.service._compression import request_options, send_initial_metadata, wants_gzip
+from mistralwire.service._grpc_sink import send_initial_metadata, wants_gzip
+from mistralwire.service._options import compression_options
 from mistralwire.v1 import ChatCompletionResponse
 from tests.service.peers import DATA, RawPeer, gzip_bomb
 from tests.service.upstreams import REQUEST, HeldUpstream
 
 COMPLETION = "/mistralwire.v1.ChatCompletionService/ChatCompletion"
 TEXT = b"word " * 10_000
-IS_SAFE = not request_options()
+IS_SAFE = not compression_options()
 ASKED = ("x-accept-encoding", "gzip")
 
 
@@ -93,7 +94,7 @@ def test_what_counts_as_asking(metadata: list[tuple[str, str]], expected: bool) 
     [("1.73.1", False), ("1.83.2", False), ("1.84.0", True), ("1.85.0rc1", True), ("2.0.0.dev0", True)],
 )
 def test_compressed_requests_depend_on_the_version_of_grpc(version: str, is_safe: bool) -> None:
-    assert (request_options(version) == []) is is_safe
+    assert (compression_options(version) == []) is is_safe
 
 
 async def complete_compressed(compression: grpc.Compression, **settings: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Connections: peers that lie, stall, ask too often or never answer."""
+"""Connections: peers that violate the protocol, stall, ping too often, or never answer."""
 
 import asyncio
 import contextlib
@@ -83,7 +83,7 @@ async def test_a_peer_that_answers_stays_connected() -> None:
         serve(keepalive_s=0.05, keepalive_timeout_s=20.0) as server,
         RawPeer(server.port) as peer,
     ):
-        # Asked more often than twice, grpc's own limit without data.
+        # More than two pings, grpc's own limit without data.
         await peer.received(PING, count=5)
         assert not peer.closed.is_set()
 
@@ -180,12 +180,12 @@ async def test_heads_without_requests_take_no_place_of_other_calls_and_give_way_
         # A quarter of arriving_max stays.
         for number in range(1100 - 256):
             await attacker.ended(2 * number + 1)
-        # Once: HPACK does not write it again.
+        # Once: HPACK does not repeat it.
         assert any(b"many requests are still arriving" in frame.payload for frame in attacker.frames)
         for _ in range(100):
             upstream.items.put_nowait(ChatCompletionResponse(id="1"))
         answers = await asyncio.gather(*(client.complete(REQUEST) for _ in range(100)))
-        # The last of them still may send its request.
+        # The last of them may still send its request.
         upstream.items.put_nowait(ChatCompletionResponse(id="1"))
         await attacker.request(REQUEST.SerializeToString(), stream=2 * 1099 + 1)
         await attacker.ended(2 * 1099 + 1)

@@ -1,4 +1,4 @@
-"""Health: what is asked, what is told without being asked, and callers who keep it waiting."""
+"""Health: checks, watches, and callers that stall."""
 
 import asyncio
 import contextlib

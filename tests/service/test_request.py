@@ -10,7 +10,6 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from mistralwire import from_json
 from mistralwire.client import Client
@@ -25,7 +24,7 @@ from mistralwire.v1 import (
     FIMCompletionRequest,
 )
 from tests.gateway_stack import running_gateway
-from tests.service.upstreams import MESSAGES, HeldUpstream
+from tests.service.upstreams import MESSAGES, HeldUpstream, status_of
 from tests.upstream_server import UpstreamServer, json_answer, sse_answer
 
 CHAT = "/v1/chat/completions"
@@ -196,14 +195,14 @@ async def test_content_of_a_newer_contract_is_refused_whoever_judges(
             await asked
 
     info = error_details_pb2.ErrorInfo()
-    status = rpc_status.from_call(caught.value)
+    status = status_of(caught.value)
     assert any(detail.Unpack(info) for detail in status.details)
     assert (caught.value.code(), info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONTRACT_NEWER")
     assert server.received == []
 
 
 async def test_the_bound_on_values_counts_for_every_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_module, "VALUES_MAX", 100)
+    monkeypatch.setattr(request_module, "REQUEST_VALUES_MAX", 100)
     request = FIMCompletionRequest(model="m", prompt="x", stop_array={"items": ["y"] * 101})
     async with UpstreamServer(ANSWER) as server, asking(server) as upstream, serving(upstream) as client:
         with pytest.raises(CallError, match="at most 100 values") as caught:

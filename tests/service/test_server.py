@@ -1,4 +1,4 @@
-"""What stands around the service: addresses, reflection, channelz, limits, drain."""
+"""The server: addresses, reflection, channelz, limits, drain."""
 
 import asyncio
 import re
@@ -294,11 +294,11 @@ async def test_new_calls_are_refused_while_the_server_drains() -> None:
         upstream.items.put_nowait(chunk(0))
         assert (await anext(chunks)).id == "0"
         stopping = asyncio.create_task(server.stop(30))
-        # A peer that does not care that the server goes away, as one that has not heard of it yet.
+        # A peer that ignores the GOAWAY, like one that has not received it yet.
         await peer.received(GOAWAY)
         peer.call(COMPLETION)
         trailers = await peer.ended()
-        # grpc itself answers these, in its own words: UNAVAILABLE or CANCELLED, or it closes the connection.
+        # grpc itself answers these with UNAVAILABLE or CANCELLED, or closes the connection.
         assert peer.closed.is_set() or re.search(rb"grpc-status(\x0214|\x011)", trailers)
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST)
@@ -322,7 +322,7 @@ async def test_a_call_that_comes_before_the_stop_is_refused_behind_the_end_of_it
         refusal = next(index for index, frame in enumerate(peer.frames) if frame.kind == HEADERS)
 
     assert goodbye < refusal
-    # Its name and value, each behind its length.
+    # Name and value, each preceded by its length.
     assert b"grpc-status\x0214" in trailers
     assert b"grpc-retry-pushback-ms\x03150" in trailers
     assert not upstream.requests
@@ -393,7 +393,7 @@ async def test_a_reader_that_stalls_does_not_keep_the_server_from_stopping() -> 
 
 
 class StubbornUpstream(HeldUpstream):
-    """Ends when it likes, whatever it is told."""
+    """Ignores its cancellation."""
 
     def __init__(self) -> None:
         super().__init__()

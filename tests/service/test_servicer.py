@@ -1,4 +1,4 @@
-"""The service answers over a real socket."""
+"""The servicer, over a real socket."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,6 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from mistralwire import to_json
 from mistralwire._offload import PYTHON_WEIGHT_MAX, is_light
@@ -48,7 +47,15 @@ from mistralwire.v1 import (
     UserMessage,
 )
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
-from tests.service.upstreams import MESSAGES, REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
+from tests.service.upstreams import (
+    MESSAGES,
+    REQUEST,
+    STREAM_REQUEST,
+    EagerUpstream,
+    HeldUpstream,
+    chunk,
+    status_of,
+)
 from tests.upstream_server import UpstreamServer, json_answer, sse_answer
 
 REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
@@ -56,7 +63,7 @@ REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
 
 @contextlib.asynccontextmanager
 async def serving(upstream: Upstream) -> AsyncIterator[Client]:
-    # The timeout is there for a failing test alone: nothing waits for it.
+    # The timeout only matters when the test fails: nothing waits for it.
     async with (
         asyncio.timeout(30),
         create_server(upstream, ServerConfig(port=0)) as server,
@@ -67,7 +74,7 @@ async def serving(upstream: Upstream) -> AsyncIterator[Client]:
 
 @contextlib.asynccontextmanager
 async def channel_to(upstream: Upstream, **settings: Any) -> AsyncIterator[Any]:
-    """Return a bare channel, to see what any other client would see."""
+    """Return a plain grpc channel, for what another client would see."""
     async with (
         asyncio.timeout(30),
         create_server(upstream, ServerConfig(port=0, **settings)) as server,
@@ -183,7 +190,7 @@ async def test_a_reader_that_stops_reading_stops_the_upstream() -> None:
         call = new_stub(channel).ChatCompletionStream(STREAM_REQUEST, timeout=30)
         await call.read()
         call.cancel()
-        # It has no end of its own, and would fill the memory if it were read on.
+        # It is endless, and would fill the memory if it were read further.
         await upstream.closed.wait()
 
 
@@ -229,23 +236,23 @@ async def test_a_deadline_ends_a_stream_and_its_upstream() -> None:
 
 
 class HeldChecks:
-    """Holds the check of each large request until the test lets it go on; small ones pass."""
+    """Blocks the check of each large request until the test releases it; small ones pass."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entered = asyncio.Event()
         self.sizes: list[int] = []
         self._may_go_on = threading.Event()
         self._loop = asyncio.get_running_loop()
-        self._read_request = request_module.read_request
-        monkeypatch.setattr(request_module, "read_request", self._read)
+        self._parse_checked = request_module.parse_checked
+        monkeypatch.setattr(request_module, "parse_checked", self._read)
 
     def _read(self, request_type: type[Any], data: bytes, oldest_revision: int) -> Any:
         if not is_light(data, PYTHON_WEIGHT_MAX):
             self.sizes.append(len(data))
             self._loop.call_soon_threadsafe(self.entered.set)
-            # In the event loop nobody could let it go on: the bound is there for a failing test alone.
+            # In the event loop nobody could release it: the limit only matters when the test fails.
             assert self._may_go_on.wait(10)
-        return self._read_request(request_type, data, oldest_revision)
+        return self._parse_checked(request_type, data, oldest_revision)
 
     def let_go_on(self) -> None:
         self._may_go_on.set()
@@ -293,7 +300,7 @@ async def test_a_cancelled_call_does_not_wait_for_its_check(monkeypatch: pytest.
             large.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await large
-            # There is room for one call: this one is answered once the service has let go of the other.
+            # There is room for one call: this one is answered once the other is over.
             while True:
                 with contextlib.suppress(CallError):
                     assert (await client.complete(REQUEST)).id == "1"
@@ -397,7 +404,7 @@ async def test_violations_are_standard_details_that_any_client_can_read() -> Non
         call = new_stub(channel).ChatCompletion(ChatCompletionRequest(messages=MESSAGES), timeout=30)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
-        status = rpc_status.from_call(caught.value)
+        status = status_of(caught.value)
 
     bad_request, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(bad_request)
@@ -430,7 +437,7 @@ async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str, da
             await call(data, timeout=30)
 
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "3 bytes that are none" in str(caught.value.details())
+    assert "3 bytes that can't be parsed" in str(caught.value.details())
 
 
 @pytest.mark.parametrize("implementation", ["python", "upb"])
@@ -438,13 +445,13 @@ def test_bytes_that_are_no_request_are_the_same_error_in_every_protobuf(implemen
     program = """
 from google.protobuf.internal import api_implementation
 from mistralwire.errors import DecodeError
-from mistralwire.service._request import read_request
+from mistralwire.service._request import parse_checked
 from mistralwire.v1 import ChatCompletionRequest
 
 print(api_implementation.Type())
 for data in (b"\\xff\\xff\\xff", b"\\x12\\x01\\xff"):
     try:
-        read_request(ChatCompletionRequest, data)
+        parse_checked(ChatCompletionRequest, data)
     except DecodeError as error:
         print(error.reason)
 """
@@ -488,7 +495,7 @@ async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch
         threads.append(threading.current_thread())
         return request_type.FromString(data)
 
-    monkeypatch.setattr(request_module, "read_request", read)
+    monkeypatch.setattr(request_module, "parse_checked", read)
     upstream = HeldUpstream()
     async with serving(upstream) as client:
         for count in (1, PYTHON_WEIGHT_MAX // 10, PYTHON_WEIGHT_MAX):
@@ -500,7 +507,7 @@ async def test_a_small_request_of_many_values_is_checked_in_a_thread(monkeypatch
 
 
 class OddError(BaseException):
-    """What no upstream should raise."""
+    """An exception that no upstream should raise."""
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
@@ -528,7 +535,7 @@ async def test_whatever_an_upstream_raises_is_not_the_callers_fault_and_ends_his
 
 
 class WrongUpstream:
-    """Answers with messages of other types."""
+    """Responds with messages of the wrong types."""
 
     async def complete(self, request: Any, context: CallContext) -> Any:
         return chunk(0)
@@ -619,7 +626,7 @@ async def test_the_servicer_joins_a_server_of_ones_own() -> None:
 
 
 class IteratingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Iterates over the answer to a stream, as the interceptors of other packages do."""
+    """Iterates over the response stream, as the interceptors of other packages do."""
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -660,7 +667,7 @@ async def test_a_chunk_of_any_size_reaches_a_client_that_allows_it() -> None:
 # Metadata of every call.
 OWN = ("x-request-id", "x-contract-revision")
 PASSED = {"mistral-correlation-id": "corr-1", "x-ratelimit-remaining": "0"}
-# The name of the last is one of bytes in gRPC.
+# The key of the last is for bytes in gRPC.
 LIMITED = {**PASSED, "set-cookie": "a=b", "x-ratelimit-reset-bin": "1"}
 
 
@@ -696,7 +703,7 @@ async def test_headers_of_the_upstream_are_metadata_for_any_client(
 
 
 class ToldUpstream(EagerUpstream):
-    """Answers by callbacks, after headers of a program's own."""
+    """Responds by callbacks, after headers of its own."""
 
     def __init__(self, headers: Mapping[Any, Any]) -> None:
         super().__init__(1)
@@ -760,7 +767,7 @@ async def test_headers_of_a_refusal_are_in_its_details_and_trailers(is_stream: b
         await upstream.close()
     error = raised.value
     assert _passed(error.trailing_metadata()) == PASSED
-    status: Any = rpc_status.from_call(error)
+    status: Any = status_of(error)
     bad_request, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(bad_request)
     assert status.details[1].Unpack(info)

@@ -1,4 +1,4 @@
-"""Errors become statuses with details, small enough for trailers."""
+"""Errors become statuses with details that are small enough for trailers."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from mistralwire.errors import (
     Violation,
 )
 from mistralwire.service import to_status
-from mistralwire.service._status import Failure, failure_of, retry_time_s
+from mistralwire.service._status import CallStatus, call_status, retry_time_s
 from mistralwire.v1 import CONTRACT_REVISION
 
 M = TypeVar("M", bound=Message)
@@ -140,7 +140,7 @@ def test_an_error_that_is_not_as_documented_still_has_a_status() -> None:
 
 def test_headers_that_are_no_text_are_left_out() -> None:
     headers: Any = {5: "1", None: "1", b"cf-ray": "1", "trace-id": 5, "cf-ray": "an-id"}
-    failure = failure_of(UpstreamError("no", headers=headers))
+    failure = call_status(UpstreamError("no", headers=headers))
     assert failure.code is grpc.StatusCode.UNAVAILABLE
     assert dict(failure.trailing_metadata)["cf-ray"] == "an-id"
     assert "trace-id" not in dict(failure.trailing_metadata)
@@ -193,7 +193,7 @@ def test_the_id_of_the_call_is_a_detail(error: Exception) -> None:
 
 @pytest.mark.parametrize("request_id", ["", "two words", "a\nb", "é", "\ud800", "x" * 129])
 def test_an_id_that_is_none_goes_nowhere(request_id: str) -> None:
-    failure = failure_of(KeyError(), request_id)
+    failure = call_status(KeyError(), request_id)
 
     assert to_status(KeyError(), request_id) == to_status(KeyError())
     names = [name for name, _ in failure.trailing_metadata]
@@ -231,13 +231,13 @@ def test_an_unexpected_error_gives_nothing_of_its_text() -> None:
 
 
 def trailers_of(error: BaseException, remaining_s: float | None = None) -> dict[str, Any]:
-    return dict(failure_of(error, "id-1", remaining_s).trailing_metadata)
+    return dict(call_status(error, "id-1", remaining_s).trailing_metadata)
 
 
 def test_a_failure_is_the_status_with_all_trailers() -> None:
     error = UpstreamError("slow down", code="RESOURCE_EXHAUSTED", retry_after_s=2)
 
-    assert failure_of(error, "id-1") == Failure(
+    assert call_status(error, "id-1") == CallStatus(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "slow down",
         (
@@ -290,7 +290,7 @@ def test_nothing_is_said_of_a_retry_without_a_time_or_a_use(error: Exception) ->
     }
 
 
-# Hard on trailers: three bytes percent-encoded for one, line ends, NUL, what is no Unicode at all.
+# The worst for trailers: characters that are percent-encoded, line ends, NUL, lone surrogates.
 NASTY = ["\ud800", "\n\r\x00\x1b\x7f", "%", "%0A", "é", "\u2028", "\N{OWL}", "\uffff", " ", "\t", "x" * 9]
 nasty_texts = st.builds(
     lambda text, count: text * count,
@@ -340,7 +340,7 @@ request_ids = nasty_texts | st.sampled_from(["", "id-1", "~" * 128])
 
 @contextlib.asynccontextmanager
 async def failing(
-    failure_at: Callable[[bytes, grpc.aio.ServicerContext], Failure], options: Any = ()
+    failure_at: Callable[[bytes, grpc.aio.ServicerContext], CallStatus], options: Any = ()
 ) -> AsyncIterator[tuple[Calling, Calling]]:
     """Serve two methods that fail, a unary one, and a stream that fails after as many messages as it got.
 
@@ -393,14 +393,14 @@ async def failing(
         await server.stop(None)
 
 
-async def assert_delivered(failures: Sequence[Failure]) -> None:
+async def assert_delivered(failures: Sequence[CallStatus]) -> None:
     async with failing(lambda request, _: failures[int(request)]) as calls:
         for number, failure in enumerate(failures):
             for call in calls:
                 error = await call(str(number).encode())
                 assert error.code() is failure.code
                 assert error.details() == failure.details
-                # In no order of ours.
+                # In any order.
                 assert sorted(error.trailing_metadata() or ()) == sorted(failure.trailing_metadata)
 
 
@@ -408,7 +408,7 @@ async def assert_delivered(failures: Sequence[Failure]) -> None:
 def test_any_error_has_a_small_status_that_a_call_delivers_whole(
     errors: list[tuple[BaseException, str]],
 ) -> None:
-    failures = [failure_of(error, request_id) for error, request_id in errors]
+    failures = [call_status(error, request_id) for error, request_id in errors]
 
     for failure in failures:
         status = status_pb2.Status.FromString(dict(failure.trailing_metadata)["grpc-status-details-bin"])
@@ -431,7 +431,7 @@ def test_the_largest_status_of_all_fits_beside_everything_else(nasty: str) -> No
         retry_after_s=86_399.999,
     )
 
-    failure = failure_of(error, "~" * 128)
+    failure = call_status(error, "~" * 128)
 
     status = to_status(error, "~" * 128)
     assert [detail.type_url.rpartition(".")[2] for detail in status.details] == [
@@ -468,7 +468,7 @@ def test_the_largest_answer_of_an_upstream_fits_into_trailers(count: int) -> Non
         should_retry=False,
     )
 
-    failure = failure_of(error, "~" * 128)
+    failure = call_status(error, "~" * 128)
 
     trailers = [*failure.trailing_metadata, ("grpc-status", "8"), ("grpc-message", "")]
     sizes = {"grpc-status-details-bin": 4 * 1024, "grpc-message": 3 * 512}
@@ -523,13 +523,13 @@ def test_a_caller_says_how_long_it_may_wait_for_another_attempt(
 
 
 async def attempts_of(error: BaseException, backoff: str) -> list[int]:
-    """Count how often grpc's own retries reach a service that fails so, for a unary call and a stream."""
+    """Return the attempts of grpc's own retries at a service that fails so: a unary call and a stream."""
     attempts = 0
 
-    def fail(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> Failure:
+    def fail(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> CallStatus:
         nonlocal attempts
         attempts += 1
-        return failure_of(error, "id-1", context.time_remaining())
+        return call_status(error, "id-1", context.time_remaining())
 
     policy = {
         "maxAttempts": 3,
@@ -543,13 +543,13 @@ async def attempts_of(error: BaseException, backoff: str) -> list[int]:
     async with failing(fail, [("grpc.service_config", json.dumps(config))]) as calls:
         for call in calls:
             attempts = 0
-            assert (await call(b"")).code() is failure_of(error).code
+            assert (await call(b"")).code() is call_status(error).code
             result.append(attempts)
     return result
 
 
 async def test_grpc_retries_after_the_time_that_the_error_says() -> None:
-    # By its own backoff it would wait beyond the guard.
+    # Its own backoff would exceed the timeout.
     assert await attempts_of(OverloadError("full", retry_after_s=0), backoff="1000s") == [3, 3]
 
 
@@ -577,8 +577,8 @@ def test_an_error_that_has_no_status_leaves_nothing_of_itself_in_the_log(
     error.retry_after_s = "secret time"  # type: ignore[assignment]
 
     with caplog.at_level(logging.DEBUG):
-        failure = failure_of(error, "id-1")
+        failure = call_status(error, "id-1")
 
-    assert failure == failure_of(KeyError(), "id-1")
+    assert failure == call_status(KeyError(), "id-1")
     assert "UpstreamError" in caplog.text
     assert "secret" not in caplog.text

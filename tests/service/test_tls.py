@@ -1,4 +1,4 @@
-"""TLS: who gets a connection, and what becomes of files that change or can't be used."""
+"""TLS: who gets a connection, and what happens when files change or can't be used."""
 
 import asyncio
 import datetime
@@ -54,7 +54,7 @@ def serve(files: Files, client_ca: pathlib.Path | None = None) -> Server:
 
 async def check(server: Server, credentials: grpc.ChannelCredentials) -> None:
     """Open a connection and make a call."""
-    # Without this, grpc would take the connection of an earlier channel that looks the same.
+    # Otherwise grpc would reuse the connection of an earlier channel with the same arguments.
     options = [("grpc.use_local_subchannel_pool", 1)]
     target = f"localhost:{server.port}"
     async with grpc.aio.secure_channel(target, credentials, options) as channel:
@@ -289,7 +289,7 @@ async def test_an_encrypted_key_is_an_error_and_asks_nobody(files: Files) -> Non
 
 
 async def test_a_key_that_grpc_does_not_know_is_not_taken_for_an_address_in_use(files: Files) -> None:
-    # OpenSSL knows this curve, and BoringSSL, which grpc has, does not.
+    # OpenSSL supports this curve; BoringSSL, which grpc uses, does not.
     key = ec.generate_private_key(ec.SECP256K1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - DAY, NOW + DAY)

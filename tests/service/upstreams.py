@@ -1,9 +1,13 @@
-"""Upstreams that a test drives, and small messages."""
+"""Upstreams that a test controls, and small messages."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
 
+import grpc
+from google.rpc import status_pb2
+
+from mistralwire._metadata import STATUS_DETAILS
 from mistralwire.upstream import CallContext, CompletionRequest, CompletionResponse, CompletionStreamRequest
 from mistralwire.v1 import (
     ChatCompletionRequest,
@@ -27,7 +31,7 @@ def chunk(number: int, content: str = "word") -> CompletionChunk:
 
 
 class HeldUpstream:
-    """Answers with what the test puts into it, as it is put: an answer, chunks, an error, None for the end.
+    """Responds with what the test puts into it, when it does: a response, chunks, an error, None for the end.
 
     Attributes:
         items: What to answer with.
@@ -71,14 +75,14 @@ class HeldUpstream:
                     raise item
                 assert isinstance(item, CompletionChunk)
                 yield item
-                # Reached when the reader comes back for more: it has taken this one in.
+                # Reached when the reader asks for more: it has processed this one.
                 self.items.task_done()
         finally:
             self.closed.set()
 
 
 class EagerUpstream:
-    """Has every chunk ready at any time.
+    """Has all chunks ready at any time.
 
     Args:
         count: How many chunks; None for no end.
@@ -107,3 +111,11 @@ class EagerUpstream:
                 yield chunk(number, self._content)
         finally:
             self.closed.set()
+
+
+def status_of(error: grpc.Call) -> status_pb2.Status:
+    """Return the google.rpc.Status in the trailing metadata of a call, which must have exactly one."""
+    (details,) = [value for key, value in error.trailing_metadata() if key == STATUS_DETAILS]
+    status = status_pb2.Status.FromString(details)
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    return status

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from mistralwire._files import Watched, file_error, is_open_to_all, read_file
+from mistralwire._metadata import AUTHORIZATION
 from mistralwire.errors import MistralwireError, Reason
 
 TOKENS_MAX = 1000
@@ -49,7 +50,7 @@ class TokenFile:
             MistralwireError: If there is no token, or an unknown one, with the code UNAUTHENTICATED and the
                 reason TOKEN_MISSING or TOKEN_INVALID.
         """
-        values = [value for name, value in metadata if name == "authorization"]
+        values = [value for name, value in metadata if name == AUTHORIZATION]
         if len(values) > 1:
             raise _unauthenticated(Reason.TOKEN_INVALID, f"found {len(values)} of them")
         self.check_value(values[0] if values else None)

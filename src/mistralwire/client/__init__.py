@@ -1,18 +1,20 @@
-"""The Python client of the service: `Client` for asyncio, `SyncClient` for the rest."""
+"""The Python client of the service: `Client` for asyncio, `SyncClient` for everything else."""
 
 from mistralwire.client._batch import ChunkBatch
-from mistralwire.client._causes import TOKEN_REFUSED, is_refusing_caller
+from mistralwire.client._call_error import is_refusing_caller
 from mistralwire.client._client import (
     ATTEMPTS_MAX,
     DEADLINE_S,
-    DEADLINE_S_MAX,
     KEEPALIVE_S,
     KEEPALIVE_TIMEOUT_S,
     MESSAGE_BYTES_MAX,
     CallOptions,
     Client,
     ClientOptions,
+    StreamRequest,
 )
+from mistralwire.client._health import TOKEN_REFUSED
+from mistralwire.client._stub import DEADLINE_S_MAX
 from mistralwire.client._sync import SyncClient
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "ChunkBatch",
     "Client",
     "ClientOptions",
+    "StreamRequest",
     "SyncClient",
     "is_refusing_caller",
 ]

@@ -1,4 +1,4 @@
-"""The chunks of one message of a stream, as the wire bytes they came in."""
+"""The chunks of one message of a stream, as the wire bytes they arrived in."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar, overload
@@ -10,17 +10,18 @@ from mistralwire.codec import lift
 from mistralwire.errors import CallError, CodecError, Reason
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
 
-M = TypeVar("M", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
 
 
 class ChunkBatch(Sequence[CompletionChunk]):
-    """The chunks that travelled in one message, in order: a sequence that is decoded when it is first read.
+    """The chunks of one message, in order: a sequence that is decoded when it is first read.
 
-    Whoever passes the chunks on takes `data` and decodes nothing; whoever wants the chunks goes over the
-    batch, and gets them with everything that this contract knows in its fields. Both stream responses of the
-    contract have the same wire form, so that the bytes fit either.
+    To forward the chunks, take `data`: nothing is decoded. To read them, iterate: they have everything that
+    this contract knows in their fields. Both stream responses of the contract have the same wire form, so
+    the bytes fit either.
 
-    Reading anything but `data` raises a CallError with the reason NOT_PROTOBUF if the bytes are no message.
+    Reading anything but `data` raises a CallError with the reason NOT_PROTOBUF if the bytes are not a
+    message.
 
     Args:
         data: The wire bytes.
@@ -38,11 +39,11 @@ class ChunkBatch(Sequence[CompletionChunk]):
         self._chunks: Sequence[CompletionChunk] | None = None
 
     def __iter__(self) -> Iterator[CompletionChunk]:
-        """Go over the chunks."""
+        """Iterate over the chunks."""
         return iter(self._decoded())
 
     def __len__(self) -> int:
-        """Count the chunks."""
+        """Return the number of chunks."""
         return len(self._decoded())
 
     @overload
@@ -52,26 +53,26 @@ class ChunkBatch(Sequence[CompletionChunk]):
     def __getitem__(self, index: slice) -> Sequence[CompletionChunk]: ...
 
     def __getitem__(self, index: int | slice) -> CompletionChunk | Sequence[CompletionChunk]:
-        """Give a chunk, or a list of some."""
+        """Return a chunk, or a list of chunks."""
         return self._decoded()[index]
 
     def __repr__(self) -> str:
-        """Name the size and nothing of the content."""
+        """Show the size, and nothing of the content."""
         return f"ChunkBatch({len(self.data)} bytes)"
 
     def _decoded(self) -> Sequence[CompletionChunk]:
         if self._chunks is None:
-            batch = read_message(ChatCompletionStreamResponse, self.data, self._request_id)
+            batch = parse_response(ChatCompletionStreamResponse, self.data, self._request_id)
             # Nothing can be newer than the first revision.
             is_first = CONTRACT_REVISION == 1
             self._chunks = batch.chunks if is_first else [lifted(chunk) for chunk in batch.chunks]
         return self._chunks
 
 
-def lifted(message: M) -> M:
-    """Return an answer with everything that this contract knows in its fields.
+def lifted(message: ResponseT) -> ResponseT:
+    """Return a response with everything that this contract knows in its fields.
 
-    One that has no JSON form stays as it is.
+    A response that has no JSON form is returned unchanged.
     """
     try:
         return lift(message)
@@ -79,25 +80,12 @@ def lifted(message: M) -> M:
         return message
 
 
-def read_message(message_type: type[M], data: bytes, request_id: str) -> M:
-    """Read an answer of the service.
-
-    Args:
-        message_type: Its type.
-        data: Its wire bytes.
-        request_id: Id of the call.
-
-    Returns:
-        The message.
-
-    Raises:
-        CallError: If the bytes are no such message: INTERNAL, with the reason NOT_PROTOBUF.
-    """
+def parse_response(message_type: type[ResponseT], data: bytes, request_id: str) -> ResponseT:
+    """Parse a response of the service; bytes that can't be parsed are a CallError with NOT_PROTOBUF."""
     try:
         return message_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
         name = message_type.DESCRIPTOR.name
-        message = (
-            f"expected the wire bytes of a {name} from the service, found {len(data)} bytes that are none"
-        )
+        found = f"{len(data)} bytes that can't be parsed"
+        message = f"expected the wire bytes of a {name} from the service, found {found}"
         raise CallError(message, code="INTERNAL", reason=Reason.NOT_PROTOBUF, request_id=request_id) from None

@@ -1,20 +1,29 @@
-"""The status that a call ended with, as an error."""
+"""From the status that a call ended with to a CallError."""
 
-from collections.abc import Iterator
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from mistralwire._metadata import REQUEST_ID, is_request_id
+from mistralwire._metadata import REQUEST_ID, STATUS_DETAILS, is_request_id
 from mistralwire.errors import SHOULD_RETRY, CallError, Reason, UpstreamViolation, Violation
 
-_DETAILS = "grpc-status-details-bin"
-# Of a message, and of each text of a violation.
-_TEXT_CHARS_MAX = 1_000
-# What grpc says where the deadline ends a call; in the middle of a stream at times as "Stream removed (...)".
+# For a message, and for each text of a violation.
+_STATUS_LINE_CHARS_MAX = 1_000
+# grpc's text where the deadline ends a call; in the middle of a stream sometimes as "Stream removed (...)".
 _DEADLINE = "Deadline Exceeded"
+
+_DETAIL_TYPES: dict[str, type[Message]] = {
+    detail_type.DESCRIPTOR.full_name: detail_type
+    for detail_type in (
+        error_details_pb2.ErrorInfo,
+        error_details_pb2.BadRequest,
+        error_details_pb2.RequestInfo,
+        error_details_pb2.RetryInfo,
+    )
+}
 
 
 def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried: bool = False) -> CallError:
@@ -23,43 +32,45 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
     Args:
         error: What grpc raised.
         request_id: The id that the call was sent with.
-        was_retried: Whether grpc has made the call again where it could not reach the service.
+        was_retried: Whether grpc retries calls that could not reach the service.
 
     Returns:
-        The error, with what the status details say: the violations, the reason, the metadata, when to try
-        again; each text is one line of at most 1,000 printable characters. A service that gives no reason has
-        the name of the code for one, one that gives no id has that of the request. CANCELLED without a
-        reason becomes UNAVAILABLE.
+        The error, with the content of the status details: violations, reason, metadata, and when to retry.
+        Each text is one line of at most 1,000 printable characters. Without a reason from the service, the
+        name of the code is the reason; without an id from it, the id of the request is used. CANCELLED
+        without a reason becomes UNAVAILABLE.
     """
     code = error.code().name
-    details = _Details(error)
-    info = details.info
+    details = _details_of(error)
+    info = details.get(error_details_pb2.ErrorInfo, error_details_pb2.ErrorInfo())
     if code == "CANCELLED" and not info.reason:
         return cancelled_error(_trailing_id(error) or request_id)
-    # A service gives a reason; without one this is what grpc says when its attempts are used up.
+    # The service gives a reason; a status without one is grpc's own, after its last attempt.
     is_used_up = was_retried and code == "UNAVAILABLE" and not info.reason
     is_of_upstream = info.reason == Reason.UPSTREAM_INVALID_REQUEST
-    places = details.request.field_violations
-    ids = (details.request_info.request_id, _trailing_id(error), request_id)
-    text = _line(error.details() or "")
+    places = details.get(error_details_pb2.BadRequest, error_details_pb2.BadRequest()).field_violations
+    request_info = details.get(error_details_pb2.RequestInfo, error_details_pb2.RequestInfo())
+    ids = (request_info.request_id, _trailing_id(error), request_id)
+    retry = details.get(error_details_pb2.RetryInfo)
+    text = _printable_line(error.details() or "")
     return CallError(
         _DEADLINE if text == f"Stream removed ({_DEADLINE})" else text or f"the call ended with {code}",
         code=code,
         reason=info.reason,
-        violations=[] if is_of_upstream else [_violation(item) for item in places],
+        violations=[] if is_of_upstream else [_contract_violation(item) for item in places],
         upstream_violations=[_upstream_violation(item) for item in places] if is_of_upstream else [],
         metadata=dict(info.metadata),
         request_id=next(filter(is_request_id, ids), ""),
-        retry_after_s=details.retry_after_s(),
+        retry_after_s=None if retry is None else _seconds_of(retry),
         should_retry=info.metadata.get(SHOULD_RETRY) != "false" and not is_used_up,
     )
 
 
 def cancelled_error(request_id: str) -> CallError:
-    """Return the error of a call that ended with CANCELLED although its caller had not asked for that.
+    """Return the error for a call that ended with CANCELLED although its caller did not cancel it.
 
-    gRPC servers end calls so that come in the moment they stop, and proxies those whose server they lose.
-    The client does not make the call again: the service may have answered it.
+    A gRPC server ends the calls that arrive while it stops with CANCELLED, and so does a proxy that loses
+    its server. The client does not retry them: the service may have answered.
 
     Args:
         request_id: Id of the call.
@@ -72,66 +83,49 @@ def cancelled_error(request_id: str) -> CallError:
     )
 
 
-class _Details:
-    """What the details of a status say: empty messages where they say nothing that can be read."""
+def is_refusing_caller(error: CallError) -> bool:
+    """Check whether the service, or a proxy in front of it, rejected the client's credentials.
 
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
-        self.info = error_details_pb2.ErrorInfo()
-        self.request = error_details_pb2.BadRequest()
-        self.request_info = error_details_pb2.RequestInfo()
-        self.retry: error_details_pb2.RetryInfo | None = None
-        for detail in _unpacked(error):
-            match detail:
-                case error_details_pb2.ErrorInfo():
-                    self.info = detail
-                case error_details_pb2.BadRequest():
-                    self.request = detail
-                case error_details_pb2.RequestInfo():
-                    self.request_info = detail
-                case error_details_pb2.RetryInfo():
-                    self.retry = detail
+    An error of the service's upstream is not that: it has the upstream's status, or a reason that begins
+    with `UPSTREAM_`. PERMISSION_DENIED with a reason is the service's answer to the request itself.
 
-    def retry_after_s(self) -> float | None:
-        if self.retry is None:
-            return None
-        delay = self.retry.retry_delay
-        seconds: float = delay.seconds + delay.nanos / 1e9
-        # A time in the past is now: who sleeps for it must not fail.
-        return max(0.0, seconds)
-
-
-_KINDS: dict[str, type[Message]] = {
-    kind.DESCRIPTOR.full_name: kind
-    for kind in (
-        error_details_pb2.ErrorInfo,
-        error_details_pb2.BadRequest,
-        error_details_pb2.RequestInfo,
-        error_details_pb2.RetryInfo,
-    )
-}
-
-
-def _unpacked(error: grpc.aio.AioRpcError) -> Iterator[Message]:
-    """Give the details that are known and can be read.
-
-    Another service may use the name for something of its own; the code and the message still say what
-    happened.
+    Args:
+        error: The error that ended the call.
     """
+    if error.upstream_status is not None or error.reason.startswith("UPSTREAM_"):
+        return False
+    if error.code == "PERMISSION_DENIED":
+        return error.reason == error.code
+    return error.code == "UNAUTHENTICATED"
+
+
+def _details_of(error: grpc.aio.AioRpcError) -> dict[type[Message], Any]:
+    """Return the details of a status that are known and can be parsed, by their types.
+
+    Another service may use the key for something of its own; the code and the message are still valid.
+    """
+    details: dict[type[Message], Any] = {}
     for key, value in error.trailing_metadata() or ():
-        if key != _DETAILS:
-            continue
-        try:
-            details = status_pb2.Status.FromString(value).details
-        except (WireError, UnicodeDecodeError):
-            continue
-        for detail in details:
-            kind = _KINDS.get(detail.type_url.rpartition("/")[2])
-            if kind is None:
-                continue
-            try:
-                yield kind.FromString(detail.value)
-            except (WireError, UnicodeDecodeError):
-                continue
+        if key == STATUS_DETAILS:
+            for detail in getattr(_parsed(status_pb2.Status, value), "details", ()):
+                detail_type = _DETAIL_TYPES.get(detail.type_url.rpartition("/")[2])
+                if detail_type is not None and (message := _parsed(detail_type, detail.value)) is not None:
+                    details[detail_type] = message
+    return details
+
+
+def _parsed(message_type: type[Message], data: bytes) -> Message | None:
+    try:
+        return message_type.FromString(data)
+    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
+        return None
+
+
+def _seconds_of(retry: error_details_pb2.RetryInfo) -> float:
+    delay = retry.retry_delay
+    seconds: float = delay.seconds + delay.nanos / 1e9
+    # A negative delay means now: callers may sleep for it.
+    return max(0.0, seconds)
 
 
 def _trailing_id(error: grpc.aio.AioRpcError) -> str:
@@ -141,19 +135,21 @@ def _trailing_id(error: grpc.aio.AioRpcError) -> str:
     return ""
 
 
-def _violation(item: error_details_pb2.BadRequest.FieldViolation) -> Violation:
+def _contract_violation(item: error_details_pb2.BadRequest.FieldViolation) -> Violation:
     expected, separator, found = item.description.removeprefix("expected ").partition(", found ")
-    return Violation(_line(item.field), _line(expected), _line(found) if separator else "something else")
+    found = _printable_line(found) if separator else "something else"
+    return Violation(_printable_line(item.field), _printable_line(expected), found)
 
 
 def _upstream_violation(item: error_details_pb2.BadRequest.FieldViolation) -> UpstreamViolation:
-    return UpstreamViolation(_line(item.field), _line(item.description), _line(item.reason.lower()))
+    texts = (item.field, item.description, item.reason.lower())
+    return UpstreamViolation(*map(_printable_line, texts))
 
 
-def _line(text: str) -> str:
-    """Return a text of the service as one bounded line that no terminal acts upon."""
+def _printable_line(text: str) -> str:
+    """Return a text of the service as one bounded line, without control characters for a terminal."""
     lines = filter(None, (" ".join(line.split()) for line in text.splitlines()))
     line = "; ".join(lines).replace(":; ", ": ")
     if not line.isprintable():
         line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return line if len(line) <= _TEXT_CHARS_MAX else f"{line[: _TEXT_CHARS_MAX - 3]}..."
+    return line if len(line) <= _STATUS_LINE_CHARS_MAX else f"{line[: _STATUS_LINE_CHARS_MAX - 3]}..."

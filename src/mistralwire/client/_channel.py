@@ -1,66 +1,108 @@
-"""How the client's channel is set up: balancing, retries, keepalive, limits, and who is trusted."""
+"""The channels of a client: target, load balancing, retries, keepalive, limits, and TLS."""
 
+import asyncio
+import itertools
 import json
 import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import grpc
 
 from mistralwire._addresses import is_loopback_target
 from mistralwire._files import open_file
-from mistralwire.v1 import chat_completion_service_pb2
+from mistralwire._methods import SERVICE_NAME
 
-SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
+_PORT_MAX = 65_535
+# Schemes without a port, or with one that this module does not check.
+_SCHEMES_WITHOUT_PORT = ("unix:", "unix-abstract:", "vsock:", "xds:", "google-c2p:")
+_DNS_SCHEME = re.compile("dns:(?://[^/]*/)?")
+_PORT_DIGITS = re.compile("0*[0-9]{1,5}")
 
-# A request is kept for a retry up to this size; the default, 256 KiB, is below that of one with an image.
+# Requests up to this size can be retried; the default, 256 KiB, is too small for one with an image.
 _RETRY_BYTES_MAX = 64 * 1024 * 1024
-# The pauses before the second, third and fourth attempt, 0.2, 0.6 and 1.8 seconds, are longer than those
-# before a new connection, so that each attempt finds out something new.
+# The delays before the second, third and fourth attempt, 0.2, 0.6 and 1.8 seconds, are longer than those
+# before a reconnect, so that each attempt has a new connection to try.
 _BACKOFF = {"initialBackoff": "0.2s", "maxBackoff": "5s", "backoffMultiplier": 3}
 _RECONNECT_MS_MIN = 200
 _RECONNECT_MS_MAX = 10_000
-# How soon the name of a service is looked up again when one of its addresses fails: before the last attempt.
+# After the failure of an address its name is resolved again this soon: before the last attempt.
 _RESOLUTION_MS_MIN = 1_000
-# With so many more failures than successes nobody retries any more: half of the tokens are gone.
+# Retries stop once failures outnumber successes by so many that half of the tokens are gone.
 _THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
 
-# Which encodings are taken and given, a bit each: a compressed message is decompressed before its size is
-# known, so that only those who want it have it.
+# Bits of the encodings that are enabled. grpc may decompress a message before it checks its size, so gzip is
+# enabled on request alone.
 _IDENTITY, _GZIP = 1, 4
 
 Path = str | os.PathLike[str]
 
 
 class CallChannel(Protocol):
-    """What makes calls, from wire bytes to wire bytes: the part of grpc.aio.Channel that the client uses."""
+    """Makes calls, from wire bytes to wire bytes: the part of grpc.aio.Channel that the client uses."""
 
     def unary_unary(self, method: str) -> Any:
-        """Give what calls a method that has one answer."""
+        """Return the callable of a unary method."""
 
     def unary_stream(self, method: str) -> Any:
-        """Give what calls a method that is answered by a stream."""
+        """Return the callable of a server-streaming method."""
 
     async def close(self) -> None:
-        """Close it."""
+        """Close the channel."""
+
+
+class Channels:
+    """The channels of a client, one for each connection to an address; calls use them in round-robin order.
+
+    They are opened with the first call, and belong to its event loop.
+
+    Args:
+        open_channel: Opens a channel.
+        count: How many channels to open.
+        opened: Open channels, to be used instead.
+    """
+
+    def __init__(
+        self, open_channel: Callable[[], CallChannel], count: int = 1, opened: Sequence[CallChannel] = ()
+    ) -> None:
+        self._open_channel = open_channel
+        self._count = count
+        self._channels = opened
+        self._turns: Iterator[CallChannel] = iter(())
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def enter(self) -> None:
+        """Open the channels in the running event loop; raise RuntimeError if they belong to another."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise RuntimeError("the client belongs to another event loop; make one client for each loop")
+            self._loop = loop
+            self._channels = self._channels or [self._open_channel() for _ in range(self._count)]
+            self._turns = itertools.cycle(self._channels)
+
+    def next(self) -> CallChannel:
+        """Return the channel whose turn it is; see `enter`."""
+        self.enter()
+        return next(self._turns)
+
+    async def close(self) -> None:
+        """Close the channels, with their calls."""
+        await asyncio.gather(*(channel.close() for channel in self._channels))
 
 
 def service_config(attempts_max: int) -> str:
-    """Give the gRPC service config: calls take turns among all addresses, and failed ones are retried.
+    """Return the gRPC service config: round-robin load balancing, and retries.
 
-    gRPC itself retries, and only before the answer has begun.
-
-    Args:
-        attempts_max: How often a call is tried, 1 to 5.
-
-    Returns:
-        Its JSON.
+    gRPC itself retries, and only until the response has begun.
 
     Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
     """
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if attempts_max > 1:
         policy = {"maxAttempts": attempts_max, "retryableStatusCodes": ["UNAVAILABLE"], **_BACKOFF}
-        config["methodConfig"] = [{"name": [{"service": SERVICE.full_name}], "retryPolicy": policy}]
+        config["methodConfig"] = [{"name": [{"service": SERVICE_NAME}], "retryPolicy": policy}]
         config["retryThrottling"] = _THROTTLING
     return json.dumps(config)
 
@@ -75,19 +117,11 @@ def channel_options(
     is_gzip_enabled: bool,
     is_shared: bool,
 ) -> list[tuple[str, Any]]:
-    """Give the options of the channel.
+    """Return the channel arguments; for their meaning see `Client`.
 
-    Args:
-        target: The service.
-        attempts_max: How often a call is tried.
-        keepalive_s: After how much silence the connection is asked whether it still works, in seconds.
-        keepalive_timeout_s: How long the answer to that may take, in seconds.
-        message_bytes_max: Bound on the bytes of one message.
-        is_gzip_enabled: Whether messages may be compressed.
-        is_shared: Whether channels with the same options may share a connection, as gRPC has it by default.
+    With `is_shared`, gRPC's default, channels with the same arguments may share a connection.
 
-    Returns:
-        Names and values, as grpc takes them.
+    Source: https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h
     """
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", message_bytes_max),
@@ -99,9 +133,9 @@ def channel_options(
         ("grpc.dns_min_time_between_resolutions_ms", _RESOLUTION_MS_MIN),
         ("grpc.keepalive_time_ms", round(keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", max(1, round(keepalive_timeout_s * 1000))),
-        # Of the questions that measure the line: while one of them is open, no other is asked.
+        # For the pings that measure bandwidth: while one of them is unanswered, no other ping is sent.
         ("grpc.http2.ping_timeout_ms", max(1, round(keepalive_timeout_s * 1000))),
-        # A model that thinks for minutes sends nothing: the questions must not stop after the second.
+        # A model that thinks for minutes sends nothing: keepalive must not stop after the second ping.
         ("grpc.http2.max_pings_without_data", 0),
     ]
     if not is_shared:
@@ -111,22 +145,31 @@ def channel_options(
     return options
 
 
+def chosen_credentials(
+    target: str,
+    insecure: bool | None,
+    credentials: grpc.ChannelCredentials | None,
+    from_files: grpc.ChannelCredentials | None,
+) -> grpc.ChannelCredentials | None:
+    """Return the credentials of the channel, None for plaintext; raise ValueError for a contradiction."""
+    if credentials is not None and from_files is not None:
+        raise ValueError("expected credentials or TLS files, found both")
+    given = credentials or from_files
+    if insecure and given is not None:
+        raise ValueError("expected insecure or credentials, found both")
+    if insecure or (insecure is None and given is None and is_loopback_target(target)):
+        return None
+    return given or grpc.ssl_channel_credentials()
+
+
 def tls_credentials(
     ca: Path | None, certificate: Path | None, key: Path | None
 ) -> grpc.ChannelCredentials | None:
-    """Make credentials of PEM files.
-
-    Args:
-        ca: The authorities that the server's certificate must come from; None for the public ones.
-        certificate: The client's own certificate chain, for mutual TLS; None for none.
-        key: Its private key.
-
-    Returns:
-        The credentials; None if there is no file.
+    """Read channel credentials from PEM files; None without a file.
 
     Raises:
         OSError: If a file can't be read.
-        ValueError: If a file is not PEM, or certificate and key do not come together.
+        ValueError: If a file is not PEM, or only one of certificate and key is given.
     """
     if (certificate is None) != (key is None):
         raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
@@ -145,5 +188,48 @@ def _pem(name: str, path: Path | None) -> bytes | None:
     with open_file(path) as file:
         data = file.read()
     if b"-----BEGIN " not in data:
-        raise ValueError(f"{name} must be a PEM file, found none of its -----BEGIN lines in {path}")
+        raise ValueError(f"{name} must be a PEM file, found no -----BEGIN line in {path}")
     return data
+
+
+def checked_target(target: str) -> str:
+    """Check a target; an unknown scheme is left to gRPC.
+
+    gRPC takes a port modulo 65536, and would silently call another service.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If it is empty or a URL, or has a port that is not 1 to 65535.
+
+    Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
+    """
+    if not isinstance(target, str):
+        raise TypeError(f"target must be a string such as 'localhost:50051', not {target!r}")
+    if not target:
+        raise ValueError("target must not be empty, but such as 'localhost:50051'")
+    lower = target.lower()
+    if lower.startswith(("http://", "https://")):
+        raise ValueError(f"target must be such as 'localhost:50051', not a URL: {target!r}")
+    for address in _addresses(lower):
+        port = _port_of(address)
+        if port is not None and not (_PORT_DIGITS.fullmatch(port) and 0 < int(port) <= _PORT_MAX):
+            raise ValueError(
+                f"target must be such as 'localhost:50051', with one of the ports 1 to 65535, not {target!r}"
+            )
+    return target
+
+
+def _addresses(target: str) -> list[str]:
+    """Return the hosts of a target, each with its port if it has one."""
+    if target.startswith(("ipv4:", "ipv6:")):
+        return target[5:].split(",")
+    if scheme := _DNS_SCHEME.match(target):
+        target = target[scheme.end() :]
+    return [] if target.startswith(_SCHEMES_WITHOUT_PORT) or "://" in target else [target]
+
+
+def _port_of(address: str) -> str | None:
+    """Return what stands in the place of a port; None for a bare host, such as an IPv6 address."""
+    if address.startswith("["):
+        address = address.rpartition("]")[2]
+    return address.partition(":")[2] if address.count(":") == 1 else None

@@ -23,21 +23,21 @@ from mistralwire.v1 import (
 
 _EXIT_S = 5.0
 
-T = TypeVar("T")
+ResultT = TypeVar("ResultT")
 
 
 class SyncClient:
     """Calls a ChatCompletionService from a program without an event loop.
 
-    It is a `Client` that runs in a thread of the package's own, one for all of them; arguments, limits and
-    errors are the same. Several threads can use it at a time. Ctrl-C, or another exception in the waiting
-    thread, cancels the call. At the end of the program what still runs is cancelled.
+    It is a `Client` in a background thread that all SyncClients share; arguments, limits and errors are the
+    same. It is thread-safe. Ctrl-C, or another exception in the waiting thread, cancels the call. Calls that
+    still run when the program exits are cancelled.
 
-    gRPC does not survive a fork, so a process in which a SyncClient has made a call must not fork others that
-    make calls. Before the first call of any of them a fork is fine, as servers do it that load a program and
-    fork then: gunicorn with --preload, uWSGI, Celery. In a program with an event loop, use `Client`: this one
-    would hold the loop up. It needs threads of the operating system: where gevent or eventlet has replaced
-    them it refuses to be made.
+    gRPC does not survive a fork: once a SyncClient has made a call, the process must not fork others that
+    make calls. A fork before the first call is fine, as in servers that load a program and fork then:
+    gunicorn with --preload, uWSGI, Celery. In a program with an event loop, use `Client`: this one would
+    block the loop. It needs threads of the operating system, and can't be made where gevent or eventlet has
+    replaced them.
 
     Examples:
         >>> with SyncClient("localhost:50051") as client:
@@ -46,14 +46,11 @@ class SyncClient:
         ...         ...
 
     Args:
-        target: As for `Client`.
-        **options: As for `Client`.
+        target: See `Client`.
+        **options: See `Client`, for the errors too.
 
     Raises:
-        OSError: As for `Client`.
         RuntimeError: If gevent or eventlet has replaced threads.
-        TypeError: As for `Client`.
-        ValueError: As for `Client`.
     """
 
     def __init__(self, target: str, **options: Unpack[ClientOptions]) -> None:
@@ -62,17 +59,17 @@ class SyncClient:
         self._is_closed = False
 
     def __enter__(self) -> Self:
-        """Give the client; it connects with the first call."""
+        """Return the client; it connects with the first call."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
+        """Close the client."""
         self.close()
 
     def close(self) -> None:
         """Close the connections. Calls that still run, and later ones, end with CANCELLED, CLIENT_CLOSED."""
         self._is_closed = True
-        # Without a thread of this process there is no connection. None is started: a fork may follow.
+        # Without a thread in this process there is no connection, and none is started: a fork may follow.
         runner = _runners.get(os.getpid())
         if runner is not None and runner.is_running():
             runner.run(self._client.close())
@@ -92,20 +89,17 @@ class SyncClient:
         request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest,
         **options: Unpack[CallOptions],
     ) -> Any:
-        """Ask for a completion in one piece.
+        """Request a completion as one response.
 
         Args:
             request: The request.
-            **options: As for `Client.complete`: `deadline_s`, `request_id`, `metadata`.
+            **options: `deadline_s`, `request_id` and `metadata`; see `Client.complete`, for the errors too.
 
         Returns:
-            The response, as for `Client.complete`.
+            The response.
 
         Raises:
-            CallError: As for `Client.complete`.
-            RuntimeError: In a forked process, or while the program ends.
-            TypeError: As for `Client.complete`.
-            ValueError: As for `Client.complete`.
+            RuntimeError: In a forked process, or while the program exits.
         """
         return self._runner().run(self._client.complete(request, **options))
 
@@ -114,23 +108,20 @@ class SyncClient:
         request: StreamRequest,
         **options: Unpack[CallOptions],
     ) -> Generator[CompletionChunk, None, None]:
-        """Ask for a completion as a stream.
+        """Request a completion as a stream.
 
-        The call starts with the first chunk that is asked for. Leaving the loop early cancels the call when
-        the generator goes away; `contextlib.closing` makes it certain.
+        The call starts when the first chunk is requested. Leaving the loop early cancels the call when the
+        generator is destroyed; use `contextlib.closing` to be sure.
 
         Args:
             request: The request.
-            **options: As for `Client.stream`.
+            **options: See `complete`.
 
         Yields:
             The chunks, one by one.
 
         Raises:
-            CallError: As for `Client.stream`.
-            RuntimeError: In a forked process, or while the program ends.
-            TypeError: As for `Client.stream`.
-            ValueError: As for `Client.stream`.
+            RuntimeError: See `complete`.
         """
         with contextlib.closing(self.stream_batches(request, **options)) as batches:
             for batch in batches:
@@ -141,20 +132,17 @@ class SyncClient:
         request: StreamRequest,
         **options: Unpack[CallOptions],
     ) -> Generator[ChunkBatch, None, None]:
-        """Ask for a completion as a stream, message by message.
+        """Request a completion as a stream, message by message.
 
         Args:
             request: The request.
-            **options: As for `Client.stream`.
+            **options: See `complete`.
 
         Yields:
-            The batches, one for each message.
+            The batches, one for each message; see `Client.stream_batches`.
 
         Raises:
-            CallError: As for `Client.stream_batches`.
-            RuntimeError: In a forked process, or while the program ends.
-            TypeError: As for `Client.stream`.
-            ValueError: As for `Client.stream`.
+            RuntimeError: See `complete`.
         """
         runner = self._runner()
         stream = _Stream(self._client.stream_batches(request, **options))
@@ -162,11 +150,11 @@ class SyncClient:
             while (batch := runner.run(stream.next())) is not None:
                 yield batch
         finally:
-            # Not waited for: the garbage collector may close this in any thread, the loop's own included.
+            # Not waited for: the garbage collector may close this in any thread, even in the event loop's.
             runner.begin(stream.close())
 
     def _runner(self) -> "_Runner":
-        """Return the thread, which is started by the first call of the process."""
+        """Return the shared thread; the first call of the process starts it."""
         runner = _shared_runner()
         runner.clients.add(self._client)
         if self._is_closed:
@@ -175,7 +163,7 @@ class SyncClient:
 
 
 class _Stream:
-    """The batches of one call, one step at a time: one that was cancelled ends before the call is closed."""
+    """The batches of one call, one step at a time: a cancelled step ends before the call is closed."""
 
     def __init__(self, batches: AsyncGenerator[ChunkBatch, None]) -> None:
         self._batches = batches
@@ -191,10 +179,10 @@ class _Stream:
 
 
 class _Runner:
-    """A thread with an event loop that runs until the program ends.
+    """A thread with an event loop that runs until the program exits.
 
     Attributes:
-        clients: Those that run in it, to be closed at the end.
+        clients: The clients in it, which are closed then.
     """
 
     def __init__(self) -> None:
@@ -202,41 +190,41 @@ class _Runner:
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
-        # A daemon, as the program would not get as far as `stop` otherwise.
+        # A daemon: otherwise the interpreter would wait for it before it calls `stop`.
         self._thread = threading.Thread(target=self._serve, name="mistralwire-client", daemon=True)
         self._thread.start()
         atexit.register(self.stop)
 
     def is_here(self) -> bool:
-        """Say whether the thread is in this process, and not in the one that this was forked from."""
+        """Check whether the thread is in this process, and not in the one that this was forked from."""
         return os.getpid() == self._pid
 
     def is_running(self) -> bool:
-        """Say whether the thread can take something to run."""
+        """Check whether the thread accepts coroutines."""
         return self.is_here() and not self._loop.is_closed()
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for a coroutine to end in the thread; an exception in this one cancels it."""
+    def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Run a coroutine in the thread, and wait for it; an exception in this thread cancels it."""
         if not self.is_running():
             coroutine.close()
-            raise RuntimeError(_ENDING if self.is_here() else _FORKED)
+            raise RuntimeError(_EXITING if self.is_here() else _FORKED)
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
         except BaseException:
-            # Without effect when it is the coroutine's own.
+            # No effect if the exception is the coroutine's own.
             future.cancel()
             raise
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Let a coroutine run in the thread, without waiting for it."""
+        """Run a coroutine in the thread, without waiting for it."""
         if not self.is_running():
             coroutine.close()
             return
         self._loop.call_soon_threadsafe(self._begin, coroutine)
 
     def stop(self) -> None:
-        """Close the clients and end the thread, at the end of the program."""
+        """Close the clients and stop the thread, when the program exits."""
         if not self.is_here():
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -267,8 +255,8 @@ _FORKED = (
     "make the first call after the fork (in gunicorn's post_fork, Celery's worker_process_init, uWSGI's "
     "postfork), or start processes with the methods spawn or forkserver of multiprocessing"
 )
-_ENDING = "the program ends, and its SyncClients are closed; call before its functions of atexit run"
-# By process, as another thread may hold a lock at the moment of a fork, and never release it afterwards.
+_EXITING = "the program exits, and its SyncClients are closed; make calls before its atexit functions run"
+# By process: another thread may hold a lock at the moment of a fork, and would never release it in the child.
 _locks: dict[int, threading.Lock] = {}
 _runners: dict[int, _Runner] = {}
 
@@ -286,7 +274,7 @@ def _shared_runner() -> _Runner:
 
 
 def _refuse_green_threads() -> None:
-    """Refuse threads that are none: the event loop in one of them would hold up the whole process."""
+    """Refuse green threads: an event loop in one of them would block the whole process."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     if gevent is not None and gevent.is_module_patched("threading"):
         name = "gevent"

@@ -1,17 +1,22 @@
-"""The gRPC service: the servicer, the server around it, and how errors become statuses.
+"""The gRPC service: its servicer, its server, and the status of each error.
 
-`create_server(upstream)` gives a whole server; `ChatCompletionServicer(upstream)` is for those who have one,
-`LocalChannel(upstream)` for those who call it from the same process. `ServerConfig` holds their settings.
+`create_server(upstream)` returns a whole server, `ChatCompletionServicer(upstream)` is for a server of your
+own, `LocalChannel(upstream)` calls the service in the same process. `ServerConfig` holds their settings.
 """
 
 from mistralwire._metadata import ACCEPT_ENCODING, REQUEST_ID
+from mistralwire._methods import SERVICE_NAME
 from mistralwire._settings import Setting
-from mistralwire.service._access_log import AccessLog
 from mistralwire.service._config import ServerConfig, settings
-from mistralwire.service._local import LocalChannel
-from mistralwire.service._methods import SERVICE_NAME
-from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
-from mistralwire.service._record import CallObserver, CallRecord, Chunks
+from mistralwire.service._inprocess import LocalChannel
+from mistralwire.service._observers import (
+    AccessLog,
+    CallObserver,
+    CallRecord,
+    Chunks,
+    PrometheusEndpoint,
+    start_prometheus,
+)
 from mistralwire.service._server import Server, create_server
 from mistralwire.service._servicer import ChatCompletionServicer
 from mistralwire.service._status import ERROR_DOMAIN, to_status

@@ -1,7 +1,6 @@
-"""One call: its limits, its record, what its observers hear, and what waits for its caller."""
+"""One call: its timeouts, its record, its observers, and the chunks that wait for its caller."""
 
 import asyncio
-import contextlib
 import contextvars
 import functools
 import logging
@@ -12,10 +11,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from mistralwire._metadata import headers_in, without_limits
+from mistralwire._metadata import Metadata, headers_in, request_id_of, without_limits
+from mistralwire._methods import Method
 from mistralwire._response_stream import EventWriter, Sink, Source
-from mistralwire._serving.incomplete_requests import IncompleteRequests
-from mistralwire._timeouts import Timeouts
+from mistralwire._timeouts import IdleTimer
 from mistralwire.errors import (
     CallError,
     MistralwireError,
@@ -24,130 +23,42 @@ from mistralwire.errors import (
     UpstreamError,
     log_unexpected,
 )
-from mistralwire.service._buffer import ChunkBuffer
-from mistralwire.service._config import ServerConfig
-from mistralwire.service._methods import Method
-from mistralwire.service._record import CallObserver, CallRecord, Chunks
-from mistralwire.service._request import Requests
-from mistralwire.service._silence import caller_silent_error, upstream_silent_error
-from mistralwire.service._slots import UpstreamSlots
-from mistralwire.service._status import failure_of, request_id_of, retry_time_s
-from mistralwire.service._watch import Watch
-from mistralwire.upstream import CallContext, Upstream, with_start
-
-Metadata = Sequence[tuple[str, str | bytes]]
+from mistralwire.service._admission import Calls
+from mistralwire.service._coalesce import ChunkBuffer
+from mistralwire.service._observers import CallRecord, Chunks, Notifier
+from mistralwire.service._request import caller_silent_error
+from mistralwire.service._status import call_status, retry_time_s
+from mistralwire.upstream import CallContext
 
 _logger = logging.getLogger(__name__)
-
-
-class Calls:
-    """The calls of one service, and what they share.
-
-    Args:
-        upstream: Where the answers come from.
-        config: Limits of calls, of the upstream and of streams.
-        observers: Who watches the calls.
-        contract_revision: Revision of the oldest contract among the readers of the answers.
-
-    Attributes:
-        limits: The settings.
-        observers: Who watches.
-        requests: Reads requests.
-        slots: Those of the upstream.
-        running: The calls that are not over.
-        arriving: Those of them whose request has not fully arrived.
-        bodies_bytes: Bytes of the requests of those that have begun.
-        timeouts: For the first look of each call at its times.
-    """
-
-    def __init__(
-        self,
-        upstream: Upstream,
-        config: ServerConfig,
-        observers: Sequence[CallObserver],
-        contract_revision: int,
-    ) -> None:
-        self.limits = config
-        self.observers = tuple(observers)
-        self.requests = Requests(upstream, config.contract_revision, strict=config.strict)
-        self.slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
-        self.running: set[Call] = set()
-        self.arriving = IncompleteRequests(config.arriving_max)
-        self.bodies_bytes = 0
-        # Those whose upstream has not ended.
-        self._asking: set[Call] = set()
-        self._has_left = asyncio.Event()
-        self.timeouts = Timeouts()
-        self._upstream = with_start(upstream)
-        self._contract_revision = contract_revision
-
-    def overload(self) -> OverloadError | None:
-        """Return why a call whose request has arrived is one too many; None if it is not."""
-        calls_max = self.limits.calls_max
-        if len(self.running) - len(self.arriving) <= calls_max:
-            return None
-        return OverloadError(
-            f"the service has {calls_max} calls, as many as it takes; try again later",
-            reason=Reason.TOO_MANY_CALLS,
-        )
-
-    def ask(self, request: Any, wire: bytes, context: CallContext, call: "Call") -> Source:
-        """Ask the upstream on behalf of a call."""
-        self._asking.add(call)
-        return self._upstream.start(request, wire, context, call, contract_revision=self._contract_revision)
-
-    def left(self, call: "Call") -> None:
-        """Note that the upstream of a call has ended: the next one can have its place."""
-        self._asking.discard(call)
-        self._has_left.set()
-        self.slots.give_back()
-
-    async def wait_for_upstreams(self, limit_s: float) -> None:
-        """Wait until the upstreams of all calls have ended.
-
-        Args:
-            limit_s: How long to wait, in seconds.
-        """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                while self._asking:
-                    self._has_left.clear()
-                    await self._has_left.wait()
-
-    def stop(self) -> None:
-        """End all calls with UNAVAILABLE and the reason SERVER_STOPPING, and their upstreams."""
-        # Those that wait for the upstream first: the places of the others are not for them any more.
-        for call in sorted(self.running, key=lambda call: call.is_asking):
-            message = "the server stops, and the time for running calls is over"
-            call.abort(MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING))
 
 
 class Call:
     """A call from its beginning to its end.
 
-    The source of its answer feeds it, and its sink takes from it; while the sink takes nothing, what comes
-    waits, up to a bound, beyond which the source is paused. All of it runs by callbacks, in one event loop;
-    a timer looks at the times that were noted.
+    The upstream's source feeds it, and it feeds its sink; while the sink is paused, chunks are buffered, up
+    to a limit at which the source is paused. It runs by callbacks, in one event loop; a timer compares the
+    times that they note with the limits.
 
     Args:
-        calls: The others, and what they share.
+        calls: What the calls share.
         method: The method.
-        sink: What takes the answer.
-        metadata: What the caller sent beside the request.
-        peer: Who calls.
-        deadline_s: When the caller gives up, in seconds of `time.monotonic`; None if they never do, or the
-            call has a timeout.
+        sink: Takes the response.
+        metadata: The call's metadata.
+        peer: The caller's address.
+        deadline_s: The caller's deadline, in seconds of `time.monotonic`; None if there is none, or there is
+            a timeout.
         timeout_s: Seconds after which the call ends; None if somebody else ends it at its deadline.
-        is_caller_timed: Whether to end the call when the caller takes nothing for too long; otherwise
-            somebody else does.
-        events: What the source may write chunks to instead of calling the sink, as far as the sink is
-            concerned; None if it may not.
+        is_caller_timed: Whether the call ends when the sink is paused for too long; otherwise somebody else
+            sees to that.
+        events: What the source may write chunks to instead of the sink, for all the sink cares; None for
+            nothing.
 
     Attributes:
-        sink: What takes the answer.
+        sink: Takes the response.
         is_over: Whether it is over for its caller.
-        record: What is known of it.
-        is_watched: Whether somebody wants to hear of its chunks.
+        record: What observers are told.
+        is_watched: Whether it has observers.
     """
 
     __slots__ = (
@@ -168,12 +79,12 @@ class Call:
         "_is_timed",
         "_is_waiting",
         "_method",
+        "_notifier",
         "_reading",
         "_source",
         "_time",
         "_timer",
         "_upstream_since_s",
-        "_watch",
         "is_over",
         "is_watched",
         "record",
@@ -205,40 +116,40 @@ class Call:
         self._deadline_s = deadline_s if timeout_s is None else self._time() + timeout_s
         self._is_timed = timeout_s is not None
         self._is_caller_timed = is_caller_timed
-        self._watch = Watch(self.record, calls.observers) if self.is_watched else None
-        # The call's own: what an observer sets in it is there for the upstream, and gone with the call.
+        self._notifier = Notifier(self.record, calls.observers) if self.is_watched else None
+        # The call's own: what an observer sets in it is visible to the upstream, and gone with the call.
         self._context = contextvars.copy_context()
         self._buffer: ChunkBuffer | None = None
-        # Who watches wants to see the chunks.
+        # Observers must see the chunks.
         self._events = None if self.is_watched else events
         limits = calls.limits
-        # Until any of its times can be over.
+        # Until any of its timeouts can expire.
         self._delay_s = min(timeout_s or math.inf, limits.upstream_idle_s, limits.caller_idle_s)
         self._asked: tuple[Any, bytes] | None = None
         self._body_bytes = 0
         self._reading: asyncio.Task[None] | None = None
         self._source: Source | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = IdleTimer()
         self._upstream_since_s = self._caller_since_s = math.inf
         self._is_waiting = self._has_slot = False
         self._is_caller_busy = self._is_source_paused = False
-        # What comes when the chunks that wait have gone.
+        # Called when the buffer is empty.
         self._ending: Callable[[], None] | None = None
         calls.running.add(self)
 
     def start(self, wire: bytes, message: Message | None = None) -> None:
-        """Read the request, a large one in a thread, and ask the upstream as soon as it has room.
+        """Parse the request, a large one in a thread, and ask the upstream as soon as it has a free slot.
 
         Args:
             wire: The request as wire bytes.
-            message: Its message, if it is there already.
+            message: The same as a message, if it exists already.
         """
         calls = self._calls
-        calls.timeouts.start(self._delay_s, self, self._look)
+        self._timer.start(self._delay_s, self._check_times, calls.timeouts)
         self._body_bytes = len(wire)
         calls.bodies_bytes += self._body_bytes
         if calls.bodies_bytes > calls.limits.bodies_bytes_max:
-            text = "the requests of all calls take as many bytes as they may; try again later"
+            text = "the requests of all calls have as many bytes as their limit allows; retry later"
             self.abort(OverloadError(text, reason=Reason.TOO_MANY_BYTES))
             return
         try:
@@ -260,12 +171,12 @@ class Call:
             self._begin(request, wire)
 
     def _begin(self, request: Any, wire: bytes) -> None:
-        """Tell the observers, and wait for a slot."""
+        """Notify the observers, and wait for a slot."""
         self._reading = None
         self.record.request = request
         self._asked = (request, wire)
-        if self._watch is not None:
-            self._context.run(self._watch.started)
+        if self._notifier is not None:
+            self._context.run(self._notifier.started)
         self._is_waiting = True
         try:
             self._calls.slots.take(self._ask)
@@ -287,8 +198,8 @@ class Call:
             retry_by_s=None if retry_s is None else now_s + retry_s,
             events=self._events,
         )
-        # A copy where there are observers: what the source calls back from in there enters the call's own.
-        own = self._context if self._watch is None else self._context.copy()
+        # A copy if there are observers: callbacks of the source run in it, and enter the call's own context.
+        own = self._context if self._notifier is None else self._context.copy()
         try:
             source = own.run(self._calls.ask, request, wire, context, self)
         except Exception as error:  # noqa: BLE001 - it ends the call
@@ -304,13 +215,13 @@ class Call:
 
     @property
     def is_asking(self) -> bool:
-        """Whether the upstream is busy with it."""
+        """Whether the upstream works on it."""
         return self._has_slot
 
-    # From the source of the answer.
+    # From the source.
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Take the headers of the upstream's answer; see `mistralwire.upstream.Receiver`."""
+        """Take the headers of the upstream's response; see `mistralwire.upstream.Receiver`."""
         if self.is_over:
             return
         headers = self._carried(headers)
@@ -319,10 +230,10 @@ class Call:
             self.sink.headers(headers)
 
     def _carried(self, headers: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the headers that the caller may see, and that gRPC can carry."""
+        """Return the headers that the caller may see and gRPC can carry."""
         if not headers:
             return headers
-        # Those of a program's own upstream have not been through this: gRPC would fail to send some of them.
+        # A program's own upstream has not filtered them: gRPC would fail to send some.
         kept = headers_in(headers.items())
         return without_limits(kept) if self._calls.limits.upstream_key_shared else kept
 
@@ -333,7 +244,7 @@ class Call:
         usage: bytes | None = None,
         finish_reasons: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Take chunks that have arrived; see `mistralwire.upstream.Receiver`."""
+        """Take chunks; see `mistralwire.upstream.Receiver`."""
         if self.is_over:
             return
         self._upstream_since_s = self._time()
@@ -341,8 +252,8 @@ class Call:
         if record.first_chunk_s is None:
             record.first_chunk_s = time.perf_counter()
         record.chunks += count
-        if self._watch is not None:
-            self._context.run(self._watch.chunks, Chunks(wire, count, usage, finish_reasons))
+        if self._notifier is not None:
+            self._context.run(self._notifier.chunks, Chunks(wire, count, usage, finish_reasons))
         buffer = self._buffer
         if buffer is None:
             limits = self._calls.limits
@@ -351,7 +262,7 @@ class Call:
         if not self._is_caller_busy and not buffer.size and (count == 1 or buffer.fits(wire, count)):
             self.sink.batch(wire, count)
             if self._events is not None:
-                # Until the caller is behind.
+                # Until the caller falls behind.
                 self._events.is_open = not self._is_caller_busy and not self.is_over
             return
         buffer.add(wire, count)
@@ -364,27 +275,27 @@ class Call:
                 self._source.pause()
 
     def answer(self, wire: bytes) -> None:
-        """Take an answer in one piece."""
+        """Take a unary response."""
         if self.is_watched and not self.is_over:
             self.record.response = self._method.response_type.FromString(wire)
         self._end(self._finish, self.sink.answer, wire)
 
     def end(self) -> None:
-        """The stream is complete."""
+        """End the stream."""
         self._end(self._finish, self.sink.end)
 
     def failed(self, error: BaseException) -> None:
-        """The answer failed; that comes after the chunks before."""
+        """Fail, after the chunks before."""
         self._end(self._fail, error)
 
     def closed(self) -> None:
-        """The source holds nothing of the upstream any more."""
+        """Free the slot: the source holds nothing of the upstream any more."""
         if self._has_slot:
             self._has_slot = False
             self._calls.left(self)
 
     def _end(self, ending: Callable[..., None], *arguments: Any) -> None:
-        """Come to the end, once the caller has taken the chunks before."""
+        """End the call once the caller has taken the chunks before."""
         self._upstream_since_s = math.inf
         if self.is_over:
             return
@@ -396,7 +307,7 @@ class Call:
     # From the sink, for which the call is the source.
 
     def pause(self) -> None:
-        """The caller takes nothing for now."""
+        """Buffer chunks from now on."""
         self._is_caller_busy = True
         if self._events is not None:
             self._events.is_open = False
@@ -404,7 +315,7 @@ class Call:
             self._caller_since_s = self._time()
 
     def resume(self) -> None:
-        """The caller takes more."""
+        """Write to the sink again."""
         self._is_caller_busy = False
         self._caller_since_s = math.inf
         self._write()
@@ -417,22 +328,22 @@ class Call:
                     self._source.resume()
 
     def cancel(self, code: str = "CANCELLED") -> None:
-        """The caller has gone: nothing more comes, and the upstream is left.
+        """End the call for a caller that has gone, and cancel the upstream.
 
         Args:
-            code: Name of the status that the record gets.
+            code: Name of the status code for the record.
         """
         if not self.is_over:
             self.record.code = code
             self._finish(None)
 
     def abort(self, error: Exception) -> None:
-        """End at once with an error; chunks that wait are dropped."""
+        """End at once with an error; buffered chunks are dropped."""
         if not self.is_over:
             self._fail(error)
 
     def _write(self) -> None:
-        """Let the sink take what waits; then comes the end, if that was reached."""
+        """Write what is buffered to the sink, and then the end, if it has been reached."""
         buffer = self._buffer
         while buffer and not self._is_caller_busy and not self.is_over:
             self.sink.batch(*buffer.take())
@@ -444,28 +355,27 @@ class Call:
         if isinstance(error, UpstreamError) and error.headers:
             error.headers = dict(self._carried(error.headers))
             record.upstream_headers = error.headers
-        record.code, record.error = failure_of(error).code.name, error
+        record.code, record.error = call_status(error).code.name, error
         if isinstance(error, MistralwireError):
-            told = error
+            reported = error
         else:
             log_unexpected(_logger, f"call {record.request_id} ended with", error)
-            told = MistralwireError("internal error of the service", code="INTERNAL", reason=Reason.INTERNAL)
-        self._finish(self.sink.failed, told)
+            reported = MistralwireError(
+                "internal error of the service", code="INTERNAL", reason=Reason.INTERNAL
+            )
+        self._finish(self.sink.failed, reported)
 
-    def _finish(self, tell: Callable[..., None] | None, *arguments: Any) -> None:
-        """End the call, and tell that to its sink by a function of it, unless the sink has left."""
+    def _finish(self, report: Callable[..., None] | None, *arguments: Any) -> None:
+        """End the call, and report that by a function of its sink, unless the sink has gone."""
         self.is_over = True
-        # Nor does it hold what holds it: calls are freed without the garbage collector.
+        # No reference cycle is left: calls are freed without the garbage collector.
         self._ending = None
         if self._events is not None:
             self._events.is_open = False
         calls = self._calls
         calls.running.discard(self)
         calls.bodies_bytes -= self._body_bytes
-        calls.timeouts.stop(self._delay_s, self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.close()
         if self._reading is not None:
             self._reading.cancel()
         if self._is_waiting:
@@ -476,41 +386,44 @@ class Call:
             self._source = None
         self.record.ended_s = time.perf_counter()
         try:
-            if tell is not None:
-                tell(*arguments)
+            if report is not None:
+                report(*arguments)
         finally:
-            if self._watch is not None:
-                self._context.run(self._watch.ended)
+            if self._notifier is not None:
+                self._context.run(self._notifier.ended)
 
-    # Its times.
+    # Timeouts.
 
-    def _set_timer(self) -> None:
-        limits = self._calls.limits
-        now_s = self._time()
-        due_s = min(
-            self._deadline_s if self._is_timed and self._deadline_s is not None else math.inf,
-            min(self._upstream_since_s, now_s) + limits.upstream_idle_s,
-            min(self._caller_since_s, now_s) + limits.caller_idle_s,
-        )
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(max(0.0, due_s - now_s), self._look)
-
-    def _look(self) -> None:
-        """See whether a time is over."""
+    def _check_times(self) -> None:
+        """End the call if a timeout has expired; otherwise check again when one can."""
         limits = self._calls.limits
         now_s = self._time()
         if self._events is not None and self._upstream_since_s < self._events.sent_s:
             self._upstream_since_s = self._events.sent_s
         if self._is_timed and self._deadline_s is not None and now_s >= self._deadline_s:
             self.record.code = "DEADLINE_EXCEEDED"
-            error = CallError("Deadline Exceeded", code="DEADLINE_EXCEEDED")
-            self._finish(self.sink.failed, error)
+            self._finish(self.sink.failed, CallError("Deadline Exceeded", code="DEADLINE_EXCEEDED"))
         elif now_s >= self._caller_since_s + limits.caller_idle_s:
             self._fail(caller_silent_error(limits.caller_idle_s))
         else:
             if now_s >= self._upstream_since_s + limits.upstream_idle_s:
                 assert self._source is not None  # noqa: S101 - it is waited for
                 self._source.cancel()
-                self.failed(upstream_silent_error(limits.upstream_idle_s))
+                self.failed(_upstream_silent_error(limits.upstream_idle_s))
             if not self.is_over:
-                self._set_timer()
+                self._timer.start(self._next_check_s(now_s), self._check_times)
+
+    def _next_check_s(self, now_s: float) -> float:
+        """Return the seconds until a timeout can expire, also one that has not begun: it may begin now."""
+        limits = self._calls.limits
+        due_s = min(
+            self._deadline_s if self._is_timed and self._deadline_s is not None else math.inf,
+            min(self._upstream_since_s, now_s) + limits.upstream_idle_s,
+            min(self._caller_since_s, now_s) + limits.caller_idle_s,
+        )
+        return max(0.0, due_s - now_s)
+
+
+def _upstream_silent_error(limit_s: float) -> UpstreamError:
+    message = f"the upstream was silent for {limit_s:g} seconds"
+    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=Reason.UPSTREAM_SILENT)

@@ -1,4 +1,4 @@
-"""Health checking: the standard protocol, for services that serve from the start until they drain."""
+"""The standard health checking protocol, for services that serve from the start until they drain."""
 
 import asyncio
 import collections
@@ -11,30 +11,30 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME
 
 from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Reason, Violation
-from mistralwire.service._receive import receive
+from mistralwire.service._request import receive
 from mistralwire.service._status import refuse
 
 WATCHES_MAX = 256
-"""Watches at one time. They need no token, so they must not take the place of other calls."""
+"""Limit for concurrent watches. They need no token, so they must not displace other calls."""
 
 CONNECTION_WATCHES_MAX = 16
-"""Watches of one connection at one time."""
+"""Limit for concurrent watches of one connection."""
 
 REQUEST_S_MAX = 5.0
-"""The longest that is waited for the request of a check, in seconds."""
+"""Limit in seconds for the request of a check to arrive."""
 
 _Response = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """Answers grpc.health.v1.Health.
+    """Implements grpc.health.v1.Health.
 
-    The standard package has a servicer as well. It holds a lock of all watchers while it writes to one, so
-    that one who does not read keeps the server from telling anybody that it drains, and from stopping.
+    The standard package has a servicer, which holds a lock of all watchers while it writes to one: a watcher
+    who does not read keeps the server from reporting that it drains, and from stopping.
 
     Args:
-        names: Full names of the services that are served; the empty name stands for all of them.
-        request_s: How long a caller may take to send its request, in seconds; 5 at most.
+        names: Full names of the services; the empty name stands for all of them.
+        request_s: Seconds for the request of a call to arrive, at most 5.
 
     Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
     """
@@ -46,13 +46,13 @@ class Health:
         self._watches: collections.Counter[str] = collections.Counter()
 
     def drain(self) -> None:
-        """Say from now on that nothing is served."""
+        """Report NOT_SERVING from now on."""
         self._draining.set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service with a server that was not started yet.
 
-        The handlers read the one request themselves: grpc would wait for it without end.
+        The handlers are client-streaming, to bound the time in which the request must arrive; see `receive`.
 
         Args:
             server: The server.
@@ -85,11 +85,11 @@ class Health:
         try:
             return str(health_pb2.HealthCheckRequest.FromString(data).service)
         except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
-            raise _no_request(f"{len(data)} bytes that are none") from None
+            raise _no_request(f"{len(data)} bytes that can't be parsed") from None
 
     async def _check(self, name: str, _: object) -> Any:
         if name not in self._names:
-            message = "expected the name of a service that is served, found another"
+            message = "expected the name of a service of this server, found another"
             raise MistralwireError(message, code="NOT_FOUND", reason=Reason.UNKNOWN_SERVICE)
         return _Response(status=_Response.NOT_SERVING if self._draining.is_set() else _Response.SERVING)
 
@@ -98,16 +98,16 @@ class Health:
         if self._watches.total() >= WATCHES_MAX or self._watches[peer] >= CONNECTION_WATCHES_MAX:
             message = (
                 f"expected at most {WATCHES_MAX} watches, and {CONNECTION_WATCHES_MAX} of one connection, "
-                "found as many; use the one you have, or Check"
+                "found more; use an existing one, or Check"
             )
             raise OverloadError(message, reason=Reason.TOO_MANY_CALLS)
         self._watches[peer] += 1
         try:
-            await self._tell(name, context)
+            await self._report(name, context)
         finally:
             self._watches -= collections.Counter((peer,))
 
-    async def _tell(self, name: str, context: grpc.aio.ServicerContext) -> None:
+    async def _report(self, name: str, context: grpc.aio.ServicerContext) -> None:
         is_served = name in self._names
         if not self._draining.is_set():
             await context.write(
@@ -116,8 +116,8 @@ class Health:
             await self._draining.wait()
         if is_served:
             await context.write(_Response(status=_Response.NOT_SERVING))
-        # Left open, every watch would make the drain as long as it may be.
-        message = "the server drains; watch another"
+        # An open watch would prolong the drain to its limit.
+        message = "the server drains; watch another one"
         raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.DRAINING)
 
 

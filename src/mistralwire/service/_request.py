@@ -1,79 +1,107 @@
-"""Reading requests, and checking them where nobody else does."""
+"""Requests: receiving them in time, parsing them, and checking them against the contract."""
 
+import asyncio
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire import _offload, codec
+from mistralwire._methods import REQUEST_VALUES_MAX
 from mistralwire.codec import DEFAULT_LIMITS, Limits
-from mistralwire.errors import DecodeError, Reason, Violation
+from mistralwire.errors import DecodeError, MistralwireError, Reason, Violation
 from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
 
-VALUES_MAX = 100_000
-"""Messages and elements in one request, and JSON values in its JSON form."""
-
-_LIMITS = Limits(values_max=VALUES_MAX)
+_LARGE_LIMITS = Limits(values_max=REQUEST_VALUES_MAX)
 _SINGLE = (Message, str, bytes, int, float)
 
 
 class Requests:
-    """Reads requests; large ones in threads, so that all other calls go on.
+    """Parses requests; large ones in threads, so that the other calls go on.
 
     Args:
-        upstream: Whom they are for. One that judges requests itself, as an API does, gets them as they came;
-            for any other they are checked, so that its author need not.
+        upstream: The upstream of the requests. One that judges requests itself, as an API does, gets them
+            unchecked; for any other they are checked, so that its author need not.
         oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
-        strict: Whether they are checked for every upstream.
+        strict: Whether to check requests for every upstream.
     """
 
     def __init__(self, upstream: Upstream, oldest_revision: int, *, strict: bool = False) -> None:
         self._oldest_revision = oldest_revision
         self._are_checked = strict or not getattr(upstream, "judges_requests", False)
-        # They are checked through their JSON form, which the Python engine makes in any case.
+        # The check goes through the JSON form, which the Python engine always makes.
         self._weight_max = _offload.PYTHON_WEIGHT_MAX if self._are_checked else _offload.LOOP_WEIGHT_MAX
 
     def read_now(self, request_type: type[Message], data: bytes, message: Message | None = None) -> Any:
-        """Read a request, unless that would hold the event loop.
+        """Parse a request, unless that would block the event loop.
 
         Args:
             request_type: Type of the request.
             data: Its wire bytes.
-            message: What they say, if somebody in this process has parsed them.
+            message: The same as a message, if this process has parsed it already.
 
         Returns:
             The request; None if it is one for `read`.
 
         Raises:
-            DecodeError: As for `read_request`.
-            MistralwireError: As for `read_request`.
+            DecodeError: See `parse_checked`.
+            MistralwireError: See `parse_checked`.
         """
         if not _offload.is_light(data, self._weight_max):
             return None
-        is_read = message is not None and not self._are_checked and not _is_large(data)
-        return message if is_read else self._read(request_type, data)
+        is_parsed = message is not None and not self._are_checked and not _is_large(data)
+        return message if is_parsed else self._read(request_type, data)
 
     async def read(self, request_type: type[Message], data: bytes) -> Any:
-        """Read a request in a thread.
+        """Parse a request in a thread.
 
-        Whoever is cancelled stops waiting. A check that has begun then comes to its own end, which the
-        codec's limits bound; one that has not never begins.
+        After a cancellation a check that has begun runs to its end, which the codec's limits bound.
 
         Raises:
-            DecodeError: As for `read_request`.
-            MistralwireError: As for `read_request`.
+            DecodeError: See `parse_checked`.
+            MistralwireError: See `parse_checked`.
         """
         return await _offload.in_thread(self._read, request_type, data)
 
     def _read(self, request_type: type[Message], data: bytes) -> Any:
         if self._are_checked:
-            return read_request(request_type, data, self._oldest_revision)
-        return _parse(request_type, data)
+            return parse_checked(request_type, data, self._oldest_revision)
+        return _parse_bounded(request_type, data)
 
 
-def read_request(request_type: type[Message], data: bytes, oldest_revision: int = CONTRACT_REVISION) -> Any:
-    """Read a request and check that it keeps the contract: violations are those of its JSON form.
+async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | None:
+    """Receive the request of a call, whose handler is registered as client-streaming.
+
+    grpc itself would wait for the one request of a unary call without a limit.
+
+    Args:
+        context: The call.
+        limit_s: Seconds to wait.
+
+    Returns:
+        The wire bytes; None if the call has ended without a request.
+
+    Raises:
+        MistralwireError: If it has not arrived in time, with the reason CALLER_SILENT.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            data = await context.read()
+    except TimeoutError:
+        raise caller_silent_error(limit_s) from None
+    return None if data is grpc.aio.EOF else data
+
+
+def caller_silent_error(limit_s: float) -> MistralwireError:
+    """Return the error for a caller who sent, or read, nothing for so many seconds."""
+    message = f"the caller was silent for {limit_s:g} seconds"
+    return MistralwireError(message, code="DEADLINE_EXCEEDED", reason=Reason.CALLER_SILENT)
+
+
+def parse_checked(request_type: type[Message], data: bytes, oldest_revision: int = CONTRACT_REVISION) -> Any:
+    """Parse a request and check it against the contract; the violations are those of its JSON form.
 
     Args:
         request_type: Type of the request.
@@ -84,37 +112,36 @@ def read_request(request_type: type[Message], data: bytes, oldest_revision: int 
         The request, with everything that this contract knows in its fields.
 
     Raises:
-        DecodeError: If the bytes are no such message, it breaks the contract, or it has more than VALUES_MAX
-            values.
-        MistralwireError: If it has content of a newer contract; FAILED_PRECONDITION, CONTRACT_NEWER.
+        DecodeError: If the bytes can't be parsed, the request breaks the contract, or it has more than
+            REQUEST_VALUES_MAX values.
+        MistralwireError: If it has content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
     """
-    request = _parse(request_type, data)
-    limits = _LIMITS if _is_large(data) else DEFAULT_LIMITS
+    request = _parse_bounded(request_type, data)
+    limits = _LARGE_LIMITS if _is_large(data) else DEFAULT_LIMITS
     return codec.check_request(request, limits=limits, oldest_revision=oldest_revision)
 
 
-def _parse(request_type: type[Message], data: bytes) -> Any:
-    """Parse a request, and check its size: its JSON form could take a hundred times the memory."""
+def _parse_bounded(request_type: type[Message], data: bytes) -> Any:
+    """Parse a request of bounded size: its JSON form could take a hundred times the memory."""
+    name = request_type.DESCRIPTOR.name
     try:
         request = request_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
-        name = request_type.DESCRIPTOR.name
-        violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
+        violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that can't be parsed")
         raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
-    if _is_large(data) and _has_more_than(VALUES_MAX, request):
-        violation = Violation("", f"at most {VALUES_MAX} values", "more")
-        name = request_type.DESCRIPTOR.name
+    if _is_large(data) and _has_more_than(REQUEST_VALUES_MAX, request):
+        violation = Violation("", f"at most {REQUEST_VALUES_MAX} values", "more")
         raise DecodeError([violation], type_name=name, reason=Reason.LIMIT_EXCEEDED)
     return request
 
 
 def _is_large(data: bytes) -> bool:
-    """Check whether a request may have more than VALUES_MAX values: each has at least a byte."""
-    return len(data) > VALUES_MAX
+    """Check whether a request may have more than REQUEST_VALUES_MAX values: each has at least a byte."""
+    return len(data) > REQUEST_VALUES_MAX
 
 
 def _has_more_than(count: int, message: Message) -> bool:
-    """Say whether a message has more than so many messages and elements in it, at any depth."""
+    """Check whether a message has more than this many messages and list elements, at any depth."""
     rest = [message]
     while rest:
         for field, value in rest.pop().ListFields():

@@ -1,4 +1,4 @@
-"""A gRPC server with everything around the service: TLS, tokens, health, reflection, limits, drain."""
+"""A gRPC server with the service, and with TLS, tokens, health, reflection, and draining."""
 
 import asyncio
 import contextlib
@@ -14,32 +14,30 @@ from grpc_reflection.v1alpha import reflection
 
 from mistralwire._addresses import why_not
 from mistralwire._extras import missing_error
-from mistralwire._serving.tls_files import TlsFiles, TlsMaterial
+from mistralwire._methods import METHODS, SERVICE_NAME
 from mistralwire._serving.tokens import TokenFile
 from mistralwire._settings import INT32_MAX
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._health import Health
-from mistralwire.service._methods import METHODS, SERVICE_NAME
-from mistralwire.service._options import server_options
-from mistralwire.service._record import CallObserver
+from mistralwire.service._observers import CallObserver, with_telemetry
+from mistralwire.service._options import server_credentials, server_options
 from mistralwire.service._servicer import ChatCompletionServicer
 from mistralwire.service._status import refuse
-from mistralwire.service._telemetry import with_telemetry
 from mistralwire.upstream import Upstream
 
-# Calls beside the service's own: health checks, watches, reflection. They go on when the service is full.
+# Concurrent calls of health checks, watches and reflection, which are accepted even if the service is full.
 _OTHER_CALLS_MAX = 1024
 
 _CHANNELZ_NAME = "grpc.channelz.v1.Channelz"
 
-# How long the statuses of calls that are stopped may take to go out.
-_STATUS_S = 1.0
+# Seconds for the statuses of the calls that are stopped to be sent.
+_FINAL_STATUSES_S = 1.0
 
-# Longer than any drain: when it is over is decided here, where a later call of `stop` can shorten it.
+# Longer than any drain: `stop` decides when it is over, and a later call of it can shorten it.
 _FOREVER_S = 1e9
 
-# So many seconds must pass without a new call before gRPC stops, and how often that is tried.
+# Seconds that must pass without a new call before gRPC stops, the parts they are waited in, and the attempts.
 _HOLD_S = 0.15
 _HOLD_PARTS = 10
 _HOLDS_MAX = 6
@@ -48,16 +46,16 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(slots=True)
-class _Running:
-    """What there is between a start and the end of the stop.
+class _ServerRun:
+    """The state between a start and the end of the stop.
 
     Attributes:
         server: The server.
         health: Its health checks.
-        is_urgent: Set when the time before its stop is over, however long it was to be.
-        is_leaving: Set when its connections are told to end.
+        is_urgent: Set when the drain must not wait any longer.
+        is_leaving: Set when connections have been sent a GOAWAY.
         ending: Done when all calls are over; None until it stops.
-        cancelling: Cancels them; None until their time is over.
+        cancelling: Cancels them; None until the drain time is over.
     """
 
     server: grpc.aio.Server
@@ -69,13 +67,11 @@ class _Running:
 
 
 class Server:
-    """A server that answers completions; made by `create_server`.
-
-    As an async context manager it starts and stops.
+    """A server of completions; made by `create_server`. An async context manager, which starts and stops it.
 
     Attributes:
         host: The address it listens on.
-        port: The port it listens on; the one that was found free, once it was started with port 0.
+        port: The port it listens on; the one that was chosen, after a start with port 0.
     """
 
     def __init__(self, upstream: Upstream, config: ServerConfig, observers: Sequence[CallObserver]) -> None:
@@ -83,28 +79,28 @@ class Server:
         self.port = config.port
         self._config = config
         self._servicer = ChatCompletionServicer(upstream, config, observers)
-        self._running: _Running | None = None
+        self._running: _ServerRun | None = None
 
     @property
     def address(self) -> str:
-        """Where it listens, the port included."""
+        """The address it listens on, with the port."""
         host = f"[{self.host}]" if ":" in self.host and not self.host.startswith("[") else self.host
         return f"{host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen and answer.
+        """Start the server.
 
         Raises:
-            MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if a file
-                can't be used, with the code FAILED_PRECONDITION and the setting as the reason, such as
-                TLS_KEY or TOKEN_FILE; if a package is missing, with the reason EXTRA_MISSING.
+            MistralwireError: With the reason CANNOT_LISTEN if the address can't be used; with the code
+                FAILED_PRECONDITION and the setting as the reason, such as TLS_KEY or TOKEN_FILE, if a file
+                can't be used; with EXTRA_MISSING if a package is not installed.
             RuntimeError: If it runs already.
         """
         if self._running is not None:
-            raise RuntimeError(f"expected a server that does not run, found one on {self.address}")
+            raise RuntimeError(f"expected a server that is not running, found one on {self.address}")
         config = self._config
-        # Whatever is wrong with the files is said before anything listens.
-        credentials, interceptors = self._credentials(), self._interceptors()
+        # Before anything listens: a file may be unusable.
+        credentials, interceptors = server_credentials(config), self._interceptors()
         calls_max = min(config.calls_max + config.arriving_max + _OTHER_CALLS_MAX, INT32_MAX)
         server = grpc.aio.server(
             interceptors=interceptors,
@@ -116,7 +112,7 @@ class Server:
             health = Health(names, config.request_s)
             health.add_to(server)
             await self._listen(server, credentials)
-            self._running = _Running(server, health)
+            self._running = _ServerRun(server, health)
             await server.start()
         except BaseException:
             self._running = None
@@ -124,37 +120,16 @@ class Server:
             raise
         _logger.info("listening on %s", self.address)
 
-    def _credentials(self) -> grpc.ServerCredentials | None:
-        """Return credentials for one start, which follow the files from now on; None for plain text."""
-        config = self._config
-        if config.tls_certificate is None or config.tls_key is None:
-            return None
-        files = TlsFiles(config.tls_certificate, config.tls_key, config.tls_client_ca)
-        given = files.current()
-
-        def fetch() -> grpc.ServerCertificateConfiguration | None:
-            """Return what the files hold if that has changed; grpc asks before each handshake, in threads."""
-            nonlocal given
-            material = files.current()
-            if material is given:
-                return None
-            given = material
-            return _certificate(material)
-
-        return grpc.dynamic_ssl_server_credentials(
-            _certificate(given), fetch, require_client_authentication=given.authorities is not None
-        )
-
     def _interceptors(self) -> "list[_TokenInterceptor]":
         config = self._config
         if config.token_file is None:
             return []
         if config.tls_certificate is None and not config.is_local:
-            _logger.warning("tokens travel in plain text: insecure is set, without TLS")
+            _logger.warning("tokens are sent in plaintext: insecure is set, without TLS")
         return [_TokenInterceptor(TokenFile(config.token_file), self._servicer)]
 
     def _add_services(self, server: grpc.aio.Server) -> list[str]:
-        """Register all services but health; give the names of all."""
+        """Register all services but health; return the names of all."""
         self._servicer.add_to(server)
         names = [SERVICE_NAME, HEALTH_NAME]
         if self._config.channelz:
@@ -177,21 +152,21 @@ class Server:
             if message is None and credentials is not None:
                 message = (
                     f"expected a certificate and key that gRPC can use, found {self._config.tls_certificate} "
-                    f"and {self._config.tls_key}, which it refuses; take an RSA or ECDSA P-256 key"
+                    f"and {self._config.tls_key}, which it rejects; use an RSA or ECDSA P-256 key"
                 )
                 raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.TLS_KEY) from error
-            message = message or f"{self.address} was not free a moment ago, and is now; try again"
+            message = message or f"{self.address} was in use a moment ago, and is free now; try again"
             raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN) from error
 
     async def stop(self, drain_s: float | None = None) -> None:
-        """Take no new calls, let those that run end, and cancel those that do not.
+        """Accept no new calls, let running calls end, and cancel those that do not.
 
-        Health says at once that nothing is served. It comes back when all calls are over for their callers;
-        an upstream that takes its time to be cancelled goes on by itself. It may be called again, also while
-        it runs: the shortest time counts.
+        Health checks report NOT_SERVING at once. It returns when all calls are over for their callers; an
+        upstream that is slow to be cancelled is not waited for. It may be called again, even while it runs:
+        the shortest time counts.
 
         Args:
-            drain_s: Time for running calls to end, in seconds, finite, 0 or more; None for the setting.
+            drain_s: Seconds for running calls to end, finite, 0 or more; None for the setting.
 
         Raises:
             ValueError: If `drain_s` is out of its range.
@@ -209,11 +184,11 @@ class Server:
         await asyncio.wait([running.ending], timeout=drain_s)
         if not running.ending.done():
             running.is_urgent.set()
-            # Callers who hear of the end of a call come again: on another connection.
+            # Callers whose call ends make the next one: it must be on another connection.
             await running.is_leaving.wait()
             self._servicer.stop_calls()
-            # What can't be told, since its caller takes nothing, say, is cut.
-            await asyncio.wait([running.ending], timeout=_STATUS_S)
+            # Statuses that can't be sent, for example because their callers read nothing, are dropped.
+            await asyncio.wait([running.ending], timeout=_FINAL_STATUSES_S)
         if not running.ending.done() or running.ending.cancelled():
             if running.cancelling is None:
                 running.cancelling = asyncio.create_task(running.server.stop(None))
@@ -221,11 +196,11 @@ class Server:
         if self._running is running:
             self._running = None
 
-    async def _end(self, running: _Running) -> None:
-        """Refuse new calls once load balancers had time to see what health says; wait for the running ones.
+    async def _end(self, running: _ServerRun) -> None:
+        """Refuse new calls after the notice for load balancers, and wait for the running ones.
 
-        Before the stop calls neither begin nor end for a moment, until no new one has come for a while:
-        callers who wait for one to end before they make another send nothing in the moment gRPC stops.
+        Before gRPC stops, starts and ends of calls are held until no new call has arrived for a while:
+        callers who wait for one call before they make another send nothing in the moment it stops.
         """
         try:
             await _wait(running.is_urgent, self._config.drain_notice_s)
@@ -233,48 +208,45 @@ class Server:
             try:
                 for _ in range(_HOLDS_MAX):
                     arrived = drain.arrived
-                    # In parts: a process that got no time for a while has to see first what came meanwhile.
+                    # In parts: a process that was not scheduled for a while must first see what has arrived.
                     for _ in range(_HOLD_PARTS):
                         await _wait(running.is_urgent, _HOLD_S / _HOLD_PARTS)
                     if running.is_urgent.is_set() or drain.arrived == arrived:
                         break
                 stopping = asyncio.create_task(running.server.stop(_FOREVER_S))
-                # Its first step writes GOAWAY to all connections, before the statuses of the calls that are
-                # held.
+                # Its first step sends GOAWAY on all connections, before the statuses of the calls on hold.
                 await asyncio.sleep(0)
                 running.is_leaving.set()
                 if drain.arrived:
-                    # Other processes on the port count the same seconds: who comes to one of them now comes
-                    # between two of its tries, and not in the moment it stops.
+                    # Other processes on the port count the same seconds: calls that move to one of them now
+                    # arrive between two of its attempts, and not in the moment it stops.
                     await _wait(running.is_urgent, _HOLD_S / 2)
             finally:
                 drain.release()
             await stopping
         finally:
-            # Also where this task is cancelled, as by a second Ctrl-C: `stop` waits for it.
+            # Even if this task is cancelled, for example by a second Ctrl-C: `stop` waits for it.
             running.is_leaving.set()
 
     async def __aenter__(self) -> Self:
-        """Start."""
+        """Start the server."""
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop, and cancel what still runs."""
+        """Stop the server, and cancel running calls."""
         await self.stop(0)
 
 
 def create_server(
     upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
 ) -> Server:
-    """Put a server together: the service with everything around it.
-
-    If OpenTelemetry is set up by now, it reports its calls there.
+    """Create a server. If OpenTelemetry is set up by now, calls are reported there.
 
     Args:
-        upstream: Where the completions come from.
-        config: Its settings; without, the defaults.
-        observers: Who watches the calls.
+        upstream: The source of completions.
+        config: Its settings; None for the defaults.
+        observers: Observers of the calls.
 
     Returns:
         The server, not started yet.
@@ -283,18 +255,18 @@ def create_server(
 
 
 async def _wait(event: asyncio.Event, limit_s: float) -> None:
-    """Wait for an event, so many seconds at most."""
+    """Wait for an event, for at most this many seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             await event.wait()
 
 
 class _TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Ends calls without a token before their request is read.
+    """Rejects calls without a valid token before their request is received.
 
     Args:
         tokens: The tokens.
-        servicer: The servicer, whose observers hear of calls that are refused.
+        servicer: The servicer, whose observers are told of rejected calls.
     """
 
     def __init__(self, tokens: TokenFile, servicer: ChatCompletionServicer) -> None:
@@ -306,9 +278,9 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gr
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler:
-        """Return the handler of the method, or one that refuses."""
+        """Return the handler of the method, or one that rejects the call."""
         method = handler_call_details.method
-        # Health checks come from balancers, which have no token.
+        # Health checks come from load balancers, which have no token.
         if not method.startswith(f"/{HEALTH_NAME}/"):
             try:
                 self._tokens.check(handler_call_details.invocation_metadata)
@@ -320,17 +292,13 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gr
         service, _, name = method.removeprefix("/").rpartition("/")
 
         async def end(_: object, context: grpc.aio.ServicerContext) -> None:
-            # With a record, for the observers, who keep names of methods: callers must not make them up.
+            # Observers keep the names of methods, so callers must not be able to invent them.
             if service == SERVICE_NAME and name in METHODS:
                 await self._servicer.refuse(name, context, error)
             await refuse(context, error)
 
-        # Of all kinds, whatever the method's own is: grpc reads no request for this one.
+        # Client-streaming for all methods: grpc then reads no request.
         return grpc.stream_unary_rpc_method_handler(end)
-
-
-def _certificate(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(material.key, material.chain)], material.authorities)
 
 
 def _add_channelz(server: grpc.aio.Server) -> None:

@@ -1,4 +1,4 @@
-"""Calls are reported to OpenTelemetry, to a real SDK, as the semantic conventions have it."""
+"""Calls are reported to a real OpenTelemetry SDK, by the semantic conventions."""
 
 import asyncio
 import contextlib
@@ -27,8 +27,8 @@ from mistralwire import to_dict
 from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
 from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig, create_server
-from mistralwire.service import _conventions as conventions
-from mistralwire.service._call_telemetry import GAPS_EVERY, GAPS_MAX, CallTelemetry
+from mistralwire.service._observers import _semconv as semconv
+from mistralwire.service._observers._call_telemetry import GAPS_EVERY, GAPS_MAX, CallTelemetry
 from mistralwire.upstream import (
     CallContext,
     CompletionRequest,
@@ -68,7 +68,7 @@ SECRETS = ("secret-prompt", "secret-answer", "secret-error", "secret-stop", "sec
 
 
 class Telemetry:
-    """A telemetry with an SDK of its own, and what that SDK got to see."""
+    """An observer with an SDK of its own, and what that SDK exported."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -105,7 +105,7 @@ class Telemetry:
 
 
 class Ends:
-    """Signals when a call is over, which is a moment after its caller has heard."""
+    """Signals that a call is over: its caller knows a moment before."""
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[CallRecord] = asyncio.Queue()
@@ -386,7 +386,7 @@ async def test_a_span_that_was_current_when_the_server_started_is_no_parent() ->
 
 
 class CurrentSpan(EagerUpstream):
-    """Notes which span is the current one while it works."""
+    """Records the current span while it works."""
 
     def __init__(self) -> None:
         super().__init__(2)
@@ -538,7 +538,7 @@ def chunks_of(item: CompletionChunk) -> Chunks:
 
 
 def drive(telemetry: Telemetry, chunks: Sequence[CompletionChunk], **fields: Any) -> None:
-    """Have a stream from its start to its end."""
+    """Make a streaming call from its start to its end."""
     call = call_of(**fields)
     contextvars.copy_context().run(telemetry.observer.started, call)
     for item in chunks:
@@ -673,7 +673,7 @@ def test_the_times_are_all_measured_again_in_the_next_second() -> None:
 def test_finish_reasons_are_called_what_they_are_in_json(number: int) -> None:
     found: Any = ChatCompletionChoice(finish_reason=number)  # type: ignore[arg-type]
     response: Any = ChatCompletionResponse(choices=[found])
-    found_reasons = conventions.known_finish_reasons(finish_reasons_of(response))
+    found_reasons = semconv.known_finish_reasons(finish_reasons_of(response))
     assert found_reasons == {0: to_dict(found)["finish_reason"]}
 
 
@@ -681,7 +681,7 @@ def test_finish_reasons_are_called_what_they_are_in_json(number: int) -> None:
 def test_a_finish_reason_that_the_contract_does_not_list_has_no_name(number: int) -> None:
     choice_: Any = ChatCompletionChoice(finish_reason=number)  # type: ignore[arg-type]
     response: Any = ChatCompletionResponse(choices=[choice_])
-    assert conventions.known_finish_reasons(finish_reasons_of(response)) == {0: "_OTHER"}
+    assert semconv.known_finish_reasons(finish_reasons_of(response)) == {0: "_OTHER"}
 
 
 @pytest.mark.parametrize(
@@ -695,7 +695,7 @@ def test_a_finish_reason_that_the_contract_does_not_list_has_no_name(number: int
     ],
 )
 def test_peers_are_what_grpc_calls_them(peer: str, address: str | None) -> None:
-    assert conventions.peer_attributes(peer).get("network.peer.address") == address
+    assert semconv.peer_attributes(peer).get("network.peer.address") == address
 
 
 @pytest.mark.parametrize(
@@ -716,7 +716,7 @@ def test_one_of_traces_and_metrics_is_enough(providers: Callable[[], Any], is_on
     telemetry.ended(end(call))
 
 
-FIND = "from mistralwire.service._telemetry import with_telemetry; print(bool(with_telemetry([])))"
+FIND = "from mistralwire.service._observers._telemetry import with_telemetry; print(bool(with_telemetry([])))"
 SET_TRACES = (
     "from opentelemetry import trace; from opentelemetry.sdk.trace import TracerProvider;"
     "trace.set_tracer_provider(TracerProvider());"
@@ -732,7 +732,7 @@ def python(program: str, **environment: str) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
-        cwd=pathlib.Path(__file__).parents[2],
+        cwd=pathlib.Path(__file__).parents[3],
         env={**kept, **environment},
         capture_output=True,
         text=True,
@@ -770,7 +770,7 @@ class Forbidden:
 sys.meta_path.insert(0, Forbidden())
 import grpc
 from mistralwire.service import ServerConfig, create_server
-from mistralwire.service._telemetry import with_telemetry
+from mistralwire.service._observers._telemetry import with_telemetry
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
 

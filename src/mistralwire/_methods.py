@@ -10,7 +10,10 @@ from mistralwire.v1 import chat_completion_service_pb2
 _SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
 
 SERVICE_NAME: str = _SERVICE.full_name
-"""Full name of the service, for health checks and reflection."""
+"""Full name of the service."""
+
+REQUEST_VALUES_MAX = 100_000
+"""Messages and list elements in one request, and JSON values in its JSON form."""
 
 
 class Method(NamedTuple):
@@ -18,12 +21,14 @@ class Method(NamedTuple):
 
     Attributes:
         name: Its name, such as `ChatCompletionStream`.
+        path: The path of its calls, such as `/mistralwire.v1.ChatCompletionService/ChatCompletionStream`.
         request_type: The type of its requests.
-        response_type: The type of its answer, or of the messages of its stream.
-        is_stream: Whether it is answered by a stream.
+        response_type: The type of its response, or of each message of its stream.
+        is_stream: Whether it is server-streaming.
     """
 
     name: str
+    path: str
     request_type: type[Message]
     response_type: type[Message]
     is_stream: bool
@@ -32,10 +37,14 @@ class Method(NamedTuple):
 METHODS = {
     method.name: Method(
         method.name,
+        f"/{SERVICE_NAME}/{method.name}",
         GetMessageClass(method.input_type),
         GetMessageClass(method.output_type),
         method.server_streaming,
     )
     for method in _SERVICE.methods
 }
-"""The methods, by name."""
+"""The methods by name."""
+
+METHODS_BY_REQUEST = {method.request_type: method for method in METHODS.values()}
+"""The methods by the type of their requests: each has its own."""

@@ -1,4 +1,4 @@
-"""The upstream gets so many calls at one time, so many wait in order, and the rest is turned away."""
+"""Upstream slots: concurrent calls are bounded, further ones wait in order, the rest is rejected."""
 
 import functools
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from mistralwire.errors import OverloadError
-from mistralwire.service._slots import UpstreamSlots
+from mistralwire.service._admission import UpstreamSlots
 
 
 class Turns:
-    """Keeps whose turn it was."""
+    """Records whose turn it was."""
 
     def __init__(self) -> None:
         self.order: list[int] = []
@@ -26,7 +26,7 @@ def test_calls_wait_in_the_order_of_their_coming() -> None:
         slots.take(turns[number])
     for count in range(1, 5):
         assert turns.order == list(range(count))
-        slots.give_back()
+        slots.release()
     slots.take(turns[4])
     assert turns.order == [0, 1, 2, 3, 4]
 
@@ -40,7 +40,7 @@ def test_a_call_beyond_the_queue_is_turned_away_at_once() -> None:
 
     assert (caught.value.code, caught.value.reason) == ("RESOURCE_EXHAUSTED", "UPSTREAM_BUSY")
     assert caught.value.retry_after_s == 1
-    slots.give_back()
+    slots.release()
     assert turns.order == [0, 1]
 
 
@@ -50,7 +50,7 @@ def test_a_queue_of_none_turns_away_what_finds_no_slot() -> None:
     slots.take(turns[1])
     with pytest.raises(OverloadError):
         slots.take(turns[2])
-    slots.give_back()
+    slots.release()
     slots.take(turns[3])
     assert turns.order == [0, 1, 3]
 
@@ -61,5 +61,5 @@ def test_a_call_that_ends_while_it_waits_leaves_its_place_to_others() -> None:
     slots.take(turns[1])
     slots.leave(turns[1])
     slots.take(turns[2])
-    slots.give_back()
+    slots.release()
     assert turns.order == [0, 2]

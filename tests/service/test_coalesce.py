@@ -1,10 +1,10 @@
-"""A coroutine that starts from where it stands runs like one in a task, but for its first step."""
+"""A coroutine that is started eagerly runs as in a task, except for its first step."""
 
 import asyncio
 
 import pytest
 
-from mistralwire.service._eager import EagerCall
+from mistralwire.service._coalesce import EagerCall
 
 
 async def test_it_runs_up_to_where_it_waits_at_once_and_then_to_its_end() -> None:
@@ -69,5 +69,5 @@ async def test_cancelling_it_cancels_what_it_waits_for() -> None:
     call.cancel()
     assert isinstance(await errors.get(), asyncio.CancelledError)
     assert future.cancelled()
-    # Without effect on one that is over.
+    # No effect on one that is over.
     call.cancel()

@@ -1,4 +1,4 @@
-"""One line of the log for each call."""
+"""The access log: one line for each call."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ import pytest
 from mistralwire.client import Client
 from mistralwire.errors import DecodeError, OverloadError, UpstreamError, Violation
 from mistralwire.service import CallRecord, ServerConfig, create_server
-from mistralwire.service._access_log import AccessLog
+from mistralwire.service._observers._access_log import AccessLog
 from mistralwire.upstream import error_from_body
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -18,8 +18,7 @@ from mistralwire.v1 import (
     ChatCompletionResponse,
     ErrorResponse,
 )
-
-from .upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
 SECRET = "my secret prompt"
 
@@ -35,7 +34,7 @@ def record_of(caplog: pytest.LogCaptureFixture) -> Any:
 
 
 def logged(caplog: pytest.LogCaptureFixture, **facts: Any) -> Any:
-    """Log a call of these facts, and return the record of the log."""
+    """Log a call with these attributes; return the log record."""
     AccessLog().ended(CallRecord(**{"method": "ChatCompletion", "request_id": "id", "ended_s": 0.0, **facts}))
     return record_of(caplog)
 
@@ -90,7 +89,7 @@ async def test_a_failure_is_logged_without_its_text(caplog: pytest.LogCaptureFix
     upstream = HeldUpstream()
     async with (
         create_server(upstream, ServerConfig(port=0), [AccessLog()]) as server,
-        # Without the retries of our own client.
+        # Without the retries of the package's client.
         grpc.aio.insecure_channel(server.address) as channel,
     ):
         call = channel.unary_unary("/mistralwire.v1.ChatCompletionService/ChatCompletion")

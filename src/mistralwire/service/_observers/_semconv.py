@@ -1,7 +1,7 @@
-"""Names, buckets and values of the telemetry: what the semantic conventions call it, and what is let in.
+"""Names, buckets and values of telemetry, by the semantic conventions; and which names metrics admit.
 
-The names are those of version 1.41 of the semantic conventions: the last one that had rpc and GenAI both. The
-rpc ones have become stable since, unchanged; the GenAI ones moved out, and have had no release of their own.
+The version is 1.41, the last one that had rpc and GenAI both. The rpc conventions have become stable since,
+unchanged; the GenAI ones moved out, and have had no release of their own.
 
 Source: https://github.com/open-telemetry/semantic-conventions/tree/v1.41.0/docs
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
-from mistralwire.errors import MistralwireError, Reason, name_in
-from mistralwire.service._record import CallRecord
+from mistralwire.errors import name_in
+from mistralwire.service._observers._observer import OTHER
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
@@ -40,26 +40,23 @@ SYSTEM = "rpc.system.name"
 TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - no secret, but the kind of a token
 
-OTHER = "_OTHER"
-"""What stands for a value that is not let in, as the conventions have it."""
-
 MIXED = "mixed"
-"""What stands for the finish reasons of several choices that differ."""
+"""Stands for the finish reasons of several choices that differ."""
 
 RPC_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 MODEL_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 TOKEN_BUCKETS = tuple(4**power for power in range(14))
 
-# The statuses that are the service's own fault. The others are the caller's, and no error of a server span.
-_SERVER_FAULTS = frozenset(
+# Codes that are errors of a server span; the others are the caller's.
+# Source: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
+SERVER_FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 )
-# By what the name of the method begins with.
+# By the part of the method's name before `Completion`.
 _OPERATIONS = {"Chat": "chat", "FIM": "text_completion", "Agents": "invoke_agent"}
-_REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_PEER = re.compile(r"(ipv4|ipv6):(.+):(\d{1,5})")
+_GRPC_PEER = re.compile(r"(ipv4|ipv6):(.+):(\d{1,5})")
 
-# What becomes of the fields of a request. Stop strings are missing on purpose: they are the caller's text.
+# Attributes of the fields of a request. Stop strings are left out on purpose: they are the caller's text.
 _REQUEST_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "frequency_penalty": ("gen_ai.request.frequency_penalty", float),
     "max_tokens": ("gen_ai.request.max_tokens", int),
@@ -74,7 +71,7 @@ _OUTPUT_TYPES = {
     ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT: "json",
     ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA: "json",
 }
-_FINISH_REASONS = frozenset(
+_KNOWN_FINISH_REASONS = frozenset(
     value.name.removeprefix("FINISH_REASON_").lower()
     for value in FinishReason.DESCRIPTOR.values
     if value.number not in (FinishReason.FINISH_REASON_UNSPECIFIED, FinishReason.FINISH_REASON_UNLISTED)
@@ -82,12 +79,12 @@ _FINISH_REASONS = frozenset(
 
 
 class KnownNames:
-    """The names that become attributes of metrics, which are kept for as long as the process lives.
+    """The names that may become attributes of metrics, which keep them as long as the process lives.
 
-    Callers choose the names of models, and may choose a new one in every call: only so many are let in.
+    Callers choose the names of models, and may choose a new one in every call, so their number is bounded.
 
     Args:
-        names_max: How many.
+        names_max: How many names are admitted.
     """
 
     def __init__(self, names_max: int) -> None:
@@ -95,17 +92,13 @@ class KnownNames:
         self._names: set[str] = set()
 
     def admit(self, name: str) -> str:
-        """Let a name in, if there is room for it.
-
-        Returns:
-            The name, or `_OTHER`.
-        """
+        """Admit a name, if there is room for it; return it, or `_OTHER`."""
         if name not in self._names and len(self._names) < self._names_max and name != OTHER:
             self._names.add(name)
         return self.known(name)
 
     def known(self, name: str) -> str:
-        """Give a name that was let in before, or else `_OTHER`."""
+        """Return a name that was admitted before, or else `_OTHER`."""
         return name if name in self._names else OTHER
 
 
@@ -115,43 +108,22 @@ def name_of(value: str) -> str:
 
 
 def operation_of(method: str) -> str:
-    """Return the name of the operation behind a method, as the conventions have it."""
+    """Return the operation of a method, as the conventions name it."""
     return _OPERATIONS[method.partition("Completion")[0]]
 
 
 def target_of(request: Any) -> tuple[str, str]:
-    """Return the attribute that names the model, or the agent, that a request asks, and its value."""
+    """Return the attribute for the model or the agent of a request, and its value."""
     if isinstance(request, AgentsCompletionRequest | AgentsCompletionStreamRequest):
         return AGENT_ID, name_of(request.agent_id)
     return REQUEST_MODEL, name_of(request.model)
 
 
-def is_server_fault(code: str) -> bool:
-    """Say whether a status is an error of the service, and not of who called it.
-
-    Source: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
-    """
-    return code in _SERVER_FAULTS
-
-
-def failure_of(call: CallRecord) -> str:
-    """Give the reason why a call failed; empty if it ended well, or its caller cancelled it."""
-    error = call.error
-    if error is None:
-        # Nothing was raised, but the caller's time was over.
-        return call.code if is_server_fault(call.code) else ""
-    if not isinstance(error, MistralwireError):
-        return Reason.INTERNAL
-    # An upstream's own error may have anything there.
-    is_reason = isinstance(error.reason, str) and _REASON.fullmatch(error.reason)
-    return error.reason if is_reason else OTHER
-
-
 def peer_attributes(peer: str) -> dict[str, Any]:
-    """Give the attributes of who called, as far as gRPC's name of them says it."""
+    """Return the attributes of the caller's address, as far as gRPC's format of it has them."""
     if peer.startswith("unix:"):
         return {"network.transport": "unix"}
-    match = _PEER.fullmatch(peer)
+    match = _GRPC_PEER.fullmatch(peer)
     if match is None:
         return {}
     return {
@@ -163,7 +135,7 @@ def peer_attributes(peer: str) -> dict[str, Any]:
 
 
 def request_attributes(request: Any, method: str) -> dict[str, Any]:
-    """Give the attributes of a request: its parameters, nothing of its texts."""
+    """Return the attributes of a request: its parameters, none of its texts."""
     attributes: dict[str, Any] = {
         OPERATION: operation_of(method),
         PROVIDER: "mistral_ai",
@@ -186,12 +158,12 @@ def request_attributes(request: Any, method: str) -> dict[str, Any]:
 def answer_attributes(
     answers: Iterable[Any], usage: UsageInfo | None, finish_reasons: dict[int, str]
 ) -> dict[str, Any]:
-    """Give the attributes of an answer.
+    """Return the attributes of a response.
 
     Args:
-        answers: The response, or the first chunk and the last one, which adds to the first.
+        answers: The response, or the first chunk and the last one, which counts where both have a value.
         usage: Its usage; None if it has none.
-        finish_reasons: Why the model stopped, by choice.
+        finish_reasons: Its finish reasons, by choice.
     """
     attributes: dict[str, Any] = {}
     for answer in answers:
@@ -220,15 +192,15 @@ def _usage_attributes(usage: Any) -> dict[str, Any]:
 
 
 def known_finish_reasons(reasons: Iterable[tuple[int, str]]) -> dict[int, str]:
-    """Return why the model stopped, by the index of the choice; `_OTHER` for what is not listed.
+    """Return finish reasons by the index of their choices; `_OTHER` for one that is not listed.
 
     Args:
         reasons: Index of the choice and the API's string.
     """
-    return {index: text if text in _FINISH_REASONS else OTHER for index, text in reasons}
+    return {index: text if text in _KNOWN_FINISH_REASONS else OTHER for index, text in reasons}
 
 
-def one_of(finish_reasons: dict[int, str]) -> str | None:
-    """Give the one finish reason of all choices, `mixed` if they differ, None if there is none."""
+def common_finish_reason(finish_reasons: dict[int, str]) -> str | None:
+    """Return the one finish reason of all choices, `mixed` if they differ, None if there is none."""
     reasons = set(finish_reasons.values())
     return MIXED if len(reasons) > 1 else next(iter(reasons), None)

@@ -1,4 +1,4 @@
-"""The service without a socket: what its callers see is what they see over the network."""
+"""The service without a socket: its callers see the same as over the network."""
 
 import asyncio
 import contextlib
@@ -182,7 +182,7 @@ async def test_a_caller_that_takes_nothing_stops_the_upstream() -> None:
             async for _ in batches:
                 pass
 
-    # What waits for the caller, what waits for the channel, and the message between.
+    # The buffer of the call, the queue of the channel, and the message between.
     assert upstream.produced < 2000
     assert caught.value.reason == "CALLER_SILENT"
 

@@ -22,8 +22,8 @@ from mistralwire._serving import metrics_page
 from mistralwire.codec import SseDecoder, to_json
 from mistralwire.errors import MistralwireError
 from mistralwire.service import CallObserver, ServerConfig, create_server
-from mistralwire.service._call_telemetry import CallTelemetry
-from mistralwire.service._prometheus import PrometheusEndpoint, start_prometheus
+from mistralwire.service._observers._call_telemetry import CallTelemetry
+from mistralwire.service._observers._telemetry import PrometheusEndpoint, start_prometheus
 from mistralwire.v1 import CompletionChunk, UsageInfo
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
@@ -50,7 +50,7 @@ def stub_of(channel: grpc.aio.Channel) -> Any:
 
 @contextlib.asynccontextmanager
 async def called(*observers: CallObserver) -> AsyncIterator[None]:
-    """Have a stream of three chunks."""
+    """Make a call with a stream of three chunks."""
     async with (
         asyncio.timeout(30),
         create_server(EagerUpstream(3), ServerConfig(port=0), observers) as server,
@@ -202,7 +202,7 @@ class Forbidden:
 
 sys.meta_path.insert(0, Forbidden())
 from mistralwire.errors import MistralwireError
-from mistralwire.service._prometheus import start_prometheus
+from mistralwire.service._observers._telemetry import start_prometheus
 
 try:
     start_prometheus(port=0)
