@@ -124,6 +124,7 @@ def _loaded_by(module: str) -> set[str]:
     return {name.partition(".")[0] for name in run.stdout.split()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "module", ["mistralwire", "mistralwire.codec", "mistralwire.v1", "mistralwire.errors"]
 )
@@ -255,6 +256,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.process
 def test_the_codec_works_on_protobuf_in_pure_python() -> None:
     environment = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
     run = subprocess.run(

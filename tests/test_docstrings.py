@@ -10,6 +10,8 @@ import pytest
 
 import mistralwire
 
+pytestmark = pytest.mark.process
+
 PACKAGES = ("errors", "codec", "client", "service", "upstream", "gateway")
 SPHINX = """
 project = "mistralwire"

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 
 def said_by(program: str, missing: str) -> str:
     """Run a program in a process in which a package can't be imported, and return what it prints."""

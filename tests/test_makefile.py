@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = pathlib.Path(__file__).parents[1]
 TOO_OLD = f"""#!/bin/sh
 # The Python of these tests, which takes itself for an older one.

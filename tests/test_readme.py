@@ -184,6 +184,7 @@ async def _printed_by(source: str) -> str:
     return output.decode()
 
 
+@pytest.mark.process
 async def test_the_client_example_runs_against_serve() -> None:
     async with _listening("serve") as address:
         printed = await _printed_by(_BLOCKS[2].replace("localhost:50051", address))
@@ -191,6 +192,7 @@ async def test_the_client_example_runs_against_serve() -> None:
     assert printed.startswith("Let me look at the weather in Paris.")
 
 
+@pytest.mark.process
 async def test_the_sdk_example_runs_against_gateway() -> None:
     pytest.importorskip("mistralai", reason="needs the SDK")
     async with _listening("gateway") as url:
@@ -199,6 +201,7 @@ async def test_the_sdk_example_runs_against_gateway() -> None:
     assert printed.startswith("Hello! This answer was recorded")
 
 
+@pytest.mark.process
 async def test_the_application_example_answers() -> None:
     async with _listening("serve") as address:
         namespace: dict[str, Any] = {"__name__": "readme"}
@@ -213,6 +216,7 @@ async def test_the_application_example_answers() -> None:
             await namespace["client"].close()
 
 
+@pytest.mark.process
 async def test_the_upstream_example_answers_and_ends_on_a_signal() -> None:
     source = _BLOCKS[3].replace("port=50052", "port=0").replace('address}")', 'address}", flush=True)')
     pipe = asyncio.subprocess.PIPE

@@ -14,6 +14,8 @@ import zipfile
 import pytest
 from google.protobuf import descriptor_pb2
 
+pytestmark = pytest.mark.process
+
 ROOT = pathlib.Path(__file__).parents[1]
 TIMEOUT_S = 300
 DOCUMENT = ROOT / "tests" / "data" / "cli" / "response.json"

@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.process
+
 BEYOND = ("click", "mistralwire.cli.", "mistralwire.service", "mistralwire.upstream", "opentelemetry")
 
 

@@ -196,6 +196,7 @@ async def program(code: str, address: str) -> AsyncIterator[Process]:
         await process.communicate()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("call", ["client.complete(request)", "list(client.stream(stream_request))"])
 async def test_control_c_cancels_the_call(call: str) -> None:
     upstream = HeldUpstream()
@@ -213,6 +214,7 @@ async def test_control_c_cancels_the_call(call: str) -> None:
     assert (process.returncode, output, errors.decode()) == (0, b"interrupted\n", "")
 
 
+@pytest.mark.process
 async def test_a_program_that_ends_in_the_middle_of_a_stream_just_ends() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(chunk(0))
@@ -228,6 +230,7 @@ async def test_a_program_that_ends_in_the_middle_of_a_stream_just_ends() -> None
     assert (process.returncode, output, errors.decode()) == (0, b"0\n", "")
 
 
+@pytest.mark.process
 async def test_a_call_in_another_thread_does_not_keep_the_program() -> None:
     upstream = HeldUpstream()
     code = """
@@ -245,6 +248,7 @@ sys.stdin.read(1)
     assert process.returncode == 0
 
 
+@pytest.mark.process
 async def test_what_runs_after_the_end_of_its_thread_gets_an_error_or_nothing_to_close() -> None:
     code = """
 try:
@@ -265,6 +269,7 @@ client.close()
     assert output.startswith(b"the program exits, and its SyncClients are closed")
 
 
+@pytest.mark.process
 async def test_a_forked_process_gets_an_error_instead_of_silence() -> None:
     code = """
 assert [chunk.id for chunk in client.stream(stream_request)] == ["0"]
@@ -294,6 +299,7 @@ else:
     assert (process.returncode, output) == (0, b"parent 7\n")
 
 
+@pytest.mark.process
 async def test_a_client_that_made_no_call_before_a_fork_works_in_all_processes() -> None:
     code = """
 children = []
@@ -319,6 +325,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert (process.returncode, output) == (0, b"[7, 7]\n")
 
 
+@pytest.mark.process
 async def test_closing_a_client_that_made_no_call_leaves_forks_fine() -> None:
     code = """
 SyncClient(sys.argv[1]).close()
@@ -349,6 +356,7 @@ async def test_a_client_that_is_closed_before_its_first_call_is_closed() -> None
     await asyncio.to_thread(use)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("patch", "name"),
     [

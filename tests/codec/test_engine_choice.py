@@ -28,10 +28,12 @@ def _run(engine: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_the_variable_turns_the_native_engine_off() -> None:
     assert _run("python").stdout == "python 1001\n"
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not engines.has_native_engine(), reason=engines.WHY_SKIPPED)
 @pytest.mark.parametrize("engine", ["", "native"])
 def test_the_native_engine_runs_where_it_is_installed(engine: str) -> None:
@@ -39,12 +41,14 @@ def test_the_native_engine_runs_where_it_is_installed(engine: str) -> None:
     assert run.stdout == "native 1001\n", run.stderr
 
 
+@pytest.mark.process
 def test_the_variable_has_no_other_values() -> None:
     run = _run("rust")
     assert run.returncode == 1
     assert "ValueError: MISTRALWIRE_ENGINE must be native, python or empty, not 'rust'" in run.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--version"], ["convert", "--help"], ["proto", "--list"]])
 def test_a_command_says_in_a_line_that_the_variable_has_another_value(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "mistralwire", *arguments]
@@ -54,6 +58,7 @@ def test_a_command_says_in_a_line_that_the_variable_has_another_value(arguments:
     assert (run.returncode, run.stdout, run.stderr) == (2, "", expected)
 
 
+@pytest.mark.process
 def test_the_package_imports_the_codec_with_its_first_name() -> None:
     code = "import sys, mistralwire; " + "; ".join(
         [

@@ -118,6 +118,7 @@ for message, snake, camel in messages:
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("attempt", range(3))
 def test_the_first_use_may_be_in_many_threads_at_once(attempt: int) -> None:
     run = subprocess.run([sys.executable, "-c", _FIRST_USE], capture_output=True, text=True, check=False)

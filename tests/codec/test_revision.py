@@ -16,6 +16,7 @@ PROPERTIES = pathlib.Path(__file__).with_name("next_year_properties.py")
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.mark.process
 def test_it_holds_for_every_document_of_next_year_s_contract(next_year: pathlib.Path) -> None:
     """In a process of its own, since a process has one contract."""
     environment = {

@@ -36,6 +36,8 @@ from tests import built_messages, corpus
 from tests.corpus import Body
 from tests.documents import DOCUMENTS
 
+pytestmark = pytest.mark.sdk
+
 pytest.importorskip("mistralai.gcp.client.models", reason="needs mistralai with its extra gcp")
 
 MODULES = {"api": "mistralai.client.models", "vertex": "mistralai.gcp.client.models"}

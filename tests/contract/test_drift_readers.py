@@ -10,6 +10,8 @@ import pytest
 from tools.drift.sources import NODE_READER, DriftError, PythonSource, TypeScriptSource
 from tools.drift.vocabulary import Member, Shape, Types
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("pydantic", reason="needs pydantic")
 
 needs_node = pytest.mark.skipif(

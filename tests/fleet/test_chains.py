@@ -14,6 +14,8 @@ from tests.fleet.fleet import CHAINS, CONTRACTS, Chain, Fleet
 from tests.fleet.model_api import ModelApi
 from tests.fleet.processes import NEW, Gateway, events
 
+pytestmark = pytest.mark.process
+
 
 def name_of(chain: Chain) -> str:
     return "-".join(filter(None, chain))

@@ -11,6 +11,8 @@ from tests.fleet.fleet import CONTRACTS, Fleet
 from tests.fleet.processes import NEW, OLD
 from tests.test_readme import ROWS
 
+pytestmark = pytest.mark.process
+
 TYPED = [
     *(("ChatCompletionResponse", text) for text in ANSWERS),
     *(("CompletionChunk", text) for stream in STREAMS for text in stream),

@@ -6,6 +6,8 @@ from tests.fleet.documents import NEWEST_ANSWER, NEWEST_REQUEST, REQUESTS, told
 from tests.fleet.fleet import CONTRACTS
 from tests.fleet.processes import NEW, OLD, Packages
 
+pytestmark = pytest.mark.process
+
 ANSWER = ("--type", "ChatCompletionResponse")
 REQUEST = ("--type", "ChatCompletionRequest")
 

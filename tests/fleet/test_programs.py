@@ -10,6 +10,8 @@ from tests.fleet.model_api import ModelApi
 from tests.fleet.processes import NEW, OLD, events
 from tests.fleet.test_chains import streamed
 
+pytestmark = pytest.mark.process
+
 TEXTS = {request.name: request.text for request in REQUESTS}
 PLAIN_REQUEST = TEXTS["nothing newer"]
 

@@ -10,6 +10,8 @@ from tests.fleet.model_api import ModelApi
 from tests.fleet.processes import NEW, OLD, events
 from tests.fleet.test_chains import check_answers, check_requests, is_accepted_by, streamed
 
+pytestmark = pytest.mark.process
+
 PLAIN_REQUEST = REQUESTS[1].text
 PLAIN_ANSWER = '{"id":"r","object":"chat.completion","model":"m","usage":{},"choices":[]}'
 TOO_EARLY = "requests are written for 2; lower contract_revision"

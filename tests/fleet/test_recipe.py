@@ -11,6 +11,8 @@ from tests.fleet.next_year import REVISION, ROOT
 from tests.fleet.processes import WAIT_S
 from tests.interop.processes import find_program
 
+pytestmark = pytest.mark.process
+
 BUF = find_program("buf")
 
 

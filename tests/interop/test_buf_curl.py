@@ -16,9 +16,10 @@ SERVICE = "mistralwire.v1.ChatCompletionService"
 REQUEST = {"model": "m", "messages": [{"user": {"contentString": "Grüezi 👋"}}]}
 BUF = find_program("buf") or "buf"
 
-pytestmark = pytest.mark.skipif(
-    find_program("buf") is None, reason="buf (the package buf-bin) is not installed"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(find_program("buf") is None, reason="buf (the package buf-bin) is not installed"),
+]
 
 
 async def curl(

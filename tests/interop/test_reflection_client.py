@@ -17,6 +17,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tests.interop.processes import serving
 from tests.service.upstreams import status_of
 
+pytestmark = pytest.mark.process
+
 REPLAY = pathlib.Path(__file__).parents[1] / "data" / "replay"
 SERVICE = "mistralwire.v1.ChatCompletionService"
 REQUEST = {"model": "m", "messages": [{"user": {"content_string": "hello"}}]}

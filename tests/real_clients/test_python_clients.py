@@ -8,9 +8,12 @@ from tests.real_clients.matrix import PYTHON, PYTHON_COMMAND, Call, Ended, ask, 
 
 CALLS = calls_of(PYTHON)
 
-pytestmark = pytest.mark.skipif(
-    not PYTHON_COMMAND[0].exists(), reason="the clients for Python are missing: `make test` installs them"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        not PYTHON_COMMAND[0].exists(), reason="the clients for Python are missing: `make test` installs them"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from tests.sdk.both_ways import gateway_to
 from tests.sdk.endings import CHAT, STREAM_QUESTION, at_the_edge, documents_of
 from tests.upstream_server import CUT, Answer, UpstreamServer, json_answer, sse_answer
 
+pytestmark = pytest.mark.sdk
+
 CHUNK = (
     b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
 )

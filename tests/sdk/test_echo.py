@@ -19,6 +19,8 @@ pytest.importorskip("mistralai", reason="needs mistralai")
 import openai
 from mistralai.client import Mistral
 
+pytestmark = [pytest.mark.sdk, pytest.mark.process]
+
 README = pathlib.Path(__file__).parents[2] / "README.md"
 KEY = "an-example-of-a-key"
 WAIT_S = 60

@@ -24,7 +24,7 @@ from tests.sdk.endings import (
 )
 from tests.upstream_server import CUT, STALL, Answer, Piece, UpstreamServer, json_answer, sse_answer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.sdk, pytest.mark.asyncio(loop_scope="module")]
 
 SIDES = pytest.mark.parametrize("side", ["edge", "embedded", "grpc"])
 WAYS = pytest.mark.parametrize("is_embedded", [False, True], ids=["network", "embedded"])

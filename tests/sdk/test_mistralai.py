@@ -33,7 +33,7 @@ import pydantic
 from mistralai.client import Mistral, errors
 from mistralai.client.utils import BackoffStrategy, RetryConfig
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.sdk, pytest.mark.asyncio(loop_scope="module")]
 
 KEY = "an-example-of-a-key"
 ERROR = {

@@ -22,7 +22,7 @@ import google.auth.credentials
 import httpx2
 from mistralai.gcp.client import MistralGCP, errors
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.sdk, pytest.mark.asyncio(loop_scope="module")]
 
 PREFIX = "/v1/projects/a-project/locations/europe-west4/publishers/mistralai/models"
 MODES = pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "async"])

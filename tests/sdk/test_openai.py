@@ -27,7 +27,7 @@ pytest.importorskip("openai", reason="needs openai")
 
 import openai
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.sdk, pytest.mark.asyncio(loop_scope="module")]
 
 KEY = "an-example-of-a-key"
 ERROR = {"object": "error", "message": "no such", "type": "invalid_model", "param": None, "code": "1500"}

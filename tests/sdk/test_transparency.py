@@ -28,7 +28,7 @@ from tests.sdk.both_ways import DATA, Stack, bodies
 from tests.upstream_server import Answer, Received, json_answer, sse_answer
 
 # One gateway for all documents: what runs is the same for each.
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.sdk, pytest.mark.asyncio(loop_scope="module")]
 
 REQUESTS = (
     AgentsCompletionRequest,

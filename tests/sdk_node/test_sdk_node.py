@@ -45,6 +45,7 @@ CHAT_KINDS: tuple[dict[str, Any], ...] = ({}, STREAM, VERTEX, VERTEX_STREAM)
 TROUBLES = (error_answer(429, retry_after="1"), error_answer(503))
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
     pytest.mark.skipif(
         not (FOLDER / "node_modules" / "@mistralai" / "mistralai").is_dir(),

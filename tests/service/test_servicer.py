@@ -440,6 +440,7 @@ async def test_bytes_that_are_no_request_are_an_invalid_argument(method: str, da
     assert "3 bytes that can't be parsed" in str(caught.value.details())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("implementation", ["python", "upb"])
 def test_bytes_that_are_no_request_are_the_same_error_in_every_protobuf(implementation: str) -> None:
     program = """

@@ -276,6 +276,7 @@ def test_a_proxy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert message.startswith("upstreams[0]: expected an http URL in HTTPS_PROXY, found something else;")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("blocked", "kind", "extra"),
     [

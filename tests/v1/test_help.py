@@ -90,6 +90,7 @@ assert "FINISH_REASON_STOP = 1: The model" in pydoc.plain(pydoc.render_doc(v1.Fi
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("implementation", ["upb", "python"])
 def test_help_works_without_warnings_on_each_implementation_of_protobuf(implementation: str) -> None:
     environment = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": implementation}

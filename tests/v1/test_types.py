@@ -12,6 +12,8 @@ import pytest
 
 from tests.v1 import checkers
 
+pytestmark = pytest.mark.process
+
 PROGRAMS = pathlib.Path(__file__).parent / "programs"
 SETUP = """\
 from mistralwire.v1 import (

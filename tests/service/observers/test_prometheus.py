@@ -190,6 +190,7 @@ def test_who_asks_for_nothing_is_hung_up_on_in_silence(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk", "prometheus_client"])
 def test_without_the_packages_the_error_says_what_to_install(missing: str) -> None:
     program = f"""

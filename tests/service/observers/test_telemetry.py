@@ -743,6 +743,7 @@ def python(program: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "environment", "found"),
     [
@@ -785,10 +786,12 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.process
 def test_the_service_runs_where_opentelemetry_is_not_installed() -> None:
     assert json.loads(python(WITHOUT)) == [3, [], False]
 
 
+@pytest.mark.process
 def test_the_service_alone_does_not_import_opentelemetry() -> None:
     program = "import sys, mistralwire.service; print('opentelemetry' in sys.modules)"
     assert python(program) == "False"

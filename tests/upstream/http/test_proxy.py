@@ -193,6 +193,7 @@ async def test_https_goes_through_a_tunnel_and_the_proxy_sees_no_key(
     assert server.received == []
 
 
+@pytest.mark.process
 async def test_https_with_a_certificate_that_is_trusted_is_answered_through_a_tunnel(
     tmp_path: pathlib.Path,
 ) -> None:
