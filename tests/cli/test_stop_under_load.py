@@ -6,6 +6,7 @@ import contextlib
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
 
 import aiohttp
 import grpc
@@ -19,11 +20,25 @@ from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
 SERVICE = "/mistralwire.v1.ChatCompletionService"
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
-ROUNDS = 3
 # What a caller who goes on without a pause is told of servers that have gone, before it gives up.
 FAILURES_MAX = 3
-# So many callers, and how long each waits after a call, in seconds.
-FULL, LIGHT = (40, 0.0), (3, 0.02)
+
+
+class Pressure(NamedTuple):
+    """How hard the callers work.
+
+    Attributes:
+        callers: How many there are.
+        pause_s: Seconds that each waits after a call.
+        rounds: How often the case is repeated: one stop may come at a harmless moment.
+    """
+
+    callers: int
+    pause_s: float
+    rounds: int
+
+
+FULL, LIGHT = Pressure(40, 0.0, 3), Pressure(3, 0.02, 1)
 
 Ask = Callable[[int], Awaitable[str]]
 """Makes a call, the caller's number being given; returns how it ended, `OK` if well."""
@@ -98,13 +113,13 @@ class Load:
         endings: How many calls ended how.
     """
 
-    def __init__(self, ask: Ask, callers: int, pause_s: float) -> None:
+    def __init__(self, ask: Ask, pressure: Pressure) -> None:
         self.endings: collections.Counter[str] = collections.Counter()
         self._is_over = False
         self._answered = asyncio.Event()
-        self._pause_s = pause_s
-        self._least = 3 * callers
-        self._tasks = [asyncio.create_task(self._call(ask, number)) for number in range(callers)]
+        self._pause_s = pressure.pause_s
+        self._least = 3 * pressure.callers
+        self._tasks = [asyncio.create_task(self._call(ask, number)) for number in range(pressure.callers)]
 
     async def _call(self, ask: Ask, number: int) -> None:
         failures = 0
@@ -134,9 +149,12 @@ async def stop_under(load: Load, process: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    ("callers", "pause_s", "workers"),
-    [(*FULL, "1"), (*FULL, "2"), (*LIGHT, "1")],
-    ids=["full", "two", "light"],
+    ("pressure", "workers"),
+    [
+        pytest.param(FULL, "1", id="full", marks=pytest.mark.chaos),
+        pytest.param(FULL, "2", id="two", marks=pytest.mark.chaos),
+        pytest.param(LIGHT, "1", id="light"),
+    ],
 )
 @pytest.mark.parametrize(
     ("calling", "failures"),
@@ -150,27 +168,29 @@ async def stop_under(load: Load, process: Process) -> None:
 async def test_a_service_that_stops_cancels_nobody(
     calling: Callable[[str], contextlib.AbstractAsyncContextManager[Ask]],
     failures: set[str],
-    callers: int,
-    pause_s: float,
+    pressure: Pressure,
     workers: str,
 ) -> None:
-    for _ in range(ROUNDS):
+    for _ in range(pressure.rounds):
         async with serving("--workers", workers) as (process, address, _), calling(address) as ask:
-            load = Load(ask, callers, pause_s)
+            load = Load(ask, pressure)
             await stop_under(load, process)
             await load.stop()
         assert set(load.endings) - {"OK"} <= failures
 
 
-@pytest.mark.parametrize(("callers", "pause_s"), [FULL, LIGHT], ids=["full", "light"])
-async def test_no_call_of_our_client_fails_where_another_server_is_left(callers: int, pause_s: float) -> None:
-    for _ in range(ROUNDS):
+@pytest.mark.parametrize(
+    "pressure",
+    [pytest.param(FULL, id="full", marks=pytest.mark.chaos), pytest.param(LIGHT, id="light")],
+)
+async def test_no_call_of_our_client_fails_where_another_server_is_left(pressure: Pressure) -> None:
+    for _ in range(pressure.rounds):
         async with (
             serving() as (process, first, _),
             serving() as (_, second, _),
             our_client(f"ipv4:{first},{second}") as ask,
         ):
-            load = Load(ask, callers, pause_s)
+            load = Load(ask, pressure)
             await stop_under(load, process)
             await load.stop()
         assert set(load.endings) == {"OK"}

@@ -128,6 +128,7 @@ async def test_calls_and_streams_are_balanced_over_the_servers(tmp_path: pathlib
     assert all(ids == [ids[0]] * CHUNKS for ids in streams)
 
 
+@pytest.mark.chaos
 async def test_streams_survive_that_one_of_two_servers_stops(tmp_path: pathlib.Path) -> None:
     # Streams of six seconds, so that they go on while Envoy's health checks take the server out.
     async with (
@@ -169,6 +170,7 @@ async def test_a_connection_that_opens_and_resets_calls_is_closed_and_others_go_
         assert await who_answers(client, 20) == ["1"] * 20
 
 
+@pytest.mark.chaos
 async def test_calls_succeed_on_the_other_server_when_one_was_killed_until_it_is_back(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -277,6 +279,7 @@ async def test_nothing_but_completions_and_health_checks_goes_through(tmp_path: 
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.chaos
 async def test_a_stream_survives_that_envoy_drains(tmp_path: pathlib.Path) -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(chunk(0))
@@ -318,6 +321,7 @@ async def test_tls_on_both_sides_is_a_matter_of_uncommenting_it(tmp_path: pathli
         assert await finish(client.stream(STREAM_REQUEST)) == ["0"]
 
 
+@pytest.mark.chaos
 async def test_no_call_fails_while_a_server_that_gives_notice_stops(tmp_path: pathlib.Path) -> None:
     async with (
         two_servers(tmp_path, "--drain-notice-s", "3") as (envoy, servers),
