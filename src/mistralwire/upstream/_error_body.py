@@ -22,7 +22,7 @@ _STATUS_NAMES = ("raw_status_code", "status_code", "statusCode", "status", "code
 _CODE_MAX = 10**64
 
 _INPUT_CHARS_MAX = 4_000
-_MESSAGE_CHARS_MAX = 1_000
+_ERROR_TEXT_CHARS_MAX = 1_000
 _TEXTS_MAX = 32
 # As deep as the deepest known shape: error, message, detail, its items, msg.
 _TEXT_DEPTH_MAX = 6
@@ -134,7 +134,7 @@ def text_of(document: dict[str, Any]) -> str:
         paths of violations but not the values found there. Empty if there is no text.
     """
     texts = itertools.islice(_texts_in(document, _TEXT_DEPTH_MAX), _TEXTS_MAX)
-    return _redacted_line("; ".join(texts), _MESSAGE_CHARS_MAX)
+    return _redacted_line("; ".join(texts), _ERROR_TEXT_CHARS_MAX)
 
 
 def _texts_in(value: Any, depth: int) -> Iterator[str]:

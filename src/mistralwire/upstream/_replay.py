@@ -119,7 +119,7 @@ class ReplayUpstream:
         if not self.files:
             raise _bad_recording("expected at least one recording, found none; name a .json or .sse file")
         self._pace_s = None if chunks_per_second is None else 1 / chunks_per_second
-        recordings = [_load(file) for file in self.files]
+        recordings = [_load_recording(file) for file in self.files]
         named = [
             [chunk.model for _, chunk in recording.steps]
             or ([] if callable(recording.answer) else [recording.answer.model])
@@ -215,7 +215,7 @@ def _find_files(place: _Place) -> list[Traversable]:
     return [path]
 
 
-def _load(file: Traversable) -> _Recording:
+def _load_recording(file: Traversable) -> _Recording:
     try:
         data = file.read_bytes()
     except OSError as error:
