@@ -6,14 +6,14 @@ import dataclasses
 import enum
 import functools
 import logging
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mistralwire import _offload
-from mistralwire._metadata import response_headers
+from mistralwire._metadata import REQUEST_ID, response_headers
+from mistralwire._timeouts import IdleTimer
 from mistralwire.codec import SseBatch, SseBatchDecoder
 from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._conversion import (
@@ -126,11 +126,7 @@ class HttpCall:
         self._context = contextvars.copy_context()
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
-        # The first wait, within which most calls end, has a shared timer; later ones have their own.
-        self._timeouts = client.timeouts
-        self._timer: asyncio.TimerHandle | None = None
-        # When the time is over, and when that is checked.
-        self._due_s, self._look_s = 0.0, math.inf
+        self._timer = IdleTimer()
         self._phase = _HEAD
         # Pieces of a stream that wait for a thread, and its end: None, or an error.
         self._waiting: list[bytes | Exception | None] = []
@@ -147,7 +143,8 @@ class HttpCall:
 
     def start(self) -> None:
         """Make the first attempt."""
-        self._due_s = self._look_s = self._timeouts.start(self._settings.first_byte_s, self, self._look)
+        # Most calls end before it expires.
+        self._timer.start(self._settings.first_byte_s, self._expired, self._client.timeouts)
         self._convert(self._request.wire, self._encoded, self._attempt_with)
 
     # The Source.
@@ -159,9 +156,10 @@ class HttpCall:
 
     def resume(self) -> None:
         self._is_paused = False
-        self._due_s = self._loop.time() + self._settings.silence_s
-        if self._exchange is not None and self._task is None:
-            self._exchange.resume()
+        if self._exchange is not None:
+            self._timer.due_s = self._loop.time() + self._settings.silence_s
+            if self._task is None:
+                self._exchange.resume()
 
     def cancel(self) -> None:
         if not self._is_over:
@@ -173,12 +171,12 @@ class HttpCall:
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         self._status, self._headers = status, headers
         self._log.answered(status, self._request_id)
-        self._wait(self._settings.silence_s)
+        self._timer.start(self._settings.silence_s, self._expired)
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status >= 400:
             self._phase = _ERROR
             # The status counts without a body.
-            self._wait(self._settings.connect_s)
+            self._timer.start(self._settings.connect_s, self._expired)
         elif status >= 300:
             self._fail(redirect_error(status))
         elif not self._is_stream:
@@ -218,7 +216,7 @@ class HttpCall:
                     self._end()
                 return
             self._take(batch, size)
-        self._due_s = self._loop.time() + self._settings.silence_s
+        self._timer.due_s = self._loop.time() + self._settings.silence_s
 
     def end(self) -> None:
         self._exchange = None
@@ -275,18 +273,17 @@ class HttpCall:
             "accept": "text/event-stream" if self._is_stream else "application/json",
             **more,
         }
-        own = {"x-request-id": self._request_id} if self._request_id else {}
+        own = {REQUEST_ID: self._request_id} if self._request_id else {}
         self._exchange = self._client.request("POST", url, headers, self._body, self, own_headers=own)
         if self._is_paused:
             self._exchange.pause()
 
     def _retry(self) -> None:
-        self._timer = None
         self._phase = _HEAD
         self._headers = {}
         self._pieces.clear()
         self._status = self._size = self._begun_bytes = 0
-        self._wait(self._settings.first_byte_s)
+        self._timer.start(self._settings.first_byte_s, self._expired)
         self._attempt_with(self._body)
 
     # Streams.
@@ -362,7 +359,7 @@ class HttpCall:
             if self._size >= _ERROR_BYTES_MAX:
                 self._fail_with_status()
             return
-        self._due_s = self._loop.time() + self._settings.silence_s
+        self._timer.due_s = self._loop.time() + self._settings.silence_s
         if self._size > self._settings.answer_bytes_max:
             self._fail(too_large_error(f"{self._settings.answer_bytes_max} bytes"))
 
@@ -454,7 +451,7 @@ class HttpCall:
         if wait_s > _WAIT_S_MAX or wait_s >= self._request.context.pause_s_max():
             return False
         self._log.retried(self._attempt, error.reason, wait_s, self._request_id)
-        self._timer = self._loop.call_later(wait_s, self._retry, context=self._context)
+        self._timer.start(wait_s, functools.partial(self._context.run, self._retry))
         return True
 
     def _finish(self) -> None:
@@ -463,7 +460,7 @@ class HttpCall:
 
     def _release(self) -> None:
         """End everything that is in progress."""
-        self._stop_timers()
+        self._timer.close()
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -471,43 +468,22 @@ class HttpCall:
             self._exchange.cancel()
             self._exchange = None
 
-    # The timer.
-
-    def _wait(self, limit_s: float) -> None:
-        """Expect something within a limit in seconds; a timer that expires before then stays set."""
-        self._due_s = self._loop.time() + limit_s
-        if self._look_s > self._due_s:
-            self._look_later()
-
-    def _look_later(self) -> None:
-        self._stop_timers()
-        self._look_s = self._due_s
-        self._timer = self._loop.call_at(self._look_s, self._look)
-
-    def _stop_timers(self) -> None:
-        self._timeouts.stop(self._settings.first_byte_s, self)
-        self._look_s = math.inf
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self) -> None:
-        now_s = self._loop.time()
-        settings = self._settings
+    def _expired(self) -> None:
+        """Fail, unless there was activity that is noted elsewhere, or this side does not read."""
+        silence_s = self._settings.silence_s
+        left_s = 0.0
         if self._events is not None:
-            idle_s = time.monotonic() - self._events.sent_s
-            self._due_s = max(self._due_s, now_s - idle_s + settings.silence_s)
+            left_s = silence_s - (time.monotonic() - self._events.sent_s)
         if (self._is_paused or self._task is not None) and self._phase is not _HEAD:
-            # Silence means nothing while this side does not read.
-            self._due_s = now_s + settings.silence_s
-        if self._due_s > now_s:
-            self._look_later()
+            left_s = silence_s
+        if left_s > 0:
+            self._timer.start(left_s, self._expired)
         elif self._phase is _HEAD:
-            self._fail(late_error(settings.first_byte_s))
+            self._fail(late_error(self._settings.first_byte_s))
         elif self._phase is _ERROR:
             self._fail_with_status()
         else:
-            self._fail(stalled_error(settings.silence_s))
+            self._fail(stalled_error(silence_s))
 
 
 def _is_retried(error: UpstreamError) -> bool:

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from mistralwire._timeouts import IdleTimer
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream._http._errors import exchange_error, late_error, redirect_error, stalled_error
 from mistralwire.upstream._http._target import HttpLog
@@ -141,8 +142,8 @@ class ForwardCall:
             self,
             own_headers=request.headers,
         )
-        self._due_s = self._loop.time() + settings.first_byte_s
-        self._timer = self._loop.call_at(self._due_s, self._check)
+        self._timer = IdleTimer()
+        self._timer.start(settings.first_byte_s, self._expired)
         if self._upload is not None and request.body:
             self._upload.write(request.body)
 
@@ -174,7 +175,7 @@ class ForwardCall:
 
     def cancel(self) -> None:
         """Close the connection; the receiver gets no more calls."""
-        self._timer.cancel()
+        self._timer.close()
         self._exchange.cancel()
 
     # The ResponseReceiver.
@@ -182,7 +183,7 @@ class ForwardCall:
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         self._has_head = True
         self._log.answered(status)
-        self._extend(self._settings.silence_s)
+        self._timer.start(self._settings.silence_s, self._expired)
         if 300 <= status < 400:
             self._fail(redirect_error(status))
         else:
@@ -193,26 +194,23 @@ class ForwardCall:
         self._receiver.data(piece)
 
     def end(self) -> None:
-        self._timer.cancel()
+        self._timer.close()
         self._receiver.end()
 
     def failed(self, error: Exception) -> None:
-        self._timer.cancel()
+        self._timer.close()
         self._receiver.failed(exchange_error(error, expected="a response"))
 
     def _extend(self, limit_s: float) -> None:
-        """Expect something within a limit in seconds; the timer checks this when it expires."""
-        self._due_s = self._loop.time() + limit_s
+        self._timer.due_s = self._loop.time() + limit_s
 
-    def _check(self) -> None:
-        now_s = self._loop.time()
+    def _expired(self) -> None:
+        silence_s = self._settings.silence_s
         if self._is_paused and self._has_head:
-            # It is the caller who is slow.
-            self._due_s = now_s + self._settings.silence_s
-        if self._due_s > now_s:
-            self._timer = self._loop.call_at(self._due_s, self._check)
+            # The caller is slow, not the upstream.
+            self._timer.start(silence_s, self._expired)
         elif self._has_head:
-            self._fail(stalled_error(self._settings.silence_s))
+            self._fail(stalled_error(silence_s))
         else:
             self._fail(late_error(self._settings.first_byte_s))
 
