@@ -11,8 +11,7 @@ from importlib import metadata
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mistralwire.codec import _dropped_events, _losses
-from mistralwire.codec._counts import BoundedCounts
+from mistralwire.codec import _counts
 from tests.fleet.next_year import make_next_year
 from tools.engine import engine_line
 
@@ -73,13 +72,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture
 def no_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count the losses of one test alone: the counts belong to the process."""
-    monkeypatch.setattr(_losses, "_counts", BoundedCounts(_losses.OTHER_PLACE))
+    monkeypatch.setattr(_counts, "_losses", _counts.BoundedCounts(_counts.OTHER_PLACE))
 
 
 @pytest.fixture
 def no_dropped_events(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count the dropped events of one test alone."""
-    monkeypatch.setattr(_dropped_events, "_counts", BoundedCounts(_dropped_events.OTHER_EVENT))
+    monkeypatch.setattr(_counts, "_dropped_events", _counts.BoundedCounts(_counts.OTHER_EVENT))
 
 
 @pytest.fixture(scope="session")

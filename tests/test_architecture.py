@@ -112,7 +112,7 @@ def test_imports_go_one_way(path: pathlib.Path) -> None:
     assert not beyond, f"{room} may not import {', '.join(sorted(beyond))}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "codec").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "codec").rglob("*.py")), ids=lambda path: path.name)
 def test_the_codec_does_no_input_and_output(path: pathlib.Path) -> None:
     packages = {module.partition(".")[0] for module in _imported_modules(path)}
     assert not packages & NOT_IN_THE_CODEC

@@ -14,13 +14,18 @@ import pytest
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.codec import DEFAULT_LIMITS, Limits, _sse_batch, _sse_frames, from_json, to_json
+from mistralwire.codec import DEFAULT_LIMITS, Limits, from_json, to_json
 from mistralwire.codec._convert import is_request
 from mistralwire.codec._native import Engine, NoEngine, make_engine
-from mistralwire.codec._parse import parse, to_indented_text, to_text
 from mistralwire.codec._plan import plan_for
-from mistralwire.codec._read import read_document
-from mistralwire.codec._write import write_document
+from mistralwire.codec._python import (
+    binary_to_document,
+    document_to_binary,
+    parse,
+    to_indented_text,
+    to_text,
+)
+from mistralwire.codec._sse import _batch, _framer
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import CONTRACT_REVISION
 
@@ -56,7 +61,7 @@ def python_from_json(
     plan = plan_for(message_type, revision)
     try:
         value = parse(text, limits, plan.name, constants=not validate and not is_request(plan))
-        wire = read_document(plan, value, validate=validate, limits=limits)
+        wire = document_to_binary(plan, value, validate=validate, limits=limits)
     except DecodeError as error:
         return error
     return wire
@@ -68,7 +73,7 @@ def python_to_json(
     """Return the JSON text of the Python engine, or its error."""
     try:
         canonical = message_type.FromString(wire).SerializeToString()
-        value = write_document(plan_for(message_type), canonical, camel=camel)
+        value = binary_to_document(plan_for(message_type), canonical, camel=camel)
         return to_text(value) if indent is None else to_indented_text(value, indent)
     except (WireError, EncodeError, UnicodeDecodeError) as error:
         return error
@@ -90,8 +95,8 @@ def python_sse() -> contextlib.AbstractContextManager[None]:
 @contextlib.contextmanager
 def _sse_by(engine: Engine) -> Iterator[None]:
     with (
-        mock.patch.object(_sse_frames, "engine", engine),
-        mock.patch.object(_sse_batch, "_native_events", engine.sse_events),
+        mock.patch.object(_framer, "engine", engine),
+        mock.patch.object(_batch, "_native_events", engine.sse_events),
     ):
         yield
 
@@ -117,5 +122,7 @@ def write(message: Message, *, camel: bool = False) -> bytes:
     """Write a message; the Python engine must give the same text."""
     names: Any = "camel" if camel else "snake"
     text = to_json(message, names=names)
-    assert text == to_text(write_document(plan_for(type(message)), message.SerializeToString(), camel=camel))
+    assert text == to_text(
+        binary_to_document(plan_for(type(message)), message.SerializeToString(), camel=camel)
+    )
     return text

@@ -696,7 +696,7 @@ def test_what_is_no_chunk_is_refused(wrong: Any) -> None:
 
 def test_what_is_no_type_of_response_is_refused() -> None:
     wrong: Any = int
-    with pytest.raises(TypeError, match="expected a type of response"):
+    with pytest.raises(TypeError, match="expected a response class"):
         Accumulator(wrong)
 
 

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from mistralwire.codec import binary_to_json, check, clear_member, from_json, json_to_binary, to_dict, to_json
 from mistralwire.codec._plan import MemberPlan, plan_for
-from mistralwire.codec._write import write_document
+from mistralwire.codec._python import binary_to_document
 from mistralwire.v1 import CompletionChunk, CompletionResponseStreamChoice, DeltaMessage, JsonExtra
 from tests.codec import engines
 from tests.strategies import MESSAGE_TYPES
@@ -117,7 +117,9 @@ def test_a_member_that_is_cleared_is_filled_in_again(filled: Filled) -> None:
 def test_what_is_filled_in_is_new_each_time() -> None:
     choice = CompletionResponseStreamChoice(index=0)
     to_dict(choice)["delta"]["content"] = "a"
-    write_document(plan_for(type(choice)), choice.SerializeToString(), camel=False)["delta"]["content"] = "b"
+    binary_to_document(plan_for(type(choice)), choice.SerializeToString(), camel=False)["delta"][
+        "content"
+    ] = "b"
     assert to_dict(choice) == {"index": 0, "delta": {}, "finish_reason": None}
     chunk = CompletionChunk(id="c", model="m")
     to_dict(chunk)["choices"].append(1)

@@ -8,8 +8,7 @@ from google.protobuf.message import Message
 
 from mistralwire._varint import write_varint
 from mistralwire.codec import binary_to_json, check, losses, to_dict, to_json
-from mistralwire.codec._counts import PLACES_MAX
-from mistralwire.codec._losses import OTHER_PLACE
+from mistralwire.codec._counts import KINDS_MAX, OTHER_PLACE
 from mistralwire.v1 import (
     CONTRACT_REVISION,
     AssistantMessage,
@@ -151,14 +150,14 @@ def test_each_place_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_places_are_bounded_and_the_rest_is_one(caplog: pytest.LogCaptureFixture) -> None:
-    numbers = range(1_000, 1_000 + PLACES_MAX + 50)
+    numbers = range(1_000, 1_000 + KINDS_MAX + 50)
     name = with_field(FunctionName(name="f"), *numbers)
     with caplog.at_level(logging.WARNING, "mistralwire.codec"):
         to_json(name)
         to_json(name)
-    known = {("FunctionName", number): 2 for number in numbers[: PLACES_MAX - 1]}
+    known = {("FunctionName", number): 2 for number in numbers[: KINDS_MAX - 1]}
     assert losses() == known | {OTHER_PLACE: 102}
-    assert len(losses()) == len(caplog.records) == PLACES_MAX
+    assert len(losses()) == len(caplog.records) == KINDS_MAX
 
 
 def test_a_mass_of_unknown_fields_is_one_loss_and_no_object_each() -> None:

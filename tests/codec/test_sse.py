@@ -25,7 +25,7 @@ from mistralwire import (
     to_json,
 )
 from mistralwire.codec import Limits, dropped_events
-from mistralwire.codec._counts import PLACES_MAX
+from mistralwire.codec._counts import KINDS_MAX
 from mistralwire.v1.completion_pb2 import CompletionChunk
 from mistralwire.v1.error_pb2 import ErrorResponse
 from mistralwire.v1.tools_pb2 import Function
@@ -712,7 +712,7 @@ def test_an_event_with_another_name_that_is_no_part_is_dropped_and_counted(
         assert dropped_events() == {name: 3}
         (record,) = caplog.records
         assert (record.name, record.levelname) == ("mistralwire.codec", "WARNING")
-        assert record.message.startswith(f"server-sent events named {name!r} hold neither chunks nor errors")
+        assert record.message.startswith(f"dropped a server-sent event named {name!r}, which holds neither")
     for validate in (True, False):
         assert reasons_of(event + FIRST + DONE, validate=validate) == ["SseMessage", "SseDone"]
 
@@ -723,7 +723,7 @@ def test_names_of_dropped_events_are_cut_and_bounded() -> None:
     for number in range(200):
         assert list(decoder.feed(b"event: %03d%b\ndata: x\n\n" % (number, b"x" * 1_000))) == []
     counts = dropped_events()
-    assert (len(counts), sum(counts.values()), counts["other"]) == (PLACES_MAX, 200, 101)
+    assert (len(counts), sum(counts.values()), counts["other"]) == (KINDS_MAX, 200, 101)
     assert max(map(len, counts)) == 128
 
 
@@ -943,6 +943,6 @@ def test_feeding_a_decoder_that_is_taking_a_piece_is_an_error() -> None:
 
     with engines.python_sse():
         decoder = SseDecoder(CompletionChunk)
-    with pytest.raises(RuntimeError, match="taking a piece already: feed it from one thread at a time"):
+    with pytest.raises(RuntimeError, match="in use: feed it from one thread at a time"):
         decoder.feed(Piece(FIRST))
     assert list(decoder.feed(FIRST)) == [message_of(chunk("one"))]

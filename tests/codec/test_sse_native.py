@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistralwire.codec import DEFAULT_LIMITS, SseBatchDecoder, SseDecoder, SseMessage, _sse_frames
+from mistralwire.codec import DEFAULT_LIMITS, SseBatchDecoder, SseDecoder, SseMessage
 from mistralwire.codec._native import Engine, NativeBatch, NativeFrame, SseReader
 from mistralwire.codec._plan import plan_for
-from mistralwire.codec._sse_frames import BROKEN, stream_layout
+from mistralwire.codec._sse import _framer
+from mistralwire.codec._sse._framer import BROKEN, stream_layout
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import CompletionChunk, ErrorResponse, UsageInfo
 from tests import corpus
@@ -123,7 +124,7 @@ def test_the_python_engine_goes_on_from_any_place_where_the_native_one_panics(
     options = {"buffer_bytes_max": buffer_bytes_max, "validate": False}
     with engines.native_sse():
         expected = _outcome([stream], **options), batches()
-    with mock.patch.object(_sse_frames, "engine", mock.Mock(sse_reader=sse_reader)):
+    with mock.patch.object(_framer, "engine", mock.Mock(sse_reader=sse_reader)):
         assert (_outcome(pieces_of(stream, at), **options), batches()) == expected
 
 
@@ -173,7 +174,7 @@ def test_what_the_python_engine_is_to_convert_is_counted_by_reason(data: bytes, 
     stream = event_of(chunk()) + b"data: " + data + b"\n\n" + event_of(chunk())
     reader = _reader(engine, validate=True)
     batch = reader.batch(stream, 0)
-    assert (batch[1], batch[5]) == (1, (3, None, None, data, _sse_frames.DATA))
+    assert (batch[1], batch[5]) == (1, (3, None, None, data, _framer.DATA))
     assert reader.batch(stream, reader.taken)[1] == 1
     assert _reasons(engine) == {reason: 1}
 
@@ -201,7 +202,7 @@ def test_what_is_held_of_an_endless_event_is_bounded() -> None:
             forms += [frame[4] for frame in reader.frames(piece)]
             state = reader.state()
             assert len(state[0]) + len(state[7] or b"") <= 10_000
-    assert forms == [_sse_frames.TOO_LONG]
+    assert forms == [_framer.TOO_LONG]
 
 
 def test_a_long_piece_is_read_like_short_ones() -> None:
@@ -291,7 +292,7 @@ def test_feeding_a_decoder_from_two_threads_at_once_is_an_error() -> None:
 
     # Once, the other thread may be too late.
     assert any(
-        found == {"the decoder is taking a piece already: feed it from one thread at a time"}
+        found == {"the decoder is in use: feed it from one thread at a time"}
         for found in (errors() for _ in range(20))
     )
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from google.protobuf.message import Message
 
 from mistralwire.codec import json_to_binary
-from mistralwire.codec._pack import pack
+from mistralwire.codec._native import pack
 from mistralwire.codec._plan import plan_for
-from mistralwire.codec._sse_frames import stream_layout
+from mistralwire.codec._sse._framer import stream_layout
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import CompletionChunk, ErrorResponse, UsageInfo
 from tests import families

@@ -1,198 +1,134 @@
-"""The public functions between JSON and messages.
+"""The public functions between JSON text and messages or their wire bytes.
 
-What `engine.function` decorates converts with the Python engine. The native engine converts first where it is
-loaded, and calls these functions for what it leaves.
+The bodies of the functions decorated with `engine.function` use the Python engine. Where the native engine is
+loaded, it converts first, and calls them for what falls back.
 """
 
-import decimal
-from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire.codec._from_python import to_parsed
-from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
+from mistralwire.codec._limits import DEFAULT_LIMITS, Limits, stack_error
 from mistralwire.codec._native import engine
-from mistralwire.codec._parse import Number, parse, parse_any, to_indented_text, to_text, too_deep
-from mistralwire.codec._plan import MessagePlan, plan_for
-from mistralwire.codec._read import read_document
-from mistralwire.codec._write import write_document
-from mistralwire.errors import DecodeError, EncodeError, Violation
+from mistralwire.codec._plan import EXTRA_FIELD, MessagePlan, MessageT, plan_for
+from mistralwire.codec._python import (
+    binary_to_document,
+    document_to_binary,
+    nesting_error,
+    parse,
+    parse_any,
+    parse_embedded,
+    to_indented_text,
+    to_text,
+)
+from mistralwire.errors import DecodeError, Violation
 from mistralwire.v1 import CONTRACT_REVISION, Reason, chat_completion_service_pb2
 
-M = TypeVar("M", bound=Message)
 Names = Literal["snake", "camel"]
 
 _METHODS = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"].methods
-_REQUESTS = frozenset(method.input_type.full_name for method in _METHODS)
-_CONTAINERS = frozenset((dict, list))
+_REQUEST_NAMES = frozenset(method.input_type.full_name for method in _METHODS)
 _native_from_json = engine.from_json
 _native_binary_to_json = engine.binary_to_json
 
 
 @engine.function
 def from_json(
-    message_type: type[M], data: bytes | str, *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
-) -> M:
-    """Read a JSON document into a message.
+    message_type: type[MessageT],
+    data: bytes | str,
+    *,
+    validate: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
+) -> MessageT:
+    """Convert a JSON document to a message.
 
-    Member names may be snake_case or lowerCamelCase. What no field can hold (members that are not
-    documented, strings outside an enum, explicit nulls, empty arrays) is kept in the message's
-    `json_extra`, and `to_json` gives it back.
+    Member names may be snake_case or lowerCamelCase. What no field can hold (undocumented members, strings
+    outside an enum, explicit nulls, empty arrays) is kept in the message's `json_extra`, and `to_json` writes
+    it back.
 
     Args:
         message_type: A message class of `mistralwire.v1` that is a JSON object.
-        data: The JSON text; bytes are UTF-8. A byte order mark in front of it is dropped.
+        data: The JSON text; bytes are UTF-8. A leading byte order mark is dropped.
         validate: Whether to enforce the contract: JSON types, required members, ranges. Otherwise every
-            JSON object is accepted, and a value that its field can't hold is kept like an unknown member;
-            NaN, Infinity and -Infinity, which some servers write, are null and the infinite doubles, unless
-            it is a request.
+            JSON object is accepted, and a value that its field can't hold is kept like an undocumented
+            member. NaN, Infinity and -Infinity, which some servers write, are then null and the infinite
+            doubles, except in requests.
         limits: Bounds on size, nesting, members and reported violations.
 
     Returns:
         The message.
 
     Raises:
-        DecodeError: If the text is no JSON object, is beyond a limit, or breaks the contract; with all
+        DecodeError: If the text is not a JSON object, exceeds a limit, or breaks the contract; with all
             violations, each with its JSON path.
-        TypeError: If `message_type` is no such class, or `data` neither bytes nor str.
+        TypeError: If `message_type` is not such a class, or `data` neither bytes nor str.
     """
-    wire = _read(message_type, data, validate, limits, CONTRACT_REVISION)
+    wire = json_to_binary_in_python(message_type, data, CONTRACT_REVISION, validate, limits)
     return message_type.FromString(wire)
 
 
-def read_message(
-    message_type: type[M], data: bytes | str, revision: int, *, validate: bool, limits: Limits
-) -> M:
-    """Read a JSON document into a message by the contract of a revision; otherwise as `from_json`."""
-    message: M | None = _native_from_json(message_type, data, validate, limits, revision)
+def from_json_at(
+    message_type: type[MessageT], data: bytes | str, revision: int, *, validate: bool, limits: Limits
+) -> MessageT:
+    """Convert as `from_json`, by the contract of a revision."""
+    message: MessageT | None = _native_from_json(message_type, data, validate, limits, revision)
     if message is None:
-        wire = _read(message_type, data, validate, limits, revision)
+        wire = json_to_binary_in_python(message_type, data, revision, validate, limits)
         message = message_type.FromString(wire)
     return message
 
 
-def read_event(
-    message_type: type[Message], data: bytes, revision: int, *, validate: bool, limits: Limits
-) -> bytes:
-    """Convert an event's data to wire bytes, with the Python engine; NaN and the infinities are read."""
-    return _read(message_type, data, validate, limits, revision, constants=True)
-
-
 def is_request(plan: MessagePlan) -> bool:
-    """Return whether a message is a request: NaN in it is a mistake that its sender should hear of."""
-    return plan.message_class.DESCRIPTOR.full_name in _REQUESTS
+    """Check whether a message is a request: its sender should hear of a NaN in it, which is a mistake."""
+    return plan.full_name in _REQUEST_NAMES
 
 
-def _read(
+def json_to_binary_in_python(
     message_type: type[Message],
     data: bytes | str,
+    revision: int,
     validate: bool,
     limits: Limits,
-    revision: int,
     *,
     constants: bool = False,
 ) -> bytes:
-    """Read a document with the Python engine."""
+    """Convert as `json_to_binary`, with the Python engine.
+
+    With `constants`, NaN and the infinities are accepted even with validation, except in requests.
+    """
     plan = plan_for(message_type, revision)
     constants = (constants or not validate) and not is_request(plan)
     try:
-        value = parse(data, limits, plan.name, constants=constants)
-        return read_document(plan, value, validate=validate, limits=limits)
+        document = parse(data, limits, plan.name, constants=constants)
+        return document_to_binary(plan, document, validate=validate, limits=limits)
     except RecursionError:
-        raise too_deep(plan.name) from None
-
-
-def from_dict(
-    message_type: type[M], value: dict[str, Any], *, validate: bool = True, limits: Limits = DEFAULT_LIMITS
-) -> M:
-    """Read a JSON document that was parsed already into a message.
-
-    Args:
-        message_type: A message class of `mistralwire.v1` that is a JSON object.
-        value: Dicts with string keys, lists, strings, bools, None, integers of any size, finite floats and
-            Decimals; not changed.
-        validate: As for `from_json`.
-        limits: As for `from_json`; the bound on bytes does not apply.
-
-    Returns:
-        The message.
-
-    Raises:
-        DecodeError: As for `from_json`, and for values that JSON does not have.
-        TypeError: If `message_type` is no such class.
-    """
-    plan = plan_for(message_type)
-    wire = read_document(plan, to_parsed(value, limits, plan.name), validate=validate, limits=limits)
-    return message_type.FromString(wire)
+        raise stack_error(plan.name) from None
 
 
 @engine.function
 def to_json(message: Message, *, names: Names = "snake", indent: int | None = None) -> bytes:
-    """Write a message as JSON text.
+    """Convert a message to JSON text.
 
-    Members come in contract order, those that are not documented last. Names inside free-form JSON stay
-    as they are. An infinite double is written as the largest finite one, with its sign.
+    Members are in contract order, undocumented ones last. Names inside free-form JSON stay as they are. An
+    infinite double becomes the largest finite one, with its sign.
 
     Args:
         message: A message of `mistralwire.v1` that is a JSON object.
         names: `snake` for the API's member names, `camel` for those of the SDKs.
-        indent: Spaces a level, 1 or more, for a text with a line a member; None for a compact one.
+        indent: Spaces per level, 1 or more, for one member or element per line; None for compact text.
 
     Returns:
         The JSON text in UTF-8.
 
     Raises:
-        EncodeError: If the message has no JSON form: NaN, text that is no JSON where JSON is due.
-        TypeError: If it is no such message.
-        ValueError: If `names` or `indent` is none of these.
+        EncodeError: If the message has no JSON form: it has NaN, or text that is not JSON where JSON is
+            expected.
+        TypeError: If it is not such a message.
+        ValueError: If `names` or `indent` is invalid.
     """
     plan = plan_for(type(message))
-    return _to_json(plan, message.SerializeToString(), names, indent)
-
-
-def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
-    """Write a message as Python values.
-
-    Args:
-        message: A message of `mistralwire.v1` that is a JSON object.
-        names: As for `to_json`.
-
-    Returns:
-        Dicts, lists, strings, bools, None, ints, floats; and Decimals for numbers that a float would change.
-
-    Raises:
-        EncodeError: As for `to_json`, and for a number whose exponent is beyond Decimal's.
-        TypeError: If it is no such message.
-        ValueError: If `names` is neither.
-    """
-    plan = plan_for(type(message))
-    value = to_document(plan, message.SerializeToString(), names)
-    try:
-        _replace_numbers(value)
-    except RecursionError:
-        raise _too_deep() from None
-    return value
-
-
-def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[str, Any]:
-    """Return the parsed JSON of a message, for who changes it.
-
-    Args:
-        plan: Plan of the message, a JSON object.
-        wire: The message, as protobuf itself serializes it.
-        names: As for `to_json`.
-
-    Raises:
-        EncodeError: As for `to_json`.
-        ValueError: As for `to_json`.
-    """
-    text = _native_binary_to_json(plan.message_class, wire, names, None)
-    if text is None:
-        return _write(plan, wire, names)
-    document: dict[str, Any] = parse_any(text)
-    return document
+    return _binary_to_json_in_python(plan, message.SerializeToString(), names, indent)
 
 
 @engine.function
@@ -204,96 +140,116 @@ def json_to_binary(
     limits: Limits = DEFAULT_LIMITS,
     contract_revision: int = 1,
 ) -> bytes:
-    """Convert a JSON document to protobuf wire bytes; as `from_json`, for those who only pass data on.
+    """Convert a JSON document to protobuf wire bytes: `from_json` for programs that only forward data.
 
     Args:
         message_type: A message class of `mistralwire.v1` that is a JSON object.
         data: The JSON text; see `from_json`.
         validate: Whether to enforce the contract, that of the revision below.
         limits: Bounds of the document; see `from_json`.
-        contract_revision: Revision of the oldest contract that the bytes' readers have, 1 or more. What is
-            newer goes where undocumented content goes, so that such a reader keeps it.
+        contract_revision: Revision of the oldest contract among the readers of the bytes, 1 or more. What is
+            newer is stored like undocumented content, so that such a reader keeps it.
 
     Raises:
-        DecodeError: As for `from_json`.
-        TypeError: As for `from_json`.
+        DecodeError: See `from_json`.
+        TypeError: See `from_json`.
         ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
-    return _read(message_type, data, validate, limits, contract_revision)
+    return json_to_binary_in_python(message_type, data, contract_revision, validate, limits)
 
 
 @engine.function
 def binary_to_json(
     message_type: type[Message], data: bytes, *, names: Names = "snake", indent: int | None = None
 ) -> bytes:
-    """Convert protobuf wire bytes to JSON text; as `to_json`, for those who only pass data on.
+    """Convert protobuf wire bytes to JSON text: `to_json` for programs that only forward data.
 
     Raises:
-        DecodeError: If the bytes are no message of this type.
-        EncodeError: As for `to_json`.
-        TypeError: As for `to_json`.
-        ValueError: As for `to_json`.
+        DecodeError: If the bytes are not a message of this type.
+        EncodeError: See `to_json`.
+        TypeError: See `to_json`.
+        ValueError: See `to_json`.
     """
     wire = message_of(message_type, data).SerializeToString()
     # The fields may have been in another order than protobuf's.
     text = _native_binary_to_json(message_type, wire, names, indent)
-    return _to_json(plan_for(message_type), wire, names, indent) if text is None else text
+    return _binary_to_json_in_python(plan_for(message_type), wire, names, indent) if text is None else text
 
 
-def message_of(message_type: type[M], data: bytes) -> M:
-    """Read wire bytes to a message.
-
-    Raises:
-        DecodeError: If the bytes are no message of this type.
-        TypeError: If it is no type of a message that is a JSON object.
-    """
+def message_of(message_type: type[MessageT], data: bytes) -> MessageT:
+    """Parse the wire bytes of a message; raise DecodeError if they are not one of this type."""
     plan = plan_for(message_type)
     try:
         return message_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
-        violation = Violation("", f"the wire bytes of a {plan.name}", f"{len(data)} bytes that are none")
-        raise DecodeError([violation], type_name=plan.name, reason=Reason.NOT_PROTOBUF) from None
+        raise not_protobuf(plan.name, data) from None
 
 
-def _to_json(plan: MessagePlan, wire: bytes, names: Names, indent: int | None) -> bytes:
-    value = _write(plan, wire, names)
-    if indent is not None and (not isinstance(indent, int) or indent < 1):
-        raise ValueError(f"indent must be an integer of 1 or more, or None, not {indent!r}")
-    return _text(value, indent)
+def not_protobuf(type_name: str, data: bytes) -> DecodeError:
+    """Return the error for bytes that are not a message of a type."""
+    violation = Violation("", f"the wire bytes of a {type_name}", f"{len(data)} bytes that are none")
+    return DecodeError([violation], type_name=type_name, reason=Reason.NOT_PROTOBUF)
 
 
-def _write(plan: MessagePlan, wire: bytes, names: Names) -> dict[str, Any]:
+def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[str, Any]:
+    """Convert the wire bytes of a message, as protobuf itself serializes it, to its parsed JSON.
+
+    The caller may change the JSON. The errors are those of `to_json`.
+    """
+    text = _native_binary_to_json(plan.message_class, wire, names, None)
+    if text is None:
+        return binary_to_document(plan, wire, camel=is_camel(names))
+    document: dict[str, Any] = parse_any(text)
+    return document
+
+
+def is_camel(names: Names) -> bool:
+    """Check whether names are lowerCamelCase; raise ValueError if they are neither."""
     if names not in ("snake", "camel"):
         raise ValueError(f'names must be "snake" or "camel", not {names!r}')
-    return write_document(plan, wire, camel=names == "camel")
+    return names == "camel"
 
 
-def _text(value: Any, indent: int | None) -> bytes:
+def _binary_to_json_in_python(plan: MessagePlan, wire: bytes, names: Names, indent: int | None) -> bytes:
+    document = binary_to_document(plan, wire, camel=is_camel(names))
+    if indent is not None and (not isinstance(indent, int) or indent < 1):
+        raise ValueError(f"indent must be an integer of 1 or more, or None, not {indent!r}")
     try:
-        return to_text(value) if indent is None else to_indented_text(value, indent)
+        return to_text(document) if indent is None else to_indented_text(document, indent)
     except RecursionError:
-        raise _too_deep() from None
+        raise nesting_error() from None
 
 
-def _too_deep() -> EncodeError:
-    return EncodeError("nesting that the stack has no room for; write it from a shallower call")
+def clear_member(message: Message, name: str) -> None:
+    """Remove a JSON member from a message: its field, and what `json_extra` holds of it.
 
+    Clearing the field alone leaves what `json_extra` has under its name: the string of an UNLISTED enum
+    value, the exact text of a number, the note that the member was null. A required member of an answer that
+    is filled in when unset, such as `finish_reason` of a chunk, is then written with that default.
 
-def _replace_numbers(value: Any) -> None:
-    """Replace each `Number` in a parsed value by what Python has for it."""
-    items: Iterable[tuple[Any, Any]] = value.items() if type(value) is dict else enumerate(value)
-    for key, item in items:
-        if type(item) in _CONTAINERS:
-            _replace_numbers(item)
-        elif type(item) is Number:
-            value[key] = _to_python(item)
+    Args:
+        message: A message of `mistralwire.v1` that is a JSON object; changed in place.
+        name: Name of the member, in either spelling; it need neither be documented nor be present.
 
-
-def _to_python(number: Number) -> int | decimal.Decimal:
-    text = number.text
-    if len(text) < 4_300 and text.lstrip("-").isdigit():
-        return int(text)
-    try:
-        return decimal.Decimal(text)
-    except decimal.InvalidOperation:
-        raise EncodeError(f"the number {text[:40]} is beyond Python's Decimal; use to_json") from None
+    Raises:
+        EncodeError: If `json_extra.members` is not a JSON object.
+        TypeError: If it is not such a message.
+    """
+    member = plan_for(type(message)).by_name.get(name)
+    extra = getattr(message, EXTRA_FIELD)
+    spellings = {name} if member is None else {member.name, member.camel}
+    members = parse_embedded(extra.members, (EXTRA_FIELD,), must_be_object=True) if extra.members else {}
+    for field in () if member is None else member.fields:
+        message.ClearField(field.name)
+    if not spellings.isdisjoint(members):
+        kept = {key: value for key, value in members.items() if key not in spellings}
+        if kept:
+            extra.members = to_text(kept).decode()
+        else:
+            extra.ClearField("members")
+    for numbers in (extra.null_fields, extra.empty_fields, extra.absent_fields):
+        if member is not None and member.number in numbers:
+            # A number may occur more than once: concatenated wire bytes of messages are a message.
+            numbers[:] = [number for number in numbers if number != member.number]
+    if message.HasField(EXTRA_FIELD) and not extra.ByteSize():
+        message.ClearField(EXTRA_FIELD)

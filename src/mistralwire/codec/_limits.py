@@ -1,12 +1,17 @@
-"""Bounds on what reading accepts."""
+"""Bounds on the documents that are accepted, and the check of a parsed document against them."""
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from mistralwire.errors import DecodeError, Reason, Violation
 
 DOCUMENT_BYTES_MAX = 64 * 1024 * 1024
 """Default bound on the UTF-8 bytes of one JSON document: 64 MiB."""
 
 DEPTH_MAX = 200
-"""Bound on the nesting of arrays and objects; also the most that a caller can ask for."""
+"""Default bound on the nesting of arrays and objects; also the largest bound allowed."""
 
 MEMBERS_MAX = 100_000
 """Default bound on the members of one JSON object."""
@@ -20,7 +25,7 @@ VIOLATIONS_MAX = 32
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what reading accepts; a document beyond them is a DecodeError.
+    """Bounds on the documents that are accepted; a document beyond them is a DecodeError.
 
     Attributes:
         document_bytes_max: UTF-8 bytes of one document, 1 or more.
@@ -52,3 +57,56 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+CONTAINERS = frozenset((dict, list))
+"""Types of parsed arrays and objects."""
+
+
+def limit_error(expected: str, found: str, type_name: str, path: str = "") -> DecodeError:
+    """Return the error for a document that is beyond a bound."""
+    return DecodeError([Violation(path, expected, found)], type_name=type_name, reason=Reason.LIMIT_EXCEEDED)
+
+
+def stack_error(type_name: str) -> DecodeError:
+    """Return the error for a document that is nested too deeply for what is left of the stack."""
+    return limit_error("nesting that the stack has room for", "more levels", type_name)
+
+
+def check_limits(document: Any, text: bytes, limits: Limits, type_name: str = "") -> None:
+    """Check the nesting, the number of values and the members of the objects of a parsed document.
+
+    Raises:
+        DecodeError: If a bound is exceeded.
+    """
+    # The size of the text shows at once for most documents that they are within the bounds.
+    size = len(text)
+    # A level of nesting takes 2 bytes, a member 5, and a comma stands between any two values.
+    may_be_deep = size >= 2 * limits.depth_max and _count_brackets(text) > limits.depth_max
+    if may_be_deep and any(depth == limits.depth_max for depth, _ in enumerate(_levels(document))):
+        raise limit_error(f"nesting of at most {limits.depth_max} levels", "more levels", type_name)
+    if size >= 5 * limits.members_max:
+        for container in itertools.chain.from_iterable(_levels(document)):
+            if len(container) > limits.members_max and type(container) is dict:
+                found = f"one with {len(container)} members"
+                raise limit_error(f"objects of at most {limits.members_max} members", found, type_name)
+    if size >= limits.values_max and text.count(b",") + _count_brackets(text) > limits.values_max:
+        values = sum(map(len, itertools.chain.from_iterable(_levels(document))))
+        if values > limits.values_max:
+            raise limit_error(f"at most {limits.values_max} values in all", f"{values} values", type_name)
+
+
+def _count_brackets(text: bytes) -> int:
+    return text.count(b"{") + text.count(b"[")
+
+
+def _levels(document: Any) -> Iterator[list[Any]]:
+    """Yield the arrays and objects of each level of nesting, the outermost first."""
+    level = [document] if type(document) in CONTAINERS else []
+    while level:
+        yield level
+        level = [
+            child
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) in CONTAINERS
+        ]

@@ -1,15 +1,15 @@
-"""Values of several chunks merged into one, where nothing but their names and shapes tells how."""
+"""Merges the values of several chunks by nothing but their names and types."""
 
 from typing import Any
 
-from mistralwire.codec._parse import is_unicode
+from mistralwire.codec._python import is_unicode
 
-# Strings that say the same each time, as do those with names such as `item_id`: the first one counts.
-_CONSTANT = frozenset(("id", "type", "format", "object", "role"))
-# Strings that come whole each time from some servers, and in pieces from others.
-_REPEATED = frozenset(("name", "signature"))
-# Merging one of these changes nothing.
+# Strings that are the same each time, as are those with names such as `item_id`: the first one counts.
+_CONSTANT_STRINGS = frozenset(("id", "type", "format", "object", "role"))
+# Strings that some servers repeat and others split into pieces.
+_REPEATED_STRINGS = frozenset(("name", "signature"))
 EMPTY: tuple[Any, ...] = (None, "", [], {})
+"""Values that change nothing when merged."""
 
 
 class Pieces(list[str]):
@@ -17,18 +17,14 @@ class Pieces(list[str]):
 
 
 class WholePieces(Pieces):
-    """A growing string that is not concatenated with itself.
-
-    Attributes:
-        size: Its length so far.
-    """
+    """A growing string to which a repetition of the whole string is not appended; `size` is its length."""
 
     def __init__(self, text: str) -> None:
         super().__init__((text,))
         self.size = len(text)
 
     def add(self, text: str) -> None:
-        """Append a piece, unless it repeats the whole so far; in time linear in the piece, on average."""
+        """Append a piece unless it repeats the whole string; in amortized time linear in the piece."""
         if len(text) == self.size:
             self[:] = ("".join(self),)
             if self[0] == text:
@@ -38,7 +34,7 @@ class WholePieces(Pieces):
 
 
 class Entries(list[Any]):
-    """A growing list whose objects go by their `index`, and by their `type` where both have one."""
+    """A growing list whose objects are merged by `index`, and by `type` where both have one."""
 
     def __init__(self, entries: list[Any]) -> None:
         super().__init__()
@@ -46,7 +42,7 @@ class Entries(list[Any]):
         self.add(entries)
 
     def add(self, entries: list[Any]) -> None:
-        """Merge entries into those with the same index; append the others."""
+        """Merge entries into those with the same index, and append the others."""
         for entry in entries:
             index = entry.get("index") if type(entry) is dict else None
             if type(index) is not int:
@@ -72,7 +68,7 @@ class Entries(list[Any]):
 
 
 def begin(value: Any) -> Any:
-    """Return the first value of a member, ready to be merged with others; the value is used up."""
+    """Prepare the first value of a member for merging, in place."""
     if type(value) is dict:
         for name, item in value.items():
             if type(item) in (dict, list):
@@ -83,13 +79,7 @@ def begin(value: Any) -> Any:
 
 
 def merge(old: Any, new: Any, name: str = "") -> Any:
-    """Merge what two chunks say of one member; both values are used up.
-
-    Args:
-        old: The value so far.
-        new: What the next chunk says.
-        name: Name of the member, which tells how strings are merged.
-    """
+    """Merge the values of a member in two chunks, by its name where they are strings; both may be changed."""
     if old is None:
         return begin(new)
     if new in EMPTY:
@@ -106,11 +96,11 @@ def merge(old: Any, new: Any, name: str = "") -> Any:
 
 
 def merge_strings(old: str | Pieces, new: str, name: str = "") -> str | Pieces:
-    """Merge two strings; where the first is empty, or the name says that both are the same, one counts."""
+    """Merge two strings: by the name of the member, they are concatenated, or one of them counts."""
     kind = name.rpartition("_")[2]
-    if kind in _CONSTANT:
+    if kind in _CONSTANT_STRINGS:
         return old or new
-    if kind in _REPEATED:
+    if kind in _REPEATED_STRINGS:
         if not old:
             return new
         whole = old if isinstance(old, WholePieces) else WholePieces("".join(old))
@@ -131,21 +121,14 @@ def _merge_lists(old: list[Any], new: list[Any]) -> list[Any]:
     return old
 
 
-def keep_first(members: dict[str, Any], name: str, value: Any, *, nothing: tuple[Any, ...] = EMPTY) -> None:
-    """Keep the first value that says something.
-
-    Args:
-        members: Where the value is kept.
-        name: The member.
-        value: What the next chunk says.
-        nothing: Values that say nothing, those that say least first.
-    """
-    if name not in members or _rank(value, nothing) > _rank(members[name], nothing):
+def keep_first(members: dict[str, Any], name: str, value: Any, *, empty: tuple[Any, ...] = EMPTY) -> None:
+    """Keep the first non-empty value of a member; of the empty values, later ones replace earlier ones."""
+    if name not in members or _rank(value, empty) > _rank(members[name], empty):
         members[name] = value
 
 
 def keep_last(members: dict[str, Any], name: str, value: Any) -> None:
-    """Keep the last value that says something."""
+    """Keep the last non-empty value."""
     if value is None:
         members.setdefault(name)
     elif name not in members or _rank(value, EMPTY) >= _rank(members[name], EMPTY):
@@ -153,32 +136,30 @@ def keep_last(members: dict[str, Any], name: str, value: Any) -> None:
 
 
 def keep_last_usage(members: dict[str, Any], name: str, value: Any) -> None:
-    """Keep the last usage that counts anything."""
-    if _counts_something(value) or not _counts_something(members.get(name)):
+    """Keep the last usage with a number above 0."""
+    if _has_counts(value) or not _has_counts(members.get(name)):
         keep_last(members, name, value)
 
 
-def _counts_something(usage: Any) -> bool:
+def _has_counts(usage: Any) -> bool:
     if type(usage) is dict:
-        return any(map(_counts_something, usage.values()))
+        return any(map(_has_counts, usage.values()))
     return usage not in (*EMPTY, 0)
 
 
-def _rank(value: Any, nothing: tuple[Any, ...]) -> int:
-    return nothing.index(value) if value in nothing else len(nothing)
+def _rank(value: Any, empty: tuple[Any, ...]) -> int:
+    return empty.index(value) if value in empty else len(empty)
 
 
 def join(value: Any) -> Any:
-    """Copy a value with its growing strings joined."""
+    """Copy a value, with the pieces of growing strings joined."""
     match value:
         case Pieces():
             text = "".join(value)
-            # A character beyond the 16-bit range may come cut in two halves.
-            return (
-                text
-                if is_unicode(text)
-                else text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-            )
+            if is_unicode(text):
+                return text
+            # A character beyond the 16-bit range may be split into its two surrogates.
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
         case dict():
             return {name: join(item) for name, item in value.items()}
         case list():

@@ -1,42 +1,48 @@
 """The native engine: loaded where the distribution `mistralwire-native` is installed.
 
-It converts what is as it should be, and leaves the rest to the Python engine in `_read` and `_write`, which
-says what is right and builds every error. The environment variable MISTRALWIRE_ENGINE chooses: `python` turns
-the native engine off, `native` insists on it.
+It is the fast path; anything wrong or unusual falls back to the Python engine, which builds every error. The
+environment variable MISTRALWIRE_ENGINE selects the engine: `python` turns the native one off, `native`
+requires it.
+
+The native engine takes the plans as bytes, which native/core/src/pack.rs reads: little-endian integers of 32
+bits, and texts as their length and UTF-8 bytes. A list is its length and its elements, an optional value a
+list of none or one, an optional index the index plus 1, or 0.
 """
 
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import mistralwire.v1
 from mistralwire.codec._limits import DEFAULT_LIMITS
-from mistralwire.codec._pack import INTERFACE, pack
-from mistralwire.codec._plan import MessagePlan, plan_for
+from mistralwire.codec._plan import UNLISTED, FieldPlan, Fill, Form, Kind, MemberPlan, MessagePlan, plan_for
 from mistralwire.v1 import CONTRACT_REVISION
 
-VARIABLE = "MISTRALWIRE_ENGINE"
-_MODULE = "mistralwire_native"
-_HOW_TO_GET = "build it with `make native`, or `pip install ./native`"
-_logger = logging.getLogger("mistralwire.codec")
+INTERFACE = 8
+"""Version of the packed plans, and of the functions of the native engine."""
 
+_VARIABLE = "MISTRALWIRE_ENGINE"
+_MODULE = "mistralwire_native"
+_REMEDY = "build it with `make native`, or `pip install ./native`"
+_KINDS, _FORMS, _FILLS = (list(names) for names in (Kind, Form, Fill))
+_logger = logging.getLogger("mistralwire.codec")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 NativeFrame: TypeAlias = tuple[int, str | None, str | None, bytes | None, int]
-"""An event: its line, id, name and data, and the form of the data as in `_sse_frames`."""
+"""An event: its line, id, name and data, and the form of the data, a number of `_sse._framer`."""
 
 NativeBatch: TypeAlias = tuple[
     bytes, int, bytes | None, tuple[tuple[int, str], ...], bool, NativeFrame | None, bytes | None
 ]
 """Chunks as elements of a batch message, their number, the last usage, finish reasons by choice, whether
-`[DONE]` came, the event that stopped it if one did, and events in the place of the elements."""
+`[DONE]` was received, the event that interrupted the batch if one did, and the chunks as events."""
 
 
 class NativeState(NamedTuple):
-    """What is known of a stream between two pieces: what `SseReader.state` returns, in its order."""
+    """The state of a stream between two pieces of it, in the order of `SseReader.state`."""
 
     partial: bytes
     after_carriage_return: bool
@@ -53,42 +59,36 @@ class NativeState(NamedTuple):
 
 
 class SseReader(Protocol):
-    """Reads one stream of server-sent events.
+    """Decodes one stream of server-sent events.
 
     Attributes:
-        taken: Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
+        taken: Bytes of the last piece that were consumed: all of them, unless an event interrupted a batch.
         retry_ms: Value of the last valid `retry` line; None before the first.
-        choices: Indexes of the choices in all messages, and of those that have a finish reason; of very many,
-            some.
+        choices: Indexes of the choices in all messages, and of those with a finish reason, up to a bound.
     """
 
-    @property
-    def taken(self) -> int: ...
-
-    @property
-    def retry_ms(self) -> int | None: ...
-
-    @property
-    def choices(self) -> tuple[list[int], list[int]]: ...
+    taken: int
+    retry_ms: int | None
+    choices: tuple[list[int], list[int]]
 
     def frames(self, data: bytes, /) -> list[NativeFrame]:
-        """Take the next bytes; return each event that they end."""
+        """Consume the next bytes; return the events that they complete."""
 
     def batch(
         self, data: bytes, start: int, first_id: int | None = None, is_chunked: bool = False, /
     ) -> NativeBatch:
-        """Take the next bytes from an offset on, up to the first event that is no message.
+        """Consume the next bytes from an offset on, up to the first event that is not a message.
 
-        With a first id, the batch has events in the place of the elements, unless something has stopped it,
-        or a chunk has no JSON form; if chunked, as one chunk of HTTP's chunked coding.
+        With a first id, the batch has events in place of the elements, unless it was interrupted or a chunk
+        has no JSON form; if `is_chunked`, framed as one chunk of HTTP's chunked coding.
         """
 
     def state(self) -> tuple[Any, ...]:
-        """Return the state of the stream: the fields of NativeState."""
+        """Return the state of the stream, as the fields of NativeState."""
 
 
 class Engine(Protocol):
-    """The engine's functions; each returns None for what the Python engine is to convert."""
+    """The functions of an engine; each returns None for what falls back to the Python engine."""
 
     def json_to_binary(
         self, message_type: Any, data: Any, validate: bool, limits: Any, revision: int, /
@@ -106,7 +106,7 @@ class Engine(Protocol):
     def sse_reader(
         self, message_type: Any, error_type: Any, options: tuple[bool, Any, int, int], layout: Any, /
     ) -> SseReader | None:
-        """Make a reader of a stream; see `make_framer`.
+        """Return a reader for a stream; see `make_framer`.
 
         The options are whether to validate, the limits of documents, the bytes of an event, and the revision.
         """
@@ -114,42 +114,29 @@ class Engine(Protocol):
     def sse_events(
         self, message_type: Any, element: int, wire: Any, first_id: int | None, camel: bool, /
     ) -> bytes | None:
-        """Convert a batch message, whose field `element` has the messages, to events."""
+        """Convert a batch message, whose field `element` holds the messages, to events."""
 
     def to_json(self, message: Any, names: Any, indent: Any, /) -> bytes | None:
         """Convert a message to JSON text."""
 
     def function(self, function: F, /) -> F:
-        """Return the native form of a public function, which has the name of one of the four above.
+        """Return the native form of a public function: from_json, to_json, json_to_binary or binary_to_json.
 
-        It calls the function itself for what the Python engine is to convert, and for arguments that do not
+        It calls the function itself for what falls back to the Python engine, and for arguments that do not
         fit the signature.
         """
 
     def handovers(self) -> dict[str, int]:
-        """Return how often a document was left to the Python engine, by reason."""
+        """Return how often a document fell back to the Python engine, by reason."""
 
 
 class NoEngine:
-    """Stands for the native engine where there is none."""
+    """Converts nothing: everything falls back to the Python engine."""
 
-    def json_to_binary(self, *_arguments: Any) -> bytes | None:
+    def _nothing(self, *_arguments: Any) -> Any:
         return None
 
-    def from_json(self, *_arguments: Any) -> Any | None:
-        return None
-
-    def binary_to_json(self, *_arguments: Any) -> bytes | None:
-        return None
-
-    def to_json(self, *_arguments: Any) -> bytes | None:
-        return None
-
-    def sse_reader(self, *_arguments: Any) -> SseReader | None:
-        return None
-
-    def sse_events(self, *_arguments: Any) -> bytes | None:
-        return None
+    json_to_binary = from_json = binary_to_json = to_json = sse_reader = sse_events = _nothing
 
     def function(self, function: F) -> F:
         return function
@@ -159,18 +146,18 @@ class NoEngine:
 
 
 def load_engine() -> Engine | None:
-    """Load the native engine, with the plans of the whole contract.
+    """Load the native engine with the plans of the whole contract.
 
     Returns:
-        The engine, or None where it is not installed or does not fit this package.
+        The engine, or None where it is not installed, not wanted, or does not fit this package.
 
     Raises:
         ImportError: If MISTRALWIRE_ENGINE is `native`, and the engine can't be used.
-        ValueError: If MISTRALWIRE_ENGINE is something else than `native`, `python` or empty.
+        ValueError: If MISTRALWIRE_ENGINE is none of `native`, `python` and empty.
     """
-    wanted = os.environ.get(VARIABLE, "")
+    wanted = os.environ.get(_VARIABLE, "")
     if wanted not in ("", "native", "python"):
-        raise ValueError(f"{VARIABLE} must be native, python or empty, not {wanted!r}")
+        raise ValueError(f"{_VARIABLE} must be native, python or empty, not {wanted!r}")
     if wanted == "python":
         return None
     try:
@@ -189,22 +176,21 @@ def _load() -> Engine:
     except ModuleNotFoundError as error:
         if error.name != _MODULE:
             raise
-        raise ModuleNotFoundError(f"no native engine is installed: {_HOW_TO_GET}", name=_MODULE) from None
-    # A folder that a removed installation has left behind is a module too: an empty one.
+        raise ModuleNotFoundError(f"no native engine is installed: {_REMEDY}", name=_MODULE) from None
+    # A folder that a removed installation left is an empty module.
     interface, version = getattr(module, "INTERFACE", None), getattr(module, "__version__", "")
     if interface != INTERFACE:
         raise ImportError(
-            f"{_MODULE} {version} has the interface {interface}, "
-            f"this package needs {INTERFACE}: {_HOW_TO_GET}"
+            f"{_MODULE} {version} has the interface {interface}, this package needs {INTERFACE}: {_REMEDY}"
         )
     return make_engine(module)
 
 
 def make_engine(module: Any) -> Engine:
-    """Make an engine with the plans of every message that is a document, in every revision.
+    """Return an engine with the plans of every message that is a document, in every revision.
 
     Raises:
-        ImportError: If the contract is beyond the engine's bounds.
+        ImportError: If the contract exceeds the engine's bounds.
     """
     plans = [
         (message_type, revision, plan)
@@ -228,10 +214,95 @@ def _plan_of(message_type: Any, revision: int) -> MessagePlan | None:
         return None
 
 
+def pack(roots: Iterable[MessagePlan]) -> tuple[bytes, dict[MessagePlan, int]]:
+    """Pack plans for the native engine, with those of all messages in them.
+
+    Args:
+        roots: The plans of the messages that are documents.
+
+    Returns:
+        The packed plans, and the index of each.
+    """
+    index: dict[MessagePlan, int] = {}
+    rest = list(roots)
+    while rest:
+        plan = rest.pop()
+        if plan not in index:
+            index[plan] = len(index)
+            rest += [field.message for field in plan.fields if field.message is not None]
+    packer = _Packer(index)
+    packer.add_integer(INTERFACE)
+    packer.add_integer(UNLISTED)
+    packer.add_list(index, packer.add_message)
+    return bytes(packer.data), index
+
+
+class _Packer:
+    """Packs plans one after another.
+
+    Args:
+        index: The index of each plan.
+
+    Attributes:
+        data: The plans packed so far.
+    """
+
+    def __init__(self, index: dict[MessagePlan, int]) -> None:
+        self._index = index
+        self.data = bytearray()
+
+    def add_integer(self, value: int) -> None:
+        self.data += value.to_bytes(4, "little")
+
+    def add_list(self, values: Iterable[Any], add: Callable[[Any], None]) -> None:
+        values = list(values)
+        self.add_integer(len(values))
+        for value in values:
+            add(value)
+
+    def _add_text(self, text: str) -> None:
+        encoded = text.encode()
+        self.add_integer(len(encoded))
+        self.data += encoded
+
+    def add_message(self, plan: MessagePlan) -> None:
+        self.add_integer(_FORMS.index(plan.form))
+        self.add_list(plan.members, self._add_member)
+        self.add_list([] if plan.item is None else [plan.item], self._add_field)
+        self.add_list(plan.alternatives, self._add_field)
+        self._add_text(plan.discriminator or "")
+        self.add_integer(len(plan.tags))
+        for tag, field in plan.tags.items():
+            self._add_text(tag)
+            self.add_integer(plan.alternatives.index(field))
+        for alternative in (plan.untagged, plan.unknown):
+            self.add_integer(0 if alternative is None else plan.alternatives.index(alternative) + 1)
+
+    def _add_member(self, member: MemberPlan) -> None:
+        self._add_text(member.name)
+        self._add_text(member.camel)
+        self.add_integer(member.number)
+        self.add_integer(member.required | member.nullable << 1)
+        self.add_integer(0 if member.fill is None else _FILLS.index(member.fill) + 1)
+        self.add_list(member.fields, self._add_field)
+
+    def _add_field(self, field: FieldPlan) -> None:
+        self.add_integer(field.number)
+        self.add_integer(_KINDS.index(field.kind))
+        self.add_integer(field.repeated)
+        self.add_integer(0 if field.message is None else self._index[field.message])
+        self.add_integer(field.bits)
+        self.add_list([] if field.constant is None else [field.constant], self._add_text)
+        self.add_integer(len(field.enum_numbers))
+        for string, number in field.enum_numbers.items():
+            self._add_text(string)
+            self.add_integer(number)
+
+
 _loaded = load_engine()
 
 engine: Engine = _loaded or NoEngine()
 """The native engine, or one that converts nothing."""
 
 ENGINE = "python" if _loaded is None else "native"
-"""Which engine converts: `native`, or `python` where the native one is not installed or is turned off."""
+"""The engine in use: `native`, or `python` where the native one is not installed or is turned off."""

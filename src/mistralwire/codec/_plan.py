@@ -1,8 +1,7 @@
-"""Plans: what the descriptors and their JSON options say of a message, as plain data.
+"""Plans: the JSON mapping of each message as plain data, compiled from its descriptor and JSON options.
 
-A plan is made once for each message descriptor and revision of the contract, and knows, for each JSON name,
-what to do with the member. The plan of an older revision lacks what is newer. The engines take plans and
-nothing else.
+A plan is compiled once for each message descriptor and revision of the contract; that of an older revision
+lacks what is newer. Plans are all that the engines know of the contract.
 
 Source: proto/mistralwire/v1/json_options.proto.
 """
@@ -12,28 +11,30 @@ import enum
 import functools
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mistralwire._varint import write_varint
 from mistralwire.v1 import CONTRACT_REVISION, JsonExtra
 from mistralwire.v1 import json_options_pb2 as options
 
+MessageT = TypeVar("MessageT", bound=Message)
+
 EXTRA_FIELD = "json_extra"
 EXTRA_NUMBER = 1
-INT64_MAX = 2**63 - 1
+EXTRA_TAG = EXTRA_NUMBER << 3 | 2
+"""Name, number and tag of the field of each JSON object that holds what its other fields cannot."""
 
 UNLISTED = 127
-"""Number of the value of an open enum that stands for a string which the enum does not list."""
+"""Number of the value of an open enum that stands for a string that the enum does not list."""
 
 _INTEGER_BITS = {FieldDescriptor.TYPE_INT32: 32, FieldDescriptor.TYPE_INT64: 64}
 
 
 class Kind(enum.Enum):
-    """What a field holds, in JSON terms."""
+    """What a field holds, in JSON terms; the native engine knows the kinds by their order."""
 
     STRING = "a string"
     INTEGER = "an integer"
@@ -45,7 +46,7 @@ class Kind(enum.Enum):
     TEXT_OBJECT = "an object"
 
 
-_KINDS = {
+_FIELD_KINDS = {
     FieldDescriptor.TYPE_STRING: Kind.STRING,
     FieldDescriptor.TYPE_INT32: Kind.INTEGER,
     FieldDescriptor.TYPE_INT64: Kind.INTEGER,
@@ -58,7 +59,7 @@ _TEXT_KINDS = {options.JSON_TEXT_ANY: Kind.TEXT_ANY, options.JSON_TEXT_OBJECT: K
 
 
 class Fill(enum.Enum):
-    """What is written for a member that has neither a value nor a note in JsonExtra."""
+    """The JSON of a member with neither a value nor a note in JsonExtra; in the native engine's order."""
 
     NULL = "null"
     ARRAY = "[]"
@@ -69,7 +70,7 @@ class Fill(enum.Enum):
         return [] if self is _ARRAY else {} if self is _OBJECT else None
 
 
-# Names of their own: members of an enum are found slowly before Python 3.12.
+# Bound here because enum members are looked up slowly before Python 3.12.
 _ARRAY, _OBJECT = Fill.ARRAY, Fill.OBJECT
 _FILLS = {
     options.JSON_FILL_NULL: Fill.NULL,
@@ -79,7 +80,7 @@ _FILLS = {
 
 
 class Form(enum.Enum):
-    """What a message is in JSON."""
+    """What a message is in JSON; the native engine knows the forms by their order."""
 
     OBJECT = "an object"
     ARRAY = "an array"
@@ -95,11 +96,11 @@ class FieldPlan:
         number: Number of the field.
         kind: What it holds.
         repeated: Whether it is a JSON array of that.
-        message: Plan of the message that it holds, if it holds one.
-        enum_numbers: For an enum: number by JSON string.
-        enum_strings: For an enum: JSON string by number.
-        enum_name: For an enum: its name.
-        bits: For an integer: 32 or 64.
+        message: Plan of the message that it holds, or None.
+        enum_numbers: For an enum, the number for each JSON string.
+        enum_strings: For an enum, the JSON string for each number.
+        enum_name: For an enum, its name.
+        bits: For an integer, 32 or 64.
         constant: The only string allowed, or None.
         joined_later: Whether it holds another JSON type of a member that has an earlier field.
     """
@@ -124,12 +125,12 @@ class MemberPlan:
     Attributes:
         name: Documented snake_case name.
         camel: The name in lowerCamelCase; the same object as `name` where they do not differ.
-        number: Number of its field, or the lowest one of its oneof, under which JsonExtra speaks of it.
-            Fields that joined later do not count.
-        required: Whether validation asks for it.
+        number: Number of its field, or the lowest one of its oneof, by which JsonExtra refers to it. Fields
+            that joined later do not count.
+        required: Whether it must be present when validated.
         nullable: Whether null is a documented value.
         expected: Whether a program that makes the message should set it although it is not required.
-        fill: What is written where it has neither a value nor a note in JsonExtra; None for nothing.
+        fill: Its JSON where it has neither a value nor a note in JsonExtra; None to leave it out.
         fields: The field that holds it, or the alternatives, one for each JSON type: those of a oneof, then
             those that joined later.
         oneof: Name of the oneof, or None.
@@ -154,14 +155,14 @@ class MessagePlan:
         full_name: Full protobuf name of the message.
         message_class: Its Python class.
         form: What it is in JSON.
-        members: Of an object: its members, in contract order, which is the order of their field numbers.
-        by_name: Of an object: member by either spelling of its name.
-        item: Of an array: the repeated field.
-        alternatives: Of a union: its fields.
-        discriminator: Of a union of objects: the member that holds the tag, or None.
-        tags: Of a union of objects: field by tag.
-        untagged: Of a union of objects: the field for objects without a tag, or None.
-        unknown: Of a union of objects: the field for objects with any other tag, or with none.
+        members: For an object, its members in contract order, which is the order of their field numbers.
+        by_name: For an object, the member for either spelling of its name.
+        item: For an array, the repeated field.
+        alternatives: For a union, its fields.
+        discriminator: For a union of objects, the name of the member that holds the tag; otherwise None.
+        tags: For a union of objects, the field for each tag.
+        untagged: For a union of objects, the field for objects without a tag, or None.
+        unknown: For a union of objects, the field for objects with any other tag, or with none.
     """
 
     full_name: str
@@ -181,9 +182,16 @@ class MessagePlan:
         """Name of the message without its package."""
         return self.full_name.rpartition(".")[2]
 
+    @property
+    def fields(self) -> list[FieldPlan]:
+        """All fields, in the order of the members or alternatives."""
+        if self.item is not None:
+            return [self.item]
+        return [*self.alternatives, *(field for member in self.members for field in member.fields)]
+
 
 _lock = threading.Lock()
-# By class, for the newest revision, which most readings ask for; and by class and revision.
+# By class for the newest revision, which most calls use; and by class and revision.
 _newest: dict[type[Message], MessagePlan] = {}
 _published: dict[tuple[type[Message], int], MessagePlan] = {}
 
@@ -193,7 +201,7 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
 
     Args:
         message_class: A generated class of the contract.
-        revision: The revision of the contract to plan for, 1 or more. The newest is as good as any beyond it.
+        revision: Revision of the contract, 1 or more; one beyond the newest means the newest.
 
     Raises:
         TypeError: If it is no such class, or a message that is not a JSON object of its own.
@@ -202,7 +210,7 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
     try:
         is_newest = revision == CONTRACT_REVISION
         plan = _newest.get(message_class) if is_newest else _published.get((message_class, revision))
-    except TypeError:  # what can't be hashed is no class
+    except TypeError:  # not hashable, so not a class
         plan = None
     if plan is None:
         descriptor = getattr(message_class, "DESCRIPTOR", None)
@@ -222,7 +230,7 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
 
 
 def checked_revision(revision: int) -> int:
-    """Return a revision of the contract.
+    """Return the argument if it is a revision of a contract.
 
     Raises:
         ValueError: If it is not a whole number of 1 or more.
@@ -245,10 +253,10 @@ def _is_object(descriptor: Descriptor) -> bool:
 
 
 class _Planner:
-    """Makes the plans of one revision.
+    """Compiles the plans of one revision.
 
     Args:
-        revision: Fields, alternatives and enum values that are newer are not planned.
+        revision: Fields, alternatives and enum values that are newer are left out.
     """
 
     def __init__(self, revision: int) -> None:
@@ -256,12 +264,12 @@ class _Planner:
         self._plans: dict[Descriptor, MessagePlan] = {}
 
     def plan(self, descriptor: Descriptor) -> MessagePlan:
-        """Return the plan of a message, made once."""
+        """Return the plan of a message, compiled once."""
         before = dict(self._plans)
         try:
             return self._plan_of(descriptor)
         except BaseException:
-            # Interrupted, or the stack was full: no plan that is half made stays behind.
+            # Interrupted, or the stack was full: leave no incomplete plan.
             self._plans = before
             raise
 
@@ -269,13 +277,13 @@ class _Planner:
         assert descriptor is not None  # noqa: S101 - only of fields that hold a message
         plan = self._plans.get(descriptor)
         if plan is None:
-            # Registered before its fields are planned, so that a recursive type finds itself.
+            # Registered before its fields are compiled, so that a recursive type finds itself.
             plan = self._plans[descriptor] = MessagePlan(descriptor.full_name, GetMessageClass(descriptor))
             self._fill(plan, descriptor)
         return plan
 
     def _fill(self, plan: MessagePlan, descriptor: Descriptor) -> None:
-        json_message = _option(descriptor, options.json_message)
+        json_message = _json_option(descriptor, options.json_message)
         if json_message.form == options.JSON_FORM_ARRAY:
             plan.form = Form.ARRAY
             (plan.item,) = map(self._plan_field, descriptor.fields)
@@ -295,7 +303,12 @@ class _Planner:
             )
 
     def _known(self, fields: Iterable[FieldDescriptor]) -> list[FieldDescriptor]:
-        return [field for field in fields if since_of(field) <= self._revision]
+        """Return the fields that the revision has."""
+        return [
+            field
+            for field in fields
+            if (_json_option(field, options.json_field).since or 1) <= self._revision
+        ]
 
     def _plan_members(self, descriptor: Descriptor) -> tuple[MemberPlan, ...]:
         alternatives: dict[str, list[FieldDescriptor]] = {}
@@ -307,13 +320,15 @@ class _Planner:
 
     def _plan_member(self, name: str, fields: list[FieldDescriptor]) -> MemberPlan:
         oneof = _oneof_of(fields[0])
-        json_field = _option(fields[0], options.json_field)
-        flags = json_field if oneof is None else _option(oneof, options.json_oneof)
+        json_field = _json_option(fields[0], options.json_field)
+        flags = json_field if oneof is None else _json_option(oneof, options.json_oneof)
         camel = _camel(name)
         return MemberPlan(
             name=name,
             camel=name if camel == name else camel,
-            number=min(field.number for field in fields if not _option(field, options.json_field).union_with),
+            number=min(
+                field.number for field in fields if not _json_option(field, options.json_field).union_with
+            ),
             required=flags.required,
             nullable=flags.nullable,
             expected=json_field.expected,
@@ -323,9 +338,9 @@ class _Planner:
         )
 
     def _plan_field(self, field: FieldDescriptor) -> FieldPlan:
-        json_field = _option(field, options.json_field)
+        json_field = _json_option(field, options.json_field)
         constant = json_field.constant if json_field.HasField("constant") and not json_field.open else None
-        kind = _TEXT_KINDS.get(json_field.text) or _KINDS[field.type]
+        kind = _TEXT_KINDS.get(json_field.text) or _FIELD_KINDS[field.type]
         strings = self._enum_strings(field.enum_type)
         return FieldPlan(
             name=field.name,
@@ -344,7 +359,7 @@ class _Planner:
     def _enum_strings(self, descriptor: EnumDescriptor | None) -> dict[int, str]:
         if descriptor is None:
             return {}
-        values = ((value.number, _option(value, options.json_value)) for value in descriptor.values)
+        values = ((value.number, _json_option(value, options.json_value)) for value in descriptor.values)
         return {
             number: value.string
             for number, value in values
@@ -353,32 +368,26 @@ class _Planner:
 
 
 def _fill_tags(plan: MessagePlan, fields: list[FieldDescriptor]) -> None:
-    # From the descriptors alone: the plan of an alternative may be half made, if it holds this union.
+    # From the descriptors alone: the plan of an alternative may be incomplete, if it holds this union.
     for field, described in zip(plan.alternatives, fields, strict=True):
         if described.message_type is None:
             plan.unknown = field
             continue
         tag = described.message_type.fields_by_name[plan.discriminator or ""]
-        plan.tags[_option(tag, options.json_field).constant] = field
-        if _option(described, options.json_field).untagged:
+        plan.tags[_json_option(tag, options.json_field).constant] = field
+        if _json_option(described, options.json_field).untagged:
             plan.untagged = field
 
 
 def member_name(field: FieldDescriptor) -> str:
-    """Return the name of the JSON member that a field of an object holds, or holds one JSON type of."""
-    union_with: str = _option(field, options.json_field).union_with
+    """Return the name of the JSON member that a field of an object holds in one of its JSON types."""
+    union_with: str = _json_option(field, options.json_field).union_with
     oneof = _oneof_of(field)
     return union_with or (field.name if oneof is None else oneof.name)
 
 
-def since_of(described: FieldDescriptor) -> int:
-    """Return the revision that added a field."""
-    since: int = _option(described, options.json_field).since
-    return since or 1
-
-
 def _oneof_of(field: FieldDescriptor) -> OneofDescriptor | None:
-    """Return the oneof that a field is an alternative of, unless it only gives an optional field presence."""
+    """Return the oneof of a field, or None; one that only gives an optional field presence does not count."""
     oneof: OneofDescriptor | None = field.containing_oneof
     return None if oneof is None or oneof.name.startswith("_") else oneof
 
@@ -390,7 +399,7 @@ def _is_repeated(field: FieldDescriptor) -> bool:
     return bool(getattr(field, "label") == FieldDescriptor.LABEL_REPEATED)  # noqa: B009 - gone from the types
 
 
-def _option(described: Any, extension: Any) -> Any:
+def _json_option(described: Any, extension: Any) -> Any:
     return described.GetOptions().Extensions[extension]
 
 
@@ -403,11 +412,11 @@ def _camel(name: str) -> str:
 _VARINT_KINDS = (Kind.INTEGER, Kind.BOOLEAN, Kind.ENUM)
 
 PACKED_KINDS = frozenset((*_VARINT_KINDS, Kind.NUMBER))
-"""What a repeated field holds if its values stand on the wire one after the other, without tags."""
+"""The kinds of a repeated field whose values follow one another on the wire, without tags."""
 
 
 def field_tag(field: FieldPlan) -> int:
-    """Return what stands before a field on the wire: its number and its wire type.
+    """Return the tag of a field on the wire: its number and its wire type.
 
     Source: https://protobuf.dev/programming-guides/encoding/
     """
@@ -416,13 +425,8 @@ def field_tag(field: FieldPlan) -> int:
     return field.number << 3 | (2 if is_packed else wire_type)
 
 
-def wire_tag(field: FieldPlan) -> bytes:
-    """Return the tag of a field as it stands on the wire, as a varint."""
-    return write_varint(field_tag(field))
-
-
 def empty_object(plan: MessagePlan) -> bytes:
-    """Return the wire bytes of a message that is an object without members in JSON."""
+    """Return the wire bytes of a message whose JSON is an object without members."""
     absents = [member.number for member in plan.members if member.fill is not None]
     extra = {EXTRA_FIELD: {"absent_fields": absents}} if absents else {}
     return plan.message_class(**extra).SerializeToString()

@@ -1,4 +1,4 @@
-"""The bytes of an event stream to the data, ids and names of its events.
+"""From the bytes of an event stream to the data, ids and names of its events.
 
 Source: the event stream format of the HTML standard,
 https://html.spec.whatwg.org/multipage/server-sent-events.html
@@ -9,21 +9,20 @@ import functools
 import threading
 from typing import NamedTuple
 
-from mistralwire.codec._choice_ends import ChoiceEnds
 from mistralwire.codec._limits import Limits
 from mistralwire.codec._native import NativeFrame, NativeState, SseReader, engine
-from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import MessagePlan, plan_for
+from mistralwire.codec._python import parse
+from mistralwire.codec._sse._choice_ends import ChoiceEnds
 from mistralwire.errors import DecodeError, Reason, Violation
 from mistralwire.v1 import ChatCompletionStreamResponse, ErrorResponse
 
 DONE = b"[DONE]"
 ERROR_EVENT = "error"
 OWN_EVENTS = frozenset((None, "message", ERROR_EVENT))
-"""Names of the events that are part of an answer whatever they hold."""
+"""Names of the events that are part of an answer whatever their data is."""
 
-
-# What the data of an event is; from END on there is none. The numbers are the native engine's too, in
+# The form of an event's data; from END on there is none. The native engine has the same numbers, in
 # native/core/src/stream.rs.
 NOTHING, DATA, MESSAGE, ERROR, ERROR_TEXT, UNFRAMED, END, AFTER_DONE, TOO_LONG, BROKEN = range(10)
 CHUNKS_NUMBER = ChatCompletionStreamResponse.CHUNKS_FIELD_NUMBER
@@ -43,12 +42,12 @@ class Frame(NamedTuple):
         line: Line of the stream, from 1, where its data began.
         id: Its id, or None.
         event: Its name, or None.
-        data: Its data, for the end of the stream the very object `DONE`; or what is wrong with the event; or
-            None for one that has an id alone.
-        form: END for an end outside of events that had no `[DONE]` before it, whose data is the error
-            that it is unless all choices have ended. DATA, or UNFRAMED for lines without a field's name;
-            or what the native engine has found: MESSAGE or ERROR, whose data is wire bytes, or
-            ERROR_TEXT, whose data is no JSON object.
+        data: Its data, which for the end of the stream is the object `DONE` itself; or the error of a bad
+            event; or None for an event with only an id.
+        form: DATA, or UNFRAMED for lines without a field name. END for an end of the stream outside of
+            events and without `[DONE]`, whose data is the error unless all choices have ended. From the
+            native engine also MESSAGE and ERROR, whose data is wire bytes, and ERROR_TEXT, whose data is not
+            a JSON object.
     """
 
     line: int
@@ -59,12 +58,12 @@ class Frame(NamedTuple):
 
 
 class Framer:
-    """Finds the events in the bytes of a stream; what it finds does not depend on how the bytes are cut.
+    """Finds the events in the bytes of a stream; how the bytes are split makes no difference.
 
     Attributes:
-        frames: The events found, for the owner to take from the left.
+        frames: The events found, oldest first; the owner removes them.
         retry_ms: Value of the last valid `retry` line; None before the first.
-        ends: The choices of the messages, which the owner adds; those of MESSAGE are known at the end.
+        ends: The choices of the messages, which the owner adds; those of MESSAGE are added at the end.
     """
 
     def __init__(self, type_name: str, limits: Limits, buffer_bytes_max: int) -> None:
@@ -74,12 +73,12 @@ class Framer:
         self._type_name = type_name
         self._limits = limits
         self._buffer_bytes_max = buffer_bytes_max
-        # The line that has no end yet; where its event is dropped, one byte tells that it is not blank.
+        # The incomplete line; where its event is dropped, one byte shows that the line is not blank.
         self._partial = bytearray()
         self._after_carriage_return = False
         self._line_count = 0
         self._done = False
-        self._taking = threading.Lock()
+        self._feeding = threading.Lock()
         self._begin_event()
 
     def _begin_event(self) -> None:
@@ -87,12 +86,12 @@ class Framer:
         self._event_bytes = 0
         self._data: bytes | bytearray | None = None
         self._data_line = 0
-        # Whether the data is of lines without a field's name.
+        # Whether the data is that of lines without a field name.
         self._is_unframed = False
         self._id: str | None = None
         self._event: str | None = None
 
-    def _resume(self, state: NativeState) -> None:
+    def _restore(self, state: NativeState) -> None:
         """Set the state to that of the native engine's reader."""
         self._partial[:] = state.partial
         self._after_carriage_return = state.after_carriage_return
@@ -107,28 +106,28 @@ class Framer:
         self._event = state.event
         self._is_unframed = state.is_unframed
 
-    def take(self, data: bytes) -> None:
-        """Take the next bytes.
+    def feed(self, data: bytes) -> None:
+        """Consume the next bytes.
 
         Raises:
-            RuntimeError: If another call has not returned yet, in another thread.
+            RuntimeError: If another thread has not returned from this method.
         """
-        if not self._taking.acquire(blocking=False):
-            # As the native engine's reader has it.
-            raise RuntimeError("the decoder is taking a piece already: feed it from one thread at a time")
+        if not self._feeding.acquire(blocking=False):
+            # The same error as that of the native engine's reader.
+            raise RuntimeError("the decoder is in use: feed it from one thread at a time")
         try:
-            self._take(data)
+            self._split_lines(data)
         finally:
-            self._taking.release()
+            self._feeding.release()
 
-    def _take(self, data: bytes) -> None:
+    def _split_lines(self, data: bytes) -> None:
         if self._after_carriage_return and data:
-            # An LF here belongs to a CRLF that was cut in two: the CR has ended the line.
+            # An LF here belongs to a CRLF that was split: the CR has ended the line.
             data = data.removeprefix(b"\n")
             self._after_carriage_return = False
         if not data:
             return
-        # For bytes splitlines ends a line where the standard does: at CR, LF and CRLF, nowhere else.
+        # Like the standard, splitlines of bytes ends a line at CR, LF and CRLF only.
         lines = data.splitlines()
         rest = b"" if data.endswith((b"\n", b"\r")) else lines.pop()
         self._after_carriage_return = data.endswith(b"\r")
@@ -136,10 +135,10 @@ class Framer:
             lines[0] = bytes(self._partial) + lines[0]
             self._partial.clear()
         for line in lines:
-            self._take_line(line)
-        self._take_partial(rest)
+            self._add_line(line)
+        self._add_partial(rest)
 
-    def _take_partial(self, rest: bytes) -> None:
+    def _add_partial(self, rest: bytes) -> None:
         size = self._event_bytes + len(self._partial) + len(rest)
         if not self._skipping and size > self._buffer_bytes_max:
             self._skip_event(self._line_count + 1)
@@ -148,7 +147,7 @@ class Framer:
         else:
             self._partial += rest
 
-    def _take_line(self, line: bytes) -> None:
+    def _add_line(self, line: bytes) -> None:
         self._line_count += 1
         if not line:
             self._end_event()
@@ -161,19 +160,19 @@ class Framer:
         if self._line_count == 1:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if line and line[0] != _COLON:
-            self._take_field(line)
+            self._add_field(line)
             self._event_bytes += len(line)
 
-    def _take_field(self, line: bytes) -> None:
+    def _add_field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         if name not in _FIELDS:
-            self._take_unframed(line)
+            self._add_unframed(line)
             return
         if self._is_unframed:
             self._end_event()
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._take_data(value)
+            self._add_data(value)
         elif name == b"event":
             self._event = value.decode(errors="replace") or None
         elif name == b"id":
@@ -182,17 +181,17 @@ class Framer:
         elif value.isdigit() and len(value) <= _RETRY_DIGITS_MAX:
             self.retry_ms = int(value)
 
-    def _take_unframed(self, line: bytes) -> None:
-        """Take a line whose field the standard does not have: some servers write errors into a stream so.
+    def _add_unframed(self, line: bytes) -> None:
+        """Add a line without a field of the standard, as some servers write errors into a stream.
 
-        They are llama.cpp's `error:` with a body behind it, or a body alone, which may have several lines.
+        These are llama.cpp's `error:` followed by a body, or only a body, which may have several lines.
         """
         text = line.removeprefix(_ERROR_FIELD).removeprefix(b" ") if line.startswith(_ERROR_FIELD) else b""
         if text:
             begins = True
         else:
             text = line
-            # An object behind a whole one is another; inside one, it begins behind a comma or a colon.
+            # An object after a complete one is another; inside one, it follows a comma or a colon.
             begins = line.startswith(b"{") and not (self._is_unframed and not self._data_ends_object())
         if begins:
             if self._data is not None:
@@ -201,12 +200,12 @@ class Framer:
             if text is not line:
                 self._event = ERROR_EVENT
         if self._is_unframed:
-            self._take_data(text)
+            self._add_data(text)
 
     def _data_ends_object(self) -> bool:
         return self._data is not None and self._data.endswith(b"}")
 
-    def _take_data(self, value: bytes) -> None:
+    def _add_data(self, value: bytes) -> None:
         if self._data is None:
             self._data = value
             self._data_line = self._line_count
@@ -217,7 +216,7 @@ class Framer:
         self._data += value
 
     def _end_event(self) -> None:
-        """Add the event that the lines since the last blank one make, if they make any."""
+        """Add the event of the lines since the last blank one, if they are one."""
         if not self._skipping:
             data = None if self._data is None else self._checked(bytes(self._data))
             if data is not None or self._id is not None:
@@ -244,23 +243,23 @@ class Framer:
         self._skipping = True
 
     def end(self) -> None:
-        """Take the end: add the last event if it is whole, and an error if the stream is not."""
+        """Consume the end: add the last event if it is complete, and an error if the stream is not."""
         partial = bytes(self._partial)
         self._partial.clear()
         line = partial.removeprefix(_BYTE_ORDER_MARK)
-        if self._is_unframed and self._is_whole():
+        if self._is_unframed and self._is_complete():
             self._end_event()
         name = line.partition(b":")[0]
         is_unframed = name not in _FIELDS and (self._is_unframed or line.startswith((b"{", _ERROR_FIELD)))
         is_data = name == b"data" or is_unframed
         is_cut = line != b"" and line[0] != _COLON and not is_data
         if is_data:
-            self._take_line(partial)
+            self._add_line(partial)
         elif is_cut:
             self._line_count += 1
         began = self._data_line or max(self._line_count, 1)
         is_inside = is_cut or self._skipping or self._event_bytes > 0
-        if not is_cut and self._is_whole():
+        if not is_cut and self._is_complete():
             self._end_event()
             is_inside = False
         if not self._done:
@@ -268,7 +267,7 @@ class Framer:
             error = self._error("data: [DONE] at the end of the stream", found, Reason.STREAM_TRUNCATED)
             self.frames.append(Frame(began, None, None, error, DATA if is_inside else END))
 
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         if self._data is None:
             return False
         data = bytes(self._data)
@@ -277,7 +276,7 @@ class Framer:
         try:
             return isinstance(parse(data, self._limits, self._type_name, constants=True), dict)
         except DecodeError as error:
-            # What is beyond a limit is whole: that error says more than the stream's end.
+            # Data beyond a limit counts as complete: that error is more useful than the stream's end.
             return error.reason != Reason.NOT_JSON
 
     def _after_done(self) -> DecodeError:
@@ -292,7 +291,7 @@ class Framer:
 
 
 class NativeFramer(Framer):
-    """Finds events with the native engine, which converts the data of most of them too.
+    """Finds events with the native engine, which also converts the data of most of them.
 
     Args:
         reader: The native engine's reader of the stream.
@@ -302,23 +301,23 @@ class NativeFramer(Framer):
         super().__init__(type_name, limits, buffer_bytes_max)
         self._reader: SseReader | None = reader
 
-    def take(self, data: bytes) -> None:
-        """Take the next bytes."""
+    def feed(self, data: bytes) -> None:
+        """Consume the next bytes, as Framer does."""
         if self._reader is None:
-            super().take(data)
+            super().feed(data)
             return
         for frame in self._reader.frames(data):
             if frame[4] < END:
                 self.frames.append(Frame._make(frame))
             elif frame[4] == BROKEN:
-                self.go_on(data[self._reader.taken :])
+                self.resume_without_engine(data[self._reader.taken :])
                 return
             else:
-                self.take_frame(frame)
+                self.add_native(frame)
         self.retry_ms = self._reader.retry_ms
 
-    def take_frame(self, found: NativeFrame) -> None:
-        """Take an event that the native engine has found; not what says that it is BROKEN."""
+    def add_native(self, found: NativeFrame) -> None:
+        """Add an event that the native engine found, unless it is BROKEN."""
         frame = Frame._make(found)
         if frame.form == END:
             frame = frame._replace(data=DONE)
@@ -328,33 +327,28 @@ class NativeFramer(Framer):
             frame = frame._replace(data=self._too_long())
         self.frames.append(frame)
 
-    def go_on(self, data: bytes) -> None:
-        """Go on without the native engine from where it is, with the bytes that it has not taken."""
+    def resume_without_engine(self, data: bytes) -> None:
+        """Continue without the native engine from its state, with the bytes that it has not consumed."""
         if self._reader is not None:
-            self._resume(NativeState(*self._reader.state()))
+            self._restore(NativeState(*self._reader.state()))
             begun, ended = self._reader.choices
             self.ends.begin(begun)
             self.ends.end(ended)
             self._reader = None
-        super().take(data)
+        super().feed(data)
 
     def end(self) -> None:
-        """Take the end, as Framer does."""
-        self.go_on(b"")
+        """Consume the end, as Framer does."""
+        self.resume_without_engine(b"")
         super().end()
 
 
 def make_framer(
-    plan: MessagePlan, *, validate: bool, limits: Limits, buffer_bytes_max: int, revision: int
-) -> tuple[Framer, SseReader | None]:
-    """Make a framer for a stream of messages, and return the native engine's reader if it has one.
+    plan: MessagePlan, validate: bool, limits: Limits, buffer_bytes_max: int, revision: int
+) -> tuple[Framer, SseReader | None, bool]:
+    """Return a framer for a stream, the native engine's reader or None, and whether messages have choices.
 
-    Args:
-        plan: Plan of the messages.
-        validate: Whether the native engine is to enforce the contract.
-        limits: Bounds on each event's JSON.
-        buffer_bytes_max: Bytes of one event.
-        revision: Revision of the contract for which the native engine is to convert messages.
+    The arguments are those of the decoders.
 
     Raises:
         ValueError: If `buffer_bytes_max` is less than 1.
@@ -363,18 +357,19 @@ def make_framer(
         raise ValueError(f"buffer_bytes_max must be 1 or more, not {buffer_bytes_max}")
     options = (validate, limits, buffer_bytes_max, revision)
     layout = stream_layout(plan_for(plan.message_class, revision))
+    has_choices = layout[2] > 0
     reader = engine.sse_reader(plan.message_class, ErrorResponse, options, layout)
     if reader is None:
-        return Framer(plan.name, limits, buffer_bytes_max), None
-    return NativeFramer(reader, plan.name, limits, buffer_bytes_max), reader
+        return Framer(plan.name, limits, buffer_bytes_max), None, has_choices
+    return NativeFramer(reader, plan.name, limits, buffer_bytes_max), reader, has_choices
 
 
 @functools.cache
 def stream_layout(plan: MessagePlan) -> tuple[int, int, int, int, int]:
-    """Return the numbers of the fields that the native engine reads for observers; 0 of those it lacks.
+    """Return the numbers of the fields that the native engine reads for observers; 0 for missing ones.
 
-    They are those of the messages in a batch message, of the usage and the choices in a message, and of the
-    index and the finish reason in a choice.
+    These are the messages in a batch message, the usage and the choices in a message, and the index and the
+    finish reason in a choice.
     """
     usage, choices = plan.by_name.get("usage"), plan.by_name.get("choices")
     choice = None if choices is None else choices.fields[0].message

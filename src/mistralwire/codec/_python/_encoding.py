@@ -1,4 +1,4 @@
-"""One writing of a message: where it is, what has no JSON form, and what is lost."""
+"""The state of one conversion from a message to JSON: the path, the errors, and what is lost."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mistralwire.codec._limits import DEPTH_MAX, Limits
-from mistralwire.codec._parse import parse
-from mistralwire.codec._path import join_path
-from mistralwire.codec._read import describe
+from mistralwire.codec._python._describe import describe, join_path
+from mistralwire.codec._python._parse import parse
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
@@ -16,25 +15,26 @@ _TEXT_LIMITS = Limits(document_bytes_max=2**31, depth_max=DEPTH_MAX, members_max
 
 
 class Full(Exception):  # noqa: N818 - it never leaves the codec
-    """As many errors as are asked for were found."""
+    """More errors were found than are collected."""
 
 
 class UnknownFound(Exception):  # noqa: N818 - it never leaves the codec
-    """A message has unknown fields, and nobody has looked at how many."""
+    """A message has unknown fields, and their size has not been checked."""
 
 
-class Writing:
-    """One writing of a message.
+class Encoding:
+    """The state of one conversion.
 
     Args:
-        errors: Where to put what has no JSON form; None to raise the first.
-        errors_max: How many of them to look for.
-        infinities: Whether infinite doubles have a JSON form, the largest finite one.
+        errors: List to collect the errors in; None to raise the first one.
+        errors_max: The most errors to collect.
+        infinities: Whether infinite doubles have a JSON form, the largest finite double.
 
     Attributes:
-        path: Names and indexes of where the message is written.
+        path: Names and indexes of the current place.
         lost: Places with content of a newer contract.
-        infinities: As above.
+        collects: Whether errors are collected rather than raised.
+        infinities: See above.
         has_dropped: Whether unknown fields were removed from the message beforehand.
     """
 
@@ -51,8 +51,8 @@ class Writing:
         self._errors = errors if errors is not None else []
         self._errors_max = errors_max
 
-    def begin_again(self) -> None:
-        """Forget what was found, and expect unknown fields."""
+    def restart(self) -> None:
+        """Discard all findings, and accept unknown fields from now on."""
         self.path.clear()
         self.lost.clear()
         self._errors.clear()
@@ -64,19 +64,19 @@ class Writing:
         self._errors.append(EncodeError(message, path=join_path(self.path), reason=reason))
 
     def stand_in(self, value: Any, message: str) -> Any:
-        """Return what stands for a value that has no JSON form, where errors are collected."""
+        """Collect or raise the error of a value without a JSON form; return `value` in its place."""
         if not self.collects:
             raise EncodeError(message, path=join_path(self.path))
         self._add_error(message, Reason.NO_JSON_FORM)
         return value
 
     def note(self, message: str) -> None:
-        """Note a mistake that does not keep the message from being written."""
+        """Collect a violation that does not prevent the conversion."""
         if self.collects:
             self._add_error(message, Reason.CONTRACT_VIOLATION)
 
     def lose(self, message_name: str, number: int, what: str) -> None:
-        """Note content of a newer contract, which can't be written."""
+        """Record content of a newer contract, which has no JSON form here."""
         if not self.collects:
             self.lost.append((message_name, number))
         else:
@@ -85,32 +85,32 @@ class Writing:
             self._add_error(message, Reason.CONTRACT_NEWER)
 
     def lose_fields(self, message_type: type[Message], tags: Sequence[int]) -> None:
-        """Note the fields of a message that its type does not know."""
+        """Record the fields of a message that its type does not have."""
         if not self._expects_unknown:
             raise UnknownFound
         descriptor = message_type.DESCRIPTOR
         for number in sorted({tag >> 3 for tag in tags}):
             known = descriptor.fields_by_number.get(number)
             if known is not None and self.collects:
-                # A field never changes its type: this is not a newer contract, but bytes of something else.
+                # A field never changes its type: this is not a newer contract, but another message.
                 found = "found its number with another wire type"
                 self.note(f"expected the field {known.name} of {descriptor.name}, {found}")
             else:
                 self.lose(descriptor.name, number, f"the field {number} of {descriptor.name}")
 
     def parse(self, text: bytes, *, must_be_object: bool) -> Any:
-        """Parse JSON text that the message carries."""
+        """Parse JSON text in a field of the message."""
         try:
-            return parse_text(text, self.path, must_be_object=must_be_object)
+            return parse_embedded(text, self.path, must_be_object=must_be_object)
         except EncodeError as error:
             return self.stand_in({}, error.message)
 
 
-def parse_text(text: bytes | str, path: Iterable[str | int], *, must_be_object: bool) -> Any:
-    """Parse JSON text that a message carries.
+def parse_embedded(text: bytes | str, path: Iterable[str | int], *, must_be_object: bool) -> Any:
+    """Parse JSON text in a field of a message.
 
     Raises:
-        EncodeError: If it is no JSON, or no object where one is due.
+        EncodeError: If it is not JSON, or not an object where one is expected.
     """
     try:
         value = parse(text, _TEXT_LIMITS)

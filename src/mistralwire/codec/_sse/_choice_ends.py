@@ -1,17 +1,17 @@
-"""Which choices of a stream have begun, and which have ended: once all have, it may lack its `[DONE]`."""
+"""The choices of a stream that have begun and ended: once all have, the stream may lack its `[DONE]`."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from mistralwire.codec._limits import DEFAULT_LIMITS
-from mistralwire.codec._parse import parse
 from mistralwire.codec._plan import plan_for
+from mistralwire.codec._python import parse
 
 _CHOICES_MAX = 1024
 
 
 class ChoiceEnds:
-    """The choices of one stream, by index; of very many it is never known that all have ended."""
+    """The choices of one stream by index, up to a bound: beyond it, they never count as all ended."""
 
     def __init__(self) -> None:
         self._begun: set[int] = set()
@@ -23,7 +23,7 @@ class ChoiceEnds:
         return 0 < len(self._begun) <= _CHOICES_MAX and self._begun <= self._ended
 
     def observe(self, choices: Iterable[Any]) -> None:
-        """Take the choices of a chunk."""
+        """Record the choices of a chunk."""
         for choice in choices:
             index = choice.index
             if index not in self._begun:
@@ -32,13 +32,13 @@ class ChoiceEnds:
                 self.end((index,))
 
     def begin(self, indexes: Iterable[int]) -> None:
-        """Take the indexes of choices."""
+        """Record choices that have begun, by index."""
         for index in indexes:
             if len(self._begun) <= _CHOICES_MAX:
                 self._begun.add(index)
 
     def end(self, indexes: Iterable[int]) -> None:
-        """Take the indexes of choices whose finish reason is not empty."""
+        """Record choices whose finish reason is not empty, by index."""
         for index in indexes:
             if len(self._ended) <= _CHOICES_MAX:
                 self._ended.add(index)

@@ -1,0 +1,108 @@
+"""JSON numbers that Python's int and float would change, kept as their text."""
+
+import math
+import sys
+
+import orjson
+
+# The most digits of a 64-bit integer, and of its exponent in any sensible text.
+_INTEGER_DIGITS_MAX = 19
+_POWER_DIGITS_MAX = 8
+# Up to so many characters, and well within the range of a double, every number is exact.
+_EXACT_CHARACTERS_MAX = 10
+
+
+class Number:
+    """A JSON number that no 64-bit integer and no double holds exactly: its text."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the texts."""
+        return isinstance(other, Number) and other.text == self.text
+
+    def __hash__(self) -> int:
+        """Hash the text."""
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        """Show the text."""
+        return f"Number({self.text!r})"
+
+
+class Infinite(Number):
+    """An infinity: the double and, since JSON has no infinities, the text of the largest finite double."""
+
+    __slots__ = ("double",)
+
+    def __init__(self, double: float) -> None:
+        super().__init__(orjson.dumps(finite(double)).decode())
+        self.double = double
+
+
+def finite(double: float) -> float:
+    """Return the finite double that is nearest to one that is not NaN."""
+    return min(max(double, -sys.float_info.max), sys.float_info.max)
+
+
+def exact_int(text: str) -> int | Number:
+    """Return the value of the text of an integer; a Number if 64 bits do not hold it."""
+    if len(text) < 19:
+        return int(text)
+    if len(text) <= 20 and -(2**63) <= (value := int(text)) < 2**64:
+        return value
+    return Number(text)
+
+
+def exact_number(text: str) -> int | float | Number:
+    """Return the value of the text of a JSON number; text that is no number stays as it is."""
+    try:
+        return exact_int(text) if text.lstrip("-").isdigit() else exact_float(text)
+    except ValueError:
+        return Number(text)
+
+
+def exact_float(text: str) -> float | Number:
+    """Return the value of the text of a float; a Number if no double has the same digits."""
+    value = float(text)
+    if len(text) <= _EXACT_CHARACTERS_MAX and 1e-300 < abs(value) < 1e300:
+        return value
+    written = repr(value)
+    if written == text or (math.isfinite(value) and _digits(text) == _digits(written)):
+        return value
+    return Number(text)
+
+
+def _digits(text: str) -> tuple[bool, str, int] | None:
+    """Normalize a number to its sign, digits without outer zeros and exponent; None if that is too long."""
+    mantissa, _, exponent = text.lower().partition("e")
+    if len(exponent) > 8:
+        return None
+    significant, scale = _significant(mantissa)
+    return mantissa.startswith("-"), significant, int(exponent or 0) + scale if significant else 0
+
+
+def _significant(mantissa: str) -> tuple[str, int]:
+    """Return the digits of a mantissa without outer zeros, and the power of ten of the last one."""
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits = whole + fraction
+    return digits.strip("0"), len(digits) - len(digits.rstrip("0")) - len(fraction)
+
+
+def exact_integer(text: str) -> int | None:
+    """Return the value of the text of a number if it is an integer of at most 19 digits, otherwise None."""
+    mantissa, _, exponent = text.lower().partition("e")
+    significant, scale = _significant(mantissa)
+    if not significant:
+        return 0
+    power = exponent.lstrip("+-0")
+    if len(power) > _POWER_DIGITS_MAX:
+        return None
+    scale += int(power or 0) * (-1 if exponent.startswith("-") else 1)
+    if scale < 0 or len(significant) + scale > _INTEGER_DIGITS_MAX:
+        return None
+    value = int(significant + "0" * scale)
+    return -value if mantissa.startswith("-") else value
