@@ -5,12 +5,12 @@
     │   ├── DecodeError            JSON that breaks the contract, or no JSON at all
     │   └── EncodeError            a message that has no JSON form
     ├── UpstreamError              the source of completions failed
-    ├── OverloadError              the service takes no more calls for now
+    ├── OverloadError              the service accepts no more calls for now
     ├── CallError                  a call of the service ended with a status other than OK
     └── BrokenStreamError          a streamed answer of the gateway broke off, for its ASGI server
 
-A wrong argument of the caller's own (an unknown option, a message type without a JSON form) is a built-in
-TypeError or ValueError, as everywhere in Python.
+An invalid argument (an unknown option, a message type without a JSON form) raises a built-in TypeError or
+ValueError, as everywhere in Python.
 """
 
 import logging
@@ -49,36 +49,36 @@ __all__ = [
 ]
 
 RETRY_AFTER_S_MAX = 86_400.0
-"""The longest time in seconds that an error asks to wait before a new try: a day."""
+"""The longest retry delay of an error, in seconds: a day."""
 
 HTTP_STATUS, SHOULD_RETRY = "http_status", "should_retry"
 UPSTREAM_CODE, UPSTREAM_TYPE, UPSTREAM_PARAM = "upstream_code", "upstream_type", "upstream_param"
 UPSTREAM_MEMBERS = "upstream_members"
-"""What the metadata of a status's ErrorInfo calls the attributes of an UpstreamError."""
+"""Keys of the attributes of an UpstreamError in the metadata of a status's ErrorInfo."""
 
 CONTRACT_REVISION_INFO = "contract_revision"
-"""What the metadata of a status's ErrorInfo calls the revision of the service's contract."""
+"""Key of the revision of the service's contract in the metadata of a status's ErrorInfo."""
 
 REQUEST_ID_PATTERN = re.compile("[!-~]{1,128}")
-"""What an id of a call is: printable ASCII, that can go into a log and into metadata as it is."""
+"""The form of a request id: printable ASCII, which is safe in logs and metadata."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]*")
-_NAME_CHARACTERS_MAX = 128
-_TOKEN = re.compile("[!-~]{1,64}")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]*")
+_PLAIN_NAME_CHARS_MAX = 128
+_UPSTREAM_WORD = re.compile("[!-~]{1,64}")
 _HTTP_STATUS = re.compile("[1-9][0-9]{2}")
 
 
 def name_in(text: object) -> str | None:
-    """Return a name as logs, spans and metrics show it: of a model, an agent or a code.
+    """Return the name of a model, an agent or a code as logs, spans and metrics show it.
 
     Args:
-        text: What somebody gave as the name; it may be anything, of any length.
+        text: The name that a peer sent; any value, of any length.
 
     Returns:
-        Its first 128 characters; None if they don't look like a name, but may be text.
+        Its first 128 characters; None if they don't look like a name and may be private text.
     """
-    start = text[:_NAME_CHARACTERS_MAX] if isinstance(text, str) else ""
-    return start if _NAME.fullmatch(start) else None
+    start = text[:_PLAIN_NAME_CHARS_MAX] if isinstance(text, str) else ""
+    return start if _PLAIN_NAME.fullmatch(start) else None
 
 
 def log_unexpected(logger: logging.Logger, event: str, error: BaseException) -> None:
@@ -93,13 +93,13 @@ def log_unexpected(logger: logging.Logger, event: str, error: BaseException) -> 
     logger.error("%s an unexpected %s\n%s", event, type(error).__name__, stack)
 
 
-def _token(text: str | None) -> str | None:
-    """Give a word that can go into a log and a metric as it is, or None."""
-    return text if isinstance(text, str) and _TOKEN.fullmatch(text) else None
+def _upstream_word(text: str | None) -> str | None:
+    """Return a word of an upstream if it is safe in logs and metrics, otherwise None."""
+    return text if isinstance(text, str) and _UPSTREAM_WORD.fullmatch(text) else None
 
 
-def _delay_s(delay_s: float | None) -> float | None:
-    """Give a time to wait that makes sense, or None: what a peer says may be anything."""
+def _retry_delay_s(delay_s: float | None) -> float | None:
+    """Return a retry delay that a peer sent, at most a day; None if it is invalid."""
     is_number = isinstance(delay_s, int | float) and not isinstance(delay_s, bool)
     if delay_s is None or not is_number or not 0 <= delay_s < math.inf:
         return None
@@ -110,10 +110,10 @@ class MistralwireError(Exception):
     """The root of all errors of this package.
 
     Attributes:
-        code: Name of the gRPC status code that the error becomes, such as `INVALID_ARGUMENT`.
-        reason: What happened, for programs: a `Reason`, or a word of another service, in UPPER_SNAKE_CASE.
+        code: Name of the gRPC status code for the error, such as `INVALID_ARGUMENT`.
+        reason: What happened, for programs: a `Reason`, or that of another service, in UPPER_SNAKE_CASE.
         message: What was expected, what was found and what to do, for people.
-        path: JSON path of the place, empty for the whole document.
+        path: JSON path of the place; empty for the whole document.
     """
 
     code = "INTERNAL"
@@ -139,9 +139,9 @@ class Violation(NamedTuple):
     path: str
     """JSON path, such as `choices[0].message.role`; empty for the whole document."""
     expected: str
-    """What the contract asks for there."""
+    """What the contract requires there."""
     found: str
-    """What is there instead. Never more than a few words of the document's own text."""
+    """What is there instead, with at most a few words of the document's own text."""
 
     @property
     def description(self) -> str:
@@ -154,14 +154,14 @@ class Violation(NamedTuple):
 
 
 class UpstreamViolation(NamedTuple):
-    """One place in a request that an upstream finds wrong."""
+    """One place in a request that an upstream rejected."""
 
     path: str
     """JSON path, such as `messages[0].role`; empty for the whole request."""
     description: str
     """What is wrong with it, in the upstream's words, without the value there."""
     type: str = ""
-    """The upstream's word for the kind of violation, such as `missing`; empty if it has none."""
+    """The upstream's type of violation, such as `missing`; empty without one."""
 
     def __str__(self) -> str:
         """Return the place and what is wrong with it, as one sentence."""
@@ -169,11 +169,11 @@ class UpstreamViolation(NamedTuple):
 
 
 class DecodeError(CodecError):
-    """JSON that breaks the contract, goes beyond a limit, or is no JSON at all.
+    """JSON that breaks the contract or exceeds a limit, or text that is not JSON at all.
 
     Attributes:
-        violations: The places, in the order of the document, at most as many as the limit says.
-        truncated: True if there are more places than `violations` lists.
+        violations: The violations in the order of the document, up to the limit on their number.
+        truncated: True if there are more than `violations` lists.
     """
 
     code = "INVALID_ARGUMENT"
@@ -202,7 +202,7 @@ class DecodeError(CodecError):
         super().__init__(message, path=first.path, reason=reason)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Rebuild from the violations, so that the error crosses process boundaries."""
+        """Pickle the violations instead of the message, so that the error crosses process boundaries."""
         arguments = (type(self), self.violations, self.type_name, self.truncated)
         return _rebuild_decode_error, arguments, vars(self)
 
@@ -214,12 +214,12 @@ def _rebuild_decode_error(
 
 
 class EncodeError(CodecError):
-    """A message that has no JSON form: text that is no JSON where JSON is due, NaN, an empty union."""
+    """A message without a JSON form: text that is not JSON where JSON is expected, NaN, an empty union."""
 
     reason: str = Reason.NO_JSON_FORM
 
     def __str__(self) -> str:
-        """Name the place and say what is wrong with it."""
+        """Return the place and what is wrong with it."""
         return f"{self.path or 'document'}: {self.message}"
 
 
@@ -227,19 +227,19 @@ class UpstreamError(MistralwireError):
     """The source of completions failed, or answered with an error.
 
     Attributes:
-        status: HTTP status of the upstream's answer; None if there was none.
-        upstream_code: What the upstream's error body says as `code`, such as `1300`; None if it says nothing,
-            or nothing that can go into logs and metrics: up to 64 printable ASCII characters without blanks.
-        upstream_type: What it says as `type`, such as `rate_limited`, with the same bound.
-        upstream_param: What it says as `param`, such as `model`, with the same bound.
-        retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if the upstream did
-            not say, or nothing that makes sense.
-        violations: The places of the request that the upstream found wrong, without the values there.
-        members: The members of the upstream's error body beside its texts, as they go to the caller: JSON
-            values, `code`, `type` and `param` among them as the upstream has them.
-        headers: Headers of the upstream's answer that go to the caller, by names in lower case: ids and rate
+        status: HTTP status of the upstream's answer; None without an answer.
+        upstream_code: The `code` of the upstream's error body, such as `1300`; None without one that is safe
+            in logs and metrics: up to 64 printable ASCII characters without blanks.
+        upstream_type: Its `type`, such as `rate_limited`, with the same bound.
+        upstream_param: Its `param`, such as `model`, with the same bound.
+        retry_after_s: Seconds until a retry makes sense, from 0 to a day; None if the upstream sent no valid
+            delay.
+        violations: The places of the request that the upstream rejected, without the values there.
+        members: The members of the upstream's error body except its texts, as forwarded to the caller: JSON
+            values, including the upstream's `code`, `type` and `param`.
+        headers: Headers of the upstream's answer that are forwarded, with names in lower case: ids and rate
             limits.
-        should_retry: False where another attempt is hopeless, or the service has made as many as it makes.
+        should_retry: False if a retry is pointless, or the service has used all of its attempts.
     """
 
     code = "UNAVAILABLE"
@@ -263,10 +263,10 @@ class UpstreamError(MistralwireError):
     ) -> None:
         super().__init__(message, code=code, reason=reason)
         self.status = status
-        self.upstream_code = _token(upstream_code)
-        self.upstream_type = _token(upstream_type)
-        self.upstream_param = _token(upstream_param)
-        self.retry_after_s = _delay_s(retry_after_s)
+        self.upstream_code = _upstream_word(upstream_code)
+        self.upstream_type = _upstream_word(upstream_type)
+        self.upstream_param = _upstream_word(upstream_param)
+        self.retry_after_s = _retry_delay_s(retry_after_s)
         self.violations = list(violations)
         self.members = dict(members)
         self.headers = dict(headers)
@@ -274,11 +274,10 @@ class UpstreamError(MistralwireError):
 
 
 class OverloadError(MistralwireError):
-    """The service takes no more calls for now; the upstream has not heard of this one.
+    """The service accepts no more calls for now; this one was not sent upstream.
 
     Attributes:
-        retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if that can't be
-            said.
+        retry_after_s: Seconds until a retry makes sense, from 0 to a day; None if unknown.
     """
 
     code = "RESOURCE_EXHAUSTED"
@@ -293,24 +292,24 @@ class OverloadError(MistralwireError):
         retry_after_s: float | None = 1.0,
     ) -> None:
         super().__init__(message, code=code, reason=reason)
-        self.retry_after_s = _delay_s(retry_after_s)
+        self.retry_after_s = _retry_delay_s(retry_after_s)
 
 
 class CallError(MistralwireError):
     """A call of the service ended with a status other than OK.
 
-    Without a reason of the service, the code is the reason.
+    If the service sent no reason, the code is the reason.
 
     Attributes:
         violations: The places of the request that break the contract, for `INVALID_ARGUMENT`.
-        upstream_violations: The places that the upstream finds wrong, for `UPSTREAM_INVALID_REQUEST`.
-        metadata: What the service's ErrorInfo said beside the reason.
-        request_id: Id of the call, to look for in the service's logs: up to 128 printable ASCII characters
-            without blanks. Empty if it is not known, or is no such id.
-        retry_after_s: After how many seconds a new try makes sense, from 0 to a day; None if the service did
-            not say, or nothing that makes sense.
-        should_retry: False where another attempt is hopeless, or the service or the client itself has made as
-            many as it makes.
+        upstream_violations: The places that the upstream rejected, for `UPSTREAM_INVALID_REQUEST`.
+        metadata: The metadata of the service's ErrorInfo.
+        request_id: Id of the call in the service's logs: up to 128 printable ASCII characters without blanks.
+            Empty if it is unknown or invalid.
+        retry_after_s: Seconds until a retry makes sense, from 0 to a day; None if the service sent no valid
+            delay.
+        should_retry: False if a retry is pointless, or the service or the client has used all of its
+            attempts.
     """
 
     def __init__(
@@ -333,33 +332,33 @@ class CallError(MistralwireError):
         self.upstream_violations = list(upstream_violations)
         self.metadata = metadata or {}
         self.request_id = request_id if REQUEST_ID_PATTERN.fullmatch(request_id) else ""
-        self.retry_after_s = _delay_s(retry_after_s)
+        self.retry_after_s = _retry_delay_s(retry_after_s)
         self.should_retry = should_retry
 
     @property
     def upstream_status(self) -> int | None:
-        """HTTP status of the answer that the service had from its upstream; None if it had none."""
+        """HTTP status of the upstream's answer to the service; None without an answer."""
         text = self.metadata.get(HTTP_STATUS, "")
         return int(text) if _HTTP_STATUS.fullmatch(text) else None
 
     @property
     def upstream_code(self) -> str | None:
-        """What the upstream's error body said as `code`, such as `1300`; None if nothing is known of it."""
-        return _token(self.metadata.get(UPSTREAM_CODE))
+        """The `code` of the upstream's error body, such as `1300`; None if unknown."""
+        return _upstream_word(self.metadata.get(UPSTREAM_CODE))
 
     @property
     def upstream_type(self) -> str | None:
-        """What the upstream's error body said as `type`, such as `rate_limited`; None as for the code."""
-        return _token(self.metadata.get(UPSTREAM_TYPE))
+        """The `type` of the upstream's error body, such as `rate_limited`; None if unknown."""
+        return _upstream_word(self.metadata.get(UPSTREAM_TYPE))
 
     @property
     def upstream_param(self) -> str | None:
-        """What the upstream's error body said as `param`, such as `model`; None as for the code."""
-        return _token(self.metadata.get(UPSTREAM_PARAM))
+        """The `param` of the upstream's error body, such as `model`; None if unknown."""
+        return _upstream_word(self.metadata.get(UPSTREAM_PARAM))
 
     @property
     def upstream_members(self) -> dict[str, Any]:
-        """The members of the upstream's error body beside its texts, as JSON values; none if unknown."""
+        """The members of the upstream's error body except its texts, as JSON values; empty if unknown."""
         try:
             members = orjson.loads(self.metadata.get(UPSTREAM_MEMBERS, "{}"))
         except orjson.JSONDecodeError:
@@ -368,10 +367,10 @@ class CallError(MistralwireError):
 
 
 class BrokenStreamError(MistralwireError):
-    """A streamed answer of the gateway broke off behind its status.
+    """A streamed answer of the gateway broke off after its status was sent.
 
-    The gateway's ASGI application raises it behind the event with the error, so that the server ends the
-    connection without the end of the body: clients that skip the event see a broken transfer.
+    The gateway's ASGI application raises it after the event with the error, so that the server closes the
+    connection without ending the body: clients that skip the event see a broken transfer.
     """
 
     code = "UNAVAILABLE"
