@@ -21,9 +21,9 @@ use crate::function::Function;
 use crate::roots::{Root, Roots};
 use crate::sse::SseReader;
 
-/// From this size on, other threads run meanwhile.
+/// From this size on, the interpreter is released during a conversion.
 pub const DETACHED_BYTES: usize = 32_768;
-/// Larger indents are left to the Python engine: a short text would become a long one.
+/// Larger indents fall back to the Python engine: a short text would become a long one.
 const INDENT_MAX: usize = 16;
 /// Memory that is kept from one document to the next.
 pub const KEPT_BYTES: usize = 1 << 20;
@@ -31,7 +31,7 @@ pub const KEPT_BYTES: usize = 1 << 20;
 thread_local!(pub static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) });
 thread_local!(static EVENTS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
 
-/// Make a bytes object; without memory for it, this is a MemoryError and not a panic.
+/// Return a bytes object; without memory for it, this is a MemoryError and not a panic.
 pub fn bytes_object<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, bytes.len(), |room| {
         room.copy_from_slice(bytes);
@@ -60,7 +60,7 @@ impl Bounds {
     }
 }
 
-/// Return a positive integer; one that is beyond memory as the largest size.
+/// Return a positive integer; one that exceeds the address space as the largest size.
 fn size(value: &Bound<'_, PyAny>) -> PyResult<usize> {
     match value.extract::<usize>() {
         Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Ok(usize::MAX),
@@ -76,15 +76,15 @@ pub enum Revision<'a, 'py> {
     Of(&'a Bound<'py, PyAny>),
 }
 
-/// A message class, and its methods: looking them up takes protobuf long, for it looks among the fields first.
+/// A message class and its methods, which protobuf is slow to look up: it searches the fields first.
 pub struct Class {
-    /// Kept so that its address stays its own.
+    /// Kept alive so that its address is not reused.
     _class: Py<PyAny>,
     from_string: Py<PyAny>,
     serialize: Py<PyAny>,
 }
 
-/// Converts between JSON text and wire bytes by the plans it was made with.
+/// Converts between JSON text and wire bytes by the plans that it was created with.
 #[pyclass(frozen, module = "mistralwire_native")]
 pub struct Engine {
     plan: Plan,
@@ -102,7 +102,7 @@ pub struct Engine {
 #[allow(clippy::wrong_self_convention)]
 #[pymethods]
 impl Engine {
-    /// Make an engine of packed plans.
+    /// Create an engine from packed plans.
     #[new]
     fn new(
         py: Python,
@@ -143,7 +143,7 @@ impl Engine {
         })
     }
 
-    /// Convert JSON text to wire bytes; None where the Python engine is to do it.
+    /// Convert JSON text to wire bytes; None to fall back to the Python engine.
     #[pyo3(signature = (message_type, data, validate, limits, revision, /))]
     fn json_to_binary<'py>(
         &self,
@@ -158,7 +158,7 @@ impl Engine {
         Ok(read.map(|(_, wire)| wire))
     }
 
-    /// Convert JSON text to a message; None where the Python engine is to do it.
+    /// Convert JSON text to a message; None to fall back to the Python engine.
     #[pyo3(signature = (message_type, data, validate, limits, revision, /))]
     fn from_json<'py>(
         &self,
@@ -171,7 +171,7 @@ impl Engine {
         self.text_to_message(message_type, data, Some(validate), Some(limits), Revision::Of(revision))
     }
 
-    /// Convert wire bytes to JSON text; None where the Python engine is to do it.
+    /// Convert wire bytes to JSON text; None to fall back to the Python engine.
     #[pyo3(signature = (message_type, wire, names, indent, /))]
     fn binary_to_json<'py>(
         &self,
@@ -183,7 +183,7 @@ impl Engine {
         self.wire_to_text(message_type, wire, Some(names), Some(indent))
     }
 
-    /// Convert a message to JSON text; None where the Python engine is to do it.
+    /// Convert a message to JSON text; None to fall back to the Python engine.
     #[pyo3(signature = (message, names, indent, /))]
     fn to_json<'py>(
         &self,
@@ -194,13 +194,13 @@ impl Engine {
         self.message_to_text(message, Some(names), Some(indent))
     }
 
-    /// Return a public function of the codec that converts what it can, and calls the Python one for the rest.
+    /// Return the native form of a public function of the codec, which calls that function for what falls back.
     #[pyo3(signature = (function, /))]
     fn function<'py>(slf: &Bound<'py, Self>, function: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         Function::make(slf, function)
     }
 
-    /// Make a reader of a stream of server-sent events; None where the Python engine is to read it.
+    /// Return a reader for a stream of server-sent events; None to fall back to the Python engine.
     ///
     /// `layout` has five field numbers: of the messages in a batch message; of the usage and the choices in a
     /// message; of the index and the finish reason in a choice.
@@ -232,8 +232,8 @@ impl Engine {
         Ok(Some(SseReader::new(slf.clone().unbind(), rules, newest, size(&buffer_bytes_max)?)))
     }
 
-    /// Convert a batch message to events with ids from the first one on, or without; None where the Python
-    /// engine is to do it. `element` is the field number of the messages in it.
+    /// Convert a batch message to events, with ids from the first one on or without; None to fall back to the Python
+    /// engine. `element` is the field number of the messages in it.
     #[pyo3(signature = (message_type, element, wire, first_id, camel, /))]
     fn sse_events<'py>(
         &self,
@@ -277,10 +277,10 @@ impl Engine {
         self.counts.add(reason);
     }
 
-    /// Write a batch message as events, and return what a function makes of them.
+    /// Write a batch message as events, and return the result of a function of them.
     ///
-    /// The place is the message and the field number of the elements; the options are the first id, if there
-    /// are to be any, and whether names are in lowerCamelCase.
+    /// The place is the message and the field number of the elements; the options are the optional first id,
+    /// and whether names are in lowerCamelCase.
     pub fn with_events<T>(
         &self,
         py: Python,
@@ -314,7 +314,7 @@ impl Engine {
         }
     }
 
-    /// Return what a message class is in a revision.
+    /// Return the root of a message class in a revision.
     #[inline]
     fn root(&self, message_type: &Bound<'_, PyAny>, revision: Revision) -> Option<&Root> {
         let revision = match revision {
@@ -330,8 +330,8 @@ impl Engine {
         self.roots.find(message_type.as_ptr() as usize, self.newest)
     }
 
-    /// Convert JSON text to wire bytes of a class. Here and below, an argument that is None has its default,
-    /// and a result that is None is left to the Python engine.
+    /// Convert JSON text to wire bytes of a class. Here and below, an argument that is None has its default value,
+    /// and a result that is None falls back to the Python engine.
     #[inline(always)]
     pub fn text_to_wire<'py>(
         &self,
@@ -431,7 +431,7 @@ impl Engine {
         })
     }
 
-    /// Return whether names are to be in lowerCamelCase; None if they are to be in neither spelling.
+    /// Return whether names are to be in lowerCamelCase; None if the argument is invalid.
     #[inline(always)]
     fn is_camel(&self, names: Option<&Bound<PyAny>>) -> Option<bool> {
         let Some(names) = names else { return Some(false) };
@@ -441,7 +441,7 @@ impl Engine {
         } else if spelling == self.camel.as_ptr() {
             Some(true)
         } else {
-            // A string that was made at run time is another object.
+            // A string that was created at run time is another object.
             match names.cast::<PyString>().ok()?.to_str().ok()? {
                 "snake" => Some(false),
                 "camel" => Some(true),
@@ -455,7 +455,7 @@ impl Engine {
         None
     }
 
-    /// Run a conversion; None, counted, if it hands the document over.
+    /// Run a conversion; if it hands the document over, count that and return None.
     #[inline]
     fn run<'py>(
         &self,
@@ -475,7 +475,7 @@ impl Engine {
         })
     }
 
-    /// Return what a conversion has made; None, counted, if it hands the document over.
+    /// Return the result of a conversion; if it handed the document over, count that and return None.
     #[inline]
     fn outcome<'py>(
         &self,
@@ -493,7 +493,7 @@ impl Engine {
     }
 }
 
-/// Return the spaces of a level, 0 for compact text; None if this engine does not write so many.
+/// Return the spaces per level, 0 for compact text; None if there are too many for this engine.
 #[inline(always)]
 fn spaces_of(indent: Option<&Bound<PyAny>>) -> Option<usize> {
     match indent {

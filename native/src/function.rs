@@ -16,7 +16,7 @@ enum Conversion {
 
 const ARGUMENTS_MAX: usize = 5;
 
-/// Arguments of a call, in the order of the parameters; None for those that are left out.
+/// Arguments of a call, in the order of the parameters; None for omitted ones.
 type Arguments<'py> = [Option<Bound<'py, PyAny>>; ARGUMENTS_MAX];
 
 impl Conversion {
@@ -30,7 +30,7 @@ impl Conversion {
         })
     }
 
-    /// Return the names of the parameters, and how many come first that are required; the others are keywords.
+    /// Return the names of the parameters, and how many of the first are required; the others are keywords.
     fn parameters(self) -> (&'static [&'static str], usize) {
         match self {
             Conversion::FromJson => (&["message_type", "data", "validate", "limits"], 2),
@@ -43,9 +43,9 @@ impl Conversion {
     }
 }
 
-/// Converts what the engine can, and calls a Python function for the rest.
+/// Converts what the engine can, and calls a Python function for what falls back.
 ///
-/// It has the name, the docstring and the signature of that function, as the wrappers of functools have.
+/// It has the name, the docstring and the signature of that function, like a wrapper of functools.
 #[pyclass(frozen, dict, weakref, module = "mistralwire_native")]
 pub struct Function {
     engine: Py<Engine>,
@@ -65,7 +65,7 @@ impl Function {
     ) -> PyResult<Bound<'py, PyAny>> {
         let converted = match self.arguments(positional, keywords)? {
             Some(arguments) => self.convert(&arguments)?,
-            // The function itself says what is wrong with them.
+            // The function itself raises the error.
             None => None,
         };
         match converted {
@@ -74,7 +74,7 @@ impl Function {
         }
     }
 
-    /// Bind it to an object, as functions are that are attributes of a class.
+    /// Bind it to an object, like a function that is an attribute of a class.
     fn __get__<'py>(
         slf: Bound<'py, Self>,
         instance: Option<Bound<'py, PyAny>>,
@@ -97,7 +97,7 @@ impl Function {
 }
 
 impl Function {
-    /// Make the native form of a function of the codec.
+    /// Return the native form of a function of the codec.
     pub fn make<'py>(
         engine: &Bound<'py, Engine>,
         function: Bound<'py, PyAny>,

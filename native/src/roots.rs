@@ -1,9 +1,9 @@
-//! Which plan a message class has: a table by the address of the class and the revision.
+//! The plan of each message class: a hash table by the address of the class and the revision.
 
 /// A message class in a revision of the contract.
 #[derive(Clone, Default)]
 pub struct Root {
-    /// Where the class is; 0 of an empty place of the table.
+    /// Address of the class; 0 for an empty slot of the table.
     pub address: usize,
     pub revision: i64,
     /// Index of the plan of its message, and index of the class.
@@ -15,7 +15,7 @@ pub struct Roots(Vec<Root>);
 
 #[inline(always)]
 fn place(address: usize, revision: i64) -> usize {
-    // Objects are aligned: the lowest bits of addresses say nothing.
+    // Objects are aligned: the lowest bits of addresses are always 0.
     ((address >> 4) ^ revision as usize).wrapping_mul(0x9E37_79B9) >> 8
 }
 

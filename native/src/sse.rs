@@ -14,15 +14,15 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use crate::engine::{DETACHED_BYTES, Engine, KEPT_BYTES, SCRATCH, bytes_object};
 
-// Taken while Python objects are made of it: the garbage collector may run a program's code meanwhile.
+// Taken while Python objects are created from it: the garbage collector may run a program's code meanwhile.
 thread_local!(static OUTPUT: RefCell<Output> = RefCell::default());
 
 /// Line, id, name, bytes and form of an event.
 type FrameObject<'py> =
     (u64, Option<Bound<'py, PyString>>, Option<Bound<'py, PyString>>, Option<Bound<'py, PyBytes>>, u8);
 
-/// Elements, their number, the last usage, finish reasons, whether `[DONE]` came, what stopped the batch, and
-/// events in the place of the elements.
+/// Elements, their number, the last usage, finish reasons, whether `[DONE]` came, what interrupted the batch, and
+/// events in place of the elements.
 type BatchObject<'py> = (
     Bound<'py, PyBytes>,
     usize,
@@ -49,7 +49,7 @@ type StateObject<'py> = (
     bool,
 );
 
-/// So many choices of a stream are known by their indexes, and one more.
+/// Bound on the recorded choices of a stream; one more is recorded, which shows that there are more.
 const CHOICES_MAX: usize = 1024;
 
 /// Reads one stream of server-sent events.
@@ -66,7 +66,7 @@ pub struct SseReader {
 
 #[pymethods]
 impl SseReader {
-    /// Take the next bytes; return each event that they end.
+    /// Consume the next bytes; return the events that they complete.
     fn frames<'py>(slf: &Bound<'py, Self>, data: &Bound<'py, PyBytes>) -> PyResult<Vec<FrameObject<'py>>> {
         let (py, mut this) = (slf.py(), slf.try_borrow_mut().map_err(in_use)?);
         let mut output = OUTPUT.take();
@@ -87,11 +87,11 @@ impl SseReader {
         Ok(frames)
     }
 
-    /// Take the next bytes from an offset on, up to the first event that is no message; return the batch.
+    /// Consume the next bytes from an offset on, up to the first event that is not a message; return the batch.
     ///
-    /// With a first id, a batch that nothing has stopped has events instead of its elements, with ids counted
-    /// from there; unless one of them has no JSON form, which the Python engine is to say. If they are to be
-    /// chunked, they are one chunk of HTTP's chunked coding.
+    /// With a first id, a batch that was not interrupted has events instead of its elements, with ids counted
+    /// from there, unless one of them has no JSON form, which the Python engine reports. If `is_chunked`,
+    /// they are framed as one chunk of HTTP's chunked coding.
     #[pyo3(signature = (data, start, first_id=None, is_chunked=false, /))]
     fn batch<'py>(
         slf: &Bound<'py, Self>,
@@ -100,7 +100,7 @@ impl SseReader {
         first_id: Option<Bound<'py, PyAny>>,
         is_chunked: bool,
     ) -> PyResult<BatchObject<'py>> {
-        // Larger ones are for the Python engine to write.
+        // Larger ones fall back to the Python engine.
         let first_id = first_id.and_then(|id| id.extract::<i64>().ok());
         let (py, mut this) = (slf.py(), slf.try_borrow_mut().map_err(in_use)?);
         let piece = data.as_bytes().get(start..).ok_or_else(|| PyIndexError::new_err("start"))?;
@@ -135,13 +135,13 @@ impl SseReader {
         Ok(batch)
     }
 
-    /// Bytes of the last piece that were taken: all of them, unless an event has stopped a batch.
+    /// Bytes of the last piece that were consumed: all of them, unless an event interrupted a batch.
     #[getter]
     fn taken(slf: &Bound<'_, Self>) -> PyResult<usize> {
         Ok(slf.try_borrow().map_err(in_use)?.framer.taken)
     }
 
-    /// Indexes of the choices in all messages, and of those that have a finish reason; of very many, some.
+    /// Indexes of the choices in all messages, and of those with a finish reason, each up to a bound.
     #[getter]
     fn choices(slf: &Bound<'_, Self>) -> PyResult<(Vec<i64>, Vec<i64>)> {
         let this = slf.try_borrow().map_err(in_use)?;
@@ -154,7 +154,7 @@ impl SseReader {
         Ok(slf.try_borrow().map_err(in_use)?.framer.state.retry_ms)
     }
 
-    /// Return the state of the stream, for the Python engine to go on from.
+    /// Return the state of the stream, from which the Python engine continues.
     fn state<'py>(slf: &Bound<'py, Self>) -> PyResult<StateObject<'py>> {
         let (py, this) = (slf.py(), slf.try_borrow().map_err(in_use)?);
         let state = &this.framer.state;
@@ -181,7 +181,7 @@ impl SseReader {
         SseReader { engine, rules, newest, framer: Framer::new(buffer_bytes_max), choices, ended }
     }
 
-    /// Keep the choices of a piece, and which of them have ended.
+    /// Record the choices of a piece, and which of them have ended.
     fn note_choices(&mut self, output: &Output) {
         let reasons = output.finish_reasons.iter();
         let ended = reasons.filter(|(_, reason)| !reason.is_empty()).map(|(index, _)| *index);
@@ -218,7 +218,7 @@ impl SseReader {
         })
     }
 
-    /// Give the events of a piece to a function; return whether the framer has panicked, which is counted.
+    /// Call a function with each event of a piece; return whether the framer panicked, which is counted.
     fn run(
         &mut self,
         py: Python,
@@ -229,7 +229,7 @@ impl SseReader {
         let engine = self.engine.get();
         let Self { framer, rules, .. } = self;
         output.clear();
-        // The piece may end an event that came in many.
+        // The piece may complete an event that arrived in many.
         let size = piece.len() + framer.state.held_bytes();
         let mut take = || {
             let run = || framer.take(piece, &mut |event| give(engine, rules, output, &event));
@@ -256,23 +256,23 @@ fn add_bounded(indexes: &mut BTreeSet<i64>, more: impl Iterator<Item = i64>) {
     }
 }
 
-/// Make the error of a call while another one runs; the Python engine has it too.
+/// Return the error of a call while another one runs, as in the Python engine.
 fn in_use(_: impl std::fmt::Display) -> PyErr {
-    PyRuntimeError::new_err("the decoder is taking a piece already: feed it from one thread at a time")
+    PyRuntimeError::new_err("the decoder is in use: feed it from one thread at a time")
 }
 
-/// Keep memory for the next piece.
+/// Keep the memory for the next piece.
 fn keep(mut output: Output) {
     output.shrink(KEPT_BYTES);
     OUTPUT.set(output);
 }
 
-/// Return a text of a stream as a string: what is no UTF-8 in it becomes U+FFFD.
+/// Return a text of a stream as a string: bytes that are not UTF-8 become U+FFFD.
 fn string<'py>(py: Python<'py>, text: Option<&[u8]>) -> PyResult<Option<Bound<'py, PyString>>> {
     let Some(text) = text else { return Ok(None) };
     match str::from_utf8(text) {
         Ok(_) => PyString::from_bytes(py, text).map(Some),
-        // By Python itself, so that there are as many of them as there.
+        // By Python itself, so that the number of replacement characters is the same.
         Err(_) => {
             let bytes = bytes_object(py, text)?;
             PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"replace")).map(Some)

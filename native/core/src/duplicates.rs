@@ -1,4 +1,4 @@
-//! Names that an object has twice: the last value counts, in the place of the first.
+//! Duplicate names in an object: the last value counts, at the position of the first.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -8,7 +8,7 @@ use crate::plan::head_of;
 use crate::scan::{Document, TokenKind};
 use crate::text::unescape;
 
-/// Up to so many names, comparing each with each is faster than a set.
+/// Up to this many names, comparing all pairs is faster than a set.
 const FEW: usize = 16;
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -19,7 +19,7 @@ pub struct Entry<'a> {
     pub text: &'a [u8],
 }
 
-/// Hashes names faster than the standard library does; the seed keeps others from finding names that collide.
+/// Hashes names faster than the standard library; the seed keeps senders from finding names that collide.
 #[derive(Clone, Copy)]
 struct NameHasher(u64);
 
@@ -58,13 +58,13 @@ impl Hasher for NameHasher {
     }
 }
 
-/// Return whether a name has just one spelling like this one.
+/// Return whether a name has only one spelling, this one.
 #[inline(always)]
 fn is_unambiguous(kind: TokenKind) -> bool {
     matches!(kind, TokenKind::Plain | TokenKind::Escaped)
 }
 
-/// Return whether names may contain one twice; those with odd escapes need a closer look.
+/// Return whether names may contain duplicates; those with unusual escapes need a closer look.
 #[inline]
 pub fn has_duplicates(document: Document, names: impl Iterator<Item = usize> + Clone) -> bool {
     let mut marks = 0u64;
@@ -103,13 +103,13 @@ fn has_equal(document: Document, names: impl Iterator<Item = usize> + Clone) -> 
     })
 }
 
-/// Return whether names may stand twice in any object among some tokens.
+/// Return whether any object in a range of tokens may have duplicate names.
 pub fn has_duplicates_among(document: Document, mut tokens: Range<usize>) -> bool {
     tokens
         .any(|at| document.tape[at].kind == TokenKind::Object && has_duplicates(document, document.names(at)))
 }
 
-/// Return the members of an object, each name once, which may stand in `unescaped`.
+/// Return the members of an object, each name once; names with escapes are stored in `unescaped`.
 pub fn distinct<'a>(document: Document<'a>, object: usize, unescaped: &'a mut Vec<u8>) -> Vec<Entry<'a>> {
     unescaped.clear();
     let ends: Vec<usize> = document

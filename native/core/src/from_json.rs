@@ -11,7 +11,7 @@ use crate::scan::{Document, Limits, Token, TokenKind, scan_names};
 use crate::text::{copy, copy_from, name_of, put_start, unescape};
 use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, close, open, put_varint};
 
-/// Memory that is used again for the next document.
+/// Memory that is reused for the next document.
 #[derive(Default)]
 pub struct Scratch {
     pub tape: Vec<Token>,
@@ -32,7 +32,7 @@ impl Scratch {
         }
     }
 
-    /// Give back the memory of a long document.
+    /// Release the memory of a long document.
     #[inline]
     pub fn shrink(&mut self, kept_bytes: usize) {
         let tape = self.tape.capacity() * size_of::<Token>();
@@ -43,14 +43,14 @@ impl Scratch {
     }
 }
 
-/// How a document is read.
+/// How to convert a document.
 #[derive(Clone, Copy)]
 pub struct Mode {
     pub validate: bool,
     pub limits: Limits,
 }
 
-/// Read a document into the output of the scratch memory.
+/// Convert a document into the output of the scratch memory.
 pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scratch) -> Outcome {
     let Scratch { tape, out, followers, slots, kept } = scratch;
     tape.clear();
@@ -73,13 +73,13 @@ struct Slot {
     is_number: bool,
 }
 
-/// Which members of an object have a value, and what is to be done with it.
+/// The members of an object that have a value, by how the value is stored.
 #[derive(Default)]
 struct Places {
     seen: Members,
     /// A field holds it.
     held: Members,
-    /// It is null, or an empty array, which is to be noted.
+    /// Null, or an empty array, which JsonExtra notes.
     nulls: Members,
     empties: Members,
 }
@@ -100,17 +100,17 @@ enum KeptName {
 /// Whether a field holds a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    /// Its JSON type is another.
+    /// No: the value has another JSON type.
     OtherType,
-    /// It does not, which breaks the contract.
+    /// No, which breaks the contract.
     Misfit,
-    /// It does not, which the contract allows.
+    /// No, which the contract allows.
     Aside,
-    /// It stands for a string that the enum does not list.
+    /// Yes, as the number for a string that the enum does not list.
     Unlisted,
-    /// It holds the nearest double.
+    /// Yes, as the nearest double.
     Nearest,
-    /// It stands for the number of a string that the enum lists.
+    /// Yes, as the number of a string that the enum lists.
     Listed(u32),
     /// An alternative of a union would need a note.
     Odd,
@@ -123,7 +123,7 @@ struct Reader<'a> {
     is_compact: bool,
     validate: bool,
     out: &'a mut Vec<u8>,
-    /// The slots of the objects that are being read: those below the top.
+    /// The slots of the open objects, innermost last.
     slots: &'a mut Vec<Slot>,
     top: usize,
     kept: &'a mut Vec<Kept>,
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
             self.slots.resize(self.top, Slot::default());
         }
         let mut places = Places::default();
-        // What is wrong may be the value of a name that is given again, whose last value counts.
+        // The violation may be in the first value of a duplicate name, whose last value counts.
         if !self.place_all(message, base, first, at, &mut places).unwrap_or(false) {
             self.kept.truncate(first);
             places = Places::default();
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Put the value of a member.
+    /// Write the value of a member.
     #[inline(always)]
     fn put(&mut self, message: &Message, base: usize, m: usize) -> Outcome {
         let Slot { value, field, is_number } = self.slots[base + m];
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Put the values of members whose fields' numbers are in another order than the members.
+    /// Write the values of members whose field numbers are not in the order of the members.
     #[cold]
     fn put_interleaved(&mut self, message: &Message, base: usize, places: &Places) -> Outcome {
         let number = |m: &usize| message.members[*m].fields[usize::from(self.slots[base + m].field)].number;
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
         members.into_iter().try_for_each(|m| self.put(message, base, m))
     }
 
-    /// Find the place of each member; false if a name has odd escapes, or stands there twice or in two spellings.
+    /// Find the field of each member; false if a name has unusual escapes, or occurs twice or in both spellings.
     #[inline(always)]
     fn place_all(
         &mut self,
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
         Ok(!has_duplicates(self.document, names))
     }
 
-    /// Find the place of each member of any object.
+    /// Find the field of each member of any object.
     #[cold]
     fn place_distinct(&mut self, message: &Message, base: usize, at: usize, places: &mut Places) -> Outcome {
         let mut unescaped = Vec::new();
@@ -274,7 +274,7 @@ impl<'a> Reader<'a> {
         self.kept.push(Kept { name, value: value as u32 });
     }
 
-    /// Find out what is to be done with a member's value.
+    /// Decide how a member's value is stored.
     #[inline(always)]
     fn place(
         &mut self,
@@ -400,7 +400,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Return whether a repeated field holds the elements of an array, all of them.
+    /// Return whether a repeated field holds all elements of an array.
     fn fit_elements(&self, field: &Field, at: usize) -> Fit {
         if self.token(at).kind != TokenKind::Array {
             return Fit::OtherType;
@@ -441,7 +441,7 @@ impl<'a> Reader<'a> {
         close(self.out, extra);
     }
 
-    /// Put the JSON object of the members that are kept.
+    /// Write the JSON object of the members that are kept.
     fn members(&mut self, message: &Message, first: usize) {
         for at in first..self.kept.len() {
             let Kept { name, value } = self.kept[at];
@@ -461,7 +461,7 @@ impl<'a> Reader<'a> {
         self.out.push(b'}');
     }
 
-    /// Put the elements of an array that a repeated field holds.
+    /// Write the elements of an array that a repeated field holds.
     fn elements(&mut self, field: &Field, at: usize) -> Outcome {
         if field.kind.wire_type() == 2 {
             for element in self.document.elements(at) {
@@ -479,7 +479,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Put a value that a field holds.
+    /// Write a value that a field holds.
     #[inline(always)]
     fn value(&mut self, field: &Field, at: usize) -> Outcome {
         put_varint(self.out, field.tag.into());
@@ -516,7 +516,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Put a value of a fixed size or a varint, without its tag.
+    /// Write a value of a fixed size or a varint, without its tag.
     #[inline(always)]
     fn scalar(&mut self, field: &Field, at: usize) -> Outcome {
         let token = self.token(at);
@@ -565,7 +565,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Return the alternative of a union of objects that an object belongs to.
+    /// Return the alternative of a union of objects for an object.
     fn alternative(&self, message: &Message, at: usize) -> Outcome<Option<usize>> {
         let is_tag = |name: &usize| {
             let token = self.token(*name);

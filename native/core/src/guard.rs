@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::handover::{Handover, Outcome};
 
-/// Run a conversion that works in some memory; a panic in it hands the document over, and clears the memory.
+/// Run a conversion in scratch memory; a panic in it hands the document over, and clears the memory.
 #[inline]
 pub fn guarded<M: Default>(memory: &mut M, convert: impl FnOnce(&mut M) -> Outcome) -> Outcome {
     catch_unwind(AssertUnwindSafe(|| convert(memory))).unwrap_or_else(|_| {

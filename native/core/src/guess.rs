@@ -1,11 +1,11 @@
-//! Guessing the next name of an object: documents of one kind have their names in one order.
+//! Guesses the next name of an object: similar documents have their names in the same order.
 
 use std::collections::BTreeSet;
 
 use crate::plain::plain_run;
 use crate::plan::Names;
 
-/// The names of all members of a plan, numbered from 1 on; 0 stands for other names.
+/// The names of all members of a plan, numbered from 1; 0 stands for all other names.
 #[derive(Debug, Default)]
 pub struct Vocabulary {
     names: Names,
@@ -13,7 +13,7 @@ pub struct Vocabulary {
     quoted: Vec<Option<Quoted>>,
 }
 
-/// A name as it stands in compact text: `"name":`.
+/// A name in compact text: `"name":`.
 #[derive(Debug)]
 struct Quoted {
     text: Box<[u8]>,
@@ -63,10 +63,10 @@ impl Vocabulary {
     }
 }
 
-/// Guesses the names of a document from those of the documents before it.
+/// Guesses the names of a document from those of previous documents.
 pub struct Guesses<'a> {
     vocabulary: &'a Vocabulary,
-    /// By name: the one that came behind it the last time.
+    /// For each name, the one that followed it last time.
     followers: &'a mut [u16],
     last: usize,
 }
@@ -77,8 +77,8 @@ impl<'a> Guesses<'a> {
         Guesses { vocabulary, followers, last: 0 }
     }
 
-    /// If a text starts with the name that is guessed, quotes and a colon around it, return the name's number and
-    /// the size of all that.
+    /// If a text starts with the guessed name in quotes and a colon, return the name's number and
+    /// the size of that text.
     #[inline(always)]
     pub fn guess(&mut self, text: &[u8]) -> Option<(usize, usize)> {
         let number = usize::from(*self.followers.get(self.last)?);
@@ -90,7 +90,7 @@ impl<'a> Guesses<'a> {
         Some((number, quoted.text.len()))
     }
 
-    /// Return the number of a name that was guessed wrong.
+    /// Return the number of a name after a wrong guess.
     pub fn learn(&mut self, name: &[u8]) -> usize {
         let number = self.vocabulary.number(name);
         if let Some(follower) = self.followers.get_mut(self.last) {

@@ -1,14 +1,14 @@
-//! Why a document is left to the Python engine.
+//! Why a document falls back to the Python engine.
 
 use std::collections::TryReserveError;
 
-/// The reason for which a document is handed over.
+/// The reason why a document is handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Handover {
-    /// The text is not JSON in UTF-8, or no object.
+    /// The text is not JSON in UTF-8, or not an object.
     NotJson,
-    /// The document is beyond a limit.
+    /// The document exceeds a limit.
     Limit,
     /// The document breaks the contract, and is validated.
     Violation,
@@ -22,13 +22,13 @@ pub enum Handover {
     NotFinite,
     /// A union whose alternative is a number or an enum, with a value that needs a note.
     Union,
-    /// An event whose name says that it may be no part of the answer.
+    /// An event whose name says that it may not be part of the answer.
     Event,
     /// The arguments of the call are not those of the engine: another message type, or another type of data.
     Arguments,
-    /// There is no memory for the tokens or the result.
+    /// There is not enough memory for the tokens or the result.
     Memory,
-    /// The engine has panicked, which is a mistake in it.
+    /// The engine panicked, which is a bug.
     Panic,
 }
 

@@ -1,8 +1,8 @@
-//! Compact JSON text to text with a line a member.
+//! Compact JSON text to text with one member or element per line.
 
 use crate::plain::plain_run;
 
-/// Add a compact text with so many spaces a level.
+/// Append a compact text with this many spaces per level.
 pub fn indent(text: &[u8], spaces: usize, out: &mut Vec<u8>) {
     out.reserve(text.len() * 2);
     let (mut at, mut level) = (0, 0);
@@ -42,7 +42,7 @@ pub fn indent(text: &[u8], spaces: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Return the place behind a string whose inside starts here.
+/// Return the end of a string whose content starts here, after the closing quote.
 fn string_end(text: &[u8], mut at: usize) -> usize {
     loop {
         at = plain_run(text, at);

@@ -1,10 +1,10 @@
 //! Conversion between JSON text and protobuf wire bytes, driven by plans.
 //!
-//! A plan says for each message what its JSON names are and which fields hold their values; it comes as
-//! plain data from the Python package, which makes it from the descriptors of the contract. No message type
+//! A plan has the JSON names of each message and the fields that hold their values; it is
+//! plain data from the Python package, which compiles it from the descriptors of the contract. No message type
 //! is named here.
 //!
-//! Whatever is wrong or odd ends with a [`Handover`]: the Python engine then converts the document again, and
+//! Anything wrong or unusual ends with a [`Handover`]: the Python engine then converts the document again, and
 //! builds the error if there is one.
 
 pub mod duplicates;

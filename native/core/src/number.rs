@@ -1,22 +1,22 @@
 //! Numbers: their exact value, and their shortest text.
 //!
-//! A number token stands for an integer of 64 bits (signed or unsigned), for a double whose shortest text has
-//! just its digits, or for neither: then its text is kept as it is.
+//! A number token is a 64-bit integer (signed or unsigned), a double whose shortest text has
+//! exactly its digits, or neither: then its text is kept.
 
 use crate::scan::TokenKind;
 use crate::text::put_start;
 
-/// No shortest text of a double has more digits.
+/// The most digits in the shortest text of any double.
 const DIGITS_MAX: usize = 18;
-/// Up to so many digits, each decimal number within `EXPONENT_MAX` is the shortest text of a double.
+/// Up to this many digits, each decimal number within `EXPONENT_MAX` is the shortest text of a double.
 const DIGITS_EXACT: usize = 15;
 const EXPONENT_MAX: i32 = 300;
-/// Beyond these, the nearest double of any digits but 0 is 0 or infinite.
+/// Beyond these exponents, the nearest double of any digits but 0 is 0 or infinite.
 const EXPONENT_LEAST: i32 = -324 - DIGITS_MAX as i32;
 const EXPONENT_MOST: i32 = 308;
-/// As many digits as an integer of 64 bits has at most.
+/// The most digits of a 64-bit integer.
 const INTEGER_DIGITS_MAX: usize = 19;
-/// Longer texts of exponents make a number that is no double; as the Python engine has it.
+/// A number with a longer exponent is kept as text, as in the Python engine.
 const EXPONENT_TEXT_MAX: usize = 8;
 
 const POWERS: [u64; DIGITS_MAX + 1] = {
@@ -29,7 +29,7 @@ const POWERS: [u64; DIGITS_MAX + 1] = {
     powers
 };
 
-/// A decimal number: its digits without outer zeros, and the power of ten behind the last.
+/// A decimal number: its digits without outer zeros, and the power of ten of the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digits {
     negative: bool,
@@ -38,11 +38,11 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// Take a number token apart; None if it has more digits, or a longer exponent, than any double.
+    /// Split a number token; None if it has more digits, or a longer exponent, than any double.
     #[inline]
     fn of(text: &[u8]) -> Option<Digits> {
         let negative = text.first() == Some(&b'-');
-        // `zeros` were met behind the digits; they count as digits if another one follows.
+        // `zeros` follow the digits so far; they count as digits if another one follows.
         let (mut digits, mut count, mut zeros, mut scale, mut behind_point) = (0, 0, 0, 0i64, 0);
         for (at, &byte) in text.iter().enumerate().skip(negative.into()) {
             match byte {
@@ -75,13 +75,13 @@ impl Digits {
         value.is_finite().then(|| Digits::of(zmij::Buffer::new().format_finite(value).as_bytes())).flatten()
     }
 
-    /// Return whether there is a double of these digits for certain.
+    /// Return whether a double certainly has these digits.
     #[inline(always)]
     fn is_short(&self) -> bool {
         self.digits < POWERS[DIGITS_EXACT] && self.exponent.abs() < EXPONENT_MAX - DIGITS_EXACT as i32
     }
 
-    /// Put the number as the shortest text of a double.
+    /// Write the number as the shortest text of a double.
     fn put(&self, out: &mut Vec<u8>) {
         if self.negative {
             out.push(b'-');
@@ -123,7 +123,7 @@ fn exponent_of(text: &[u8]) -> Option<i64> {
     str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// As many digits as an integer of 64 bits has, and room behind them, which makes copying faster.
+/// Room for the digits of a 64-bit integer and for padding, which makes copying faster.
 const DIGITS_BUFFER: usize = DIGITS_END + 32;
 const DIGITS_END: usize = 20;
 
@@ -137,7 +137,7 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// Put the digits of an integer into a buffer; return where they start.
+/// Write the digits of an integer to a buffer; return where they start.
 #[inline(always)]
 fn digits_of(mut value: u64, buffer: &mut [u8; DIGITS_BUFFER]) -> usize {
     let mut at = DIGITS_END;
@@ -160,7 +160,7 @@ fn put_digits(value: u64, out: &mut Vec<u8>) {
     put_start(&buffer[start..], DIGITS_END - start, out);
 }
 
-/// Put an integer.
+/// Write an integer.
 #[inline]
 pub fn put_integer(value: i64, out: &mut Vec<u8>) {
     if value < 0 {
@@ -169,12 +169,12 @@ pub fn put_integer(value: i64, out: &mut Vec<u8>) {
     put_digits(value.unsigned_abs(), out);
 }
 
-/// Put the shortest text of a finite double.
+/// Write the shortest text of a finite double.
 pub fn put_double(value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
 }
 
-/// The powers of ten that are doubles; one of them times or by an integer that is one too is rounded but once.
+/// The powers of ten that are doubles: a product or quotient with an integer that is a double is rounded once.
 const TENS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
@@ -193,7 +193,7 @@ pub fn nearest_double(text: &[u8]) -> f64 {
     str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// Return the digits of a number token with fraction or exponent if a double has just these.
+/// Return the digits of a number token with a fraction or an exponent if a double has exactly these.
 #[inline]
 fn exact_digits(text: &[u8]) -> Option<Digits> {
     let digits = Digits::of(text)?;
@@ -212,7 +212,7 @@ fn exact_digits(text: &[u8]) -> Option<Digits> {
     (shortest == text || Digits::of(shortest) == Some(digits)).then_some(digits)
 }
 
-/// Return whether a token without fraction and exponent is an integer of 64 bits.
+/// Return whether a token without fraction and exponent is a 64-bit integer.
 #[inline]
 fn is_machine_integer(text: &[u8]) -> bool {
     text.len() < 19
@@ -223,12 +223,12 @@ fn wide(text: &[u8]) -> Option<i128> {
     str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Return whether a number token is kept as its text: no integer of 64 bits, and no double of its digits.
+/// Return whether a number token is kept as text: neither a 64-bit integer nor a double has its digits.
 pub fn is_text(kind: TokenKind, text: &[u8]) -> bool {
     if kind == TokenKind::Integer { !is_machine_integer(text) } else { exact_digits(text).is_none() }
 }
 
-/// Return the integer that a number token stands for, if it is one of so many bits.
+/// Return the value of a number token if it is an integer of this many bits.
 #[inline(always)]
 pub fn integer(kind: TokenKind, text: &[u8], bits: u32) -> Option<i64> {
     let value = if kind == TokenKind::Integer {
@@ -257,7 +257,7 @@ fn integer_of_float(text: &[u8]) -> Option<i64> {
     i64::try_from(if digits.negative { -value } else { value }).ok()
 }
 
-/// Return the integer of a number token with more digits, or a longer exponent, than any double.
+/// Return the value of a number token with more digits, or a longer exponent, than any double.
 #[cold]
 fn long_integer_of_float(text: &[u8]) -> Option<i64> {
     let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |text| (true, text));
@@ -318,7 +318,7 @@ fn is_same_integer(text: &[u8], nearest: f64) -> bool {
     }
 }
 
-/// Put a number token as a writer would write its value.
+/// Write the value of a number token in its canonical form.
 #[inline]
 pub fn put_number(kind: TokenKind, text: &[u8], out: &mut Vec<u8>) {
     if kind == TokenKind::Integer {

@@ -1,7 +1,7 @@
-//! Reading plans from their packed form.
+//! Unpacks plans.
 //!
-//! The form: little-endian integers of 32 bits, and texts of a length and so many bytes, in the order in which
-//! they are read below. The Python package writes it.
+//! The packed form: little-endian 32-bit integers, and texts as their length and bytes, in the order in which
+//! they are read below. The Python package packs them.
 
 use crate::guess::Vocabulary;
 use crate::plan::{
@@ -13,7 +13,7 @@ use crate::wire::put_varint;
 /// Version of the packed form and of the functions of the extension.
 pub const INTERFACE: u32 = 8;
 
-/// Bounds on what this engine takes: beyond them only the Python engine works.
+/// Bounds on plans for this engine; beyond them, only the Python engine works.
 pub const MEMBERS_MAX: usize = Members::BITS as usize;
 pub const FIELD_NUMBER_MAX: u32 = 4_096;
 
@@ -36,7 +36,7 @@ impl<'a> Input<'a> {
 
     fn size(&mut self) -> Read<usize> {
         let size = self.integer()? as usize;
-        // Every element takes a byte or more: no size that is wrong may ask for memory.
+        // Every element takes at least a byte: an invalid size must not allocate memory.
         if size > self.data.len() { Err(Malformed("a size is too large")) } else { Ok(size) }
     }
 
@@ -56,7 +56,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Read all plans.
+/// Unpack all plans.
 pub fn unpack(data: &[u8]) -> Read<Plan> {
     let mut input = Input { data };
     if input.integer()? != INTERFACE {
@@ -202,7 +202,7 @@ fn fields_mut(message: &mut Message) -> impl Iterator<Item = &mut Field> {
     fields.chain(&mut message.item).chain(&mut message.alternatives)
 }
 
-/// Check that every index is one, so that converting never has to.
+/// Check that every index is valid, so that conversions need not.
 fn check(messages: &[Message]) -> Read<()> {
     for message in messages {
         for field in fields(message) {

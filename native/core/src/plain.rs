@@ -1,9 +1,9 @@
-//! Runs of characters that stand for themselves in JSON strings, found eight bytes at a time.
+//! Runs of characters that JSON strings do not escape, found eight bytes at a time.
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Mark the bytes of a word that need an escape; a borrow may mark others behind the first.
+/// Mark the bytes of a word that need an escape; a borrow may mark others after the first.
 #[inline(always)]
 fn marks(word: u64) -> u64 {
     let quotes = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
@@ -12,7 +12,7 @@ fn marks(word: u64) -> u64 {
     (quotes | backslashes | controls) & !word & HIGHS
 }
 
-/// Return where the run of characters that need no escape ends; add the bits of its bytes, and maybe of others.
+/// Return the end of the run of characters without escapes; add the bits of its bytes, and maybe of others.
 #[inline(always)]
 pub fn run(text: &[u8], mut at: usize, seen: &mut u64) -> usize {
     while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -40,13 +40,13 @@ pub fn run(text: &[u8], mut at: usize, seen: &mut u64) -> usize {
     at
 }
 
-/// Return where the run of characters that need no escape ends.
+/// Return the end of the run of characters without escapes.
 #[inline(always)]
 pub fn plain_run(text: &[u8], at: usize) -> usize {
     run(text, at, &mut 0)
 }
 
-/// Return whether no byte has its highest bit, of bits that `run` has added.
+/// Return whether no byte had its highest bit set, from the bits that `run` added.
 #[inline(always)]
 pub fn is_ascii(seen: u64) -> bool {
     seen & HIGHS == 0

@@ -1,4 +1,4 @@
-//! Plans: what JSON and wire form of each message are.
+//! Plans: the JSON and wire form of each message.
 
 use crate::guess::Vocabulary;
 use crate::scan::{CLASSES, LONG_INTEGER, Token, TokenKind};
@@ -28,7 +28,7 @@ impl Kind {
     }
 }
 
-/// What is written for a member that has neither a value nor a note.
+/// The JSON of a member with neither a value nor a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
     Null,
@@ -63,15 +63,15 @@ pub struct Field {
     pub repeated: bool,
     /// Index of the message that it holds.
     pub message: usize,
-    /// Of an integer: 32 or 64.
+    /// For an integer, 32 or 64.
     pub bits: u32,
     /// The only string allowed.
     pub constant: Option<Box<[u8]>>,
     pub enum_values: Vec<EnumValue>,
-    /// What stands before a value on the wire.
+    /// The tag before a value on the wire.
     pub tag: u32,
     pub tag_bytes: Box<[u8]>,
-    /// The classes of tokens, a bit each, that an element of it holds for certain.
+    /// The classes of tokens, one bit each, that an element of it certainly holds.
     pub sure: u16,
 }
 
@@ -103,7 +103,7 @@ impl EnumValue {
     }
 }
 
-/// Where a field stands in the plan of its message: its member, and its position among the member's fields.
+/// The position of a field in the plan of its message: its member, and its index among the member's fields.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     /// The field's tag; 0 if no field has this number.
@@ -112,7 +112,7 @@ pub struct Place {
     pub field: u16,
 }
 
-/// A text with more bytes behind it, which makes copying it faster.
+/// A text followed by padding, which makes copying it faster.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Padded {
     pub bytes: Box<[u8]>,
@@ -124,14 +124,14 @@ impl Padded {
         Padded { bytes: [text, &[0; SHORT_BYTES]].concat().into_boxed_slice(), size: text.len() }
     }
 
-    /// Make the text that starts a member, `,"name":`. The byte behind it starts a string.
+    /// Return the text that starts a member, `,"name":`. The byte after it starts a string.
     pub fn key(name: &[u8]) -> Padded {
         let start = Padded::new(&[b",\"", name, b"\":\""].concat());
         Padded { size: start.size - 1, ..start }
     }
 }
 
-/// The fields that hold values of a class for certain, whatever their text: for each class of tokens, the position
+/// The fields that certainly hold values of a class, whatever their text: for each class of tokens, the position
 /// of the field, or `NONE`.
 #[derive(Clone, Debug)]
 pub struct Certain([u8; CLASSES]);
@@ -145,7 +145,7 @@ impl Default for Certain {
 }
 
 impl Certain {
-    /// Find the fields that hold values for certain, where the first field of a value's JSON type counts.
+    /// Find the fields that certainly hold values, where the first field of a value's JSON type counts.
     pub fn new(fields: &[Field], messages: &[Message]) -> Certain {
         Certain(std::array::from_fn(|class| match first_holder(fields, class, messages) {
             Some((position, true)) => u8::try_from(position).unwrap_or(NONE),
@@ -153,7 +153,7 @@ impl Certain {
         }))
     }
 
-    /// Return the field that holds a value, if that is certain.
+    /// Return the field that certainly holds a value, if there is one.
     #[inline(always)]
     pub fn field(&self, token: Token) -> Option<u16> {
         let field = self.0[token.class()];
@@ -167,7 +167,7 @@ fn first_holder(fields: &[Field], class: usize, messages: &[Message]) -> Option<
     held.find_map(|(position, holds)| Some((position, holds?)))
 }
 
-/// Return the classes of tokens, a bit each, that an element of a field holds for certain.
+/// Return the classes of tokens, one bit each, that an element of a field certainly holds.
 pub fn sure_classes(field: &Field, messages: &[Message]) -> u16 {
     let is_sure = |class: &usize| element_holds(field, *class, messages) == Some(true);
     (0..CLASSES).filter(is_sure).fold(0, |classes, class| classes | 1 << class)
@@ -209,7 +209,7 @@ fn element_holds(field: &Field, class: usize, messages: &[Message]) -> Option<bo
 /// One member of a JSON object.
 #[derive(Debug)]
 pub struct Member {
-    /// Lowest number of its fields, under which notes speak of it.
+    /// Lowest number of its fields, by which notes refer to it.
     pub number: u32,
     pub required: bool,
     pub nullable: bool,
@@ -220,10 +220,10 @@ pub struct Member {
     pub keys: [Padded; 2],
 }
 
-/// A name of a member, in a table that is searched by the hash of names.
+/// A name of a member in a hash table.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
-    /// The first eight bytes, and the size; 0 of an empty place.
+    /// The first eight bytes, and the size; 0 for an empty slot.
     head: u64,
     size: u32,
     pub member: u16,
@@ -250,10 +250,10 @@ pub struct Tag {
     pub member: usize,
 }
 
-/// Stands for no member in `Message::named`.
+/// No member, in `Message::named`.
 pub const NO_MEMBER: u8 = u8::MAX;
 
-/// Members of an object, a bit each.
+/// Members of an object, one bit each.
 pub type Members = u64;
 
 /// Return the members of a set.
@@ -275,19 +275,19 @@ pub struct Message {
     pub required: Members,
     pub filled: Members,
     pub repeated: Members,
-    /// Whether a member has a field whose number is beyond the next member's.
+    /// Whether a member has a field whose number is higher than the next member's.
     pub interleaved: bool,
     pub names: Names,
-    /// By the number of a name in the vocabulary of the plan: the member of this name, or `NO_MEMBER`.
+    /// The member for each number of a name in the plan's vocabulary, or `NO_MEMBER`.
     pub named: Vec<u8>,
     /// By field number.
     pub places: Vec<Place>,
-    /// Of an array: its field.
+    /// For an array, its field.
     pub item: Option<Field>,
-    /// Of a union: its fields.
+    /// For a union, its fields.
     pub alternatives: Vec<Field>,
     pub certain: Certain,
-    /// Of a union of objects: the name that holds the tag; empty otherwise.
+    /// For a union of objects, the name of the member that holds the tag; otherwise empty.
     pub discriminator: Box<[u8]>,
     pub tags: Vec<Tag>,
     pub untagged: Option<usize>,
@@ -328,7 +328,7 @@ impl Names {
         named.map(|(name, text)| (&**text, name.member))
     }
 
-    /// Make the table of all names: each with its member, and whether it is in lowerCamelCase.
+    /// Return the table of all names: each with its member, and whether it is in lowerCamelCase.
     pub fn new(names: &[(&[u8], u16, bool)]) -> Names {
         let size = (names.len() * 4).next_power_of_two().max(2);
         let mut made = Names { table: vec![NO_NAME; size], texts: vec![Box::default(); size] };
@@ -353,7 +353,7 @@ impl Names {
         loop {
             let known = self.table.get(at)?;
             if known.head == head && known.size as usize == name.len() {
-                // The head and the size say all of a short name.
+                // The head and the size identify a short name.
                 if name.len() <= 8 || has_rest(name, &self.texts[at]) {
                     return Some(*known);
                 }
@@ -375,7 +375,7 @@ fn has_rest(name: &[u8], known: &[u8]) -> bool {
 }
 
 impl Message {
-    /// Return the place of a field number.
+    /// Return the position of the field with a number.
     #[inline(always)]
     pub fn place_of(&self, number: u64) -> Option<Place> {
         self.places.get(usize::try_from(number).ok()?).copied().filter(|place| place.tag != 0)

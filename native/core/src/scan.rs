@@ -13,11 +13,11 @@ pub enum TokenKind {
     Array,
     /// A string without escapes.
     Plain,
-    /// A string whose escapes are just those that a writer would write.
+    /// A string with only the escapes of the canonical form.
     Escaped,
     /// A string with other escapes.
     Odd,
-    /// A string that escapes a surrogate without its other half, so that UTF-8 can't hold it.
+    /// A string with an escaped lone surrogate, which UTF-8 can't hold.
     Lone,
     /// A number without fraction and exponent.
     Integer,
@@ -54,8 +54,8 @@ impl TokenKind {
     }
 }
 
-/// The classes of tokens are their kinds and, beside integers that surely fit into 32 bits, those that surely fit into
-/// 64, and all others.
+/// The classes of tokens are their kinds; for integers, those that certainly fit into 32 bits, those that certainly fit
+/// into 64, and all others.
 pub const LONG_INTEGER: usize = TokenKind::ALL.len();
 pub const WIDE_INTEGER: usize = LONG_INTEGER + 1;
 pub const CLASSES: usize = WIDE_INTEGER + 1;
@@ -63,10 +63,10 @@ pub const CLASSES: usize = WIDE_INTEGER + 1;
 /// One value of a document, or one name.
 #[derive(Clone, Copy, Debug)]
 pub struct Token {
-    /// Where its text starts and ends; of a string, without the quotes.
+    /// Start and end of its text; for a string, without the quotes.
     pub start: u32,
     pub end: u32,
-    /// The token behind it and everything in it; of a name, its number if names are guessed.
+    /// The token after it and its content; for a name, its number if names are guessed.
     pub next: u32,
     pub kind: TokenKind,
 }
@@ -104,7 +104,7 @@ impl<'a> Document<'a> {
         &self.text[token.start as usize..token.end as usize]
     }
 
-    /// Return the indices of an object's names; each value stands behind its name.
+    /// Return the indices of an object's names; each value follows its name.
     #[inline(always)]
     pub fn names(&self, object: usize) -> Children<'a> {
         Children { tape: self.tape, at: object + 1, end: self.tape[object].next as usize, skip: 1 }
@@ -177,13 +177,13 @@ pub fn scan(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<usize
     scan_for_copy(text, tape, limits).map(|(root, _)| root)
 }
 
-/// Do as `scan` does, and return whether each part of the text is as a writer writes it: without spaces, its
-/// strings with the shortest escapes, and no number that needs a closer look. Names may stand there twice.
+/// Scan as `scan` does, and return whether each part of the text is in canonical form: without spaces, its
+/// strings with the shortest escapes, and no number that needs a closer look. There may be duplicate names.
 pub fn scan_for_copy(text: &[u8], tape: &mut Vec<Token>, limits: Limits) -> Outcome<(usize, bool)> {
     scan_with(text, tape, limits, None)
 }
 
-/// Do as `scan_for_copy` does, and number the names.
+/// Scan as `scan_for_copy` does, and number the names.
 pub fn scan_names(
     text: &[u8],
     tape: &mut Vec<Token>,
@@ -203,7 +203,7 @@ fn scan_with(
         return Err(Handover::Limit);
     }
     let root = tape.len();
-    // Most documents have fewer tokens; those that have more may have no more than the limit allows.
+    // Most documents have fewer tokens; for more, the limit applies.
     tape.try_reserve(text.len() / 8 + 8)?;
     let mut scan = Scan { text, tape, root, guesses, limits, is_compact: true };
     let end = scan.document()?;
@@ -223,15 +223,15 @@ struct Scan<'a, 'b> {
     is_compact: bool,
 }
 
-/// The steps take the place where they start, and return the place behind what they have read.
+/// Each step takes the position where it starts, and returns the position after what it has read.
 impl Scan<'_, '_> {
-    /// Return a byte; 0 at the end, which is no part of JSON either.
+    /// Return a byte; 0 at the end, which is not part of JSON either.
     #[inline(always)]
     fn byte(&self, at: usize) -> u8 {
         self.text.get(at).copied().unwrap_or(0)
     }
 
-    /// Return the place of the next byte that is no space, and the byte.
+    /// Return the position of the next byte that is not whitespace, and the byte.
     #[inline(always)]
     fn next(&mut self, at: usize) -> (usize, u8) {
         let byte = self.byte(at);
@@ -252,13 +252,13 @@ impl Scan<'_, '_> {
         Ok(())
     }
 
-    /// Add the token of a value that is no container.
+    /// Add the token of a value that is not a container.
     #[inline(always)]
     fn push_scalar(&mut self, kind: TokenKind, start: usize, end: usize) -> Outcome {
         self.push(kind, start, end, self.tape.len() + 1)
     }
 
-    /// Get memory for more tokens, unless they are too many even if every other one is a name.
+    /// Allocate memory for more tokens, unless there are too many even if every other one is a name.
     #[cold]
     fn grow(&mut self) -> Outcome {
         if (self.tape.len() - self.root) / 2 > self.limits.values {
@@ -278,11 +278,11 @@ impl Scan<'_, '_> {
         values > self.limits.values
     }
 
-    /// Read a value and the spaces around it.
+    /// Read a value and the whitespace around it.
     #[inline(always)]
     fn document(&mut self) -> Outcome<usize> {
         let (mut at, mut first) = self.next(0);
-        // The containers that are open: the token of the innermost, in which `next` is that of the one around it.
+        // The innermost open container: `next` of its token is that of the one around it.
         let (mut depth, mut container, mut close) = (0, self.root, 0);
         loop {
             if close == b'}' {
@@ -309,7 +309,7 @@ impl Scan<'_, '_> {
                 b'n' => at = self.word(at, b"null", TokenKind::Null)?,
                 _ => at = self.number(at)?,
             }
-            // Go on behind the value, and behind the containers that end there.
+            // Continue after the value, and after the containers that end there.
             loop {
                 let byte;
                 (at, byte) = self.next(at);
@@ -356,7 +356,7 @@ impl Scan<'_, '_> {
             && distinct(document, object, &mut Vec::new()).len() > self.limits.members
     }
 
-    /// Read a name and the colon behind it; return the place of the value and its first byte.
+    /// Read a name and the colon after it; return the position of the value and its first byte.
     #[inline(always)]
     fn name(&mut self, at: usize, first: u8) -> Outcome<(usize, u8)> {
         if let Some(guesses) = &mut self.guesses
@@ -439,7 +439,7 @@ fn closing(kind: TokenKind) -> u8 {
     if kind == TokenKind::Object { b'}' } else { b']' }
 }
 
-/// Return the place behind the spaces at a place of a text: one behind a colon, or those that indent a line.
+/// Return the position after whitespace: a space after a colon, or those that indent a line.
 #[inline(never)]
 fn behind_spaces(text: &[u8], mut at: usize) -> usize {
     const SPACES: u128 = u128::from_le_bytes([b' '; 16]);
@@ -457,7 +457,7 @@ fn behind_spaces(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Go over the rest of a string, from its first escape on; return its end and its kind.
+/// Scan the rest of a string, from its first escape on; return its end and its kind.
 fn escapes(text: &[u8], mut at: usize) -> Outcome<(usize, TokenKind)> {
     let mut kind = TokenKind::Escaped;
     loop {
@@ -478,8 +478,8 @@ fn escapes(text: &[u8], mut at: usize) -> Outcome<(usize, TokenKind)> {
     }
 }
 
-/// Return the code point of a `\u` escape at the start of a text, or of two that are a pair of surrogates; and how
-/// many bytes that takes. Half of a pair stands for itself.
+/// Return the code point of a `\u` escape at the start of a text, or of two that are a pair of surrogates, and the
+/// number of its bytes. A lone surrogate stands for itself.
 pub fn unicode_escape(text: &[u8]) -> Option<(u32, usize)> {
     let first = code_unit(text)?;
     if (0xd800..0xdc00).contains(&first)
@@ -506,7 +506,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { depth: 3, members: 4, values: 8 };
 
-    /// Scan a text, which has the same outcome whether and however its names are guessed.
+    /// Scan a text; the outcome must not depend on whether and how names are guessed.
     fn outcome(text: &[u8]) -> Outcome<usize> {
         let outcome = scan(text, &mut Vec::new(), LIMITS);
         let vocabulary = Vocabulary::new([&b"a"[..], b"b", b"c"].into_iter());

@@ -1,6 +1,6 @@
-//! Server-sent events: from the bytes of a stream to its events, however they are cut into pieces.
+//! Server-sent events: from the bytes of a stream to its events, however the bytes are split.
 //!
-//! The rules, and the order in which they apply, are those of the Python package's framer, which goes on from
+//! The rules, and the order in which they apply, are those of the Python package's framer, which can continue from
 //! any state of this one.
 //!
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html>
@@ -8,7 +8,7 @@
 use std::mem::take;
 use std::ops::ControlFlow;
 
-/// What editors put in front of a text, and JSON does not have.
+/// A prefix that some editors write, and that is not JSON.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const DONE: &[u8] = b"[DONE]";
 const ERROR_EVENT: &[u8] = b"error";
@@ -18,13 +18,13 @@ const RETRY_DIGITS_MAX: usize = 18;
 /// Memory that is kept from one event to the next.
 const KEPT_BYTES: usize = 16_384;
 
-/// What an event has.
+/// The content of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
-    /// An id alone.
+    /// Only an id.
     Nothing,
     Data(&'a [u8]),
-    /// Lines without a field's name, which may be an error body.
+    /// Lines without a field name, which may be an error body.
     Unframed(&'a [u8]),
     /// `[DONE]`.
     Done,
@@ -50,37 +50,37 @@ impl Event<'_> {
         self.name == Some(ERROR_EVENT)
     }
 
-    /// Return whether its name says that it may be no part of the answer.
+    /// Return whether its name says that it may not be part of the answer.
     pub fn is_other(&self) -> bool {
         self.name.is_some_and(|name| name != ERROR_EVENT && name != MESSAGE_EVENT)
     }
 }
 
-/// What is known of a stream between two pieces.
+/// The state of a stream between two pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// The line that has no end yet; where its event is dropped, one byte tells that it is not blank.
+    /// The incomplete line; where its event is dropped, one byte shows that the line is not blank.
     pub partial: Vec<u8>,
     pub after_carriage_return: bool,
     pub line_count: u64,
     pub is_done: bool,
     /// Value of the last valid `retry` line, in milliseconds.
     pub retry_ms: Option<u64>,
-    /// Whether the event that began is dropped.
+    /// Whether the current event is dropped.
     pub skipping: bool,
-    /// Of the event that began: bytes of its lines, comments left out.
+    /// Bytes of the current event's lines, without comments.
     pub event_bytes: usize,
     pub has_data: bool,
     pub data: Vec<u8>,
     pub data_line: u64,
     pub id: Option<Vec<u8>>,
     pub name: Option<Vec<u8>>,
-    /// Whether the data is of lines without a field's name.
+    /// Whether the data is that of lines without a field name.
     pub is_unframed: bool,
 }
 
 impl State {
-    /// Return the bytes that are held of the event that began.
+    /// Return the number of buffered bytes of the current event.
     pub fn held_bytes(&self) -> usize {
         self.partial.len() + self.data.len()
     }
@@ -100,19 +100,19 @@ impl State {
 /// Finds the events in the bytes of a stream.
 pub struct Framer {
     pub state: State,
-    /// Bytes of the last piece that were taken, up to the line that was looked at last.
+    /// Bytes of the last piece that were consumed, up to the last complete line.
     pub taken: usize,
     buffer_bytes_max: usize,
 }
 
-/// Return where the first line feed or carriage return is.
+/// Return the position of the first line feed or carriage return.
 #[inline]
 fn line_end(text: &[u8]) -> Option<usize> {
     const WIDTH: usize = 32;
     let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let (chunks, rest) = text.as_chunks::<WIDTH>();
     for (count, chunk) in chunks.iter().enumerate() {
-        // All bytes are looked at, which takes a few instructions on vectors.
+        // Testing all bytes takes a few vector instructions.
         if chunk.iter().fold(false, |found, byte| found | is_end(byte)) {
             return chunk.iter().position(is_end).map(|at| count * WIDTH + at);
         }
@@ -120,7 +120,7 @@ fn line_end(text: &[u8]) -> Option<usize> {
     rest.iter().position(is_end).map(|at| chunks.len() * WIDTH + at)
 }
 
-/// Return a text without the whitespace around it: that of Python's bytes.strip().
+/// Return a text without the whitespace around it, like Python's bytes.strip().
 fn stripped(mut text: &[u8]) -> &[u8] {
     let is_space = |byte: u8| byte == b' ' || (b'\t'..=b'\r').contains(&byte);
     while let Some((&first, rest)) = text.split_first()
@@ -137,16 +137,16 @@ fn stripped(mut text: &[u8]) -> &[u8] {
 }
 
 impl Framer {
-    /// Make a framer for one stream; an event may have so many bytes.
+    /// Return a framer for one stream, with a bound on the bytes of an event.
     pub fn new(buffer_bytes_max: usize) -> Framer {
         Framer { state: State::default(), taken: 0, buffer_bytes_max }
     }
 
-    /// Take the next bytes of the stream, and give each event that they end, until one breaks off.
+    /// Consume the next bytes of the stream, and call `give` with each event that they complete, until it breaks.
     pub fn take(&mut self, piece: &[u8], give: &mut impl FnMut(Event) -> ControlFlow<()>) {
         self.taken = 0;
         if let (true, Some(&first)) = (self.state.after_carriage_return, piece.first()) {
-            // A line feed here belongs to a CRLF that was cut in two: the CR has ended the line.
+            // A line feed here belongs to a CRLF that was split: the CR has ended the line.
             self.taken = usize::from(first == b'\n');
             self.state.after_carriage_return = false;
         }
@@ -168,7 +168,7 @@ impl Framer {
         }
     }
 
-    /// Take bytes that belong to a line without an end.
+    /// Consume the bytes of an incomplete line.
     fn take_partial(
         &mut self,
         rest: &[u8],
@@ -191,7 +191,7 @@ impl Framer {
         flow
     }
 
-    /// Take the bytes that end a line.
+    /// Consume the last bytes of a line.
     #[inline]
     fn take_end(&mut self, end: &[u8], give: &mut impl FnMut(Event) -> ControlFlow<()>) -> ControlFlow<()> {
         if self.state.partial.is_empty() {
@@ -261,9 +261,9 @@ impl Framer {
         flow
     }
 
-    /// Take a line whose field the standard does not have: some servers write errors into a stream so.
+    /// Consume a line without a field of the standard, as some servers write errors into a stream.
     ///
-    /// They are llama.cpp's `error:` with a body behind it, or a body alone, which may have several lines.
+    /// These are llama.cpp's `error:` followed by a body, or only a body, which may have several lines.
     #[cold]
     fn take_unframed(
         &mut self,
@@ -272,7 +272,7 @@ impl Framer {
     ) -> ControlFlow<()> {
         let body = line.strip_prefix(ERROR_FIELD).map(|text| text.strip_prefix(b" ").unwrap_or(text));
         let body = body.filter(|body| !body.is_empty());
-        // An object behind a whole one is another; inside one, it begins behind a comma or a colon.
+        // An object after a complete one is another; inside one, it follows a comma or a colon.
         let begins = body.is_some()
             || (line.starts_with(b"{") && (!self.state.is_unframed || self.state.data.ends_with(b"}")));
         let mut flow = ControlFlow::Continue(());
@@ -291,7 +291,7 @@ impl Framer {
         flow
     }
 
-    /// Give the event that the lines since the last blank one make, if they make any.
+    /// Call `give` with the event of the lines since the last blank one, if they are one.
     #[inline]
     fn end_event(&mut self, give: &mut impl FnMut(Event) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut flow = ControlFlow::Continue(());
@@ -336,7 +336,7 @@ impl Framer {
         state.is_unframed = false;
     }
 
-    /// Give notice of an event that is too long, and drop it up to the next blank line.
+    /// Report an event that is too long, and drop it up to the next blank line.
     #[cold]
     fn skip_event(&mut self, line: u64, give: &mut impl FnMut(Event) -> ControlFlow<()>) -> ControlFlow<()> {
         let line = if self.state.has_data { self.state.data_line } else { line };

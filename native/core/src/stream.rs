@@ -13,18 +13,18 @@ use crate::text::name_of;
 use crate::to_json::write;
 use crate::wire::{EXTRA_TAG, MEMBERS_TAG, Wire, put_varint};
 
-// The members that tell an error body from a message, a bit each.
+// The members that distinguish an error body from a message, one bit each.
 const CHOICES: u8 = 1;
 const OBJECT: u8 = 1 << 1;
 const ERROR: u8 = 1 << 2;
 const DETAIL: u8 = 1 << 3;
 const MESSAGE: u8 = 1 << 4;
-/// An error with something in it; choices that are an empty array; choices of any kind, null too.
+/// A non-empty error; choices that are an empty array; choices of any type, including null.
 const FILLED_ERROR: u8 = 1 << 5;
 const NO_CHOICES: u8 = 1 << 6;
 const ANY_CHOICES: u8 = 1 << 7;
 
-/// Where in a message the fields are that observers of a stream look at: their tags; 0 of one that it lacks.
+/// The tags of the fields in a message that observers of a stream need; 0 for one that it lacks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Observed {
     pub usage: u64,
@@ -37,7 +37,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Make it of the numbers of the usage, the choices, and the index and finish reason of a choice.
+    /// Create it from the numbers of the usage, the choices, and the index and finish reason of a choice.
     pub fn new(plan: &Plan, root: usize, numbers: [u32; 4]) -> Option<Observed> {
         let field = |message: usize, number: u32, kind: Kind, repeated: bool| {
             let place = plan.messages[message].place_of(number.into())?;
@@ -76,14 +76,14 @@ pub struct Rules {
     /// Field number of the messages in a batch message.
     pub element: u32,
     pub observed: Observed,
-    /// The members that tell an error body, without those that the message has itself.
+    /// The members that mark an error body, without those that the message has itself.
     signs: u8,
-    /// Whether the message has choices, by which it is known under any name.
+    /// Whether the message has choices, which identify it under any event name.
     has_choices: bool,
 }
 
 impl Rules {
-    /// Make the rules; `newest` is the message of the newest contract, `root` the one to be written.
+    /// Create the rules; `newest` is the message of the newest contract, `root` the one to write.
     pub fn new(
         plan: &Plan,
         (root, newest, error): (usize, usize, usize),
@@ -110,7 +110,7 @@ impl Rules {
         if !event.is_error() {
             let outcome = self.read(plan, self.root, data, self.mode, scratch);
             match outcome {
-                // The text is JSON, and all of it is on the tape.
+                // The text is JSON, and its tokens are on the tape.
                 Ok(()) | Err(Handover::Violation | Handover::Union) => {}
                 Err(reason) => return Err(reason),
             }
@@ -124,7 +124,7 @@ impl Rules {
         }
         let mode = Mode { validate: false, ..self.mode };
         match self.read(plan, self.error, data, mode, scratch) {
-            // What begins like an object may be one that only the Python engine reads.
+            // Text that begins like an object may be one that only the Python engine accepts.
             Err(Handover::NotJson) if data.trim_ascii_start().first() != Some(&b'{') => {
                 scratch.out.clear();
                 scratch.out.extend_from_slice(data);
@@ -134,7 +134,7 @@ impl Rules {
         }
     }
 
-    /// Read data, which may be too long or no UTF-8.
+    /// Scan data, which may be too long or not UTF-8.
     fn read(&self, plan: &Plan, root: usize, data: &[u8], mode: Mode, scratch: &mut Scratch) -> Outcome {
         if data.len() > self.document_bytes {
             return Err(Handover::Limit);
@@ -150,7 +150,7 @@ impl Rules {
     }
 }
 
-/// Return which members an object has that tell an error body from a message.
+/// Return the members of an object that distinguish an error body from a message.
 fn signs_of(document: Document) -> u8 {
     let mut found = 0;
     for name in document.names(0) {
@@ -168,7 +168,7 @@ fn signs_of(document: Document) -> u8 {
             }
             _ => continue,
         };
-        // Of a name given twice, the last value counts.
+        // Of duplicate names, the last value counts.
         found = found & !bits | signs;
     }
     found
@@ -197,20 +197,20 @@ fn sign_of_error(document: Document, value: usize) -> u8 {
     if is_filled { ERROR | FILLED_ERROR } else { ERROR }
 }
 
-/// What the bytes of a frame are.
+/// The form of the bytes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Nothing: the event has an id alone.
+    /// None: the event has only an id.
     Nothing,
-    /// The data of an event that the Python engine is to convert.
+    /// The data of an event that falls back to the Python engine.
     Data(Handover),
     /// Wire bytes of a message.
     Message,
     /// Wire bytes of an error body.
     Error,
-    /// The data of an error event that is no JSON object.
+    /// The data of an error event that is not a JSON object.
     ErrorText,
-    /// Lines without a field's name, for the Python engine to look at.
+    /// Lines without a field name, which fall back to the Python engine.
     Unframed,
     Done,
     AfterDone,
@@ -218,7 +218,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// Return the number by which the Python package knows it.
+    /// Return its number in the Python package.
     pub fn number(self) -> u8 {
         match self {
             Form::Nothing => 0,
@@ -234,33 +234,33 @@ impl Form {
     }
 }
 
-/// Number of the frame that is no event: the framer has panicked, and the Python engine goes on from its state.
+/// Number of a frame that is not an event: the framer panicked, and the Python engine continues from its state.
 pub const BROKEN: u8 = 9;
 
-/// An event, as the Python engine takes it.
+/// An event for the Python engine.
 #[derive(Debug)]
 pub struct Frame {
     pub line: u64,
     pub id: Option<Box<[u8]>>,
     pub name: Option<Box<[u8]>>,
     pub form: Form,
-    /// Where its bytes are in the output.
+    /// The range of its bytes in the output.
     pub bytes: Range<usize>,
 }
 
-/// What became of a piece of a stream.
+/// The result of a piece of a stream.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// The bytes of all frames; of a batch, those of its elements, then those of the frame that stopped it.
+    /// The bytes of all frames; for a batch, those of its elements, then those of the frame that interrupted it.
     pub bytes: Vec<u8>,
     pub frames: Vec<Frame>,
-    /// Of a batch: the number of its elements.
+    /// For a batch, the number of its elements.
     pub count: usize,
-    /// Of a batch: where the wire bytes of the last usage are.
+    /// For a batch, the range of the wire bytes of the last usage.
     pub usage: Option<Range<usize>>,
-    /// Why choices ended, in the order in which they did: the index of each, and the reason.
+    /// The index and the finish reason of each choice that ended, in that order.
     pub finish_reasons: Vec<(i64, Box<[u8]>)>,
-    /// Indexes of the choices; one that is repeated at once is listed once.
+    /// Indexes of the choices, without immediate repetitions.
     pub choices: Vec<i64>,
 }
 
@@ -279,7 +279,7 @@ impl Output {
         &self.bytes[..self.frames.first().map_or(self.bytes.len(), |frame| frame.bytes.start)]
     }
 
-    /// Give back the memory of a long piece.
+    /// Release the memory of a long piece.
     pub fn shrink(&mut self, kept_bytes: usize) {
         self.bytes.shrink_to(kept_bytes);
         self.frames.shrink_to(kept_bytes / size_of::<Frame>());
@@ -328,7 +328,7 @@ impl Output {
         self.push(event, form, b"");
     }
 
-    /// Add an event as an element of a batch; break off at one that is none.
+    /// Add an event as an element of a batch; stop at one that is not a message.
     pub fn add_element(
         &mut self,
         plan: &Plan,
@@ -375,7 +375,7 @@ impl Output {
         self.observe(plan, rules, scratch, start)
     }
 
-    /// Return what `forget` takes to undo the observation of a message.
+    /// Return the argument of `forget` that undoes the observation of the next message.
     fn observed(&self) -> (Option<Range<usize>>, usize, usize) {
         (self.usage.clone(), self.finish_reasons.len(), self.choices.len())
     }
@@ -386,7 +386,7 @@ impl Output {
         self.choices.truncate(choices);
     }
 
-    /// Note the usage, the choices and the finish reasons of a message whose wire bytes begin at `start`.
+    /// Record the usage, the choices and the finish reasons of a message whose wire bytes begin at `start`.
     fn observe(&mut self, plan: &Plan, rules: &Rules, scratch: &mut Scratch, start: usize) -> Outcome {
         let Scratch { out, tape, .. } = scratch;
         let observed = &rules.observed;
@@ -412,7 +412,7 @@ impl Output {
     }
 }
 
-/// Return the index of a choice, and why it ended if it did.
+/// Return the index of a choice, and its finish reason if it has one.
 #[inline]
 fn finish_reason(
     plan: &Plan,
@@ -453,13 +453,13 @@ fn finish_reason(
     let is_it = |at: &usize| *name_of(document, *at) == *name && tape[at + 1].kind.is_string();
     let at = document.names(root).find(is_it).ok_or(Handover::Extra)?;
     if tape[at + 1].kind == TokenKind::Lone {
-        // No string of UTF-8.
+        // Not UTF-8.
         return Err(Handover::Extra);
     }
     Ok((index, Some(name_of(document, at + 1).into())))
 }
 
-/// Write the messages of a batch message as events, with ids counted from the first one if there is one.
+/// Write the messages of a batch message as events, with ids counted from the first id if there is one.
 pub fn write_events(
     plan: &Plan,
     (root, element): (usize, u32),
@@ -476,7 +476,7 @@ pub fn write_events(
     while !wire.is_empty() {
         let tag = u32::try_from(wire.varint()?).map_err(|_| Handover::Wire)?;
         if tag != element << 3 | 2 {
-            // Other fields of the batch message are none of its events.
+            // Other fields of the batch message are not events.
             if tag >> 3 == element || tag >> 3 == 0 || tag & 7 > 2 {
                 return Err(Handover::Wire);
             }
@@ -518,7 +518,7 @@ mod tests {
             self.0.extend_from_slice(text.as_bytes());
         }
 
-        /// Put a member with one field: its name, number, kind, whether it is repeated, and its message.
+        /// Add a member with one field: its name, number, kind, whether it is repeated, and its message.
         fn member(&mut self, name: &str, number: u32, kind: u32, repeated: u32, message: u32) {
             self.text(name);
             self.text(name);
@@ -543,7 +543,7 @@ mod tests {
     const UNLISTED: u32 = 127;
     const NUMBERS: [u32; 4] = [7, 4, 2, 3];
 
-    /// Make the plans of a chunk, a choice, a usage and an error body.
+    /// Return the plans of a chunk, a choice, a usage and an error body.
     fn plan() -> Plan {
         let mut packer = Packer::default();
         packer.put(&[INTERFACE, UNLISTED, 4, 0, 3]);
@@ -570,7 +570,7 @@ mod tests {
         Rules::new(plan, (0, 0, 3), mode, 1_000, 1, Observed::new(plan, 0, NUMBERS).unwrap())
     }
 
-    /// Return the batch of a stream up to the event that stops it.
+    /// Return the batch of a stream up to the event that interrupts it.
     fn batch(stream: &[u8]) -> Output {
         let plan = plan();
         let rules = rules(&plan);

@@ -1,4 +1,4 @@
-//! Compact copies of JSON values: as a writer would write what a parser has read.
+//! Compact copies of JSON values in their canonical form.
 
 use std::borrow::Cow;
 
@@ -7,10 +7,10 @@ use crate::number::put_number;
 use crate::plain::{is_ascii, plain_run, run};
 use crate::scan::{Document, TokenKind, is_surrogate, unicode_escape};
 
-/// Texts up to this size are copied with what is behind them, which takes no call.
+/// Texts up to this size are copied with the bytes after them, which is faster than a call.
 pub const SHORT_BYTES: usize = 32;
 
-/// A short word, with bytes behind it, and its size.
+/// A short word with padding, and its size.
 pub type Word = ([u8; 8], usize);
 
 pub const NULL: Word = (*b"null    ", 4);
@@ -26,7 +26,7 @@ pub fn put_word((bytes, size): &Word, out: &mut Vec<u8>) {
     out.truncate(end);
 }
 
-/// Add the first bytes of a text.
+/// Append the first bytes of a text.
 #[inline(always)]
 pub fn put_start(text: &[u8], size: usize, out: &mut Vec<u8>) {
     match text.first_chunk::<SHORT_BYTES>() {
@@ -39,7 +39,7 @@ pub fn put_start(text: &[u8], size: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Return the code point of the escape at a place of a string that was scanned, and the place behind it.
+/// Return the code point of an escape in a scanned string, and the place after it.
 fn escape_at(raw: &[u8], at: usize) -> (u32, usize) {
     let code = match raw.get(at + 1) {
         Some(b'b') => 8,
@@ -56,7 +56,7 @@ fn escape_at(raw: &[u8], at: usize) -> (u32, usize) {
     (code.into(), at + 2)
 }
 
-/// Add the UTF-8 form of a code point; half of a pair of surrogates takes three bytes that are no UTF-8.
+/// Append the UTF-8 form of a code point; a lone surrogate takes three bytes that are not UTF-8.
 fn put_code(code: u32, out: &mut Vec<u8>) {
     match char::from_u32(code) {
         Some(character) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -65,7 +65,7 @@ fn put_code(code: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Add the characters that the inside of a JSON string stands for.
+/// Append the characters of the content of a JSON string.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     loop {
@@ -86,7 +86,7 @@ fn put_hex(unit: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
-/// Add the shortest escape of a character that needs one.
+/// Append the shortest escape of a character that needs one.
 fn put_escape(byte: u8, out: &mut Vec<u8>) {
     let short = match byte {
         b'"' | b'\\' => byte,
@@ -100,7 +100,7 @@ fn put_escape(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-/// Add the inside of the JSON string of a text.
+/// Append a text as the content of a JSON string.
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     loop {
@@ -112,7 +112,7 @@ pub fn escape(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Add the inside of a JSON string with the shortest escapes; half of a pair of surrogates keeps its own.
+/// Append the content of a JSON string with the shortest escapes; a lone surrogate keeps its own.
 fn respell(raw: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     loop {
@@ -131,14 +131,14 @@ fn respell(raw: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Add a JSON string.
+/// Append a JSON string.
 pub fn put_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     escape(text, out);
     out.push(b'"');
 }
 
-/// Add what a JSON string of the first bytes of a text has behind its first quote; return whether they are UTF-8.
+/// Append the first bytes of a text as a JSON string without its first quote; return whether they are UTF-8.
 #[inline(always)]
 pub fn put_checked_string(whole: &[u8], size: usize, out: &mut Vec<u8>) -> bool {
     let text = &whole[..size];
@@ -169,7 +169,7 @@ pub fn name_of<'a>(document: Document<'a>, name: usize) -> Cow<'a, [u8]> {
     Cow::Owned(text)
 }
 
-/// Add a compact copy of a value from a text that may be compact already.
+/// Append a compact copy of a value from a text that may be compact already.
 #[inline]
 pub fn copy_from(document: Document, at: usize, is_compact: bool, out: &mut Vec<u8>) {
     let token = document.tape[at];
@@ -181,7 +181,7 @@ pub fn copy_from(document: Document, at: usize, is_compact: bool, out: &mut Vec<
     }
 }
 
-/// Add a compact copy of a value.
+/// Append a compact copy of a value.
 pub fn copy(document: Document, at: usize, out: &mut Vec<u8>) {
     let token = document.tape[at];
     let raw = document.raw(token);

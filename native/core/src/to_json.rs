@@ -9,11 +9,11 @@ use crate::scan::{Document, Limits, Token, TokenKind, scan_for_copy};
 use crate::text::{FALSE, TRUE, copy, copy_from, name_of, put_checked_string, put_start, put_word};
 use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, Wire};
 
-/// Bounds on the JSON texts in a message, which are those of the Python engine.
+/// Bounds on the JSON texts in a message, as in the Python engine.
 const DEPTH_MAX: usize = 200;
 const VALUES_MAX: usize = 1_000_000;
 
-/// Write a message; `camel` asks for lowerCamelCase names.
+/// Write a message, with lowerCamelCase names if `camel` is true.
 pub fn write(
     plan: &Plan,
     root: usize,
@@ -35,20 +35,20 @@ struct Writer<'a> {
     camel: bool,
     tape: &'a mut Vec<Token>,
     out: &'a mut Vec<u8>,
-    /// Of the objects that are being written: members of the contract that their JsonExtra has too.
+    /// For the open objects: members of the contract that their JsonExtra has too.
     beside: Vec<Beside>,
-    /// Of the objects that are being written: members that give way to one of JsonExtra in their spelling.
+    /// For the open objects: members that give way to one of JsonExtra in their spelling.
     aside: Vec<Aside>,
-    /// Of those whose JsonExtra may have names twice: the tokens of its distinct members.
+    /// For those whose JsonExtra may have duplicate names: the tokens of its distinct members.
     distinct: Vec<(usize, usize)>,
     depth: usize,
 }
 
-/// How far an object is written.
+/// The progress within an object.
 struct Progress {
     /// The first member that may come next.
     next: usize,
-    /// Members that are still to be written without a value, and members that were written.
+    /// Members still to be written without a value, and members already written.
     pending: Members,
     written: Members,
 }
@@ -60,22 +60,22 @@ struct Beside {
     value: usize,
 }
 
-/// A member of the contract whose lowerCamelCase name JsonExtra.members has: its text under its other name.
+/// A member of the contract whose lowerCamelCase name is in JsonExtra.members: its text under its other name.
 struct Aside {
     member: usize,
     text: Vec<u8>,
 }
 
-/// What JsonExtra says of an object.
+/// The content of a JsonExtra.
 struct Extra<'a> {
     nulls: Members,
     empties: Members,
     absents: Members,
-    /// What is inside the text of the members, if it can be copied as it is; else the text and its token.
+    /// The content of the members' text if it can be copied unchanged; otherwise the text and its token.
     plain: &'a [u8],
     text: &'a [u8],
     object: Option<usize>,
-    /// Where the distinct members start, if names may be there twice.
+    /// Where the distinct members start, if there may be duplicate names.
     distinct: Option<usize>,
     /// Members of the contract among them, and those of which the name to be written is taken: the document had
     /// both spellings.
@@ -211,7 +211,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Write what notes and fills say of members without a value.
+    /// Write members without a value, from notes and fills.
     #[inline(always)]
     fn notes(&mut self, message: &Message, noted: Members, extra: &Extra, progress: &mut Progress) {
         for m in bits(noted) {
@@ -281,14 +281,14 @@ impl<'a> Writer<'a> {
         if field.repeated { self.elements(field, wire) } else { self.value(field, wire) }
     }
 
-    /// Write a string, whose first quote is written.
+    /// Write a string whose first quote is already written.
     #[inline(always)]
     fn string(&mut self, wire: &mut Wire) -> Outcome {
         let (whole, size) = wire.start()?;
         if put_checked_string(whole, size, self.out) { Ok(()) } else { Err(Handover::Wire) }
     }
 
-    /// Keep what was written of a member for the place of the one whose spelling it gives way to.
+    /// Set aside the text of a member for the position of the one whose spelling it gives way to.
     #[cold]
     fn put_aside(&mut self, member: usize, start: usize) {
         let text = self.out.split_off(start);
@@ -355,7 +355,7 @@ impl<'a> Writer<'a> {
                     return Ok(true);
                 }
             }
-            // What is written may be null or a float, which gives way.
+            // The text may be null or a float, which gives way.
             Kind::TextAny | Kind::Message => return Err(Handover::Extra),
             _ => {}
         }
@@ -363,7 +363,7 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    /// Write the members of JsonExtra, behind all others.
+    /// Write the members of JsonExtra, after all others.
     fn members(
         &mut self,
         message: &Message,
@@ -393,7 +393,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Scan a JSON text that the message carries; return as `scan_for_copy` does.
+    /// Scan JSON text in a field of the message; otherwise like `scan_for_copy`.
     fn scan(&mut self, text: &[u8]) -> Outcome<(usize, bool)> {
         let limits = Limits {
             depth: (DEPTH_MAX + 1).saturating_sub(self.depth),
@@ -413,7 +413,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Write the elements of a repeated field, whose tag was read.
+    /// Write the elements of a repeated field whose tag was read.
     fn elements(&mut self, field: &Field, wire: &mut Wire) -> Outcome {
         self.out.push(b'[');
         self.depth += 1;
@@ -527,7 +527,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Return what is between the braces of a compact object.
+/// Return the text between the braces of a compact object.
 fn inside(object: &[u8]) -> &[u8] {
     &object[1..object.len() - 1]
 }
@@ -547,7 +547,7 @@ fn only_name(object: &[u8]) -> Option<&[u8]> {
     (behind == b"\"}" && (is_ascii(seen) || str::from_utf8(object).is_ok())).then(|| &object[2..end])
 }
 
-/// Return the place of the field that a tag belongs to.
+/// Return the position of the field with a tag.
 #[inline(always)]
 fn place_of(message: &Message, tag: u64) -> Outcome<Place> {
     match message.places.get((tag >> 3) as usize) {
@@ -557,7 +557,7 @@ fn place_of(message: &Message, tag: u64) -> Outcome<Place> {
     }
 }
 
-/// Return the fields of a message in the order of its members, each with what is behind the tag.
+/// Return the fields of a message in the order of its members, each with the bytes after its tag.
 #[cold]
 fn in_order<'b>(message: &Message, mut wire: Wire<'b>) -> Outcome<Vec<(Place, &'b [u8])>> {
     let mut runs = Vec::new();
@@ -594,7 +594,7 @@ struct Merge<'a> {
     /// The message, if members of the contract are among them.
     message: Option<&'a Message>,
     document: Document<'a>,
-    /// Members that are written: those of their names are left out.
+    /// Members already written: those with their names are left out.
     written: Members,
     /// Members of which the name to be written is taken, and those of them that were put aside.
     taken: Members,
@@ -639,7 +639,7 @@ impl Merge<'_> {
     }
 }
 
-/// Return the members that a list of field numbers names.
+/// Return the members of a list of field numbers.
 fn noted(message: &Message, data: &[u8]) -> Outcome<Members> {
     let mut wire = Wire { data };
     let mut members = 0;

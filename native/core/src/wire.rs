@@ -1,4 +1,4 @@
-//! The parts of the protobuf wire form.
+//! The building blocks of the protobuf wire format.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/>
 
@@ -24,14 +24,14 @@ fn varint_size(value: usize) -> usize {
     (64 - (value as u64 | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// A length-delimited field whose length is not known yet: where its length stands, and the room for it.
+/// A length-delimited field whose length is not known yet: the position of its length, and the room for it.
 #[derive(Clone, Copy)]
 pub struct Open {
     at: usize,
     room: usize,
 }
 
-/// Begin a length-delimited field, with room for the length that is guessed.
+/// Begin a length-delimited field, with room for a guessed length.
 #[inline(always)]
 pub fn open(out: &mut Vec<u8>, guess: usize) -> Open {
     let (at, room) = (out.len(), varint_size(guess));
@@ -42,7 +42,7 @@ pub fn open(out: &mut Vec<u8>, guess: usize) -> Open {
     Open { at, room }
 }
 
-/// End a length-delimited field: put its length.
+/// End a length-delimited field: write its length.
 #[inline(always)]
 pub fn close(out: &mut Vec<u8>, Open { at, room }: Open) {
     let size = out.len() - at - room;
@@ -66,7 +66,7 @@ pub fn close(out: &mut Vec<u8>, Open { at, room }: Open) {
     out[at + needed - 1] = rest as u8;
 }
 
-/// Wire bytes that are read from the front.
+/// Wire bytes, read from the front.
 #[derive(Clone, Copy)]
 pub struct Wire<'a> {
     pub data: &'a [u8],
@@ -104,7 +104,7 @@ impl<'a> Wire<'a> {
         Err(Handover::Wire)
     }
 
-    /// Read the bytes of a length-delimited field; return them with all that is behind them, and their size.
+    /// Read the bytes of a length-delimited field; return them with everything after them, and their size.
     #[inline(always)]
     pub fn start(&mut self) -> Outcome<(&'a [u8], usize)> {
         let size = self.varint()? as usize;
@@ -122,7 +122,7 @@ impl<'a> Wire<'a> {
         Ok(bytes)
     }
 
-    /// Go over a value with a tag.
+    /// Skip the value of a tag.
     pub fn skip(&mut self, tag: u32) -> Outcome {
         match tag & 7 {
             0 => self.varint().map(|_| ()),
