@@ -14,7 +14,7 @@ CHUNK = b'{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"x"},"f
 PROGRAM = [sys.executable, "-m", "mistralwire"]
 COMMAND = [*PROGRAM, "convert"]
 TIMEOUT_S = 120
-"""How long a process may take, on a machine that does much else."""
+"""Timeout of a process, on a busy machine."""
 
 
 def convert(*arguments: str | pathlib.Path, stdin: bytes = b"") -> click.testing.Result:

@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def buffered_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start programs with the buffers that they have by default: else much that can fail does not."""
+    """Start programs with their default buffering, without which some failures can't happen."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)

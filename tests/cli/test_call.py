@@ -96,7 +96,7 @@ def response(*messages: AssistantMessage) -> ChatCompletionResponse:
     return ChatCompletionResponse(id="r", model="m", choices=choices)
 
 
-async def test_text_is_seen_as_soon_as_it_comes() -> None:
+async def test_text_is_printed_as_it_arrives() -> None:
     upstream, server = serving(chunk(0, "Hel"))
     async with server, calling("hello", "--target", server.address) as process:
         assert process.stdout is not None
@@ -170,7 +170,7 @@ async def test_fim_fills_the_gap_between_prompt_and_suffix(is_stream: bool) -> N
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-async def test_an_agent_is_asked_in_the_place_of_a_model(is_stream: bool) -> None:
+async def test_an_agent_answers_instead_of_a_model(is_stream: bool) -> None:
     answer = [chunk(0, "new"), None] if is_stream else [response(AssistantMessage(content_string="new"))]
     upstream, server = serving(*answer)
     arguments = ["What is new?", "--agent", "ag_1", "--system", "Be brief."]
@@ -204,7 +204,7 @@ ANSWERED = response(
 SHOWN = 'first\ntool call: look({"at": 1})\ntool call: go({"to":2})\n--- choice 1 ---\nsecond\n'
 
 
-async def test_tool_calls_and_other_choices_come_behind_the_text() -> None:
+async def test_tool_calls_and_other_choices_follow_the_text() -> None:
     _, server = serving(*explode(ANSWERED), None, ANSWERED)
     async with server:
         streamed = await call("hi", "--target", server.address)
@@ -214,7 +214,7 @@ async def test_tool_calls_and_other_choices_come_behind_the_text() -> None:
     assert whole == (0, SHOWN, "")
 
 
-async def test_json_is_a_line_for_each_chunk_or_the_response() -> None:
+async def test_json_is_a_line_per_chunk_or_the_response() -> None:
     chunks = [chunk(0), chunk(1)]
     _, server = serving(*chunks, None, ANSWERED)
     async with server:
@@ -317,9 +317,7 @@ async def test_a_request_that_breaks_the_contract_is_not_sent(document: bytes, s
         (("hi", "--token-file", "no-such-file"), "--token-file"),
     ],
 )
-async def test_a_command_line_that_makes_no_sense_is_a_usage_error(
-    arguments: tuple[str, ...], said: str
-) -> None:
+async def test_an_invalid_command_line_is_a_usage_error(arguments: tuple[str, ...], said: str) -> None:
     code, output, errors = await call(*arguments)
 
     assert (code, output) == (2, "")
@@ -333,7 +331,7 @@ async def test_no_prompt_at_all_is_an_error() -> None:
     assert (code, errors) == (1, "Error: standard input: expected text in UTF-8, found other bytes\n")
 
 
-async def test_what_went_wrong_comes_behind_the_text_before() -> None:
+async def test_an_error_follows_the_text_before_it() -> None:
     error = UpstreamError("it \x1b[31mbroke", reason="UPSTREAM_FAILED")
     upstream, server = serving(chunk(0, "Hel"))
     async with server:
@@ -353,7 +351,7 @@ async def test_what_went_wrong_comes_behind_the_text_before() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--no-stream",), ("--json",)])
-async def test_a_model_that_gave_up_is_a_failure(arguments: tuple[str, ...]) -> None:
+async def test_a_model_that_failed_is_a_failure(arguments: tuple[str, ...]) -> None:
     failed = FinishReason.FINISH_REASON_ERROR
     last = piece(content_string="Hel")
     last.choices[0].finish_reason = failed
@@ -371,7 +369,7 @@ async def test_a_model_that_gave_up_is_a_failure(arguments: tuple[str, ...]) -> 
     assert "Hel" in output
 
 
-async def test_an_error_is_told_with_its_violations() -> None:
+async def test_an_error_lists_its_violations() -> None:
     violation = Violation("messages[0].role", "a role", "none")
     error = CallError(str(violation), code="INVALID_ARGUMENT", reason="REFUSED", violations=[violation])
     upstream, server = serving(error)
@@ -384,7 +382,7 @@ async def test_an_error_is_told_with_its_violations() -> None:
     assert len(upstream.requests) == 1
 
 
-async def test_a_busy_service_is_told_with_the_time_to_wait() -> None:
+async def test_an_overload_is_reported_with_the_time_to_wait() -> None:
     _, server = serving(OverloadError("busy", retry_after_s=2.5))
     async with server:
         _, _, errors = await call("hi", "--target", server.address)
@@ -393,7 +391,7 @@ async def test_a_busy_service_is_told_with_the_time_to_wait() -> None:
     assert "\n  retry after 2.5 s\n" in errors
 
 
-async def test_a_deadline_in_the_middle_of_an_answer_is_told_with_its_flag() -> None:
+async def test_a_deadline_in_the_middle_of_an_answer_names_its_flag() -> None:
     _, server = serving(piece(content_string="Hel"))
     async with server:
         code, output, errors = await call("hi", "--deadline", "3", "--target", server.address)
@@ -416,7 +414,7 @@ async def test_no_service_and_no_time_left_are_errors() -> None:
     assert f"\n  check that a service runs at {server.address}, and " in errors
 
 
-async def test_nothing_but_the_error_is_printed_when_tls_meets_plain_text(tmp_path: pathlib.Path) -> None:
+async def test_nothing_but_the_error_is_printed_when_tls_meets_plaintext(tmp_path: pathlib.Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca")
     _, server = serving()
     async with server:
@@ -429,7 +427,7 @@ async def test_nothing_but_the_error_is_printed_when_tls_meets_plain_text(tmp_pa
     assert all(line.startswith("  ") for line in more)
 
 
-async def test_a_service_that_wants_a_token_is_told_with_the_option_for_it(tmp_path: pathlib.Path) -> None:
+async def test_a_missing_or_invalid_token_names_the_option_for_it(tmp_path: pathlib.Path) -> None:
     (tmp_path / "tokens").write_text("a-token-of-the-service\n")
     (tmp_path / "other").write_text("another-token\n")
     async with create_server(HeldUpstream(), ServerConfig(port=0, token_file=tmp_path / "tokens")) as server:
@@ -442,7 +440,7 @@ async def test_a_service_that_wants_a_token_is_told_with_the_option_for_it(tmp_p
         assert "\n  name the file with a token of this service with --token-file\n" in errors
 
 
-async def test_a_variable_that_call_does_not_know_is_an_error() -> None:
+async def test_an_unknown_variable_is_an_error() -> None:
     code, _, errors = await call("hi", MISTRALWIRE_CALL_TOKENFILE="token")
 
     assert code == 2
@@ -464,7 +462,7 @@ async def test_control_c_cancels_the_upstream(has_text: bool) -> None:
     assert (process.returncode, output, errors) == (130, b"\n" * has_text, b"interrupted\n")
 
 
-async def test_a_reader_that_has_seen_enough_cancels_the_upstream() -> None:
+async def test_a_reader_that_closes_the_output_cancels_the_upstream() -> None:
     upstream, server = serving(chunk(0, "Hel"))
     reading, writing = os.pipe()
     async with server, calling("hi", "--target", server.address, stdout=writing) as process:
@@ -501,7 +499,7 @@ async def in_terminal(*arguments: str) -> str:
         async with calling(*arguments, stdout=follower, PYTHONIOENCODING="utf-8") as process:
             os.close(follower)
             loop, output = asyncio.get_running_loop(), b""
-            # The end of a terminal whose other side was closed is an error.
+            # Reading from a terminal whose other side is closed is an error.
             with contextlib.suppress(OSError):
                 while data := await loop.run_in_executor(None, os.read, leader, 1000):
                     output += data
@@ -511,7 +509,7 @@ async def in_terminal(*arguments: str) -> str:
     return output.decode()
 
 
-async def test_a_terminal_gets_nothing_that_it_would_act_upon() -> None:
+async def test_control_characters_are_escaped_on_a_terminal() -> None:
     call_ = ToolCall(id="1", function=FunctionCall(name="f\x1b", arguments_string="\x1b"))
     _, server = serving(piece(content_string=CONTROLS), piece(tool_calls=[call_]), None)
     async with server:
@@ -522,7 +520,7 @@ async def test_a_terminal_gets_nothing_that_it_would_act_upon() -> None:
     )
 
 
-async def test_a_pipe_gets_the_text_as_it_is() -> None:
+async def test_a_pipe_gets_the_text_unchanged() -> None:
     _, server = serving(piece(content_string=CONTROLS), None)
     async with server:
         _, output, _ = await call("hi", "--target", server.address, PYTHONIOENCODING="ascii")
@@ -559,7 +557,7 @@ async def test_tls_and_a_token_are_files(tmp_path: pathlib.Path) -> None:
     assert (code, errors, seen) == (0, "", ["Bearer s3cret"])
 
 
-async def test_a_token_is_never_sent_in_plain_text_to_another_machine(tmp_path: pathlib.Path) -> None:
+async def test_a_token_is_never_sent_in_plaintext_to_another_machine(tmp_path: pathlib.Path) -> None:
     (tmp_path / "token").write_text("s3cret")
     code, _, errors = await call(
         "hi", "--insecure", "--target", "example.com:1", "--token-file", str(tmp_path / "token")

@@ -1,4 +1,4 @@
-"""Where the output goes, and what is left when the way there is cut short."""
+"""Where the output goes, and what is left of it when a run fails."""
 
 import os
 import pathlib
@@ -99,7 +99,7 @@ def test_a_signal_that_ends_it_leaves_no_file(tmp_path: pathlib.Path, number: si
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_handlers_of_signals_are_the_former_ones_afterwards(tmp_path: pathlib.Path) -> None:
+def test_the_handlers_of_signals_are_restored_afterwards(tmp_path: pathlib.Path) -> None:
     numbers = (signal.SIGTERM, signal.SIGHUP)
     former = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:
@@ -133,7 +133,7 @@ def test_another_thread_may_write_too(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out", "out.foo"])
-def test_a_name_that_tells_no_format_asks_for_the_option(tmp_path: pathlib.Path, name: str) -> None:
+def test_a_name_without_a_known_extension_asks_for_the_option(tmp_path: pathlib.Path, name: str) -> None:
     result = convert(RESPONSE, "-o", tmp_path / name)
     assert result.exit_code == 2
     assert "--to" in result.output

@@ -1,4 +1,4 @@
-"""Settings whose files are pipes: of a shell's process substitution, and those that nobody writes to."""
+"""Settings whose files are pipes: of a shell's process substitution, and pipes without a writer."""
 
 import os
 import pathlib

@@ -37,7 +37,7 @@ def test_every_file_of_the_contract_is_written_in_its_folder(tmp_path: pathlib.P
     assert set(result.output.splitlines()) == {str(out / name) for name in sources | MADE}
 
 
-def test_the_vectors_are_written_whatever_they_are(tmp_path: pathlib.Path) -> None:
+def test_vectors_of_any_kind_are_written(tmp_path: pathlib.Path) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(SOURCE, checkout / "proto")
@@ -101,7 +101,7 @@ def test_force_overwrites_and_writes_only_what_differs(tmp_path: pathlib.Path) -
 @pytest.mark.parametrize(
     ("file", "exit_code"), [("out", 2), ("out/mistralwire", 1)], ids=["the folder", "one in it"]
 )
-def test_a_file_where_a_folder_is_due_is_an_error(tmp_path: pathlib.Path, file: str, exit_code: int) -> None:
+def test_a_file_in_place_of_a_folder_is_an_error(tmp_path: pathlib.Path, file: str, exit_code: int) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text("")
     result = proto("--out", tmp_path / "out")

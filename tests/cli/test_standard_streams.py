@@ -45,7 +45,7 @@ def test_files_are_converted_with_all_streams_closed(tmp_path: pathlib.Path) -> 
 
 
 def test_a_file_does_not_take_the_place_of_a_closed_stream(tmp_path: pathlib.Path) -> None:
-    # Otherwise the input has the descriptor of standard output, and is taken for where that goes.
+    # Otherwise the input gets the descriptor of standard output, and is taken for its file.
     file = tmp_path / "response.json"
     file.write_bytes(RESPONSE.read_bytes())
     line = "$mistralwire convert $1 -o $1 --names camel >&-"
@@ -62,7 +62,7 @@ def test_a_full_disk_is_an_error_of_one_line(arguments: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"]])
-def test_help_for_a_reader_who_left_ends_quietly(arguments: list[str]) -> None:
+def test_help_for_a_closed_pipe_ends_quietly(arguments: list[str]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     result = subprocess.run(

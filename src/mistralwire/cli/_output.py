@@ -1,4 +1,4 @@
-"""The output of a command: a file that never has its name before it is complete, or a stream."""
+"""The output of a command: a stream, or a file that gets its name when it is complete."""
 
 import contextlib
 import errno

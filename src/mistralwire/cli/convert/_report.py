@@ -61,16 +61,16 @@ class Report:
         """Print and count a failure to decode a document; see `fail`.
 
         Args:
-            place: As for `fail`.
+            place: See `fail`.
             error: The error of the codec.
-            part: As for `describe_violations`.
+            part: See `describe_violations`.
             hint: What to append to the last line.
         """
         place, problems = describe_violations(error, place, part=part)
         self.fail(place, *problems[:-1], problems[-1] + hint)
 
     def warn(self, place: str, text: str) -> None:
-        """Print a warning, unless one with the same finding was printed, or too many were."""
+        """Print a warning: the first one of each finding, at most 100 in all."""
         kind = text.partition(", found ")[2]
         if kind not in self._warned and len(self._warned) < _WARNINGS_MAX:
             self._warned.add(kind)

@@ -12,9 +12,9 @@ from typing import IO
 
 import pytest
 
-from .commands import CHUNK, COMMAND, TIMEOUT_S
+from ..commands import CHUNK, COMMAND, TIMEOUT_S
 
-# A process's peak is inherited by what it starts, so a small process in between does the measuring.
+# A process inherits the peak of its parent, so a small process in between does the measuring.
 MEASURE = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode
@@ -64,7 +64,7 @@ def test_the_first_event_is_converted_before_the_second_comes(event: bytes) -> N
         assert process.stdout is not None
         process.stdin.write(event)
         process.stdin.flush()
-        # Nothing more is written before this: a program that waited for more would be killed.
+        # Nothing more is written before this: a program that waits for more is killed.
         killer = threading.Timer(TIMEOUT_S, process.kill)
         killer.start()
         assert process.stdout.readline() == CHUNK + b"\n"
@@ -92,7 +92,7 @@ def test_an_interrupt_ends_with_130_and_leaves_no_file(tmp_path: pathlib.Path) -
 
 
 @pytest.mark.parametrize("lines", [1_000, 100_000])
-def test_a_reader_who_leaves_ends_it_quietly(tmp_path: pathlib.Path, lines: int) -> None:
+def test_a_closed_output_ends_it_quietly(tmp_path: pathlib.Path, lines: int) -> None:
     file = tmp_path / "chunks.jsonl"
     file.write_bytes((CHUNK + b"\n") * lines)
     with subprocess.Popen(
@@ -125,7 +125,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: pathlib.Path, to: str) -> 
     assert sizes[1] < sizes[0] + 16_000_000
 
 
-def test_a_line_beyond_the_bound_is_passed_over_without_being_held(tmp_path: pathlib.Path) -> None:
+def test_a_line_beyond_the_bound_is_discarded_without_being_held(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "long.jsonl"
     with file.open("wb") as stream:
         stream.write(CHUNK + b"\n")
@@ -222,7 +222,7 @@ def test_a_long_input_from_a_pipe_shows_the_bytes_read(tmp_path: pathlib.Path) -
     assert "\r\x1b[K<stdin>:201: id: expected" in shown
 
 
-def test_a_terminal_is_not_waited_on_for_a_file_that_was_forgotten() -> None:
+def test_a_forgotten_file_does_not_wait_for_a_terminal() -> None:
     ours, theirs = pty.openpty()
     result = subprocess.run(COMMAND, stdin=theirs, capture_output=True, check=False, timeout=TIMEOUT_S)
     os.close(theirs)

@@ -9,7 +9,7 @@ from mistralwire.cli.convert._input import BLOCK_BYTES, Input
 from mistralwire.cli.convert._reader import Reader
 from mistralwire.cli.convert._report import Report
 
-from .commands import CHUNK
+from ..commands import CHUNK
 
 
 def input_of(data: bytes, item_bytes_max: int) -> Input:

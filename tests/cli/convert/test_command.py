@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from mistralwire import v1
 from mistralwire.codec import SseDecoder, SseMessage, from_json, to_json
 
-from ..json_equality import meaning
-from .commands import CHUNK, DATA, convert, converted, run
+from ...json_equality import meaning
+from ..commands import CHUNK, DATA, convert, converted, run
 
 RESPONSE = DATA / "response.json"
 REQUESTS = DATA / "requests.jsonl"
@@ -43,7 +43,7 @@ def test_json_becomes_one_message_and_comes_back_the_same(tmp_path: pathlib.Path
     )
 
 
-def test_a_text_says_its_type_and_comes_back_the_same(tmp_path: pathlib.Path) -> None:
+def test_a_text_names_its_type_and_comes_back_the_same(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "response.txtpb"
     converted(RESPONSE, "-o", file)
     expected = from_json(v1.ChatCompletionResponse, RESPONSE.read_bytes())
@@ -53,7 +53,7 @@ def test_a_text_says_its_type_and_comes_back_the_same(tmp_path: pathlib.Path) ->
     assert converted(stdin=file.read_bytes()) == to_json(expected) + b"\n"
 
 
-def test_lines_become_messages_with_their_length_and_come_back_the_same(tmp_path: pathlib.Path) -> None:
+def test_lines_become_delimited_messages_and_come_back_the_same(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "requests.binpb"
     converted(REQUESTS, "-o", file)
     lines = [line for line in REQUESTS.read_bytes().splitlines() if line]
@@ -63,13 +63,13 @@ def test_lines_become_messages_with_their_length_and_come_back_the_same(tmp_path
     assert back.splitlines() == [to_json(message) for message in messages]
 
 
-def test_a_stream_becomes_lines_and_messages_with_their_length(tmp_path: pathlib.Path) -> None:
+def test_a_stream_becomes_lines_and_delimited_messages(tmp_path: pathlib.Path) -> None:
     chunks = chunks_of_stream()
     assert converted(STREAM, "--to", "jsonl").splitlines() == [to_json(chunk) for chunk in chunks]
     assert parse_delimited(v1.CompletionChunk, converted(STREAM)) == chunks
 
 
-def test_messages_with_their_length_become_a_stream_with_its_end(tmp_path: pathlib.Path) -> None:
+def test_delimited_messages_become_a_stream_with_its_end(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "chunks.binpb"
     converted(STREAM, "-o", file)
     stream = converted(file, "--type", "CompletionChunk", "--to", "sse")
@@ -118,20 +118,20 @@ def test_an_output_that_is_a_pipe_is_written_directly() -> None:
     ],
     ids=["line", "blank lines", "indented", "lines", "data", "comment", "id"],
 )
-def test_the_format_of_standard_input_is_guessed(stdin: bytes, to: str, expected: int) -> None:
+def test_the_format_of_standard_input_is_inferred(stdin: bytes, to: str, expected: int) -> None:
     assert converted("--to", to, stdin=stdin).count(b"\n") == expected
     assert converted("-", "--to", to, stdin=stdin).count(b"\n") == expected
 
 
 @pytest.mark.parametrize("extension", ["jsonl", "ndjson", "NDJSON"])
-def test_the_format_of_a_file_is_guessed_from_its_extension(tmp_path: pathlib.Path, extension: str) -> None:
+def test_the_format_of_a_file_is_inferred_from_its_extension(tmp_path: pathlib.Path, extension: str) -> None:
     file = tmp_path / f"one.{extension}"
     file.write_bytes(CHUNK)
     assert parse_delimited(v1.CompletionChunk, converted(file)) == [from_json(v1.CompletionChunk, CHUNK)]
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n\n", b"\x0a\x01a", b'id: "text"\n', b"hello"])
-def test_a_format_that_nothing_tells_asks_for_the_option(stdin: bytes) -> None:
+def test_an_unclear_format_asks_for_the_option(stdin: bytes) -> None:
     result = convert("--to", "json", stdin=stdin)
     assert result.exit_code == 2
     assert "--from" in result.output
@@ -159,7 +159,7 @@ def test_a_format_that_nothing_tells_asks_for_the_option(stdin: bytes) -> None:
         ({"error": {"message": "gone", "type": "t"}}, "ErrorResponse"),
     ],
 )
-def test_the_type_is_guessed_from_the_document(document: object, name: str) -> None:
+def test_the_type_is_inferred_from_the_document(document: object, name: str) -> None:
     text = converted("--to", "txtpb", "--no-validate", stdin=json.dumps(document).encode())
     assert f"# proto-message: mistralwire.v1.{name}\n" in text.decode()
 
@@ -168,7 +168,7 @@ def test_the_type_is_guessed_from_the_document(document: object, name: str) -> N
     "document",
     [b"{}", b'{"id": "i", "choices": []}', b'{"role": "user"}', b'{"object": 1}', b'{"object":[]}'],
 )
-def test_a_type_that_nothing_tells_asks_for_the_option(document: bytes, tmp_path: pathlib.Path) -> None:
+def test_an_unclear_type_asks_for_the_option(document: bytes, tmp_path: pathlib.Path) -> None:
     result = convert("--to", "json", "-o", tmp_path / "out.json", stdin=document)
     assert result.exit_code == 2
     assert "--type" in result.output
@@ -195,7 +195,7 @@ def test_a_binary_file_asks_for_its_type(tmp_path: pathlib.Path) -> None:
         ("Qqqqqqq", "UsageInfo"),
     ],
 )
-def test_an_unknown_type_names_those_that_are_near(name: str, hint: str) -> None:
+def test_an_unknown_type_names_the_nearest_one(name: str, hint: str) -> None:
     result = convert(RESPONSE, "--to", "json", "--type", name)
     assert result.exit_code == 2
     assert hint in " ".join(result.output.split())
@@ -225,7 +225,7 @@ def test_keeping_going_reports_every_bad_line_and_converts_the_others() -> None:
     assert summary == f"{BROKEN}: 2 messages converted, 2 failures"
 
 
-def test_a_bad_first_line_leaves_the_type_to_the_next() -> None:
+def test_after_a_bad_first_line_the_next_one_shows_the_type() -> None:
     status, stdout, stderr = run("--to", "jsonl", "--keep-going", stdin=b"{\n" + CHUNK + b"\n")
     assert (status, stdout) == (1, CHUNK + b"\n")
     assert stderr.startswith("<stdin>:1: expected JSON, ")
@@ -256,7 +256,7 @@ def test_one_byte_order_mark_is_dropped(stdin: bytes, to: str) -> None:
         assert converted(*options, "--to", to, stdin=b"\xef\xbb\xbf" + stdin) == expected
 
 
-def test_what_is_no_json_number_is_read_without_validation_and_in_streams() -> None:
+def test_numbers_that_json_lacks_are_read_without_validation_and_in_streams() -> None:
     document = CHUNK[:-1] + b',"x":[NaN,-Infinity]}'
     written = {"x": [None, -sys.float_info.max]}
     line = converted("--no-validate", "--to", "jsonl", stdin=document)
@@ -267,7 +267,7 @@ def test_what_is_no_json_number_is_read_without_validation_and_in_streams() -> N
     assert (status, "NaN, which JSON does not have, in x[0]" in stderr) == (1, True)
 
 
-def test_a_stream_without_done_is_whole_where_all_choices_have_ended() -> None:
+def test_a_stream_without_done_is_complete_if_all_choices_have_ended() -> None:
     event = b'data: {"id":"1","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
     status, stdout, stderr = run("--from", "sse", "--to", "sse", stdin=event + event)
     assert (status, stdout.count(b"data: "), stdout.endswith(b"data: [DONE]\n\n")) == (0, 3, True)
@@ -303,7 +303,7 @@ def test_several_messages_do_not_fit_into_one_document(to: str) -> None:
     assert stderr == f"{REQUESTS}:3: {problem}\n"
 
 
-def test_keeping_going_gives_the_first_of_several_messages() -> None:
+def test_keeping_going_writes_the_first_of_several_messages() -> None:
     status, stdout, _ = run(REQUESTS, "--to", "json", "--keep-going")
     assert (status, stdout) == (1, converted(REQUESTS, "--to", "jsonl").splitlines(keepends=True)[0])
 
@@ -316,7 +316,7 @@ def test_keeping_going_gives_the_first_of_several_messages() -> None:
     ],
     ids=["sse", "jsonl"],
 )
-def test_a_stream_that_lacks_an_event_is_not_said_to_be_complete(stdin: bytes, arguments: list[str]) -> None:
+def test_a_stream_that_lacks_an_event_has_no_done(stdin: bytes, arguments: list[str]) -> None:
     status, stdout, _ = run(*arguments, "--to", "sse", "--keep-going", stdin=stdin)
     assert (status, stdout) == (1, b"data: " + CHUNK + b"\n\n")
 
@@ -341,13 +341,13 @@ def test_a_problem_has_one_position(format_: str, stdin: bytes, expected: str) -
     assert re.sub("found [^0-9]* at column", "found X at column", first) == f"<stdin>{expected}"
 
 
-def test_one_failure_is_said_in_the_singular() -> None:
+def test_one_failure_is_counted_in_the_singular() -> None:
     _, _, stderr = run("--from", "jsonl", "--to", "jsonl", "--keep-going", stdin=CHUNK + b"\n[]\n")
     assert stderr.endswith("<stdin>: 1 message converted, 1 failure\n")
 
 
 @pytest.mark.parametrize("to", ["json", "txtpb"])
-def test_no_message_at_all_is_no_document(tmp_path: pathlib.Path, to: str) -> None:
+def test_no_message_at_all_is_not_a_document(tmp_path: pathlib.Path, to: str) -> None:
     result = convert("--from", "jsonl", "--to", to, "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert "expected a message, found none" in result.output
@@ -359,7 +359,7 @@ def test_no_lines_become_no_messages() -> None:
     assert converted("--from", "jsonl", "--to", "sse") == b"data: [DONE]\n\n"
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: pathlib.Path) -> None:
+def test_a_failure_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "out.jsonl"
     file.write_text("before")
     assert convert(BROKEN, "-o", file).exit_code == 1
@@ -394,7 +394,7 @@ def test_a_document_that_fails_leaves_no_file_even_when_keeping_going(tmp_path: 
         ([RESPONSE, "--from", "binpb", "--to", "binpb"], "changes nothing"),
     ],
 )
-def test_a_wrong_command_line_says_what_is_wrong(arguments: list[str | pathlib.Path], hint: str) -> None:
+def test_an_invalid_command_line_is_explained(arguments: list[str | pathlib.Path], hint: str) -> None:
     result = convert(*arguments)
     assert result.exit_code == 2
     assert hint in result.output

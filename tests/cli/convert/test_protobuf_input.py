@@ -1,4 +1,4 @@
-"""Protobuf as input: checked as JSON is, and what is newer than the contract is told."""
+"""Protobuf as input: checked as JSON is, with warnings about content of a newer contract."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from mistralwire import v1
 from mistralwire._varint import write_varint
 from mistralwire.codec import from_json
 
-from .commands import CHUNK, DATA, convert, converted, run
+from ..commands import CHUNK, DATA, convert, converted, run
 
 RESPONSE = DATA / "response.json"
 CHUNK_BYTES = from_json(v1.CompletionChunk, CHUNK).SerializeToString()
@@ -71,7 +71,7 @@ def test_an_answer_of_a_newer_contract_is_converted_with_a_warning(options: list
         assert stdout == (CHUNK + b"\n") * (3 if to == "jsonl" else 1)
 
 
-def test_each_kind_of_newer_content_is_told_once_up_to_a_number() -> None:
+def test_each_kind_of_newer_content_is_reported_once_up_to_a_bound() -> None:
     many = b"".join(bytes([number << 3 & 0x7F | 0x80, number >> 4]) + b"\x01" for number in range(16, 216))
     data = b"".join(write_varint(len(message)) + message for message in (CHUNK_BYTES + many,) * 2)
     arguments = ["--from", "binpb", "--to", "jsonl", "--type", "CompletionChunk", "--no-validate"]
@@ -82,7 +82,7 @@ def test_each_kind_of_newer_content_is_told_once_up_to_a_number() -> None:
     assert len(set(lines)) == len(lines)
 
 
-def test_an_alternative_of_a_newer_contract_costs_itself_in_an_answer() -> None:
+def test_an_alternative_of_a_newer_contract_is_lost_in_an_answer() -> None:
     choice = b'{"index":0,"finish_reason":"stop","message":{"content":[{"type":"text","text":"t"}]}}'
     message = from_json(v1.ChatCompletionChoice, choice)
     assert message.message.content_array.items.add().MergeFromString(UNKNOWN) > 0
@@ -127,7 +127,7 @@ def test_a_request_of_a_newer_contract_is_refused(format_: str, options: list[st
     assert "<stdin>: reasoning_effort: " in stderr
 
 
-def test_bytes_of_another_message_are_no_newer_contract() -> None:
+def test_bytes_of_another_message_are_not_a_newer_contract() -> None:
     data = v1.ToolMessage(role="tool").SerializeToString()
     for options in ([], ["--no-validate"]):
         status, stdout, stderr = run("--from", "binpb", "--type", "UsageInfo", *options, stdin=data)
@@ -136,9 +136,7 @@ def test_bytes_of_another_message_are_no_newer_contract() -> None:
 
 
 @pytest.mark.parametrize("to", ["json", "txtpb"])
-def test_messages_with_their_length_read_as_one_hint_at_the_right_format(
-    tmp_path: pathlib.Path, to: str
-) -> None:
+def test_delimited_messages_read_as_one_hint_at_the_right_format(tmp_path: pathlib.Path, to: str) -> None:
     file = tmp_path / "chunks.binpb"
     converted(DATA / "stream.sse", "-o", file)
     hint = "; if these are messages with a length before each, choose --to jsonl"
@@ -176,7 +174,7 @@ def test_an_error_in_a_long_text_does_not_repeat_it(text: bytes) -> None:
     assert len(result.output) < 1_000
 
 
-def test_an_error_in_a_text_says_what_is_wrong_and_not_what_is_right_before_it() -> None:
+def test_an_error_in_a_text_quotes_nothing_that_is_right_before_it() -> None:
     result = convert(
         "--from", "txtpb", "--to", "json", "--type", "CompletionChunk", stdin=b'id: "right" model 5'
     )
@@ -185,7 +183,7 @@ def test_an_error_in_a_text_says_what_is_wrong_and_not_what_is_right_before_it()
     assert "right" not in result.output
 
 
-def test_a_text_has_its_letters_as_they_are() -> None:
+def test_a_text_has_unescaped_letters() -> None:
     chunk = CHUNK.replace(b'"x"', '"marée 潮"'.encode())
     text = converted("--from", "json", "--to", "txtpb", stdin=chunk)
     assert "marée 潮" in text.decode()
