@@ -15,7 +15,6 @@ from mistralwire.codec import (
     SseDone,
     SseError,
     SseEvent,
-    _sse_frames,
     batch_to_sse,
     binary_to_json,
     encode_sse,
@@ -26,6 +25,7 @@ from mistralwire.codec import (
     to_json,
 )
 from mistralwire.codec._native import NoEngine
+from mistralwire.codec._sse import _framer
 from mistralwire.errors import DecodeError, EncodeError
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
 from tests.codec.engines import python_from_json, python_to_json
@@ -118,7 +118,7 @@ def check_sse(message_type: type[Message], mode: int, data: bytes) -> None:
         [data[at : at + size] for at in range(0, len(data), size)],
         [data[:at], b"", data[at:]],
     ]
-    with mock.patch.object(_sse_frames, "engine", NoEngine()):
+    with mock.patch.object(_framer, "engine", NoEngine()):
         events = _events(message_type, [data], validate=validate)
         batch = _batch([data], validate=validate)
     for pieces in cuts:
