@@ -81,6 +81,14 @@ def test_the_modules_and_files_in_the_architecture_exist() -> None:
         assert (ROOT / "native" / "core" / "src" / name).exists(), name
 
 
+def test_the_private_modules_in_the_pages_exist() -> None:
+    pages = [(ROOT / "docs" / name).read_text() for name in ("architecture.md", "design.md")]
+    named = {name for page in pages for name in re.findall(r"`(_[a-z][a-z0-9_]*)`", page)}
+    modules = {path.stem for path in SOURCE.rglob("_*")}
+    assert named
+    assert named - modules == set()
+
+
 # A call in the same process, with the observer that the page's formatter is for.
 _LOGGED_CALL = """
 import asyncio
