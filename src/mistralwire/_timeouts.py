@@ -20,9 +20,9 @@ class IdleTimer:
     __slots__ = ("_delay_s", "_expired", "_handle", "_loop", "_timeouts", "_wakes_s", "due_s")
 
     def __init__(self) -> None:
+        self.due_s = self._wakes_s = math.inf
         self._loop = asyncio.get_running_loop()
         self._expired: Callable[[], object] | None = None
-        self.due_s = self._wakes_s = math.inf
         self._handle: asyncio.TimerHandle | None = None
         # Where it shares the loop's timer, and for which delay.
         self._timeouts: Timeouts | None = None
@@ -38,18 +38,17 @@ class IdleTimer:
     ) -> None:
         """Start or restart the timer: it calls `expired` in `delay_s` seconds.
 
-        With `timeouts`, timers that start with the same delay share one timer of the loop.
+        With `timeouts`, timers that start with the same delay share one timer of the loop at first.
         """
         self._expired = expired
-        self.due_s = self._loop.time() + delay_s
-        if self.due_s >= self._wakes_s:
-            return
-        self._disarm()
-        if timeouts is None:
-            self._arm()
-        else:
+        if timeouts is not None and self._wakes_s == math.inf:
             self._timeouts, self._delay_s = timeouts, delay_s
-            self._wakes_s = timeouts.start(delay_s, self, self._wake)
+            self.due_s = self._wakes_s = timeouts.start(delay_s, self, self._wake)
+            return
+        self.due_s = self._loop.time() + delay_s
+        if self.due_s < self._wakes_s:
+            self._disarm()
+            self._arm()
 
     def stop(self) -> None:
         """Stop the timer; the loop's own stays for the next start."""
