@@ -43,7 +43,7 @@ async def why_not_serving(stub: Stub, deadline_s: float | None) -> str | None:
         data = await _unary(stub, _CHECK, request.SerializeToString(), deadline_s)
     except CallError as error:
         if error.code != "UNIMPLEMENTED":
-            return _cause_of(error)
+            return _connection_cause(error)
     else:
         try:
             status = health_pb2.HealthCheckResponse.FromString(data or b"").status
@@ -71,7 +71,7 @@ async def _unary(stub: Stub, path: str, wire: bytes, deadline_s: float | None) -
         return data
 
 
-def _cause_of(error: CallError) -> str:
+def _connection_cause(error: CallError) -> str:
     """Return why a call could not be made, without the addresses in gRPC's own text."""
     if is_refusing_caller(error):
         return TOKEN_REFUSED

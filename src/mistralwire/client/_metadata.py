@@ -21,7 +21,7 @@ from mistralwire._trace_context import injected
 
 _TOKEN_FILE_BYTES_MAX = 64 * 1024
 # Source: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
-_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}=*")
+_SENDABLE_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}=*")
 # What HTTP/2 and gRPC take: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 _METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
 _METADATA_TEXT = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
@@ -122,7 +122,7 @@ def _check_value(key: str, value: str | bytes) -> None:
 def _fixed_token(token: str) -> Callable[[], str]:
     if not isinstance(token, str):
         raise TypeError(f"token must be a string, not a {type(token).__name__}")
-    if not _BEARER_TOKEN.fullmatch(token):
+    if not _SENDABLE_TOKEN.fullmatch(token):
         # Without the token itself.
         raise ValueError(
             "token must be 1 to 4096 letters, digits and characters of ._~+/- without spaces, and = at "
@@ -152,6 +152,6 @@ def _read_token(path: pathlib.Path) -> str:
     # The same format as the service's file of tokens: one file can serve both.
     lines = (line.partition("#")[0].strip() for line in data.decode("utf-8-sig", "replace").splitlines())
     token = next(filter(None, lines), "")
-    if not _BEARER_TOKEN.fullmatch(token):
+    if not _SENDABLE_TOKEN.fullmatch(token):
         raise ValueError(f"{path}: expected a bearer token on the first line that is no comment, found none")
     return token

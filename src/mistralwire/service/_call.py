@@ -72,11 +72,11 @@ class Call:
         "_delay_s",
         "_ending",
         "_events",
+        "_expires_s",
         "_has_slot",
         "_is_caller_busy",
         "_is_caller_timed",
         "_is_source_paused",
-        "_is_timed",
         "_is_waiting",
         "_method",
         "_notifier",
@@ -113,8 +113,8 @@ class Call:
         self.is_over = False
         self._method = method
         self._time = time.monotonic
-        self._deadline_s = deadline_s if timeout_s is None else self._time() + timeout_s
-        self._is_timed = timeout_s is not None
+        self._expires_s = math.inf if timeout_s is None else self._time() + timeout_s
+        self._deadline_s = deadline_s if timeout_s is None else self._expires_s
         self._is_caller_timed = is_caller_timed
         self._notifier = Notifier(self.record, calls.observers) if self.is_watched else None
         # The call's own: what an observer sets in it is visible to the upstream, and gone with the call.
@@ -400,7 +400,7 @@ class Call:
         now_s = self._time()
         if self._events is not None and self._upstream_since_s < self._events.sent_s:
             self._upstream_since_s = self._events.sent_s
-        if self._is_timed and self._deadline_s is not None and now_s >= self._deadline_s:
+        if now_s >= self._expires_s:
             self.record.code = "DEADLINE_EXCEEDED"
             self._finish(self.sink.failed, CallError("Deadline Exceeded", code="DEADLINE_EXCEEDED"))
         elif now_s >= self._caller_since_s + limits.caller_idle_s:
@@ -417,7 +417,7 @@ class Call:
         """Return the seconds until a timeout can expire, also one that has not begun: it may begin now."""
         limits = self._calls.limits
         due_s = min(
-            self._deadline_s if self._is_timed and self._deadline_s is not None else math.inf,
+            self._expires_s,
             min(self._upstream_since_s, now_s) + limits.upstream_idle_s,
             min(self._caller_since_s, now_s) + limits.caller_idle_s,
         )
