@@ -1,13 +1,12 @@
 """Runs an upstream that is written as coroutines as the source of a call that works by callbacks."""
 
-import abc
 import asyncio
 import functools
 import itertools
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 from google.protobuf.message import Message
@@ -41,7 +40,6 @@ _FIRST_BYTES_MAX = 64 * 1024
 
 FinishReasons: TypeAlias = Sequence[tuple[int, str]]
 _Chunk: TypeAlias = tuple[bytes, bytes | None, FinishReasons]
-_Prepare: TypeAlias = Callable[[Any], Any]
 
 _FINISH_REASON_NAMES = {
     value.number: value.name.removeprefix("FINISH_REASON_").lower()
@@ -77,10 +75,8 @@ class CoroutineUpstream:
         if self._check is not None or contract_revision < CONTRACT_REVISION:
             prepare = functools.partial(_prepared, self._check, contract_revision)
         response_type = RESPONSE_TYPES.get(type(request))
-        if response_type is None:
-            return _StreamSource(functools.partial(self.stream, request, context), receiver, prepare)
-        complete = functools.partial(self.complete, request, context)
-        return _UnarySource(complete, response_type, receiver, prepare)
+        call = functools.partial(self.stream if response_type is None else self.complete, request, context)
+        return _CoroutineSource(call, response_type, receiver, prepare)
 
 
 def with_start(upstream: Upstream) -> CallbackUpstream:
@@ -141,39 +137,48 @@ def _prepared(check: ResponseCheck | None, contract_revision: int, message: Any)
         return message
 
 
-class _CoroutineSource(abc.ABC):
+class _CoroutineSource:
     """Runs the task that produces a response; a Source.
 
     Args:
+        call: Calls the upstream, for a coroutine or an async iterator.
+        response_type: Type of the response; None for a stream.
         receiver: Receives the response.
         prepare: Converts a message to the one to send; None to send it unchanged.
     """
 
-    def __init__(self, receiver: Receiver, prepare: _Prepare | None) -> None:
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        response_type: type[Message] | None,
+        receiver: Receiver,
+        prepare: Callable[[Any], Any] | None,
+    ) -> None:
+        self._call = call
         self._receiver = receiver
         self._prepare = prepare
+        self._is_watched = receiver.is_watched
         self._is_cancelled = False
+        # Chunks that go out with the first one, or with the first after our own pause; None afterwards.
+        self._first: list[_Chunk] | None = []
+        self._first_bytes = 0
         self._may_go_on = asyncio.Event()
         self._may_go_on.set()
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run())
-        # In every case: a task that is cancelled at once never runs.
-        self._task.add_done_callback(lambda _: receiver.closed())
         self.pause = self._may_go_on.clear
         self.resume = self._may_go_on.set
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(response_type))
+        # In every case: a task that is cancelled at once never runs.
+        self._task.add_done_callback(lambda _: receiver.closed())
 
     def cancel(self) -> None:
         """Cancel the upstream, which may take its time."""
         self._is_cancelled = True
         self._task.cancel()
 
-    @abc.abstractmethod
-    async def _produce(self) -> None:
-        """Produce the response, and pass it to the receiver."""
-
-    async def _run(self) -> None:
+    async def _run(self, response_type: type[Message] | None) -> None:
         try:
-            await self._produce()
+            await (self._send_chunks() if response_type is None else self._send_response(response_type))
         except BaseException as error:
             # After a cancellation, whatever the upstream raises is of no interest.
             if not self._is_cancelled:
@@ -181,51 +186,18 @@ class _CoroutineSource(abc.ABC):
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
 
-
-class _UnarySource(_CoroutineSource):
-    """Produces a unary response."""
-
-    def __init__(
-        self,
-        complete: Callable[[], Awaitable[Message]],
-        response_type: type[Message],
-        receiver: Receiver,
-        prepare: _Prepare | None,
-    ) -> None:
-        self._complete = complete
-        self._response_type = response_type
-        super().__init__(receiver, prepare)
-
-    async def _produce(self) -> None:
-        response = await self._complete()
-        if type(response) is not self._response_type:
-            raise TypeError(f"expected a {self._response_type.__name__}, not a {type(response).__name__}")
+    async def _send_response(self, response_type: type[Message]) -> None:
+        response = await self._call()
+        if type(response) is not response_type:
+            raise TypeError(f"expected a {response_type.__name__}, not a {type(response).__name__}")
         wire = response.SerializeToString()
-        if self._prepare is not None:
-            prepare = self._prepare
+        if (prepare := self._prepare) is not None:
             wire = await _offload.in_thread_if_heavy(wire, lambda: prepare(response).SerializeToString())
         if not self._is_cancelled:
             self._receiver.answer(wire)
 
-
-class _StreamSource(_CoroutineSource):
-    """Produces the chunks of a stream."""
-
-    def __init__(
-        self,
-        stream: Callable[[], AsyncIterator[CompletionChunk]],
-        receiver: Receiver,
-        prepare: _Prepare | None,
-    ) -> None:
-        self._stream = stream
-        self._is_watched = receiver.is_watched
-        # Chunks that go out with the first one, or with the first after our own pause; None afterwards.
-        self._first: list[_Chunk] | None = []
-        self._first_bytes = 0
-        super().__init__(receiver, prepare)
-
-    async def _produce(self) -> None:
-        chunks = self._stream()
+    async def _send_chunks(self) -> None:
+        chunks = self._call()
         count = 0
         try:
             async for chunk in chunks:
