@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -107,6 +108,12 @@ def test_what_the_contract_accepts_fits(case: tuple[type[Message], dict[str, Any
     _validator(message_type).validate(spelled)
 
 
+def _is_beyond_schemas(violation: Violation) -> bool:
+    # The codec names the range of an integer up to 64 bits, and only the type of a larger one.
+    is_large = re.fullmatch(r"the number -?[0-9]{20,}", violation.found) is not None
+    return violation.expected in _BEYOND_SCHEMAS or (violation.expected.endswith("-bit integer") and is_large)
+
+
 @given(types.flatmap(lambda each: st.tuples(st.just(each), loose_documents(each))))
 def test_codec_and_schema_judge_alike(case: tuple[type[Message], dict[str, Any]]) -> None:
     message_type, document = case
@@ -115,7 +122,7 @@ def test_codec_and_schema_judge_alike(case: tuple[type[Message], dict[str, Any]]
     violations = _violations(message_type, text)
     note(str(violations))
     if violations:
-        assume(not all(violation.expected in _BEYOND_SCHEMAS for violation in violations))
+        assume(not all(map(_is_beyond_schemas, violations)))
     assert _validator(message_type).is_valid(spelled) is not bool(violations)
 
 
