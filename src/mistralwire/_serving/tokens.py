@@ -19,7 +19,7 @@ CHECK_S = 1.0
 
 _SHORT_TOKEN_CHARS = 16
 # https://www.rfc-editor.org/rfc/rfc6750#section-2.1, which every gRPC language can send.
-_BEARER_TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
+_TOKEN_LINE = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 _logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def parse_tokens(path: pathlib.Path, data: bytes) -> list[str]:
         token = line.partition("#")[0].strip()
         if not token:
             continue
-        if not _BEARER_TOKEN.fullmatch(token):
+        if not _TOKEN_LINE.fullmatch(token):
             message = f"expected one token of letters, digits and -._~+/= in line {number} of {path}"
             raise file_error("token_file", f"{message}, found something else")
         tokens.append(token)

@@ -29,7 +29,7 @@ UNAUTHORIZED = 401
 UNPROCESSABLE = 422
 
 # Of a message that lists violations; `detail` has all of them.
-_MESSAGE_CHARS_MAX = 1_000
+_VIOLATIONS_CHARS_MAX = 1_000
 _LOC_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
 _LIBRARY_MESSAGES = {
     "UNAVAILABLE": "the service behind the gateway can't be reached",
@@ -207,7 +207,7 @@ def _valid_text(text: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    return text if len(text) <= _MESSAGE_CHARS_MAX else f"{text[: _MESSAGE_CHARS_MAX - 3]}..."
+    return text if len(text) <= _VIOLATIONS_CHARS_MAX else f"{text[: _VIOLATIONS_CHARS_MAX - 3]}..."
 
 
 def _validation_error(violation: Violation | UpstreamViolation, reason: str) -> ValidationError:

@@ -10,6 +10,7 @@ import httptools
 from google.protobuf.message import Message
 from starlette.routing import compile_path
 
+from mistralwire._methods import REQUEST_VALUES_MAX
 from mistralwire.codec import Limits, from_json, json_to_binary, read_request
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -22,16 +23,13 @@ from mistralwire.v1 import (
     FIMCompletionStreamRequest,
 )
 
-BODY_VALUES_MAX = 100_000
-"""JSON values in one request: as many as the service accepts."""
-
 VERTEX_PATH = "/v1/projects/{project}/locations/{location}/publishers/{publisher}/models/{model}"
 """The start of Vertex AI's paths, followed by `:rawPredict` or `:streamRawPredict`."""
 
 PASSTHROUGH_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
 """The methods that are forwarded."""
 
-_BODY_LIMITS = Limits(values_max=BODY_VALUES_MAX)
+_BODY_LIMITS = Limits(values_max=REQUEST_VALUES_MAX)
 
 
 class CompletionKind(NamedTuple):
