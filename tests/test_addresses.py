@@ -1,4 +1,4 @@
-"""Only addresses that are certainly this machine count as loopback."""
+"""Which addresses count as loopback: only those that are certainly this machine."""
 
 import pytest
 

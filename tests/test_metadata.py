@@ -1,4 +1,4 @@
-"""Which headers of an upstream's response reach the caller, and how much of them."""
+"""Headers of an upstream's response that reach the caller, within their bounds."""
 
 import re
 

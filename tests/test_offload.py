@@ -1,4 +1,4 @@
-"""Conversions in threads: what is light, turns between callers, and jobs that nobody waits for."""
+"""Conversions in threads: which are light, scheduling between callers, and jobs nobody waits for."""
 
 import asyncio
 import concurrent.futures
@@ -71,7 +71,7 @@ async def test_what_is_light_is_converted_in_the_loop_and_the_rest_in_a_thread()
 
 
 class OddError(BaseException):
-    """What nobody expects."""
+    """An unexpected exception."""
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), OddError("no")])
@@ -88,7 +88,7 @@ async def test_what_a_conversion_raises_is_raised_where_it_is_awaited(
 
 
 class HeldThreads(concurrent.futures.Executor):
-    """Runs what was submitted when the test says so."""
+    """Runs submitted jobs when the test asks for it."""
 
     def __init__(self) -> None:
         self.submitted: list[Callable[[], Any]] = []
@@ -98,7 +98,7 @@ class HeldThreads(concurrent.futures.Executor):
         return concurrent.futures.Future()
 
     async def finish(self, index: int = 0) -> None:
-        """Run a job to its end, and let the queue hear of it."""
+        """Run a job to its end, and report that to the queue."""
         self.submitted.pop(index)()
         await _settle()
 

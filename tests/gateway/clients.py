@@ -1,4 +1,4 @@
-"""A client whose answers a test gives itself, by callbacks."""
+"""A client whose responses come from the test, by callbacks."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ _WAIT_S = 30
 
 
 class DrivenClient:
-    """Stands for a client; the test is the service.
+    """Takes the place of a client; the test is the service.
 
     Attributes:
         calls: The calls that were started.
@@ -86,13 +86,13 @@ class DrivenCall:
 
 
 def batch(*numbers: int, content: str = "word") -> tuple[bytes, int]:
-    """Make a batch of chunks whose ids are the numbers, as its wire bytes and its count."""
+    """Return the wire bytes and the count of a batch of chunks with these numbers as ids."""
     chunks = [chunk(number, content) for number in numbers]
     return ChatCompletionStreamResponse(chunks=chunks).SerializeToString(), len(chunks)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    """Let the event loop go on until something is so."""
+    """Run the event loop until a condition holds."""
     async with asyncio.timeout(_WAIT_S):
         while not is_so():  # noqa: ASYNC110 - callbacks of any kind
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Bodies that are slow, and bodies that are too many: what they take from other callers."""
+"""Slow bodies, and too many bodies: what they take from other callers."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ WAIT_S = 120
 
 
 async def send_slowly(stack: contextlib.AsyncExitStack, url: str) -> Connection:
-    """Send a request but for the end of its body."""
+    """Send a request without the end of its body."""
     caller = await stack.enter_async_context(connected(url))
     caller.writer.write(request_of()[:-1])
     return caller

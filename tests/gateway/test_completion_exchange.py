@@ -1,4 +1,4 @@
-"""Completions whose service the test is: backpressure, ends, and errors at any time."""
+"""Completions with the test as their service: backpressure, ends, and errors at any time."""
 
 import asyncio
 import contextlib
@@ -210,7 +210,7 @@ async def test_the_service_gets_the_trace_and_what_the_caller_sent() -> None:
     assert ChatCompletionStreamRequest.FromString(call.wire).stream is True
 
 
-async def test_a_caller_who_hangs_up_while_his_body_is_read_is_not_called_for(
+async def test_a_caller_who_hangs_up_while_the_body_is_read_causes_no_call(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "mistralwire.gateway.access")

@@ -92,7 +92,7 @@ class DrivenUpstream:
 
 
 class Watcher:
-    """Wants to see all chunks, so that none goes past the sinks."""
+    """An observer of all chunks, so that none bypasses the sinks."""
 
     def started(self, call: CallRecord) -> None: ...
 
@@ -105,7 +105,7 @@ class Watcher:
 async def _asking(
     settings: HttpSettings, *observers: Any, request: bytes = REQUEST
 ) -> AsyncIterator[tuple[DrivenUpstream, HttpProtocol, MemoryTransport]]:
-    """Ask for a stream, of which the head has come."""
+    """Request a stream, and yield once its head has arrived."""
     upstream = DrivenUpstream(settings)
     service = ServerConfig(stream_buffer_bytes_max=BUFFER_BYTES_MAX, upstream_idle_s=86_400)
     async with Client.on(LocalChannel(cast("Upstream", upstream), service, observers)) as client:
@@ -198,7 +198,7 @@ async def test_an_upstream_is_silent_when_it_has_sent_nothing_to_the_writer_eith
 
 
 async def _turn(times: int) -> None:
-    """Let the event loop go round."""
+    """Run one iteration of the event loop."""
     for _ in range(times):
         await asyncio.sleep(0)
 

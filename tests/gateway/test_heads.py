@@ -1,4 +1,4 @@
-"""Heads of requests to the gateway's own server: those that could be read in two ways, and HTTP/1.0."""
+"""Request heads at the gateway's own server: ambiguous ones, and HTTP/1.0."""
 
 import asyncio
 import json

@@ -23,7 +23,7 @@ FILLER = " " * 768 * 1024
 
 
 class HeldReads:
-    """Holds the reading of each large request until the test lets it go on; small ones pass.
+    """Blocks the reading of each large request until the test releases it; small ones pass.
 
     Attributes:
         begun: The names of the large requests whose reading began, in order.
@@ -77,7 +77,7 @@ def _asked(http: aiohttp.ClientSession, url: str, caller: str, content: str) -> 
 
 
 async def _until_waiting(count: int) -> None:
-    """Wait until so many conversions wait for a thread."""
+    """Wait until a number of conversions wait for a thread."""
     queue = _offload._queues[asyncio.get_running_loop()]
     async with asyncio.timeout(30):
         while sum(map(len, queue._waiting.values())) != count:  # noqa: ASYNC110 - it tells nobody

@@ -28,7 +28,7 @@ REPLY = json_answer(b'{"a" :1.0}')
 
 
 class Running(Protocol):
-    """How a gateway is run: with the short cut of its own server, or as any ASGI application."""
+    """How a gateway is run: by its own server, which bypasses ASGI, or as any ASGI application."""
 
     def __call__(
         self, *servers: UpstreamServer, config: GatewayConfig | None = None, models: Sequence[str] = ("*",)

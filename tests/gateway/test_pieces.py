@@ -34,7 +34,7 @@ REQUESTS = {
 
 
 class MemoryTransport(asyncio.Transport):
-    """Keeps what is written to it."""
+    """Records the bytes written to it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ LARGE = ChatCompletionResponse(id="x" * 8_000_000)
 
 
 class Connection:
-    """A connection that sends and reads what the test says.
+    """A connection on which the test sends and reads.
 
     Args:
         reader: Its one side.
@@ -96,7 +96,7 @@ async def serving(
         yield server, client
 
 
-async def test_a_caller_who_does_not_read_his_answer_is_cut_off() -> None:
+async def test_a_caller_who_does_not_read_the_answer_is_cut_off() -> None:
     upstream = HeldUpstream()
     async with (
         running_gateway(upstream, GatewayConfig(port=0, caller_idle_s=0.2)) as url,
@@ -127,7 +127,7 @@ async def test_a_caller_who_reads_slowly_gets_everything() -> None:
     assert received == 8_000_009
 
 
-async def test_a_caller_who_does_not_read_and_asks_again_gives_his_place_back() -> None:
+async def test_a_caller_who_does_not_read_and_asks_again_frees_the_place_of_the_first_request() -> None:
     upstream = HeldUpstream()
     config = GatewayConfig(port=0, caller_idle_s=0.2, requests_max=1)
     async with (

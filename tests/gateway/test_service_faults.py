@@ -1,4 +1,4 @@
-"""What the gateway's service or upstream is at fault for: its token, its readiness."""
+"""Faults of the gateway's service or upstream: its token, its readiness."""
 
 import contextlib
 import logging

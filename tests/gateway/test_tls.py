@@ -1,4 +1,4 @@
-"""TLS of the edge: certificates that are replaced while it runs."""
+"""TLS of the gateway: certificates that are replaced while it runs."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What a chunk costs at the edge, in what an event loop has to do for it."""
+"""The cost of a chunk in the gateway, in iterations and callbacks of the event loop."""
 
 import asyncio
 import collections
@@ -68,7 +68,7 @@ async def test_chunks_that_come_together_leave_in_one_write() -> None:
         call.sink.end()
 
 
-async def test_a_caller_who_ends_what_he_sends_has_hung_up() -> None:
+async def test_a_caller_who_half_closes_the_connection_has_hung_up() -> None:
     async with streaming() as (call, caller):
         caller.shutdown(socket.SHUT_WR)
         await until(lambda: bool(call.asked))

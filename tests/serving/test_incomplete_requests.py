@@ -1,4 +1,4 @@
-"""Requests that arrive: the one that takes longest gives way, in all and on its connection."""
+"""Incomplete requests: the one that takes longest is refused, in all and on its connection."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from mistralwire.errors import OverloadError
 
 
 class Refused:
-    """Keeps which requests were refused, and that it was for the right reason."""
+    """Records which requests were refused, and checks the reason."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []

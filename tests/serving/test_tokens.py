@@ -1,4 +1,4 @@
-"""The file with the tokens of callers: how it is read, when again, and that it stays unseen."""
+"""The token file: how it is read, when it is reloaded, and that nothing reveals it."""
 
 import os
 import pathlib

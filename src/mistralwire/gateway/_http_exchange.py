@@ -310,9 +310,9 @@ class HttpExchange(abc.ABC):
     def _visible_headers(self) -> Headers:
         """Return the upstream's headers that the caller may see."""
         headers = self._upstream_headers
-        if headers and self._state.config.upstream_key_shared:
-            headers = without_limits(headers)
-        return encoded_headers(headers)
+        if not headers:
+            return []
+        return encoded_headers(without_limits(headers) if self._state.config.upstream_key_shared else headers)
 
     def _answer(self, answer: HttpAnswer) -> None:
         self._begin(answer.status, [JSON_TYPE, *answer.headers], len(answer.body))
@@ -405,5 +405,6 @@ class HttpExchange(abc.ABC):
 
 def _request_id_of(own_id: bytes | None) -> str:
     """Return the caller's own id, or a new one if there is none that can go into a log unchanged."""
-    text = "" if own_id is None else own_id.decode("latin-1")
-    return text if REQUEST_ID_PATTERN.fullmatch(text) else os.urandom(16).hex()
+    if own_id is not None and REQUEST_ID_PATTERN.fullmatch(text := own_id.decode("latin-1")):
+        return text
+    return os.urandom(16).hex()
