@@ -15,8 +15,10 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from click.testing import CliRunner
 
 from mistralwire import explode, from_json, to_dict, to_json
+from mistralwire.cli import main
 from mistralwire.client import Client
 from mistralwire.errors import CallError, OverloadError, UpstreamError, Violation
 from mistralwire.service import Server, ServerConfig, create_server
@@ -317,12 +319,12 @@ async def test_a_request_that_breaks_the_contract_is_not_sent(document: bytes, s
         (("hi", "--token-file", "no-such-file"), "--token-file"),
     ],
 )
-async def test_an_invalid_command_line_is_a_usage_error(arguments: tuple[str, ...], said: str) -> None:
-    code, output, errors = await call(*arguments)
+def test_an_invalid_command_line_is_a_usage_error(arguments: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(main, ["call", *arguments])
 
-    assert (code, output) == (2, "")
-    assert errors.startswith("Usage: ")
-    assert said in " ".join(errors.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: ")
+    assert said in " ".join(result.stderr.split())
 
 
 async def test_no_prompt_at_all_is_an_error() -> None:
