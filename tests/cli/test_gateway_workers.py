@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from .serving import REPLAY, serving
-from .test_gateway import CHAT, QUESTION, lines_until_curl, needs_curl, refused
+from .test_gateway import CHAT, QUESTION, failed, lines_until_curl, needs_curl, refused
 from .test_gateway import COMMAND as GATEWAY
 from .test_serve_metrics import free_ports, page
 from .test_workers import CALL
@@ -196,21 +196,19 @@ def test_what_keeps_it_from_starting_is_said_alike_with_workers_and_without(work
     two = ("--workers", workers)
     with socket.create_server(("127.0.0.1", free_ports() + 1)) as taken:
         port = str(taken.getsockname()[1])
-        in_use = refused(*two, "--port", port, code=1)
-        metrics = refused(*two, "--prometheus-port", port, code=1)
-        second = refused("--prometheus-port", str(int(port) - 1), *TWO, code=1)
+        in_use = failed(*two, "--port", port)
+        metrics = failed(*two, "--prometheus-port", port)
+        second = failed("--prometheus-port", str(int(port) - 1), *TWO)
 
     assert in_use == f"127.0.0.1 port {port} is in use; stop what listens there, or take another port"
     assert metrics.startswith(f"the address of the metrics, port {port} of 127.0.0.1, is in use;")
     assert second == metrics
-    assert refused(*two, "--token-file", "/nowhere", code=1).startswith("--token-file: ")
-    assert "/nowhere: No such file" in refused(
-        *two, "--service", "127.0.0.1:1", "--service-token-file", "/nowhere", code=1
+    assert failed(*two, "--token-file", "/nowhere").startswith("--token-file: ")
+    assert "/nowhere: No such file" in failed(
+        *two, "--service", "127.0.0.1:1", "--service-token-file", "/nowhere"
     )
     tls = ("--tls-certificate", "/nowhere", "--tls-key", "/nowhere")
-    assert refused(*two, *tls, code=1).startswith(
-        "--tls-certificate: expected a file, found none at /nowhere"
-    )
+    assert failed(*two, *tls).startswith("--tls-certificate: expected a file, found none at /nowhere")
     assert "--service must be such as" in refused(*two, "--service", "http://a")
 
 
