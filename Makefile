@@ -17,11 +17,26 @@ NODE_PACKAGES := $(if $(NPM),$(NODE:%=%/node_modules/.installed))
 
 CARGO := $(shell command -v cargo)
 comma := ,
+# Downloads once more where a registry does not answer; then it notes what is not run, and the rest goes on.
+DOWNLOAD := $(PYTHON) -m tools.downloads
+UNANSWERED = || [ $$? -eq 75 ]
+NOT_RUN := build/not-run.txt
+
+# More processes than cores, since many tests wait. Those of a file share fixtures, and a process.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() * 3 // 2)')
+PYTEST := -m pytest --durations=10
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+MAIN := not alone and not interop and not chaos
+# To import the SDKs takes longer than the tests that are left.
+QUICK := $(foreach folder,fleet interop real_clients sdk sdk_node,--ignore tests/$(folder)) \
+	-m "$(MAIN) and not process and not sdk and not slow and not hypothesis"
+# What the oldest dependencies can break.
+OLDEST_TESTS := tests/codec tests/contract tests/service tests/client
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
-.PHONY: help native wheels native-test demo test interop check format lint types stubs generate vectors buf drift bench bench-stream bench-gateway \
-	fuzz clean
+.PHONY: help native wheels native-test rust demo quick test newest alone oldest coverage versions interop chaos check begin report \
+	format lint types stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
 
 # Targets share environments, stubs and processors.
 .NOTPARALLEL:
@@ -29,13 +44,17 @@ MATURIN := maturin==1.16.0
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-# Makes an environment. A Python that is too old is refused before anything is made, and what a run with another one,
-# or an interrupted one, has left is made again.
+# Finds Python 3.N, on the PATH or among those of pyenv.
+python3 = $(shell for python in python3.$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.$(1).*/bin/python3.$(1); do \
+	"$$python" -c '' 2>/dev/null && echo "$$python" && break; done)
+
+# Makes an environment, with PYTHON or another one. A Python that is too old is refused before anything is made, and what a run
+# with another one, or an interrupted one, has left is made again.
 define environment
-@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+@$(or $(2),$(PYTHON)) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 	"expected Python 3.11 or newer, found %d.%d; run make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'
 @echo "making $(1)"
-@$(1)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear $(1)
+@$(1)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(or $(2),$(PYTHON)) -m venv --clear $(1)
 endef
 
 .venv/.installed: pyproject.toml
@@ -68,22 +87,26 @@ endef
 # The clients that the tests point at the gateway: too many packages, and too particular, for the environment of all tests.
 .venv-clients/.installed: tests/real_clients/requirements.txt
 	$(call environment,.venv-clients)
-	@.venv-clients/bin/python $(PIP) --requirement tests/real_clients/requirements.txt
-	@touch $@
+	@$(DOWNLOAD) "tests with clients for Python" .venv-clients/bin/python $(PIP) --requirement tests/real_clients/requirements.txt \
+		&& touch $@ $(UNANSWERED)
 
-# A download may stall.
-NPM_CI = npm ci --prefix $* --ignore-scripts --no-audit --no-fund --silent --fetch-timeout=60000 --fetch-retries=1
 %/node_modules/.installed: %/package-lock.json
-	@$(NPM_CI) || { echo "npm ci in $* failed: once more" && $(NPM_CI); }
+	@$(DOWNLOAD) "what needs $*" npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error --fetch-timeout=60000 \
+		&& touch $@ $(UNANSWERED)
+
+.venv-3.%/.installed: pyproject.toml
+	$(call environment,.venv-3.$*,$(call python3,$*))
+	@.venv-3.$*/bin/python $(PIP) --upgrade 'pip>=25.1'
+	@.venv-3.$*/bin/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group test
 	@touch $@
 
-# Built where cargo is found; the Python engine, which is complete, does without unless NATIVE_REQUIRED is set.
+# Built where cargo is found; the Python engine, which is complete, does without, except in CI.
 .venv/.native: .venv/.installed $(NATIVE_SOURCES)
 	@$(BIN)/python $(PIP) --force-reinstall --no-deps ./native
 	@touch $@
 
 native: $(if $(CARGO),.venv/.native) ## Build the codec's native engine into .venv (needs cargo)
-	@$(if $(CARGO),$(BIN)/python -m mistralwire --version,echo "no cargo: install Rust from rustup.rs$(comma) then run make native or pip install ./native; the Python engine does without"$(if $(NATIVE_REQUIRED),; exit 1))
+	@$(if $(CARGO),$(BIN)/python -m mistralwire --version,echo "no cargo: install Rust from rustup.rs$(comma) then run make native or pip install ./native; the Python engine does without"$(if $(CI),; exit 1))
 
 wheels: .venv/.installed ## Build the native engine's wheel for this platform, and test it
 	@$(BIN)/python $(PIP) '$(MATURIN)'
@@ -91,27 +114,75 @@ wheels: .venv/.installed ## Build the native engine's wheel for this platform, a
 	@$(BIN)/python $(PIP) --upgrade --no-deps --target dist/native/site dist/native/*.whl
 	PYTHONPATH=dist/native/site MISTRALWIRE_ENGINE=native $(BIN)/python -m pytest tests/codec
 
-native-test: native .venv-generate/.installed ## Run the native engine's own tests, and the codec's tests with the engine on and off
+rust: native
 	cargo fmt --manifest-path native/Cargo.toml --all --check
 	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --quiet -- -D warnings
 	cargo test --manifest-path native/Cargo.toml --package mistralwire-core --quiet
-	MISTRALWIRE_ENGINE=native $(BIN)/python -m pytest tests/codec tests/contract
-	MISTRALWIRE_ENGINE=python $(BIN)/python -m pytest tests/codec tests/contract
+
+native-test: rust .venv-generate/.installed ## Run the native engine's own tests, and the codec's tests with the engine on and off
+	@echo "== codec and contract, native engine"
+	MISTRALWIRE_ENGINE=native $(BIN)/python $(PYTEST) $(PARALLEL) tests/codec tests/contract
+	@echo "== codec and contract, Python engine"
+	MISTRALWIRE_ENGINE=python $(BIN)/python $(PYTEST) $(PARALLEL) tests/codec tests/contract
 
 demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
 	@$(BIN)/python -m tools.demo
 
-test: .venv/.installed .venv-oldest/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES) ## Run the tests, on the newest and on the oldest protobuf
-	$(BIN)/python -m pytest
-	.venv-oldest/bin/python -m pytest --ignore tests/real_clients
+TEST_PACKAGES := .venv/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES)
+
+quick: .venv/.installed ## Run the tests that start no process and need no SDK, in less than a minute
+	$(BIN)/python $(PYTEST) $(PARALLEL) $(QUICK)
+
+test: newest alone oldest ## Run the tests in Python, in parallel; codec, contract, service and client on the oldest dependencies too
+
+newest: $(TEST_PACKAGES)
+	@echo "== newest dependencies, in parallel"
+	$(BIN)/python $(PYTEST) $(PARALLEL) -m "$(MAIN)"
+
+alone: $(TEST_PACKAGES)
+	@echo "== newest dependencies, tests that measure time or the event loop, one after the other"
+	$(BIN)/python $(PYTEST) -m "alone and not interop and not chaos"
+
+oldest: .venv-oldest/.installed
+	@echo "== oldest dependencies, codec, contract, service and client"
+	.venv-oldest/bin/python $(PYTEST) $(PARALLEL) -m "$(MAIN)" $(OLDEST_TESTS)
+
+coverage: $(TEST_PACKAGES) ## Run the tests with branch coverage of src, processes included; fails below 95 %
+	@$(BIN)/coverage erase
+	@echo "== newest dependencies, in parallel, with branch coverage"
+	$(BIN)/coverage run $(PYTEST) $(PARALLEL) -m "$(MAIN)"
+	@echo "== codec and contract, Python engine, with branch coverage"
+	MISTRALWIRE_ENGINE=python $(BIN)/coverage run $(PYTEST) $(PARALLEL) -m "$(MAIN)" tests/codec tests/contract
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+versions: ## Run the quick tests on every Python from 3.11 to 3.14 that is installed
+	@$(MAKE) --no-print-directory $(foreach minor,11 12 13 14,$(if $(call python3,$(minor)),.venv-3.$(minor)/.quick))
+	@$(foreach minor,11 12 13 14,$(if $(call python3,$(minor)),,echo "Python 3.$(minor) is not installed";))
+
+.PRECIOUS: .venv-3.%/.installed
+.venv-3.%/.quick: .venv-3.%/.installed FORCE
+	@echo "== Python 3.$*, quick tests"
+	.venv-3.$*/bin/python $(PYTEST) $(PARALLEL) $(QUICK)
 
 # Skips the languages whose toolchain is not installed, with the reason.
 interop: .venv/.installed .venv-generate/.installed .venv-clients/.installed $(if $(NPM),$(NODE_CLIENTS)/node_modules/.installed) ## Call services from other languages, and serve in them (ONLY="go or rust")
-	$(BIN)/python -m pytest -m interop tests/interop tests/real_clients $(if $(ONLY),-k "$(ONLY)")
+	$(BIN)/python $(PYTEST) $(PARALLEL) -m interop tests/interop tests/real_clients $(if $(ONLY),-k "$(ONLY)")
 
-check: DRIFT_OPTIONS := --all
-check: export INTEROP_REQUIRED = 1
-check: format lint types stubs buf drift native $(if $(CARGO),native-test) test interop ## Everything that CI runs, in every language
+chaos: .venv/.installed ## Kill, stop and overload processes, in the long form of these tests
+	$(BIN)/python $(PYTEST) -m chaos
+
+# Where the registry did not answer, the packages for Node.js are missing, and so are their sources.
+check: DRIFT_OPTIONS = $(if $(CI),$(if $(filter-out $(wildcard $(NODE_PACKAGES)),$(NODE_PACKAGES)),,--all))
+check: begin format lint types stubs buf drift native $(if $(CARGO),rust) coverage alone oldest versions interop chaos report ## Everything that CI runs, in every language
+
+begin:
+	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)
+	@for tool in node npm go java javac mvn cargo; do command -v $$tool >/dev/null || { \
+		echo "$$tool is not installed: what needs it is not run" | tee -a $(NOT_RUN); $(if $(CI),exit 1;) }; done
+
+report:
+	@if [ -s $(NOT_RUN) ]; then echo "not run:" && sed 's/^/  /' $(NOT_RUN); else echo "everything was run"; fi
 
 format: .venv/.installed
 	$(BIN)/ruff format --check .
@@ -156,7 +227,7 @@ fuzz: .venv/.installed native ## Fuzz both engines of the codec, a minute each t
 	$(BIN)/python -m tools.fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
 clean: ## Remove what these targets made
-	rm -rf .venv .venv-oldest .venv-generate .venv-gateways .venv-clients .venv-litellm build dist
+	rm -rf .venv .venv-* build dist .coverage .coverage.*
 	rm -rf $(NODE:%=%/node_modules) $(NODE_CLIENTS)/node_modules
 	rm -rf native/target native/fuzz/target native/.site
 	rm -rf $(foreach made,gen node_modules target,$(wildcard tests/interop/*/$(made)))
