@@ -17,7 +17,6 @@ from mistralwire.cli._wording import counted, printable
 from mistralwire.cli.convert._detection import (
     MESSAGE_TYPES,
     Format,
-    TypeChoice,
     choose_type,
     format_of_content,
     format_of_name,
@@ -195,7 +194,7 @@ class _Conversion:
             source_format, target_format = self._infer_formats(name, source)
             self._check_target(source_format, target_format, to_terminal=target.isatty())
             delimited = source_format.is_sequence or target_format.is_sequence
-            reader = self._reader(name, source, report)
+            reader = self._reader(source, report)
             writer = self._writer(target, target_format, delimited=delimited)
             _transfer(reader.read(source_format, delimited=delimited), writer, report)
         if report.failures:
@@ -228,11 +227,11 @@ class _Conversion:
                 "binpb is not for a terminal; write it to a file with -o, pipe it, or choose a text with --to"
             )
 
-    def _reader(self, name: str, source: Input, report: Report) -> Reader:
+    def _reader(self, source: Input, report: Report) -> Reader:
         return Reader(
             source,
-            TypeChoice(self.message_type, name),
             report,
+            self.message_type,
             validate=not self.no_validate,
             oldest_revision=self.contract_revision,
         )
@@ -255,7 +254,7 @@ def _open_input(file: str | None) -> contextlib.AbstractContextManager[io.Buffer
         raise click.UsageError("standard input is closed; name a FILE to read")
     if file is None and sys.stdin.isatty():
         raise click.UsageError(
-            "expected a FILE, since standard input is a terminal; name one, or - to type it"
+            "expected a FILE, or standard input that is not a terminal; name a FILE, or - to type it"
         )
     return contextlib.nullcontext(cast("io.BufferedIOBase", sys.stdin.buffer))
 

@@ -5,7 +5,6 @@ import enum
 import json
 import pathlib
 import re
-from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import click
@@ -136,37 +135,6 @@ def _json_form(descriptor: Descriptor) -> int:
     options: Any = descriptor.GetOptions()
     form: int = options.Extensions[json_message].form
     return form
-
-
-class TypeChoice:
-    """The type of a file's messages: the given one, or the one that its first message shows.
-
-    Args:
-        given: The value of `--type`, or None.
-        file: Name of the input, for the error.
-    """
-
-    def __init__(self, given: type[Message] | None, file: str) -> None:
-        self._type = given
-        self._file = file
-
-    def resolve(self, infer_name: Callable[[], str] = str) -> type[Message]:
-        """Return the type.
-
-        Args:
-            infer_name: Called if the type is not known yet; returns its name, or an empty string.
-
-        Raises:
-            click.UsageError: If the type is neither given nor inferred.
-        """
-        if self._type is None:
-            self._type = MESSAGE_TYPES.get(infer_name())
-        if self._type is None:
-            raise click.UsageError(
-                f"the content of {self._file} does not show the type of its messages; "
-                "name it with --type, as in --type ChatCompletionResponse"
-            )
-        return self._type
 
 
 def type_in_text(text: bytes) -> str:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+import click
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire.cli._wording import counted
-from mistralwire.cli.convert._detection import Format, TypeChoice, type_in_json, type_in_text
+from mistralwire.cli.convert._detection import MESSAGE_TYPES, Format, type_in_json, type_in_text
 from mistralwire.cli.convert._input import BLOCK_BYTES, Input
 from mistralwire.cli.convert._report import Report
 from mistralwire.codec import (
@@ -44,21 +45,21 @@ _REQUEST_TYPES = frozenset(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Reader:
     """Reads the messages of one input.
 
     Attributes:
         input: The input.
-        types: The type of its messages.
         report: Where failures and warnings are printed.
+        message_type: Type of the messages; None until the first one shows it.
         validate: Whether to enforce the contract.
         oldest_revision: The oldest revision of the contract that a document may keep.
     """
 
     input: Input
-    types: TypeChoice
     report: Report
+    message_type: type[Message] | None
     validate: bool
     oldest_revision: int
 
@@ -85,6 +86,17 @@ class Reader:
         if delimited:
             return self._read_delimited()
         return self._read_whole(functools.partial(self._parse_binary, hint=_FRAMING_HINT))
+
+    def _type(self, infer_name: Callable[[], str] = str) -> type[Message]:
+        """Return the type of the messages; `infer_name` returns its name if it is not known yet, or ""."""
+        if self.message_type is None:
+            self.message_type = MESSAGE_TYPES.get(infer_name())
+        if self.message_type is None:
+            raise click.UsageError(
+                f"the content of {self.report.file} does not show the type of its messages; "
+                "name it with --type, as in --type ChatCompletionResponse"
+            )
+        return self.message_type
 
     @property
     def _limits(self) -> Limits:
@@ -146,7 +158,7 @@ class Reader:
 
     def _read_events(self) -> Iterator[Item]:
         decoder = SseDecoder(
-            self.types.resolve(lambda: "CompletionChunk"),
+            self._type(lambda: "CompletionChunk"),
             validate=self.validate,
             limits=self._limits,
             buffer_bytes_max=self.input.item_bytes_max,
@@ -184,7 +196,7 @@ class Reader:
 
     def _parse_json(self, place: str, data: bytes) -> Iterator[Item]:
         try:
-            message_type = self.types.resolve(lambda: type_in_json(data))
+            message_type = self._type(lambda: type_in_json(data))
             if self.validate:
                 message = read_request(
                     message_type, data, oldest_revision=self.oldest_revision, limits=self._limits
@@ -197,7 +209,7 @@ class Reader:
             yield place, SseMessage(message)
 
     def _parse_text(self, place: str, data: bytes) -> Iterator[Item]:
-        message = self.types.resolve(lambda: type_in_text(data))()
+        message = self._type(lambda: type_in_text(data))()
         try:
             text = data.decode()
             text_format.Parse(text, message)
@@ -211,7 +223,7 @@ class Reader:
             yield from self._check(place, message)
 
     def _parse_binary(self, place: str, data: bytes, hint: str = "") -> Iterator[Item]:
-        message_type = self.types.resolve()
+        message_type = self._type()
         try:
             message = message_type.FromString(data)
         except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python

@@ -31,11 +31,12 @@ class Report:
         has_progress: Whether the terminal's last line shows progress, in whose place lines are printed.
 
     Attributes:
-        failures: How many there were.
+        file: Name of the input.
+        failures: How many failures there were.
     """
 
     def __init__(self, file: str, *, keep_going: bool, has_progress: bool) -> None:
-        self._file = file
+        self.file = file
         self._keep_going = keep_going
         self._before_line = _CLEAR_LINE if has_progress else ""
         self._warned: set[str] = set()
@@ -77,7 +78,7 @@ class Report:
             self._print(place, f"warning: {text}")
 
     def _print(self, place: str, text: str) -> None:
-        click.echo(self._before_line + printable(f"{self._file}{place}: {text}"), err=True)
+        click.echo(self._before_line + printable(f"{self.file}{place}: {text}"), err=True)
 
 
 @contextlib.contextmanager
