@@ -760,15 +760,13 @@ async def test_small_packets_are_not_held_back(client: HttpClient) -> None:
 
 
 class Trust:
-    """An authority, a server's context with a certificate of it, and a client's that trusts it."""
+    """The file of an authority, and a server's context with a certificate of it."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         authority = trustme.CA()
         files = issue(authority, folder)
         self.server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.server.load_cert_chain(files.certificate, files.key)
-        self.client = ssl.create_default_context()
-        authority.configure_trust(self.client)
         self.file = folder / "ca.pem"
         authority.cert_pem.write_to_path(self.file)
 
@@ -778,10 +776,16 @@ def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
     return Trust(tmp_path_factory.mktemp("tls"))
 
 
-async def test_tls_is_spoken_and_its_connections_are_kept(trust: Trust) -> None:
-    client = HttpClient(connect_s=WAIT_S, tls=trust.client)
+@pytest.fixture
+def trusted(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> Trust:
+    monkeypatch.setenv("SSL_CERT_FILE", str(trust.file))
+    return trust
+
+
+async def test_tls_is_spoken_and_its_connections_are_kept(trusted: Trust) -> None:
+    client = HttpClient(connect_s=WAIT_S)
     large = answer(bytes(3_000_000))
-    async with RawServer(answering(HI, large)).running(tls=trust.server) as server:
+    async with RawServer(answering(HI, large)).running(tls=trusted.server) as server:
         url = f"https://localhost:{server.port}"
         assert (await _got(client, url)).body == b"hi"
         assert len((await _got(client, url)).body) == 3_000_000
@@ -790,17 +794,13 @@ async def test_tls_is_spoken_and_its_connections_are_kept(trust: Trust) -> None:
     assert server.connections == 1
 
 
-async def test_the_file_of_the_environment_is_trusted(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(trust.file))
-    client = HttpClient(connect_s=WAIT_S)
-    async with RawServer(answering(HI)).running(tls=trust.server) as server:
-        assert (await _got(client, f"https://localhost:{server.port}")).body == b"hi"
-        await client.close()
-
-
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-async def test_a_certificate_of_nobody_or_of_somebody_else_is_not_trusted(trust: Trust, host: str) -> None:
-    client = HttpClient(connect_s=WAIT_S, tls=None if host == "localhost" else trust.client)
+async def test_a_certificate_of_nobody_or_of_somebody_else_is_not_trusted(
+    trust: Trust, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if host != "localhost":
+        monkeypatch.setenv("SSL_CERT_FILE", str(trust.file))
+    client = HttpClient(connect_s=WAIT_S)
     async with RawServer(answering(HI)).running(tls=trust.server) as server:
         recorder = await _got(client, f"https://{host}:{server.port}")
         await client.close()
@@ -832,9 +832,9 @@ async def test_tls_that_never_ends_is_given_up() -> None:
     assert str(recorder.error) == "no connection within 0.2 s"
 
 
-async def test_cancelling_at_each_turn_of_a_tls_handshake_leaves_nothing_behind(trust: Trust) -> None:
-    client = HttpClient(connect_s=WAIT_S, tls=trust.client)
-    async with RawServer(answering(*[HI] * 100)).running(tls=trust.server) as server:
+async def test_cancelling_at_each_turn_of_a_tls_handshake_leaves_nothing_behind(trusted: Trust) -> None:
+    client = HttpClient(connect_s=WAIT_S)
+    async with RawServer(answering(*[HI] * 100)).running(tls=trusted.server) as server:
         cancelled = []
         for turns in range(0, 60, 3):
             exchange, recorder = _get(client, f"https://localhost:{server.port}")

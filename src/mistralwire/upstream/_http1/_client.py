@@ -32,29 +32,26 @@ _KEPT_CHARS_MAX = 1024
 class HttpClient:
     """Sends requests on pooled connections, in the event loop that is running when it is made.
 
-    The number of connections is not bounded: the caller bounds the number of requests.
+    The number of connections is not bounded: the caller bounds the number of requests. TLS trusts the
+    system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR.
 
     Args:
         connect_s: Seconds until a connection is established, name lookup and TLS handshake included.
         proxy: The proxy; None to connect directly.
-        tls: Settings of TLS; None for the system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR.
 
     Attributes:
         timeouts: Timers for those who wait for responses.
     """
 
-    def __init__(
-        self, *, connect_s: float, proxy: Proxy | None = None, tls: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, *, connect_s: float, proxy: Proxy | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._connect_s = connect_s
         self._proxy = proxy
-        self._given_tls = tls
         self._open: set[Connection] = set()
-        # In the order of their last use.
+        # Those of an origin, the one used last at the end.
         self._idle: dict[Origin, list[Connection]] = collections.defaultdict(list)
         self._connecting: set[asyncio.Task[Connection]] = set()
-        # Heads of recent requests by method, URL and Accept: those of one target differ in nothing else.
+        # Heads of recent requests by method, URL and Accept, in which alone requests to one target differ.
         self._heads: dict[tuple[str, str, str | None], SharedHead] = {}
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.timeouts = Timeouts()
@@ -234,8 +231,6 @@ class HttpClient:
     @functools.cached_property
     def _tls(self) -> ssl.SSLContext:
         """The context of all connections, made on first use, since it reads the authorities."""
-        if self._given_tls is not None:
-            return self._given_tls
         context = ssl.create_default_context()
         context.set_alpn_protocols(["http/1.1"])
         return context

@@ -9,7 +9,7 @@ PIECE_BYTES_MAX = 256 * 1024
 """Bytes that are decoded at once: a received piece may expand a thousandfold."""
 
 _GZIP_NAMES = ("gzip", "x-gzip")
-# Input for the start of each further member: zlib copies what follows the end of a member, for each anew.
+# Input that each further member gets first: zlib copies everything that follows the end of a member.
 _MEMBER_BYTES = 1024
 
 

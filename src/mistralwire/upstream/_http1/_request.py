@@ -10,7 +10,7 @@ from typing import NamedTuple
 # RFC 9110, section 5: a token, and a value of Latin-1 without control characters other than tabs.
 _HEADER_LINE = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
 _METHOD = re.compile("[A-Z]+")
-# A caller's query is sent unchanged, except for characters that no head can have.
+# A caller's query is sent unchanged, except for characters that a request line can't contain.
 _QUERY_SAFE = "".join(map(chr, range(ord("!"), ord("~") + 1)))
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
