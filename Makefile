@@ -3,7 +3,7 @@ BIN := .venv/bin
 # The oldest supported run time, in an environment of its own.
 OLDEST := protobuf==6.33.5 grpcio==1.80.0 grpcio-health-checking==1.80.0 grpcio-reflection==1.80.0 \
 	grpcio-channelz==1.80.0 googleapis-common-protos==1.70.0 orjson==3.11.7 click==8.3.3 \
-	python-json-logger==3.3.0 opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0 \
+	opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0 \
 	opentelemetry-distro==0.51b0 opentelemetry-instrumentation-starlette==0.51b0 opentelemetry-propagator-b3==1.30.0 \
 	starlette==1.3.1 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohappyeyeballs==2.5.0 google-auth==2.38.0 \
 	requests==2.33.0

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
     | {"codec", "log", "_extras", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
-    | {"_varint"},
+    | {"_settings", "_varint"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "_offload": {"codec"},
     "_response_stream": {"errors"},
     "_serving": {"errors", "_addresses", "_extras", "_files", "_metadata"},
-    "_settings": set(),
+    "_settings": {"_addresses"},
     "_timeouts": set(),
     "_trace_context": set(),
     "_varint": set(),

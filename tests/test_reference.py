@@ -21,8 +21,8 @@ from tools.reference import PAGE, upstream_keys, with_tables
 SOURCE = pathlib.Path(mistralwire.__file__).parent
 TEXT = PAGE.read_text()
 _ATTRIBUTE = re.compile(r"(?:error|gen_ai|mistralwire|network|rpc)(?:\.[a-z][a-z0-9_]*)+")
-# Keys of ASGI's scope and click's context, which look like attributes.
-_NO_ATTRIBUTES = {"mistralwire.had_slash", "mistralwire.upstreams"}
+# A key of ASGI's scope, which looks like an attribute.
+_NO_ATTRIBUTES = {"mistralwire.had_slash"}
 
 
 def _rows(heading: str, first_cell: str) -> list[list[str]]:

@@ -34,7 +34,7 @@ _EXIT_CODE = re.compile(r" +(?P<code>\d+) +(?P<meaning>\S.*)")
 _CHOICES = re.compile(r"\[(?P<choices>[a-z|]+)\]$")
 _LIMIT = re.compile(r"[A-Z][A-Z0-9_]*_MAX")
 # The ranges of settings show these.
-_SETTINGS_BOUNDS = {"INT32_MAX", "BYTES_MAX", "SECONDS_MAX"}
+_SETTINGS_BOUNDS = {"INT32_MAX", "BYTES_MAX", "SECONDS_MAX", "KEEPALIVE_S_MAX"}
 
 Row = tuple[str, ...]
 

@@ -34,34 +34,6 @@ def is_loopback_target(target: str) -> bool:
     return all(match and is_loopback(match[1]) for match in matches)
 
 
-def check_exposure(host: str, *, insecure: bool, certificate: object, key: object, what: str) -> None:
-    """Check that a server serves plaintext to other machines only where that was explicitly allowed.
-
-    Args:
-        host: The address to listen on.
-        insecure: Whether plaintext on a non-loopback address was explicitly allowed.
-        certificate: The setting `tls_certificate`; None for plaintext.
-        key: The setting `tls_key`.
-        what: What would travel, such as `calls`.
-
-    Raises:
-        ValueError: If it was not allowed, or the settings contradict each other; the message names them.
-    """
-    if not host:
-        raise ValueError("host must not be empty; 127.0.0.1 is this machine, 0.0.0.0 all of its addresses")
-    if not host.isprintable():
-        raise ValueError(f"host must be an address or a name such as 127.0.0.1, not {host!r}")
-    if (certificate is None) != (key is None):
-        raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
-    if insecure and certificate is not None:
-        raise ValueError("expected insecure or tls_certificate, found both")
-    if not is_loopback(host) and not insecure and certificate is None:
-        raise ValueError(
-            f"host must be a loopback address such as 127.0.0.1, not {host!r}: {what} from other machines "
-            "would travel in plain text; set tls_certificate and tls_key, or insecure to allow that"
-        )
-
-
 def check_share_port(name: str, *, is_shared: bool) -> None:
     """Check that this system can share a port between processes, if a setting asks for it.
 

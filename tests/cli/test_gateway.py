@@ -369,7 +369,7 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         (["--passthrough-key-file", "a"], "--passthrough-key-file needs --passthrough-url"),
         (["--passthrough-paths", "/v1/../files"], "--passthrough-paths must be paths"),
         (["--cors-origins", "foo"], "--cors-origins must be origins such as https://example.com"),
-        (["--drain-s", "nan"], "expected a finite number, found nan"),
+        (["--drain-s", "nan"], "expected a number from 0 to 86400, found 'nan'"),
         (["--port", "65536"], "Invalid value for --port"),
     ],
 )
@@ -382,6 +382,10 @@ def test_what_does_not_go_together_is_said_with_its_flags(arguments: list[Any], 
     [
         (["--upstream-url", "ftp://a"], "--upstream-url: it must be a URL such as https://api.mistral.ai"),
         (["--token-file", "/nowhere"], "--token-file: "),
+        (
+            ["--service", "127.0.0.1:1", "--token-file", "/nowhere"],
+            "--token-file: expected a file, found none",
+        ),
         (["--passthrough-url", "ftp://a"], "--passthrough-url: it must be a URL such as"),
         (["--service", "127.0.0.1:1", "--service-token-file", "/nowhere"], "/nowhere: No such file"),
         (

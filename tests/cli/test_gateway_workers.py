@@ -187,7 +187,7 @@ async def test_one_process_has_a_page_elsewhere_too() -> None:
 
 
 def test_a_page_of_one_worker_for_all_is_refused() -> None:
-    said = "--metrics serves the page of one process; set --prometheus-port for one of each worker"
+    said = "--metrics serves the page of one process; set --prometheus-port for one page per worker"
     assert refused("--metrics", *TWO) == said
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from mistralwire.cli._logging import _JsonFormatter, _TextFormatter
+from mistralwire.cli.processes._logging import JsonFormatter, TextFormatter
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, UpstreamError
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
@@ -29,7 +29,7 @@ SECRET = "secret"
 def formatted(format_: str, message: Any, *arguments: Any, **facts: Any) -> str:
     record = logging.LogRecord("some.where", logging.INFO, "file", 1, message, arguments, None)
     vars(record).update(facts)
-    return (_JsonFormatter() if format_ == "json" else _TextFormatter()).format(record)
+    return (JsonFormatter() if format_ == "json" else TextFormatter()).format(record)
 
 
 def failed() -> BaseException:
@@ -144,7 +144,8 @@ def test_a_long_stack_and_a_long_chain_are_cut(format_: str) -> None:
 _FAILING = """
 import asyncio, gc, logging, sys, threading, traceback, warnings
 import grpc
-from mistralwire.cli._logging import configure_logging, log_loop_error
+from mistralwire.cli.processes import LogSettings
+from mistralwire.cli.processes._logging import configure_logging, log_loop_error
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, UpstreamError
 from mistralwire.errors import CallError
@@ -223,7 +224,7 @@ async def main():
     logging.getLogger("a.b").error("%d", SECRET)
 
 
-configure_logging("debug", sys.argv[1])
+configure_logging(LogSettings(log_level="debug", log_format=sys.argv[1]))
 asyncio.run(main())
 fail()
 """
@@ -253,8 +254,8 @@ def test_no_line_has_the_text_of_an_exception_wherever_it_comes_from(format_: st
         "Exception in callback fail",
         "Task exception was never retrieved",
         "an exception ended a thread",
-        "an exception that nobody could catch",
-        "an exception was to be printed",
+        "an exception could not be caught",
+        "a library printed an exception",
         "beware",
         "an exception ended the process",
     ):

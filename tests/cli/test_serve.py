@@ -193,7 +193,7 @@ async def test_the_log_says_what_ended_the_service() -> None:
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
 
-    assert b"SIGTERM: no new calls, and those that run may end" in errors
+    assert b"SIGTERM: no new calls; running ones may end" in errors
 
 
 def test_a_bad_recording_is_said_with_file_and_line(tmp_path: pathlib.Path) -> None:

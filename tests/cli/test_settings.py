@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistralwire._settings import kind_of
 from mistralwire.cli import main
-from mistralwire.cli._gateway_settings import GATEWAY
-from mistralwire.cli._serve_settings import SERVE
-from mistralwire.cli._settings import SettingsDefinition, flag_of
-from mistralwire.cli._settings_file import _toml
+from mistralwire.cli.gateway._command import GATEWAY
+from mistralwire.cli.serve import SERVE
+from mistralwire.cli.settings import SettingsDefinition, flag_of
+from mistralwire.cli.settings._file import _toml
 
 from .serving import REPLAY
 
@@ -26,7 +27,9 @@ COMPANIONS = {
     "tls_key": ["--tls-certificate", "/certificate"],
     "tls_client_ca": ["--tls-key", "/key", "--tls-certificate", "/certificate"],
     **{name: ["--service", "host:1"] for name in GATEWAY.fields if name.startswith("service_")},
+    "passthrough_key_file": ["--passthrough-url", "http://host"],
 }
+TEXT = "a non-empty string without null characters"
 FIELDS = SERVE.fields
 DEFINITIONS = (SERVE, GATEWAY)
 SETTINGS = [
@@ -65,7 +68,7 @@ def refused(*arguments: str | pathlib.Path, env: Mapping[str, str | None] | None
 
 def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
     """Return three values that a setting may have, none of them its default."""
-    match definition.kind_of(name):
+    match kind_of(definition.fields[name]):
         case kind if kind is bool:
             return [True, False, True]
         case kind if kind is int:
@@ -77,6 +80,8 @@ def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
             return ["/one", "/two", "/three"]
         case kind if kind is str and name == "cors_origins":
             return ["https://one.example", "https://two.example", "*"]
+        case kind if kind is str and name == "passthrough_paths":
+            return ["/v1/one", "/v1/two", "none"]
         case kind if kind is str:
             return ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
         case _:
@@ -212,27 +217,32 @@ def test_the_environment_names_the_file(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('port = "50"', 'port: expected an integer, found the string "50"'),
-        ("port = 50.0", "port: expected an integer, found the number 50"),
-        ("port = true", "port: expected an integer, found true"),
-        ('drain_s = "5"', 'drain_s: expected a number, found the string "5"'),
-        ("drain_s = false", "drain_s: expected a number, found false"),
-        ("drain_s = 2024-01-01", "drain_s: expected a number, found a date or time"),
-        ('insecure = "yes"', 'insecure: expected true or false, found the string "yes"'),
-        ("insecure = 1", "insecure: expected true or false, found an integer"),
-        ("host = 5", "host: expected a string with something in it"),
-        ('host = "a\\u0000"', "and no null character"),
-        ('token_file = ""', "token_file: expected a string with something in it"),
-        ("log_level = 1", "log_level: expected one of debug, info, warning, error, found an integer"),
-        ('recordings = "a"', "recordings: expected an array of strings, found the string"),
+        ('port = "50"', "port: expected an integer from 0 to 65535, found a string"),
+        ("port = 50.0", "port: expected an integer from 0 to 65535, found 50.0"),
+        ("port = true", "port: expected an integer from 0 to 65535, found true"),
+        ("port = 65536", "port: expected an integer from 0 to 65535, found 65536"),
+        ('drain_s = "5"', "drain_s: expected a number from 0 to 86400, found a string"),
+        ("drain_s = false", "drain_s: expected a number from 0 to 86400, found false"),
+        ("drain_s = 2024-01-01", "drain_s: expected a number from 0 to 86400, found a date or time"),
+        ("drain_s = nan", "drain_s: expected a number from 0 to 86400, found nan"),
+        ("drain_s = -1", "drain_s: expected a number from 0 to 86400, found -1"),
+        (f"drain_s = 1{'0' * 400}", "drain_s: expected a number from 0 to 86400, found 1000"),
+        ("request_s = 0", "request_s: expected a number above 0 and at most 86400, found 0"),
+        ('insecure = "yes"', "insecure: expected true or false, found a string"),
+        ("insecure = 1", "insecure: expected true or false, found 1"),
+        ("host = 5", f"host: expected {TEXT}, found 5"),
+        ('host = "a\\u0000"', f"host: expected {TEXT}, found a string"),
+        ('token_file = ""', f"token_file: expected {TEXT}, found an empty string"),
+        ("log_level = 1", "log_level: expected one of debug, info, warning, error, found 1"),
+        ('recordings = "a"', "recordings: expected an array of strings, found a string"),
         ("recordings = [1]", "recordings: expected an array of strings, found an array"),
-        ("[serve.port]", "port: expected an integer, found a table"),
+        ("[serve.port]", "port: expected an integer from 0 to 65535, found a table"),
         ("drain-s = 5", '"drain-s" is no setting of [serve], did you mean drain_s?'),
         ("zzz = 5", '"zzz" is no setting of [serve]'),
         ("port = 1\n[srve]", "expected the tables [serve], [gateway], [[upstreams]], found [srve]"),
         ('port = 1\n[call]\ntarget = "localhost:1"', "[[upstreams]], found [call]"),
         ("[[upstreams]]", "upstreams[0].kind: expected one of mistral, vertex, replay, found none"),
-        ('[[upstreams]]\nkind = "replay"\n' * 2, "upstreams[1].name: expected a name of its own"),
+        ('[[upstreams]]\nkind = "replay"\n' * 2, "upstreams[1].name: expected a unique name"),
         ("[upstreams]", "upstreams: expected tables [[upstreams]], found something else"),
         ("port =", "not TOML: Invalid value (at line 2, column 7)"),
         ("port = 1\nport = 2", "not TOML: Cannot overwrite a value (at line 3"),
@@ -254,15 +264,11 @@ def test_what_is_wrong_in_the_file_is_said_with_file_and_key(
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        ("port = 65536", "port"),
-        ("drain_s = nan", "drain_s"),
-        ("drain_s = -1", "drain_s"),
-        (f"drain_s = 1{'0' * 400}", "drain_s"),
         ('log_level = "loud"', "log_level"),
         ('recordings = ["nowhere"]', "recordings"),
     ],
 )
-def test_a_value_out_of_range_in_the_file_is_said_with_file_and_key(
+def test_what_click_refuses_in_the_file_is_said_with_file_and_key(
     content: str, name: str, tmp_path: pathlib.Path
 ) -> None:
     file = tmp_path / "m.toml"
@@ -384,15 +390,17 @@ def test_values_that_do_not_go_together_are_said_with_their_places(tmp_path: pat
     file = tmp_path / "m.toml"
     file.write_text('[serve]\nhost = "0.0.0.0"\n')
 
-    assert refused("--config", file).endswith(f"(--host is set by {file})")
-    assert refused(env={"MISTRALWIRE_SERVE_HOST": "::"}).endswith("(--host is set by MISTRALWIRE_SERVE_HOST)")
+    assert refused("--config", file).startswith(f"host in {file} must be a loopback address")
+    message = refused(env={"MISTRALWIRE_SERVE_HOST": "::"})
+    assert message.startswith("MISTRALWIRE_SERVE_HOST must be a loopback address")
+    assert message.endswith("set --tls-certificate and --tls-key, or --insecure to allow that")
 
 
 @pytest.mark.parametrize("host", ["host", "my.host", "host-1", "port.host.net"])
 def test_the_words_of_a_value_stay_as_they_are(host: str) -> None:
     ctx = click.Context(click.Command("serve"))
 
-    message = SERVE.in_words_of(ctx, f"host must be an address, not {host!r}")
+    message = SERVE.with_places(ctx, f"host must be an address, not {host!r}")
 
     assert message == f"--host must be an address, not {host!r}"
 

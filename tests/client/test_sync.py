@@ -110,7 +110,7 @@ async def test_errors_are_the_same() -> None:
             assert (caught.value.code, caught.value.request_id) == ("INTERNAL", "mine")
             with pytest.raises(TypeError, match="expected a ChatCompletionRequest"):
                 client.complete(STREAM_REQUEST)  # type: ignore[call-overload]
-            with pytest.raises(ValueError, match="deadline_s must be above 0"):
+            with pytest.raises(ValueError, match="deadline_s must be a number above 0"):
                 next(client.stream(STREAM_REQUEST, deadline_s=0))
         for call in (lambda: client.complete(REQUEST), lambda: next(client.stream(STREAM_REQUEST))):
             with pytest.raises(CallError, match="the client is closed"):

@@ -59,7 +59,7 @@ def test_the_ends_of_a_range_are_taken(name: str) -> None:
     assert setting.most is not None
     config_with(name, setting.most)
     if setting.is_above:
-        with pytest.raises(ValueError, match=f"^{name} must be above "):
+        with pytest.raises(ValueError, match=f"^{name} must be a number above "):
             config_with(name, setting.least)
     else:
         config_with(name, setting.least)

@@ -32,7 +32,8 @@ REQUEST = from_json(ChatCompletionRequest, b'{"model":"m","messages":[{"role":"u
 ANSWER = json_answer(b'{"id":"1","model":"m","choices":[{"index":0}]}')
 SECRET = "Wq7rT2mZx9LbC4vN8sKd1fGh5jPy0aEu"
 VERTEX = {"kind": "vertex", "project": "p", "region": "global"}
-TEXT = "a string with something in it"
+TEXT = "a non-empty string without null characters"
+TEXTS = "a non-empty array of strings"
 SECONDS = "a number above 0"
 HTTP = {"connect_s": 1, "first_byte_s": 2.5, "silence_s": 3, "attempts_max": 4}
 HTTP_SETTINGS = HttpSettings(connect_s=1, first_byte_s=2.5, silence_s=3, attempts_max=4)
@@ -84,6 +85,24 @@ def test_times_and_bounds_reach_the_upstream(table: dict[str, Any]) -> None:
     assert isinstance(untold.upstream, MistralUpstream | VertexUpstream)
     assert route.upstream._settings == HTTP_SETTINGS
     assert untold.upstream._settings == HttpSettings()
+
+
+@pytest.mark.parametrize(
+    "name", ["connect_s", "first_byte_s", "silence_s", "attempts_max", "answer_bytes_max"]
+)
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(0, ValueError), (-1, ValueError), ("1", TypeError), (True, TypeError), (None, TypeError)],
+)
+def test_a_program_can_not_set_what_a_table_can_not(name: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"^{name} must be an? (integer from 1 up|number above 0), not "):
+        HttpSettings(**{name: value})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**400])
+def test_a_time_is_finite(value: float) -> None:
+    with pytest.raises(ValueError, match=r"^silence_s must be a number above 0, not "):
+        HttpSettings(silence_s=value)
 
 
 @pytest.mark.parametrize("source", ["key_env", "key_file", "none"])
@@ -138,8 +157,8 @@ def test_what_is_no_array_of_tables_is_refused(tables: Any) -> None:
         (None, "none"),
         ("openai", "'openai'"),
         (["mistral"], "an array"),
-        (1, "an integer"),
-        ({}, "something else"),
+        (1, "1"),
+        ({}, "a table"),
     ],
 )
 def test_a_kind_is_one_of_three(kind: Any, found: str) -> None:
@@ -153,9 +172,9 @@ def test_a_kind_is_one_of_three(kind: Any, found: str) -> None:
     ("entry", "expected"),
     [
         *(({"name": value}, TEXT) for value in ("", 1, True, ["a"], "a\0")),
-        *(({"models": value}, "an array of strings") for value in ([], "m", [""], ["m", 1], {"m": 1})),
+        *(({"models": value}, TEXTS) for value in ([], "m", [""], ["m", 1], {"m": 1})),
         *(
-            ({"weight": value}, "a number of 0 or more")
+            ({"weight": value}, "a number from 0 up")
             for value in (-1, -0.5, True, "1", float("nan"), float("inf"), 10**400)
         ),
     ],
@@ -175,7 +194,7 @@ def test_what_every_kind_has_is_checked(kind: str, entry: dict[str, Any], expect
             for name in ("connect_s", "first_byte_s", "silence_s")
             for value in (0, -1, "1", True, float("inf"), float("nan"), 10**400, datetime.time(1))
         ),
-        *(({"attempts_max": value}, "an integer of 1 or more") for value in (0, -1, 1.0, "1", True)),
+        *(({"attempts_max": value}, "an integer from 1 up") for value in (0, -1, 1.0, "1", True)),
         *(({"base_url": value}, TEXT) for value in ("", 1, ["http://h"])),
     ],
 )
@@ -189,20 +208,20 @@ def test_what_upstreams_over_http_have_is_checked(
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"kind": "mistral", "key_env": ""}, f".key_env: expected {TEXT}, found a string"),
-        ({"kind": "mistral", "key_file": 1}, f".key_file: expected {TEXT}, found an integer"),
+        ({"kind": "mistral", "key_env": ""}, f".key_env: expected {TEXT}, found an empty string"),
+        ({"kind": "mistral", "key_file": 1}, f".key_file: expected {TEXT}, found 1"),
         (
             {"kind": "mistral", "key_env": "A", "key_file": "b"},
             ": expected key_env or key_file, found both",
         ),
-        ({**VERTEX, "project": ""}, f".project: expected {TEXT}, found a string"),
+        ({**VERTEX, "project": ""}, f".project: expected {TEXT}, found an empty string"),
         ({"kind": "vertex", "region": "r"}, f".project: expected {TEXT}, found none"),
         ({"kind": "vertex", "project": "p"}, f".region: expected {TEXT}, found none"),
-        ({**VERTEX, "region": 1.5}, f".region: expected {TEXT}, found a number"),
+        ({**VERTEX, "region": 1.5}, f".region: expected {TEXT}, found 1.5"),
         ({**VERTEX, "region": "a/b"}, ": region must be lower-case letters, digits and hyphens"),
-        ({"kind": "replay", "recordings": "a"}, ".recordings: expected an array of strings, found a string"),
-        ({"kind": "replay", "recordings": []}, ".recordings: expected an array of strings, found an array"),
-        ({"kind": "replay", "chunks_per_second": 0}, f".chunks_per_second: expected {SECONDS}, found an int"),
+        ({"kind": "replay", "recordings": "a"}, f".recordings: expected {TEXTS}, found a string"),
+        ({"kind": "replay", "recordings": []}, f".recordings: expected {TEXTS}, found an empty array"),
+        ({"kind": "replay", "chunks_per_second": 0}, f".chunks_per_second: expected {SECONDS}, found 0"),
         ({"kind": "mistral", "base_url": "ftp://x"}, ": base_url must be a URL"),
         ({"kind": "mistral", "base_url": f"https://u:{SECRET}@x"}, ": base_url must be a URL"),
         ({**VERTEX, "base_url": f"https://x?key={SECRET}"}, ": base_url must be a URL"),
@@ -235,13 +254,13 @@ def test_an_unknown_key_is_refused_with_those_there_are(kind: str, name: str) ->
 @pytest.mark.parametrize("name", ["key", "api_key", "token"])
 def test_a_key_in_the_file_is_refused_and_never_quoted(kind: str, name: str) -> None:
     message = _refusal([{"kind": kind, name: SECRET}])
-    assert message.startswith(f"upstreams[0].{name}: a key has no place in this file; name where it is")
+    assert message.startswith(f"upstreams[0].{name}: expected no key in this file, found one; name its place")
 
 
 def test_two_upstreams_of_one_name_are_refused() -> None:
     tables = [{"kind": "replay"}, {"kind": "replay"}]
     assert _refusal(tables) == (
-        "upstreams[1].name: expected a name of its own, found one that another upstream has"
+        "upstreams[1].name: expected a unique name, found one that another upstream has"
     )
 
 

@@ -1,4 +1,4 @@
-"""Environment variables that look like those of a command and are none."""
+"""Environment variables that are no settings, although they look like it."""
 
 import os
 import re
@@ -16,18 +16,18 @@ _LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 
 
 def is_link_value(value: str) -> bool:
-    """Return whether a value is the URL that Kubernetes gives `NAME_PORT`, such as `tcp://10.0.0.1:8000`."""
+    """Check whether a value is one that Kubernetes sets for `NAME_PORT`, such as `tcp://10.0.0.1:8000`."""
     return _LINK_VALUE.fullmatch(value) is not None
 
 
 def check_environment(ctx: click.Context) -> None:
-    """Refuse variables that look like those of a command and are none: a typing error would go unseen.
+    """Refuse variables that begin like those of a command, but that no option reads: likely a misspelling.
 
     Args:
         ctx: The run of the command. Its variables begin with `MISTRALWIRE_` and its name.
 
     Raises:
-        click.UsageError: If a variable begins like those of the command, and no option reads it.
+        click.UsageError: If there is such a variable.
     """
     name = str(ctx.command.name)
     prefix = f"MISTRALWIRE_{name.upper()}"

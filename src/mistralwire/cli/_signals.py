@@ -1,10 +1,9 @@
-"""Signals that end a process: as an exception, so that what is half done is cleared away, or a callback."""
+"""Signals that end a process, as an exception, so that unfinished work is cleaned up."""
 
-import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -47,20 +46,3 @@ def raise_when_terminated() -> Iterator[None]:
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
-
-
-def on_signal(number: int, callback: Callable[[], None]) -> None:
-    """Have a signal call back in the running event loop, in the place of what it did before."""
-    loop = asyncio.get_running_loop()
-    try:
-        loop.add_signal_handler(number, callback)
-    except NotImplementedError:  # Windows
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
-
-
-def restore_signal(number: int) -> None:
-    """Let a signal that called back do again what it does by default."""
-    try:
-        asyncio.get_running_loop().remove_signal_handler(number)
-    except NotImplementedError:  # Windows
-        signal.signal(number, signal.SIG_DFL)

@@ -11,16 +11,13 @@ from typing import Any
 import click
 
 from mistralwire._settings import setting_field
-from mistralwire.cli._settings import CONFIG_VARIABLE
-from mistralwire.cli._wording import counted, printable
+from mistralwire.cli._wording import counted
+from mistralwire.cli.settings import SettingsFile
 from mistralwire.errors import MistralwireError
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Route, Upstream, routed_from_tables
 
 KEY_VARIABLE = "MISTRAL_API_KEY"
 """Environment variable with the key for --upstream-url."""
-
-UPSTREAMS_META = "mistralwire.upstreams"
-"""Where a run of a command keeps the tables [[upstreams]] of its file, paths in them absolute."""
 
 _HERE = pathlib.Path()
 
@@ -29,14 +26,14 @@ Tables = Sequence[dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AnswerSettings:
-    """Where answers come from; the help of each field says what it means."""
+    """Settings of where answers come from; the help of each field says what it means."""
 
     recordings: tuple[pathlib.Path, ...] = setting_field(
-        (), "Files and folders to play; without any, a demonstration.", "RECORDING"
+        (), "Files and folders to play; a demonstration by default.", "RECORDING"
     )
     chunks_per_second: float | None = setting_field(
         None,
-        "Pace of the streams. Without it they are played with the pauses they were recorded with.",
+        "Pace of recorded streams. By default they have the pauses that were recorded.",
         "N",
         0,
         1_000_000,
@@ -44,25 +41,25 @@ class AnswerSettings:
     )
     upstream_url: str | None = setting_field(
         None,
-        f"Ask Mistral's API, or one like it, at this URL; its key, if it wants one, is in {KEY_VARIABLE}. "
-        "Needs the extra gateway.",
+        "URL of Mistral's API, or one like it, to ask. Its key, if it needs one, is in the environment "
+        f"variable {KEY_VARIABLE}. Needs the extra gateway.",
         "URL",
     )
 
     def __post_init__(self) -> None:
-        """Check what does not go together."""
+        """Check that the settings name one place."""
         if self.upstream_url is not None and (self.recordings or self.chunks_per_second is not None):
             raise ValueError("expected recordings or upstream_url, found both")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-    """Where answers come from.
+class AnswerSource:
+    """An upstream, and how messages describe it.
 
     Attributes:
         upstream: The upstream.
-        what: What it does, for people, such as `playing the demonstration`.
-        routes: What is asked over the network, with names.
+        what: What it does, such as `playing the demonstration`.
+        routes: The upstreams behind it that are asked over the network.
     """
 
     upstream: Upstream
@@ -71,38 +68,38 @@ class Source:
 
 
 def upstream_tables(ctx: click.Context, settings: AnswerSettings) -> Tables:
-    """Give the tables [[upstreams]] of the file.
-
-    Args:
-        ctx: The run of the command.
-        settings: What it was told beside them.
+    """Return the tables [[upstreams]] of the file.
 
     Raises:
-        click.UsageError: If it was told of other sources too.
+        click.UsageError: If the settings name recordings or a URL beside them.
     """
-    tables: Tables = ctx.meta.get(UPSTREAMS_META, ())
-    if tables and settings != AnswerSettings():
+    file: SettingsFile | None = ctx.obj
+    if file is None or not file.upstreams:
+        return ()
+    if settings != AnswerSettings():
         found = "--upstream-url" if settings.upstream_url is not None else "recordings"
-        place = printable(str(ctx.meta[CONFIG_VARIABLE]))
-        raise click.UsageError(f"expected {found} or the [[upstreams]] of {place}, found both", ctx)
-    return tables
+        raise click.UsageError(f"expected {found} or the [[upstreams]] of {file.name}, found both", ctx)
+    return file.upstreams
 
 
-def make_source(settings: AnswerSettings, tables: Tables) -> Source:
+def make_answers(settings: AnswerSettings, tables: Tables) -> AnswerSource:
     """Make the upstream.
 
     Args:
-        settings: What the command was told.
+        settings: The settings of the command.
         tables: The tables [[upstreams]], with absolute paths.
 
     Raises:
-        MistralwireError: If what they name can't be used.
+        MistralwireError: If something that they name can't be used.
     """
     if tables:
         routed = routed_from_tables(list(tables), _HERE)
-        return Source(routed, f"asking {', '.join(map(_place, routed.routes))}", routed.routes)
-    if settings.upstream_url is not None:
-        return _one(settings.upstream_url)
+        return AnswerSource(routed, f"asking {', '.join(map(_place, routed.routes))}", routed.routes)
+    if (url := settings.upstream_url) is not None:
+        route = route_to(url, "upstream_url", "upstream")
+        without = "" if os.environ.get(KEY_VARIABLE) else f", without a key: {KEY_VARIABLE} is not set"
+        # Not behind a RoutedUpstream: there is no other one to fall back to.
+        return AnswerSource(route.upstream, f"asking {url}{without}", (route,))
     upstream = ReplayUpstream(
         settings.recordings or DEMONSTRATION, chunks_per_second=settings.chunks_per_second
     )
@@ -110,34 +107,26 @@ def make_source(settings: AnswerSettings, tables: Tables) -> Source:
     if settings.recordings:
         places = ", ".join(map(str, settings.recordings))
         what = f"{counted(len(upstream.files), 'recording')} from {places}"
-    return Source(upstream, f"playing {what}")
+    return AnswerSource(upstream, f"playing {what}")
 
 
 def _place(route: Route) -> str:
-    """Return the name of a route, with the URL that it leads to if it has one."""
+    """Return the name of a route, with its URL if it has one."""
     url = getattr(route.upstream, "base_url", None)
     return route.name if url is None else f"{route.name} at {url}"
 
 
-def _one(url: str) -> Source:
-    """Make the upstream of a URL."""
-    route = route_to(url, "upstream_url", "upstream")
-    without = "" if os.environ.get(KEY_VARIABLE) else f", without a key: {KEY_VARIABLE} is not set"
-    # With a single one there is nothing to choose.
-    return Source(route.upstream, f"asking {url}{without}", (route,))
-
-
 def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = None) -> Route:
-    """Make the route of a table that has nothing in it but a URL and a key.
+    """Make a route to one URL.
 
     Args:
         url: The URL.
-        setting: Which setting has it, for the error.
-        name: What the route is called.
-        key_file: File with the key; None for the variable, if that is set.
+        setting: Name of the setting that has it, for the error.
+        name: Name of the route.
+        key_file: File with the key; None for the environment variable, if that is set.
 
     Raises:
-        MistralwireError: If one of them can't be used.
+        MistralwireError: If the URL or the key can't be used.
     """
     key = {} if key_file is None else {"key_file": str(key_file)}
     if not key and os.environ.get(KEY_VARIABLE):
@@ -152,7 +141,7 @@ def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = 
 
 @contextlib.asynccontextmanager
 async def closing(upstream: Upstream) -> AsyncIterator[None]:
-    """Close an upstream at the end of the block, if it has something to close."""
+    """Close an upstream at the end of the block, if it can be closed."""
     try:
         yield
     finally:
@@ -161,13 +150,10 @@ async def closing(upstream: Upstream) -> AsyncIterator[None]:
 
 
 async def probe(routes: Sequence[Route]) -> list[tuple[str, str | None]]:
-    """Ask all upstreams that are asked over the network whether they answer.
-
-    Args:
-        routes: Their routes.
+    """Check which upstreams answer.
 
     Returns:
-        The name of each, with why it does not; None if it does.
+        The name of each upstream that is asked over the network, with why it does not answer, or None.
     """
     probes = {route.name: ask for route in routes if (ask := getattr(route.upstream, "probe", None))}
     reasons = await asyncio.gather(*(ask() for ask in probes.values()))

@@ -1,48 +1,65 @@
 """`mistralwire serve`: a gRPC service that asks upstreams, or plays recorded answers."""
 
+import asyncio
+import contextlib
+import dataclasses
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import click
 
-from mistralwire.cli._environment import check_environment
-from mistralwire.cli._logging import configure_logging
-from mistralwire.cli._serve import ServeJob
-from mistralwire.cli._serve_settings import SERVE
-from mistralwire.cli._settings_file import config_option, write_settings
-from mistralwire.cli._settings_options import setting_options, settings_command
-from mistralwire.cli._upstreams import upstream_tables
-from mistralwire.cli._workers import run_job
-from mistralwire.errors import MistralwireError
+from mistralwire.cli._upstreams import AnswerSettings, Tables, closing, make_answers, upstream_tables
+from mistralwire.cli.processes import Job, LogSettings, Prepared, ProcessSettings, run_job
+from mistralwire.cli.settings import SettingsDefinition, settings_command
+from mistralwire.service import AccessLog, CallObserver, ServerConfig, create_server, start_prometheus
+
+SERVE = SettingsDefinition(
+    "serve",
+    {"answers": AnswerSettings, "config": ServerConfig, "processes": ProcessSettings, "logs": LogSettings},
+    {
+        "recordings": "Answers",
+        "host": "Address",
+        "tls_certificate": "Security",
+        "reflection": "Services",
+        "contract_revision": "Contract",
+        "message_bytes_max": "Limits",
+        "stream_message_chunks_max": "Streams",
+        "handshake_s": "Connections",
+        "keepalive_s": "Keepalive",
+        "drain_s": "End",
+        "workers": "Processes",
+        "prometheus_port": "Metrics",
+        "log_level": "Logs",
+    },
+)
+"""The settings of `serve`."""
 
 
-@click.command(cls=settings_command(SERVE))
-@setting_options(SERVE)
-@config_option(SERVE)
-@click.option("--print-config", is_flag=True, help="Print the configuration in effect as TOML, and exit.")
-@click.pass_context
-def serve(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
+@settings_command(SERVE)
+def serve(ctx: click.Context, *, answers: AnswerSettings, **settings: Any) -> Callable[[], None]:
     """Serve chat completions over gRPC.
 
-    Answers all methods of mistralwire.v1.ChatCompletionService, from an API that --upstream-url or the
-    [[upstreams]] of the file name, from what each RECORDING holds, or, without any of them, with a small
-    demonstration. Health checking is included, and on a loopback address reflection.
+    Answers all methods of mistralwire.v1.ChatCompletionService: from the API that --upstream-url or the
+    [[upstreams]] of the file name, from recordings, or without either from a small demonstration. It includes
+    health checking and, on a loopback address, reflection.
 
     \b
     A RECORDING is one of
-      a .json file  the body of an answer
+      a .json file  the body of a response
       an .sse file  the bytes of a stream; a comment line ": delay 120" is a
                     pause of 120 milliseconds before the next event
       a folder      all the .json and .sse files in it
 
-    Files whose name begins with "fim" answer fill-in-the-middle requests, the others chat requests; several
-    take turns. Streaming requests are answered from .sse files and the rest from .json files, but either
-    answers for the other if need be.
+    Files whose names begin with "fim" answer fill-in-the-middle requests, the others chat requests; several
+    files are used round-robin. .sse files answer streaming requests and .json files the others, but either
+    kind answers both where the other is missing.
 
-    The service ends on SIGTERM or Ctrl-C: it takes no new calls, lets those that run end, and exits with 0.
-    A second signal ends it at once.
+    SIGTERM or Ctrl-C ends the service: it refuses new calls, lets running ones end, and exits with 0. A
+    second signal ends it at once.
 
-    The recordings are the setting "recordings": in the environment separated like the folders of PATH, in
-    the file an array. Paths in the file are relative to its folder.
+    Recordings are the setting "recordings": in the environment they are separated like the folders of PATH,
+    in the file they are an array. Paths in the file are relative to its folder.
 
     \b
     Examples:
@@ -56,19 +73,46 @@ def serve(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
     \b
     Exit codes:
       0  ended by a signal
-      1  what a setting names can't be used: a recording, a file, an upstream, the address; or the
-         workers keep dying
-      2  the command line, the environment or the file was wrong
-    """  # noqa: D301 - click's mark for lines that stay as they are is the character itself
-    check_environment(ctx)
-    answers, config, processes, logs = SERVE.build(values, ctx)
-    tables = upstream_tables(ctx, answers)
-    job = ServeJob(answers=answers, config=config, processes=processes, logs=logs, tables=tables)
-    if print_config:
-        click.echo(write_settings(SERVE, values, ctx))
-        return
-    configure_logging(logs.log_level, logs.log_format)
-    try:
-        run_job(job)
-    except MistralwireError as error:
-        raise click.ClickException(SERVE.with_place(ctx, error.message)) from error
+      1  something that a setting names can't be used: a recording, a file, an upstream, the address;
+         or the workers keep dying
+      2  the command line, the environment or the file is wrong
+    """  # noqa: D301 - click marks lines that keep their breaks with that character
+    job = ServeJob(answers=answers, tables=upstream_tables(ctx, answers), **settings)
+    return functools.partial(run_job, job)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServeJob(Job):
+    """Everything that a process of `serve` needs to know."""
+
+    config: ServerConfig
+    answers: AnswerSettings
+    tables: Tables
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return asyncio's own event loop; grpc has a loop of its own beside it."""
+        return asyncio.new_event_loop()
+
+    @contextlib.asynccontextmanager
+    async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
+        """Make the server; see `Job`."""
+        with self._metrics(index) as observers:
+            answers = make_answers(self.answers, self.tables)
+            server = create_server(answers.upstream, self.config, (AccessLog(), *observers))
+
+            async def announce() -> None:
+                click.echo(self.listening(server.address, "bearer tokens", answers.what))
+
+            async with closing(answers.upstream):
+                yield Prepared(server, server.address, announce)
+
+    @contextlib.contextmanager
+    def _metrics(self, index: int | None) -> Iterator[tuple[CallObserver, ...]]:
+        """Serve metrics for Prometheus while the block runs, if the settings ask for it."""
+        processes = self.processes
+        if index is None or processes.prometheus_port is None:
+            yield ()
+            return
+        port = processes.prometheus_port + index
+        with contextlib.closing(start_prometheus(processes.prometheus_host, port)) as endpoint:
+            yield (endpoint.observer,)

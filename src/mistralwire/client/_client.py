@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from mistralwire._methods import METHODS_BY_REQUEST, Method
 from mistralwire._response_stream import EventWriter, Sink, Source
-from mistralwire._settings import INT32_MAX, checked_count, checked_number
+from mistralwire._settings import INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
 from mistralwire.client._batch import ChunkBatch, lifted, parse_response
 from mistralwire.client._channel import (
     CallChannel,
@@ -55,9 +55,8 @@ KEEPALIVE_TIMEOUT_S = 10.0
 """Default seconds to wait for the acknowledgement of a keepalive ping."""
 
 _CONNECTIONS_MAX = 256
-# grpc's own limits for attempts and keepalive pings.
+# grpc's own limit.
 _ATTEMPTS_MAX = 5
-_KEEPALIVE_S_MAX = 7_200.0
 
 # Stands for the target of a client that is given its channel.
 _GIVEN = "127.0.0.1"
@@ -180,9 +179,9 @@ class Client:
             checked_target(target),
             is_shared=connections == 1,
             attempts_max=checked_count("attempts_max", attempts_max, 1, _ATTEMPTS_MAX),
-            keepalive_s=checked_number("keepalive_s", keepalive_s, 1, _KEEPALIVE_S_MAX),
+            keepalive_s=checked_number("keepalive_s", keepalive_s, 1, KEEPALIVE_S_MAX),
             keepalive_timeout_s=checked_number(
-                "keepalive_timeout_s", keepalive_timeout_s, 0, _KEEPALIVE_S_MAX, is_above=True
+                "keepalive_timeout_s", keepalive_timeout_s, 0, KEEPALIVE_S_MAX, is_above=True
             ),
             message_bytes_max=checked_count("message_bytes_max", message_bytes_max, 1, INT32_MAX),
             is_gzip_enabled=compress_requests or compress_answers,

@@ -1,11 +1,11 @@
-"""Upstreams as a configuration file has them: the tables `[[upstreams]]`."""
+"""Upstreams from a configuration file: the tables `[[upstreams]]`, checked and made."""
 
+import dataclasses
 import importlib
 import pathlib
-import sys
-from collections.abc import Callable
 from typing import Any
 
+from mistralwire._settings import UNBOUNDED, Setting, found_in_file, kind_of, problem_in_file
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.upstream._credentials import Key
 from mistralwire.upstream._http_settings import HttpSettings
@@ -13,55 +13,46 @@ from mistralwire.upstream._replay import DEMONSTRATION, ReplayUpstream
 from mistralwire.upstream._routing import Route, RoutedUpstream
 from mistralwire.upstream._upstream import Upstream
 
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value
-
-
-def _is_number(value: Any) -> bool:
-    # An integer of TOML may be larger than any float.
-    return type(value) in (int, float) and abs(value) <= sys.float_info.max
-
-
-_Check = tuple[str, Callable[[Any], bool]]
-_TEXT: _Check = ("a string with something in it", _is_text)
-_TEXTS: _Check = (
-    "an array of strings",
-    lambda value: isinstance(value, list) and bool(value) and all(map(_is_text, value)),
-)
-_SECONDS: _Check = ("a number above 0", lambda value: _is_number(value) and value > 0)
-_COUNT: _Check = ("an integer of 1 or more", lambda value: type(value) is int and value >= 1)
-_WEIGHT: _Check = ("a number of 0 or more", lambda value: _is_number(value) and value >= 0)
-
-_COMMON = {"name": _TEXT, "kind": _TEXT, "models": _TEXTS, "weight": _WEIGHT}
-_HTTP = {"connect_s": _SECONDS, "first_byte_s": _SECONDS, "silence_s": _SECONDS, "attempts_max": _COUNT}
-_KINDS: dict[str, dict[str, _Check]] = {
-    "mistral": {**_COMMON, **_HTTP, "base_url": _TEXT, "key_env": _TEXT, "key_file": _TEXT},
-    "vertex": {**_COMMON, **_HTTP, "base_url": _TEXT, "project": _TEXT, "region": _TEXT},
-    "replay": {**_COMMON, "recordings": _TEXTS, "chunks_per_second": _SECONDS},
+# What each key of a table takes: a type and a range.
+_STRING = (str, Setting())
+_STRINGS = (tuple, Setting(least=1))
+_HTTP_KEYS = {
+    field.name: (kind_of(field), field.metadata["setting"])
+    for field in dataclasses.fields(HttpSettings)
+    if field.name != "answer_bytes_max"
 }
-_REQUIRED = {"mistral": (), "vertex": ("project", "region"), "replay": ()}
+_COMMON_KEYS = {
+    "name": _STRING,
+    "kind": _STRING,
+    "models": _STRINGS,
+    "weight": (float, Setting(least=0, most=UNBOUNDED)),
+}
+_PACE = (float, Setting(least=0, most=UNBOUNDED, is_above=True))
+_KEYS: dict[str, dict[str, tuple[Any, Setting]]] = {
+    "mistral": {**_COMMON_KEYS, **_HTTP_KEYS, "base_url": _STRING, "key_env": _STRING, "key_file": _STRING},
+    "vertex": {**_COMMON_KEYS, **_HTTP_KEYS, "base_url": _STRING, "project": _STRING, "region": _STRING},
+    "replay": {**_COMMON_KEYS, "recordings": _STRINGS, "chunks_per_second": _PACE},
+}
+_REQUIRED_KEYS = {"mistral": (), "vertex": ("project", "region"), "replay": ()}
 
 
 def check_upstream_tables(tables: Any) -> None:
-    """Check the tables [[upstreams]] of a configuration file; whether what they name is there is left open.
+    """Check the tables [[upstreams]] of a configuration file, but not the keys and files that they name.
 
     Args:
-        tables: What the file has as `upstreams`.
+        tables: The value of `upstreams` in the file.
 
     Raises:
-        MistralwireError: If a table is not as it should be, with its place; with the code
-            FAILED_PRECONDITION.
+        MistralwireError: If a table is invalid, with its index and key; with the code FAILED_PRECONDITION.
     """
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise _error("upstreams: expected tables [[upstreams]], found something else")
+        raise _table_error("upstreams: expected tables [[upstreams]], found something else")
     names: set[str] = set()
     for index, table in enumerate(tables):
         place = f"upstreams[{index}]"
-        kind = _checked(place, table)
-        name = table.get("name", kind)
-        if name in names:
-            raise _error(f"{place}.name: expected a name of its own, found one that another upstream has")
+        _check_table(place, table)
+        if (name := _table_name(table)) in names:
+            raise _table_error(f"{place}.name: expected a unique name, found one that another upstream has")
         names.add(name)
 
 
@@ -69,17 +60,16 @@ def routed_from_tables(tables: list[dict[str, Any]], folder: pathlib.Path) -> Ro
     """Make the upstreams that a configuration file describes.
 
     Args:
-        tables: The tables. `kind` is `mistral`, `vertex` or `replay`; `name` is the kind unless it is given;
-            `models` are patterns, all models unless given; `weight` is 1 unless given. docs/gateway.md has
-            the rest.
-        folder: What relative paths start from.
+        tables: The tables. `kind` is `mistral`, `vertex` or `replay`; `name` defaults to the kind, `models`,
+            which are patterns, to all models, and `weight` to 1. docs/gateway.md has the rest.
+        folder: The folder that relative paths start from.
 
     Returns:
-        The upstreams, behind one.
+        One upstream that routes calls to those of the tables.
 
     Raises:
-        MistralwireError: If a table is not as it should be, with its place, or what it names can't be used;
-            with the code FAILED_PRECONDITION.
+        MistralwireError: If a table is invalid, with its index and key, or something that it names can't be
+            used; with the code FAILED_PRECONDITION.
     """
     check_upstream_tables(tables)
     routes: list[Route] = []
@@ -88,36 +78,33 @@ def routed_from_tables(tables: list[dict[str, Any]], folder: pathlib.Path) -> Ro
         try:
             upstream = _MAKERS[kind](table, folder)
         except ValueError as error:
-            raise _error(f"{place}: {error}") from error
+            raise _table_error(f"{place}: {error}") from error
         except MistralwireError as error:
-            raise _error(f"{place}: {error.message}", error.reason) from error
+            raise _table_error(f"{place}: {error.message}", error.reason) from error
         models, weight = tuple(table.get("models", ("*",))), float(table.get("weight", 1))
-        routes.append(Route(_name(table), upstream, models, weight))
+        routes.append(Route(_table_name(table), upstream, models, weight))
     return RoutedUpstream(routes)
 
 
-def _checked(place: str, table: dict[str, Any]) -> str:
-    """Check a table; give its kind."""
+def _check_table(place: str, table: dict[str, Any]) -> None:
     kind = table.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        found = repr(kind[:64]) if isinstance(kind, str) else _found(kind)
-        raise _error(f"{place}.kind: expected one of {', '.join(_KINDS)}, found {found}")
-    known = _KINDS[kind]
+    if not isinstance(kind, str) or kind not in _KEYS:
+        found = repr(kind[:64]) if isinstance(kind, str) else found_in_file(kind)
+        raise _table_error(f"{place}.kind: expected one of {', '.join(_KEYS)}, found {found}")
+    known = _KEYS[kind]
     for name, value in table.items():
         if name in ("key", "api_key", "token"):
-            message = "a key has no place in this file; name where it is, in key_env or key_file"
-            raise _error(f"{place}.{name}: {message}")
+            message = "expected no key in this file, found one; name its place with key_env or key_file"
+            raise _table_error(f"{place}.{name}: {message}")
         if name not in known:
-            raise _error(f"{place}: expected of {kind} any of {', '.join(known)}, found {name[:64]!r}")
-        expected, is_fit = known[name]
-        if not is_fit(value):
-            raise _error(f"{place}.{name}: expected {expected}, found {_found(value)}")
-    for name in _REQUIRED[kind]:
+            raise _table_error(f"{place}: expected of {kind} any of {', '.join(known)}, found {name[:64]!r}")
+        if problem := problem_in_file(*known[name], value):
+            raise _table_error(f"{place}.{name}: {problem}")
+    for name in _REQUIRED_KEYS[kind]:
         if name not in table:
-            raise _error(f"{place}.{name}: expected {known[name][0]}, found none")
+            raise _table_error(f"{place}.{name}: {problem_in_file(*known[name], None)}")
     if "key_env" in table and "key_file" in table:
-        raise _error(f"{place}: expected key_env or key_file, found both")
-    return kind
+        raise _table_error(f"{place}: expected key_env or key_file, found both")
 
 
 def _mistral(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
@@ -128,7 +115,7 @@ def _mistral(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
     elif "key_file" in table:
         key = Key.from_file(folder / table["key_file"])
     urls = {"base_url": table["base_url"]} if "base_url" in table else {}
-    upstream: Upstream = MistralUpstream(**urls, key=key, settings=_settings(table), name=_name(table))
+    upstream: Upstream = MistralUpstream(**urls, key=key, settings=_settings(table), name=_table_name(table))
     return upstream
 
 
@@ -139,7 +126,7 @@ def _vertex(table: dict[str, Any], _: pathlib.Path) -> Upstream:
         table["region"],
         base_url=table.get("base_url"),
         settings=_settings(table),
-        name=_name(table),
+        name=_table_name(table),
     )
     return upstream
 
@@ -153,28 +140,21 @@ _MAKERS = {"mistral": _mistral, "vertex": _vertex, "replay": _replay}
 
 
 def _http_class(module: str, name: str) -> Any:
-    """Import what replay does not need."""
+    """Import a class that needs an extra, which replay does not."""
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         raise MistralwireError(str(error), code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from error
 
 
-def _name(table: dict[str, Any]) -> str:
+def _table_name(table: dict[str, Any]) -> str:
     name: str = table.get("name", table["kind"])
     return name
 
 
 def _settings(table: dict[str, Any]) -> HttpSettings:
-    return HttpSettings(**{name: table[name] for name in _HTTP if name in table})
+    return HttpSettings(**{name: table[name] for name in _HTTP_KEYS if name in table})
 
 
-def _found(value: Any) -> str:
-    if value is None:
-        return "none"
-    names = {str: "a string", bool: "true or false", int: "an integer", float: "a number", list: "an array"}
-    return names.get(type(value), "something else")
-
-
-def _error(message: str, reason: str = Reason.UPSTREAMS) -> MistralwireError:
+def _table_error(message: str, reason: str = Reason.UPSTREAMS) -> MistralwireError:
     return MistralwireError(message, code="FAILED_PRECONDITION", reason=reason)

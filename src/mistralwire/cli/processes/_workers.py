@@ -1,9 +1,10 @@
-"""The processes of a command: one, or several on one port that are started, watched, replaced and ended."""
+"""Running a job: in this process, or in workers that share a port and are started, watched and replaced."""
 
 import asyncio
 import contextlib
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -13,32 +14,32 @@ from typing import Any, cast
 
 from mistralwire._addresses import why_not
 from mistralwire._serving.metrics_page import metrics_address
-from mistralwire.cli._process_settings import ProcessSettings
-from mistralwire.cli._serving import SIGNALS, Job, log_end, serve_until_signal
-from mistralwire.cli._worker import READY, pack_job
+from mistralwire.cli.processes._job import SIGNALS, Job, ProcessSettings, log_drain, serve_until_signal
+from mistralwire.cli.processes._logging import configure_logging
 from mistralwire.errors import MistralwireError, Reason
 
+READY = b"ready\n"
+"""What a worker writes to standard output when it listens."""
+
 QUICK_DEATHS_MAX = 3
-"""How many times in a row a worker may die soon after its start, before all is given up."""
+"""How many times in a row a worker may die soon after its start before the command gives up."""
 
 _SOON_S = 1.0
-# How long a worker may take to end when the time of its calls is over. Calls that were cancelled have a few
-# seconds more.
-_END_S = 15.0
+# Workers are killed so many seconds after the time for running calls is over. Cancelled calls have a few
+# seconds to end.
+_KILL_AFTER_S = 15.0
 
 _logger = logging.getLogger(__name__)
 
 
 def run_job(job: Job) -> None:
-    """Serve in this process, or in several, until SIGTERM or SIGINT; a second signal ends it at once.
-
-    Args:
-        job: What is served.
+    """Serve in this process or in workers until SIGTERM or SIGINT; a second signal ends it at once.
 
     Raises:
         MistralwireError: If it can't listen, something that the settings name can't be used, or the workers
             fail.
     """
+    configure_logging(job.logs)
     if job.processes.workers == 1:
         with asyncio.Runner(loop_factory=job.new_loop) as runner:
             runner.run(serve_until_signal(job))
@@ -54,14 +55,14 @@ def run_job(job: Job) -> None:
 async def _run_workers(job: Job) -> signal.Signals | None:
     """Run workers; return the second signal, as `Workers.run` does."""
     await _check_metrics_ports(job.processes)
-    # What is prepared here never listens: it finds out what can't be used, and says what answers.
+    # The parent prepares a server that never listens, to find out what can't be used, and what answers.
     async with job.prepare(None) as prepared, reserved_port(job.config, prepared.address) as port:
         prepared.server.port = port
         return await Workers(job.sharing(port)).run(prepared.announce)
 
 
 async def _check_metrics_ports(processes: ProcessSettings) -> None:
-    """Find out whether each worker can have its port for metrics, before any is started.
+    """Check that each worker can listen on its port for metrics, before any is started.
 
     Raises:
         MistralwireError: If one can't, with the reason CANNOT_LISTEN.
@@ -74,23 +75,23 @@ async def _check_metrics_ports(processes: ProcessSettings) -> None:
 
 @contextlib.asynccontextmanager
 async def reserved_port(config: Any, address: str) -> AsyncIterator[int]:
-    """Keep a port for workers to listen on.
+    """Reserve a port for workers to listen on.
 
-    The sockets that keep it do not listen, so that no connection comes to them.
+    The sockets that reserve it do not listen, so that they get no connections.
 
     Args:
         config: Has the host, the port, which is 0 for any that is free on all addresses of the host, and
-            whether the port may be shared with others too.
-        address: The host and the port, for messages.
+            whether others may share the port.
+        address: Host and port, for messages.
 
     Yields:
         The port.
 
     Raises:
-        MistralwireError: If it can't be had, with the reason CANNOT_LISTEN.
+        MistralwireError: If it can't be reserved, with the reason CANNOT_LISTEN.
     """
     host, port = config.host.removeprefix("[").removesuffix("]"), config.port
-    # Without sharing: other programs that share theirs would be found out by nothing else.
+    # Without SO_REUSEPORT: nothing else would reveal other programs that share their port.
     if message := await why_not(host, port, address, share_port=config.share_port):
         raise MistralwireError(message, code="UNAVAILABLE", reason=Reason.CANNOT_LISTEN)
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -105,10 +106,10 @@ async def reserved_port(config: Any, address: str) -> AsyncIterator[int]:
 
 
 class Workers:
-    """The processes.
+    """The worker processes of a job.
 
-    A worker that ends although nobody asked for it is replaced. If one dies again and again as soon as it has
-    started, all is given up. When this process dies, the workers see that their input ends, and end too.
+    A worker that ends unexpectedly is replaced. If one dies again and again right after its start, all are
+    stopped. When this process dies, the workers read the end of their input, and drain.
 
     Args:
         job: What each of them serves, on a port that they share.
@@ -124,7 +125,7 @@ class Workers:
         self._failure = ""
 
     async def run(self, announce: Callable[[], Awaitable[None]]) -> signal.Signals | None:
-        """Run until SIGTERM or SIGINT, then let the calls of all workers end.
+        """Run until SIGTERM or SIGINT, then drain all workers.
 
         Args:
             announce: Is called when all workers listen.
@@ -133,7 +134,7 @@ class Workers:
             The second signal, if there was one and the workers were killed; None if all ended by themselves.
 
         Raises:
-            MistralwireError: If the workers can't start, die all the time, or do not end.
+            MistralwireError: If the workers can't start, keep dying, or do not end.
         """
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
@@ -141,7 +142,7 @@ class Workers:
         keepers = [asyncio.create_task(self._keep(index)) for index in range(self._job.processes.workers)]
         started = asyncio.create_task(self._started.wait())
         try:
-            # What a keeper did not expect ends it before anything has started.
+            # An unexpected exception ends a keeper before all workers have started.
             await asyncio.wait([started, *keepers], return_when=asyncio.FIRST_COMPLETED)
             if self._started.is_set() and not self._is_stopping:
                 await announce()
@@ -161,18 +162,18 @@ class Workers:
             self._last_signal = number
             self._kill()
         else:
-            log_end(number.name)
+            log_drain(number.name)
             self._stop()
 
     def _stop(self) -> None:
-        """Ask all workers to end, and see to it that they do."""
+        """Let all workers drain, and kill those that take too long."""
         if self._is_stopping:
             return
         self._is_stopping = True
         self._started.set()
         for process in self._processes.values():
             _input_of(process).close()
-        asyncio.get_running_loop().call_later(self._job.config.drain_s + _END_S, self._give_up)
+        asyncio.get_running_loop().call_later(self._job.config.drain_s + _KILL_AFTER_S, self._give_up)
 
     def _give_up(self) -> None:
         if pids := [str(process.pid) for process in self._processes.values()]:
@@ -201,7 +202,7 @@ class Workers:
             if self._is_stopping:
                 return
             if lived_s is None and not self._started.is_set():
-                # At the first start it is the surroundings that are at fault, and no other try will help.
+                # At the first start the environment is at fault, and a retry would not help.
                 self._fail(how)
                 return
             quick_deaths = quick_deaths + 1 if lived_s is None or lived_s < _SOON_S else 0
@@ -211,7 +212,11 @@ class Workers:
             _logger.warning("worker %d: %s; it is replaced", index, how)
 
     async def _run_worker(self, index: int) -> tuple[float | None, str]:
-        """Run one process to its end; give how long it listened, None if it never did, and how it ended."""
+        """Run one process to its end.
+
+        Returns:
+            Seconds for which it listened, None if it never did; and how it ended.
+        """
         process = await _start()
         self._processes[index] = process
         try:
@@ -229,12 +234,17 @@ class Workers:
         finally:
             del self._processes[index]
             _input_of(process).close()
-        # One that never listened has said why, as the first of them did, and that is known already.
+        # A worker that never listened has reported why, and the first such report was logged.
         if self._is_stopping and line == READY and code not in (0, -signal.SIGTERM, -signal.SIGKILL):
             self._fail(f"worker process {process.pid} ended with {code} instead of 0")
         how = line.decode(errors="replace").strip() if code and line not in (b"", READY) else ""
         how = how or f"process {process.pid} ended with {_ending(code)}"
         return (asyncio.get_running_loop().time() - began_s if line == READY else None), how
+
+
+def pack_job(index: int, job: Job) -> bytes:
+    """Return a job as a worker reads it from its standard input."""
+    return pickle.dumps((index, job))
 
 
 def _input_of(process: Process) -> asyncio.StreamWriter:
@@ -248,16 +258,16 @@ def _ending(code: int) -> str:
 async def _start() -> Process:
     """Start the process of a worker.
 
-    It is in a process group of its own: Ctrl-C in a terminal goes to this process alone, which passes on what
-    is to be done.
+    It is in a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which drains
+    its workers.
     """
-    # What this process imports from, however it was started; the working folder only if that is part of it.
+    # The worker imports from where this process does; from the working folder only if that is included.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
         "-m",
-        "mistralwire.cli._worker",
+        "mistralwire.cli.processes",
         stdin=PIPE,
         stdout=PIPE,
         env=environment,

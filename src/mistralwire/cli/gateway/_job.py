@@ -1,0 +1,295 @@
+"""The process of `gateway`: the edge, with the service in the same process or elsewhere."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import pathlib
+import re
+import shlex
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import click
+
+from mistralwire._serving.metrics_page import MetricsPage
+from mistralwire._settings import BYTES_MAX, INT32_MAX, count_field, setting_field
+from mistralwire.cli._upstreams import (
+    KEY_VARIABLE,
+    AnswerSettings,
+    AnswerSource,
+    Tables,
+    closing,
+    make_answers,
+    probe,
+    route_to,
+)
+from mistralwire.cli._wording import printable
+from mistralwire.cli.processes import Job, Prepared
+from mistralwire.cli.settings import SettingsError
+from mistralwire.client import TOKEN_REFUSED, Client
+from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.service import LocalChannel, ServerConfig
+from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, plain_names
+
+_SERVICE_PROBE_S = 3.0
+_MODEL = "mistral-small-latest"
+# Arguments of Client whose settings have a prefix here.
+_CLIENT_NAMES = r"(?<![\w'\"-])(?:insecure|tls_ca|tls_certificate|tls_key|token_file)(?![\w'\"-])"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceSettings:
+    """Settings of the service that a gateway calls; the help of each field says what it means."""
+
+    service: str | None = setting_field(
+        None,
+        "Service to call: host:port, dns:///host:port or unix:path. The default port is 443.",
+        "TARGET",
+    )
+    embedded: bool = setting_field(
+        False, "Run the service in the process of the gateway, which is the default without --service."
+    )
+    strict: bool = setting_field(
+        False,
+        "Check every request against the contract, in the service that runs in this process. By default "
+        "requests for APIs are not checked, since APIs check them.",
+    )
+    service_insecure: bool = setting_field(False, "Allow plaintext to a service on another machine.")
+    service_tls_ca: pathlib.Path | None = setting_field(
+        None, "PEM file with the certificate authorities for the service's certificate.", "FILE"
+    )
+    service_tls_certificate: pathlib.Path | None = setting_field(
+        None, "PEM file with the client certificate of the gateway, for mutual TLS.", "FILE"
+    )
+    service_tls_key: pathlib.Path | None = setting_field(
+        None, "PEM file with the key of service_tls_certificate.", "FILE"
+    )
+    service_token_file: pathlib.Path | None = setting_field(
+        None, "File whose first token is the bearer token for the service; # begins a comment.", "FILE"
+    )
+    service_connections: int = count_field(
+        1,
+        "Connections to the service, used round-robin. Each reaches one of its workers, so use several for "
+        "each worker.",
+        most=256,
+    )
+    models: str | None = setting_field(
+        None,
+        "Names for /v1/models, separated by commas. By default those that the [[upstreams]] name in full, "
+        "and where they have wildcards, those that the upstreams list.",
+        "NAMES",
+    )
+
+    passthrough_url: str | None = setting_field(
+        None,
+        "URL of Mistral's API, or one like it, for requests to passthrough_paths instead of upstreams. With "
+        f"service they need it. Its key is in {KEY_VARIABLE}, or in passthrough_key_file.",
+        "URL",
+    )
+    passthrough_key_file: pathlib.Path | None = setting_field(
+        None, "File with the key for passthrough_url. Reloaded when it changes.", "FILE"
+    )
+
+    def __post_init__(self) -> None:
+        """Check what depends on each other."""
+        if self.embedded and self.service is not None:
+            raise ValueError("expected embedded or service, found both")
+        if self.strict and self.service is not None:
+            raise ValueError("expected strict or service, found both: the service checks requests")
+        if self.passthrough_key_file is not None and self.passthrough_url is None:
+            raise ValueError("passthrough_key_file needs passthrough_url: the URL that the key is for")
+        if self.service is None:
+            for name in ("insecure", "tls_ca", "tls_certificate", "tls_key", "token_file"):
+                if getattr(self, f"service_{name}"):
+                    raise ValueError(f"service_{name} needs service: the service that it is for")
+            if self.service_connections > 1:
+                raise ValueError("service_connections needs service: the service to connect to")
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names of `models`, one by one."""
+        return tuple(filter(None, (name.strip() for name in (self.models or "").split(","))))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class GatewayJob(Job):
+    """Everything that a process of `gateway` needs to know."""
+
+    config: GatewayConfig
+    service: ServiceSettings
+    answers: AnswerSettings
+    tables: Tables
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an event loop of uvloop, or asyncio's where there is no uvloop."""
+        try:
+            import uvloop  # noqa: PLC0415 - not for Windows and PyPy
+        except ModuleNotFoundError:
+            return asyncio.new_event_loop()
+        return uvloop.new_event_loop()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of models in the settings."""
+        if self.service.models is not None:
+            return self.service.model_names
+        return plain_names(name for table in self.tables for name in table.get("models", ()))
+
+    def _catalog(self, answers: AnswerSource | None, passthrough: Route | None) -> ModelCatalog:
+        """Return the models for `GET /v1/models`."""
+        if self.service.models is not None:
+            return ModelCatalog(names=self.models)
+        if answers is None:
+            # Names in the settings count; without any, the API that requests pass through to is asked.
+            return ModelCatalog([] if passthrough is None or self.models else [passthrough], self.models)
+        return ModelCatalog(answers.routes or [Route("recordings", answers.upstream)])
+
+    @contextlib.asynccontextmanager
+    async def _passthrough(self) -> AsyncIterator[Route | None]:
+        """Make the route of `passthrough_url`; None if it is not set."""
+        url, key_file = self.service.passthrough_url, self.service.passthrough_key_file
+        if url is None:
+            yield None
+            return
+        route = route_to(url, "passthrough_url", "passthrough", key_file)
+        async with closing(route.upstream):
+            yield route
+
+    @contextlib.asynccontextmanager
+    async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
+        """Make the edge, and the service in this process if there is one; see `Job`.
+
+        Raises:
+            MistralwireError: If something that the settings name can't be used.
+            SettingsError: If the service can't be called with these settings.
+        """
+        # Its messages below that level repeat those of this command.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        backend = _remote(self) if self.service.service is not None else _embedded(self)
+        with self._metrics(index) as registry:
+            async with backend as (client, answers), self._passthrough() as passthrough:
+                routes = () if answers is None else answers.routes
+                app = create_app(
+                    client,
+                    self.config,
+                    models=self._catalog(answers, passthrough),
+                    registry=registry,
+                    forward=ForwardRoutes(routes if passthrough is None else [passthrough]),
+                )
+                server = GatewayServer(app, self.config)
+                address = f"{self.config.host} port {self.config.port}"
+                probed = [*routes, *([] if passthrough is None else [passthrough])]
+                yield Prepared(server, address, lambda: _announce(self, server.url, client, answers, probed))
+
+    @contextlib.contextmanager
+    def _metrics(self, index: int | None) -> Iterator[Any]:
+        """Serve metrics for Prometheus while the block runs, if the settings ask for it.
+
+        Yields:
+            Their registry, or None.
+        """
+        processes = self.processes
+        if index is None or processes.prometheus_port is None:
+            yield None
+            return
+        port = processes.prometheus_port + index
+        with contextlib.closing(MetricsPage(processes.prometheus_host, port)) as page:
+            yield page.registry
+
+
+@contextlib.asynccontextmanager
+async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, None]]:
+    """Call a service over the network."""
+    service = job.service
+    try:
+        client = Client(
+            service.service or "",
+            # None: the target decides.
+            insecure=service.service_insecure or None,
+            tls_ca=service.service_tls_ca,
+            tls_certificate=service.service_tls_certificate,
+            tls_key=service.service_tls_key,
+            token_file=service.service_token_file,
+            attempts_max=1,
+            connections=service.service_connections,
+            contract_revision=job.config.contract_revision,
+        )
+    except ValueError as error:
+        text = re.sub(_CLIENT_NAMES, r"service_\g<0>", str(error)).replace("target must", "service must")
+        raise SettingsError(text) from error
+    async with client:
+        yield client, None
+
+
+@contextlib.asynccontextmanager
+async def _embedded(job: GatewayJob) -> AsyncIterator[tuple[Client, AnswerSource]]:
+    """Run the service in this process."""
+    answers = make_answers(job.answers, job.tables)
+    channel = LocalChannel(answers.upstream, _service_config(job.config, strict=job.service.strict))
+    async with closing(answers.upstream), Client.on(channel) as client:
+        yield client, answers
+
+
+def _service_config(config: GatewayConfig, *, strict: bool) -> ServerConfig:
+    """Return settings of a service whose bounds are never reached before those of the edge."""
+    return ServerConfig(
+        contract_revision=config.contract_revision,
+        strict=strict,
+        calls_max=min(config.requests_max + 1, INT32_MAX - 1024),
+        # The edge bounds them.
+        bodies_bytes_max=BYTES_MAX,
+        upstream_calls_max=config.requests_max,
+        # A call whose caller has gone frees its slot a moment later.
+        upstream_queue_max=config.requests_max,
+        upstream_idle_s=config.deadline_s,
+        caller_idle_s=config.caller_idle_s,
+    )
+
+
+async def _announce(
+    job: GatewayJob, url: str, client: Client, answers: AnswerSource | None, routes: Sequence[Route]
+) -> None:
+    """Print where it listens, what answers, and how to call it."""
+    what = answers.what if answers else f"calling the service at {printable(str(job.service.service))}"
+    click.echo(job.listening(url, "keys of callers", what))
+    if answers is None:
+        if job.tables:
+            click.echo("  [[upstreams]]: not asked, since the service has its own")
+        click.echo(f"  service: {await _service_state(client)}")
+    for name, reason in await probe(routes):
+        click.echo(f"  {printable(name)}: {'answers' if reason is None else f'does not answer: {reason}'}")
+    click.echo(f"\n  {_curl(job, url)}\n")
+
+
+async def _service_state(client: Client) -> str:
+    cause = await client.why_not_serving(deadline_s=_SERVICE_PROBE_S)
+    if cause is None:
+        return "answers"
+    if cause != TOKEN_REFUSED:
+        return f"does not serve: {cause}"
+    what = "refuses the gateway's token" if client.has_token else "wants a token, and the gateway has none"
+    return f"{what}; see --service-token-file"
+
+
+def _curl(job: GatewayJob, url: str) -> str:
+    """Return a shell command that requests a stream from this gateway."""
+    body = {
+        "model": next(iter(job.models), _MODEL),
+        "messages": [{"role": "user", "content": "What is the weather in Paris?"}],
+        "stream": True,
+    }
+    # The wildcard addresses can't be called.
+    url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    words = ["curl", "-sN", f"{url}/v1/chat/completions"]
+    words += ["-H", "content-type: application/json", "-d", json.dumps(body)]
+    if job.config.tls_certificate is not None:
+        words += ["--cacert", str(job.config.tls_certificate.absolute())]
+    line = shlex.join(words)
+    if job.config.token_file is not None:
+        # The first key of the file, without showing it.
+        keys = shlex.quote(str(job.config.token_file.absolute()))
+        find = rf"grep -om1 '^[[:space:]]*[A-Za-z0-9._~+/=-]\+' {keys}"
+        line += f' -H "authorization: Bearer $({find})"'
+    return line

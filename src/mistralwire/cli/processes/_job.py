@@ -1,0 +1,208 @@
+"""A job for a process, and its run in one process from start to end."""
+
+import abc
+import asyncio
+import dataclasses
+import functools
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, Self
+
+from mistralwire._addresses import check_share_port
+from mistralwire._offload import favour_loop
+from mistralwire._settings import setting_field
+from mistralwire.cli.processes._logging import LogSettings, log_loop_error
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""The signals that end a process gracefully."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessSettings:
+    """Settings of the processes of a command; the help of each field says what it means."""
+
+    workers: int = setting_field(
+        1, "Processes that share the port, on Linux; each has limits of its own.", "N", 1, 1024
+    )
+    prometheus_port: int | None = setting_field(
+        None,
+        "Port to serve metrics for Prometheus on. With several workers it is that of the first; each of the "
+        "others has the next one. Needs the extra otel.",
+        "PORT",
+        1,
+        65_535,
+    )
+    prometheus_host: str = setting_field(
+        "127.0.0.1", "Address to serve metrics on, in plain HTTP and without authentication.", "HOST"
+    )
+
+    def __post_init__(self) -> None:
+        """Check what depends on each other."""
+        check_share_port("workers", is_shared=self.workers > 1)
+        if self.prometheus_port is not None and self.prometheus_port + self.workers - 1 > 65_535:
+            raise ValueError("prometheus_port leaves too few ports above it for workers: each needs one")
+        if not self.prometheus_host:
+            raise ValueError("prometheus_host must not be empty; 127.0.0.1 is this machine")
+
+
+class Listener(Protocol):
+    """A server; it listens inside `async with`.
+
+    Attributes:
+        port: The port; once it listens, the one that was chosen.
+    """
+
+    port: int
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        ...
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop at once."""
+
+    async def stop(self) -> None:
+        """Refuse new calls, and let running ones end within the time that the settings allow."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """A server before it listens.
+
+    Attributes:
+        server: The server.
+        address: Where it will listen, for messages.
+        announce: Prints where it listens and what answers, once it does.
+    """
+
+    server: Listener
+    address: str
+    announce: Callable[[], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Job(abc.ABC):
+    """Everything that a process of a command needs to know; it can be pickled.
+
+    Attributes:
+        config: The settings of the server: among them host, port, share_port and drain_s.
+        processes: The settings of its processes.
+        logs: The settings of its log.
+    """
+
+    config: Any
+    processes: ProcessSettings
+    logs: LogSettings
+
+    def sharing(self, port: int) -> Self:
+        """Return the job of a worker, which shares a port with others."""
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, port=port, share_port=True))
+
+    def listening(self, address: str, keys: str, what: str) -> str:
+        """Return the first line that a command prints.
+
+        Args:
+            address: Where it listens.
+            keys: What its token file has, in the plural.
+            what: What it does with calls.
+        """
+        facts = []
+        if self.config.tls_certificate is not None:
+            facts.append("mutual TLS" if getattr(self.config, "tls_client_ca", None) else "TLS")
+        if self.config.token_file is not None:
+            facts.append(keys)
+        if self.processes.workers > 1:
+            facts.append(f"{self.processes.workers} workers")
+        with_ = f" with {', '.join(facts)}" if facts else ""
+        return f"listening on {address}{with_}, {what}; Ctrl-C ends it"
+
+    @abc.abstractmethod
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an event loop for the job."""
+
+    @abc.abstractmethod
+    def prepare(self, index: int | None) -> AbstractAsyncContextManager[Prepared]:
+        """Make the server; at the end of the block everything but the server itself is closed.
+
+        Args:
+            index: The worker's index from 0; None for their parent, which never listens.
+
+        Raises:
+            MistralwireError: If something that the settings name can't be used.
+        """
+
+
+async def serve_job(
+    job: Job, index: int, stopping: asyncio.Event, ready: Callable[[Prepared], Awaitable[None]]
+) -> None:
+    """Serve until an event is set, then drain.
+
+    Args:
+        job: The job.
+        index: The worker's index from 0.
+        stopping: The event.
+        ready: Is called when the server listens.
+
+    Raises:
+        MistralwireError: If it can't listen, or something that the settings name can't be used.
+    """
+    async with job.prepare(index) as prepared:
+        favour_loop()
+        async with prepared.server:
+            await ready(prepared)
+            await stopping.wait()
+            await prepared.server.stop()
+
+
+async def serve_until_signal(job: Job) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal has its usual effect.
+
+    Raises:
+        MistralwireError: If it can't listen, or something that the settings name can't be used.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop_error)
+
+    def stop(number: signal.Signals) -> None:
+        stopping.set()
+        # Before the log line: a second signal may follow it at once.
+        _restore_signal(signal.SIGTERM)
+        # Python's own handler would raise wherever the program is: inside grpc the exception would be lost.
+        _on_signal(signal.SIGINT, _interrupt)
+        log_drain(number.name)
+
+    # Before the server starts, so that a signal during the start ends it gracefully too.
+    for number in SIGNALS:
+        _on_signal(number, functools.partial(stop, number))
+    await serve_job(job, 0, stopping, lambda prepared: prepared.announce())
+
+
+def log_drain(cause: str) -> None:
+    """Log that the drain begins, and what caused it."""
+    _logger.info("%s: no new calls; running ones may end", cause)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _on_signal(number: int, callback: Callable[[], None]) -> None:
+    """Call back in the running event loop on a signal, instead of what it did before."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, callback)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
+
+
+def _restore_signal(number: int) -> None:
+    """Restore the default effect of a signal."""
+    try:
+        asyncio.get_running_loop().remove_signal_handler(number)
+    except NotImplementedError:  # Windows
+        signal.signal(number, signal.SIG_DFL)
