@@ -1,8 +1,8 @@
 """The Protobuf/gRPC interchange layer for Mistral chat completions.
 
-The messages are in `mistralwire.v1`; what converts them is here. Importing this module needs protobuf and
-orjson alone: the gRPC parts are `mistralwire.client` and `mistralwire.service`. The codec is imported when a
-name of it is first used, so that the command line can say what keeps it from being imported.
+The messages are in `mistralwire.v1`; this module converts them. Importing it needs only protobuf and orjson:
+the gRPC parts are `mistralwire.client` and `mistralwire.service`. The codec is imported when one of its names
+is first used, so that the command line can report why it can't be imported.
 """
 
 import importlib

@@ -87,10 +87,7 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
 
 
 def checked_request_id(request_id: str | None) -> str:
-    """Return the caller's own request id, or a new one.
-
-    Args:
-        request_id: The caller's own; None for a new one.
+    """Return the caller's own request id, or a new one for None.
 
     Raises:
         TypeError: If it is no string.

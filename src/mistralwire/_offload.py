@@ -140,10 +140,6 @@ class FairQueue:
     """Runs jobs in a bounded number of threads, round-robin between callers; for one event loop.
 
     A caller occupies at most all threads but one, so that no job waits for those of a single other caller.
-
-    Args:
-        executor: The threads.
-        running_max: Jobs that run at one time, 1 or more.
     """
 
     def __init__(self, executor: concurrent.futures.Executor, running_max: int) -> None:

@@ -1,4 +1,4 @@
-"""What PyInstaller has to know; it asks for the folder by the entry point `pyinstaller40`."""
+"""PyInstaller's hooks, which it finds by the entry point `pyinstaller40`."""
 
 import pathlib
 

@@ -1,4 +1,4 @@
-"""What the imports don't show: commands, upstreams, data files, metadata, the native engine."""
+"""Files and modules that imports don't show: commands, upstreams, data, metadata, the native engine."""
 
 from PyInstaller.utils.hooks import can_import_module, collect_data_files, collect_submodules, copy_metadata
 

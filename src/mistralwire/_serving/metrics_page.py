@@ -14,12 +14,8 @@ _STALLED_S = 10
 class MetricsPage:
     """Serves the page at `/metrics` until it is closed.
 
-    Args:
-        host: Address to listen on.
-        port: Port to listen on; 0 for any that is free.
-
     Attributes:
-        port: The port it listens on.
+        port: The port it listens on; with port 0, the free port that was found.
         registry: What it shows: prometheus_client.REGISTRY.
 
     Raises:

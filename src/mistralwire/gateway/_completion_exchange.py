@@ -34,12 +34,7 @@ _DONE = encode_sse(SseDone())
 class CompletionExchange(HttpExchange):
     """Answers a request for a completion; a Sink of the client's call.
 
-    Args:
-        state: Shared with the other requests.
-        route: Its route.
-        path_model: The model that the path names, or an empty string.
-        headers: The headers of the request; the last one of each name.
-        responder: Writes the answer.
+    See HttpExchange. `path_model` is the model that the path names, or an empty string.
     """
 
     def __init__(

@@ -60,13 +60,7 @@ class Responder(Protocol):
         """The caller's address, without a port; empty if the server knows none."""
 
     def begin(self, status: int, headers: Headers, length: int | None) -> None:
-        """Set status and headers; they may wait for the first `write`.
-
-        Args:
-            status: HTTP status.
-            headers: The headers, without those of the framing.
-            length: Bytes of the body; None if unknown.
-        """
+        """Set status, headers and, if known, the bytes of the body; they may wait for the first `write`."""
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Write a part of the body, possibly an empty one; the last one ends the answer."""

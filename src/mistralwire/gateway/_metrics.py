@@ -53,15 +53,7 @@ class PrometheusMetrics:
         self._running.labels(route).inc()
 
     def ended(self, route: str, status: int, seconds: float, *, chunks: int, is_broken: bool) -> None:
-        """Count a request that has ended.
-
-        Args:
-            route: Name of its route.
-            status: HTTP status of its answer.
-            seconds: Its duration.
-            chunks: Chunks of a stream that were sent.
-            is_broken: Whether the answer broke off after its status was sent.
-        """
+        """Count a request that has ended, and whether its answer broke off after its status was sent."""
         self._running.labels(route).dec()
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
@@ -75,30 +67,25 @@ class PrometheusMetrics:
 
 
 class _CodecCounts:
-    """Collects the codec's own counters when the page is scraped.
-
-    Args:
-        family: prometheus_client's CounterMetricFamily.
-    """
+    """Collects the codec's own counters when the page is scraped, as a CounterMetricFamily each."""
 
     def __init__(self, family: Any) -> None:
         self._family = family
 
     def collect(self) -> Iterator[Any]:
         """Yield the counters."""
-        counter = self._family(
+        lost = self._family(
             "mistralwire_contract_losses",
             "Content of a newer contract that could not be written as JSON.",
             labels=["message", "field"],
         )
         for (message, field), count in losses().items():
-            counter.add_metric([message, str(field)], count)
-        yield counter
-        counter = self._family(
+            lost.add_metric([message, str(field)], count)
+        dropped = self._family(
             "mistralwire_dropped_events",
             "Server-sent events of upstreams that hold neither chunks nor errors.",
             labels=["event"],
         )
         for event, count in dropped_events().items():
-            counter.add_metric([event], count)
-        yield counter
+            dropped.add_metric([event], count)
+        yield from (lost, dropped)

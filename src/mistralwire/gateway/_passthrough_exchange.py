@@ -38,14 +38,9 @@ _logger = logging.getLogger(__name__)
 
 
 class PassthroughExchange(HttpExchange):
-    """Forwards a request, and the response back; a ForwardReceiver.
+    """Forwards a request to an upstream, and the response back; a ForwardReceiver.
 
-    Args:
-        state: Shared with the other requests, among it the upstreams.
-        route: Its route.
-        method: One of PASSTHROUGH_METHODS.
-        headers: The headers of the request; the last one of each name.
-        responder: Writes the answer.
+    See HttpExchange. `method` is one of PASSTHROUGH_METHODS.
     """
 
     _accepts_encoded = True

@@ -85,13 +85,9 @@ _BY_TARGET = {path.encode(): route for route in ROUTES for path in (route.path, 
 
 
 def find_route(target: bytes) -> tuple[CompletionRoute, str] | None:
-    """Find the completion route of a request target.
+    """Find the completion route of a request target, and the model that its path names or an empty string.
 
-    Args:
-        target: Path and query as in the request line; a slash at the end of the path does not count.
-
-    Returns:
-        The route, and the model that the path names or an empty string; None if it is no such route.
+    A slash at the end of the path does not count.
     """
     if route := _BY_TARGET.get(target):
         return route, ""
@@ -115,17 +111,10 @@ class PassthroughRoute(NamedTuple):
 
 
 def find_passthrough(paths: Mapping[bytes, str], target: bytes) -> PassthroughRoute | None:
-    """Find the passthrough route of a request target, by an exact match of its path.
+    """Find the passthrough route of a request target among paths, by an exact match of its bytes.
 
-    Dot segments, escapes, backslashes and double slashes never match: an upstream may interpret them in any
-    way.
-
-    Args:
-        paths: The paths of the routes, as bytes and as text.
-        target: Path and query as in the request line; one slash at the end of the path does not count.
-
-    Returns:
-        The route; None if it is no such route.
+    One slash at the end of the path does not count. Dot segments, escapes, backslashes and double slashes
+    never match: an upstream may interpret them in any way.
     """
     path, mark, query = target.partition(b"#")[0].partition(b"?")
     found = paths.get(path) or paths.get(path.removesuffix(b"/"))
@@ -148,13 +137,7 @@ class CompletionCall:
 
 
 def read_call(route: CompletionRoute, path_model: str, contract_revision: int, body: bytes) -> CompletionCall:
-    """Read the body of a request. The service checks whether it keeps the contract.
-
-    Args:
-        route: Its route.
-        path_model: The model that the path names, or an empty string.
-        contract_revision: Revision of the oldest contract among the services.
-        body: The body.
+    """Read the body of a request, for services of a contract revision, which check whether it keeps it.
 
     Raises:
         DecodeError: If the body is no JSON object, or exceeds a limit.
@@ -178,13 +161,8 @@ def read_call(route: CompletionRoute, path_model: str, contract_revision: int, b
 def check_body(kind: CompletionKind, contract_revision: int, body: bytes) -> None:
     """Check a body that the service has rejected, which knows no order of members and lists fewer violations.
 
-    Args:
-        kind: Its kind.
-        contract_revision: Revision of the oldest contract in the fleet: what that accepts is accepted.
-        body: The body.
-
     Raises:
-        DecodeError: If it breaks the contract, with all violations.
+        DecodeError: If it breaks the contract of the revision, with all violations.
     """
     read_request(kind.request, body, oldest_revision=contract_revision, limits=_BODY_LIMITS)
 
