@@ -138,6 +138,8 @@ def _are_apart(calls: list[Any]) -> bool:
     names = [isinstance(call.get("function"), dict) and call["function"].get("name") for call in calls]
     if len({repr(id_) for id_ in ids}) < len(ids) or not all(names[1:]):
         return False
+    if len(calls) > 1 and not names[0] and len(ids) < 2:
+        return False
     if not indexes:
         return True
     ordered = all(type(index) is int for index in indexes) and sorted(set(indexes)) == indexes

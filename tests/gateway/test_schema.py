@@ -213,7 +213,7 @@ def test_members_and_types_say_what_the_contract_says() -> None:
     request = schemas["ChatCompletionRequest"]
     assert request["description"] == "A request for a chat completion, answered in one piece."
     assert request["properties"]["model"]["description"] == "Model to use, by identifier or alias."
-    stop = "Where generation stops: one string, or a list of them. Absent: nowhere."
+    stop = "Strings at which generation stops: one string, or a list of them. Absent: none."
     assert request["properties"]["stop"]["description"] == stop
     effort = schemas["ReasoningEffort"]["anyOf"]
     assert effort[0] == {"description": "Not at all.", "type": "string", "const": "none"}

@@ -18,7 +18,7 @@ EXPECTED = {
         "A message of the assistant.",
         "content_string (str): content as a string.",
         "content_array (ContentChunkList): content as an array.",
-        "tool_calls (repeated ToolCall): Calls that the model asks for.",
+        "tool_calls (repeated ToolCall): Calls that the model requests.",
         "content (content_string | content_array): What the assistant said: text, or a list of pieces.",
     ),
     "ChatCompletionResponse": (

@@ -18,12 +18,13 @@ Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     agent_id (str): Identifier of the agent that answers.
     messages (repeated ChatMessage): The conversation so far, oldest first.
-    max_tokens (int): Bound on the completion's tokens, 0 or more. Absent: what the context leaves.
+    max_tokens (int): Maximum number of tokens in the completion, 0 or more. Absent: as many as the
+        context allows.
     stream (bool): Whether the answer is a stream of server-sent events. Absent: false.
     stop_string (str): stop as a string.
     stop_array (StringList): stop as an array.
-    random_seed (int): Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a
-        new one each time.
+    random_seed (int): Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one
+        each time.
     metadata (str): Free-form metadata of the request, as the text of a JSON object. Absent: none.
     response_format (ResponseFormat): Format that the answer must have. Absent: text.
     tools (repeated ChatTool): Tools that the model may use. Absent: none.
@@ -32,18 +33,18 @@ Attributes:
         enum: UNLISTED.
     presence_penalty (float): Penalty on tokens that occurred already, -2 to 2. Absent: 0.
     frequency_penalty (float): Penalty on tokens by how often they occurred, -2 to 2. Absent: 0.
-    min_tokens (int): Least number of tokens of the completion, 0 or more. Absent: 0.
+    min_tokens (int): Minimum number of tokens in the completion, 0 or more. Absent: 0.
     repetition_penalty (float): Factor against repetition, above 0; 1 is neutral. Absent: the
         default of the agent.
-    top_k (int): Only this many of the likeliest tokens count at each position. Absent: all.
+    top_k (int): Only this many of the most likely tokens count at each position. Absent: all.
     logprobs (bool): True: report log probabilities of the completion's tokens. Absent: false.
-    top_logprobs (int): How many candidates to report at each position, 0 or more. Absent: 0.
+    top_logprobs (int): Number of candidates to report at each position, 0 or more. Absent: 0.
     prompt_logprobs (bool): True: report log probabilities of the prompt's tokens. Absent: false.
-    top_prompt_logprobs (int): How many candidates to report at each position of the prompt, 0 or
+    top_prompt_logprobs (int): Number of candidates to report at each position of the prompt, 0 or
         more. Absent: 0.
-    n (int): How many alternative answers to make, 1 or more. Absent: 1.
+    n (int): Number of alternative answers to generate, 1 or more. Absent: 1.
     prediction (Prediction): Text that the answer is expected to repeat. Absent: none.
-    parallel_tool_calls (bool): Whether the model may ask for several tool calls at once. Absent:
+    parallel_tool_calls (bool): Whether the model may request several tool calls at once. Absent:
         true.
     reasoning_effort (ReasoningEffort): How much the model reasons before it answers. Absent: the
         default of the agent. A string outside the enum: UNLISTED.
@@ -56,8 +57,8 @@ Attributes:
         enum: UNLISTED.
 
 Oneofs, of which one field at most is set:
-    stop (stop_string | stop_array): Where generation stops: one string, or a list of them. Absent:
-        nowhere.
+    stop (stop_string | stop_array): Strings at which generation stops: one string, or a list of
+        them. Absent: none.
     tool_choice (tool_choice_object | tool_choice_string): Whether and which tool the model calls: a
         mode, or one function. Absent: auto.""",
     "AgentsCompletionStreamRequest": """\
@@ -68,12 +69,13 @@ Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     agent_id (str): Identifier of the agent that answers.
     messages (repeated ChatMessage): The conversation so far, oldest first.
-    max_tokens (int): Bound on the completion's tokens, 0 or more. Absent: what the context leaves.
+    max_tokens (int): Maximum number of tokens in the completion, 0 or more. Absent: as many as the
+        context allows.
     stream (bool): Whether the answer is a stream of server-sent events. Absent: true.
     stop_string (str): stop as a string.
     stop_array (StringList): stop as an array.
-    random_seed (int): Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a
-        new one each time.
+    random_seed (int): Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one
+        each time.
     metadata (str): Free-form metadata of the request, as the text of a JSON object. Absent: none.
     response_format (ResponseFormat): Format that the answer must have. Absent: text.
     tools (repeated ChatTool): Tools that the model may use. Absent: none.
@@ -82,18 +84,18 @@ Attributes:
         enum: UNLISTED.
     presence_penalty (float): Penalty on tokens that occurred already, -2 to 2. Absent: 0.
     frequency_penalty (float): Penalty on tokens by how often they occurred, -2 to 2. Absent: 0.
-    min_tokens (int): Least number of tokens of the completion, 0 or more. Absent: 0.
+    min_tokens (int): Minimum number of tokens in the completion, 0 or more. Absent: 0.
     repetition_penalty (float): Factor against repetition, above 0; 1 is neutral. Absent: the
         default of the agent.
-    top_k (int): Only this many of the likeliest tokens count at each position. Absent: all.
+    top_k (int): Only this many of the most likely tokens count at each position. Absent: all.
     logprobs (bool): True: report log probabilities of the completion's tokens. Absent: false.
-    top_logprobs (int): How many candidates to report at each position, 0 or more. Absent: 0.
+    top_logprobs (int): Number of candidates to report at each position, 0 or more. Absent: 0.
     prompt_logprobs (bool): True: report log probabilities of the prompt's tokens. Absent: false.
-    top_prompt_logprobs (int): How many candidates to report at each position of the prompt, 0 or
+    top_prompt_logprobs (int): Number of candidates to report at each position of the prompt, 0 or
         more. Absent: 0.
-    n (int): How many alternative answers to make, 1 or more. Absent: 1.
+    n (int): Number of alternative answers to generate, 1 or more. Absent: 1.
     prediction (Prediction): Text that the answer is expected to repeat. Absent: none.
-    parallel_tool_calls (bool): Whether the model may ask for several tool calls at once. Absent:
+    parallel_tool_calls (bool): Whether the model may request several tool calls at once. Absent:
         true.
     reasoning_effort (ReasoningEffort): How much the model reasons before it answers. Absent: the
         default of the agent. A string outside the enum: UNLISTED.
@@ -106,8 +108,8 @@ Attributes:
         enum: UNLISTED.
 
 Oneofs, of which one field at most is set:
-    stop (stop_string | stop_array): Where generation stops: one string, or a list of them. Absent:
-        nowhere.
+    stop (stop_string | stop_array): Strings at which generation stops: one string, or a list of
+        them. Absent: none.
     tool_choice (tool_choice_object | tool_choice_string): Whether and which tool the model calls: a
         mode, or one function. Absent: auto.""",
     "AssistantMessage": """\
@@ -118,9 +120,9 @@ Attributes:
     role (str): Always assistant. Absent: assistant.
     content_string (str): content as a string.
     content_array (ContentChunkList): content as an array.
-    tool_calls (repeated ToolCall): Calls that the model asks for. Absent, null and empty all mean
+    tool_calls (repeated ToolCall): Calls that the model requests. Absent, null and empty all mean
         none, and stay distinct.
-    prefix (bool): In a request: true if the answer must go on from this message. Absent: false.
+    prefix (bool): In a request: true if the answer must continue this message. Absent: false.
 
 Oneofs, of which one field at most is set:
     content (content_string | content_array): What the assistant said: text, or a list of pieces.
@@ -140,8 +142,8 @@ Oneofs, of which one field at most is set:
 A tool that the service runs itself.
 
 Values:
-    BUILT_IN_TOOL_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as if it
-        were not set.
+    BUILT_IN_TOOL_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized as if it
+        were unset.
     BUILT_IN_TOOL_WEB_SEARCH = 1: Web search. In JSON: web_search.
     BUILT_IN_TOOL_WEB_SEARCH_PREMIUM = 2: Web search with premium sources. In JSON:
         web_search_premium.
@@ -150,8 +152,9 @@ Values:
     BUILT_IN_TOOL_DOCUMENT_LIBRARY = 5: Retrieval from document libraries. In JSON:
         document_library.
     BUILT_IN_TOOL_MISTRAL_MCP = 6: A tool server of Mistral's own. In JSON: mistral_mcp.
-    BUILT_IN_TOOL_UNLISTED = 127: A string that is not listed here, which json_extra has under the
-        member's name. The reader of JSON sets it; a program that sets it must put the string there.""",
+    BUILT_IN_TOOL_UNLISTED = 127: A string that is not listed here; json_extra has it under the
+        member's name. The JSON codec sets this value; a program that sets it must put the string
+        there.""",
     "ChatCompletionChoice": """\
 One of the alternative answers of a response.
 
@@ -173,16 +176,17 @@ Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     model (str): Model to use, by identifier or alias.
     messages (repeated ChatMessage): The conversation so far, oldest first.
-    temperature (float): Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent:
+    temperature (float): Sampling temperature, from 0 (always the most likely token) to 1.5. Absent:
         the default of the model.
     top_p (float): Nucleus sampling: only tokens in this share of the probability mass count, above
         0 to 1. Absent: 1.
-    max_tokens (int): Bound on the completion's tokens, 0 or more. Absent: what the context leaves.
+    max_tokens (int): Maximum number of tokens in the completion, 0 or more. Absent: as many as the
+        context allows.
     stream (bool): Whether the answer is a stream of server-sent events. Absent: false.
     stop_string (str): stop as a string.
     stop_array (StringList): stop as an array.
-    random_seed (int): Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a
-        new one each time.
+    random_seed (int): Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one
+        each time.
     metadata (str): Free-form metadata of the request, as the text of a JSON object. Absent: none.
     response_format (ResponseFormat): Format that the answer must have. Absent: text.
     tools (repeated ChatTool): Tools that the model may use. Absent: none.
@@ -191,18 +195,18 @@ Attributes:
         enum: UNLISTED.
     presence_penalty (float): Penalty on tokens that occurred already, -2 to 2. Absent: 0.
     frequency_penalty (float): Penalty on tokens by how often they occurred, -2 to 2. Absent: 0.
-    min_tokens (int): Least number of tokens of the completion, 0 or more. Absent: 0.
+    min_tokens (int): Minimum number of tokens in the completion, 0 or more. Absent: 0.
     repetition_penalty (float): Factor against repetition, above 0; 1 is neutral. Absent: the
         default of the model.
-    top_k (int): Only this many of the likeliest tokens count at each position. Absent: all.
+    top_k (int): Only this many of the most likely tokens count at each position. Absent: all.
     logprobs (bool): True: report log probabilities of the completion's tokens. Absent: false.
-    top_logprobs (int): How many candidates to report at each position, 0 or more. Absent: 0.
+    top_logprobs (int): Number of candidates to report at each position, 0 or more. Absent: 0.
     prompt_logprobs (bool): True: report log probabilities of the prompt's tokens. Absent: false.
-    top_prompt_logprobs (int): How many candidates to report at each position of the prompt, 0 or
+    top_prompt_logprobs (int): Number of candidates to report at each position of the prompt, 0 or
         more. Absent: 0.
-    n (int): How many alternative answers to make, 1 or more. Absent: 1.
+    n (int): Number of alternative answers to generate, 1 or more. Absent: 1.
     prediction (Prediction): Text that the answer is expected to repeat. Absent: none.
-    parallel_tool_calls (bool): Whether the model may ask for several tool calls at once. Absent:
+    parallel_tool_calls (bool): Whether the model may request several tool calls at once. Absent:
         true.
     reasoning_effort (ReasoningEffort): How much the model reasons before it answers. Absent: the
         default of the model. A string outside the enum: UNLISTED.
@@ -216,8 +220,8 @@ Attributes:
     safe_prompt (bool): True: the service puts a safety prompt first. Absent: false.
 
 Oneofs, of which one field at most is set:
-    stop (stop_string | stop_array): Where generation stops: one string, or a list of them. Absent:
-        nowhere.
+    stop (stop_string | stop_array): Strings at which generation stops: one string, or a list of
+        them. Absent: none.
     tool_choice (tool_choice_object | tool_choice_string): Whether and which tool the model calls: a
         mode, or one function. Absent: auto.""",
     "ChatCompletionResponse": """\
@@ -250,7 +254,7 @@ Attributes:
     bytes (repeated int): UTF-8 bytes of the token, each 0 to 255. Empty: written as [].
     token_id (int): Number of the token in the model's vocabulary, 0 or more.""",
     "ChatCompletionResponseTokenLogprobsTopK": """\
-The token at one position, its log probability, and the likeliest candidates there.
+The token at one position, its log probability, and the most likely candidates there.
 
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
@@ -258,7 +262,7 @@ Attributes:
     logprob (float): Natural logarithm of the token's probability, 0 or less.
     bytes (repeated int): UTF-8 bytes of the token, each 0 to 255. Empty: written as [].
     token_id (int): Number of the token in the model's vocabulary, 0 or more.
-    top_logprobs (repeated ChatCompletionResponseTokenLogprobs): The likeliest candidates at this
+    top_logprobs (repeated ChatCompletionResponseTokenLogprobs): The most likely candidates at this
         position. Absent: not asked for.""",
     "ChatCompletionStreamRequest": """\
 A request for a chat completion, answered as a stream of chunks. It has the fields of
@@ -268,16 +272,17 @@ Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     model (str): Model to use, by identifier or alias.
     messages (repeated ChatMessage): The conversation so far, oldest first.
-    temperature (float): Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent:
+    temperature (float): Sampling temperature, from 0 (always the most likely token) to 1.5. Absent:
         the default of the model.
     top_p (float): Nucleus sampling: only tokens in this share of the probability mass count, above
         0 to 1. Absent: 1.
-    max_tokens (int): Bound on the completion's tokens, 0 or more. Absent: what the context leaves.
+    max_tokens (int): Maximum number of tokens in the completion, 0 or more. Absent: as many as the
+        context allows.
     stream (bool): Whether the answer is a stream of server-sent events. Absent: true.
     stop_string (str): stop as a string.
     stop_array (StringList): stop as an array.
-    random_seed (int): Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a
-        new one each time.
+    random_seed (int): Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one
+        each time.
     metadata (str): Free-form metadata of the request, as the text of a JSON object. Absent: none.
     response_format (ResponseFormat): Format that the answer must have. Absent: text.
     tools (repeated ChatTool): Tools that the model may use. Absent: none.
@@ -286,18 +291,18 @@ Attributes:
         enum: UNLISTED.
     presence_penalty (float): Penalty on tokens that occurred already, -2 to 2. Absent: 0.
     frequency_penalty (float): Penalty on tokens by how often they occurred, -2 to 2. Absent: 0.
-    min_tokens (int): Least number of tokens of the completion, 0 or more. Absent: 0.
+    min_tokens (int): Minimum number of tokens in the completion, 0 or more. Absent: 0.
     repetition_penalty (float): Factor against repetition, above 0; 1 is neutral. Absent: the
         default of the model.
-    top_k (int): Only this many of the likeliest tokens count at each position. Absent: all.
+    top_k (int): Only this many of the most likely tokens count at each position. Absent: all.
     logprobs (bool): True: report log probabilities of the completion's tokens. Absent: false.
-    top_logprobs (int): How many candidates to report at each position, 0 or more. Absent: 0.
+    top_logprobs (int): Number of candidates to report at each position, 0 or more. Absent: 0.
     prompt_logprobs (bool): True: report log probabilities of the prompt's tokens. Absent: false.
-    top_prompt_logprobs (int): How many candidates to report at each position of the prompt, 0 or
+    top_prompt_logprobs (int): Number of candidates to report at each position of the prompt, 0 or
         more. Absent: 0.
-    n (int): How many alternative answers to make, 1 or more. Absent: 1.
+    n (int): Number of alternative answers to generate, 1 or more. Absent: 1.
     prediction (Prediction): Text that the answer is expected to repeat. Absent: none.
-    parallel_tool_calls (bool): Whether the model may ask for several tool calls at once. Absent:
+    parallel_tool_calls (bool): Whether the model may request several tool calls at once. Absent:
         true.
     reasoning_effort (ReasoningEffort): How much the model reasons before it answers. Absent: the
         default of the model. A string outside the enum: UNLISTED.
@@ -311,8 +316,8 @@ Attributes:
     safe_prompt (bool): True: the service puts a safety prompt first. Absent: false.
 
 Oneofs, of which one field at most is set:
-    stop (stop_string | stop_array): Where generation stops: one string, or a list of them. Absent:
-        nowhere.
+    stop (stop_string | stop_array): Strings at which generation stops: one string, or a list of
+        them. Absent: none.
     tool_choice (tool_choice_object | tool_choice_string): Whether and which tool the model calls: a
         mode, or one function. Absent: auto.""",
     "ChatCompletionStreamResponse": """\
@@ -324,7 +329,7 @@ Attributes:
     first_sequence (int): Position of the first of these chunks among all chunks of the response,
         from 1; the others follow it. Absent: the service does not count them.""",
     "ChatMessage": """\
-A message of a conversation, told apart by its role.
+A message of a conversation, distinguished by its role.
 
 Attributes:
     user (UserMessage): With the role user.
@@ -336,7 +341,7 @@ Attributes:
 Oneofs, of which one field at most is set:
     kind (user | system | assistant | tool | unknown_json): The alternatives, by the value of role.""",
     "ChatTool": """\
-A tool that the model may use, told apart by its type.
+A tool that the model may use, distinguished by its type.
 
 Attributes:
     function (Tool): With the type function, or with none.
@@ -391,7 +396,7 @@ Attributes:
     prompt_logprobs (ChatCompletionResponseChoiceLogprobs): Log probabilities of the prompt's
         tokens. Absent or null: not asked for.""",
     "ConnectorAuthorization": """\
-Credentials for a connector, told apart by their type.
+Credentials for a connector, distinguished by their type.
 
 Attributes:
     api_key (APIKeyAuth): With the type api-key.
@@ -401,7 +406,7 @@ Attributes:
 Oneofs, of which one field at most is set:
     kind (api_key | oauth2_token | unknown_json): The alternatives, by the value of type.""",
     "ContentChunk": """\
-A piece of content, told apart by its type.
+A piece of content, distinguished by its type.
 
 Attributes:
     image_url (ImageURLChunk): With the type image_url.
@@ -470,12 +475,12 @@ Attributes:
     "ErrorReason": """\
 Why a call failed, for programs: google.rpc.ErrorInfo has the name of a value, without the prefix,
 as its reason, with the domain mistralwire. The comment of each value has the gRPC status code, the
-HTTP status at the gateway, and what to do; an upstream's own HTTP status takes its place at the
-gateway where it is about the request. Further values may be added: handle one that you do not know
-by its status code.
+HTTP status at the gateway, and what to do; where an upstream's own HTTP status is about the
+request, the gateway sends that instead. Further values may be added: handle one that you do not
+know by its status code.
 
 Values:
-    ERROR_REASON_UNSPECIFIED = 0: Never given.
+    ERROR_REASON_UNSPECIFIED = 0: Never sent.
     ERROR_REASON_CONTRACT_VIOLATION = 1: A document or a message breaks the contract; the details
         name each place. INVALID_ARGUMENT, HTTP 422. Correct these places.
     ERROR_REASON_NOT_JSON = 2: The text is not a JSON object in UTF-8. INVALID_ARGUMENT, HTTP 422.
@@ -586,7 +591,7 @@ Values:
         HTTP 499. Keep the client open until its calls are complete.
     ERROR_REASON_CALL_CANCELLED = 123: The call was cancelled by the service or by a proxy in front
         of it, and not by its caller. UNAVAILABLE, HTTP 503. Retry, unless the upstream must not be
-        asked twice: it may have produced, and billed, an answer.
+        called twice: it may have produced, and billed, an answer.
     ERROR_REASON_CANNOT_LISTEN = 140: The server cannot listen on the address. UNAVAILABLE, HTTP
         503. Stop the process that uses it, or use another address.
     ERROR_REASON_WORKERS_FAILED = 141: The worker processes keep failing. UNAVAILABLE, HTTP 503.
@@ -613,7 +618,7 @@ Values:
         used. FAILED_PRECONDITION, HTTP 500. Correct the file that the message names.""",
     "ErrorResponse": """\
 The body of an error answer, or of an error event in a stream, in the shapes that the API has been
-seen to use. Not documented: the API documents HTTPValidationError alone.
+seen to use. Not documented: the API documents only HTTPValidationError.
 
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
@@ -642,25 +647,26 @@ Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     model (str): Model to use, by identifier or alias.
     prompt (str): The text before the gap.
-    temperature (float): Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent:
+    temperature (float): Sampling temperature, from 0 (always the most likely token) to 1.5. Absent:
         the default of the model.
     top_p (float): Nucleus sampling: only tokens in this share of the probability mass count, above
         0 to 1. Absent: 1.
-    max_tokens (int): Bound on the completion's tokens, 0 or more. Absent: what the context leaves.
+    max_tokens (int): Maximum number of tokens in the completion, 0 or more. Absent: as many as the
+        context allows.
     stream (bool): Whether the answer is a stream of server-sent events. Absent: false.
     stop_string (str): stop as a string.
     stop_array (StringList): stop as an array.
-    random_seed (int): Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a
-        new one each time.
+    random_seed (int): Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one
+        each time.
     metadata (str): Free-form metadata of the request, as the text of a JSON object. Absent: none.
-    suffix (str): The text behind the gap. Absent: empty.
-    min_tokens (int): Least number of tokens of the completion, 0 or more. Absent: 0.
+    suffix (str): The text after the gap. Absent: empty.
+    min_tokens (int): Minimum number of tokens in the completion, 0 or more. Absent: 0.
     prompt_cache_key (str): Key under which prompts with a common beginning share a cache. Absent:
         none.
 
 Oneofs, of which one field at most is set:
-    stop (stop_string | stop_array): Where generation stops: one string, or a list of them. Absent:
-        nowhere.""",
+    stop (stop_string | stop_array): Strings at which generation stops: one string, or a list of
+        them. Absent: none.""",
     "FIMCompletionResponse": """\
 The answer to a request to fill in the middle.
 
@@ -680,25 +686,26 @@ Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     model (str): Model to use, by identifier or alias.
     prompt (str): The text before the gap.
-    temperature (float): Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent:
+    temperature (float): Sampling temperature, from 0 (always the most likely token) to 1.5. Absent:
         the default of the model.
     top_p (float): Nucleus sampling: only tokens in this share of the probability mass count, above
         0 to 1. Absent: 1.
-    max_tokens (int): Bound on the completion's tokens, 0 or more. Absent: what the context leaves.
+    max_tokens (int): Maximum number of tokens in the completion, 0 or more. Absent: as many as the
+        context allows.
     stream (bool): Whether the answer is a stream of server-sent events. Absent: true.
     stop_string (str): stop as a string.
     stop_array (StringList): stop as an array.
-    random_seed (int): Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a
-        new one each time.
+    random_seed (int): Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one
+        each time.
     metadata (str): Free-form metadata of the request, as the text of a JSON object. Absent: none.
-    suffix (str): The text behind the gap. Absent: empty.
-    min_tokens (int): Least number of tokens of the completion, 0 or more. Absent: 0.
+    suffix (str): The text after the gap. Absent: empty.
+    min_tokens (int): Minimum number of tokens in the completion, 0 or more. Absent: 0.
     prompt_cache_key (str): Key under which prompts with a common beginning share a cache. Absent:
         none.
 
 Oneofs, of which one field at most is set:
-    stop (stop_string | stop_array): Where generation stops: one string, or a list of them. Absent:
-        nowhere.""",
+    stop (stop_string | stop_array): Strings at which generation stops: one string, or a list of
+        them. Absent: none.""",
     "FIMCompletionStreamResponse": """\
 One message of a streamed fill-in-the-middle completion.
 
@@ -718,15 +725,16 @@ Attributes:
 Why the model stopped.
 
 Values:
-    FINISH_REASON_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as if it
-        were not set.
+    FINISH_REASON_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized as if it
+        were unset.
     FINISH_REASON_STOP = 1: The model came to an end, or to a stop string. In JSON: stop.
     FINISH_REASON_LENGTH = 2: The bound on tokens was reached. In JSON: length.
     FINISH_REASON_MODEL_LENGTH = 3: The model's context was full. In JSON: model_length.
     FINISH_REASON_ERROR = 4: Generation failed. In JSON: error.
     FINISH_REASON_TOOL_CALLS = 5: The model asks for tool calls. In JSON: tool_calls.
-    FINISH_REASON_UNLISTED = 127: A string that is not listed here, which json_extra has under the
-        member's name. The reader of JSON sets it; a program that sets it must put the string there.""",
+    FINISH_REASON_UNLISTED = 127: A string that is not listed here; json_extra has it under the
+        member's name. The JSON codec sets this value; a program that sets it must put the string
+        there.""",
     "Function": """\
 A function that the model may call.
 
@@ -759,12 +767,12 @@ Attributes:
 What a guardrail does when it finds a category.
 
 Values:
-    GUARDRAIL_ACTION_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as if it
-        were not set.
+    GUARDRAIL_ACTION_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized as if
+        it were unset.
     GUARDRAIL_ACTION_NONE = 1: Nothing: the finding is only reported. In JSON: none.
     GUARDRAIL_ACTION_BLOCK = 2: The request is blocked. In JSON: block.
-    GUARDRAIL_ACTION_UNLISTED = 127: A string that is not listed here, which json_extra has under
-        the member's name. The reader of JSON sets it; a program that sets it must put the string
+    GUARDRAIL_ACTION_UNLISTED = 127: A string that is not listed here; json_extra has it under the
+        member's name. The JSON codec sets this value; a program that sets it must put the string
         there.""",
     "GuardrailConfig": """\
 One guardrail of a request.
@@ -776,22 +784,23 @@ Attributes:
     moderation_llm_v1 (ModerationLlmv1Config): Moderation by the first model. Absent: not used.
     moderation_llm_v2 (ModerationLlmv2Config): Moderation by the second model. Absent: not used.""",
     "HTTPValidationError": """\
-The body of the API's answer 422: what is wrong with the request.
+The body of the API's HTTP 422 answer: what is wrong with the request.
 
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     detail (repeated ValidationError): The violations. Absent: none reported.""",
     "ImageDetail": """\
-Resolution that an image is read at.
+Resolution at which an image is read.
 
 Values:
-    IMAGE_DETAIL_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as if it
-        were not set.
+    IMAGE_DETAIL_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized as if it
+        were unset.
     IMAGE_DETAIL_LOW = 1: Low resolution, few tokens. In JSON: low.
     IMAGE_DETAIL_AUTO = 2: The service decides. In JSON: auto.
     IMAGE_DETAIL_HIGH = 3: High resolution, many tokens. In JSON: high.
-    IMAGE_DETAIL_UNLISTED = 127: A string that is not listed here, which json_extra has under the
-        member's name. The reader of JSON sets it; a program that sets it must put the string there.""",
+    IMAGE_DETAIL_UNLISTED = 127: A string that is not listed here; json_extra has it under the
+        member's name. The JSON codec sets this value; a program that sets it must put the string
+        there.""",
     "ImageGenerationTool": """\
 A built-in tool: image generation.
 
@@ -800,13 +809,13 @@ Attributes:
     tool_configuration (ToolConfiguration): Which of its functions may be used. Absent: all.
     type (str): Always image_generation. Absent: image_generation.""",
     "ImageURL": """\
-An image given by address, with the detail to read it at.
+An image given by address, with the resolution at which to read it.
 
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     url (str): Address of the image: https, or a data URL with base64.
-    detail (ImageDetail): Resolution to read the image at. Absent: the service decides. A string
-        outside the enum: UNLISTED.""",
+    detail (ImageDetail): Resolution at which to read the image. Absent: the service decides. A
+        string outside the enum: UNLISTED.""",
     "ImageURLChunk": """\
 A piece of content: an image.
 
@@ -820,12 +829,12 @@ Oneofs, of which one field at most is set:
     image_url (image_url_string | image_url_object): The image: an object with its address and
         detail, or the address alone.""",
     "InputAudio": """\
-Audio with its format. Not documented: the API documents the string alone, and takes both.
+Audio with its format. Not documented: the API documents only the string, but accepts both.
 
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     data (str): The audio: base64, a data URL or an https address.
-    format (str): Format of the audio, as in mp3 or wav. Absent: the service finds out.""",
+    format (str): Format of the audio, as in mp3 or wav. Absent: the service detects it.""",
     "IntegerOrString": """\
 An integer or a string.
 
@@ -845,10 +854,10 @@ Attributes:
     description (str): What the schema is for, for the model. Absent: no description.
     strict (bool): True: the answer follows the schema exactly. Absent: false.""",
     "JsonExtra": """\
-What a JSON object had beyond the fields of its message, so that writing the message gives the
-object back. Field 1 of every message that is a JSON object. A program that only reads or makes
-messages never needs it; one that passes messages on must not drop it. A field that is set wins over
-what is said of it here: whoever clears a field removes what stands here for it too.
+What a JSON object had beyond the fields of its message, so that the message converts back to the
+same object. Field 1 of every message that is a JSON object. A program that only reads or creates
+messages never needs it; one that forwards messages must keep it. A field that is set takes
+precedence over what is noted here: a program that clears a field must also remove the notes on it.
 
 Attributes:
     members (str): The members that no field could hold, in order, as the text of one JSON object:
@@ -856,29 +865,29 @@ Attributes:
         enum, whose field is UNLISTED; values of another JSON type; and numbers that a double does
         not hold exactly, whose field is the nearest double. Where the field still has that double,
         the number is written. Absent: none.
-    null_fields (repeated int): Numbers of the fields whose member was null, except where null is
-        what the writer fills in. A oneof counts under its lowest field number; a field with the
+    null_fields (repeated int): Numbers of the fields whose member was null, except where a missing
+        member is written as null. A oneof counts under its lowest field number; a field with the
         option union_with does not count.
     empty_fields (repeated int): Numbers of the repeated fields whose member was an empty array,
-        except where an empty array is what the writer fills in.
-    absent_fields (repeated int): Numbers of the fields whose member was absent where the writer
-        would fill it in.""",
+        except where a missing member is written as an empty array.
+    absent_fields (repeated int): Numbers of the fields whose member was absent although a missing
+        member is written.""",
     "JsonField": """\
-How a field looks as JSON.
+The JSON mapping of a field.
 
 Attributes:
     required (bool): True: the member must be present where JSON is validated. Absent: false.
     nullable (bool): True: null is a documented value, and satisfies required. Absent: false.
-    text (JsonText): What JSON text the string field carries. Absent: none, the field is a JSON
+    text (JsonText): Kind of JSON text in the string field. Absent: none, the field is a JSON
         string.
-    constant (str): The documented value of a string, which selects the message in a union. Absent:
-        any string.
+    constant (str): The only documented value of a string, which selects the message in a union.
+        Absent: any string.
     open (bool): True: strings other than the constant are documented too. Absent: false.
     untagged (bool): True for the alternative of a union that objects without the discriminator
         belong to. Absent: false.
-    fill (JsonFill): What is written where the field is not set and json_extra says nothing of it.
-        Only for required members of answers, and only for fields of revision 1: never added or
-        changed later. Absent: nothing is written.
+    fill (JsonFill): The JSON of the member where the field is not set and json_extra does not
+        mention it. Only for required members of answers, and only for fields of revision 1: never
+        added or changed later. Absent: nothing is written.
     since (int): Revision of the contract that added the field, 1 or more. Absent: 1.
     union_with (str): Name of an earlier field of the message, or of its oneof, whose member this
         field holds in another JSON type: how a member gains a JSON type after its field was
@@ -888,7 +897,7 @@ Attributes:
         but documents without it are valid too. A program that makes the message should set it.
         Absent: false.""",
     "JsonFill": """\
-What is written for a member that has neither a value nor a note in json_extra.
+The JSON of a member with neither a value nor a note in json_extra.
 
 Values:
     JSON_FILL_UNSPECIFIED = 0: Nothing.
@@ -901,9 +910,9 @@ The JSON form of a message.
 Values:
     JSON_FORM_UNSPECIFIED = 0: An object whose members are the fields of the message.
     JSON_FORM_ARRAY = 1: An array: the elements of the only field, which is repeated.
-    JSON_FORM_UNION = 2: What the field that is set in the only oneof looks like.""",
+    JSON_FORM_UNION = 2: The JSON form of the field that is set in the only oneof.""",
     "JsonMessage": """\
-How a message looks as JSON.
+The JSON mapping of a message.
 
 Attributes:
     form (JsonForm): The JSON form of the message. Absent: an object.
@@ -911,20 +920,20 @@ Attributes:
         the constant of the alternative's field of that name. Absent: the JSON type selects the
         alternative.""",
     "JsonOneof": """\
-How a oneof of an object message looks as JSON.
+The JSON mapping of a oneof of an object message.
 
 Attributes:
     required (bool): True: the member must be present where JSON is validated. Absent: false.
     nullable (bool): True: null is a documented value, and satisfies required. Absent: false.""",
     "JsonText": """\
-What JSON text a string field carries.
+The kind of JSON text in a string field.
 
 Values:
     JSON_TEXT_UNSPECIFIED = 0: None.
     JSON_TEXT_ANY = 1: Any JSON value.
     JSON_TEXT_OBJECT = 2: A JSON object.""",
     "JsonValue": """\
-How an enum value looks as JSON.
+The JSON mapping of an enum value.
 
 Attributes:
     string (str): The JSON string. Absent: the value has none.
@@ -1018,8 +1027,8 @@ Attributes:
 How much the model reasons before it answers.
 
 Values:
-    REASONING_EFFORT_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as if it
-        were not set.
+    REASONING_EFFORT_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized as if
+        it were unset.
     REASONING_EFFORT_NONE = 1: Not at all. In JSON: none.
     REASONING_EFFORT_MINIMAL = 2: As little as it can. In JSON: minimal.
     REASONING_EFFORT_LOW = 3: A little. In JSON: low.
@@ -1027,8 +1036,8 @@ Values:
     REASONING_EFFORT_HIGH = 5: Much. In JSON: high.
     REASONING_EFFORT_XHIGH = 6: Very much. In JSON: xhigh.
     REASONING_EFFORT_MAX = 7: As much as it can. In JSON: max.
-    REASONING_EFFORT_UNLISTED = 127: A string that is not listed here, which json_extra has under
-        the member's name. The reader of JSON sets it; a program that sets it must put the string
+    REASONING_EFFORT_UNLISTED = 127: A string that is not listed here; json_extra has it under the
+        member's name. The JSON codec sets this value; a program that sets it must put the string
         there.""",
     "ReferenceChunk": """\
 A piece of content: references to sources that the text beside it cites.
@@ -1036,7 +1045,7 @@ A piece of content: references to sources that the text beside it cites.
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     reference_ids (repeated IntegerOrString): Identifiers of the sources: each an integer or a
-        string, as the caller gave them.
+        string, as the caller sent them.
     type (str): Always reference. Absent: reference.""",
     "ResourceChunk": """\
 A piece of content: a resource of a tool server, embedded whole.
@@ -1047,7 +1056,7 @@ Attributes:
     content (ResourceContent): The resource's content: text or an image.
     type (str): Always resource. Absent: resource.""",
     "ResourceContent": """\
-The content of an embedded resource, told apart by its type.
+The content of an embedded resource, distinguished by its type.
 
 Attributes:
     text (TextChunk): With the type text.
@@ -1075,32 +1084,33 @@ Attributes:
 Kind of format of an answer.
 
 Values:
-    RESPONSE_FORMAT_TYPE_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as
-        if it were not set.
+    RESPONSE_FORMAT_TYPE_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized
+        as if it were unset.
     RESPONSE_FORMAT_TYPE_TEXT = 1: Plain text. In JSON: text.
     RESPONSE_FORMAT_TYPE_JSON_OBJECT = 2: Any JSON object. In JSON: json_object.
     RESPONSE_FORMAT_TYPE_JSON_SCHEMA = 3: JSON that follows the schema beside it. In JSON:
         json_schema.
-    RESPONSE_FORMAT_TYPE_UNLISTED = 127: A string that is not listed here, which json_extra has
-        under the member's name. The reader of JSON sets it; a program that sets it must put the
+    RESPONSE_FORMAT_TYPE_UNLISTED = 127: A string that is not listed here; json_extra has it under
+        the member's name. The JSON codec sets this value; a program that sets it must put the
         string there.""",
     "ServiceTier": """\
 Service tier to answer with.
 
 Values:
-    SERVICE_TIER_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as if it
-        were not set.
+    SERVICE_TIER_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized as if it
+        were unset.
     SERVICE_TIER_AUTO = 1: The service decides. In JSON: auto.
     SERVICE_TIER_STANDARD_ONLY = 2: The standard tier only. In JSON: standard_only.
-    SERVICE_TIER_UNLISTED = 127: A string that is not listed here, which json_extra has under the
-        member's name. The reader of JSON sets it; a program that sets it must put the string there.""",
+    SERVICE_TIER_UNLISTED = 127: A string that is not listed here; json_extra has it under the
+        member's name. The JSON codec sets this value; a program that sets it must put the string
+        there.""",
     "StringList": """\
 A JSON array of strings, as one alternative of a union.
 
 Attributes:
     items (repeated str): The elements, in order.""",
     "SystemContentChunk": """\
-A piece of a system message's content, told apart by its type.
+A piece of a system message's content, distinguished by its type.
 
 Attributes:
     text (TextChunk): With the type text.
@@ -1144,7 +1154,7 @@ Attributes:
         Absent: unsigned.
     closed (bool): True once the reasoning is complete. Absent: the service did not say.""",
     "ThinkContentChunk": """\
-A piece of reasoning, told apart by its type.
+A piece of reasoning, distinguished by its type.
 
 Attributes:
     text (TextChunk): With the type text.
@@ -1155,14 +1165,14 @@ Attributes:
 Oneofs, of which one field at most is set:
     kind (text | reference | tool_reference | unknown_json): The alternatives, by the value of type.""",
     "Tool": """\
-A tool of the caller: a function that the model may ask the caller to run.
+A tool of the caller: a function whose calls the model may request.
 
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     function (Function): The function.
     type (str): Type of the tool: function, or a name that the service knows. Absent: function.""",
     "ToolCall": """\
-A call of a tool that the model asks the caller to make. In a stream it may come in several pieces:
+A tool call that the model requests from the caller. In a stream it may come in several pieces:
 pieces with one index belong to one call.
 
 Attributes:
@@ -1184,24 +1194,24 @@ Attributes:
 Whether the model calls a tool.
 
 Values:
-    TOOL_CHOICE_MODE_UNSPECIFIED = 0: Not a value: never set it. A field with it is written as if it
-        were not set.
+    TOOL_CHOICE_MODE_UNSPECIFIED = 0: Not a value: never set it. A field with it is serialized as if
+        it were unset.
     TOOL_CHOICE_MODE_AUTO = 1: The model decides. In JSON: auto.
     TOOL_CHOICE_MODE_NONE = 2: No tool is called. In JSON: none.
     TOOL_CHOICE_MODE_ANY = 3: At least one tool is called. In JSON: any.
     TOOL_CHOICE_MODE_REQUIRED = 4: At least one tool is called; the same as any. In JSON: required.
-    TOOL_CHOICE_MODE_UNLISTED = 127: A string that is not listed here, which json_extra has under
-        the member's name. The reader of JSON sets it; a program that sets it must put the string
+    TOOL_CHOICE_MODE_UNLISTED = 127: A string that is not listed here; json_extra has it under the
+        member's name. The JSON codec sets this value; a program that sets it must put the string
         there.""",
     "ToolConfiguration": """\
 Which functions of a built-in tool or connector the model may use, and which need a confirmation.
 
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
-    exclude (repeated str): Names of functions that the model may not use. Absent: none is excluded.
+    exclude (repeated str): Names of functions that the model may not use. Absent: none.
     include (repeated str): Names of the only functions that the model may use. Absent: all.
-    requires_confirmation (repeated str): Names of functions that wait for a confirmation before
-        they run. Absent: none waits.""",
+    requires_confirmation (repeated str): Names of functions that require a confirmation before they
+        run. Absent: none.""",
     "ToolMessage": """\
 A message with the result of a tool call.
 

@@ -69,7 +69,7 @@ class AgentsCompletionRequest(Message):
     def messages(self) -> RepeatedMessage[ChatMessage]:
         """The conversation so far, oldest first."""
     max_tokens: int
-    """Bound on the completion's tokens, 0 or more. Absent: what the context leaves."""
+    """Maximum number of tokens in the completion, 0 or more. Absent: as many as the context allows."""
     stream: bool
     """Whether the answer is a stream of server-sent events. Absent: false."""
     stop_string: str
@@ -78,7 +78,7 @@ class AgentsCompletionRequest(Message):
     def stop_array(self) -> StringList:
         """stop as an array."""
     random_seed: int
-    """Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a new one each time."""
+    """Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one each time."""
     metadata: str
     """Free-form metadata of the request, as the text of a JSON object. Absent: none."""
     @property
@@ -97,26 +97,26 @@ class AgentsCompletionRequest(Message):
     frequency_penalty: float
     """Penalty on tokens by how often they occurred, -2 to 2. Absent: 0."""
     min_tokens: int
-    """Least number of tokens of the completion, 0 or more. Absent: 0."""
+    """Minimum number of tokens in the completion, 0 or more. Absent: 0."""
     repetition_penalty: float
     """Factor against repetition, above 0; 1 is neutral. Absent: the default of the agent."""
     top_k: int
-    """Only this many of the likeliest tokens count at each position. Absent: all."""
+    """Only this many of the most likely tokens count at each position. Absent: all."""
     logprobs: bool
     """True: report log probabilities of the completion's tokens. Absent: false."""
     top_logprobs: int
-    """How many candidates to report at each position, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position, 0 or more. Absent: 0."""
     prompt_logprobs: bool
     """True: report log probabilities of the prompt's tokens. Absent: false."""
     top_prompt_logprobs: int
-    """How many candidates to report at each position of the prompt, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position of the prompt, 0 or more. Absent: 0."""
     n: int
-    """How many alternative answers to make, 1 or more. Absent: 1."""
+    """Number of alternative answers to generate, 1 or more. Absent: 1."""
     @property
     def prediction(self) -> Prediction:
         """Text that the answer is expected to repeat. Absent: none."""
     parallel_tool_calls: bool
-    """Whether the model may ask for several tool calls at once. Absent: true."""
+    """Whether the model may request several tool calls at once. Absent: true."""
     reasoning_effort: ReasoningEffort
     """How much the model reasons before it answers. Absent: the default of the agent. A string outside the
     enum: UNLISTED.
@@ -190,7 +190,7 @@ class AgentsCompletionRequest(Message):
     ) -> None: ...
     @overload
     def WhichOneof(self, oneof_group: Literal["stop"]) -> Literal["stop_string", "stop_array"] | None:
-        """Where generation stops: one string, or a list of them. Absent: nowhere."""
+        """Strings at which generation stops: one string, or a list of them. Absent: none."""
     @overload
     def WhichOneof(self, oneof_group: Literal["tool_choice"]) -> Literal[
         "tool_choice_object", "tool_choice_string"
@@ -242,7 +242,7 @@ class AgentsCompletionStreamRequest(Message):
     def messages(self) -> RepeatedMessage[ChatMessage]:
         """The conversation so far, oldest first."""
     max_tokens: int
-    """Bound on the completion's tokens, 0 or more. Absent: what the context leaves."""
+    """Maximum number of tokens in the completion, 0 or more. Absent: as many as the context allows."""
     stream: bool
     """Whether the answer is a stream of server-sent events. Absent: true."""
     stop_string: str
@@ -251,7 +251,7 @@ class AgentsCompletionStreamRequest(Message):
     def stop_array(self) -> StringList:
         """stop as an array."""
     random_seed: int
-    """Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a new one each time."""
+    """Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one each time."""
     metadata: str
     """Free-form metadata of the request, as the text of a JSON object. Absent: none."""
     @property
@@ -270,26 +270,26 @@ class AgentsCompletionStreamRequest(Message):
     frequency_penalty: float
     """Penalty on tokens by how often they occurred, -2 to 2. Absent: 0."""
     min_tokens: int
-    """Least number of tokens of the completion, 0 or more. Absent: 0."""
+    """Minimum number of tokens in the completion, 0 or more. Absent: 0."""
     repetition_penalty: float
     """Factor against repetition, above 0; 1 is neutral. Absent: the default of the agent."""
     top_k: int
-    """Only this many of the likeliest tokens count at each position. Absent: all."""
+    """Only this many of the most likely tokens count at each position. Absent: all."""
     logprobs: bool
     """True: report log probabilities of the completion's tokens. Absent: false."""
     top_logprobs: int
-    """How many candidates to report at each position, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position, 0 or more. Absent: 0."""
     prompt_logprobs: bool
     """True: report log probabilities of the prompt's tokens. Absent: false."""
     top_prompt_logprobs: int
-    """How many candidates to report at each position of the prompt, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position of the prompt, 0 or more. Absent: 0."""
     n: int
-    """How many alternative answers to make, 1 or more. Absent: 1."""
+    """Number of alternative answers to generate, 1 or more. Absent: 1."""
     @property
     def prediction(self) -> Prediction:
         """Text that the answer is expected to repeat. Absent: none."""
     parallel_tool_calls: bool
-    """Whether the model may ask for several tool calls at once. Absent: true."""
+    """Whether the model may request several tool calls at once. Absent: true."""
     reasoning_effort: ReasoningEffort
     """How much the model reasons before it answers. Absent: the default of the agent. A string outside the
     enum: UNLISTED.
@@ -363,7 +363,7 @@ class AgentsCompletionStreamRequest(Message):
     ) -> None: ...
     @overload
     def WhichOneof(self, oneof_group: Literal["stop"]) -> Literal["stop_string", "stop_array"] | None:
-        """Where generation stops: one string, or a list of them. Absent: nowhere."""
+        """Strings at which generation stops: one string, or a list of them. Absent: none."""
     @overload
     def WhichOneof(self, oneof_group: Literal["tool_choice"]) -> Literal[
         "tool_choice_object", "tool_choice_string"

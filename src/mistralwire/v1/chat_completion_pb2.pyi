@@ -25,7 +25,7 @@ class ReasoningEffort(EnumValue):
     """How much the model reasons before it answers."""
 
     REASONING_EFFORT_UNSPECIFIED: ClassVar[ReasoningEffort]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     REASONING_EFFORT_NONE: ClassVar[ReasoningEffort]
     """Not at all. In JSON: none."""
     REASONING_EFFORT_MINIMAL: ClassVar[ReasoningEffort]
@@ -41,8 +41,8 @@ class ReasoningEffort(EnumValue):
     REASONING_EFFORT_MAX: ClassVar[ReasoningEffort]
     """As much as it can. In JSON: max."""
     REASONING_EFFORT_UNLISTED: ClassVar[ReasoningEffort]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _ReasoningEffortName: TypeAlias = Literal[
@@ -65,14 +65,14 @@ class ServiceTier(EnumValue):
     """Service tier to answer with."""
 
     SERVICE_TIER_UNSPECIFIED: ClassVar[ServiceTier]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     SERVICE_TIER_AUTO: ClassVar[ServiceTier]
     """The service decides. In JSON: auto."""
     SERVICE_TIER_STANDARD_ONLY: ClassVar[ServiceTier]
     """The standard tier only. In JSON: standard_only."""
     SERVICE_TIER_UNLISTED: ClassVar[ServiceTier]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _ServiceTierName: TypeAlias = Literal[
@@ -88,7 +88,7 @@ class ResponseFormatType(EnumValue):
     """Kind of format of an answer."""
 
     RESPONSE_FORMAT_TYPE_UNSPECIFIED: ClassVar[ResponseFormatType]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     RESPONSE_FORMAT_TYPE_TEXT: ClassVar[ResponseFormatType]
     """Plain text. In JSON: text."""
     RESPONSE_FORMAT_TYPE_JSON_OBJECT: ClassVar[ResponseFormatType]
@@ -96,8 +96,8 @@ class ResponseFormatType(EnumValue):
     RESPONSE_FORMAT_TYPE_JSON_SCHEMA: ClassVar[ResponseFormatType]
     """JSON that follows the schema beside it. In JSON: json_schema."""
     RESPONSE_FORMAT_TYPE_UNLISTED: ClassVar[ResponseFormatType]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _ResponseFormatTypeName: TypeAlias = Literal[
@@ -253,11 +253,12 @@ class ChatCompletionRequest(Message):
     def messages(self) -> RepeatedMessage[ChatMessage]:
         """The conversation so far, oldest first."""
     temperature: float
-    """Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent: the default of the model."""
+    """Sampling temperature, from 0 (always the most likely token) to 1.5. Absent: the default of the model.
+    """
     top_p: float
     """Nucleus sampling: only tokens in this share of the probability mass count, above 0 to 1. Absent: 1."""
     max_tokens: int
-    """Bound on the completion's tokens, 0 or more. Absent: what the context leaves."""
+    """Maximum number of tokens in the completion, 0 or more. Absent: as many as the context allows."""
     stream: bool
     """Whether the answer is a stream of server-sent events. Absent: false."""
     stop_string: str
@@ -266,7 +267,7 @@ class ChatCompletionRequest(Message):
     def stop_array(self) -> StringList:
         """stop as an array."""
     random_seed: int
-    """Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a new one each time."""
+    """Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one each time."""
     metadata: str
     """Free-form metadata of the request, as the text of a JSON object. Absent: none."""
     @property
@@ -285,26 +286,26 @@ class ChatCompletionRequest(Message):
     frequency_penalty: float
     """Penalty on tokens by how often they occurred, -2 to 2. Absent: 0."""
     min_tokens: int
-    """Least number of tokens of the completion, 0 or more. Absent: 0."""
+    """Minimum number of tokens in the completion, 0 or more. Absent: 0."""
     repetition_penalty: float
     """Factor against repetition, above 0; 1 is neutral. Absent: the default of the model."""
     top_k: int
-    """Only this many of the likeliest tokens count at each position. Absent: all."""
+    """Only this many of the most likely tokens count at each position. Absent: all."""
     logprobs: bool
     """True: report log probabilities of the completion's tokens. Absent: false."""
     top_logprobs: int
-    """How many candidates to report at each position, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position, 0 or more. Absent: 0."""
     prompt_logprobs: bool
     """True: report log probabilities of the prompt's tokens. Absent: false."""
     top_prompt_logprobs: int
-    """How many candidates to report at each position of the prompt, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position of the prompt, 0 or more. Absent: 0."""
     n: int
-    """How many alternative answers to make, 1 or more. Absent: 1."""
+    """Number of alternative answers to generate, 1 or more. Absent: 1."""
     @property
     def prediction(self) -> Prediction:
         """Text that the answer is expected to repeat. Absent: none."""
     parallel_tool_calls: bool
-    """Whether the model may ask for several tool calls at once. Absent: true."""
+    """Whether the model may request several tool calls at once. Absent: true."""
     reasoning_effort: ReasoningEffort
     """How much the model reasons before it answers. Absent: the default of the model. A string outside the
     enum: UNLISTED.
@@ -384,7 +385,7 @@ class ChatCompletionRequest(Message):
     ) -> None: ...
     @overload
     def WhichOneof(self, oneof_group: Literal["stop"]) -> Literal["stop_string", "stop_array"] | None:
-        """Where generation stops: one string, or a list of them. Absent: nowhere."""
+        """Strings at which generation stops: one string, or a list of them. Absent: none."""
     @overload
     def WhichOneof(self, oneof_group: Literal["tool_choice"]) -> Literal[
         "tool_choice_object", "tool_choice_string"
@@ -439,11 +440,12 @@ class ChatCompletionStreamRequest(Message):
     def messages(self) -> RepeatedMessage[ChatMessage]:
         """The conversation so far, oldest first."""
     temperature: float
-    """Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent: the default of the model."""
+    """Sampling temperature, from 0 (always the most likely token) to 1.5. Absent: the default of the model.
+    """
     top_p: float
     """Nucleus sampling: only tokens in this share of the probability mass count, above 0 to 1. Absent: 1."""
     max_tokens: int
-    """Bound on the completion's tokens, 0 or more. Absent: what the context leaves."""
+    """Maximum number of tokens in the completion, 0 or more. Absent: as many as the context allows."""
     stream: bool
     """Whether the answer is a stream of server-sent events. Absent: true."""
     stop_string: str
@@ -452,7 +454,7 @@ class ChatCompletionStreamRequest(Message):
     def stop_array(self) -> StringList:
         """stop as an array."""
     random_seed: int
-    """Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a new one each time."""
+    """Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one each time."""
     metadata: str
     """Free-form metadata of the request, as the text of a JSON object. Absent: none."""
     @property
@@ -471,26 +473,26 @@ class ChatCompletionStreamRequest(Message):
     frequency_penalty: float
     """Penalty on tokens by how often they occurred, -2 to 2. Absent: 0."""
     min_tokens: int
-    """Least number of tokens of the completion, 0 or more. Absent: 0."""
+    """Minimum number of tokens in the completion, 0 or more. Absent: 0."""
     repetition_penalty: float
     """Factor against repetition, above 0; 1 is neutral. Absent: the default of the model."""
     top_k: int
-    """Only this many of the likeliest tokens count at each position. Absent: all."""
+    """Only this many of the most likely tokens count at each position. Absent: all."""
     logprobs: bool
     """True: report log probabilities of the completion's tokens. Absent: false."""
     top_logprobs: int
-    """How many candidates to report at each position, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position, 0 or more. Absent: 0."""
     prompt_logprobs: bool
     """True: report log probabilities of the prompt's tokens. Absent: false."""
     top_prompt_logprobs: int
-    """How many candidates to report at each position of the prompt, 0 or more. Absent: 0."""
+    """Number of candidates to report at each position of the prompt, 0 or more. Absent: 0."""
     n: int
-    """How many alternative answers to make, 1 or more. Absent: 1."""
+    """Number of alternative answers to generate, 1 or more. Absent: 1."""
     @property
     def prediction(self) -> Prediction:
         """Text that the answer is expected to repeat. Absent: none."""
     parallel_tool_calls: bool
-    """Whether the model may ask for several tool calls at once. Absent: true."""
+    """Whether the model may request several tool calls at once. Absent: true."""
     reasoning_effort: ReasoningEffort
     """How much the model reasons before it answers. Absent: the default of the model. A string outside the
     enum: UNLISTED.
@@ -570,7 +572,7 @@ class ChatCompletionStreamRequest(Message):
     ) -> None: ...
     @overload
     def WhichOneof(self, oneof_group: Literal["stop"]) -> Literal["stop_string", "stop_array"] | None:
-        """Where generation stops: one string, or a list of them. Absent: nowhere."""
+        """Strings at which generation stops: one string, or a list of them. Absent: none."""
     @overload
     def WhichOneof(self, oneof_group: Literal["tool_choice"]) -> Literal[
         "tool_choice_object", "tool_choice_string"

@@ -39,14 +39,14 @@ class ChatCompletionServiceStub(object):
     A status other than OK has details of these types (google.rpc):
     - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
     prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
-    upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
-    says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
-    their names in lower case), should_retry (false where another attempt is hopeless, or the service
-    has made as many as it makes), violations (how many there are, if not all are listed), truncated
-    (true if there may be more than were counted).
-    - BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the JSON
-    path of each violation, with what was expected and what was found, or the upstream's text.
-    - RetryInfo, if the error says when to try again.
+    upstream_type and upstream_param (of the upstream's answer), upstream_members (the members of its
+    error body for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
+    their names in lower case), should_retry (false if a retry is pointless, or the service has used
+    all of its attempts), violations (their number, if not all are listed), truncated (true if there
+    may be more than were counted).
+    - BadRequest, if the request breaks the contract, or the upstream names the places that it rejects: the
+    JSON path of each violation, with what was expected and what was found, or the upstream's text.
+    - RetryInfo, if the error has a retry delay.
     - RequestInfo: the id of the call.
 
     Metadata of a request, all optional:
@@ -55,8 +55,8 @@ class ChatCompletionServiceStub(object):
     - x-accept-encoding: gzip, for compressed answers.
     - x-contract-revision: revision of the caller's contract, a decimal number.
     - traceparent, tracestate: context of a trace (W3C).
-    - x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
-    upstream again, in milliseconds. Absent: none.
+    - x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
+    upstream, in milliseconds. Absent: none.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
@@ -116,14 +116,14 @@ class ChatCompletionServiceServicer(object):
     A status other than OK has details of these types (google.rpc):
     - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
     prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
-    upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
-    says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
-    their names in lower case), should_retry (false where another attempt is hopeless, or the service
-    has made as many as it makes), violations (how many there are, if not all are listed), truncated
-    (true if there may be more than were counted).
-    - BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the JSON
-    path of each violation, with what was expected and what was found, or the upstream's text.
-    - RetryInfo, if the error says when to try again.
+    upstream_type and upstream_param (of the upstream's answer), upstream_members (the members of its
+    error body for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
+    their names in lower case), should_retry (false if a retry is pointless, or the service has used
+    all of its attempts), violations (their number, if not all are listed), truncated (true if there
+    may be more than were counted).
+    - BadRequest, if the request breaks the contract, or the upstream names the places that it rejects: the
+    JSON path of each violation, with what was expected and what was found, or the upstream's text.
+    - RetryInfo, if the error has a retry delay.
     - RequestInfo: the id of the call.
 
     Metadata of a request, all optional:
@@ -132,8 +132,8 @@ class ChatCompletionServiceServicer(object):
     - x-accept-encoding: gzip, for compressed answers.
     - x-contract-revision: revision of the caller's contract, a decimal number.
     - traceparent, tracestate: context of a trace (W3C).
-    - x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
-    upstream again, in milliseconds. Absent: none.
+    - x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
+    upstream, in milliseconds. Absent: none.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
@@ -248,14 +248,14 @@ class ChatCompletionService(object):
     A status other than OK has details of these types (google.rpc):
     - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
     prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
-    upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
-    says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
-    their names in lower case), should_retry (false where another attempt is hopeless, or the service
-    has made as many as it makes), violations (how many there are, if not all are listed), truncated
-    (true if there may be more than were counted).
-    - BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the JSON
-    path of each violation, with what was expected and what was found, or the upstream's text.
-    - RetryInfo, if the error says when to try again.
+    upstream_type and upstream_param (of the upstream's answer), upstream_members (the members of its
+    error body for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
+    their names in lower case), should_retry (false if a retry is pointless, or the service has used
+    all of its attempts), violations (their number, if not all are listed), truncated (true if there
+    may be more than were counted).
+    - BadRequest, if the request breaks the contract, or the upstream names the places that it rejects: the
+    JSON path of each violation, with what was expected and what was found, or the upstream's text.
+    - RetryInfo, if the error has a retry delay.
     - RequestInfo: the id of the call.
 
     Metadata of a request, all optional:
@@ -264,8 +264,8 @@ class ChatCompletionService(object):
     - x-accept-encoding: gzip, for compressed answers.
     - x-contract-revision: revision of the caller's contract, a decimal number.
     - traceparent, tracestate: context of a trace (W3C).
-    - x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
-    upstream again, in milliseconds. Absent: none.
+    - x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
+    upstream, in milliseconds. Absent: none.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
@@ -454,14 +454,15 @@ then the status.
 A status other than OK has details of these types (google.rpc):
 - ErrorInfo, always. Its domain is mistralwire, its reason the name of an ErrorReason without the
   prefix. Its metadata may have: contract_revision (of the service), http_status, upstream_code,
-  upstream_type and upstream_param (of the upstream's answer), upstream_members (what its error body
-  says for programs, as the text of a JSON object), headers of its answer (ids and rate limits, by
-  their names in lower case), should_retry (false where another attempt is hopeless, or the service
-  has made as many as it makes), violations (how many there are, if not all are listed), truncated
-  (true if there may be more than were counted).
-- BadRequest, if the request breaks the contract, or the upstream names what it finds wrong: the
-  JSON path of each violation, with what was expected and what was found, or the upstream's text.
-- RetryInfo, if the error says when to try again.
+  upstream_type and upstream_param (of the upstream's answer), upstream_members (the members of its
+  error body for programs, as the text of a JSON object), headers of its answer (ids and rate
+  limits, by their names in lower case), should_retry (false if a retry is pointless, or the service
+  has used all of its attempts), violations (their number, if not all are listed), truncated (true
+  if there may be more than were counted).
+- BadRequest, if the request breaks the contract, or the upstream names the places that it rejects:
+  the JSON path of each violation, with what was expected and what was found, or the upstream's
+  text.
+- RetryInfo, if the error has a retry delay.
 - RequestInfo: the id of the call.
 
 Metadata of a request, all optional:
@@ -471,8 +472,8 @@ Metadata of a request, all optional:
 - x-accept-encoding: gzip, for compressed answers.
 - x-contract-revision: revision of the caller's contract, a decimal number.
 - traceparent, tracestate: context of a trace (W3C).
-- x-retry-time-left-ms: how much of its deadline the call must have left when the service asks its
-  upstream again, in milliseconds. Absent: none.
+- x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
+  upstream, in milliseconds. Absent: none.
 
 Trailing metadata of an answer:
 - x-request-id: id of the call.

@@ -21,7 +21,7 @@ class FinishReason(EnumValue):
     """Why the model stopped."""
 
     FINISH_REASON_UNSPECIFIED: ClassVar[FinishReason]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     FINISH_REASON_STOP: ClassVar[FinishReason]
     """The model came to an end, or to a stop string. In JSON: stop."""
     FINISH_REASON_LENGTH: ClassVar[FinishReason]
@@ -33,8 +33,8 @@ class FinishReason(EnumValue):
     FINISH_REASON_TOOL_CALLS: ClassVar[FinishReason]
     """The model asks for tool calls. In JSON: tool_calls."""
     FINISH_REASON_UNLISTED: ClassVar[FinishReason]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _FinishReasonName: TypeAlias = Literal[
@@ -177,7 +177,7 @@ class ChatCompletionResponseTokenLogprobs(Message):
 
 @final
 class ChatCompletionResponseTokenLogprobsTopK(Message):
-    """The token at one position, its log probability, and the likeliest candidates there."""
+    """The token at one position, its log probability, and the most likely candidates there."""
 
     JSON_EXTRA_FIELD_NUMBER: ClassVar[int]
     TOKEN_FIELD_NUMBER: ClassVar[int]
@@ -199,7 +199,7 @@ class ChatCompletionResponseTokenLogprobsTopK(Message):
     """Number of the token in the model's vocabulary, 0 or more."""
     @property
     def top_logprobs(self) -> RepeatedMessage[ChatCompletionResponseTokenLogprobs]:
-        """The likeliest candidates at this position. Absent: not asked for."""
+        """The most likely candidates at this position. Absent: not asked for."""
 
     def __init__(
         self,

@@ -18,10 +18,10 @@ DESCRIPTOR: FileDescriptor
 
 @final
 class ImageDetail(EnumValue):
-    """Resolution that an image is read at."""
+    """Resolution at which an image is read."""
 
     IMAGE_DETAIL_UNSPECIFIED: ClassVar[ImageDetail]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     IMAGE_DETAIL_LOW: ClassVar[ImageDetail]
     """Low resolution, few tokens. In JSON: low."""
     IMAGE_DETAIL_AUTO: ClassVar[ImageDetail]
@@ -29,8 +29,8 @@ class ImageDetail(EnumValue):
     IMAGE_DETAIL_HIGH: ClassVar[ImageDetail]
     """High resolution, many tokens. In JSON: high."""
     IMAGE_DETAIL_UNLISTED: ClassVar[ImageDetail]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _ImageDetailName: TypeAlias = Literal[
@@ -48,7 +48,7 @@ class BuiltInTool(EnumValue):
     """A tool that the service runs itself."""
 
     BUILT_IN_TOOL_UNSPECIFIED: ClassVar[BuiltInTool]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     BUILT_IN_TOOL_WEB_SEARCH: ClassVar[BuiltInTool]
     """Web search. In JSON: web_search."""
     BUILT_IN_TOOL_WEB_SEARCH_PREMIUM: ClassVar[BuiltInTool]
@@ -62,8 +62,8 @@ class BuiltInTool(EnumValue):
     BUILT_IN_TOOL_MISTRAL_MCP: ClassVar[BuiltInTool]
     """A tool server of Mistral's own. In JSON: mistral_mcp."""
     BUILT_IN_TOOL_UNLISTED: ClassVar[BuiltInTool]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _BuiltInToolName: TypeAlias = Literal[
@@ -82,7 +82,7 @@ BUILT_IN_TOOL_UNLISTED: BuiltInTool
 
 @final
 class ImageURL(Message):
-    """An image given by address, with the detail to read it at."""
+    """An image given by address, with the resolution at which to read it."""
 
     JSON_EXTRA_FIELD_NUMBER: ClassVar[int]
     URL_FIELD_NUMBER: ClassVar[int]
@@ -93,7 +93,9 @@ class ImageURL(Message):
     url: str
     """Address of the image: https, or a data URL with base64."""
     detail: ImageDetail
-    """Resolution to read the image at. Absent: the service decides. A string outside the enum: UNLISTED."""
+    """Resolution at which to read the image. Absent: the service decides. A string outside the enum:
+    UNLISTED.
+    """
 
     def __init__(
         self,
@@ -228,7 +230,7 @@ class ReferenceChunk(Message):
         """What the JSON object had beyond the fields below."""
     @property
     def reference_ids(self) -> RepeatedMessage[IntegerOrString]:
-        """Identifiers of the sources: each an integer or a string, as the caller gave them."""
+        """Identifiers of the sources: each an integer or a string, as the caller sent them."""
     type: str
     """Always reference. Absent: reference."""
 
@@ -323,7 +325,7 @@ class ToolReferenceChunk(Message):
 
 @final
 class ThinkContentChunk(Message):
-    """A piece of reasoning, told apart by its type."""
+    """A piece of reasoning, distinguished by its type."""
 
     TEXT_FIELD_NUMBER: ClassVar[int]
     REFERENCE_FIELD_NUMBER: ClassVar[int]
@@ -408,7 +410,7 @@ class ThinkChunk(Message):
 
 @final
 class InputAudio(Message):
-    """Audio with its format. Not documented: the API documents the string alone, and takes both."""
+    """Audio with its format. Not documented: the API documents only the string, but accepts both."""
 
     JSON_EXTRA_FIELD_NUMBER: ClassVar[int]
     DATA_FIELD_NUMBER: ClassVar[int]
@@ -419,7 +421,7 @@ class InputAudio(Message):
     data: str
     """The audio: base64, a data URL or an https address."""
     format: str
-    """Format of the audio, as in mp3 or wav. Absent: the service finds out."""
+    """Format of the audio, as in mp3 or wav. Absent: the service detects it."""
 
     def __init__(
         self,
@@ -478,7 +480,7 @@ class AudioChunk(Message):
 
 @final
 class ResourceContent(Message):
-    """The content of an embedded resource, told apart by its type."""
+    """The content of an embedded resource, distinguished by its type."""
 
     TEXT_FIELD_NUMBER: ClassVar[int]
     IMAGE_URL_FIELD_NUMBER: ClassVar[int]
@@ -567,7 +569,7 @@ class ResourceLinkChunk(Message):
 
 @final
 class ContentChunk(Message):
-    """A piece of content, told apart by its type."""
+    """A piece of content, distinguished by its type."""
 
     IMAGE_URL_FIELD_NUMBER: ClassVar[int]
     DOCUMENT_URL_FIELD_NUMBER: ClassVar[int]
@@ -663,7 +665,7 @@ class ContentChunkList(Message):
 
 @final
 class SystemContentChunk(Message):
-    """A piece of a system message's content, told apart by its type."""
+    """A piece of a system message's content, distinguished by its type."""
 
     TEXT_FIELD_NUMBER: ClassVar[int]
     THINKING_FIELD_NUMBER: ClassVar[int]

@@ -74,7 +74,7 @@ class ValidationErrorList(Message):
 
 @final
 class HTTPValidationError(Message):
-    """The body of the API's answer 422: what is wrong with the request."""
+    """The body of the API's HTTP 422 answer: what is wrong with the request."""
 
     JSON_EXTRA_FIELD_NUMBER: ClassVar[int]
     DETAIL_FIELD_NUMBER: ClassVar[int]
@@ -98,7 +98,7 @@ class HTTPValidationError(Message):
 @final
 class ErrorResponse(Message):
     """The body of an error answer, or of an error event in a stream, in the shapes that the API has been seen
-    to use. Not documented: the API documents HTTPValidationError alone.
+    to use. Not documented: the API documents only HTTPValidationError.
     """
 
     JSON_EXTRA_FIELD_NUMBER: ClassVar[int]

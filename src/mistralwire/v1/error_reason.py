@@ -240,7 +240,7 @@ class Reason(enum.StrEnum):
 
     CALL_CANCELLED = "CALL_CANCELLED"
     """The call was cancelled by the service or by a proxy in front of it, and not by its caller. UNAVAILABLE,
-    HTTP 503. Retry, unless the upstream must not be asked twice: it may have produced, and billed, an
+    HTTP 503. Retry, unless the upstream must not be called twice: it may have produced, and billed, an
     answer.
     """
 

@@ -15,13 +15,13 @@ DESCRIPTOR: FileDescriptor
 class ErrorReason(EnumValue):
     """Why a call failed, for programs: google.rpc.ErrorInfo has the name of a value, without the prefix, as
     its reason, with the domain mistralwire. The comment of each value has the gRPC status code, the HTTP
-    status at the gateway, and what to do; an upstream's own HTTP status takes its place at the gateway
-    where it is about the request. Further values may be added: handle one that you do not know by its
-    status code.
+    status at the gateway, and what to do; where an upstream's own HTTP status is about the request, the
+    gateway sends that instead. Further values may be added: handle one that you do not know by its status
+    code.
     """
 
     ERROR_REASON_UNSPECIFIED: ClassVar[ErrorReason]
-    """Never given."""
+    """Never sent."""
     ERROR_REASON_CONTRACT_VIOLATION: ClassVar[ErrorReason]
     """A document or a message breaks the contract; the details name each place. INVALID_ARGUMENT, HTTP 422.
     Correct these places.
@@ -202,7 +202,7 @@ class ErrorReason(EnumValue):
     """
     ERROR_REASON_CALL_CANCELLED: ClassVar[ErrorReason]
     """The call was cancelled by the service or by a proxy in front of it, and not by its caller. UNAVAILABLE,
-    HTTP 503. Retry, unless the upstream must not be asked twice: it may have produced, and billed, an
+    HTTP 503. Retry, unless the upstream must not be called twice: it may have produced, and billed, an
     answer.
     """
     ERROR_REASON_CANNOT_LISTEN: ClassVar[ErrorReason]

@@ -42,11 +42,12 @@ class FIMCompletionRequest(Message):
     prompt: str
     """The text before the gap."""
     temperature: float
-    """Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent: the default of the model."""
+    """Sampling temperature, from 0 (always the most likely token) to 1.5. Absent: the default of the model.
+    """
     top_p: float
     """Nucleus sampling: only tokens in this share of the probability mass count, above 0 to 1. Absent: 1."""
     max_tokens: int
-    """Bound on the completion's tokens, 0 or more. Absent: what the context leaves."""
+    """Maximum number of tokens in the completion, 0 or more. Absent: as many as the context allows."""
     stream: bool
     """Whether the answer is a stream of server-sent events. Absent: false."""
     stop_string: str
@@ -55,13 +56,13 @@ class FIMCompletionRequest(Message):
     def stop_array(self) -> StringList:
         """stop as an array."""
     random_seed: int
-    """Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a new one each time."""
+    """Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one each time."""
     metadata: str
     """Free-form metadata of the request, as the text of a JSON object. Absent: none."""
     suffix: str
-    """The text behind the gap. Absent: empty."""
+    """The text after the gap. Absent: empty."""
     min_tokens: int
-    """Least number of tokens of the completion, 0 or more. Absent: 0."""
+    """Minimum number of tokens in the completion, 0 or more. Absent: 0."""
     prompt_cache_key: str
     """Key under which prompts with a common beginning share a cache. Absent: none."""
 
@@ -98,7 +99,7 @@ class FIMCompletionRequest(Message):
         ],
     ) -> None: ...
     def WhichOneof(self, oneof_group: Literal["stop"]) -> Literal["stop_string", "stop_array"] | None:
-        """Where generation stops: one string, or a list of them. Absent: nowhere."""
+        """Strings at which generation stops: one string, or a list of them. Absent: none."""
 
 @final
 class FIMCompletionStreamRequest(Message):
@@ -128,11 +129,12 @@ class FIMCompletionStreamRequest(Message):
     prompt: str
     """The text before the gap."""
     temperature: float
-    """Sampling temperature, from 0 (always the likeliest token) to 1.5. Absent: the default of the model."""
+    """Sampling temperature, from 0 (always the most likely token) to 1.5. Absent: the default of the model.
+    """
     top_p: float
     """Nucleus sampling: only tokens in this share of the probability mass count, above 0 to 1. Absent: 1."""
     max_tokens: int
-    """Bound on the completion's tokens, 0 or more. Absent: what the context leaves."""
+    """Maximum number of tokens in the completion, 0 or more. Absent: as many as the context allows."""
     stream: bool
     """Whether the answer is a stream of server-sent events. Absent: true."""
     stop_string: str
@@ -141,13 +143,13 @@ class FIMCompletionStreamRequest(Message):
     def stop_array(self) -> StringList:
         """stop as an array."""
     random_seed: int
-    """Seed of the sampling, 0 or more, for answers that can be repeated. Absent: a new one each time."""
+    """Seed of the sampling, 0 or more, for reproducible answers. Absent: a new one each time."""
     metadata: str
     """Free-form metadata of the request, as the text of a JSON object. Absent: none."""
     suffix: str
-    """The text behind the gap. Absent: empty."""
+    """The text after the gap. Absent: empty."""
     min_tokens: int
-    """Least number of tokens of the completion, 0 or more. Absent: 0."""
+    """Minimum number of tokens in the completion, 0 or more. Absent: 0."""
     prompt_cache_key: str
     """Key under which prompts with a common beginning share a cache. Absent: none."""
 
@@ -184,7 +186,7 @@ class FIMCompletionStreamRequest(Message):
         ],
     ) -> None: ...
     def WhichOneof(self, oneof_group: Literal["stop"]) -> Literal["stop_string", "stop_array"] | None:
-        """Where generation stops: one string, or a list of them. Absent: nowhere."""
+        """Strings at which generation stops: one string, or a list of them. Absent: none."""
 
 @final
 class FIMCompletionResponse(Message):

@@ -19,14 +19,14 @@ class GuardrailAction(EnumValue):
     """What a guardrail does when it finds a category."""
 
     GUARDRAIL_ACTION_UNSPECIFIED: ClassVar[GuardrailAction]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     GUARDRAIL_ACTION_NONE: ClassVar[GuardrailAction]
     """Nothing: the finding is only reported. In JSON: none."""
     GUARDRAIL_ACTION_BLOCK: ClassVar[GuardrailAction]
     """The request is blocked. In JSON: block."""
     GUARDRAIL_ACTION_UNLISTED: ClassVar[GuardrailAction]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _GuardrailActionName: TypeAlias = Literal[

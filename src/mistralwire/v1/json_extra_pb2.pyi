@@ -15,10 +15,10 @@ DESCRIPTOR: FileDescriptor
 
 @final
 class JsonExtra(Message):
-    """What a JSON object had beyond the fields of its message, so that writing the message gives the object
-    back. Field 1 of every message that is a JSON object. A program that only reads or makes messages never
-    needs it; one that passes messages on must not drop it. A field that is set wins over what is said of
-    it here: whoever clears a field removes what stands here for it too.
+    """What a JSON object had beyond the fields of its message, so that the message converts back to the same
+    object. Field 1 of every message that is a JSON object. A program that only reads or creates messages
+    never needs it; one that forwards messages must keep it. A field that is set takes precedence over what
+    is noted here: a program that clears a field must also remove the notes on it.
     """
 
     MEMBERS_FIELD_NUMBER: ClassVar[int]
@@ -33,17 +33,17 @@ class JsonExtra(Message):
     """
     @property
     def null_fields(self) -> RepeatedScalar[int]:
-        """Numbers of the fields whose member was null, except where null is what the writer fills in. A oneof
-        counts under its lowest field number; a field with the option union_with does not count.
+        """Numbers of the fields whose member was null, except where a missing member is written as null. A
+        oneof counts under its lowest field number; a field with the option union_with does not count.
         """
     @property
     def empty_fields(self) -> RepeatedScalar[int]:
-        """Numbers of the repeated fields whose member was an empty array, except where an empty array is what
-        the writer fills in.
+        """Numbers of the repeated fields whose member was an empty array, except where a missing member is
+        written as an empty array.
         """
     @property
     def absent_fields(self) -> RepeatedScalar[int]:
-        """Numbers of the fields whose member was absent where the writer would fill it in."""
+        """Numbers of the fields whose member was absent although a missing member is written."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How the messages of this package look as JSON, where the default does not say.
+"""The JSON mapping of the messages of this package, where it is not the default.
 
 The default: a message is a JSON object; a field is a member under the field's name (reading also accepts
 its lowerCamelCase form); a oneof of an object message is one member under the name of the oneof, whose
@@ -28,19 +28,19 @@ from mistralwire.v1._typing.messages import Message
 DESCRIPTOR: FileDescriptor
 
 json_message: _ExtensionFieldDescriptor[MessageOptions, JsonMessage]
-"""How a message looks as JSON. Absent: a JSON object."""
+"""The JSON mapping of a message. Absent: a JSON object."""
 JSON_MESSAGE_FIELD_NUMBER: int
 
 json_field: _ExtensionFieldDescriptor[FieldOptions, JsonField]
-"""How a field looks as JSON."""
+"""The JSON mapping of a field."""
 JSON_FIELD_FIELD_NUMBER: int
 
 json_oneof: _ExtensionFieldDescriptor[OneofOptions, JsonOneof]
-"""How a oneof of an object message, which is one JSON member, looks as JSON."""
+"""The JSON mapping of a oneof of an object message, which is one JSON member."""
 JSON_ONEOF_FIELD_NUMBER: int
 
 json_value: _ExtensionFieldDescriptor[EnumValueOptions, JsonValue]
-"""How an enum value looks as JSON. Absent: the value has no JSON form."""
+"""The JSON mapping of an enum value. Absent: the value has no JSON form."""
 JSON_VALUE_FIELD_NUMBER: int
 
 @final
@@ -52,7 +52,7 @@ class JsonForm(EnumValue):
     JSON_FORM_ARRAY: ClassVar[JsonForm]
     """An array: the elements of the only field, which is repeated."""
     JSON_FORM_UNION: ClassVar[JsonForm]
-    """What the field that is set in the only oneof looks like."""
+    """The JSON form of the field that is set in the only oneof."""
 
 _JsonFormName: TypeAlias = Literal[
     "JSON_FORM_UNSPECIFIED", "JSON_FORM_ARRAY", "JSON_FORM_UNION"
@@ -63,7 +63,7 @@ JSON_FORM_UNION: JsonForm
 
 @final
 class JsonFill(EnumValue):
-    """What is written for a member that has neither a value nor a note in json_extra."""
+    """The JSON of a member with neither a value nor a note in json_extra."""
 
     JSON_FILL_UNSPECIFIED: ClassVar[JsonFill]
     """Nothing."""
@@ -84,7 +84,7 @@ JSON_FILL_EMPTY_OBJECT: JsonFill
 
 @final
 class JsonText(EnumValue):
-    """What JSON text a string field carries."""
+    """The kind of JSON text in a string field."""
 
     JSON_TEXT_UNSPECIFIED: ClassVar[JsonText]
     """None."""
@@ -102,7 +102,7 @@ JSON_TEXT_OBJECT: JsonText
 
 @final
 class JsonMessage(Message):
-    """How a message looks as JSON."""
+    """The JSON mapping of a message."""
 
     FORM_FIELD_NUMBER: ClassVar[int]
     DISCRIMINATOR_FIELD_NUMBER: ClassVar[int]
@@ -125,7 +125,7 @@ class JsonMessage(Message):
 
 @final
 class JsonField(Message):
-    """How a field looks as JSON."""
+    """The JSON mapping of a field."""
 
     REQUIRED_FIELD_NUMBER: ClassVar[int]
     NULLABLE_FIELD_NUMBER: ClassVar[int]
@@ -142,16 +142,16 @@ class JsonField(Message):
     nullable: bool
     """True: null is a documented value, and satisfies required. Absent: false."""
     text: JsonText
-    """What JSON text the string field carries. Absent: none, the field is a JSON string."""
+    """Kind of JSON text in the string field. Absent: none, the field is a JSON string."""
     constant: str
-    """The documented value of a string, which selects the message in a union. Absent: any string."""
+    """The only documented value of a string, which selects the message in a union. Absent: any string."""
     open: bool
     """True: strings other than the constant are documented too. Absent: false."""
     untagged: bool
     """True for the alternative of a union that objects without the discriminator belong to. Absent: false."""
     fill: JsonFill
-    """What is written where the field is not set and json_extra says nothing of it. Only for required members
-    of answers, and only for fields of revision 1: never added or changed later. Absent: nothing is
+    """The JSON of the member where the field is not set and json_extra does not mention it. Only for required
+    members of answers, and only for fields of revision 1: never added or changed later. Absent: nothing is
     written.
     """
     since: int
@@ -198,7 +198,7 @@ class JsonField(Message):
 
 @final
 class JsonValue(Message):
-    """How an enum value looks as JSON."""
+    """The JSON mapping of an enum value."""
 
     STRING_FIELD_NUMBER: ClassVar[int]
     SINCE_FIELD_NUMBER: ClassVar[int]
@@ -219,7 +219,7 @@ class JsonValue(Message):
 
 @final
 class JsonOneof(Message):
-    """How a oneof of an object message looks as JSON."""
+    """The JSON mapping of a oneof of an object message."""
 
     REQUIRED_FIELD_NUMBER: ClassVar[int]
     NULLABLE_FIELD_NUMBER: ClassVar[int]

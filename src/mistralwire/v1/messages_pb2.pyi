@@ -38,9 +38,9 @@ class AssistantMessage(Message):
         """content as an array."""
     @property
     def tool_calls(self) -> RepeatedMessage[ToolCall]:
-        """Calls that the model asks for. Absent, null and empty all mean none, and stay distinct."""
+        """Calls that the model requests. Absent, null and empty all mean none, and stay distinct."""
     prefix: bool
-    """In a request: true if the answer must go on from this message. Absent: false."""
+    """In a request: true if the answer must continue this message. Absent: false."""
 
     def __init__(
         self,
@@ -278,7 +278,7 @@ class DeltaMessage(Message):
 
 @final
 class ChatMessage(Message):
-    """A message of a conversation, told apart by its role."""
+    """A message of a conversation, distinguished by its role."""
 
     USER_FIELD_NUMBER: ClassVar[int]
     SYSTEM_FIELD_NUMBER: ClassVar[int]

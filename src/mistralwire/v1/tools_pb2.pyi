@@ -20,7 +20,7 @@ class ToolChoiceMode(EnumValue):
     """Whether the model calls a tool."""
 
     TOOL_CHOICE_MODE_UNSPECIFIED: ClassVar[ToolChoiceMode]
-    """Not a value: never set it. A field with it is written as if it were not set."""
+    """Not a value: never set it. A field with it is serialized as if it were unset."""
     TOOL_CHOICE_MODE_AUTO: ClassVar[ToolChoiceMode]
     """The model decides. In JSON: auto."""
     TOOL_CHOICE_MODE_NONE: ClassVar[ToolChoiceMode]
@@ -30,8 +30,8 @@ class ToolChoiceMode(EnumValue):
     TOOL_CHOICE_MODE_REQUIRED: ClassVar[ToolChoiceMode]
     """At least one tool is called; the same as any. In JSON: required."""
     TOOL_CHOICE_MODE_UNLISTED: ClassVar[ToolChoiceMode]
-    """A string that is not listed here, which json_extra has under the member's name. The reader of JSON sets
-    it; a program that sets it must put the string there.
+    """A string that is not listed here; json_extra has it under the member's name. The JSON codec sets this
+    value; a program that sets it must put the string there.
     """
 
 _ToolChoiceModeName: TypeAlias = Literal[
@@ -156,7 +156,7 @@ class FunctionCall(Message):
 
 @final
 class Tool(Message):
-    """A tool of the caller: a function that the model may ask the caller to run."""
+    """A tool of the caller: a function whose calls the model may request."""
 
     JSON_EXTRA_FIELD_NUMBER: ClassVar[int]
     FUNCTION_FIELD_NUMBER: ClassVar[int]
@@ -183,8 +183,8 @@ class Tool(Message):
 
 @final
 class ToolCall(Message):
-    """A call of a tool that the model asks the caller to make. In a stream it may come in several pieces:
-    pieces with one index belong to one call.
+    """A tool call that the model requests from the caller. In a stream it may come in several pieces: pieces
+    with one index belong to one call.
     """
 
     JSON_EXTRA_FIELD_NUMBER: ClassVar[int]
@@ -260,13 +260,13 @@ class ToolConfiguration(Message):
         """What the JSON object had beyond the fields below."""
     @property
     def exclude(self) -> RepeatedScalar[str]:
-        """Names of functions that the model may not use. Absent: none is excluded."""
+        """Names of functions that the model may not use. Absent: none."""
     @property
     def include(self) -> RepeatedScalar[str]:
         """Names of the only functions that the model may use. Absent: all."""
     @property
     def requires_confirmation(self) -> RepeatedScalar[str]:
-        """Names of functions that wait for a confirmation before they run. Absent: none waits."""
+        """Names of functions that require a confirmation before they run. Absent: none."""
 
     def __init__(
         self,
@@ -403,7 +403,7 @@ class OAuth2TokenAuth(Message):
 
 @final
 class ConnectorAuthorization(Message):
-    """Credentials for a connector, told apart by their type."""
+    """Credentials for a connector, distinguished by their type."""
 
     API_KEY_FIELD_NUMBER: ClassVar[int]
     OAUTH2_TOKEN_FIELD_NUMBER: ClassVar[int]
@@ -560,7 +560,7 @@ class WebSearchPremiumTool(Message):
 
 @final
 class ChatTool(Message):
-    """A tool that the model may use, told apart by its type."""
+    """A tool that the model may use, distinguished by its type."""
 
     FUNCTION_FIELD_NUMBER: ClassVar[int]
     IMAGE_GENERATION_FIELD_NUMBER: ClassVar[int]
