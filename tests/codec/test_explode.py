@@ -135,7 +135,8 @@ def _are_apart(calls: list[Any]) -> bool:
         return len(calls) < 2
     indexes = [call["index"] for call in calls if call.get("index") is not None]
     ids = [call["id"] for call in calls if call.get("id") not in (None, "", "null")]
-    names = [isinstance(call.get("function"), dict) and call["function"].get("name") for call in calls]
+    functions = [call["function"] if isinstance(call.get("function"), dict) else {} for call in calls]
+    names = [function.get("name") not in (None, "", "null") for function in functions]
     if len({repr(id_) for id_ in ids}) < len(ids) or not all(names[1:]):
         return False
     if len(calls) > 1 and not names[0] and len(ids) < 2:
