@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from mistralwire.cli._output import NO_ROOM
-from mistralwire.cli._signals import Terminated
+from mistralwire.cli._output import NO_ROOM, Terminated
 
 _ENGINE_VARIABLE = "MISTRALWIRE_ENGINE"
 _EXIT_INTERRUPTED = 130

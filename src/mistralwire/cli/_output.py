@@ -6,14 +6,15 @@ import os
 import pathlib
 import re
 import secrets
+import signal
 import stat
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import BinaryIO
 
 import click
-
-from mistralwire.cli._signals import raise_when_terminated
 
 STANDARD_OUTPUT = "-"
 
@@ -22,6 +23,18 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _STANDARD_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self|(?P<process>\d{1,9})))/fd/(?P<number>\d{1,9})")
+
+
+class Terminated(BaseException):
+    """The process was asked to terminate, which it does after its cleanup.
+
+    Args:
+        number: Number of the signal, such as SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @contextlib.contextmanager
@@ -55,7 +68,7 @@ def open_output(name: str) -> Iterator[BinaryIO]:
                 yield stream
         else:
             # A link stays a link; its target is replaced.
-            with raise_when_terminated(), _replace(pathlib.Path(name).resolve()) as stream:
+            with _raise_when_terminated(), _replace(pathlib.Path(name).resolve()) as stream:
                 yield stream
     except OSError as error:
         # A failed write does not name its file. A failed read in the block has other errors than these.
@@ -129,3 +142,32 @@ def _replace(path: pathlib.Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _raise_when_terminated() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into Terminated while the block runs.
+
+    A signal that is ignored (SIGHUP under nohup) or has another handler stays so. Outside of the main thread,
+    where Python handles no signals, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = ("SIGTERM", "SIGHUP")  # Windows lacks the second
+    candidates = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [number for number in candidates if signal.getsignal(number) is signal.Handlers.SIG_DFL]
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        # A second one must not interrupt the cleanup.
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)
+        raise Terminated(number)
+
+    try:
+        for number in numbers:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
