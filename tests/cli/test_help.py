@@ -96,4 +96,4 @@ def test_the_help_says_how_signals_end_it() -> None:
     text = help_of()
     for code in ("129", "130", "141", "143"):
         assert f"\n    {code}  " in text
-    assert text.count("serve and gateway shut down gracefully instead, with 0") == 2
+    assert text.count("serve and gateway shut down gracefully, with 0") == 2

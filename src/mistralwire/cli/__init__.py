@@ -53,9 +53,9 @@ Exit codes of every command:
   1    invalid input, or a system error; the message says which
   2    invalid command line, or invalid MISTRALWIRE_ENGINE
   129  terminated by SIGHUP, as when a terminal closes
-  130  interrupted by Ctrl-C; serve and gateway shut down gracefully instead, with 0
+  130  interrupted by Ctrl-C; serve and gateway shut down gracefully, with 0
   141  the reader of the output closed it, as in "| head"
-  143  terminated by SIGTERM; serve and gateway shut down gracefully instead, with 0
+  143  terminated by SIGTERM; serve and gateway shut down gracefully, with 0
 """
 
 

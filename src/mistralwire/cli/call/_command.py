@@ -50,7 +50,7 @@ Examples:
 \b
 Exit codes:
   0    the answer is complete
-  1    the call failed; the text before the failure is printed, the reason is on standard error
+  1    the call failed: standard error says why; the text so far is printed
   2    the command line was invalid
   130  interrupted by Ctrl-C
   141  the reader of the output closed it
