@@ -8,7 +8,7 @@ OLDEST := protobuf==6.33.5 grpcio==1.80.0 grpcio-health-checking==1.80.0 grpcio-
 	starlette==1.3.1 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohappyeyeballs==2.5.0 google-auth==2.38.0 \
 	requests==2.33.0
 PIP := -m pip install --quiet --disable-pip-version-check
-GENERATED := src/mistralwire/v1 src/mistralwire/gateway/openapi.json src/mistralwire/gateway/docs.html
+GENERATED := src/mistralwire/v1 src/mistralwire/gateway/openapi.json src/mistralwire/gateway/docs.html docs/reference.md
 # The packages that the tests with Node.js and `make drift` need; without npm these are skipped.
 NODE := tests/sdk_node tests/v1/pyright tools/drift
 NODE_CLIENTS := tests/real_clients
@@ -193,9 +193,10 @@ lint: .venv/.installed
 types: .venv/.installed
 	$(BIN)/mypy
 
-generate: .venv-generate/.installed .venv/.installed ## Generate the stubs, the OpenAPI document and its page from proto/
+generate: .venv-generate/.installed .venv/.installed ## Generate the stubs, the OpenAPI document and its page from proto/, and docs/reference.md from the code
 	.venv-generate/bin/python -m tools.generate
 	$(BIN)/python -m tools.openapi
+	$(BIN)/python -m tools.reference
 
 stubs: generate
 	@git diff --exit-code --stat -- $(GENERATED) && test -z "$$(git status --porcelain -- $(GENERATED))" \
