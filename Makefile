@@ -27,8 +27,9 @@ WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() * 3 // 2)')
 PYTEST := -m pytest --durations=10
 PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 MAIN := not alone and not interop and not chaos
-# To import the SDKs takes longer than the tests that are left.
-QUICK := $(foreach folder,fleet interop real_clients sdk sdk_node,--ignore tests/$(folder)) \
+# To import the SDKs takes longer than most of the tests that are left.
+QUICK := $(foreach path,codec/test_sdk_agreement.py contract/test_drift.py contract/test_drift_readers.py fleet interop \
+	real_clients sdk sdk_node,--ignore tests/$(path)) \
 	-m "$(MAIN) and not process and not sdk and not slow and not hypothesis"
 # What the oldest dependencies can break.
 OLDEST_TESTS := tests/codec tests/contract tests/service tests/client

@@ -51,11 +51,11 @@ def pytest_report_header() -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests by file for `--dist loadgroup`, since these share fixtures; slow ones come first."""
+    """Group tests by file for `--dist loadgroup`, since these share fixtures; long ones come first."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("process")))
 
 
 @pytest.hookimpl(wrapper=True)

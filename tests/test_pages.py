@@ -60,6 +60,7 @@ def _architecture() -> str:
     return (ROOT / "docs" / "architecture.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_names_in_the_architecture_exist() -> None:
     page = _architecture()
     pictures = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)

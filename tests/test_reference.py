@@ -36,6 +36,7 @@ def _names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
+@pytest.mark.slow
 def test_the_generated_tables_are_current() -> None:
     assert with_tables(TEXT) == TEXT, "docs/reference.md is not current: run python -m tools.reference"
 
@@ -151,6 +152,7 @@ def _is_in_a_package(name: str) -> bool:
     return package == "mistralwire" and (SOURCE / rest.partition(".")[0]).is_dir()
 
 
+@pytest.mark.slow
 def test_each_span_attribute_is_listed() -> None:
     listed = [name for row in _rows("Span attributes", "attribute") for name in _names(row[0])]
     metrics = {name for row in _rows("Metrics", "metric") for name in _names(row[0])}

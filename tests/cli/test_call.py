@@ -47,6 +47,8 @@ from mistralwire.v1 import (
 from tests.client.peers import ANSWER, server_of
 from tests.service.upstreams import REQUEST, HeldUpstream, chunk
 
+pytestmark = pytest.mark.process
+
 COMMAND = (sys.executable, "-m", "mistralwire", "call")
 DONE = FinishReason.FINISH_REASON_STOP
 

@@ -21,6 +21,8 @@ from tests.upstream_server import UpstreamServer, json_answer
 
 from .serving import REPLAY, serving
 
+pytestmark = pytest.mark.process
+
 COMMAND = (sys.executable, "-m", "mistralwire", "gateway")
 CHAT = "/v1/chat/completions"
 QUESTION = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "hi"}]}

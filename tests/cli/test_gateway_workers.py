@@ -21,6 +21,8 @@ from .test_serve_metrics import free_ports, page
 from .test_workers import CALL
 from .workers import TWO, Errors, gone, signal_twice, working
 
+pytestmark = pytest.mark.process
+
 REQUEST = re.compile(rb"\[(\d+)\] mistralwire\.gateway\.access: POST /v1/chat/completions .*http_status=200")
 SLOWLY = (str(REPLAY / "chat.sse"), "--chunks-per-second", "20")
 NEVER = (str(REPLAY / "chat.sse"), "--chunks-per-second", "0.01")

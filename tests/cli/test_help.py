@@ -56,6 +56,7 @@ def test_the_version_is_that_of_the_package_and_names_the_engine() -> None:
     assert result.output == f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {ENGINE} engine\n"
 
 
+@pytest.mark.process
 def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "mistralwire", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
@@ -66,6 +67,7 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     assert CliRunner().invoke(main, ["convrt"]).exit_code == 2
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["proto", "--help"]])
 def test_help_imports_no_grpc(arguments: list[str]) -> None:
     program = (

@@ -230,6 +230,7 @@ fail()
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("format_", FORMATS)
 def test_no_line_has_the_text_of_an_exception_wherever_it_comes_from(format_: str) -> None:
     path = filter(None, [str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
@@ -267,6 +268,7 @@ def test_no_line_has_the_text_of_an_exception_wherever_it_comes_from(format_: st
             assert re.match(f"{TIME} |    ", line), line
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("format_", FORMATS)
 async def test_a_call_of_serve_is_logged_in_one_line(format_: str) -> None:
     async with serving("--log-format", format_) as (process, address, _):
@@ -296,6 +298,7 @@ async def test_a_call_of_serve_is_logged_in_one_line(format_: str) -> None:
     assert SECRET not in errors
 
 
+@pytest.mark.process
 async def test_a_higher_level_leaves_out_calls_that_went_well() -> None:
     async with serving("--log-level", "warning") as (process, address, _):
         async with Client(address) as client:
@@ -305,6 +308,7 @@ async def test_a_higher_level_leaves_out_calls_that_went_well() -> None:
             assert await process.communicate() == (b"", b"")
 
 
+@pytest.mark.process
 async def test_a_port_in_use_leaves_no_line_that_is_not_json() -> None:
     async with serving() as (_, address, _line):
         port = address.rpartition(":")[2]

@@ -16,6 +16,7 @@ from .commands import COMMAND, DATA, TIMEOUT_S, convert, converted, run_in_shell
 RESPONSE = DATA / "response.json"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "redirection",
     [
@@ -41,6 +42,7 @@ def test_an_output_that_is_open_already_is_written_where_it_stands(
     assert list(tmp_path.iterdir()) == [log]
 
 
+@pytest.mark.process
 def test_a_descriptor_that_is_not_open_is_an_error_of_one_line() -> None:
     status, _, stderr = run_in_shell("$mistralwire convert $1 --to json -o /dev/fd/9", RESPONSE)
     assert (status, stderr) == (1, "Error: /dev/fd/9: Bad file descriptor\n")
@@ -63,6 +65,7 @@ def test_what_cannot_be_replaced_is_written_directly(name: str, expected: bool) 
     assert is_direct(name) is expected
 
 
+@pytest.mark.process
 def test_a_new_file_has_the_mode_that_the_umask_gives(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "out.binpb"
     run_in_shell("umask 027; $mistralwire convert $1 -o $2", RESPONSE, file)
@@ -80,6 +83,7 @@ def test_an_output_that_is_a_link_stays_one(tmp_path: pathlib.Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "link.json", "target.json"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_ends_it_leaves_no_file(tmp_path: pathlib.Path, number: signal.Signals) -> None:
     with subprocess.Popen(
@@ -153,6 +157,7 @@ def test_a_folder_that_is_missing_is_a_usage_error(tmp_path: pathlib.Path) -> No
         pass
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("redirection", "name"),
     [("-o $2", "$2"), ("-o /dev/full", "/dev/full"), ("> /dev/full", "standard output")],

@@ -10,7 +10,10 @@ import pytest
 
 from .serving import serving
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in the file system")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in the file system"),
+]
 
 TOKEN = "a-token-of-twenty-characters"
 SERVICE = ("gateway", "--service", "127.0.0.1:1")

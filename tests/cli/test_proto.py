@@ -37,6 +37,7 @@ def test_every_file_of_the_contract_is_written_in_its_folder(tmp_path: pathlib.P
     assert set(result.output.splitlines()) == {str(out / name) for name in sources | MADE}
 
 
+@pytest.mark.process
 def test_vectors_of_any_kind_are_written(tmp_path: pathlib.Path) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
@@ -116,6 +117,7 @@ def test_the_folder_has_to_be_named() -> None:
     assert "--out" in result.output
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("existing", [(), ("--force",)], ids=["a new folder", "an older contract"])
 def test_without_room_for_all_files_nothing_is_written(
     tmp_path: pathlib.Path, existing: tuple[str, ...]

@@ -18,6 +18,8 @@ from tests.upstream_server import UpstreamServer, json_answer
 
 from .serving import COMMAND, REPLAY, run, serving
 
+pytestmark = pytest.mark.process
+
 
 def as_json(message: Any) -> Any:
     return json.loads(to_json(message))

@@ -8,10 +8,14 @@ import socket
 import subprocess
 import urllib.request
 
+import pytest
+
 from mistralwire.client import Client
 from tests.service.upstreams import REQUEST
 
 from .serving import COMMAND, run, serving
+
+pytestmark = pytest.mark.process
 
 
 def free_ports() -> int:

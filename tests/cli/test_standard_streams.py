@@ -8,6 +8,8 @@ import pytest
 
 from .commands import DATA, PROGRAM, TIMEOUT_S, run_in_shell
 
+pytestmark = pytest.mark.process
+
 RESPONSE = DATA / "response.json"
 BROKEN = DATA / "broken.jsonl"
 

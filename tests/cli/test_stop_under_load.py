@@ -18,6 +18,8 @@ from tests.cli.serving import COMMAND, serving
 from tests.error_bodies import flat_error
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
+pytestmark = pytest.mark.process
+
 SERVICE = "/mistralwire.v1.ChatCompletionService"
 QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 # What a caller who goes on without a pause is told of servers that have gone, before it gives up.

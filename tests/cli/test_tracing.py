@@ -14,6 +14,8 @@ import pytest
 
 from .serving import REPLAY, serving
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("opentelemetry.instrumentation.auto_instrumentation", reason="needs opentelemetry-distro")
 
 RUN = "from opentelemetry.instrumentation.auto_instrumentation import run; run()"

@@ -15,6 +15,8 @@ import pytest
 from .commands import DATA, TIMEOUT_S
 from .serving import serving
 
+pytestmark = pytest.mark.process
+
 _WITHOUT_POSIX = """
 import asyncio, os, signal, socket, sys
 import asyncio.unix_events

@@ -18,6 +18,8 @@ from tests.service.upstreams import REQUEST, STREAM_REQUEST
 from .serving import COMMAND, REPLAY, run, serving
 from .workers import TWO, Errors, gone, signal_twice, working
 
+pytestmark = pytest.mark.process
+
 CALL = re.compile(rb"\[(\d+)\] mistralwire\.access: ChatCompletion OK")
 SLOWLY = ("--chunks-per-second", "20", str(REPLAY / "chat.sse"))
 NEVER = ("--chunks-per-second", "0.01", str(REPLAY / "chat.sse"))

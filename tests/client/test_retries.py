@@ -49,6 +49,7 @@ async def test_a_service_that_fails_twice_is_asked_three_times(is_stream: bool) 
     assert failing.attempts == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("attempts_max", "expected"), [(1, 1), (2, 2), (5, 5)])
 async def test_the_attempts_are_bounded(attempts_max: int, expected: int) -> None:
     failing = Failing(100)

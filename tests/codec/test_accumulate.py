@@ -608,6 +608,7 @@ def test_fim_streams_give_fim_responses() -> None:
     assert to_dict(response)["p"] == "x"
 
 
+@pytest.mark.slow
 def test_long_streams_come_to_an_end() -> None:
     token = {"token": "a", "logprob": -1.0, "bytes": [97], "token_id": 1}
     source = {"type": "tool_reference", "tool": "web_search", "title": "T"}
@@ -700,6 +701,7 @@ def test_what_is_no_type_of_response_is_refused() -> None:
         Accumulator(wrong)
 
 
+@pytest.mark.slow
 def test_many_calls_in_two_chunks_are_found_by_their_identifiers() -> None:
     """Comparing each piece with each call would take minutes."""
     count = 20_000

@@ -149,6 +149,7 @@ def test_limits_of_python_values() -> None:
         from_dict(UsageInfo, {"a": {"b": 1, "c": 2}}, limits=Limits(members_max=1))
 
 
+@pytest.mark.slow
 def test_the_bound_on_members_is_for_each_object() -> None:
     text = json.dumps({str(number): {} for number in range(MEMBERS_MAX)})
     assert len(to_dict(from_json(UsageInfo, text))) == MEMBERS_MAX
@@ -192,6 +193,7 @@ def test_the_values_of_a_dict_are_bounded() -> None:
         from_dict(UsageInfo, value, limits=Limits(values_max=3))
 
 
+@pytest.mark.slow
 def test_a_document_of_too_many_values_is_refused() -> None:
     text = '{"choices":[' + "{}," * 1_000_000 + "{}]}"
     with pytest.raises(DecodeError, match="at most 1000000 values"):

@@ -89,6 +89,7 @@ def _check_all_cuts(response: Json, rounds: int) -> None:
             _check_cut(response, mode, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("response", WRITTEN, ids=range(len(WRITTEN)))
 def test_written_answers_add_up_however_they_are_cut(response: Json) -> None:
     assert _is_usable(response)

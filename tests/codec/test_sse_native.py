@@ -267,6 +267,7 @@ def test_other_threads_run_while_a_long_event_that_came_in_pieces_is_converted(
     assert any(runs_meanwhile() for _ in range(20))
 
 
+@pytest.mark.slow
 def test_feeding_a_decoder_from_two_threads_at_once_is_an_error() -> None:
     piece = b"".join(event_of(chunk(str(number) * 100)) for number in range(5_000))
 

@@ -256,6 +256,7 @@ def test_an_index_of_any_type_tells_calls_apart(index: Any) -> None:
     assert sorted(call["function"]["arguments"] for call in calls) == ["12", "x"]
 
 
+@pytest.mark.slow
 def test_long_names_and_many_calls_come_to_an_end() -> None:
     """Each of these takes minutes if a piece costs what was there before."""
     count = 50_000

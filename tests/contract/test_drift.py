@@ -18,6 +18,8 @@ from tools.drift.known import KNOWN_FILE, Verdict, judge, load_known
 from tools.drift.sources import NODE_READER, NODE_SDKS, SOURCES, Reading
 from tools.drift.vocabulary import types_from_json, types_to_json
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("mistralai.gcp.client.models", reason="needs mistralai with its extra gcp")
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -66,7 +68,6 @@ def _drift(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.process
 @needs_node
 def test_the_contract_has_not_drifted_from_the_pinned_sdks() -> None:
     run = _drift("--all")
@@ -240,7 +241,6 @@ def test_every_known_difference_names_sources_and_fields_that_exist() -> None:
             assert set(entry["sources"]) <= set(SOURCE), entry
 
 
-@pytest.mark.process
 def test_without_node_its_sources_are_skipped_unless_all_are_needed(tmp_path: pathlib.Path) -> None:
     remedy = "node is not installed: install Node.js 20 or newer"
     run = _drift(PATH=str(tmp_path))
@@ -253,7 +253,6 @@ def test_without_node_its_sources_are_skipped_unless_all_are_needed(tmp_path: pa
     assert run.stderr.startswith(remedy)
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("requirement", ["mistralai", "mistralai@", "openai@1.0.0", "@mistralai/mistralai"])
 def test_only_versions_of_known_sdks_can_be_asked_for(requirement: str) -> None:
     run = _drift("--with", requirement)

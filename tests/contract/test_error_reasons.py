@@ -65,6 +65,7 @@ def test_reasons_are_the_values_of_the_enum_without_their_prefix() -> None:
     assert names == ["UNSPECIFIED", *Reason]
 
 
+@pytest.mark.slow
 def test_no_module_has_a_reason_as_a_bare_string() -> None:
     bare = {
         str(path.relative_to(ROOT)): found
@@ -113,6 +114,7 @@ def _raised() -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_errors_are_made_with_a_code_that_the_comment_of_their_reason_has() -> None:
     raised = _raised()
     assert len(raised) > 30

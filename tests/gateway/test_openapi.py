@@ -81,6 +81,7 @@ def _operations() -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
+@pytest.mark.slow
 def test_it_keeps_the_standard() -> None:
     assert DOCUMENT["openapi"] == "3.1.0"
     OpenAPIV31SpecValidator(DOCUMENT).validate()

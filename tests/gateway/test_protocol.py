@@ -110,6 +110,7 @@ async def test_a_caller_who_does_not_read_the_answer_is_cut_off() -> None:
         assert len(await caller.rest()) < 8_000_000
 
 
+@pytest.mark.slow
 async def test_a_caller_who_reads_slowly_gets_everything() -> None:
     upstream = HeldUpstream()
     async with (

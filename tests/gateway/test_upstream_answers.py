@@ -429,6 +429,7 @@ async def test_a_pause_beyond_the_heartbeat_is_an_answer_at_once(
         assert "x-should-retry" not in reply.headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("embedded", [True, False])
 async def test_the_pauses_of_a_stream_together_stay_below_the_heartbeat(embedded: bool) -> None:
     refusal = json_answer(b"{}", 429, retry_after="3")

@@ -445,6 +445,7 @@ async def test_an_upstream_that_fails_where_it_is_asked_ends_its_call_alone(
     assert not calls.running
 
 
+@pytest.mark.slow
 async def test_any_number_of_calls_that_wait_may_fail_one_after_the_other() -> None:
     upstream = HeldUpstream()
     routes = RoutedUpstream([Route("held", upstream, ("m",))])
@@ -671,6 +672,7 @@ class Nobody:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end",
     [

@@ -114,6 +114,7 @@ async def test_a_cancelled_call_cancels_its_upstream(is_stream: bool) -> None:
     assert watching.records[0].code == "CANCELLED"
 
 
+@pytest.mark.slow
 async def test_callers_who_leave_in_the_middle_of_a_message_are_no_failures(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -182,6 +183,7 @@ class BreakingUpstream:
         raise UpstreamError("broken")
 
 
+@pytest.mark.slow
 async def test_no_chunk_is_lost_behind_an_error_however_slow_the_reader() -> None:
     async with channel_to(BreakingUpstream()) as channel:
         stub = stub_of(channel)
@@ -553,6 +555,7 @@ class EventSender(asyncio.Protocol):
             self.transport.write_eof()
 
 
+@pytest.mark.slow
 async def test_a_slow_caller_slows_the_socket_of_the_upstream() -> None:
     sender = EventSender()
     loop = asyncio.get_running_loop()

@@ -109,6 +109,7 @@ async def test_a_peer_may_ask_as_often_as_the_setting_says() -> None:
         assert not any(frame.kind == GOAWAY for frame in peer.frames)
 
 
+@pytest.mark.slow
 async def test_a_client_whose_keepalive_is_too_eager_loses_its_connection() -> None:
     upstream = HeldUpstream()
     options = [
@@ -167,6 +168,7 @@ async def test_metadata_up_to_the_setting_is_taken() -> None:
         await channel.unary_unary(COMPLETION)(REQUEST.SerializeToString(), metadata=metadata, timeout=30)
 
 
+@pytest.mark.slow
 async def test_heads_without_requests_take_no_place_of_other_calls_and_give_way_to_later_ones() -> None:
     upstream = HeldUpstream()
     async with (
@@ -194,6 +196,7 @@ async def test_heads_without_requests_take_no_place_of_other_calls_and_give_way_
     assert len(upstream.requests) == 101
 
 
+@pytest.mark.slow
 async def test_calls_that_a_connection_opens_and_resets_fail_no_other_callers_call() -> None:
     upstream = HeldUpstream()
     for _ in range(200):
@@ -235,6 +238,7 @@ async def test_other_connections_are_served_while_several_take_all_that_may_arri
             assert (await client.complete(REQUEST)).id == "1"
 
 
+@pytest.mark.slow
 async def test_a_thousand_streams_on_one_connection_run_at_once() -> None:
     upstream = HeldUpstream()
     config = ServerConfig(port=0, upstream_calls_max=1000)

@@ -423,6 +423,7 @@ async def test_an_upstream_that_does_not_care_keeps_neither_its_caller_nor_the_s
     assert caught.value.code in ("UNAVAILABLE", "CANCELLED")
 
 
+@pytest.mark.slow
 async def test_the_shortest_of_several_stops_counts() -> None:
     upstream = HeldUpstream()
     server = create_server(upstream, ServerConfig(port=0))

@@ -224,6 +224,7 @@ async def test_a_deadline_ends_a_unary_call_and_its_upstream() -> None:
     assert caught.value.code == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.slow
 async def test_a_deadline_ends_a_stream_and_its_upstream() -> None:
     upstream = HeldUpstream()
     upstream.items.put_nowait(chunk(0))

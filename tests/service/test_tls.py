@@ -326,6 +326,7 @@ async def test_a_certificate_out_of_its_time_is_warned_of_once(
     assert record.levelno == logging.WARNING
 
 
+@pytest.mark.slow
 async def test_a_certificate_that_expires_while_the_server_runs_is_warned_of(
     authority: trustme.CA, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:

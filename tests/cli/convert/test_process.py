@@ -14,6 +14,8 @@ import pytest
 
 from ..commands import CHUNK, COMMAND, TIMEOUT_S
 
+pytestmark = pytest.mark.process
+
 # A process inherits the peak of its parent, so a small process in between does the measuring.
 MEASURE = """
 import resource, subprocess, sys
