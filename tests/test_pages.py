@@ -12,6 +12,8 @@ import pytest
 
 import mistralwire
 import mistralwire.v1
+from mistralwire.errors import MistralwireError
+from mistralwire.upstream import check_upstream_tables
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCE = pathlib.Path(mistralwire.__file__).parent
@@ -88,6 +90,14 @@ def test_the_private_modules_in_the_pages_exist() -> None:
     modules = {path.stem for path in SOURCE.rglob("_*")}
     assert named
     assert named - modules == set()
+
+
+def test_the_error_of_a_table_that_the_gateways_page_quotes_is_raised() -> None:
+    text = " ".join((ROOT / "docs" / "gateway.md").read_text().split())
+    quoted = re.findall(r"`(upstreams\[1\]\.weight: [^`]+)`", text)
+    with pytest.raises(MistralwireError) as caught:
+        check_upstream_tables([{"kind": "mistral"}, {"kind": "vertex", "weight": "3"}])
+    assert quoted == [caught.value.message]
 
 
 # A call in the same process, with the observer that the page's formatter is for.
