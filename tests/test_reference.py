@@ -13,10 +13,11 @@ import pytest
 
 import mistralwire
 from mistralwire.client import Client
+from mistralwire.errors import MistralwireError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel
-from mistralwire.upstream import DEMONSTRATION, HttpSettings, ReplayUpstream
-from tools.reference import PAGE, upstream_keys, with_tables
+from mistralwire.upstream import DEMONSTRATION, HttpSettings, ReplayUpstream, check_upstream_tables
+from tools.reference import PAGE, with_tables
 
 SOURCE = pathlib.Path(mistralwire.__file__).parent
 TEXT = PAGE.read_text()
@@ -41,6 +42,13 @@ def test_the_generated_tables_are_current() -> None:
     assert with_tables(TEXT) == TEXT, "docs/reference.md is not current: run python -m tools.reference"
 
 
+def _upstream_keys(kind: str) -> list[str]:
+    """Return the keys of a table in `[[upstreams]]`, as the error for an unknown one lists them."""
+    with pytest.raises(MistralwireError) as caught:
+        check_upstream_tables([{"kind": kind, "unknown": 1}])
+    return caught.value.message.partition("any of ")[2].partition(", found")[0].split(", ")
+
+
 @pytest.mark.parametrize("kind", ["mistral", "vertex", "replay"])
 def test_each_key_of_an_upstream_is_listed(kind: str) -> None:
     documented = [
@@ -49,7 +57,7 @@ def test_each_key_of_an_upstream_is_listed(kind: str) -> None:
         if kinds == "all" or kind in kinds.split(", ")
         for name in _names(keys)
     ]
-    assert sorted(documented) == sorted(upstream_keys(kind))
+    assert sorted(documented) == sorted(_upstream_keys(kind))
 
 
 def test_the_bounds_of_an_upstream_have_their_defaults() -> None:

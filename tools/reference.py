@@ -21,8 +21,7 @@ import click.testing
 import mistralwire
 from mistralwire.cli import main as command_line
 from mistralwire.codec import Limits
-from mistralwire.errors import MistralwireError
-from mistralwire.upstream import HttpSettings, check_upstream_tables
+from mistralwire.upstream import HttpSettings
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 SOURCE = pathlib.Path(mistralwire.__file__).parent
@@ -174,16 +173,6 @@ def exit_codes() -> Iterator[Row]:
     section = result.stdout.partition("Exit codes")[2].partition("\n\n")[0]
     for match in _EXIT_CODE.finditer(section):
         yield match["code"], match["meaning"]
-
-
-def upstream_keys(kind: str) -> list[str]:
-    """Return the keys of a table in `[[upstreams]]`, as the error for an unknown one lists them."""
-    try:
-        check_upstream_tables([{"kind": kind, "unknown": 1}])
-    except MistralwireError as error:
-        listed = error.message.partition("any of ")[2].partition(", found")[0]
-        return listed.split(", ")
-    raise AssertionError(kind)
 
 
 def _line(text: str) -> str:
