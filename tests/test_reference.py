@@ -4,11 +4,13 @@ import ast
 import json
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import aiohttp
+import click
 import pytest
 
 import mistralwire
@@ -30,7 +32,7 @@ def _rows(heading: str, first_cell: str) -> list[list[str]]:
     """Return the cells of the table of a section whose first head is this."""
     section = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     table = section.partition(f"| {first_cell} |")[2].partition("\n\n")[0]
-    return [line[2:-2].split(" | ") for line in table.splitlines()[2:]]
+    return [line[2:-2].split(" | ") for line in table.splitlines()[2:] if line.startswith("|")]
 
 
 def _names(cell: str) -> list[str]:
@@ -40,6 +42,27 @@ def _names(cell: str) -> list[str]:
 @pytest.mark.slow
 def test_the_generated_tables_are_current() -> None:
     assert with_tables(TEXT) == TEXT, "docs/reference.md is not current: run python -m tools.reference"
+
+
+def _exit_codes_in_the_source() -> Iterator[int]:
+    """Yield the exit codes of the command line's source, and click's own."""
+    yield from (0, click.ClickException.exit_code, click.UsageError.exit_code)
+    for path in (SOURCE / "cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Assign([ast.Name(name)], ast.Constant(int(code))) if re.match("_?EXIT_", name):
+                    # The last one is what shells add to the number of a signal.
+                    signals = (signal.SIGHUP, signal.SIGTERM) if name.endswith("SIGNAL") else (0,)
+                    yield from (code + number for number in signals)
+                case ast.Assign([ast.Name("exit_code")], ast.Constant(int(code))):
+                    yield code
+                case ast.Call(ast.Attribute(attr="exit" | "Exit"), [ast.Constant(int(code))]):
+                    yield code
+
+
+def test_each_exit_code_is_listed() -> None:
+    listed = {int(code) for code, _ in _rows("Exit codes", "exit code")}
+    assert listed == set(_exit_codes_in_the_source())
 
 
 def _upstream_keys(kind: str) -> list[str]:
