@@ -360,7 +360,7 @@ async def test_an_end_with_a_caller_who_reads_nothing_is_quiet(caplog: pytest.Lo
 async def test_no_answer_waits_for_an_acknowledgement() -> None:
     async with serving(HeldUpstream()) as (server, _), connected(server.url):
         # The listening socket: connections have its options.
-        [listener] = [item for each in server._server.servers for item in each.sockets]
+        [listener] = [item for each in server._listeners for item in each.sockets]
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

@@ -42,7 +42,9 @@ class GatewayServer:
         self.port = config.port
         self._app = app
         self._config = config
-        self._is_started = False
+        self._listeners: list[asyncio.Server] = []
+        # All connections, and the tasks of ASGI's answers.
+        self._server_state = ServerState()
 
     @property
     def url(self) -> str:
@@ -52,28 +54,27 @@ class GatewayServer:
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     async def start(self) -> None:
-        """Listen and answer. Only the state of uvicorn's server is used: it has no timeouts for TLS.
+        """Listen and answer. uvicorn's own server is not used, since it has no timeouts for TLS.
 
         Raises:
             MistralwireError: If the address can't be listened on, with the reason CANNOT_LISTEN; if the
                 certificate or key is invalid, with the reason TLS_CERTIFICATE or TLS_KEY.
         """
-        loop, server = asyncio.get_running_loop(), uvicorn.Server(self._uvicorn_config())
-        tls = self._tls()
+        loop, tls = asyncio.get_running_loop(), self._tls()
         timeouts_s: dict[str, Any] = {}
         if tls is not None:
             timeouts_s["ssl_handshake_timeout"] = self._config.request_s
             timeouts_s["ssl_shutdown_timeout"] = self._config.caller_idle_s
         state = self._app.direct_state if isinstance(self._app, Gateway) else None
-        make = functools.partial(HttpProtocol, state, self._config, server.config, server.server_state)
+        make = functools.partial(
+            HttpProtocol, state, self._config, self._uvicorn_config(), self._server_state
+        )
         sockets = await self._bind()
         self.port = sockets[0].getsockname()[1]
-        server.servers = [
+        self._listeners = [
             await loop.create_server(make, sock=each, ssl=tls, backlog=_BACKLOG, **timeouts_s)
             for each in sockets
         ]
-        self._server = server
-        self._is_started = True
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Stop listening, and let running requests end within a time.
@@ -84,30 +85,27 @@ class GatewayServer:
         Args:
             drain_s: Seconds for running requests to end; None for the setting.
         """
-        if not self._is_started:
-            return
-        state = self._server.server_state
-        for listener in self._server.servers:
+        for listener in self._listeners:
             listener.close()
-        connections = cast("set[HttpProtocol]", state.connections)
+        connections = cast("set[HttpProtocol]", self._server_state.connections)
         for connection in [*connections]:
             connection.shutdown()
-        if await self._have_ended(state, self._config.drain_s if drain_s is None else drain_s):
+        if await self._have_ended(self._config.drain_s if drain_s is None else drain_s):
             return
         for connection in [*connections]:
             connection.stop_answer()
-        if await self._have_ended(state, _STOP_NOTICE_S):
+        if await self._have_ended(_STOP_NOTICE_S):
             return
         for connection in [*connections]:
             connection.transport.abort()
         # A request whose caller has gone ends by itself once it is told.
-        if not await self._have_ended(state, _ABORT_S):
-            for task in [*state.tasks]:
+        if not await self._have_ended(_ABORT_S):
+            for task in [*self._server_state.tasks]:
                 task.cancel()
 
-    @staticmethod
-    async def _have_ended(state: ServerState, limit_s: float) -> bool:
+    async def _have_ended(self, limit_s: float) -> bool:
         """Wait for all connections and tasks; return whether they have ended in time."""
+        state = self._server_state
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 while state.connections or state.tasks:  # noqa: ASYNC110 - the sets notify nobody
