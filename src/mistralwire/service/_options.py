@@ -31,7 +31,7 @@ def server_options(config: ServerConfig, calls_max: int) -> list[tuple[str, int]
         # The same limit twice: between the two grpc rejects at random.
         ("grpc.max_metadata_size", config.metadata_bytes_max),
         ("grpc.absolute_max_metadata_size", config.metadata_bytes_max),
-        # Otherwise further calls would wait invisibly in the connection; now they are refused, visibly.
+        # With a lower limit calls would wait in their connection, unseen; beyond this one they are rejected.
         ("grpc.max_concurrent_streams", calls_max),
         # Calls that wait for Python, many of which their callers may have reset: with a low limit gRPC would
         # reject others at random. The same limit twice, as above.

@@ -210,6 +210,7 @@ def _status_of_error(error: MistralwireError, request_info: list[Message]) -> st
     info = error_details_pb2.ErrorInfo(
         reason=_text_within(error.reason, _REASON_BYTES_MAX),
         domain=ERROR_DOMAIN,
+        # The service's own revision, first, instead of one in an error that is passed on.
         metadata=_within(_REVISION | _metadata(error) | _REVISION, metadata_room),
     )
     details: list[Message] = [info, *_retry_info(error), *request_info]
