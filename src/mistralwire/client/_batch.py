@@ -10,7 +10,7 @@ from mistralwire.codec import lift
 from mistralwire.errors import CallError, CodecError, Reason
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
 
-ResponseT = TypeVar("ResponseT", bound=Message)
+AnswerT = TypeVar("AnswerT", bound=Message)
 
 
 class ChunkBatch(Sequence[CompletionChunk]):
@@ -69,7 +69,7 @@ class ChunkBatch(Sequence[CompletionChunk]):
         return self._chunks
 
 
-def lifted(message: ResponseT) -> ResponseT:
+def lifted(message: AnswerT) -> AnswerT:
     """Return a response with everything that this contract knows in its fields.
 
     A response that has no JSON form is returned unchanged.
@@ -80,7 +80,7 @@ def lifted(message: ResponseT) -> ResponseT:
         return message
 
 
-def parse_response(message_type: type[ResponseT], data: bytes, request_id: str) -> ResponseT:
+def parse_response(message_type: type[AnswerT], data: bytes, request_id: str) -> AnswerT:
     """Parse a response of the service; bytes that can't be parsed are a CallError with NOT_PROTOBUF."""
     try:
         return message_type.FromString(data)

@@ -71,9 +71,6 @@ def cancelled_error(request_id: str) -> CallError:
 
     A gRPC server ends the calls that arrive while it stops with CANCELLED, and so does a proxy that loses
     its server. The client does not retry them: the service may have answered.
-
-    Args:
-        request_id: Id of the call.
     """
     return CallError(
         "the service, or a proxy in front of it, cancelled the call",
@@ -88,9 +85,6 @@ def is_refusing_caller(error: CallError) -> bool:
 
     An error of the service's upstream is not that: it has the upstream's status, or a reason that begins
     with `UPSTREAM_`. PERMISSION_DENIED with a reason is the service's answer to the request itself.
-
-    Args:
-        error: The error that ended the call.
     """
     if error.upstream_status is not None or error.reason.startswith("UPSTREAM_"):
         return False

@@ -55,12 +55,7 @@ class CallChannel(Protocol):
 class Channels:
     """The channels of a client, one for each connection to an address; calls use them in round-robin order.
 
-    They are opened with the first call, and belong to its event loop.
-
-    Args:
-        open_channel: Opens a channel.
-        count: How many channels to open.
-        opened: Open channels, to be used instead.
+    They are opened with the first call, unless they are given, and belong to its event loop.
     """
 
     def __init__(

@@ -30,11 +30,7 @@ class RunningCall(Receiver, Protocol):
 class Calls:
     """The calls of one service, and what they share.
 
-    Args:
-        upstream: The upstream.
-        config: The limits.
-        observers: Observers of the calls.
-        contract_revision: Revision of the oldest contract among the readers of the responses.
+    `contract_revision` is that of the oldest contract among the readers of the responses.
 
     Attributes:
         limits: The settings.
@@ -105,12 +101,7 @@ class Calls:
 
 
 class UpstreamSlots:
-    """Bounds the concurrent calls of the upstream; further calls wait in a bounded first-in, first-out queue.
-
-    Args:
-        calls_max: Limit for concurrent calls.
-        queue_max: Limit for waiting calls.
-    """
+    """Bounds the concurrent calls of the upstream; further calls wait in a bounded FIFO queue."""
 
     def __init__(self, calls_max: int, queue_max: int) -> None:
         self._free = calls_max
@@ -119,10 +110,7 @@ class UpstreamSlots:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def take(self, on_turn: Callable[[], None]) -> None:
-        """Take a slot.
-
-        Args:
-            on_turn: Called when the slot is taken: at once, if one is free.
+        """Take a slot, and call back when that is done: at once, if one is free.
 
         Raises:
             OverloadError: If the queue is full.

@@ -140,9 +140,7 @@ class Call:
     def start(self, wire: bytes, message: Message | None = None) -> None:
         """Parse the request, a large one in a thread, and ask the upstream as soon as it has a free slot.
 
-        Args:
-            wire: The request as wire bytes.
-            message: The same as a message, if it exists already.
+        `message` is the request as a message, if it exists already.
         """
         calls = self._calls
         self._timer.start(self._delay_s, self._check_times, calls.timeouts)
@@ -328,11 +326,7 @@ class Call:
                     self._source.resume()
 
     def cancel(self, code: str = "CANCELLED") -> None:
-        """End the call for a caller that has gone, and cancel the upstream.
-
-        Args:
-            code: Name of the status code for the record.
-        """
+        """End the call for a caller that has gone, with a code for the record, and cancel the upstream."""
         if not self.is_over:
             self.record.code = code
             self._finish(None)

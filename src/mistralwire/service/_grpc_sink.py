@@ -19,9 +19,6 @@ _CLOCK_TOLERANCE_S = 0.1
 class GrpcSink:
     """Takes the response of a call for grpc; each message is written from where it arrived.
 
-    Args:
-        context: The call.
-
     Attributes:
         call: The call.
         task: The task of the call.
@@ -120,11 +117,7 @@ def code_of_cancelled(context: grpc.aio.ServicerContext) -> str:
 
 
 def wants_gzip(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-    """Check whether a caller asks for compressed responses.
-
-    Args:
-        metadata: The call's metadata; `x-accept-encoding` may list several encodings, with commas.
-    """
+    """Check whether a caller asks for compressed responses, perhaps as one of several encodings."""
     return any(
         name == ACCEPT_ENCODING and isinstance(value, str) and "gzip" in re.split(r"[ ,]+", value.lower())
         for name, value in metadata
@@ -138,13 +131,8 @@ async def send_initial_metadata(
 ) -> None:
     """Send the initial metadata of a call, and enable compression if the caller asks for it.
 
-    Call it before the first message is written, or the response returned. grpc sends a message uncompressed
-    if compression would not shrink it.
-
-    Args:
-        context: The call.
-        metadata: The call's metadata.
-        headers: Initial metadata. Without any, nothing is sent unless responses are compressed.
+    Call it before the first message is written, or the response returned. Without `headers`, nothing is sent
+    unless responses are compressed. grpc sends a message uncompressed if compression would not shrink it.
     """
     is_compressed = wants_gzip(metadata)
     if is_compressed:

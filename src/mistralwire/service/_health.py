@@ -53,9 +53,6 @@ class Health:
         """Register the service with a server that was not started yet.
 
         The handlers are client-streaming, to bound the time in which the request must arrive; see `receive`.
-
-        Args:
-            server: The server.
         """
         handlers = {
             "Check": grpc.stream_unary_rpc_method_handler(

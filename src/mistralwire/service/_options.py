@@ -17,11 +17,7 @@ _ONLY_IDENTITY = 1
 
 
 def server_options(config: ServerConfig, calls_max: int) -> list[tuple[str, int]]:
-    """Return the channel arguments of a server.
-
-    Args:
-        config: Its settings.
-        calls_max: Limit for concurrent calls, of all services.
+    """Return the channel arguments of a server with at most this many concurrent calls, of all services.
 
     Source: https://github.com/grpc/grpc/blob/master/include/grpc/impl/channel_arg_names.h
     """
@@ -63,9 +59,6 @@ def compression_options(version: str = grpc.__version__) -> list[tuple[str, int]
 
     From grpcio 1.84 on the size of a request is checked after its decompression. With earlier versions
     compressed requests end with UNIMPLEMENTED, which tells a client to send them uncompressed.
-
-    Args:
-        version: The version of grpcio.
     """
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if numbers >= _SAFE_GZIP_VERSION:

@@ -24,7 +24,7 @@ class Requests:
     Args:
         upstream: The upstream of the requests. One that judges requests itself, as an API does, gets them
             unchecked; for any other they are checked, so that its author need not.
-        oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
+        oldest_revision: See `parse_checked`.
         strict: Whether to check requests for every upstream.
     """
 
@@ -35,18 +35,9 @@ class Requests:
         self._weight_max = _offload.PYTHON_WEIGHT_MAX if self._are_checked else _offload.LOOP_WEIGHT_MAX
 
     def read_now(self, request_type: type[Message], data: bytes, message: Message | None = None) -> Any:
-        """Parse a request, unless that would block the event loop.
-
-        Args:
-            request_type: Type of the request.
-            data: Its wire bytes.
-            message: The same as a message, if this process has parsed it already.
-
-        Returns:
-            The request; None if it is one for `read`.
+        """Parse a request, or use its message; None if parsing would block the event loop, see `read`.
 
         Raises:
-            DecodeError: See `parse_checked`.
             MistralwireError: See `parse_checked`.
         """
         if not _offload.is_light(data, self._weight_max):
@@ -60,7 +51,6 @@ class Requests:
         After a cancellation a check that has begun runs to its end, which the codec's limits bound.
 
         Raises:
-            DecodeError: See `parse_checked`.
             MistralwireError: See `parse_checked`.
         """
         return await _offload.in_thread(self._read, request_type, data)
@@ -76,15 +66,11 @@ async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | 
 
     grpc itself would wait for the one request of a unary call without a limit.
 
-    Args:
-        context: The call.
-        limit_s: Seconds to wait.
-
     Returns:
         The wire bytes; None if the call has ended without a request.
 
     Raises:
-        MistralwireError: If it has not arrived in time, with the reason CALLER_SILENT.
+        MistralwireError: If it has not arrived within `limit_s` seconds, with the reason CALLER_SILENT.
     """
     try:
         async with asyncio.timeout(limit_s):
@@ -106,7 +92,7 @@ def parse_checked(request_type: type[Message], data: bytes, oldest_revision: int
     Args:
         request_type: Type of the request.
         data: Its wire bytes.
-        oldest_revision: Revision of the oldest contract in the fleet.
+        oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
 
     Returns:
         The request, with everything that this contract knows in its fields.

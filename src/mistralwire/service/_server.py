@@ -262,12 +262,7 @@ async def _wait(event: asyncio.Event, limit_s: float) -> None:
 
 
 class _TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Rejects calls without a valid token before their request is received.
-
-    Args:
-        tokens: The tokens.
-        servicer: The servicer, whose observers are told of rejected calls.
-    """
+    """Rejects calls without a valid token before their request is received; observers are told."""
 
     def __init__(self, tokens: TokenFile, servicer: ChatCompletionServicer) -> None:
         self._tokens = tokens

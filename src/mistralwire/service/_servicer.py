@@ -113,11 +113,7 @@ class ChatCompletionServicer:
         }
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Register the service with a server that was not started yet.
-
-        Args:
-            server: The server.
-        """
+        """Register the service with a server that was not started yet."""
         handlers = grpc.method_handlers_generic_handler(SERVICE_NAME, self.handlers())
         server.add_generic_rpc_handlers((handlers,))
 
@@ -131,13 +127,7 @@ class ChatCompletionServicer:
         return self._drain
 
     async def refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
-        """End a call with an error before its request is received; observers are told its end.
-
-        Args:
-            method: Name of the method, without the service.
-            context: The call.
-            error: The error.
-        """
+        """End a call of a method, named without its service, before its request is received."""
         await _abort(self._begin(METHODS[method], context), context, error)
 
     async def _complete(self, method: Method, _: object, context: grpc.aio.ServicerContext) -> bytes:

@@ -88,12 +88,7 @@ class CallStatus(NamedTuple):
 
 
 def retry_time_s(metadata: Iterable[tuple[str, str | bytes]], remaining_s: float | None) -> float | None:
-    """Return how many seconds a call may still wait for another attempt; None if there is no limit.
-
-    Args:
-        metadata: The call's metadata.
-        remaining_s: Seconds until its deadline; None if it has none.
-    """
+    """Return how many seconds a call may still wait for another attempt; None if it has no deadline."""
     if remaining_s is None:
         return None
     for name, value in metadata:
@@ -113,8 +108,8 @@ def call_status(error: BaseException, request_id: str = "", remaining_s: float |
 
     Args:
         error: The error that ended the call.
-        request_id: Id of the call; left out if it can't be metadata.
-        remaining_s: Seconds that the call may still wait; None if there is no limit.
+        request_id: Id of the call; left out if it is not valid.
+        remaining_s: The result of `retry_time_s`.
     """
     status = to_status(error, request_id)
     code = _CODES[status.code]
@@ -124,7 +119,7 @@ def call_status(error: BaseException, request_id: str = "", remaining_s: float |
     ]
     if is_request_id(request_id):
         trailers.append((REQUEST_ID, request_id))
-    delay_s = _retry_delay_s(error)
+    delay_s = _delay_of(error)
     if isinstance(error, UpstreamError):
         trailers.extend(headers_in(error.headers.items()).items())
         delay_s = delay_s if error.should_retry else None
@@ -138,10 +133,7 @@ async def refuse(
 ) -> Never:
     """End a call with the status of an error.
 
-    Args:
-        context: The call.
-        error: The error.
-        request_id: Id of the call; None for the caller's own, or a new one.
+    Without a `request_id` the call has the caller's own, or a new one.
 
     Raises:
         grpc.aio.AbortError: Always; grpc expects it.
@@ -223,12 +215,12 @@ def _status_of_error(error: MistralwireError, request_info: list[Message]) -> st
     return _status(code, str(error), details)
 
 
-def _retry_delay_s(error: BaseException) -> float | None:
+def _delay_of(error: BaseException) -> float | None:
     return error.retry_after_s if isinstance(error, UpstreamError | OverloadError | CallError) else None
 
 
 def _retry_info(error: MistralwireError) -> list[Message]:
-    delay_s = _retry_delay_s(error)
+    delay_s = _delay_of(error)
     if delay_s is None:
         return []
     info = error_details_pb2.RetryInfo()

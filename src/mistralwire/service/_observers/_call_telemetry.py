@@ -103,10 +103,6 @@ class CallTelemetry:
     parent of the span of an HTTP request to it. docs/telemetry.md lists everything that is reported: nothing
     of a prompt, a completion, the metadata or an exception's text.
 
-    Args:
-        tracer_provider: Where the spans go.
-        meter_provider: Where the metrics go.
-
     Attributes:
         is_on: Whether either of them exports anything.
     """

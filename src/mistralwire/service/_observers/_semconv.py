@@ -82,9 +82,6 @@ class KnownNames:
     """The names that may become attributes of metrics, which keep them as long as the process lives.
 
     Callers choose the names of models, and may choose a new one in every call, so their number is bounded.
-
-    Args:
-        names_max: How many names are admitted.
     """
 
     def __init__(self, names_max: int) -> None:
@@ -192,11 +189,7 @@ def _usage_attributes(usage: Any) -> dict[str, Any]:
 
 
 def known_finish_reasons(reasons: Iterable[tuple[int, str]]) -> dict[int, str]:
-    """Return finish reasons by the index of their choices; `_OTHER` for one that is not listed.
-
-    Args:
-        reasons: Index of the choice and the API's string.
-    """
+    """Return finish reasons by the index of their choices; `_OTHER` for one that is not listed."""
     return {index: text if text in _KNOWN_FINISH_REASONS else OTHER for index, text in reasons}
 
 

@@ -18,9 +18,6 @@ def with_telemetry(observers: Sequence[CallObserver]) -> tuple[CallObserver, ...
 
     `opentelemetry-instrument` sets it up, or a program that sets a tracer provider or a meter provider of its
     own. Without either, calls pay nothing for telemetry.
-
-    Args:
-        observers: The other observers.
     """
     try:
         from opentelemetry import metrics, trace  # noqa: PLC0415 - optional
