@@ -97,7 +97,7 @@ async def _tunnel(sock: socket.socket, origin: Origin, proxy: Proxy) -> None:
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     target = f"{host}:{origin.port}"
     headers = {} if proxy.authorization is None else {"proxy-authorization": proxy.authorization}
-    # As for HEAD: the tunnel begins after the head, whatever that says of a body.
+    # Like a response to HEAD: the tunnel begins after the head, whatever that says about a body.
     reader = ResponseReader(is_head=True)
     try:
         await loop.sock_sendall(sock, encode_head("CONNECT", target, target, headers) + end_of_head({}, None))
