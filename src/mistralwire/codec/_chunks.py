@@ -9,12 +9,20 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
-from mistralwire.codec._convert import to_document
-from mistralwire.codec._delta import ToolCalls, index_key, merge_delta
-from mistralwire.codec._limits import DEFAULT_LIMITS
-from mistralwire.codec._merge import EMPTY, join, keep_first, keep_last, keep_last_usage, merge
+from mistralwire.codec._convert import from_document, to_document
+from mistralwire.codec._merge import (
+    EMPTY,
+    ToolCalls,
+    index_key,
+    join,
+    keep_first,
+    keep_last,
+    keep_last_usage,
+    merge,
+    merge_delta,
+)
 from mistralwire.codec._plan import plan_for
-from mistralwire.codec._python import document_to_binary, nesting_error
+from mistralwire.codec._python import nesting_error
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import (
     ChatCompletionResponse,
@@ -23,7 +31,7 @@ from mistralwire.v1 import (
     FIMCompletionResponse,
 )
 
-ResponseT = TypeVar("ResponseT", ChatCompletionResponse, FIMCompletionResponse)
+CompletionT = TypeVar("CompletionT", ChatCompletionResponse, FIMCompletionResponse)
 
 _RESPONSE_OBJECT = "chat.completion"
 _CHUNK_OBJECT = "chat.completion.chunk"
@@ -48,7 +56,7 @@ class _Choice:
     """The merged deltas."""
 
 
-class Accumulator(Generic[ResponseT]):
+class Accumulator(Generic[CompletionT]):
     """Merges the chunks of one stream into a response, one chunk at a time.
 
     The same rules apply to the streams of all servers, within a chunk and across chunks:
@@ -107,10 +115,10 @@ class Accumulator(Generic[ResponseT]):
         response_type: ChatCompletionResponse or FIMCompletionResponse.
     """
 
-    def __init__(self, response_type: type[ResponseT] = ChatCompletionResponse) -> None:  # type: ignore[assignment]
+    def __init__(self, response_type: type[CompletionT] = ChatCompletionResponse) -> None:  # type: ignore[assignment]
         if response_type not in (ChatCompletionResponse, FIMCompletionResponse):
             raise TypeError(f"expected a response class, not {response_type!r}")
-        self._response_type: type[ResponseT] = response_type
+        self._response_type: type[CompletionT] = response_type
         self._chunk_plan = plan_for(CompletionChunk)
         self._members: dict[str, Any] = {}
         self._choices: list[_Choice] = []
@@ -142,7 +150,7 @@ class Accumulator(Generic[ResponseT]):
             else:
                 keep_last(self._members, name, value)
 
-    def result(self) -> ResponseT:
+    def result(self) -> CompletionT:
         """Return the response so far; more chunks may follow.
 
         Raises:
@@ -153,17 +161,14 @@ class Accumulator(Generic[ResponseT]):
         except RecursionError:
             raise nesting_error() from None
 
-    def _result(self) -> ResponseT:
+    def _result(self) -> CompletionT:
         document = dict(self._members)
         if self._choices:
             document["choices"] = [_finish_choice(choice) for choice in self._ordered_choices()]
         if document.get("object") == _CHUNK_OBJECT:
             document["object"] = _RESPONSE_OBJECT
         _complete_response(document)
-        plan = plan_for(self._response_type)
-        wire = document_to_binary(plan, join(document), validate=False, limits=DEFAULT_LIMITS)
-        response: ResponseT = self._response_type.FromString(wire)
-        return response
+        return from_document(self._response_type, join(document))
 
     def _add_choices(self, items: list[Any]) -> None:
         known = len(self._choices)
@@ -224,7 +229,7 @@ def accumulate(chunks: Iterable[CompletionChunk]) -> ChatCompletionResponse:
     return _accumulated(ChatCompletionResponse, chunks)
 
 
-def _accumulated(response_type: type[ResponseT], chunks: Iterable[CompletionChunk]) -> ResponseT:
+def _accumulated(response_type: type[CompletionT], chunks: Iterable[CompletionChunk]) -> CompletionT:
     accumulator = Accumulator(response_type)
     for chunk in chunks:
         accumulator.add(chunk)
@@ -289,7 +294,7 @@ def explode(
     if not isinstance(response, ChatCompletionResponse | FIMCompletionResponse):
         raise TypeError(f"expected a response, not {type(response).__name__}")
     document = to_document(plan_for(type(response)), response.SerializeToString())
-    chunks = [_chunk_of(part) for part in _split(document)]
+    chunks = [from_document(CompletionChunk, part) for part in _split(document)]
     if exact:
         _check_exact(type(response), document, chunks)
     return chunks
@@ -303,11 +308,6 @@ def _check_exact(response_type: type[Any], document: dict[str, Any], chunks: lis
         message = "expected a response that a stream can carry, found one that its chunks would change"
         remedy = "number choices and tool calls in order, and remove `delta` and names that only chunks know"
         raise EncodeError(f"{message}; {remedy}")
-
-
-def _chunk_of(document: dict[str, Any]) -> CompletionChunk:
-    wire = document_to_binary(plan_for(CompletionChunk), document, validate=False, limits=DEFAULT_LIMITS)
-    return CompletionChunk.FromString(wire)
 
 
 def _split(document: dict[str, Any]) -> list[dict[str, Any]]:

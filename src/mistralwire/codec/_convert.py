@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits, stack_error
-from mistralwire.codec._native import engine
+from mistralwire.codec._native import ENGINE, engine
 from mistralwire.codec._plan import EXTRA_FIELD, MessagePlan, MessageT, plan_for
 from mistralwire.codec._python import (
     binary_to_document,
@@ -201,6 +201,19 @@ def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[
         return binary_to_document(plan, wire, camel=is_camel(names))
     document: dict[str, Any] = parse_any(text)
     return document
+
+
+def from_document(
+    message_type: type[MessageT], document: dict[str, Any], revision: int = CONTRACT_REVISION
+) -> MessageT:
+    """Convert parsed JSON to a message without validation, by the contract of a revision."""
+    if ENGINE == "native":
+        text = to_text(document)
+        message: MessageT | None = _native_from_json(message_type, text, False, DEFAULT_LIMITS, revision)
+        if message is not None:
+            return message
+    plan = plan_for(message_type, revision)
+    return message_type.FromString(document_to_binary(plan, document, validate=False, limits=DEFAULT_LIMITS))
 
 
 def is_camel(names: Names) -> bool:

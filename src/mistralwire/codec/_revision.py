@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from mistralwire.codec._convert import from_json_at, to_document
+from mistralwire.codec._convert import from_document, from_json_at, to_document
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._plan import (
     EXTRA_FIELD,
@@ -23,7 +23,6 @@ from mistralwire.codec._plan import (
     checked_revision,
     plan_for,
 )
-from mistralwire.codec._python import document_to_binary
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import CONTRACT_REVISION, Reason
 
@@ -115,8 +114,7 @@ def read_request(
 def _converted(message: MessageT, revision: int) -> MessageT:
     message_type = type(message)
     document = to_document(plan_for(message_type), message.SerializeToString())
-    plan = plan_for(message_type, revision)
-    return message_type.FromString(document_to_binary(plan, document, validate=False, limits=DEFAULT_LIMITS))
+    return from_document(message_type, document, revision)
 
 
 # Where a message may hold something newer, by field number: True for a newer field, a set for newer values of

@@ -1,6 +1,5 @@
 """JSON numbers that Python's int and float would change, kept as their text."""
 
-import math
 import sys
 
 import orjson
@@ -8,6 +7,8 @@ import orjson
 # The most digits of a 64-bit integer, and of its exponent in any sensible text.
 _INTEGER_DIGITS_MAX = 19
 _POWER_DIGITS_MAX = 8
+# A float with a longer exponent, sign included, is kept as text.
+_EXPONENT_CHARS_MAX = 8
 # Up to so many characters, and well within the range of a double, every number is exact.
 _EXACT_CHARACTERS_MAX = 10
 
@@ -71,37 +72,30 @@ def exact_float(text: str) -> float | Number:
     if len(text) <= _EXACT_CHARACTERS_MAX and 1e-300 < abs(value) < 1e300:
         return value
     written = repr(value)
-    if written == text or (math.isfinite(value) and _digits(text) == _digits(written)):
-        return value
-    return Number(text)
+    # With the same digits the powers of ten are the same: both texts stand for the same double.
+    return value if written == text or _digits(written) == _digits(text) else Number(text)
 
 
-def _digits(text: str) -> tuple[bool, str, int] | None:
-    """Normalize a number to its sign, digits without outer zeros and exponent; None if that is too long."""
+def _digits(text: str) -> str | None:
+    """Return the digits of a number without outer zeros; None if its exponent is too long."""
     mantissa, _, exponent = text.lower().partition("e")
-    if len(exponent) > 8:
-        return None
-    significant, scale = _significant(mantissa)
-    return mantissa.startswith("-"), significant, int(exponent or 0) + scale if significant else 0
-
-
-def _significant(mantissa: str) -> tuple[str, int]:
-    """Return the digits of a mantissa without outer zeros, and the power of ten of the last one."""
-    whole, _, fraction = mantissa.lstrip("-").partition(".")
-    digits = whole + fraction
-    return digits.strip("0"), len(digits) - len(digits.rstrip("0")) - len(fraction)
+    return mantissa.replace(".", "").strip("-0") if len(exponent) <= _EXPONENT_CHARS_MAX else None
 
 
 def exact_integer(text: str) -> int | None:
     """Return the value of the text of a number if it is an integer of at most 19 digits, otherwise None."""
     mantissa, _, exponent = text.lower().partition("e")
-    significant, scale = _significant(mantissa)
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    digits = whole + fraction
+    significant = digits.strip("0")
     if not significant:
         return 0
     power = exponent.lstrip("+-0")
     if len(power) > _POWER_DIGITS_MAX:
         return None
-    scale += int(power or 0) * (-1 if exponent.startswith("-") else 1)
+    scale = int(power or 0) * (-1 if exponent.startswith("-") else 1)
+    # The zeros after the last significant digit, less the digits after the point.
+    scale += len(digits) - len(digits.rstrip("0")) - len(fraction)
     if scale < 0 or len(significant) + scale > _INTEGER_DIGITS_MAX:
         return None
     value = int(significant + "0" * scale)

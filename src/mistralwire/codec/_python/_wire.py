@@ -93,11 +93,11 @@ def _end_of_group(data: bytes, at: int) -> int:
 
 def read_numbers(data: bytes) -> Sequence[int]:
     """Return the numbers of packed varints; where all are below 128, the bytes are the numbers."""
-    return data if data.isascii() else [_number(varint) for varint in _VARINT.findall(data)]
+    return data if data.isascii() else [_varint_value(varint) for varint in _VARINT.findall(data)]
 
 
 @functools.lru_cache(REMEMBERED_MAX)
-def _number(varint: bytes) -> int:
+def _varint_value(varint: bytes) -> int:
     return read_varint(varint, 0)[0]
 
 

@@ -10,10 +10,9 @@ from mistralwire.codec._convert import Names, is_camel, not_protobuf
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import NativeBatch, engine
 from mistralwire.codec._plan import checked_revision
-from mistralwire.codec._sse._choice_ends import finish_reason_of
 from mistralwire.codec._sse._decoder import SSE_BUFFER_BYTES_MAX, EventDecoder, encode_sse
 from mistralwire.codec._sse._error_body import SseError
-from mistralwire.codec._sse._framer import BROKEN, CHUNKS_NUMBER, Frame, NativeFramer
+from mistralwire.codec._sse._framer import BROKEN, CHUNKS_NUMBER, Frame, NativeFramer, finish_reason_of
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
 
