@@ -148,7 +148,7 @@ def test_an_argument_out_of_its_range_is_refused(arguments: dict[str, Any]) -> N
 )
 def test_an_argument_of_another_type_is_refused(arguments: dict[str, Any]) -> None:
     (name,) = arguments
-    with pytest.raises(TypeError, match=f"{name} must be an? (integer|string), not "):
+    with pytest.raises(TypeError, match=rf"{name} must be an? (integer from \d+ to \d+|string), not "):
         create_server(HeldUpstream(), ServerConfig(**arguments))
 
 
