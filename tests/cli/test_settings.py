@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mistralwire._settings import kind_of
 from mistralwire.cli import main
-from mistralwire.cli.gateway._command import GATEWAY
+from mistralwire.cli.gateway import GATEWAY
 from mistralwire.cli.serve import SERVE
 from mistralwire.cli.settings import SettingsDefinition, flag_of
 from mistralwire.cli.settings._file import _toml

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import click
@@ -96,23 +96,16 @@ class ServeJob(Job):
     @contextlib.asynccontextmanager
     async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
         """Make the server; see `Job`."""
-        with self._metrics(index) as observers:
-            answers = make_answers(self.answers, self.tables)
-            server = create_server(answers.upstream, self.config, (AccessLog(), *observers))
+        answers = make_answers(self.answers, self.tables)
+        observers: list[CallObserver] = [AccessLog()]
+        async with contextlib.AsyncExitStack() as stack:
+            if (port := self.processes.metrics_port(index)) is not None:
+                endpoint = start_prometheus(self.processes.prometheus_host, port)
+                observers.append(stack.enter_context(contextlib.closing(endpoint)).observer)
+            server = create_server(answers.upstream, self.config, observers)
 
             async def announce() -> None:
                 click.echo(self.listening(server.address, "bearer tokens", answers.what))
 
-            async with closing(answers.upstream):
-                yield Prepared(server, server.address, announce)
-
-    @contextlib.contextmanager
-    def _metrics(self, index: int | None) -> Iterator[tuple[CallObserver, ...]]:
-        """Serve metrics for Prometheus while the block runs, if the settings ask for it."""
-        processes = self.processes
-        if index is None or processes.prometheus_port is None:
-            yield ()
-            return
-        port = processes.prometheus_port + index
-        with contextlib.closing(start_prometheus(processes.prometheus_host, port)) as endpoint:
-            yield (endpoint.observer,)
+            await stack.enter_async_context(closing(answers.upstream))
+            yield Prepared(server, server.address, announce)

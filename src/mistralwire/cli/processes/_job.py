@@ -48,6 +48,10 @@ class ProcessSettings:
         if not self.prometheus_host:
             raise ValueError("prometheus_host must not be empty; 127.0.0.1 is this machine")
 
+    def metrics_port(self, index: int | None) -> int | None:
+        """Return the port for the metrics of a worker; None if it serves none, as their parent never does."""
+        return None if index is None or self.prometheus_port is None else self.prometheus_port + index
+
 
 class Listener(Protocol):
     """A server; it listens inside `async with`.

@@ -149,10 +149,10 @@ def _click_type(kind: Any, setting: Setting) -> Any:
         return click.Choice(get_args(kind), case_sensitive=False)
     if kind is pathlib.Path:
         return click.Path(path_type=pathlib.Path)
-    return _number(kind, setting) if kind in (int, float) else kind
+    return _number_type(kind, setting) if kind in (int, float) else kind
 
 
-def _number(kind: type[int | float], setting: Setting) -> Callable[[Any], int | float]:
+def _number_type(kind: type[int | float], setting: Setting) -> Callable[[Any], int | float]:
     def convert(value: Any) -> int | float:
         with contextlib.suppress(ValueError, OverflowError):
             number = kind(value)

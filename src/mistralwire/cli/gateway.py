@@ -1,18 +1,19 @@
-"""The process of `gateway`: the edge, with the service in the same process or elsewhere."""
+"""`mistralwire gateway`: the documented HTTP API at the edge, with gRPC behind it."""
 
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
 import re
 import shlex
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import click
 
+from mistralwire._extras import missing_import
 from mistralwire._serving.metrics_page import MetricsPage
 from mistralwire._settings import BYTES_MAX, INT32_MAX, count_field, setting_field
 from mistralwire.cli._upstreams import (
@@ -24,14 +25,20 @@ from mistralwire.cli._upstreams import (
     make_answers,
     probe,
     route_to,
+    upstream_tables,
 )
 from mistralwire.cli._wording import printable
-from mistralwire.cli.processes import Job, Prepared
-from mistralwire.cli.settings import SettingsError
+from mistralwire.cli.processes import Job, LogSettings, Prepared, ProcessSettings, run_job
+from mistralwire.cli.settings import SettingsDefinition, SettingsError, settings_command
 from mistralwire.client import TOKEN_REFUSED, Client
-from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig
-from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, plain_names
+from mistralwire.upstream import ModelCatalog, Route, plain_names
+
+try:
+    from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+    from mistralwire.upstream import ForwardRoutes
+except ModuleNotFoundError as error:
+    raise click.ClickException(str(missing_import("the gateway", error, "gateway"))) from error
 
 _SERVICE_PROBE_S = 3.0
 _MODEL = "mistral-small-latest"
@@ -113,6 +120,85 @@ class ServiceSettings:
         return tuple(filter(None, (name.strip() for name in (self.models or "").split(","))))
 
 
+GATEWAY = SettingsDefinition(
+    "gateway",
+    {
+        "answers": AnswerSettings,
+        "service": ServiceSettings,
+        "config": GatewayConfig,
+        "processes": ProcessSettings,
+        "logs": LogSettings,
+    },
+    {
+        "recordings": "Answers",
+        "service": "Service",
+        "models": "Models",
+        "passthrough_url": "Passthrough",
+        "host": "Address",
+        "tls_certificate": "Security",
+        "passthrough_paths": "Passthrough",
+        "contract_revision": "Contract",
+        "metrics": "Metrics",
+        "body_bytes_max": "Limits",
+        "heartbeat_s": "Streams",
+        "drain_s": "End",
+        "workers": "Processes",
+        "prometheus_port": "Metrics",
+        "log_level": "Logs",
+    },
+)
+"""The settings of `gateway`."""
+
+
+@settings_command(GATEWAY)
+def gateway(
+    ctx: click.Context,
+    *,
+    answers: AnswerSettings,
+    service: ServiceSettings,
+    config: GatewayConfig,
+    processes: ProcessSettings,
+    logs: LogSettings,
+) -> Callable[[], None]:
+    """Serve the documented HTTP API, and call a service over gRPC.
+
+    Any Mistral or OpenAI SDK can be pointed at it. The service runs in the same process, unless --service
+    names another one. It asks the API that --upstream-url or the [[upstreams]] of the file name, or plays
+    recordings (see "mistralwire serve --help") or a small demonstration.
+
+    Once it listens, it prints its URL, which upstreams answer, and a curl command that works.
+
+    SIGTERM or Ctrl-C ends the gateway: it refuses new requests, lets running ones end, and exits with 0. A
+    second signal ends it at once.
+
+    \b
+    Examples:
+      mistralwire gateway
+      MISTRAL_API_KEY=... mistralwire gateway --upstream-url https://api.mistral.ai
+      mistralwire gateway --config mistralwire.toml --port 8000
+      mistralwire gateway --service dns:///service.internal:50051 --service-tls-ca ca.pem
+      mistralwire gateway --config mistralwire.toml --workers 4 --prometheus-port 9464
+
+    \b
+    Exit codes:
+      0  ended by a signal
+      1  something that a setting names can't be used: a recording, a file, an upstream, the address;
+         or the workers keep dying
+      2  the command line, the environment or the file is wrong
+    """  # noqa: D301 - click marks lines that keep their breaks with that character
+    tables = upstream_tables(ctx, answers)
+    if service.service is not None and answers != AnswerSettings():
+        found = "--upstream-url" if answers.upstream_url is not None else "recordings"
+        raise click.UsageError(f"expected {found} or --service, found both: the service has upstreams", ctx)
+    if config.metrics and processes.workers > 1:
+        message = "metrics serves the page of one process; set prometheus_port for one page per worker"
+        raise click.UsageError(GATEWAY.with_places(ctx, message), ctx)
+    job = GatewayJob(
+        answers=answers, service=service, config=config, processes=processes, logs=logs, tables=tables
+    )
+    return functools.partial(run_job, job)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GatewayJob(Job):
     """Everything that a process of `gateway` needs to know."""
@@ -147,17 +233,6 @@ class GatewayJob(Job):
         return ModelCatalog(answers.routes or [Route("recordings", answers.upstream)])
 
     @contextlib.asynccontextmanager
-    async def _passthrough(self) -> AsyncIterator[Route | None]:
-        """Make the route of `passthrough_url`; None if it is not set."""
-        url, key_file = self.service.passthrough_url, self.service.passthrough_key_file
-        if url is None:
-            yield None
-            return
-        route = route_to(url, "passthrough_url", "passthrough", key_file)
-        async with closing(route.upstream):
-            yield route
-
-    @contextlib.asynccontextmanager
     async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
         """Make the edge, and the service in this process if there is one; see `Job`.
 
@@ -167,36 +242,30 @@ class GatewayJob(Job):
         """
         # Its messages below that level repeat those of this command.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        backend = _remote(self) if self.service.service is not None else _embedded(self)
-        with self._metrics(index) as registry:
-            async with backend as (client, answers), self._passthrough() as passthrough:
-                routes = () if answers is None else answers.routes
-                app = create_app(
-                    client,
-                    self.config,
-                    models=self._catalog(answers, passthrough),
-                    registry=registry,
-                    forward=ForwardRoutes(routes if passthrough is None else [passthrough]),
+        async with contextlib.AsyncExitStack() as stack:
+            registry = passthrough = None
+            if (port := self.processes.metrics_port(index)) is not None:
+                page = MetricsPage(self.processes.prometheus_host, port)
+                registry = stack.enter_context(contextlib.closing(page)).registry
+            backend = _remote(self) if self.service.service is not None else _embedded(self)
+            client, answers = await stack.enter_async_context(backend)
+            routes = () if answers is None else answers.routes
+            if (url := self.service.passthrough_url) is not None:
+                passthrough = route_to(
+                    url, "passthrough_url", "passthrough", self.service.passthrough_key_file
                 )
-                server = GatewayServer(app, self.config)
-                address = f"{self.config.host} port {self.config.port}"
-                probed = [*routes, *([] if passthrough is None else [passthrough])]
-                yield Prepared(server, address, lambda: _announce(self, server.url, client, answers, probed))
-
-    @contextlib.contextmanager
-    def _metrics(self, index: int | None) -> Iterator[Any]:
-        """Serve metrics for Prometheus while the block runs, if the settings ask for it.
-
-        Yields:
-            Their registry, or None.
-        """
-        processes = self.processes
-        if index is None or processes.prometheus_port is None:
-            yield None
-            return
-        port = processes.prometheus_port + index
-        with contextlib.closing(MetricsPage(processes.prometheus_host, port)) as page:
-            yield page.registry
+                await stack.enter_async_context(closing(passthrough.upstream))
+            app = create_app(
+                client,
+                self.config,
+                models=self._catalog(answers, passthrough),
+                registry=registry,
+                forward=ForwardRoutes(routes if passthrough is None else [passthrough]),
+            )
+            server = GatewayServer(app, self.config)
+            address = f"{self.config.host} port {self.config.port}"
+            probed = routes if passthrough is None else (*routes, passthrough)
+            yield Prepared(server, address, lambda: _announce(self, server.url, client, answers, probed))
 
 
 @contextlib.asynccontextmanager
