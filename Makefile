@@ -36,7 +36,7 @@ OLDEST_TESTS := tests/codec tests/contract tests/service tests/client
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
-.PHONY: help native wheels native-test rust demo quick test newest alone oldest coverage versions interop chaos check begin report \
+.PHONY: help native wheels native-test rust demo quick test newest alone oldest coverage forget versions interop chaos check begin report \
 	format lint types stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
 
 # Targets share environments, stubs and processors.
@@ -138,7 +138,7 @@ test: newest alone oldest ## Run the tests in Python, in parallel; codec, contra
 
 newest: $(TEST_PACKAGES)
 	@echo "== newest dependencies, in parallel"
-	$(BIN)/python $(PYTEST) $(PARALLEL) -m "$(MAIN)"
+	$(BIN)/python $(COVERAGE) $(PYTEST) $(PARALLEL) -m "$(MAIN)"
 
 alone: $(TEST_PACKAGES)
 	@echo "== newest dependencies, tests that measure time or the event loop, one after the other"
@@ -146,16 +146,16 @@ alone: $(TEST_PACKAGES)
 
 oldest: .venv-oldest/.installed
 	@echo "== oldest dependencies, codec, contract, service and client"
-	.venv-oldest/bin/python $(PYTEST) $(PARALLEL) -m "$(MAIN)" $(OLDEST_TESTS)
+	.venv-oldest/bin/python $(COVERAGE) $(PYTEST) $(PARALLEL) -m "$(MAIN)" $(OLDEST_TESTS)
 
-coverage: $(TEST_PACKAGES) ## Run the tests with branch coverage of src, processes included; fails below 95 %
-	@$(BIN)/coverage erase
-	@echo "== newest dependencies, in parallel, with branch coverage"
-	$(BIN)/coverage run $(PYTEST) $(PARALLEL) -m "$(MAIN)"
-	@echo "== codec and contract, Python engine, with branch coverage"
-	MISTRALWIRE_ENGINE=python $(BIN)/coverage run $(PYTEST) $(PARALLEL) -m "$(MAIN)" tests/codec tests/contract
-	@$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+# Both engines of the codec: the environment of the oldest dependencies has no native one.
+coverage: COVERAGE := -m coverage run
+coverage: forget newest oldest ## Run the tests with branch coverage of src, processes included; fails below 95 %
+	@$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+forget: .venv/.installed
+	@$(BIN)/python -m coverage erase
 
 versions: ## Run the quick tests on every Python from 3.11 to 3.14 that is installed
 	@$(MAKE) --no-print-directory $(foreach minor,11 12 13 14,$(if $(call python3,$(minor)),.venv-3.$(minor)/.quick))
@@ -175,7 +175,7 @@ chaos: .venv/.installed ## Kill, stop and overload processes, in the long form o
 
 # Where the registry did not answer, the packages for Node.js are missing, and so are their sources.
 check: DRIFT_OPTIONS = $(if $(CI),$(if $(filter-out $(wildcard $(NODE_PACKAGES)),$(NODE_PACKAGES)),,--all))
-check: begin format lint types stubs buf drift native $(if $(CARGO),rust) coverage alone oldest versions interop chaos report ## Everything that CI runs, in every language
+check: begin format lint types stubs buf drift native $(if $(CARGO),rust) coverage alone versions interop chaos report ## Everything that CI runs, in every language
 
 begin:
 	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)

@@ -252,6 +252,7 @@ def _runs_meanwhile(convert: Callable[[], object]) -> bool:
     return "during" in seen
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("held", "last"), [(b'data: {"p":[%b', b"1]}\n\n"), (b'data: {"p":[\ndata: %b\n', b"data: 1]}\n\n")]
 )
@@ -267,6 +268,7 @@ def test_other_threads_run_while_a_long_event_that_came_in_pieces_is_converted(
     assert any(runs_meanwhile() for _ in range(20))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_feeding_a_decoder_from_two_threads_at_once_is_an_error() -> None:
     piece = b"".join(event_of(chunk(str(number) * 100)) for number in range(5_000))

@@ -84,6 +84,7 @@ async def _until_waiting(count: int) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("is_embedded", [False, True], ids=["network", "embedded"])
 async def test_who_abandons_large_requests_holds_up_nobody_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, http: aiohttp.ClientSession, is_embedded: bool
