@@ -1,4 +1,4 @@
-"""Files that may be replaced while the program runs: read them, and reload them when they change."""
+"""Read files that may be replaced while the program runs, and reload them when they change."""
 
 import errno
 import logging

@@ -318,7 +318,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._read_timer.start(BREAK_OFF_S, self._close)
 
     def pause_body(self) -> None:
-        """Stop reading the request, and its timer: the caller is not what it waits for."""
+        """Stop reading the request, and its timer: the upstream is slow, not the caller."""
         self._is_body_paused = True
         self._read_timer.stop()
         self.flow.pause_reading()
@@ -485,6 +485,6 @@ def _problem_of(error: httptools.HttpParserError) -> str:
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Remove the Upgrade header, which HTTP allows to ignore: the parser would drop the body."""
+    """Remove the Upgrade header, which a server may ignore; the parser would drop the body."""
     head, end, rest = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"", head) + end + rest if end else data
