@@ -112,11 +112,13 @@ class WireQueue:
         self._size = 0
         self._is_paused = self._has_ended = False
         self._error: BaseException | None = None
-        self._has_changed = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._source: Source | None = None
 
     def attach(self, source: Source) -> None:
         """Set the source, which may have called before."""
+        if self._has_ended:
+            return
         self._source = source
         if self._is_paused:
             source.pause()
@@ -125,7 +127,7 @@ class WireQueue:
         """Buffer bytes."""
         self._wires.append(wire)
         self._size += len(wire)
-        self._has_changed.set()
+        self._wake()
         if self._size >= self._BUFFER_BYTES_MAX and not self._is_paused:
             self._is_paused = True
             if self._source is not None:
@@ -139,7 +141,9 @@ class WireQueue:
         """
         if not self._has_ended:
             self._has_ended, self._error = True, error
-            self._has_changed.set()
+            # No reference cycle is left: calls are freed without the garbage collector.
+            self._source = None
+            self._wake()
 
     def cancel(self) -> None:
         """Cancel the source, and whoever waits in `take`, unless the end has come."""
@@ -147,15 +151,19 @@ class WireQueue:
             self._source.cancel()
         self.end(asyncio.CancelledError())
 
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
     async def take(self) -> bytes | None:
-        """Return the buffered bytes as soon as there are any; None at the end."""
+        """Return the buffered bytes as soon as there are any; None at the end. Only one task may wait."""
         while not self._wires:
             if self._error is not None:
                 raise self._error
             if self._has_ended:
                 return None
-            self._has_changed.clear()
-            await self._has_changed.wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
         wires, self._wires = self._wires, []
         self._size = 0
         if self._is_paused:

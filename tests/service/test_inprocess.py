@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from mistralwire import to_json
 from mistralwire.client import Client
 from mistralwire.errors import CallError, UpstreamError
 from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig, create_server
+from mistralwire.service._call import Call
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
@@ -65,6 +67,25 @@ async def test_answers_and_streams_are_those_of_the_upstream() -> None:
 
     assert json.loads(to_json(response)) == json.loads((DEMONSTRATION / "answer.json").read_bytes())
     assert chunks[-1].choices[0].finish_reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_call_that_is_over_is_freed_without_the_garbage_collector(is_stream: bool) -> None:
+    async with calling(ReplayUpstream(DEMONSTRATION)) as client:
+        gc.collect()
+        gc.disable()
+        try:
+            if is_stream:
+                assert [item async for item in client.stream(STREAM_REQUEST)]
+            else:
+                await client.complete(REQUEST)
+            # The task of the upstream ends.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert not [found for found in gc.get_objects() if isinstance(found, Call)]
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize(
