@@ -1,7 +1,6 @@
 """Upstreams from a configuration file: the tables `[[upstreams]]`, checked and made."""
 
 import dataclasses
-import importlib
 import pathlib
 from typing import Any
 
@@ -81,6 +80,8 @@ def routed_from_tables(tables: list[dict[str, Any]], folder: pathlib.Path) -> Ro
             raise _table_error(f"{place}: {error}") from error
         except MistralwireError as error:
             raise _table_error(f"{place}: {error.message}", error.reason) from error
+        except ModuleNotFoundError as error:
+            raise _table_error(f"{place}: {error}", Reason.EXTRA_MISSING) from error
         models, weight = tuple(table.get("models", ("*",))), float(table.get("weight", 1))
         routes.append(Route(_table_name(table), upstream, models, weight))
     return RoutedUpstream(routes)
@@ -108,27 +109,27 @@ def _check_table(place: str, table: dict[str, Any]) -> None:
 
 
 def _mistral(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
-    MistralUpstream = _http_class("mistralwire.upstream._http", "MistralUpstream")  # noqa: N806 - a class
+    from mistralwire.upstream._http import MistralUpstream  # noqa: PLC0415 - needs an extra
+
     key = None
     if "key_env" in table:
         key = Key.from_environment(table["key_env"])
     elif "key_file" in table:
         key = Key.from_file(folder / table["key_file"])
     urls = {"base_url": table["base_url"]} if "base_url" in table else {}
-    upstream: Upstream = MistralUpstream(**urls, key=key, settings=_settings(table), name=_table_name(table))
-    return upstream
+    return MistralUpstream(**urls, key=key, settings=_http_settings(table), name=_table_name(table))
 
 
 def _vertex(table: dict[str, Any], _: pathlib.Path) -> Upstream:
-    VertexUpstream = _http_class("mistralwire.upstream._http", "VertexUpstream")  # noqa: N806 - a class
-    upstream: Upstream = VertexUpstream(
+    from mistralwire.upstream._http import VertexUpstream  # noqa: PLC0415 - needs an extra
+
+    return VertexUpstream(
         table["project"],
         table["region"],
         base_url=table.get("base_url"),
-        settings=_settings(table),
+        settings=_http_settings(table),
         name=_table_name(table),
     )
-    return upstream
 
 
 def _replay(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
@@ -139,20 +140,12 @@ def _replay(table: dict[str, Any], folder: pathlib.Path) -> Upstream:
 _MAKERS = {"mistral": _mistral, "vertex": _vertex, "replay": _replay}
 
 
-def _http_class(module: str, name: str) -> Any:
-    """Import a class that needs an extra, which replay does not."""
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise MistralwireError(str(error), code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING) from error
-
-
 def _table_name(table: dict[str, Any]) -> str:
     name: str = table.get("name", table["kind"])
     return name
 
 
-def _settings(table: dict[str, Any]) -> HttpSettings:
+def _http_settings(table: dict[str, Any]) -> HttpSettings:
     return HttpSettings(**{name: table[name] for name in _HTTP_KEYS if name in table})
 
 
