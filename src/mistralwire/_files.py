@@ -82,7 +82,7 @@ class Watched(Generic[Content]):
         except Exception as error:  # noqa: BLE001 - a server goes on with what it has, whatever is wrong
             # Read again next time: the failure may be transient, such as too many open files.
             self._stamps = ()
-            problem = str(error) if isinstance(error, MistralwireError) else _file_problem(error)
+            problem = str(error) if isinstance(error, MistralwireError) else file_problem(error)
             if problem != self._problem:
                 self._problem = problem
                 self._logger.warning("%s: the previous content stays in use: %s", self._what, problem)
@@ -132,7 +132,7 @@ def read_file(setting: str, path: pathlib.Path) -> bytes:
         message = f"expected a file that this user may read, found {path}, which it may not; change its mode"
         raise file_error(setting, message) from None
     except OSError as error:
-        raise file_error(setting, f"expected a file to read, found {path}: {_file_problem(error)}") from None
+        raise file_error(setting, f"expected a file to read, found {path}: {file_problem(error)}") from None
     if len(data) > FILE_BYTES_MAX:
         raise file_error(setting, f"expected at most {FILE_BYTES_MAX} bytes, found more in {path}")
     return data
@@ -185,6 +185,6 @@ def _stamp_of(path: pathlib.Path) -> _Stamp:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _file_problem(error: Exception) -> str:
+def file_problem(error: Exception) -> str:
     """Describe an error without its text, which may quote a secret."""
     return ((error.strerror if isinstance(error, OSError) else None) or type(error).__name__).lower()

@@ -8,7 +8,7 @@ import ssl
 import time
 from typing import NamedTuple
 
-from mistralwire._files import Watched, file_error, is_open_to_all, read_file
+from mistralwire._files import Watched, file_error, file_problem, is_open_to_all, read_file
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----")
@@ -107,8 +107,8 @@ class TlsFiles:
             )
             raise file_error("tls_certificate", message) from None
         except OSError as error:
-            found = (error.strerror or type(error).__name__).lower()
-            raise file_error("tls_certificate", f"expected files to read, found: {found}") from None
+            message = f"expected files to read, found: {file_problem(error)}"
+            raise file_error("tls_certificate", message) from None
         return context
 
     def _check_authorities(self, authorities: bytes) -> None:

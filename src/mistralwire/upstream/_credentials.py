@@ -8,7 +8,7 @@ import pathlib
 import re
 from typing import Self
 
-from mistralwire._files import Watched, open_file
+from mistralwire._files import Watched, file_problem, open_file
 from mistralwire.errors import MistralwireError, Reason
 
 _REDACTED = "[redacted]"
@@ -120,7 +120,7 @@ def _read_key(path: pathlib.Path) -> str:
         with open_file(path) as file:
             data = file.read(_KEY_BYTES_MAX + 1)
     except OSError as error:
-        found = (error.strerror or type(error).__name__).lower()
+        found = file_problem(error)
         raise _key_error(f"expected a file with a key at {_redacted_path(path)}, found: {found}") from None
     return _checked_key(data.decode("latin-1"), _redacted_path(path))
 
