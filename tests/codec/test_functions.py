@@ -125,7 +125,7 @@ def test_what_is_not_converted_natively_is_counted_and_left_to_the_function() ->
     with pytest.raises(DecodeError, match="prompt_tokens: expected an integer"):
         read(UsageInfo, b'{"prompt_tokens":"1"}')
     assert write(MESSAGE, indent=20) == b"{\n" + b" " * 20 + b'"prompt_tokens": 1\n}'
-    with pytest.raises(TypeError, match="is no message of the contract"):
+    with pytest.raises(TypeError, match="is not a message of the contract"):
         write(b"text")
     reasons = {reason: count for reason, count in engine.handovers().items() if count}
     assert reasons == {"violation": 1, "arguments": 2}

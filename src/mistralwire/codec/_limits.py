@@ -35,7 +35,7 @@ class Limits:
         violations_max: Violations that one error lists, 1 or more.
 
     Raises:
-        TypeError: If a bound is no integer.
+        TypeError: If a bound is not an integer.
         ValueError: If a bound is out of its range.
     """
 

@@ -204,7 +204,7 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
         revision: Revision of the contract, 1 or more; one beyond the newest means the newest.
 
     Raises:
-        TypeError: If it is no such class, or a message that is not a JSON object of its own.
+        TypeError: If it is not such a class, or the message is not a JSON object by itself.
         ValueError: If the revision is not a whole number of 1 or more.
     """
     try:
@@ -219,7 +219,7 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
             or not isinstance(descriptor, Descriptor)
             or not _is_object(descriptor)
         ):
-            raise TypeError(f"{message_class!r} is no message of the contract that is a JSON object")
+            raise TypeError(f"{message_class!r} is not a message of the contract that is a JSON object")
         checked_revision(revision)
         with _lock:
             plan = _planner(min(revision, CONTRACT_REVISION)).plan(descriptor)

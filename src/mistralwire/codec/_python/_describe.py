@@ -21,6 +21,13 @@ _BEFORE_CONSTANT = re.compile(r'[^"IN]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"IN]*+)*
 _WORD = re.compile(r"-?(?:NaN|Infinity)|[A-Za-z_]+")
 _SHOWN_WORDS = frozenset(("NaN", "Infinity", "-Infinity", "None", "True", "False", "undefined", "nan", "inf"))
 _SPACE = " \t\n\r"
+# By the start of the message of Python's parser.
+_EXPECTATIONS = {
+    "Expecting value": "a value",
+    "Expecting ':'": "a colon",
+    "Expecting ','": "a comma or a closing bracket",
+    "Expecting property name": "a name in double quotes",
+}
 # Characters that occur in numbers, not all of them in JSON's.
 _OF_NUMBERS = "0123456789.eExX_"
 
@@ -120,16 +127,10 @@ def _mistake(text: str, message: str, at: int) -> tuple[str, int, bool]:
     if text[at - 1 : at].isascii() and text[at - 1 : at].isdigit() and text[at : at + 1] in [*_OF_NUMBERS]:
         start = len(text[:at].rstrip(_OF_NUMBERS + "+-"))
         return "a number that is not in JSON's form", start, False
-    shown = _name_at(text, at)
-    if message.startswith("Expecting value"):
-        return f"{shown} instead of a value", at, False
-    if message.startswith("Expecting ':'"):
-        return f"{shown} instead of a colon", at, True
-    if message.startswith("Expecting ','"):
-        return f"{shown} instead of a comma or a closing bracket", at, True
-    if message.startswith("Expecting property name"):
-        return f"{shown} instead of a name in double quotes", at, True
-    return f"{shown} after the document", at, True
+    for start, expected in _EXPECTATIONS.items():
+        if message.startswith(start):
+            return f"{_name_at(text, at)} instead of {expected}", at, expected != "a value"
+    return f"{_name_at(text, at)} after the document", at, True
 
 
 def _name_at(text: str, at: int) -> str:

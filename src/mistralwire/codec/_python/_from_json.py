@@ -50,7 +50,7 @@ _varint = functools.lru_cache(REMEMBERED_MAX)(write_varint)
 
 
 class _Beside(bytes):
-    """The wire form of a value whose JSON is kept too: an unlisted string, a number that is no double."""
+    """The wire form of a value whose JSON is kept too: an unlisted string, a number that is not a double."""
 
 
 _EMPTY = _Beside()
@@ -397,7 +397,7 @@ def _enum_decoder(field: FieldPlan, tag: bytes) -> _Decode:
     wires: dict[str, bytes] = {
         string: tag + write_varint(number) for string, number in field.enum_numbers.items()
     }
-    # Enums are open: a string that is not documented yet is no violation.
+    # Enums are open: an undocumented string is not a violation.
     unlisted = _Beside(tag + write_varint(UNLISTED))
     return lambda item, _: wires.get(item, unlisted)
 

@@ -59,7 +59,7 @@ def exact_int(text: str) -> int | Number:
 
 
 def exact_number(text: str) -> int | float | Number:
-    """Return the value of the text of a JSON number; text that is no number stays as it is."""
+    """Return the value of the text of a JSON number; text that is not a number is kept."""
     try:
         return exact_int(text) if text.lstrip("-").isdigit() else exact_float(text)
     except ValueError:

@@ -64,7 +64,7 @@ def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> Ss
     if not is_error and (frame.form == UNFRAMED or frame.event not in OWN_EVENTS):
         is_error, is_message = _classify(frame, data, plan, limits)
     elif not is_error and any(sign in data for sign in _SIGNS):
-        # Most data is parsed only once: without one of the signs, spelled out or as \u00.., it is no error.
+        # Most data is parsed only once: without one of the signs, literal or as \u00.., it is not an error.
         document = parse(data, limits, plan.name, constants=True)
         is_error = _is_error_document(document, plan.by_name)
     if is_error:
