@@ -6,7 +6,7 @@ JSON of each chunk is converted for the accumulator alone, which changes it in p
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, Generic, TypeVar
 
 from mistralwire.codec._convert import from_document, to_document
@@ -320,19 +320,21 @@ def _split(document: dict[str, Any]) -> list[dict[str, Any]]:
     constant = {name: head[name] for name in _CHUNK_CONSTANTS if name in head}
     # A usage that is not an object is among the members without a field, and stays there.
     usage = {"usage": head.pop("usage")} if type(head.get("usage")) is dict else {}
-    first = head | {"choices": [_first_piece(choice) for choice in choices]}
+    # A reason that is not documented stays among the members without a field.
+    reasons = plan_for(CompletionResponseStreamChoice).by_name["finish_reason"].fields[0].enum_numbers
+    first = head | {"choices": [_first_piece(choice, reasons) for choice in choices]}
     last = constant | {"choices": [_last_piece(choice) for choice in choices]} | usage
     return [first, last]
 
 
-def _first_piece(choice: dict[str, Any]) -> dict[str, Any]:
+def _first_piece(choice: dict[str, Any], reasons: Container[str]) -> dict[str, Any]:
     piece = {
         "delta" if name == "message" else name: value
         for name, value in choice.items()
         if name != "delta" or "message" not in choice
     }
     reason = piece.get("finish_reason")
-    if isinstance(reason, str) and reason in _finish_reasons():
+    if isinstance(reason, str) and reason in reasons:
         piece["finish_reason"] = None
     return piece
 
@@ -342,8 +344,3 @@ def _last_piece(choice: dict[str, Any]) -> dict[str, Any]:
     if type(choice.get("message")) is dict:
         piece["delta"] = {}
     return piece
-
-
-def _finish_reasons() -> dict[str, int]:
-    """Return the documented reasons; any other one stays among the members without a field."""
-    return plan_for(CompletionResponseStreamChoice).by_name["finish_reason"].fields[0].enum_numbers

@@ -13,6 +13,7 @@ _CONSTANT_STRINGS = frozenset(("id", "type", "format", "object", "role"))
 _REPEATED_STRINGS = frozenset(("name", "signature"))
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 """Values that change nothing when merged."""
+_JOINABLE = (dict, list)
 # Members of a delta that are never split: the last value counts.
 _REPLACED = frozenset(("role", "tool_call_id", "index", "metadata"))
 # What servers send for a piece of a tool call without an id or a name.
@@ -160,19 +161,18 @@ def _rank(value: Any, empty: tuple[Any, ...]) -> int:
 
 def join(value: Any) -> Any:
     """Copy a value, with the pieces of growing strings joined."""
-    match value:
-        case Pieces():
-            text = "".join(value)
-            if is_unicode(text):
-                return text
-            # A character beyond the 16-bit range may be split into its two surrogates.
-            return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
-        case dict():
-            return {name: join(item) for name, item in value.items()}
-        case list():
-            return [join(item) for item in value]
-        case _:
-            return value
+    # Most values are strings and numbers, which are not worth a call.
+    if isinstance(value, dict):
+        return {name: join(item) if isinstance(item, _JOINABLE) else item for name, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    if not isinstance(value, Pieces):
+        return [join(item) if isinstance(item, _JOINABLE) else item for item in value]
+    text = "".join(value)
+    if is_unicode(text):
+        return text
+    # A character beyond the 16-bit range may be split into its two surrogates.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def merge_delta(message: Any, delta: Any) -> Any:

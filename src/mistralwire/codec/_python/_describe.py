@@ -127,8 +127,8 @@ def _mistake(text: str, message: str, at: int) -> tuple[str, int, bool]:
     if text[at - 1 : at].isascii() and text[at - 1 : at].isdigit() and text[at : at + 1] in [*_OF_NUMBERS]:
         start = len(text[:at].rstrip(_OF_NUMBERS + "+-"))
         return "a number that is not in JSON's form", start, False
-    for start, expected in _EXPECTATIONS.items():
-        if message.startswith(start):
+    for beginning, expected in _EXPECTATIONS.items():
+        if message.startswith(beginning):
             return f"{_name_at(text, at)} instead of {expected}", at, expected != "a value"
     return f"{_name_at(text, at)} after the document", at, True
 
