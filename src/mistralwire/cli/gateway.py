@@ -188,11 +188,12 @@ def gateway(
     """  # noqa: D301 - click marks lines that keep their breaks with that character
     tables = upstream_tables(ctx, answers)
     if service.service is not None and answers != AnswerSettings():
-        found = "--upstream-url" if answers.upstream_url is not None else "recordings"
-        raise click.UsageError(f"expected {found} or --service, found both: the service has upstreams", ctx)
+        found = "recordings" if answers.upstream_url is None else "upstream_url"
+        raise ValueError(f"expected {found} or service, found both: the service has upstreams")
     if config.metrics and processes.workers > 1:
-        message = "metrics serves the page of one process; set prometheus_port for one page per worker"
-        raise click.UsageError(GATEWAY.with_places(ctx, message), ctx)
+        raise ValueError(
+            "metrics serves the page of one process; set prometheus_port for one page per worker"
+        )
     job = GatewayJob(
         answers=answers, service=service, config=config, processes=processes, logs=logs, tables=tables
     )
@@ -240,7 +241,7 @@ class GatewayJob(Job):
             MistralwireError: If something that the settings name can't be used.
             SettingsError: If the service can't be called with these settings.
         """
-        # Its messages below that level repeat those of this command.
+        # What uvicorn logs below that level repeats what this command prints.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         async with contextlib.AsyncExitStack() as stack:
             registry = passthrough = None

@@ -42,19 +42,16 @@ class SettingsDefinition:
         """Return the environment variable of a setting."""
         return f"MISTRALWIRE_{self.command.upper()}_{name.upper()}"
 
-    def build(self, values: Mapping[str, Any], ctx: click.Context) -> dict[str, Any]:
+    def build(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return an instance of each class, made of click's values, by its name.
 
         Raises:
-            click.UsageError: If values contradict each other.
+            ValueError: If values contradict each other; the message names the settings.
         """
-        try:
-            return {
-                name: class_(**{field.name: values[field.name] for field in dataclasses.fields(class_)})
-                for name, class_ in self.classes.items()
-            }
-        except ValueError as error:
-            raise click.UsageError(self.with_places(ctx, str(error)), ctx) from error
+        return {
+            name: class_(**{field.name: values[field.name] for field in dataclasses.fields(class_)})
+            for name, class_ in self.classes.items()
+        }
 
     def with_places(self, ctx: click.Context, message: str) -> str:
         """Replace each name of a setting in a message by the place where it was set, or else its flag."""

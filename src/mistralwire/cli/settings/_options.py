@@ -30,7 +30,8 @@ def settings_command(
     """Make a function a command that has the settings as its options.
 
     The function gets the context, and an instance of each class of the definition by its name. It makes the
-    remaining checks and returns what the command runs, which --print-config does not call.
+    remaining checks, with a ValueError that names settings, and returns what the command runs, which
+    --print-config does not call.
     """
 
     def decorate(function: Callable[..., Callable[[], None]]) -> click.Command:
@@ -38,7 +39,10 @@ def settings_command(
         @functools.wraps(function)
         def callback(ctx: click.Context, /, *, print_config: bool, **values: Any) -> None:
             check_environment(ctx)
-            run = function(ctx, **definition.build(values, ctx))
+            try:
+                run = function(ctx, **definition.build(values))
+            except ValueError as error:
+                raise click.UsageError(definition.with_places(ctx, str(error)), ctx) from error
             if print_config:
                 click.echo(write_settings(definition, values, ctx))
                 return
