@@ -79,7 +79,7 @@ def test_an_open_constant_does_not_bind() -> None:
     "message_type", [JsonExtra, StringList, ChatMessage, IntegerOrString, ChatCompletionStreamResponse]
 )
 def test_messages_that_are_no_json_object_have_no_plan_of_their_own(message_type: type[Message]) -> None:
-    with pytest.raises(TypeError, match="no message of the contract that is a JSON object"):
+    with pytest.raises(TypeError, match="is not a message of the contract that is a JSON object"):
         plan_for(message_type)
 
 
