@@ -14,6 +14,9 @@ from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, Ups
 from mistralwire.upstream._error_body import error_from_body
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
 
+LACKS_DONE = "the stream ended without [DONE], but each choice had a finish_reason; treated as complete"
+"""Message for the log about a stream whose decoder `lacks_done`."""
+
 _JSON_EXTRA_TAG = bytes([ChatCompletionResponse.DESCRIPTOR.fields_by_name["json_extra"].number << 3 | 2])
 
 

@@ -27,7 +27,7 @@ from mistralwire.codec import (
     to_json,
 )
 from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, UpstreamError
-from mistralwire.upstream._conversion import stream_error
+from mistralwire.upstream._conversion import LACKS_DONE, stream_error
 from mistralwire.upstream._error_body import error_from_body
 from mistralwire.upstream._upstream import (
     CallContext,
@@ -283,11 +283,7 @@ def _read_events(
             yield delay_s, event
             delay_s = 0.0
         if decoder.lacks_done:
-            _logger.info(
-                "%s:%d: the stream ended without [DONE], but each choice had a finish_reason; "
-                "treated as complete",
-                *(file, decoder.line),
-            )
+            _logger.info("%s:%d: %s", file, decoder.line, LACKS_DONE)
     except DecodeError as error:
         if error.reason != Reason.STREAM_TRUNCATED:
             raise _bad_recording(f"{file}:{decoder.line}: {error}") from error

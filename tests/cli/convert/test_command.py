@@ -279,7 +279,7 @@ def test_a_stream_without_done_is_complete_if_all_choices_have_ended() -> None:
     assert (status, stdout.count(b"data: "), stdout.endswith(b"data: [DONE]\n\n")) == (0, 3, True)
     assert stderr == (
         "<stdin>:4: warning: the stream ended without [DONE], but each choice had a finish_reason; "
-        "taken as complete\n"
+        "treated as complete\n"
     )
 
 

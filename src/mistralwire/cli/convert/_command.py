@@ -66,8 +66,8 @@ What can't be converted is reported on standard error, with what was expected an
   FILE:LINE: ...             text that is not valid JSON or txtpb
 
 An error that an upstream sent in a stream is reported too, and so is a stream that ends before [DONE]; but if
-each choice had its finish_reason, the stream is taken as complete, with a warning. A message of more than 64
-MiB is not converted.
+each choice had its finish_reason, the stream is treated as complete, with a warning. A message of more than
+64 MiB is not converted.
 
 Protobuf of a newer contract has fields, enum values and alternatives that this version does not know. A
 request with any of them is not converted. An answer is converted without them, with a warning: upgrade

@@ -172,7 +172,7 @@ class Reader:
             self._fail_event(decoder, error)
         yield from self._drain(decoder)
         if decoder.lacks_done:
-            text = "the stream ended without [DONE], but each choice had a finish_reason; taken as complete"
+            text = "the stream ended without [DONE], but each choice had a finish_reason; treated as complete"
             self.report.warn(f":{decoder.line}", text)
 
     def _drain(self, decoder: SseDecoder[Message]) -> Iterator[Item]:

@@ -17,6 +17,7 @@ from mistralwire._timeouts import IdleTimer
 from mistralwire.codec import SseBatch, SseBatchDecoder
 from mistralwire.errors import Reason, UpstreamError
 from mistralwire.upstream._conversion import (
+    LACKS_DONE,
     chunks_from_json,
     request_as_json,
     response_from_json,
@@ -337,10 +338,7 @@ class HttpCall:
         if self._is_over:
             return
         if self._decoder is not None and self._decoder.lacks_done:
-            _logger.info(
-                "the stream ended without [DONE], but each choice had a finish_reason; treated as complete",
-                extra={"request_id": self._request_id},
-            )
+            _logger.info(LACKS_DONE, extra={"request_id": self._request_id})
         if self._exchange is not None:
             self._exchange.discard(_REST_S)
             self._exchange = None
