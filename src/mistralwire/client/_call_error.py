@@ -96,7 +96,7 @@ def is_refusing_caller(error: CallError) -> bool:
 def _details_of(error: grpc.aio.AioRpcError) -> dict[type[Message], Any]:
     """Return the details of a status that are known and can be parsed, by their types.
 
-    Another service may use the key for something of its own; the code and the message are still valid.
+    Another service may use the key for something else; the code and the message are still valid.
     """
     details: dict[type[Message], Any] = {}
     for key, value in error.trailing_metadata() or ():

@@ -67,7 +67,7 @@ StreamRequest: TypeAlias = (
 
 
 class ClientOptions(TypedDict, total=False):
-    """The arguments of a client beside its target."""
+    """The arguments of a client other than its target."""
 
     insecure: bool | None
     credentials: grpc.ChannelCredentials | None
@@ -88,7 +88,7 @@ class ClientOptions(TypedDict, total=False):
 
 
 class CallOptions(TypedDict, total=False):
-    """The arguments of a call beside its request."""
+    """The arguments of a call other than its request."""
 
     deadline_s: float | None
     request_id: str | None

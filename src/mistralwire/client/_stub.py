@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CallArguments(NamedTuple):
-    """What a call is made with beside its request: its id, its deadline, and all of its metadata."""
+    """The arguments of a call other than its request: its id, its timeout, and all of its metadata."""
 
     request_id: str
     timeout_s: float

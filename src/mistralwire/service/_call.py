@@ -48,10 +48,10 @@ class Call:
         peer: The caller's address.
         deadline_s: The caller's deadline, in seconds of `time.monotonic`; None if there is none, or there is
             a timeout.
-        timeout_s: Seconds after which the call ends; None if somebody else ends it at its deadline.
-        is_caller_timed: Whether the call ends when the sink is paused for too long; otherwise somebody else
-            sees to that.
-        events: What the source may write chunks to instead of the sink, for all the sink cares; None for
+        timeout_s: Seconds after which the call ends; None if grpc ends it at its deadline.
+        is_caller_timed: Whether `caller_idle_s` bounds how long the sink may be paused; False if the sink
+            bounds that itself.
+        events: What the source may write chunks to instead of the sink, unless there are observers; None for
             nothing.
 
     Attributes:

@@ -137,6 +137,6 @@ async def send_initial_metadata(
     is_compressed = wants_gzip(metadata)
     if is_compressed:
         context.set_compression(grpc.Compression.Gzip)
-    # Sent for compression too: grpc ignores it if it sends metadata and a unary response by itself.
+    # For compression too: grpc ignores it if it sends the metadata along with a unary response.
     if is_compressed or headers:
         await context.send_initial_metadata(tuple(headers))

@@ -73,7 +73,7 @@ class LocalChannel:
             sink: Takes the response, perhaps before this function returns.
             timeout: Seconds until the deadline.
             metadata: The call's metadata.
-            message: The request as a message, if it exists already; nobody modifies it.
+            message: The request as a message, if it exists already; it is not modified.
             events: What chunks may be written to instead of the sink, after the sink's first ones.
             is_caller_timed: Whether `caller_idle_s` bounds how long the sink may be paused.
 
@@ -125,7 +125,7 @@ class LocalChannel:
             can be awaited for the response's bytes, and cancelled.
 
         Raises:
-            KeyError: If there is no such method.
+            KeyError: If the method does not exist.
         """
         if method == f"/{HEALTH_NAME}/Check":
             return lambda *_, **__: asyncio.ensure_future(self._check_health())
@@ -225,11 +225,11 @@ class _LocalCall:
         self._queue.end()
 
     def end(self) -> None:
-        """End the iteration behind the queue."""
+        """End the iteration after the queued messages."""
         self._queue.end()
 
     def failed(self, error: MistralwireError) -> None:
-        """End the iteration with an error behind the queue."""
+        """End the iteration with an error after the queued messages."""
         self._queue.end(_grpc_error(error))
 
 

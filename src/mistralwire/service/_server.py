@@ -200,7 +200,7 @@ class Server:
         """Refuse new calls after the notice for load balancers, and wait for the running ones.
 
         Before gRPC stops, starts and ends of calls are held until no new call has arrived for a while:
-        callers who wait for one call before they make another send nothing in the moment it stops.
+        callers who wait for one call before they make another send nothing at that moment.
         """
         try:
             await _wait(running.is_urgent, self._config.drain_notice_s)
@@ -219,7 +219,7 @@ class Server:
                 running.is_leaving.set()
                 if drain.arrived:
                     # Other processes on the port count the same seconds: calls that move to one of them now
-                    # arrive between two of its attempts, and not in the moment it stops.
+                    # arrive between two of its attempts, and not at the moment it stops.
                     await _wait(running.is_urgent, _HOLD_S / 2)
             finally:
                 drain.release()

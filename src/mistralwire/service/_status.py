@@ -45,7 +45,7 @@ ERROR_DOMAIN = "mistralwire"
 """Domain of the reasons in ErrorInfo."""
 
 RETRY_WAIT_S_MAX = 30.0
-"""The longest delay in seconds that a client's gRPC library is given for a retry of its own."""
+"""The longest delay in seconds that a client's gRPC library is given before its own retry."""
 
 # The status travels in trailers, which most gRPC languages limit to 8 KiB by default. They hold the message
 # twice, once percent-encoded at up to three bytes a byte, and the details in base64: with the upstream's
@@ -185,7 +185,9 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
             return _status_of_error(error, request_info)
         except Exception as cause:  # noqa: BLE001 - every call needs a status
             # An error whose attributes have the wrong types; their text is not logged.
-            _logger.error("a %s has no status of its own: %s", type(error).__name__, type(cause).__name__)
+            _logger.error(
+                "a %s could not be converted to a status: %s", type(error).__name__, type(cause).__name__
+            )
     info = error_details_pb2.ErrorInfo(reason=Reason.INTERNAL, domain=ERROR_DOMAIN, metadata=_REVISION)
     return _status(grpc.StatusCode.INTERNAL, "internal error of the service", [info, *request_info])
 
@@ -285,7 +287,7 @@ def _bad_request(
 def _field_violation(
     violation: Violation | UpstreamViolation,
 ) -> error_details_pb2.BadRequest.FieldViolation:
-    """Convert a violation to its google.rpc form, each text truncated by itself."""
+    """Convert a violation to its google.rpc form, with each text truncated."""
     path, *texts = (_text_within(text, _TEXT_BYTES_MAX) for text in violation)
     if isinstance(violation, UpstreamViolation):
         description, kind = texts

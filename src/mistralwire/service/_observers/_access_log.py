@@ -32,7 +32,7 @@ class AccessLog:
     The level is WARNING if the service or its upstream failed, and INFO if the call ended well or because of
     the caller. The log record has the attributes `request_id`, `method`, `code`, `reason`, `duration_ms`,
     `chunks`, `first_chunk_ms`, `model`, `agent_id`, `peer`, `http_status`, `upstream_code`, `upstream_type`
-    and `upstream_request_id`, as far as they are known. They hold nothing of the request, the response, the
+    and `upstream_request_id`, if they are known. They hold nothing of the request, the response, the
     metadata or the text of an error, except for the names of model and agent and the upstream's code, type
     and id, and those only if they look like names.
     """

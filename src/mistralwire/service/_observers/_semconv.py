@@ -1,7 +1,7 @@
 """Names, buckets and values of telemetry, by the semantic conventions; and which names metrics admit.
 
 The version is 1.41, the last one that had rpc and GenAI both. The rpc conventions have become stable since,
-unchanged; the GenAI ones moved out, and have had no release of their own.
+unchanged; the GenAI ones moved out, and have not been released since.
 
 Source: https://github.com/open-telemetry/semantic-conventions/tree/v1.41.0/docs
 """
@@ -117,7 +117,7 @@ def target_of(request: Any) -> tuple[str, str]:
 
 
 def peer_attributes(peer: str) -> dict[str, Any]:
-    """Return the attributes of the caller's address, as far as gRPC's format of it has them."""
+    """Return the attributes of the caller's address, from gRPC's format of it."""
     if peer.startswith("unix:"):
         return {"network.transport": "unix"}
     match = _GRPC_PEER.fullmatch(peer)
@@ -132,7 +132,7 @@ def peer_attributes(peer: str) -> dict[str, Any]:
 
 
 def request_attributes(request: Any, method: str) -> dict[str, Any]:
-    """Return the attributes of a request: its parameters, none of its texts."""
+    """Return the attributes of a request: its parameters, but no texts."""
     attributes: dict[str, Any] = {
         OPERATION: operation_of(method),
         PROVIDER: "mistral_ai",

@@ -54,7 +54,7 @@ class PrometheusEndpoint:
 def start_prometheus(host: str = "127.0.0.1", port: int = 9464) -> PrometheusEndpoint:
     """Serve the metrics of calls in the Prometheus text format, from a thread, at `/metrics`.
 
-    It has a meter provider of its own, beside the one that the program may have set: that one stays in
+    It has its own meter provider, in addition to the one that the program may have set: that one stays in
     effect, and so do traces. The page also has the process metrics of the Prometheus client, such as memory.
 
     Args:
