@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from .serving import REPLAY, serving
-from .test_gateway import CHAT, QUESTION, failed, lines_until_curl, needs_curl, refused
-from .test_gateway import COMMAND as GATEWAY
-from .test_serve_metrics import free_ports, page
+from ..serving import REPLAY, serving
+from ..test_gateway import CHAT, QUESTION, failed, lines_until_curl, needs_curl, refused
+from ..test_gateway import COMMAND as GATEWAY
+from ..test_serve_metrics import free_ports, page
+from ..workers import TWO, Errors, gone, signal_twice, working
 from .test_workers import CALL
-from .workers import TWO, Errors, gone, signal_twice, working
 
 pytestmark = pytest.mark.process
 

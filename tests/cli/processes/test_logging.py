@@ -19,7 +19,7 @@ from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, UpstreamError
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
-from .serving import run, serving
+from ..serving import run, serving
 
 FORMATS = ["text", "json"]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -233,7 +233,7 @@ fail()
 @pytest.mark.process
 @pytest.mark.parametrize("format_", FORMATS)
 def test_no_line_has_the_text_of_an_exception_wherever_it_comes_from(format_: str) -> None:
-    path = filter(None, [str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])
+    path = filter(None, [str(pathlib.Path(__file__).parents[3]), os.environ.get("PYTHONPATH")])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     result = subprocess.run(
         [sys.executable, "-W", "default", "-c", _FAILING, format_],

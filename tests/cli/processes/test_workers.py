@@ -15,8 +15,8 @@ import pytest
 from mistralwire.client import Client, SyncClient
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
-from .serving import COMMAND, REPLAY, run, serving
-from .workers import TWO, Errors, gone, signal_twice, working
+from ..serving import COMMAND, REPLAY, run, serving
+from ..workers import TWO, Errors, gone, signal_twice, working
 
 pytestmark = pytest.mark.process
 
