@@ -74,7 +74,7 @@ def openapi_document(contract: Contract, version: str) -> Object:
         "tags": [
             {"name": "completions", "description": "Completions, as the API has them."},
             {"name": "vertex", "description": "Completions, as Vertex AI has them."},
-            {"name": "gateway", "description": "What the gateway says of itself."},
+            {"name": "gateway", "description": "Status and documentation of the gateway itself."},
         ],
         "paths": {**completion_paths(), **vertex_paths(), **gateway_paths()},
         "components": {
@@ -111,7 +111,7 @@ def _headers() -> Object:
             "schema": {"type": "string"},
         },
         "RetryAfter": {
-            "description": "After how many seconds to try again, where that is known.",
+            "description": "Seconds to wait before a retry, where that is known.",
             "schema": {"type": "integer", "minimum": 0},
         },
     }

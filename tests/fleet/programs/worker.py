@@ -1,7 +1,7 @@
 """Does what lines of JSON on standard input say, and answers each with a line: a process of one contract.
 
 A line is `[name, arguments]`; bytes are Latin-1 text in both directions. The answer has a `result`, an
-`error` with what a package's error says of itself, or a `failure` with the stack of any other. Whatever is
+`error` with the attributes of a package's error, or a `failure` with the stack of any other. Whatever is
 logged comes in `logs` with the next answer.
 """
 
