@@ -59,6 +59,7 @@ def _files(folder: str, pattern: str) -> list[pathlib.Path]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_docstrings_and_comments_are_plain_english(folder: str) -> None:
     texts = [text for path in _files(folder, "*.py") for text in _texts(path)]
