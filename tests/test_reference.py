@@ -69,7 +69,7 @@ def _upstream_keys(kind: str) -> list[str]:
     """Return the keys of a table in `[[upstreams]]`, as the error for an unknown one lists them."""
     with pytest.raises(MistralwireError) as caught:
         check_upstream_tables([{"kind": kind, "unknown": 1}])
-    return caught.value.message.partition("any of ")[2].partition(", found")[0].split(", ")
+    return caught.value.message.partition(" (")[2].partition(")")[0].split(", ")
 
 
 @pytest.mark.parametrize("kind", ["mistral", "vertex", "replay"])

@@ -77,7 +77,7 @@ async def test_the_demonstration_runs_with_nothing_else_and_ends_on_a_signal(
         _, errors = await process.communicate()
 
     assert listed == ["codestral-latest", "mistral-small-latest"]
-    assert line == f"listening on {url}, playing the demonstration; Ctrl-C ends it\n"
+    assert line == f"listening on {url}, replaying the demonstration; press Ctrl-C to stop\n"
     assert url.startswith("http://127.0.0.1:")
     assert answer["choices"][0]["message"]["role"] == "assistant"
     assert (process.returncode, errors) == (0, b"")
@@ -261,7 +261,7 @@ async def test_the_upstreams_of_the_file_are_asked_and_listed(
             async with http.get(f"{url}/v1/models") as response:
                 models = [model["id"] for model in (await response.json())["data"]]
 
-    assert "asking first at http://" in line
+    assert "calling first at http://" in line
     assert f", spare at {upstream.url}" in line
     assert lines[0].startswith("first: does not answer: ")
     assert lines[1] == "spare: answers"
@@ -289,7 +289,7 @@ async def test_a_service_elsewhere_is_called(tmp_path: pathlib.Path, http: aioht
             async with http.get(f"{url}/readyz") as ready:
                 assert ready.status == 503
 
-    assert line == f"listening on {url}, calling the service at {target}; Ctrl-C ends it\n"
+    assert line == f"listening on {url}, calling the service at {target}; press Ctrl-C to stop\n"
     assert (lines, answer, models) == (["service: answers"], json.loads(ANSWER), ["one", "two"])
 
 
@@ -297,7 +297,7 @@ async def test_a_service_that_is_not_there_is_said() -> None:
     async with serving("--service", "127.0.0.1:1", command=COMMAND) as (process, _, _):
         lines, _ = await lines_until_curl(process)
 
-    assert lines == ["service: does not serve: connection refused"]
+    assert lines == ["service: not serving: connection refused"]
 
 
 async def test_a_service_that_refuses_the_token_is_said_at_the_start_and_in_the_log(
@@ -358,7 +358,7 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         (["--service", "a:1", "--embedded"], "expected --embedded or --service, found both"),
         (
             ["--service", "127.0.0.1:115617"],
-            "--service must be such as 'localhost:50051', with one of the ports",
+            "--service must be an address such as 'localhost:50051', with a port",
         ),
         (["--service", "127.0.0.1:1", "--strict"], "expected --strict or --service, found both"),
         (["--service", "127.0.0.1:1", REPLAY], "expected RECORDING or --service, found both"),
@@ -382,13 +382,13 @@ def test_what_does_not_go_together_is_said_with_its_flags(arguments: list[Any], 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--upstream-url", "ftp://a"], "--upstream-url: it must be a URL such as https://api.mistral.ai"),
+        (["--upstream-url", "ftp://a"], "--upstream-url must be a URL such as https://api.mistral.ai"),
         (["--token-file", "/nowhere"], "--token-file: "),
         (
             ["--service", "127.0.0.1:1", "--token-file", "/nowhere"],
             "--token-file: expected a file, found none",
         ),
-        (["--passthrough-url", "ftp://a"], "--passthrough-url: it must be a URL such as"),
+        (["--passthrough-url", "ftp://a"], "--passthrough-url must be a URL such as"),
         (["--service", "127.0.0.1:1", "--service-token-file", "/nowhere"], "/nowhere: No such file"),
         (
             ["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"],

@@ -34,7 +34,7 @@ async def test_the_demonstration_runs_with_nothing_else_and_ends_on_a_signal(num
         process.send_signal(number)
         output, errors = await process.communicate()
 
-    assert line == f"listening on {address}, playing the demonstration; Ctrl-C ends it\n"
+    assert line == f"listening on {address}, replaying the demonstration; press Ctrl-C to stop\n"
     assert address.startswith("127.0.0.1:")
     assert response.model == "mistral-small-latest"
     assert as_json(chunks[-1])["choices"][0]["finish_reason"] == "tool_calls"
@@ -47,7 +47,7 @@ async def test_recordings_are_served_as_they_were_recorded() -> None:
         response = await client.complete(REQUEST)
         ids = {item.id async for item in client.stream(STREAM_REQUEST)}
 
-    assert "playing 2 recordings from" in line
+    assert "replaying 2 recordings from" in line
     assert as_json(response) == json.loads((REPLAY / "chat.json").read_text())
     assert ids == {"stream-1"}
 
@@ -195,7 +195,7 @@ async def test_the_log_says_what_ended_the_service() -> None:
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
 
-    assert b"SIGTERM: no new calls; running ones may end" in errors
+    assert b"SIGTERM: refusing new calls, waiting for running calls to end" in errors
 
 
 def test_a_bad_recording_is_said_with_file_and_line(tmp_path: pathlib.Path) -> None:
@@ -233,7 +233,7 @@ async def test_the_upstreams_of_the_file_are_asked(workers: str, tmp_path: pathl
             process.send_signal(signal.SIGTERM)
             await process.communicate()
 
-    assert f", asking own at {upstream.url}; " in line
+    assert f", calling own at {upstream.url}; " in line
     assert as_json(response) == json.loads(answer)
     assert [request.headers["authorization"] for request in upstream.received] == ["Bearer a-key"]
     assert process.returncode == 0
@@ -247,7 +247,7 @@ async def test_one_url_is_asked_without_a_key_if_there_is_none() -> None:
         async with serving(*arguments, env=env) as (_, address, line), Client(address) as client:
             response = await client.complete(REQUEST)
 
-    assert f"asking {upstream.url}/v1, without a key: MISTRAL_API_KEY is not set; Ctrl-C" in line
+    assert f"calling {upstream.url}/v1, without a key: MISTRAL_API_KEY is not set; press Ctrl-C" in line
     assert as_json(response) == json.loads(answer)
     [request] = upstream.received
     assert request.path == "/v1/chat/completions"

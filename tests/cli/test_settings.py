@@ -237,8 +237,8 @@ def test_the_environment_names_the_file(tmp_path: pathlib.Path) -> None:
         ('recordings = "a"', "recordings: expected an array of strings, found a string"),
         ("recordings = [1]", "recordings: expected an array of strings, found an array"),
         ("[serve.port]", "port: expected an integer from 0 to 65535, found a table"),
-        ("drain-s = 5", '"drain-s" is no setting of [serve], did you mean drain_s?'),
-        ("zzz = 5", '"zzz" is no setting of [serve]'),
+        ("drain-s = 5", '"drain-s" is not a setting of [serve]; did you mean drain_s?'),
+        ("zzz = 5", '"zzz" is not a setting of [serve]'),
         ("port = 1\n[srve]", "expected the tables [serve], [gateway], [[upstreams]], found [srve]"),
         ('port = 1\n[call]\ntarget = "localhost:1"', "[[upstreams]], found [call]"),
         ("[[upstreams]]", "upstreams[0].kind: expected one of mistral, vertex, replay, found none"),
@@ -307,10 +307,10 @@ def test_a_file_that_can_not_be_read_is_said(file: str, said: str) -> None:
     [
         (
             "MISTRALWIRE_SERVE_DRIAN_S",
-            "DRIAN_S is no setting of serve; unset it, did you mean MISTRALWIRE_SERVE_DRAIN_S?",
+            "DRIAN_S is not a setting of serve; did you mean MISTRALWIRE_SERVE_DRAIN_S?",
         ),
         ("MISTRALWIRE_SERVE_CONFIG", "did you mean MISTRALWIRE_"),
-        ("MISTRALWIRE_SERVE_", "is no setting of serve"),
+        ("MISTRALWIRE_SERVE_", "is not a setting of serve"),
     ],
 )
 def test_a_variable_that_is_no_setting_is_an_error(name: str, said: str) -> None:
@@ -352,7 +352,7 @@ def test_only_a_variable_of_a_port_can_be_one_of_kubernetes() -> None:
     ],
 )
 def test_what_only_looks_like_a_variable_of_kubernetes_is_an_error(env: dict[str, str]) -> None:
-    assert "is no setting of serve" in refused(env=env)
+    assert "is not a setting of serve" in refused(env=env)
 
 
 @pytest.mark.parametrize(

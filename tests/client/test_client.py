@@ -296,7 +296,7 @@ async def test_contradicting_and_impossible_arguments_are_refused() -> None:
         Client("127.0.0.1:1", message_bytes_max="5")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"not a URL: 'https://example\.com'"):
         Client("https://example.com")
-    with pytest.raises(ValueError, match="target must not be empty"):
+    with pytest.raises(ValueError, match="target must be an address such as 'localhost:50051', not empty"):
         Client("")
     for target in (None, 50051, b"localhost"):
         with pytest.raises(TypeError, match="target must be a string"):

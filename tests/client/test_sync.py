@@ -119,7 +119,7 @@ async def test_errors_are_the_same() -> None:
 
     async with asyncio.timeout(30), serving(upstream) as server:
         await asyncio.to_thread(use, server.address)
-    with pytest.raises(ValueError, match="target must not be empty"):
+    with pytest.raises(ValueError, match="target must be an address such as 'localhost:50051', not empty"):
         SyncClient("")
 
 

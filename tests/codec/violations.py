@@ -78,7 +78,7 @@ CASES: list[tuple[type[Message], str, list[Violation]]] = [
             Violation("law", "a number within the range of a double", "the number 1e400"),
         ],
     ),
-    (AssistantMessage, '{"prefix":1}', [Violation("prefix", "true or false or null", "the number 1")]),
+    (AssistantMessage, '{"prefix":1}', [Violation("prefix", "a boolean or null", "the number 1")]),
     (AssistantMessage, '{"role":"user"}', [Violation("role", 'the string "assistant"', 'the string "user"')]),
     (
         AssistantMessage,

@@ -246,8 +246,10 @@ def test_a_wrong_value_is_refused_with_its_place(table: dict[str, Any], message:
 )
 def test_an_unknown_key_is_refused_with_those_there_are(kind: str, name: str) -> None:
     message = _refusal([{"kind": kind, name: SECRET}])
-    assert message.startswith(f"upstreams[0]: expected of {kind} any of name, kind, models, weight, ")
-    assert message.endswith(f", found '{name}'")
+    assert message.startswith(
+        f"upstreams[0]: expected a key of the kind {kind} (name, kind, models, weight, "
+    )
+    assert message.endswith(f"), found '{name}'")
 
 
 @pytest.mark.parametrize("kind", ["mistral", "vertex", "replay"])

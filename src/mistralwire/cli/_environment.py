@@ -41,5 +41,5 @@ def check_environment(ctx: click.Context) -> None:
     for variable in found:
         is_link = any(_LINK.fullmatch(variable.removeprefix(service)) for service in services)
         if variable not in known and not is_link:
-            message = f"environment variable {printable(variable)} is no setting of {name}; unset it"
-            raise click.UsageError(f"{message}{nearest(variable, known)}", ctx)
+            message = f"environment variable {printable(variable)} is not a setting of {name}"
+            raise click.UsageError(f"{message}{nearest(variable, known) or '; unset it'}", ctx)

@@ -29,11 +29,11 @@ class AnswerSettings:
     """Settings of where answers come from; the help of each field says what it means."""
 
     recordings: tuple[pathlib.Path, ...] = setting_field(
-        (), "Files and folders to play; a demonstration by default.", "RECORDING"
+        (), "Files and folders to replay; a demonstration by default.", "RECORDING"
     )
     chunks_per_second: float | None = setting_field(
         None,
-        "Pace of recorded streams. By default they have the pauses that were recorded.",
+        "Pace of recorded streams. By default they keep the recorded pauses.",
         "N",
         0,
         1_000_000,
@@ -41,7 +41,7 @@ class AnswerSettings:
     )
     upstream_url: str | None = setting_field(
         None,
-        "URL of Mistral's API, or one like it, to ask. Its key, if it needs one, is in the environment "
+        "URL of Mistral's API, or a compatible one, to call. Its key, if it needs one, is in the environment "
         f"variable {KEY_VARIABLE}. Needs the extra gateway.",
         "URL",
     )
@@ -58,7 +58,7 @@ class AnswerSource:
 
     Attributes:
         upstream: The upstream.
-        what: What it does, such as `playing the demonstration`.
+        what: What it does, such as `replaying the demonstration`.
         routes: The upstreams behind it that are asked over the network.
     """
 
@@ -94,12 +94,12 @@ def make_answers(settings: AnswerSettings, tables: Tables) -> AnswerSource:
     """
     if tables:
         routed = routed_from_tables(list(tables), _HERE)
-        return AnswerSource(routed, f"asking {', '.join(map(_place, routed.routes))}", routed.routes)
+        return AnswerSource(routed, f"calling {', '.join(map(_place, routed.routes))}", routed.routes)
     if (url := settings.upstream_url) is not None:
         route = route_to(url, "upstream_url", "upstream")
         without = "" if os.environ.get(KEY_VARIABLE) else f", without a key: {KEY_VARIABLE} is not set"
         # Not behind a RoutedUpstream: there is no other one to fall back to.
-        return AnswerSource(route.upstream, f"asking {url}{without}", (route,))
+        return AnswerSource(route.upstream, f"calling {url}{without}", (route,))
     upstream = ReplayUpstream(
         settings.recordings or DEMONSTRATION, chunks_per_second=settings.chunks_per_second
     )
@@ -107,7 +107,7 @@ def make_answers(settings: AnswerSettings, tables: Tables) -> AnswerSource:
     if settings.recordings:
         places = ", ".join(map(str, settings.recordings))
         what = f"{counted(len(upstream.files), 'recording')} from {places}"
-    return AnswerSource(upstream, f"playing {what}")
+    return AnswerSource(upstream, f"replaying {what}")
 
 
 def _place(route: Route) -> str:
@@ -134,8 +134,10 @@ def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = 
     try:
         routed = routed_from_tables([{"kind": "mistral", "name": name, "base_url": url, **key}], _HERE)
     except MistralwireError as error:
-        text = error.message.removeprefix("upstreams[0]: ").replace("base_url must", "it must", 1)
-        raise MistralwireError(f"{setting}: {text}", code=error.code, reason=error.reason) from error
+        text = error.message.removeprefix("upstreams[0]: ")
+        is_url = text.startswith("base_url must")
+        text = text.replace("base_url", setting, 1) if is_url else f"{setting}: {text}"
+        raise MistralwireError(text, code=error.code, reason=error.reason) from error
     return routed.routes[0]
 
 

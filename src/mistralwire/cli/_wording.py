@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a question whether the most similar name was meant, whatever the case; empty if none is."""
+    """Return a suggestion of the most similar name, ignoring case; empty if none is similar."""
     folded = {candidate.lower(): candidate for candidate in sorted(known)}
     matches = difflib.get_close_matches(name.lower(), folded, 1)
-    return f", did you mean {folded[matches[0]]}?" if matches else ""
+    return f"; did you mean {folded[matches[0]]}?" if matches else ""

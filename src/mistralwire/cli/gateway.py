@@ -56,7 +56,7 @@ class ServiceSettings:
         "TARGET",
     )
     embedded: bool = setting_field(
-        False, "Run the service in the process of the gateway, which is the default without --service."
+        False, "Run the service in the gateway's process; the default without --service."
     )
     strict: bool = setting_field(
         False,
@@ -84,15 +84,15 @@ class ServiceSettings:
     )
     models: str | None = setting_field(
         None,
-        "Names for /v1/models, separated by commas. By default those that the [[upstreams]] name in full, "
-        "and where they have wildcards, those that the upstreams list.",
+        "Models that /v1/models lists, separated by commas. By default the exact names in the [[upstreams]], "
+        "and for patterns with wildcards the matching models that the upstream lists.",
         "NAMES",
     )
 
     passthrough_url: str | None = setting_field(
         None,
-        "URL of Mistral's API, or one like it, for requests to passthrough_paths instead of upstreams. With "
-        f"service they need it. Its key is in {KEY_VARIABLE}, or in passthrough_key_file.",
+        "URL of Mistral's API, or a compatible one, that serves passthrough_paths in place of the upstreams. "
+        f"Required for them with service. Its key is in {KEY_VARIABLE}, or in passthrough_key_file.",
         "URL",
     )
     passthrough_key_file: pathlib.Path | None = setting_field(
@@ -141,7 +141,7 @@ GATEWAY = SettingsDefinition(
         "metrics": "Metrics",
         "body_bytes_max": "Limits",
         "heartbeat_s": "Streams",
-        "drain_s": "End",
+        "drain_s": "Shutdown",
         "workers": "Processes",
         "prometheus_port": "Metrics",
         "log_level": "Logs",
@@ -338,7 +338,7 @@ async def _service_state(client: Client) -> str:
     if cause is None:
         return "answers"
     if cause != TOKEN_REFUSED:
-        return f"does not serve: {cause}"
+        return f"not serving: {cause}"
     what = "refuses the gateway's token" if client.has_token else "wants a token, and the gateway has none"
     return f"{what}; see --service-token-file"
 

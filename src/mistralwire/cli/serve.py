@@ -27,7 +27,7 @@ SERVE = SettingsDefinition(
         "stream_message_chunks_max": "Streams",
         "handshake_s": "Connections",
         "keepalive_s": "Keepalive",
-        "drain_s": "End",
+        "drain_s": "Shutdown",
         "workers": "Processes",
         "prometheus_port": "Metrics",
         "log_level": "Logs",

@@ -201,15 +201,16 @@ def checked_target(target: str) -> str:
     if not isinstance(target, str):
         raise TypeError(f"target must be a string such as 'localhost:50051', not {target!r}")
     if not target:
-        raise ValueError("target must not be empty, but such as 'localhost:50051'")
+        raise ValueError("target must be an address such as 'localhost:50051', not empty")
     lower = target.lower()
     if lower.startswith(("http://", "https://")):
-        raise ValueError(f"target must be such as 'localhost:50051', not a URL: {target!r}")
+        raise ValueError(f"target must be an address such as 'localhost:50051', not a URL: {target!r}")
     for address in _addresses(lower):
         port = _port_of(address)
         if port is not None and not (_PORT_DIGITS.fullmatch(port) and 0 < int(port) <= _PORT_MAX):
             raise ValueError(
-                f"target must be such as 'localhost:50051', with one of the ports 1 to 65535, not {target!r}"
+                "target must be an address such as 'localhost:50051', with a port from 1 to 65535, "
+                f"not {target!r}"
             )
     return target
 

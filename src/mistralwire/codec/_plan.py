@@ -39,7 +39,7 @@ class Kind(enum.Enum):
     STRING = "a string"
     INTEGER = "an integer"
     NUMBER = "a number"
-    BOOLEAN = "true or false"
+    BOOLEAN = "a boolean"
     ENUM = "a string of the enum"
     MESSAGE = "a message"
     TEXT_ANY = "any JSON value"

@@ -32,13 +32,13 @@ class GatewayConfig(ListenSettings):
     port: int = setting_field(8080, "Port to listen on; 0 for any free port.", "PORT", 0, 65_535)
     cors_origins: str | None = setting_field(
         None,
-        "Origins whose pages may call from a browser, separated by commas; * for all. None by default.",
+        "Origins of web pages that may call the gateway, separated by commas; * for all. None by default.",
         "ORIGINS",
     )
 
     passthrough_paths: str = setting_field(
         ", ".join(PASSTHROUGH_PATHS),
-        "Paths whose requests are forwarded unchanged, separated by commas, or none. They go to the first "
+        "Paths whose requests are forwarded unread, separated by commas, or none. They go to the first "
         "upstream of the kind mistral.",
         "PATHS",
     )

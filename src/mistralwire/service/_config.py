@@ -50,16 +50,16 @@ class ServerConfig(ListenSettings):
 
     strict: bool = setting_field(
         False,
-        "Check every request against the contract. By default requests for APIs are not checked, since APIs "
-        "check them.",
+        "Check every request against the contract. By default requests for model APIs are not checked, "
+        "since the APIs check them.",
     )
 
     message_bytes_max: int = count_field(16 * 1024 * 1024, "Bytes of one request, after decompression.")
     metadata_bytes_max: int = count_field(
-        16 * 1024, "Bytes of the metadata of one call, with 32 more for each entry.", 1024, 1024 * 1024
+        16 * 1024, "Bytes of the metadata of one call, counting 32 more for each entry.", 1024, 1024 * 1024
     )
     calls_max: int = count_field(
-        1024, "Concurrent calls, those that wait for the upstream included.", most=INT32_MAX - 1024
+        1024, "Concurrent calls, including those that wait for the upstream.", most=INT32_MAX - 1024
     )
     arriving_max: int = count_field(
         1024,
@@ -83,17 +83,17 @@ class ServerConfig(ListenSettings):
         256 * 1024, "Bytes of one message of a stream, unless a single chunk is larger."
     )
     stream_buffer_bytes_max: int = count_field(
-        512 * 1024, "Bytes that are buffered for one caller; then reading from the upstream pauses."
+        512 * 1024, "Bytes buffered for one caller; at the limit, reading from the upstream pauses."
     )
 
-    handshake_s: float = seconds_field(10.0, "Timeout for a connection's handshakes, TLS included.", 3_600.0)
+    handshake_s: float = seconds_field(10.0, "Timeout for a connection's handshakes, including TLS.", 3_600.0)
     connection_idle_s: float = seconds_field(
         1_800.0, "Time after which a connection without calls is closed; clients reconnect when they need to."
     )
     connection_age_s: float = seconds_field(
         3_600.0,
         "Age at which a connection takes no new calls, so that clients reconnect, perhaps to another server. "
-        "After the same time again it is closed, with the calls that still run.",
+        "After the same time again it is closed, and calls still running on it are cancelled.",
         SECONDS_MAX / 2,
     )
     keepalive_s: float = seconds_field(
@@ -104,7 +104,7 @@ class ServerConfig(ListenSettings):
     )
     keepalive_caller_s_min: float = seconds_field(
         10.0,
-        "Least time between two keepalive pings of a caller; callers that ping more often are disconnected.",
+        "Minimum time between two keepalive pings of a caller; one that pings more often is disconnected.",
         KEEPALIVE_S_MAX,
     )
     drain_s: float = seconds_field(
@@ -113,7 +113,7 @@ class ServerConfig(ListenSettings):
     drain_notice_s: float = seconds_field(
         0.0,
         "First part of drain_s, in which new calls are still accepted while health reports NOT_SERVING, so "
-        "that load balancers notice. Behind one, use twice the interval of its health checks.",
+        "that load balancers notice. Behind one, set twice the interval of its health checks.",
         is_above=False,
     )
 

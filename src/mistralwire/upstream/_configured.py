@@ -98,7 +98,8 @@ def _check_table(place: str, table: dict[str, Any]) -> None:
             message = "expected no key in this file, found one; name its place with key_env or key_file"
             raise _table_error(f"{place}.{name}: {message}")
         if name not in known:
-            raise _table_error(f"{place}: expected of {kind} any of {', '.join(known)}, found {name[:64]!r}")
+            expected = f"a key of the kind {kind} ({', '.join(known)})"
+            raise _table_error(f"{place}: expected {expected}, found {name[:64]!r}")
         if problem := problem_in_file(*known[name], value):
             raise _table_error(f"{place}.{name}: {problem}")
     for name in _REQUIRED_KEYS[kind]:

@@ -154,7 +154,7 @@ async def test_what_is_printed_is_printed_once_and_works() -> None:
         process.send_signal(signal.SIGTERM)
         output, _ = await process.communicate()
 
-    assert line == f"listening on {url} with 2 workers, playing the demonstration; Ctrl-C ends it\n"
+    assert line == f"listening on {url} with 2 workers, replaying the demonstration; press Ctrl-C to stop\n"
     assert (lines, output.strip()) == ([], b"")
     assert done.stdout.endswith(b"data: [DONE]\n\n")
 
@@ -163,7 +163,7 @@ async def test_the_service_is_asked_whether_it_answers() -> None:
     async with serving(*TWO, "--service", "127.0.0.1:1", command=GATEWAY) as (process, _, _):
         lines, _ = await lines_until_curl(process)
 
-    assert lines == ["service: does not serve: connection refused"]
+    assert lines == ["service: not serving: connection refused"]
 
 
 async def test_each_worker_has_a_page_of_metrics() -> None:
@@ -211,7 +211,7 @@ def test_what_keeps_it_from_starting_is_said_alike_with_workers_and_without(work
     )
     tls = ("--tls-certificate", "/nowhere", "--tls-key", "/nowhere")
     assert failed(*two, *tls).startswith("--tls-certificate: expected a file, found none at /nowhere")
-    assert "--service must be such as" in refused(*two, "--service", "http://a")
+    assert "--service must be an address such as" in refused(*two, "--service", "http://a")
 
 
 def test_the_setting_is_in_the_printed_configuration() -> None:

@@ -95,8 +95,7 @@ def _file_setting(name: str, help_text: str) -> Callable[[FC], FC]:
 @_setting(
     "model",
     metavar="NAME",
-    show_default="mistral-small-latest; codestral-latest with --fim",
-    help="Name of the model.",
+    help="Name of the model; mistral-small-latest by default, codestral-latest with --fim.",
 )
 @click.option("--agent", metavar="ID", help="Id of the agent that answers, instead of a model.")
 @click.option("--system", metavar="TEXT", help="System message before the prompt.")
@@ -190,7 +189,7 @@ def call(
 _CONTRADICTIONS = {
     ("fim", "system"): "--system is for chat; --fim has no messages",
     ("fim", "agent"): "--agent answers messages; --fim has none",
-    ("model", "agent"): "--agent has a model of its own; leave out --model",
+    ("model", "agent"): "the agent determines the model; leave out --agent or --model",
 }
 
 

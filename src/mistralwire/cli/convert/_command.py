@@ -174,7 +174,7 @@ class _Conversion:
         """
         if self.target_format is None and format_of_name(self.output) is None and not is_direct(self.output):
             raise click.UsageError(
-                f"the name {self.output} does not show the output's format; name it with --to"
+                f"cannot infer the output format from the name {self.output}; specify it with --to"
             )
         name = "<stdin>" if self.file in (None, _STANDARD_INPUT) else str(self.file)
         with (
@@ -211,7 +211,7 @@ class _Conversion:
                 found = format_of_content(content, source.item_bytes_max, to_sequence=to_sequence)
         if found is None:
             raise click.UsageError(
-                f"neither the name {name} nor the content shows the input's format; name it with --from"
+                f"cannot infer the input format from {name} or its content; specify it with --from"
             )
         return found, target or (Format.BINPB if found.is_json else Format.JSON)
 

@@ -36,7 +36,7 @@ Item: TypeAlias = tuple[str, SseMessage[Message]]
 
 _VARINT_BYTES_MAX = 10
 _QUOTED_CHARS_MAX = 300
-_FRAMING_HINT = "; if these are messages with a length before each, choose --to jsonl"
+_FRAMING_HINT = "; if these are length-delimited messages, use --to jsonl"
 # The JSON form of a message is longer than its wire bytes, whose number is bounded already.
 _CHECK_LIMITS = Limits(document_bytes_max=2**40)
 _REQUEST_TYPES = frozenset(
@@ -68,7 +68,7 @@ class Reader:
 
         Args:
             format_: Format of the input.
-            delimited: For binpb: whether it is a sequence of messages, each with its length before it.
+            delimited: For binpb: whether it is a sequence of length-delimited messages.
 
         Raises:
             click.exceptions.Exit: If the report ends the run.
@@ -93,8 +93,8 @@ class Reader:
             self.message_type = MESSAGE_TYPES.get(infer_name())
         if self.message_type is None:
             raise click.UsageError(
-                f"the content of {self.report.file} does not show the type of its messages; "
-                "name it with --type, as in --type ChatCompletionResponse"
+                f"cannot infer the message type from {self.report.file}; "
+                "specify it with --type, as in --type ChatCompletionResponse"
             )
         return self.message_type
 

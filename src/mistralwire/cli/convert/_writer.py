@@ -16,7 +16,7 @@ class Writer:
     Args:
         stream: The output.
         format_: The format.
-        delimited: For binpb: whether to write a sequence of messages, each with its length before it.
+        delimited: For binpb: whether to write a sequence of length-delimited messages.
         names: For JSON: the spelling of member names.
         indent: For json: spaces per level, or None for one line.
         contract_revision: For protobuf: revision of the oldest contract among the readers.

@@ -26,12 +26,12 @@ class ProcessSettings:
     """Settings of the processes of a command; the help of each field says what it means."""
 
     workers: int = setting_field(
-        1, "Processes that share the port, on Linux; each has limits of its own.", "N", 1, 1024
+        1, "Processes that share the port, on Linux; each has its own limits.", "N", 1, 1024
     )
     prometheus_port: int | None = setting_field(
         None,
-        "Port to serve metrics for Prometheus on. With several workers it is that of the first; each of the "
-        "others has the next one. Needs the extra otel.",
+        "Port to serve metrics for Prometheus on. With several workers it is the port of the first, and "
+        "the next ports are those of the others. Needs the extra otel.",
         "PORT",
         1,
         65_535,
@@ -122,7 +122,7 @@ class Job(abc.ABC):
         if self.processes.workers > 1:
             facts.append(f"{self.processes.workers} workers")
         with_ = f" with {', '.join(facts)}" if facts else ""
-        return f"listening on {address}{with_}, {what}; Ctrl-C ends it"
+        return f"listening on {address}{with_}, {what}; press Ctrl-C to stop"
 
     @abc.abstractmethod
     def new_loop(self) -> asyncio.AbstractEventLoop:
@@ -188,7 +188,7 @@ async def serve_until_signal(job: Job) -> None:
 
 def log_drain(cause: str) -> None:
     """Log that the drain begins, and what caused it."""
-    _logger.info("%s: no new calls; running ones may end", cause)
+    _logger.info("%s: refusing new calls, waiting for running calls to end", cause)
 
 
 def _interrupt() -> None:

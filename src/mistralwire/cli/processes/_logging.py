@@ -51,7 +51,7 @@ _logger = logging.getLogger(__name__)
 class LogSettings:
     """Settings of the log; the help of each field says what it means."""
 
-    log_level: LogLevel = setting_field("info", "Least severe level that is logged, to standard error.")
+    log_level: LogLevel = setting_field("info", "Minimum level of the log lines on standard error.")
     log_format: LogFormat = setting_field("text", "Format of log lines.")
 
 

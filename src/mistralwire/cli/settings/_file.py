@@ -53,7 +53,7 @@ def read_settings(definition: SettingsDefinition, path: pathlib.Path) -> Setting
     """Read the settings of a command from a file.
 
     Raises:
-        BadFileError: If it can't be read, is not TOML, or has something in it that is no setting.
+        BadFileError: If it can't be read, is not TOML, or contains something that is not a setting.
     """
     document = _parse_file(path)
     command, folder = definition.command, _absolute(path).parent
@@ -71,7 +71,7 @@ def read_settings(definition: SettingsDefinition, path: pathlib.Path) -> Setting
         field = definition.fields.get(name)
         if field is None:
             near = nearest(name, definition.fields)
-            raise BadFileError(f"{_quoted_key(name)} is no setting of [{command}]{near}")
+            raise BadFileError(f"{_quoted_key(name)} is not a setting of [{command}]{near}")
         if problem := problem_in_file(kind_of(field), field.metadata["setting"], value):
             raise BadFileError(f"{name}: {problem}")
         values[name] = _placed(value, folder) if kind_of(field) in (pathlib.Path, tuple) else value

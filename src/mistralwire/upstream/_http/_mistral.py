@@ -55,8 +55,8 @@ def checked_url(name: str, url: str) -> str:
         is_url = False
     if not is_url or "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(
-            f"{name} must be a URL such as {MISTRAL_URL}: http or https, a host, and neither password, query "
-            "nor fragment"
+            f"{name} must be a URL such as {MISTRAL_URL}, with http or https and a host, and without a "
+            "password, query or fragment"
         )
     return url.rstrip("/").removesuffix("/v1")
 
