@@ -314,7 +314,7 @@ async def test_a_request_that_breaks_the_contract_is_not_sent(document: bytes, s
         (("hi", "--deadline", "soon"), "--deadline': 'soon' is not a valid float"),
         (("hi", "--target", "http://localhost:1"), "not a URL: 'http://localhost:1'"),
         (("hi", "--target", ""), "target must be an address such as 'localhost:50051', not empty"),
-        (("hi", "--target", "127.0.0.1:115617"), "with a port from 1 to 65535, not"),
+        (("hi", "--target", "127.0.0.1:115617"), "with one of the ports 1 to 65535, not"),
         (("hi", "--tls-key", __file__), "tls_certificate and tls_key go together"),
         (("hi", "--tls-ca", __file__), "must be a PEM file"),
         (("hi", "--token-file", "/dev/null"), "no comment, found none"),

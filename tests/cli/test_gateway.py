@@ -358,7 +358,7 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         (["--service", "a:1", "--embedded"], "expected --embedded or --service, found both"),
         (
             ["--service", "127.0.0.1:115617"],
-            "--service must be an address such as 'localhost:50051', with a port",
+            "--service must be an address such as 'localhost:50051', with one of the ports",
         ),
         (["--service", "127.0.0.1:1", "--strict"], "expected --strict or --service, found both"),
         (["--service", "127.0.0.1:1", REPLAY], "expected RECORDING or --service, found both"),
@@ -366,7 +366,7 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         (["--service-token-file", "a"], "--service-token-file needs --service"),
         (["--service-insecure"], "--service-insecure needs --service"),
         (["--service", "127.0.0.1:1", "--service-tls-key", "a"], "--service-tls-key"),
-        (["--service", ""], "--service must not be empty"),
+        (["--service", ""], "--service must be an address such as 'localhost:50051', not empty"),
         (["--host", "0.0.0.0"], "--insecure to allow that"),
         (["--passthrough-key-file", "a"], "--passthrough-key-file needs --passthrough-url"),
         (["--passthrough-paths", "/v1/../files"], "--passthrough-paths must be paths"),
@@ -382,13 +382,13 @@ def test_what_does_not_go_together_is_said_with_its_flags(arguments: list[Any], 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--upstream-url", "ftp://a"], "--upstream-url must be a URL such as https://api.mistral.ai"),
+        (["--upstream-url", "ftp://a"], "--upstream-url: expected a URL such as https://api.mistral.ai"),
         (["--token-file", "/nowhere"], "--token-file: "),
         (
             ["--service", "127.0.0.1:1", "--token-file", "/nowhere"],
             "--token-file: expected a file, found none",
         ),
-        (["--passthrough-url", "ftp://a"], "--passthrough-url must be a URL such as"),
+        (["--passthrough-url", "ftp://a"], "--passthrough-url: expected a URL such as"),
         (["--service", "127.0.0.1:1", "--service-token-file", "/nowhere"], "/nowhere: No such file"),
         (
             ["--tls-certificate", "/nowhere", "--tls-key", "/nowhere"],

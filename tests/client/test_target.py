@@ -29,7 +29,7 @@ from mistralwire.client import Client
     ],
 )
 def test_a_port_that_is_none_is_refused(target: str) -> None:
-    with pytest.raises(ValueError, match=r"target must be .* with a port from 1 to 65535") as raised:
+    with pytest.raises(ValueError, match=r"target must be .* with one of the ports 1 to 65535") as raised:
         Client(target, insecure=True)
     assert str(raised.value).endswith(f"not {target!r}")
 

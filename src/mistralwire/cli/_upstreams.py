@@ -135,9 +135,8 @@ def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = 
         routed = routed_from_tables([{"kind": "mistral", "name": name, "base_url": url, **key}], _HERE)
     except MistralwireError as error:
         text = error.message.removeprefix("upstreams[0]: ")
-        is_url = text.startswith("base_url must")
-        text = text.replace("base_url", setting, 1) if is_url else f"{setting}: {text}"
-        raise MistralwireError(text, code=error.code, reason=error.reason) from error
+        text = text.replace("base_url must be", "expected", 1)
+        raise MistralwireError(f"{setting}: {text}", code=error.code, reason=error.reason) from error
     return routed.routes[0]
 
 

@@ -209,7 +209,7 @@ def checked_target(target: str) -> str:
         port = _port_of(address)
         if port is not None and not (_PORT_DIGITS.fullmatch(port) and 0 < int(port) <= _PORT_MAX):
             raise ValueError(
-                "target must be an address such as 'localhost:50051', with a port from 1 to 65535, "
+                "target must be an address such as 'localhost:50051', with one of the ports 1 to 65535, "
                 f"not {target!r}"
             )
     return target
