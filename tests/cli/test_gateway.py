@@ -341,7 +341,7 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
         assert await response.content.readline()
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
-        while b"no new calls" not in await process.stderr.readline():
+        while b"refusing new calls" not in await process.stderr.readline():
             pass
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
