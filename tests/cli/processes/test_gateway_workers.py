@@ -84,7 +84,7 @@ async def test_a_running_stream_is_drained_before_all_workers_end(number: signal
     assert process.returncode == 0
     assert b"Traceback" not in text
     assert b"replaced" not in text
-    assert b"%s: no new calls" % number.name.encode() in text
+    assert b"%s: refusing new calls" % number.name.encode() in text
 
 
 async def test_workers_end_themselves_when_the_process_above_them_dies() -> None:
@@ -96,7 +96,7 @@ async def test_workers_end_themselves_when_the_process_above_them_dies() -> None
             await gone(pid)
 
     assert rest.endswith(b"data: [DONE]\n\n")
-    assert text.count(b"the parent process ends: no new calls") == 2
+    assert text.count(b"the parent process ends: refusing new calls") == 2
 
 
 async def test_a_worker_that_ends_is_replaced() -> None:

@@ -164,7 +164,7 @@ async def test_workers_end_themselves_when_the_process_above_them_dies() -> None
             await gone(pid)
 
     assert len([first, *rest]) == 12
-    assert text.count(b"the parent process ends: no new calls") == 2
+    assert text.count(b"the parent process ends: refusing new calls") == 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
