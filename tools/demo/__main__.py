@@ -43,11 +43,11 @@ async def main() -> int:
         (pathlib.Path(folder) / "response.json").write_bytes(response_text)
         (pathlib.Path(folder) / "stream.sse").write_bytes(stream_text)
         async with _running("serve", folder) as target, Client(target) as client:
-            click.echo(f"A gRPC service of its own process listens on {target}.\n")
+            click.echo(f"A gRPC service in its own process listens on {target}.\n")
             equal = [await _show_response(client, response_text), await _show_stream(client, stream_text)]
         async with _running("gateway", folder) as url:
             equal.append(await _show_gateway(url, response_text, stream_text))
-    click.secho("All is equal." if all(equal) else "NOT EQUAL.", bold=True)
+    click.secho("All documents are equal." if all(equal) else "NOT EQUAL: see above.", bold=True)
     command = pathlib.Path(sys.executable).with_name("mistralwire")
     click.echo(
         f"\nTo try the service, in two terminals:\n"
@@ -150,7 +150,7 @@ async def _show_stream(client: Client, text: bytes) -> bool:
 
 async def _show_gateway(url: str, response_text: bytes, stream_text: bytes) -> bool:
     _head("3. The same over HTTP: the gateway, with its service in the same process")
-    click.echo(f"A gateway of its own process listens on {url}.")
+    click.echo(f"A gateway in its own process listens on {url}.")
     answer, stream = await edge.ask(url)
     chunks = edge.show(url, answer, stream)
     same = _exact(to_json(from_json(ChatCompletionResponse, answer), names="camel")) == _exact(response_text)
