@@ -141,7 +141,7 @@ newest: $(TEST_PACKAGES)
 	$(BIN)/python $(COVERAGE) $(PYTEST) $(PARALLEL) -m "$(MAIN)"
 
 alone: $(TEST_PACKAGES)
-	@echo "== newest dependencies, tests that measure time or the event loop, one after the other"
+	@echo "== newest dependencies, tests with nothing beside them"
 	$(BIN)/python $(PYTEST) -m "alone and not interop and not chaos"
 
 oldest: .venv-oldest/.installed

@@ -157,6 +157,7 @@ def test_a_folder_that_is_missing_is_a_usage_error(tmp_path: pathlib.Path) -> No
         pass
 
 
+@pytest.mark.alone
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("redirection", "name"),

@@ -33,7 +33,7 @@ def pipe(tmp_path: pathlib.Path) -> pathlib.Path:
         (("gateway", "--token-file"), "expected a token a line in {pipe}, found none"),
         (("serve", "--tls-key", __file__, "--tls-certificate"), "expected a PEM certificate in {pipe}"),
         ((*SERVICE, "--service-token-file"), "{pipe}: expected a bearer token on the first line"),
-        ((*SERVICE, "--service-tls-ca"), "found none of its -----BEGIN lines in {pipe}"),
+        ((*SERVICE, "--service-tls-ca"), "found no -----BEGIN line in {pipe}"),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )

@@ -117,6 +117,7 @@ def test_the_folder_has_to_be_named() -> None:
     assert "--out" in result.output
 
 
+@pytest.mark.alone
 @pytest.mark.process
 @pytest.mark.parametrize("existing", [(), ("--force",)], ids=["a new folder", "an older contract"])
 def test_without_room_for_all_files_nothing_is_written(
