@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -300,7 +301,9 @@ def test_a_bad_recording_fails_at_once_with_file_and_line(
 
 
 def test_no_recording_at_all_fails_at_once(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UpstreamError, match="expected at least one recording, found none"):
+    with pytest.raises(
+        UpstreamError, match=re.escape(f"expected a .json or .sse file in {tmp_path}, found none")
+    ):
         ReplayUpstream(tmp_path)
     with pytest.raises(UpstreamError, match=r"gone\.json: expected a file that can be read"):
         ReplayUpstream(tmp_path / "gone.json")

@@ -115,9 +115,11 @@ class ReplayUpstream:
             raise ValueError(f"chunks_per_second must be above 0, or None, not {chunks_per_second!r}")
         if isinstance(paths, str | os.PathLike | Traversable):
             paths = [paths]
-        self.files = [file for path in paths for file in _find_files(path)]
+        places = list(paths)
+        self.files = [file for place in places for file in _find_files(place)]
         if not self.files:
-            raise _bad_recording("expected at least one recording, found none; name a .json or .sse file")
+            where = f" in {', '.join(map(str, places))}" if places else ""
+            raise _bad_recording(f"expected a .json or .sse file{where}, found none; add a recording")
         self._pace_s = None if chunks_per_second is None else 1 / chunks_per_second
         recordings = [_load_recording(file) for file in self.files]
         named = [
