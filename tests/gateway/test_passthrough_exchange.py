@@ -412,22 +412,26 @@ async def test_the_head_does_not_wait_for_the_body(running: Running, http: aioht
 
 
 @pytest.mark.parametrize(
-    ("answer", "status", "reason"),
+    ("answer", "expected"),
     [
-        (Answer(200, {}, [CUT], is_headless=True), 503, "upstream_unreachable"),
-        (Answer(302, {"location": "http://127.0.0.1:1/", "content-length": "0"}), 500, "upstream_redirected"),
-        (Answer(200, {"x": "a\0b"}), 503, "upstream_unreadable"),
+        (Answer(200, {}, [CUT], is_headless=True), (503, "upstream_unreachable", None)),
+        (
+            Answer(302, {"location": "http://127.0.0.1:1/", "content-length": "0"}),
+            (500, "upstream_redirected", "false"),
+        ),
+        (Answer(200, {"x": "a\0b"}), (503, "upstream_unreadable", "false")),
     ],
 )
 async def test_an_upstream_without_an_answer_is_an_error_of_the_gateway(
-    running: Running, http: aiohttp.ClientSession, answer: Answer, status: int, reason: str
+    running: Running, http: aiohttp.ClientSession, answer: Answer, expected: tuple[int, str, str | None]
 ) -> None:
     async with (
         UpstreamServer(answer) as server,
         running(server) as url,
         http.post(url + EMBEDDINGS, json={}) as response,
     ):
-        assert (response.status, (await response.json())["type"]) == (status, reason)
+        reason, should_retry = (await response.json())["type"], response.headers.get("x-should-retry")
+        assert (response.status, reason, should_retry) == expected
 
 
 @pytest.mark.parametrize("is_sized", [False, True])
