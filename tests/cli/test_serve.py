@@ -161,6 +161,7 @@ async def test_a_second_signal_ends_a_drain_at_once(number: signal.Signals, retu
 
     assert process.returncode == returncode
     assert b"Traceback" not in errors
+    assert errors.endswith(b"interrupted\n") == (number == signal.SIGINT)
 
 
 def test_a_server_whose_address_can_not_be_printed_is_stopped() -> None:

@@ -13,7 +13,7 @@ import click
 from mistralwire.cli._output import NO_ROOM, Terminated
 
 _ENGINE_VARIABLE = "MISTRALWIRE_ENGINE"
-_EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 _EXIT_CLOSED_PIPE = 141
 _EXIT_SIGNAL = 128
 
@@ -89,7 +89,7 @@ def _exit_codes() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
-        raise click.exceptions.Exit(_EXIT_INTERRUPTED) from None
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     except Terminated as signal:
         raise click.exceptions.Exit(_EXIT_SIGNAL + signal.number) from None
     except BrokenPipeError:

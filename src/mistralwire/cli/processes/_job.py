@@ -5,14 +5,18 @@ import asyncio
 import dataclasses
 import functools
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self
 
+import click
+
 from mistralwire._addresses import check_share_port
 from mistralwire._offload import favour_loop
 from mistralwire._settings import setting_field
+from mistralwire.cli._lazy_group import EXIT_INTERRUPTED
 from mistralwire.cli.processes._logging import LogSettings, log_loop_error
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -163,7 +167,7 @@ async def serve_job(
 
 
 async def serve_until_signal(job: Job) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal has its usual effect.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Raises:
         MistralwireError: If it can't listen, or something that the settings name can't be used.
@@ -176,7 +180,6 @@ async def serve_until_signal(job: Job) -> None:
         stopping.set()
         # Before the log line: a second signal may follow it at once.
         _restore_signal(signal.SIGTERM)
-        # Python's own handler would raise wherever the program is: inside grpc the exception would be lost.
         _on_signal(signal.SIGINT, _interrupt)
         log_drain(number.name)
 
@@ -192,7 +195,12 @@ def log_drain(cause: str) -> None:
 
 
 def _interrupt() -> None:
-    raise KeyboardInterrupt
+    """Exit now, as SIGTERM's default does.
+
+    An exception would have gRPC shut down around running calls, which has crashed it.
+    """
+    click.echo("interrupted", err=True)
+    os._exit(EXIT_INTERRUPTED)
 
 
 def _on_signal(number: int, callback: Callable[[], None]) -> None:
