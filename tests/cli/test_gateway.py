@@ -360,8 +360,14 @@ async def test_a_second_signal_ends_it_at_once(http: aiohttp.ClientSession) -> N
             ["--service", "127.0.0.1:115617"],
             "--service must be an address such as 'localhost:50051', with one of the ports",
         ),
-        (["--service", "127.0.0.1:1", "--strict"], "expected --strict or --service, found both"),
-        (["--service", "127.0.0.1:1", REPLAY], "expected RECORDING or --service, found both"),
+        (
+            ["--service", "127.0.0.1:1", "--strict"],
+            "expected --strict or --service, found both: the service checks requests",
+        ),
+        (
+            ["--service", "127.0.0.1:1", REPLAY],
+            "expected RECORDING or --service, found both: the service has upstreams",
+        ),
         (["--service", "127.0.0.1:1", "--upstream-url", "http://a"], "expected --upstream-url or --service"),
         (["--service-token-file", "a"], "--service-token-file needs --service"),
         (["--service-insecure"], "--service-insecure needs --service"),
