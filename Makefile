@@ -36,7 +36,7 @@ OLDEST_TESTS := tests/codec tests/contract tests/service tests/client
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
-.PHONY: help native wheels native-test rust demo quick test newest alone oldest coverage forget versions interop chaos check begin report \
+.PHONY: help native wheels native-test rust demo quick test newest alone oldest coverage forget covered versions interop chaos check begin report \
 	format lint types stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
 
 # Targets share environments, stubs and processors.
@@ -149,8 +149,10 @@ oldest: .venv-oldest/.installed
 	.venv-oldest/bin/python $(PYTEST) $(PARALLEL) -m "$(MAIN)" $(OLDEST_TESTS)
 
 # Of the pass that has all tests; those of the codec compare both engines there.
-coverage: COVERAGE := -m coverage run
-coverage: forget newest ## Run the tests with branch coverage of src, processes included; fails below 95 %
+coverage check: COVERAGE := -m coverage run
+coverage: forget newest covered ## Run the tests with branch coverage of src, processes included; fails below 95 %
+
+covered:
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
@@ -180,7 +182,7 @@ chaos: .venv/.installed ## Kill, stop and overload processes, in the long form o
 
 # Where the registry did not answer, the packages for Node.js are missing, and so are their sources.
 check: DRIFT_OPTIONS := $(if $(CI),$$(ls $(NODE_PACKAGES) >/dev/null 2>&1 && echo --all))
-check: begin format lint types stubs buf drift native $(if $(CARGO),rust) coverage alone oldest versions interop chaos report ## Everything that CI runs, in every language
+check: begin format lint types stubs buf drift native $(if $(CARGO),rust) forget test covered versions interop chaos report ## Everything that CI runs, in every language
 
 begin:
 	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)
