@@ -405,6 +405,13 @@ def test_the_words_of_a_value_stay_as_they_are(host: str) -> None:
     assert message == f"--host must be an address, not {host!r}"
 
 
+@pytest.mark.parametrize("noun", ["the port", "a port", "an encoding without a port"])
+def test_a_noun_that_is_a_setting_too_stays_a_noun(noun: str) -> None:
+    ctx = click.Context(click.Command("serve"))
+
+    assert SERVE.with_places(ctx, f"host: expected {noun}") == f"--host: expected {noun}"
+
+
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.command)
 def test_the_help_shows_every_setting_under_a_heading(definition: SettingsDefinition) -> None:
     text = serve("--help", command=definition.command).stdout

@@ -56,7 +56,7 @@ class SettingsDefinition:
     def with_places(self, ctx: click.Context, message: str) -> str:
         """Replace each name of a setting in a message by the place where it was set, or else its flag."""
         # Quoted text and parts of other words are somebody's values; after an article it is a plain noun.
-        name = rf"(?<![\w'\"./-])(?<!the )(?:{'|'.join(self.fields)})(?![\w'\"/-]|\.\w)"
+        name = rf"(?<![\w'\"./-])(?<!\bthe )(?<!\ba )(?<!\ban )(?:{'|'.join(self.fields)})(?![\w'\"/-]|\.\w)"
         return re.sub(name, lambda match: self.hint(ctx, match[0]), message)
 
     def with_place(self, ctx: click.Context, message: str) -> str:
