@@ -14,7 +14,6 @@ from mistralwire.client import Client
         "localhost:0",
         "localhost:-1",
         "localhost:+80",
-        "localhost: 80",
         "localhost:",
         "localhost:\u0661",
         "localhost:" + "9" * 5000,
@@ -52,6 +51,7 @@ def test_a_port_that_is_none_is_refused(target: str) -> None:
         "ipv6:[::1]:50051",
         "ipv6:[::1]:50051,[fe80::1]:50051",
         "unix:path:115617",
+        "unix:a path",
         "unix:///path:115617",
         "unix-abstract:name:115617",
         "vsock:2:115617",
@@ -61,3 +61,11 @@ def test_a_port_that_is_none_is_refused(target: str) -> None:
 )
 def test_other_forms_stay_valid(target: str) -> None:
     Client(target, insecure=True)
+
+
+@pytest.mark.parametrize(
+    "target", ["local host", "localhost: 80", "localhost:80\n", "ipv4:127.0.0.1:1, 127.0.0.2:1"]
+)
+def test_a_target_with_a_space_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match=r"target must be .* without spaces, not "):
+        Client(target, insecure=True)

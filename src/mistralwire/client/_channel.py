@@ -194,7 +194,7 @@ def checked_target(target: str) -> str:
 
     Raises:
         TypeError: If it is not a string.
-        ValueError: If it is empty or a URL, or has a port that is not 1 to 65535.
+        ValueError: If it is empty or a URL, has a space outside of a path, or a port that is not 1 to 65535.
 
     Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
     """
@@ -205,6 +205,10 @@ def checked_target(target: str) -> str:
     lower = target.lower()
     if lower.startswith(("http://", "https://")):
         raise ValueError(f"target must be an address such as 'localhost:50051', not a URL: {target!r}")
+    if re.search(r"\s", target) and not lower.startswith("unix"):
+        raise ValueError(
+            f"target must be an address such as 'localhost:50051', without spaces, not {target!r}"
+        )
     for address in _addresses(lower):
         port = _port_of(address)
         if port is not None and not (_PORT_DIGITS.fullmatch(port) and 0 < int(port) <= _PORT_MAX):
