@@ -22,10 +22,10 @@ DOWNLOAD := $(PYTHON) -m tools.downloads
 UNANSWERED = || [ $$? -eq 75 ]
 NOT_RUN := build/not-run.txt
 
-# More processes than cores, since many tests wait. Those of a file share fixtures, and a process.
+# More processes than cores, since many tests wait. They get one test at a time: some take minutes, most next to nothing.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() * 3 // 2)')
 PYTEST := -m pytest --durations=10
-PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n $(WORKERS) --dist load --maxschedchunk 1
 MAIN := not alone and not interop and not chaos
 # To import the SDKs takes longer than most of the tests that are left.
 QUICK := $(foreach path,codec/test_sdk_agreement.py contract/test_drift.py contract/test_drift_readers.py fleet interop \

@@ -49,12 +49,8 @@ def pytest_report_header() -> list[str]:
     return [f"Python {platform.python_version()}, {', '.join(versions)}", engine_line()]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests by file for `--dist loadgroup`, since these share fixtures; long ones come first."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    """Run long tests first, so that no process of a parallel run is left alone with one at the end."""
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("process")))
 
 

@@ -36,7 +36,7 @@ def test_the_markers_are_those_of_the_tests() -> None:
     markers = {marker.partition(":")[0].partition("(")[0] for marker in options["markers"]}
     page = (ROOT / "CONTRIBUTING.md").read_text()
     explained = set(re.findall(r"`(\w+)`\s\(", page.partition("Markers")[2].partition("\n\n")[0]))
-    assert explained == markers - {"xdist_group"}
+    assert explained == markers
 
 
 def test_every_package_has_its_line_in_the_tree() -> None:

@@ -14,17 +14,6 @@ def pytest_report_header() -> list[str]:
     return [_reason(language) for language in LANGUAGES if language.missing_tools()]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of one language in one process: each language is built once."""
-    for item in items:
-        parameters = (
-            item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        )
-        if isinstance(language := parameters.get("language"), Language):
-            item.add_marker(pytest.mark.xdist_group(language.name))
-
-
 def _reason(language: Language) -> str:
     return f"{language.name}: {', '.join(language.missing_tools())} not installed"
 

@@ -4,6 +4,7 @@ Each language is a folder beside this file with a client, and some with a server
 built go into its folder `gen`, which git ignores, and are kept until a source or the contract changes.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -112,17 +113,21 @@ LANGUAGES = (
 def write_contract() -> None:
     """Write the folder that programs of other languages are built from, if it has changed."""
     command = [sys.executable, "-m", "mistralwire", "proto", "--out"]
-    CONTRACT.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        (CONTRACT.parent / "lock").open("w") as lock,
-        tempfile.TemporaryDirectory(dir=CONTRACT.parent) as folder,
-    ):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked("contract"), tempfile.TemporaryDirectory(dir=CONTRACT.parent) as folder:
         written = pathlib.Path(folder) / "contract"
         _run([*command, str(written)], ROOT, dict(os.environ))
         if not CONTRACT.is_dir() or _contents(written) != _contents(CONTRACT):
             shutil.rmtree(CONTRACT, ignore_errors=True)
             written.rename(CONTRACT)
+
+
+@contextlib.contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Keep other processes of a parallel run from making the same thing at the same time."""
+    CONTRACT.parent.mkdir(parents=True, exist_ok=True)
+    with (CONTRACT.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
@@ -136,6 +141,11 @@ def build(language: Language) -> None:
         RegistryError: If a registry did not answer twice.
         CommandError: If a command fails, with its output.
     """
+    with _locked(language.name):
+        _build(language)
+
+
+def _build(language: Language) -> None:
     digest, stamp = _digest(language), language.folder / "gen" / ".built"
     if stamp.is_file() and stamp.read_text() == digest:
         return
