@@ -172,8 +172,9 @@ async def test_metadata_up_to_the_setting_is_taken() -> None:
 async def test_heads_without_requests_take_no_place_of_other_calls_and_give_way_to_later_ones() -> None:
     upstream = HeldUpstream()
     async with (
-        asyncio.timeout(120),
-        create_server(upstream, ServerConfig(port=0)) as server,
+        asyncio.timeout(240),
+        # Longer than the test takes on a busy machine: the last head waits for its request until the end.
+        create_server(upstream, ServerConfig(port=0, request_s=600)) as server,
         RawPeer(server.port) as attacker,
         Client(server.address) as client,
     ):
