@@ -22,8 +22,8 @@ DOWNLOAD := $(PYTHON) -m tools.downloads
 UNANSWERED = || [ $$? -eq 75 ]
 NOT_RUN := build/not-run.txt
 
-# More processes than cores, since many tests wait. They get one test at a time: some take minutes, most next to nothing.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() * 3 // 2)')
+# They get one test at a time: some take minutes, most next to nothing. With more than the cores, tests hit their timeouts.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 PYTEST := -m pytest --durations=10
 PARALLEL := -n $(WORKERS) --dist load --maxschedchunk 1
 MAIN := not alone and not interop and not chaos
