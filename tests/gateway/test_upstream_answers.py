@@ -434,7 +434,7 @@ async def test_a_pause_beyond_the_heartbeat_is_an_answer_at_once(
 async def test_the_pauses_of_a_stream_together_stay_below_the_heartbeat(embedded: bool) -> None:
     refusal = json_answer(b"{}", 429, retry_after="3")
     many = HttpSettings(attempts_max=9)
-    async with asking(refusal, embedded=embedded, http=many, attempts_max=4, heartbeat_s=8.9) as (
+    async with asking(refusal, embedded=embedded, http=many, attempts_max=4, heartbeat_s=7.5) as (
         edge,
         server,
     ):
@@ -448,8 +448,8 @@ async def test_the_pauses_of_a_stream_together_stay_below_the_heartbeat(embedded
 async def test_the_time_of_attempts_counts_as_a_pause_does(embedded: bool) -> None:
     refusal = b"HTTP/1.1 429 No\r\nretry-after: 20\r\ncontent-length: 0\r\n\r\n"
     # The pause alone would end before the comment; with the silence before it, it would end behind it.
-    silence = Answer(pieces=[1.0, refusal], headers={"content-length": "0"}, is_headless=True)
-    async with asking(silence, embedded=embedded, http=TWICE, heartbeat_s=20.9) as (edge, server):
+    silence = Answer(pieces=[4.0, refusal], headers={"content-length": "0"}, is_headless=True)
+    async with asking(silence, embedded=embedded, http=TWICE, heartbeat_s=22) as (edge, server):
         reply = await edge.ask(stream=True)
     assert (reply.status, len(server.received)) == (429, 1)
 
