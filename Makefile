@@ -131,7 +131,7 @@ demo: .venv/.installed ## Show the main job, end to end, over a real gRPC servic
 
 TEST_PACKAGES := .venv/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES)
 
-quick: .venv/.installed ## Run the tests that start no process and need no SDK, in less than a minute
+quick: .venv/.installed ## Run the tests that start no process and need no SDK, in about two minutes
 	$(BIN)/python $(PYTEST) $(PARALLEL) $(QUICK)
 
 test: newest alone oldest ## Run the tests in Python, in parallel; codec, contract, service and client on the oldest dependencies too
