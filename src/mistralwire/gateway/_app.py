@@ -5,7 +5,7 @@ import html
 import importlib.resources
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import orjson
@@ -46,12 +46,7 @@ _NOT_PRINTABLE = re.compile("[^!-~]")
 
 
 class Gateway(Starlette):
-    """The gateway's application, which GatewayServer may bypass.
-
-    Args:
-        state: Shared by the requests.
-        options: The arguments of Starlette.
-    """
+    """The gateway's application, which GatewayServer may bypass."""
 
     def __init__(self, state: GatewayState, **options: Any) -> None:
         super().__init__(**options)
@@ -135,7 +130,6 @@ def create_app(
 
 
 def _without_last_slash(scope: Scope) -> Scope:
-    """Return the scope of a request without a slash at the end of its path."""
     path, root = scope.get("path", ""), scope.get("root_path", "")
     raw_path = scope.get("raw_path", b"/")
     # An escaped one belongs to a name.
@@ -145,37 +139,22 @@ def _without_last_slash(scope: Scope) -> Scope:
 
 
 def _models(state: GatewayState, catalog: ModelCatalog) -> list[Route]:
-    """Return the routes of the models."""
-
-    async def list_models(_: Request) -> bytes:
-        return await catalog.models_json()
-
-    async def find_model(request: Request) -> bytes:
-        return orjson.dumps(await catalog.find(request.path_params["model"]))
-
-    def admitted(find: Callable[[Request], Awaitable[bytes]]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            try:
-                state.admit(dict(request.scope["headers"]))
-                return Response(await find(request), media_type=_JSON)
-            except MistralwireError as error:
-                return _response(error)
-
-        return answer
+    async def answer(request: Request) -> Response:
+        name = request.path_params.get("model")
+        try:
+            state.admit(dict(request.scope["headers"]))
+            body = await catalog.models_json() if name is None else orjson.dumps(await catalog.find(name))
+        except MistralwireError as error:
+            return _response(error)
+        return Response(body, media_type=_JSON)
 
     # Names of models may contain slashes, escaped or not.
-    return [
-        Route("/v1/models", admitted(list_models)),
-        Route("/v1/models/{model:path}", admitted(find_model)),
-    ]
+    return [Route(path, answer) for path in ("/v1/models", "/v1/models/{model:path}")]
 
 
 def _passthrough(state: GatewayState) -> list[Route]:
-    """Return the passthrough routes."""
-    app = passthrough_app(state)
-    routes = [
-        Route(path, app, methods=sorted(PASSTHROUGH_METHODS)) for path in state.passthrough_paths.values()
-    ]
+    app, methods = passthrough_app(state), sorted(PASSTHROUGH_METHODS)
+    routes = [Route(path, app, methods=methods) for path in state.passthrough_paths.values()]
     for route in routes:
         # Added by Starlette; no caller needs an upstream's answer to it.
         (route.methods or set()).discard("HEAD")
@@ -183,8 +162,6 @@ def _passthrough(state: GatewayState) -> list[Route]:
 
 
 def _health(state: GatewayState) -> list[Route]:
-    """Return the routes of liveness and readiness."""
-
     async def is_ready(_: Request) -> Response:
         cause = await state.why_not_ready(_HEALTH_S)
         status = 200 if cause is None else 503
@@ -219,7 +196,6 @@ def _documentation() -> list[Route]:
 
 @functools.cache
 def _file(name: str) -> bytes:
-    """Read a file of this package."""
     return (importlib.resources.files(__package__) / name).read_bytes()
 
 
@@ -254,7 +230,7 @@ async def _answer_unrouted(state: GatewayState, request: Request, error: Excepti
     # Operators need to see which routes callers miss; queries may be private.
     access_logger.info(
         "%s %s",
-        *(_loggable(method), _loggable(path)),
+        *(_NOT_PRINTABLE.sub("?", text) for text in (method, path)),
         extra={"http_status": refused.status_code, "reason": reason},
     )
     return _response(HttpError(refused.status_code, message, reason=reason), headers)
@@ -264,11 +240,6 @@ def _is_browser_at_root(request: Request) -> bool:
     is_at_root = request.scope["path"] in ("/", f"{request.scope.get('root_path', '')}/")
     is_page = "text/html" in request.headers.get("accept", "").lower()
     return is_at_root and is_page and request.method in ("GET", "HEAD")
-
-
-def _loggable(text: str) -> str:
-    """Return a caller's text as one word for a log line."""
-    return _NOT_PRINTABLE.sub("?", text)
 
 
 async def _answer_bug(_: Request, __: Exception) -> Response:

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from mistralwire._response_stream import EventWriter
 from mistralwire.errors import BrokenStreamError
@@ -17,9 +18,6 @@ from mistralwire.gateway._passthrough_exchange import PassthroughExchange
 from mistralwire.gateway._routes import CompletionRoute, find_passthrough
 from mistralwire.gateway._state import GatewayState
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MakeExchange = Callable[[Scope, Responder], HttpExchange]
 
 # Messages for the server in the queue, beyond which the source is paused.
@@ -27,17 +25,12 @@ _QUEUE_MAX = 16
 _server_logger = logging.getLogger("uvicorn.error")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class ExchangeApp:
-    """An ASGI application that answers each request by an exchange.
+    """An ASGI application that answers each request by an exchange."""
 
-    Args:
-        state: Shared by the requests.
-        make: Makes the exchange of a request.
-    """
-
-    def __init__(self, state: GatewayState, make: MakeExchange) -> None:
-        self._state = state
-        self._make = make
+    state: GatewayState
+    make: MakeExchange
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.
@@ -46,7 +39,7 @@ class ExchangeApp:
             BrokenStreamError: If the answer broke off, so that the server does not send its end.
             HTTPException: If it is no request of a route, with the status 404.
         """
-        responder = _QueueResponder(self._state, self._make, scope)
+        responder = _QueueResponder(self.state, self.make, scope)
         reading = asyncio.create_task(responder.receive(receive))
         try:
             await responder.send(send)
@@ -87,12 +80,7 @@ def passthrough_app(state: GatewayState) -> ExchangeApp:
 
 
 class _QueueResponder:
-    """Queues an answer until the server has sent it; a Responder.
-
-    Attributes:
-        address: The caller's address.
-        exchange: The exchange, which has begun.
-    """
+    """Queues the answer of an exchange, which it begins, until the server has sent it; a Responder."""
 
     def __init__(self, state: GatewayState, make: MakeExchange, scope: Scope) -> None:
         # A server may know no address, as on a Unix socket.
@@ -100,32 +88,22 @@ class _QueueResponder:
         self._config = state.config
         self._is_broken = False
         # None when the caller has gone, or the answer breaks off.
-        self._messages: asyncio.Queue[MutableMapping[str, Any] | None] = asyncio.Queue()
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
         self._wants_body = asyncio.Event()
         self._wants_body.set()
+        self.pause_body, self.resume_body = self._wants_body.clear, self._wants_body.set
         self.exchange = make(scope, self)
         self.exchange.begin()
 
     def begin(self, status: int, headers: Headers, length: int | None) -> None:  # noqa: ARG002 - a header
-        """Queue status and headers."""
         self._messages.put_nowait({"type": "http.response.start", "status": status, "headers": headers})
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
-        """Queue a part of the body."""
         self._messages.put_nowait({"type": "http.response.body", "body": body, "more_body": not is_last})
         if self._messages.qsize() >= _QUEUE_MAX:
             self.exchange.pause()
 
-    def pause_body(self) -> None:
-        """Stop receiving the request's body."""
-        self._wants_body.clear()
-
-    def resume_body(self) -> None:
-        """Continue receiving the request's body."""
-        self._wants_body.set()
-
     def event_writer(self) -> EventWriter:
-        """Return a writer for events."""
         return EventWriter(self.write, is_chunked=False)
 
     def break_off(self, body: bytes) -> None:

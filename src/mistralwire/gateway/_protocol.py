@@ -43,10 +43,10 @@ class HttpProtocol(HttpToolsProtocol):
     could not notice that the caller hangs up. The protocol is the Responder of its exchanges.
 
     Args:
-        state: Shared by the exchanges; None to leave all requests to ASGI.
+        state: None to leave all requests to ASGI.
         limits: The settings of the gateway.
         config: The settings of uvicorn.
-        server_state: Shared by all connections.
+        server_state: Of uvicorn, for all connections.
     """
 
     def __init__(
@@ -91,10 +91,9 @@ class HttpProtocol(HttpToolsProtocol):
         if is_one_too_many:
             self._write_last(_too_many_connections(self._limits.connections_max))
         else:
-            self._read_timer.start(self._limits.request_s, self._abort)
+            self._read_timer.start(self._limits.request_s, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the exchange."""
         super().connection_lost(exc)
         self._read_timer.close()
         self._write_timer.close()
@@ -124,7 +123,7 @@ class HttpProtocol(HttpToolsProtocol):
                 # Raised by a callback: not the caller's fault.
                 raise cause from None
             if self._is_in_head and self._is_answering():
-                self._abort()
+                self.transport.abort()
             elif not self._is_refused and not self.transport.is_closing():
                 self._refuse(HttpError(HTTPStatus.BAD_REQUEST, _problem_of(error)))
         if not self._is_refused and not self.transport.is_closing():
@@ -134,7 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Limit size and time of the rest of a head or body, of which `size` bytes were received last."""
         if not self._is_in_head:
             if self._idle_bytes > self._limits.header_bytes_max:
-                self._abort()
+                self.transport.abort()
             elif self._exchange is not None and not self._read_timer.is_running and not self._is_body_paused:
                 self._read_timer.start(self._limits.request_s, self._exchange.late)
         elif not self._is_answering():
@@ -143,7 +142,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_bytes > self._limits.header_bytes_max:
                 self._refuse_head()
             elif not self._read_timer.is_running:
-                self._read_timer.start(self._limits.request_s, self._abort)
+                self._read_timer.start(self._limits.request_s, self.transport.abort)
 
     def pause_writing(self) -> None:
         """Pause the answer: the caller reads too slowly."""
@@ -153,7 +152,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._exchange.pause()
 
     def resume_writing(self) -> None:
-        """Resume the answer."""
         # The caller has read something, so the time for the rest starts anew.
         self._taken_bytes = self._count_taken() - 1
         super().resume_writing()
@@ -163,11 +161,10 @@ class HttpProtocol(HttpToolsProtocol):
     # From the parser.
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
         self._has_head_begun = True
         self._is_direct = False
         if self._is_answering():
-            self._abort()
+            self.transport.abort()
         if self._is_idle:
             self._leave_idle()
         self._idle_bytes = self._piece_bytes
@@ -215,7 +212,6 @@ class HttpProtocol(HttpToolsProtocol):
         return PassthroughExchange(state, route, method=method, headers=headers, responder=self)
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a part of a body, unless its request was refused."""
         self._idle_bytes = 0
         if self._is_direct:
             if self._exchange is not None:
@@ -250,7 +246,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_in_head:
             self._wait_for_request()
         else:
-            self._read_timer.start(self._limits.request_s, self._abort)
+            self._read_timer.start(self._limits.request_s, self.transport.abort)
 
     def shutdown(self) -> None:
         """Close the connection, or let it end with its answer."""
@@ -260,7 +256,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().shutdown()
         if self.transport.is_closing():
             # Over TLS, closing would wait for the peer.
-            self._read_timer.start(_CLOSE_S, self._abort)
+            self._read_timer.start(_CLOSE_S, self.transport.abort)
 
     def stop_answer(self) -> None:
         """End the exchange, since the server stops."""
@@ -271,11 +267,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def address(self) -> str:
-        """The caller's address; empty on a Unix socket."""
         return "" if self.client is None else self.client[0]
 
     def begin(self, status: int, headers: Headers, length: int | None) -> None:
-        """Set status and headers; they are sent with the first part of the body."""
         self._is_chunked &= length is None and status not in _WITHOUT_BODY
         if self._is_chunked:
             headers.append((b"transfer-encoding", b"chunked"))
@@ -285,7 +279,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._answer_head = _head_of(status, [*self.server_state.default_headers, *headers])
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
-        """Write a part of the body."""
         if self._is_chunked:
             if body:
                 body = b"%x\r\n%b\r\n" % (len(body), body)
@@ -305,7 +298,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.on_response_complete()
 
     def event_writer(self) -> EventWriter:
-        """Return a writer for events, which follow the head."""
         self._written_bytes = self._count_written()
         self._writer = EventWriter(self.transport.write, is_chunked=self._is_chunked)
         return self._writer
@@ -324,7 +316,6 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
 
     def resume_body(self) -> None:
-        """Continue reading the request."""
         self._is_body_paused = False
         self.flow.resume_reading()
         if not self._is_in_head and self._exchange is not None:
@@ -371,12 +362,7 @@ class HttpProtocol(HttpToolsProtocol):
             return "expected HTTP/1.1, found another version"
         host = headers.get(b"host")
         has_one_of_each = len(headers) == len(self.headers)
-        if (
-            host is not None
-            and host == self._host
-            and has_one_of_each
-            and b"transfer-encoding" not in headers
-        ):
+        if host and host == self._host and has_one_of_each and b"transfer-encoding" not in headers:
             return None
         encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if encodings and (version == "1.0" or encodings != [b"chunked"]):
@@ -410,7 +396,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._count_taken() > self._taken_bytes:
             self._watch_writing()
         else:
-            self._abort()
+            self.transport.abort()
 
     def _count_taken(self) -> int:
         """Count the bytes that the caller has read; of ASGI's answers, only the rest that shrinks."""
@@ -418,9 +404,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _count_written(self) -> int:
         return self._written_bytes + (0 if self._writer is None else self._writer.sent_bytes)
-
-    def _abort(self) -> None:
-        self.transport.abort()
 
     def _close(self) -> None:
         """Close the connection once its peer has read what was written."""
@@ -437,7 +420,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._write_last(_last_answer(error))
 
     def _write_last(self, answer: bytes) -> None:
-        """Write the last answer of the connection."""
         if not self._is_in_head and self.parser.get_method() == b"HEAD":
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         self.transport.write(answer)
@@ -450,18 +432,16 @@ class HttpProtocol(HttpToolsProtocol):
             # If the peer has reset the connection, it is about to be reported as lost.
             with contextlib.suppress(OSError):
                 self.transport.write_eof()
-        self._read_timer.start(_CLOSE_S, self._abort)
+        self._read_timer.start(_CLOSE_S, self.transport.abort)
 
 
 @functools.lru_cache(1)
 def _too_many_connections(connections_max: int) -> bytes:
-    """Return the answer for one connection too many."""
     message = f"the gateway is at its limit of {connections_max} connections; retry later"
     return _last_answer(MistralwireError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_CONNECTIONS))
 
 
 def _last_answer(error: MistralwireError) -> bytes:
-    """Return the bytes of an answer that ends its connection."""
     status, body, more = answer_of(error)
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
     return _head_of(status, [*headers, *more]) + body
