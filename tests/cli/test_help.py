@@ -12,7 +12,7 @@ from mistralwire.v1 import CONTRACT_REVISION
 
 from .commands import TIMEOUT_S
 
-COMMANDS = ["call", "convert", "proto", "serve"]
+COMMANDS = main.list_commands(click.Context(main))
 
 
 def help_of(*names: str) -> str:
@@ -63,8 +63,17 @@ def test_the_package_runs_as_a_module() -> None:
     assert result.stdout.startswith("Usage: mistralwire ")
 
 
-def test_an_unknown_command_is_a_usage_error() -> None:
-    assert CliRunner().invoke(main, ["convrt"]).exit_code == 2
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("convrt", "expected a command, found 'convrt'; did you mean convert?"),
+        ("x", f"expected a command, found 'x'; the commands are {', '.join(COMMANDS)}"),
+    ],
+)
+def test_an_unknown_command_is_a_usage_error_with_the_nearest(name: str, expected: str) -> None:
+    result = CliRunner().invoke(main, [name])
+    assert result.exit_code == 2
+    assert result.output.endswith(f"Error: {expected}\n")
 
 
 @pytest.mark.process

@@ -49,7 +49,7 @@ def test_the_variable_has_no_other_values() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("arguments", [["--version"], ["convert", "--help"], ["proto", "--list"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["convert", "-"]])
 def test_a_command_says_in_a_line_that_the_variable_has_another_value(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "mistralwire", *arguments]
     environment = {**os.environ, "MISTRALWIRE_ENGINE": "rust"}

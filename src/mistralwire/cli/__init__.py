@@ -4,12 +4,13 @@ A command is imported when it is called, with everything that it needs: `mistral
 grpc.
 """
 
+import importlib
 import importlib.metadata
 import os
 
 import click
 
-from mistralwire.cli._lazy_group import LazyGroup, import_codec
+from mistralwire.cli._lazy_group import LazyGroup
 from mistralwire.v1 import CONTRACT_REVISION
 
 __all__ = ["main"]
@@ -18,10 +19,11 @@ __all__ = ["main"]
 # is after this module. A user who wants to see its lines sets another value.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+# The command `name` is the object of that name in `mistralwire.cli.name`. The summary begins its help.
 _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
-    "gateway": "Serve the HTTP API at the edge, with gRPC behind it.",
+    "gateway": "Serve the documented HTTP API, and call a service over gRPC.",
     "proto": "Write the contract as a folder that can be vendored unchanged.",
     "serve": "Serve chat completions over gRPC.",
 }
@@ -30,7 +32,7 @@ _COMMANDS = {
 def _print_version(context: click.Context, _parameter: click.Parameter, is_set: bool) -> None:
     if not is_set or context.resilient_parsing:
         return
-    engine = import_codec().ENGINE
+    engine = importlib.import_module("mistralwire.codec").ENGINE
     version = importlib.metadata.version("mistralwire")
     click.echo(f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {engine} engine")
     context.exit()

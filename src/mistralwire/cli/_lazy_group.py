@@ -5,12 +5,12 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import click
 
 from mistralwire.cli._output import NO_ROOM, Terminated
+from mistralwire.cli._wording import nearest
 
 _ENGINE_VARIABLE = "MISTRALWIRE_ENGINE"
 EXIT_INTERRUPTED = 130
@@ -44,9 +44,20 @@ class LazyGroup(click.Group):
         """Import a command; return None if there is none of this name."""
         if cmd_name not in self._summaries:
             return None
-        import_codec()
         command: click.Command = getattr(importlib.import_module(f"mistralwire.cli.{cmd_name}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments begin with; the error for a misspelt one has the nearest."""
+        name = args[0]
+        if name not in self._summaries and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = (
+                nearest(name, self._summaries) or f"; the commands are {', '.join(self.list_commands(ctx))}"
+            )
+            raise click.UsageError(f"expected a command, found {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -69,20 +80,6 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
 
 
-def import_codec() -> ModuleType:
-    """Import the codec, which loads the engine that MISTRALWIRE_ENGINE names.
-
-    Raises:
-        EngineError: If there is no such engine, or it can't be used.
-    """
-    try:
-        return importlib.import_module("mistralwire.codec")
-    except (ImportError, ValueError) as error:
-        if os.environ.get(_ENGINE_VARIABLE, "") in ("", "python"):
-            raise
-        raise EngineError(str(error)) from error
-
-
 @contextlib.contextmanager
 def _exit_codes() -> Iterator[None]:
     try:
@@ -92,6 +89,11 @@ def _exit_codes() -> Iterator[None]:
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     except Terminated as signal:
         raise click.exceptions.Exit(_EXIT_SIGNAL + signal.number) from None
+    except (ImportError, ValueError) as error:
+        # A codec that could not be imported, since MISTRALWIRE_ENGINE names an engine that can't be used.
+        if os.environ.get(_ENGINE_VARIABLE, "") in ("", "python") or "mistralwire.codec" in sys.modules:
+            raise
+        raise EngineError(str(error)) from error
     except BrokenPipeError:
         _discard_unwritten()
         raise click.exceptions.Exit(_EXIT_CLOSED_PIPE) from None
