@@ -18,14 +18,8 @@ class ChunkBatch(Sequence[CompletionChunk]):
 
     To forward the chunks, take `data`: nothing is decoded. To read them, iterate: they have everything that
     this contract knows in their fields. Both stream responses of the contract have the same wire form, so
-    the bytes fit either.
-
-    Reading anything but `data` raises a CallError with the reason NOT_PROTOBUF if the bytes are not a
-    message.
-
-    Args:
-        data: The wire bytes.
-        request_id: Id of the call, for that error.
+    the bytes fit either. Reading anything but `data` raises a CallError with the reason NOT_PROTOBUF and the
+    `request_id` if the bytes are not a message.
 
     Attributes:
         data: The wire bytes of the whole message, a ChatCompletionStreamResponse.
@@ -39,11 +33,9 @@ class ChunkBatch(Sequence[CompletionChunk]):
         self._chunks: Sequence[CompletionChunk] | None = None
 
     def __iter__(self) -> Iterator[CompletionChunk]:
-        """Iterate over the chunks."""
         return iter(self._decoded())
 
     def __len__(self) -> int:
-        """Return the number of chunks."""
         return len(self._decoded())
 
     @overload
@@ -53,7 +45,6 @@ class ChunkBatch(Sequence[CompletionChunk]):
     def __getitem__(self, index: slice) -> Sequence[CompletionChunk]: ...
 
     def __getitem__(self, index: int | slice) -> CompletionChunk | Sequence[CompletionChunk]:
-        """Return a chunk, or a list of chunks."""
         return self._decoded()[index]
 
     def __repr__(self) -> str:
@@ -70,10 +61,7 @@ class ChunkBatch(Sequence[CompletionChunk]):
 
 
 def lifted(message: AnswerT) -> AnswerT:
-    """Return a response with everything that this contract knows in its fields.
-
-    A response that has no JSON form is returned unchanged.
-    """
+    """Return a response with what this contract knows in its fields, or unchanged if it has no JSON form."""
     try:
         return lift(message)
     except CodecError:

@@ -27,18 +27,13 @@ _DETAIL_TYPES: dict[str, type[Message]] = {
 
 
 def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried: bool = False) -> CallError:
-    """Turn the status of a call into an error.
+    """Turn the status of a call that was sent with an id into an error.
 
-    Args:
-        error: What grpc raised.
-        request_id: The id that the call was sent with.
-        was_retried: Whether grpc retries calls that could not reach the service.
+    The error has the content of the status details. Each text is one line of at most 1,000 printable
+    characters. Without a reason from the service, the name of the code is the reason; without an id from it,
+    the id of the request is used. CANCELLED without a reason becomes UNAVAILABLE.
 
-    Returns:
-        The error, with the content of the status details: violations, reason, metadata, and when to retry.
-        Each text is one line of at most 1,000 printable characters. Without a reason from the service, the
-        name of the code is the reason; without an id from it, the id of the request is used. CANCELLED
-        without a reason becomes UNAVAILABLE.
+    With `was_retried`, grpc retries calls that could not reach the service.
     """
     code = error.code().name
     details = _details_of(error)

@@ -40,16 +40,13 @@ Path = str | os.PathLike[str]
 
 
 class CallChannel(Protocol):
-    """Makes calls, from wire bytes to wire bytes: the part of grpc.aio.Channel that the client uses."""
+    """The part of grpc.aio.Channel that the client uses: calls from wire bytes to wire bytes."""
 
-    def unary_unary(self, method: str) -> Any:
-        """Return the callable of a unary method."""
+    def unary_unary(self, method: str) -> Any: ...
 
-    def unary_stream(self, method: str) -> Any:
-        """Return the callable of a server-streaming method."""
+    def unary_stream(self, method: str) -> Any: ...
 
-    async def close(self) -> None:
-        """Close the channel."""
+    async def close(self) -> None: ...
 
 
 class Channels:
@@ -78,12 +75,10 @@ class Channels:
             self._turns = itertools.cycle(self._channels)
 
     def next(self) -> CallChannel:
-        """Return the channel whose turn it is; see `enter`."""
         self.enter()
         return next(self._turns)
 
     async def close(self) -> None:
-        """Close the channels, with their calls."""
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
 
@@ -160,12 +155,7 @@ def chosen_credentials(
 def tls_credentials(
     ca: Path | None, certificate: Path | None, key: Path | None
 ) -> grpc.ChannelCredentials | None:
-    """Read channel credentials from PEM files; None without a file.
-
-    Raises:
-        OSError: If a file can't be read.
-        ValueError: If a file is not PEM, or only one of certificate and key is given.
-    """
+    """Read channel credentials from PEM files; None without a file. Raises OSError and ValueError."""
     if (certificate is None) != (key is None):
         raise ValueError("tls_certificate and tls_key go together: expected both or none, found one")
     if ca is None and certificate is None:
@@ -192,10 +182,6 @@ def checked_target(target: str) -> str:
 
     gRPC takes a port modulo 65536, and would silently call another service.
 
-    Raises:
-        TypeError: If it is not a string.
-        ValueError: If it is empty or a URL, has a space outside of a path, or a port that is not 1 to 65535.
-
     Source: https://github.com/grpc/grpc/blob/master/doc/naming.md
     """
     if not isinstance(target, str):
@@ -220,7 +206,6 @@ def checked_target(target: str) -> str:
 
 
 def _addresses(target: str) -> list[str]:
-    """Return the hosts of a target, each with its port if it has one."""
     if target.startswith(("ipv4:", "ipv6:")):
         return target[5:].split(",")
     if scheme := _DNS_SCHEME.match(target):

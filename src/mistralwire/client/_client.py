@@ -222,9 +222,8 @@ class Client:
 
         Args:
             channel: Makes the calls, as grpc.aio.Channel does. It belongs to the client, which closes it.
-            deadline_s: Deadline of each call in seconds, above 0, at most a year; a call can set its own.
-            contract_revision: Revision of the oldest contract among the services; None for the revision that
-                the channel names, or else 1.
+            deadline_s: Deadline of each call; see `Client`.
+            contract_revision: See `Client`; None for the revision that the channel names, or else 1.
 
         Raises:
             TypeError: If the deadline is not a number, or the revision not an integer.
@@ -309,7 +308,7 @@ class Client:
         request_id: str | None = None,
         metadata: Mapping[str, str | bytes] = {},
     ) -> AsyncGenerator[CompletionChunk, None]:
-        """Request a completion as a stream.
+        """Request a completion as a stream, and yield its chunks.
 
         The call starts when the first chunk is requested. Leaving the loop early cancels the call when the
         generator is destroyed: at once if nothing else refers to it. Use `contextlib.aclosing` to be sure.
@@ -319,9 +318,6 @@ class Client:
             deadline_s: Deadline of the whole stream, in seconds, above 0; None for the client's.
             request_id: See `complete`.
             metadata: See `complete`.
-
-        Yields:
-            The chunks, one by one.
 
         Raises:
             CallError: If the call ends with a status other than OK, after the chunks before; see `complete`,
@@ -341,23 +337,11 @@ class Client:
         request_id: str | None = None,
         metadata: Mapping[str, str | bytes] = {},
     ) -> AsyncGenerator[ChunkBatch, None]:
-        """Request a completion as a stream, message by message: to forward it.
+        """Request a completion as a stream, and yield it message by message: to forward it.
 
         A message holds the chunks that were ready when it was sent: one when the stream is slow, many when
-        it is fast. Nothing is decoded before it is read.
-
-        Args:
-            request: The request.
-            deadline_s: See `stream`.
-            request_id: See `complete`.
-            metadata: See `complete`.
-
-        Yields:
-            The batches, one for each message.
-
-        Raises:
-            CallError: See `stream`, for the other errors too; for bytes that can't be parsed, when the batch
-                is read.
+        it is fast. Nothing is decoded before it is read; bytes that can't be parsed are an error of the
+        batch then. Arguments and other errors are those of `stream`.
         """
         messages, call_id = self._messages(request, deadline_s, request_id, metadata)
         async with contextlib.aclosing(messages):
@@ -404,33 +388,21 @@ class Client:
     async def is_serving(self, *, deadline_s: float | None = None) -> bool:
         """Check by the health check of the service whether it takes calls.
 
-        Args:
-            deadline_s: See `complete`.
-
-        Returns:
-            True if it says SERVING, or has no health check; False if it says anything else, does not answer
-            in time, or rejects the client's token.
-
-        Raises:
-            ValueError: If the deadline is out of its range.
+        True if it says SERVING, or has no health check; False if it says anything else, does not answer in
+        time, or rejects the client's token. For `deadline_s` and its errors see `complete`.
         """
         return await self.why_not_serving(deadline_s=deadline_s) is None
 
     async def why_not_serving(self, *, deadline_s: float | None = None) -> str | None:
-        """Find out why the service takes no calls; see `is_serving`.
+        """Return why the service takes no calls, or None if it takes calls; see `is_serving`.
 
         Most health checks need no token, so until the service is known to accept the client's token, and
-        again once it has rejected it, a method that no service has is called too.
-
-        Args:
-            deadline_s: See `complete`; for each of the two calls.
+        again once it has rejected it, a method that no service has is called too. The deadline is that of
+        each of the two calls.
 
         Returns:
             The cause in a few words, without addresses, such as `connection refused`, `timed out`, `its name
-            can't be resolved` or `bad certificate: certificate has expired`; None if it takes calls.
-
-        Raises:
-            ValueError: If the deadline is out of its range.
+            can't be resolved` or `bad certificate: certificate has expired`.
         """
         return await why_not_serving(self._stub, deadline_s)
 
@@ -441,7 +413,7 @@ class Client:
         request_id: str | None,
         metadata: Mapping[str, str | bytes],
     ) -> tuple[AsyncGenerator[bytes, None], str]:
-        """Return the messages of a streaming call as wire bytes, and the id of the call."""
+        """Return the wire bytes of the messages of a streaming call, and the id of the call."""
         method = _method_of(type(request), is_stream=True)
         arguments = self._stub.arguments(deadline_s, request_id, metadata)
         return self._stub.messages(method, self._written(request), arguments), arguments.request_id

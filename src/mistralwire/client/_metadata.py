@@ -57,7 +57,6 @@ class CallMetadata:
 
     @property
     def has_token(self) -> bool:
-        """Whether a token is sent with each call."""
         return self._token is not None
 
     def of_call(self, request_id: str, metadata: Mapping[str, str | bytes]) -> Metadata:
@@ -134,13 +133,9 @@ def _fixed_token(token: str) -> Callable[[], str]:
 def token_in(path: str | os.PathLike[str]) -> Callable[[], str]:
     """Return a function that returns the token in a file, which is read again when it changes.
 
-    The token is the first line that is neither blank nor a comment; # begins a comment. If the file becomes
-    unreadable, or has no token while it is being written, the previous token stays in use; that is logged
-    once.
-
-    Raises:
-        OSError: If the file can't be read.
-        ValueError: If there is no token in it.
+    The token is the first line that is neither blank nor a comment; # begins a comment. While the file is
+    unreadable or has no token, the previous token stays in use, and that is logged once. At first that is an
+    OSError or a ValueError.
     """
     file = pathlib.Path(path)
     return Watched([file], functools.partial(_read_token, file), f"token in {file}", _logger).current

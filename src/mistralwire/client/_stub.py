@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CallArguments(NamedTuple):
-    """The arguments of a call other than its request: its id, its timeout, and all of its metadata."""
+    """The arguments of a call other than its request, checked; the metadata are complete."""
 
     request_id: str
     timeout_s: float
@@ -73,7 +73,6 @@ class Stub:
         self.is_local = hasattr(channel, "contract_revision")
 
     async def close(self) -> None:
-        """Close the channels; see `Client.close`."""
         self._is_closed = True
         for call in list(self._calls):
             call.cancel()
@@ -82,7 +81,6 @@ class Stub:
     def arguments(
         self, deadline_s: float | None, request_id: str | None, metadata: Mapping[str, str | bytes]
     ) -> CallArguments:
-        """Check the arguments of a call; see `Client.complete`."""
         request_id = checked_request_id(request_id)
         timeout_s = self._deadline_s if deadline_s is None else checked_deadline(deadline_s)
         return CallArguments(request_id, timeout_s, self._metadata.of_call(request_id, metadata))
@@ -97,7 +95,6 @@ class Stub:
         message: Message | None,
         events: EventWriter | None,
     ) -> Source:
-        """Start a call whose response goes to a sink; see `Client.start`."""
         self._channels.enter()
         if self._start_on_channel is not None:
             return self._start_on_channel(
@@ -229,15 +226,12 @@ class _CallTask:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def pause(self) -> None:
-        """Read no more messages."""
         self._is_running.clear()
 
     def resume(self) -> None:
-        """Read messages again."""
         self._is_running.set()
 
     def cancel(self) -> None:
-        """Cancel the call."""
         self._task.cancel()
 
     async def _run(self) -> None:
@@ -266,7 +260,6 @@ class _CallTask:
 
 
 def checked_deadline(deadline_s: float) -> float:
-    """Check a deadline in seconds; see `Client.complete`."""
     return checked_number("deadline_s", deadline_s, 0, DEADLINE_S_MAX, is_above=True)
 
 

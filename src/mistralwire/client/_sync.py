@@ -45,10 +45,6 @@ class SyncClient:
         ...     for chunk in client.stream(stream_request):
         ...         ...
 
-    Args:
-        target: See `Client`.
-        **options: See `Client`, for the errors too.
-
     Raises:
         RuntimeError: If gevent or eventlet has replaced threads.
     """
@@ -89,14 +85,7 @@ class SyncClient:
         request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest,
         **options: Unpack[CallOptions],
     ) -> Any:
-        """Request a completion as one response.
-
-        Args:
-            request: The request.
-            **options: `deadline_s`, `request_id` and `metadata`; see `Client.complete`, for the errors too.
-
-        Returns:
-            The response.
+        """Request a completion as one response; see `Client.complete`.
 
         Raises:
             RuntimeError: In a forked process, or while the program exits.
@@ -108,17 +97,10 @@ class SyncClient:
         request: StreamRequest,
         **options: Unpack[CallOptions],
     ) -> Generator[CompletionChunk, None, None]:
-        """Request a completion as a stream.
+        """Request a completion as a stream, and yield its chunks; see `Client.stream`.
 
         The call starts when the first chunk is requested. Leaving the loop early cancels the call when the
         generator is destroyed; use `contextlib.closing` to be sure.
-
-        Args:
-            request: The request.
-            **options: See `complete`.
-
-        Yields:
-            The chunks, one by one.
 
         Raises:
             RuntimeError: See `complete`.
@@ -132,14 +114,7 @@ class SyncClient:
         request: StreamRequest,
         **options: Unpack[CallOptions],
     ) -> Generator[ChunkBatch, None, None]:
-        """Request a completion as a stream, message by message.
-
-        Args:
-            request: The request.
-            **options: See `complete`.
-
-        Yields:
-            The batches, one for each message; see `Client.stream_batches`.
+        """Request a completion as a stream, and yield it message by message; see `Client.stream_batches`.
 
         Raises:
             RuntimeError: See `complete`.
@@ -200,7 +175,6 @@ class _Runner:
         return os.getpid() == self._pid
 
     def is_running(self) -> bool:
-        """Check whether the thread accepts coroutines."""
         return self.is_here() and not self._loop.is_closed()
 
     def run(self, coroutine: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -262,7 +236,6 @@ _runners: dict[int, _Runner] = {}
 
 
 def _shared_runner() -> _Runner:
-    """Return the runner of the process."""
     pid = os.getpid()
     with _locks.setdefault(pid, threading.Lock()):
         if pid not in _runners:
