@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from mistralwire.service import ServerConfig, create_server
-from mistralwire.service._grpc_sink import send_initial_metadata, wants_gzip
-from mistralwire.service._options import compression_options
+from mistralwire.service._server import compression_options
+from mistralwire.service._servicer import send_initial_metadata, wants_gzip
 from mistralwire.v1 import ChatCompletionResponse
 from tests.service.peers import DATA, RawPeer, gzip_bomb
 from tests.service.upstreams import REQUEST, HeldUpstream

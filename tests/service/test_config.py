@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mistralwire.service import ServerConfig, settings
-from mistralwire.service._options import server_options
+from mistralwire.service._server import server_options
 
 FILE = pathlib.Path("file.pem")
 TLS = {"tls_certificate": FILE, "tls_key": FILE}

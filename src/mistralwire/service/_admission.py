@@ -20,11 +20,9 @@ class RunningCall(Receiver, Protocol):
     """A call that has begun."""
 
     @property
-    def is_asking(self) -> bool:
-        """Whether the upstream works on it."""
+    def is_asking(self) -> bool: ...
 
-    def abort(self, error: Exception) -> None:
-        """End it with an error."""
+    def abort(self, error: Exception) -> None: ...
 
 
 class Calls:
@@ -34,9 +32,6 @@ class Calls:
 
     Attributes:
         limits: The settings.
-        observers: The observers.
-        requests: Parses requests.
-        slots: The upstream's slots.
         running: The calls that are not over.
         arriving: Those whose request has not fully arrived.
         bodies_bytes: Bytes of the requests of the calls that have begun.
@@ -74,7 +69,6 @@ class Calls:
         )
 
     def ask(self, request: Any, wire: bytes, context: CallContext, call: RunningCall) -> Source:
-        """Ask the upstream on behalf of a call."""
         self._asking.add(call)
         return self._upstream.start(request, wire, context, call, contract_revision=self._contract_revision)
 
@@ -127,7 +121,6 @@ class UpstreamSlots:
             )
 
     def leave(self, on_turn: Callable[[], None]) -> None:
-        """Leave the queue."""
         self._waiting.remove(on_turn)
 
     def release(self) -> None:

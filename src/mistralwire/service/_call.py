@@ -46,16 +46,13 @@ class Call:
         sink: Takes the response.
         metadata: The call's metadata.
         peer: The caller's address.
-        deadline_s: The caller's deadline, in seconds of `time.monotonic`; None if there is none, or there is
-            a timeout.
-        timeout_s: Seconds after which the call ends; None if grpc ends it at its deadline.
+        deadline_s: The caller's deadline, in seconds of `time.monotonic`, if grpc ends the call at it.
+        timeout_s: Seconds after which the call ends itself.
         is_caller_timed: Whether `caller_idle_s` bounds how long the sink may be paused; False if the sink
             bounds that itself.
-        events: What the source may write chunks to instead of the sink, unless there are observers; None for
-            nothing.
+        events: What the source may write chunks to instead of the sink, unless there are observers.
 
     Attributes:
-        sink: Takes the response.
         is_over: Whether it is over for its caller.
         record: What observers are told.
         is_watched: Whether it has observers.
@@ -169,7 +166,6 @@ class Call:
             self._begin(request, wire)
 
     def _begin(self, request: Any, wire: bytes) -> None:
-        """Notify the observers, and wait for a slot."""
         self._reading = None
         self.record.request = request
         self._asked = (request, wire)
@@ -219,7 +215,6 @@ class Call:
     # From the source.
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Take the headers of the upstream's response; see `mistralwire.upstream.Receiver`."""
         if self.is_over:
             return
         headers = self._carried(headers)
@@ -242,7 +237,6 @@ class Call:
         usage: bytes | None = None,
         finish_reasons: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Take chunks; see `mistralwire.upstream.Receiver`."""
         if self.is_over:
             return
         self._upstream_since_s = self._time()
@@ -273,13 +267,11 @@ class Call:
                 self._source.pause()
 
     def answer(self, wire: bytes) -> None:
-        """Take a unary response."""
         if self.is_watched and not self.is_over:
             self.record.response = self._method.response_type.FromString(wire)
         self._end(self._finish, self.sink.answer, wire)
 
     def end(self) -> None:
-        """End the stream."""
         self._end(self._finish, self.sink.end)
 
     def failed(self, error: BaseException) -> None:
@@ -305,7 +297,6 @@ class Call:
     # From the sink, for which the call is the source.
 
     def pause(self) -> None:
-        """Buffer chunks from now on."""
         self._is_caller_busy = True
         if self._events is not None:
             self._events.is_open = False
@@ -313,7 +304,6 @@ class Call:
             self._caller_since_s = self._time()
 
     def resume(self) -> None:
-        """Write to the sink again."""
         self._is_caller_busy = False
         self._caller_since_s = math.inf
         self._write()
@@ -403,7 +393,8 @@ class Call:
             if now_s >= self._upstream_since_s + limits.upstream_idle_s:
                 assert self._source is not None  # noqa: S101 - it is waited for
                 self._source.cancel()
-                self.failed(_upstream_silent_error(limits.upstream_idle_s))
+                message = f"the upstream was silent for {limits.upstream_idle_s:g} seconds"
+                self.failed(UpstreamError(message, code="DEADLINE_EXCEEDED", reason=Reason.UPSTREAM_SILENT))
             if not self.is_over:
                 self._timer.start(self._next_check_s(now_s), self._check_times)
 
@@ -416,8 +407,3 @@ class Call:
             min(self._caller_since_s, now_s) + limits.caller_idle_s,
         )
         return max(0.0, due_s - now_s)
-
-
-def _upstream_silent_error(limit_s: float) -> UpstreamError:
-    message = f"the upstream was silent for {limit_s:g} seconds"
-    return UpstreamError(message, code="DEADLINE_EXCEEDED", reason=Reason.UPSTREAM_SILENT)

@@ -11,9 +11,7 @@ from mistralwire._varint import read_varint
 class ChunkBuffer:
     """Chunks that wait for their caller, combined into messages; a queue of wire bytes.
 
-    Args:
-        chunks_max: Limit for the chunks of one message.
-        bytes_max: Limit for the bytes of one message, unless a single chunk is larger.
+    The limits are for the chunks and the bytes of one message, unless a single chunk is larger.
 
     Attributes:
         size: Bytes in the queue.
@@ -28,7 +26,6 @@ class ChunkBuffer:
         self._parts: deque[tuple[bytes, int]] = deque()
 
     def __bool__(self) -> bool:
-        """Whether anything is in the queue."""
         return bool(self._parts)
 
     def fits(self, wire: bytes, count: int) -> bool:
@@ -36,16 +33,11 @@ class ChunkBuffer:
         return count == 1 or (count <= self._chunks_max and len(wire) <= self._bytes_max)
 
     def add(self, wire: bytes, count: int) -> None:
-        """Append chunks."""
         self._parts.append((wire, count))
         self.size += len(wire)
 
     def take(self) -> tuple[bytes, int]:
-        """Remove as many chunks as fit into one message; the queue must not be empty.
-
-        Returns:
-            The wire bytes of the message, and the number of its chunks.
-        """
+        """Remove what fits into one message, a chunk or more; return its wire bytes and the chunks' count."""
         parts = self._parts
         wire, count = parts.popleft()
         if not self.fits(wire, count):
@@ -83,12 +75,10 @@ class EagerCall:
     """Runs a coroutine whose first step is taken at once, in place.
 
     A task starts with the next iteration of the event loop, which would add to the latency of each chunk.
-    This implements as much of a task as a coroutine needs that awaits futures. Python 3.12 has eager tasks,
-    3.11 does not.
+    This implements as much of a task as a coroutine needs that awaits futures, but does not ask for the
+    current task. Python 3.12 has eager tasks, 3.11 does not.
 
-    Args:
-        coroutine: The coroutine. It must not ask for the current task.
-        on_done: Called at its end with its exception, or None; not if it ends before `start` returns.
+    `on_done` is called at its end with its exception, or None; not if it ends before `start` returns.
     """
 
     __slots__ = ("_coroutine", "_future", "_on_done")
@@ -101,14 +91,7 @@ class EagerCall:
         self._future: asyncio.Future[Any] | None = None
 
     def start(self) -> bool:
-        """Run the coroutine until it waits for the first time.
-
-        Returns:
-            Whether it has ended without waiting.
-
-        Raises:
-            Exception: What it raised before it waited.
-        """
+        """Run the coroutine until it waits for the first time; return whether it has ended instead."""
         try:
             self._wait_for(self._coroutine.send(None))
         except StopIteration:

@@ -23,11 +23,7 @@ class ServerConfig(ListenSettings):
     """The settings of a server, each with its default.
 
     The fields are the settings: `mistralwire serve --help` lists them with their meaning and range, and
-    `settings()` returns the same for programs.
-
-    Raises:
-        TypeError: If a value has another type.
-        ValueError: If a value is out of its range, or values contradict each other; the message names them.
+    `settings()` returns the same for programs. The errors are those of `ListenSettings`.
     """
 
     port: int = setting_field(50051, "Port to listen on; 0 for any free port.", "PORT", 0, 65_535)

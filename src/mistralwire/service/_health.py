@@ -32,9 +32,7 @@ class Health:
     The standard package has a servicer, which holds a lock of all watchers while it writes to one: a watcher
     who does not read keeps the server from reporting that it drains, and from stopping.
 
-    Args:
-        names: Full names of the services; the empty name stands for all of them.
-        request_s: Seconds for the request of a call to arrive, at most 5.
+    The empty name stands for all services; a request must arrive within `request_s` seconds, at most 5.
 
     Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
     """

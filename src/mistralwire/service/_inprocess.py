@@ -65,7 +65,7 @@ class LocalChannel:
         events: EventWriter | None = None,
         is_caller_timed: bool = False,
     ) -> Source:
-        """Start a call whose response goes to a sink.
+        """Start a call whose response goes to a sink, and return its source.
 
         Args:
             request_type: The type of the request.
@@ -76,9 +76,6 @@ class LocalChannel:
             message: The request as a message, if it exists already; it is not modified.
             events: What chunks may be written to instead of the sink, after the sink's first ones.
             is_caller_timed: Whether `caller_idle_s` bounds how long the sink may be paused.
-
-        Returns:
-            The source of the response.
         """
         call = Call(
             self._calls,
@@ -115,27 +112,17 @@ class LocalChannel:
         return wire
 
     def unary_unary(self, method: str) -> Callable[..., Any]:
-        """Return the callable of a unary method, as grpc.aio.Channel does.
+        """Return the callable of a unary method by its path, as grpc.aio.Channel does.
 
-        Args:
-            method: Its path, such as `/mistralwire.v1.ChatCompletionService/ChatCompletion`.
-
-        Returns:
-            A function of the request's bytes, `timeout` in seconds and `metadata`; the call that it returns
-            can be awaited for the response's bytes, and cancelled.
-
-        Raises:
-            KeyError: If the method does not exist.
+        It takes the request's bytes, `timeout` in seconds and `metadata`; the call that it returns can be
+        awaited for the response's bytes, and cancelled. Raises KeyError if the method does not exist.
         """
         if method == f"/{HEALTH_NAME}/Check":
             return lambda *_, **__: asyncio.ensure_future(self._check_health())
         return self._callable(method)
 
     def unary_stream(self, method: str) -> Callable[..., Any]:
-        """Return the callable of a server-streaming method, whose call yields the bytes of the messages.
-
-        See `unary_unary`.
-        """
+        """Return the callable of a server-streaming method, whose call yields the bytes of the messages."""
         return self._callable(method)
 
     def _callable(self, path: str) -> Callable[..., Any]:
@@ -161,12 +148,7 @@ class LocalChannel:
 
 
 class _UpstreamProbe:
-    """Probes an upstream at most once in a while: callers share the result.
-
-    Args:
-        ask: The upstream's `probe`, which returns why it does not answer, or None; None for an upstream
-            without one, which counts as reachable.
-    """
+    """Probes an upstream at most once in a while; one without a `probe` counts as reachable."""
 
     def __init__(self, ask: Callable[[], Awaitable[str | None]] | None) -> None:
         self._ask = ask
@@ -175,7 +157,6 @@ class _UpstreamProbe:
         self._lock = asyncio.Lock()
 
     async def why_not(self) -> str | None:
-        """Return why the upstream does not answer; None if it does."""
         if self._ask is None:
             return None
         async with self._lock:
@@ -186,11 +167,7 @@ class _UpstreamProbe:
 
 
 class _LocalCall:
-    """A call, to be awaited for its unary response, or iterated over for the messages of its stream; a Sink.
-
-    Args:
-        start: Starts the call for a sink.
-    """
+    """A Sink that is awaited for its unary response, or iterated over for the messages of its stream."""
 
     def __init__(self, start: Callable[[Sink], Source]) -> None:
         self._queue = WireQueue()
@@ -209,27 +186,22 @@ class _LocalCall:
         return wire
 
     def cancel(self) -> None:
-        """Cancel the call."""
         self._queue.cancel()
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Ignore them: the client does not ask for the metadata of a call in this process."""
 
     def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
-        """Queue a message."""
         self._queue.put(wire)
 
     def answer(self, wire: bytes) -> None:
-        """Queue the unary response."""
         self._queue.put(wire)
         self._queue.end()
 
     def end(self) -> None:
-        """End the iteration after the queued messages."""
         self._queue.end()
 
     def failed(self, error: MistralwireError) -> None:
-        """End the iteration with an error after the queued messages."""
         self._queue.end(_grpc_error(error))
 
 

@@ -21,11 +21,8 @@ _SINGLE = (Message, str, bytes, int, float)
 class Requests:
     """Parses requests; large ones in threads, so that the other calls go on.
 
-    Args:
-        upstream: The upstream of the requests. One that judges requests itself, as an API does, gets them
-            unchecked; for any other they are checked, so that its author need not.
-        oldest_revision: See `parse_checked`.
-        strict: Whether to check requests for every upstream.
+    An upstream that judges requests itself, as an API does, gets them unchecked unless `strict`; for any
+    other they are checked, so that its author need not. For `oldest_revision` and errors see `parse_checked`.
     """
 
     def __init__(self, upstream: Upstream, oldest_revision: int, *, strict: bool = False) -> None:
@@ -35,24 +32,14 @@ class Requests:
         self._weight_max = _offload.PYTHON_WEIGHT_MAX if self._are_checked else _offload.LOOP_WEIGHT_MAX
 
     def read_now(self, request_type: type[Message], data: bytes, message: Message | None = None) -> Any:
-        """Parse a request, or use its message; None if parsing would block the event loop, see `read`.
-
-        Raises:
-            MistralwireError: See `parse_checked`.
-        """
+        """Parse a request, or use its message; None if parsing would block the event loop, see `read`."""
         if not _offload.is_light(data, self._weight_max):
             return None
         is_parsed = message is not None and not self._are_checked and not _is_large(data)
         return message if is_parsed else self._read(request_type, data)
 
     async def read(self, request_type: type[Message], data: bytes) -> Any:
-        """Parse a request in a thread.
-
-        After a cancellation a check that has begun runs to its end, which the codec's limits bound.
-
-        Raises:
-            MistralwireError: See `parse_checked`.
-        """
+        """Parse a request in a thread; after a cancellation, a check that has begun runs to its end."""
         return await _offload.in_thread(self._read, request_type, data)
 
     def _read(self, request_type: type[Message], data: bytes) -> Any:
@@ -62,15 +49,10 @@ class Requests:
 
 
 async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | None:
-    """Receive the request of a call, whose handler is registered as client-streaming.
+    """Receive the request of a call, whose handler is client-streaming; None if the call ends without one.
 
-    grpc itself would wait for the one request of a unary call without a limit.
-
-    Returns:
-        The wire bytes; None if the call has ended without a request.
-
-    Raises:
-        MistralwireError: If it has not arrived within `limit_s` seconds, with the reason CALLER_SILENT.
+    grpc itself would wait for the one request of a unary call without a limit. One that has not arrived
+    within `limit_s` seconds is a MistralwireError with the reason CALLER_SILENT.
     """
     try:
         async with asyncio.timeout(limit_s):
@@ -81,7 +63,6 @@ async def receive(context: grpc.aio.ServicerContext, limit_s: float) -> bytes | 
 
 
 def caller_silent_error(limit_s: float) -> MistralwireError:
-    """Return the error for a caller who sent, or read, nothing for so many seconds."""
     message = f"the caller was silent for {limit_s:g} seconds"
     return MistralwireError(message, code="DEADLINE_EXCEEDED", reason=Reason.CALLER_SILENT)
 
@@ -89,13 +70,8 @@ def caller_silent_error(limit_s: float) -> MistralwireError:
 def parse_checked(request_type: type[Message], data: bytes, oldest_revision: int = CONTRACT_REVISION) -> Any:
     """Parse a request and check it against the contract; the violations are those of its JSON form.
 
-    Args:
-        request_type: Type of the request.
-        data: Its wire bytes.
-        oldest_revision: Revision of the oldest contract in the fleet: what it accepts is accepted.
-
-    Returns:
-        The request, with everything that this contract knows in its fields.
+    What the contract of `oldest_revision`, the oldest in the fleet, accepts is accepted. The request that is
+    returned has everything that this contract knows in its fields.
 
     Raises:
         DecodeError: If the bytes can't be parsed, the request breaks the contract, or it has more than

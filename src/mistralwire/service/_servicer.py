@@ -1,21 +1,22 @@
-"""The servicer of mistralwire.v1.ChatCompletionService."""
+"""grpc's side of a call: the servicer of mistralwire.v1.ChatCompletionService, and the sink of each call."""
 
 import asyncio
 import functools
+import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from typing import Never, cast
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Never, cast
 
 import grpc
 
 from mistralwire import _offload
-from mistralwire._metadata import AUTHORIZATION, OWN_REVISION, REQUEST_ID
+from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, OWN_REVISION, REQUEST_ID
 from mistralwire._methods import METHODS, SERVICE_NAME, Method
 from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Reason, Violation
 from mistralwire.service._admission import Calls
 from mistralwire.service._call import Call
+from mistralwire.service._coalesce import EagerCall
 from mistralwire.service._config import ServerConfig
-from mistralwire.service._grpc_sink import GrpcSink, code_of_cancelled, send_initial_metadata
 from mistralwire.service._observers import CallObserver
 from mistralwire.service._request import receive
 from mistralwire.service._status import refuse
@@ -23,6 +24,8 @@ from mistralwire.upstream import Upstream
 
 # grpc reports a call without a deadline by a time far beyond this: a hundred years.
 _NO_DEADLINE_S = 100 * 366 * 86_400.0
+# A client's clock may end a call this much before ours: then it was the deadline.
+_CLOCK_TOLERANCE_S = 0.1
 # A call that is refused during a drain may be retried after this many seconds, on another server: less than
 # the client's first backoff.
 _DRAIN_RETRY_S = 0.15
@@ -48,17 +51,14 @@ class Drain:
         self.arrived = 0
         self._is_over = asyncio.Event()
 
-    def hold(self) -> None:
-        """Hold starts and ends from now on."""
-        self.is_holding = True
-
     def release(self) -> None:
         """Let calls end, and refuse new ones."""
         self._is_over.set()
 
     async def wait(self) -> None:
         """Wait until calls may end."""
-        await self._is_over.wait()
+        if self.is_holding:
+            await self._is_over.wait()
 
     async def refusal(self) -> OverloadError:
         """Hold a new call; return the error to refuse it with."""
@@ -70,6 +70,123 @@ class Drain:
             reason=Reason.DRAINING,
             retry_after_s=_DRAIN_RETRY_S,
         )
+
+
+class GrpcSink:
+    """Takes the response of a call for grpc; each message is written from where it arrived.
+
+    Attributes:
+        task: The task of the call.
+        done: Done when the response is complete, has failed, or can't be delivered.
+        wire: The unary response.
+        error: The error that ended the call.
+        is_lost: Whether the caller has gone.
+        is_reading: Whether the request is being received.
+    """
+
+    call: Call
+
+    def __init__(self, context: grpc.aio.ServicerContext) -> None:
+        self.task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.wire = b""
+        self.error: MistralwireError | None = None
+        self.is_lost = self.is_reading = False
+        self._context = context
+        self._writing: EagerCall | None = None
+        # Headers of the upstream's response, for the caller.
+        self._headers: tuple[tuple[str, str], ...] = ()
+        # Whether initial metadata must be sent before the first message; None until that arrives.
+        self._has_preface: bool | None = None
+
+    def headers(self, headers: Mapping[str, str]) -> None:
+        """Send the headers as initial metadata of a stream, and as trailing metadata of any call."""
+        self._headers = tuple(headers.items())
+        self._context.set_trailing_metadata(
+            ((REQUEST_ID, self.call.record.request_id), OWN_REVISION, *self._headers)
+        )
+
+    def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
+        """Write a message; the call is paused until grpc has taken it."""
+        if self._has_preface is None:
+            self._has_preface = bool(self._headers) or wants_gzip(self.call.record.metadata)
+        write = self._write_first(wire) if self._has_preface else self._context.write(wire)
+        self._writing = EagerCall(write, self._written)
+        try:
+            if not self._writing.start():
+                self.call.pause()
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - what grpc raises if the caller has gone
+            self._lose()
+
+    async def _write_first(self, wire: bytes) -> None:
+        self._has_preface = False
+        await send_initial_metadata(self._context, self.call.record.metadata, self._headers)
+        await self._context.write(wire)
+
+    def answer(self, wire: bytes) -> None:
+        self.wire = wire
+        self.end()
+
+    def end(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def failed(self, error: MistralwireError) -> None:
+        self.error = error
+        if self.done.done():
+            return
+        if self.is_reading:
+            # The task is not waiting for `done` yet.
+            self.task.cancel()
+        self.end()
+
+    def close(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def _written(self, error: BaseException | None) -> None:
+        if error is None:
+            self.call.resume()
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        self.is_lost = True
+        self.call.cancel(code_of_cancelled(self._context))
+        self.end()
+
+
+def code_of_cancelled(context: grpc.aio.ServicerContext) -> str:
+    """Return the name of the code of a cancelled call: its deadline, or its caller."""
+    remaining_s: float | None = context.time_remaining()
+    is_late = remaining_s is not None and remaining_s < _CLOCK_TOLERANCE_S
+    return "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
+
+
+def wants_gzip(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Check whether a caller asks for compressed responses, perhaps as one of several encodings."""
+    return any(
+        name == ACCEPT_ENCODING and isinstance(value, str) and "gzip" in re.split(r"[ ,]+", value.lower())
+        for name, value in metadata
+    )
+
+
+async def send_initial_metadata(
+    context: grpc.aio.ServicerContext,
+    metadata: Iterable[tuple[str, str | bytes]],
+    headers: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Send the initial metadata of a call, and enable compression if the caller asks for it.
+
+    Call it before the first message is written, or the response returned. Without `headers`, nothing is sent
+    unless responses are compressed. grpc sends a message uncompressed if compression would not shrink it.
+    """
+    is_compressed = wants_gzip(metadata)
+    if is_compressed:
+        context.set_compression(grpc.Compression.Gzip)
+    # For compression too: grpc ignores it if it sends the metadata along with a unary response.
+    if is_compressed or headers:
+        await context.send_initial_metadata(tuple(headers))
 
 
 class ChatCompletionServicer:
@@ -118,12 +235,11 @@ class ChatCompletionServicer:
         server.add_generic_rpc_handlers((handlers,))
 
     def stop_calls(self) -> None:
-        """End all running calls, and their upstreams, with UNAVAILABLE and the reason SERVER_STOPPING."""
         self._calls.stop()
 
     def hold_calls(self) -> Drain:
         """Hold new calls, and the ends of running ones, from now on."""
-        self._drain.hold()
+        self._drain.is_holding = True
         return self._drain
 
     async def refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
@@ -182,15 +298,13 @@ class ChatCompletionServicer:
             sink.task.uncancel()
         except Exception as error:  # noqa: BLE001 - it ends the call with a status
             sink.is_reading = False
-            if self._drain.is_holding:
-                await self._drain.wait()
+            await self._drain.wait()
             await _abort(call, context, error)
         finally:
             sink.close()
         if sink.is_lost:
             raise asyncio.CancelledError
-        if self._drain.is_holding:
-            await self._drain.wait()
+        await self._drain.wait()
         if sink.error is not None:
             await refuse(context, sink.error, call.record.request_id)
         if not method.is_stream:
@@ -198,7 +312,6 @@ class ChatCompletionServicer:
         return sink.wire
 
     async def _receive(self, call: Call, method: Method, context: grpc.aio.ServicerContext) -> bytes:
-        """Receive the request of a call."""
         if self._drain.is_holding:
             raise await self._drain.refusal()
         calls = self._calls

@@ -75,11 +75,8 @@ _logger = logging.getLogger(__name__)
 class CallStatus(NamedTuple):
     """The status of a failed call: the arguments of `ServicerContext.abort`.
 
-    Attributes:
-        code: The status code.
-        details: The message.
-        trailing_metadata: All trailing metadata: the status with its details, the revision, the id of the
-            call, and the pushback for gRPC's own retries.
+    The trailing metadata are all that the call has: the status with its details, the revision, the id of the
+    call, and the pushback for gRPC's own retries.
     """
 
     code: grpc.StatusCode
@@ -98,18 +95,13 @@ def retry_time_s(metadata: Iterable[tuple[str, str | bytes]], remaining_s: float
 
 
 def call_status(error: BaseException, request_id: str = "", remaining_s: float | None = None) -> CallStatus:
-    """Turn an error into the status of its call.
+    """Turn an error into the status of its call, with its id if that is valid.
 
     The pushback (`grpc-retry-pushback-ms`, gRFC A6) controls the retries of the client's gRPC library. If the
     error says when to retry, the library waits that long; if that is more than 30 seconds, or than the call
-    has left, it does not retry: it would wait until the deadline, and the caller would learn of nothing but
-    that. If the upstream failed without saying when, it does not retry: the completion may have been
-    generated, and billed, and then lost; nor if the service itself has retried already.
-
-    Args:
-        error: The error that ended the call.
-        request_id: Id of the call; left out if it is not valid.
-        remaining_s: The result of `retry_time_s`.
+    has left (`retry_time_s`), it does not retry: it would wait until the deadline, and the caller would learn
+    of nothing but that. If the upstream failed without saying when, it does not retry: the completion may
+    have been generated, and billed, and then lost; nor if the service itself has retried already.
     """
     status = to_status(error, request_id)
     code = _CODES[status.code]
@@ -287,7 +279,6 @@ def _bad_request(
 def _field_violation(
     violation: Violation | UpstreamViolation,
 ) -> error_details_pb2.BadRequest.FieldViolation:
-    """Convert a violation to its google.rpc form, with each text truncated."""
     path, *texts = (_text_within(text, _TEXT_BYTES_MAX) for text in violation)
     if isinstance(violation, UpstreamViolation):
         description, kind = texts

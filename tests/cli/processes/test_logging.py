@@ -150,7 +150,7 @@ from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, UpstreamError
 from mistralwire.errors import CallError
 from mistralwire.service import ServerConfig, create_server
-from mistralwire.service._observers._access_log import AccessLog
+from mistralwire.service._observers._observer import AccessLog
 from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
 SECRET = "se" + "cret"

@@ -10,7 +10,7 @@ import pytest
 from mistralwire.client import Client
 from mistralwire.errors import DecodeError, OverloadError, UpstreamError, Violation
 from mistralwire.service import CallRecord, ServerConfig, create_server
-from mistralwire.service._observers._access_log import AccessLog
+from mistralwire.service._observers._observer import AccessLog
 from mistralwire.upstream import error_from_body
 from mistralwire.v1 import (
     AgentsCompletionRequest,

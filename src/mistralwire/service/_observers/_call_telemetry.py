@@ -51,13 +51,7 @@ _GETTER = _MetadataGetter()
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _RpcSpan:
-    """The span of a gRPC call.
-
-    Attributes:
-        span: The span.
-        context: Its context, for child spans.
-        started_ns: When it began, in nanoseconds since the Unix epoch.
-    """
+    """The span of a gRPC call, its context for child spans, and its start in nanoseconds since the epoch."""
 
     span: Span
     context: Context
@@ -69,16 +63,14 @@ class _ModelCall:
     """The state of a call to the model.
 
     Attributes:
-        rpc: The span of the gRPC call.
-        span: The span of the call to the model.
         target: The attribute for the model or the agent, and its value.
         labels: Attributes of the metrics; measurements keep them, so they never change after the first one.
         asked_s: When the upstream was asked, in seconds of `time.perf_counter`.
         last_s: When the last chunk arrived; 0 before the first one.
         first_chunk_s: Seconds until the first chunk.
-        first: The first chunk; None before it.
+        first: The first chunk.
         last: The last chunks, as the wire bytes of a stream response.
-        usage: The last usage, as wire bytes; None before one.
+        usage: The last usage, as wire bytes.
         finish_reasons: The finish reasons, by choice.
     """
 

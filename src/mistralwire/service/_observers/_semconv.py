@@ -105,7 +105,6 @@ def name_of(value: str) -> str:
 
 
 def operation_of(method: str) -> str:
-    """Return the operation of a method, as the conventions name it."""
     return _OPERATIONS[method.partition("Completion")[0]]
 
 
@@ -155,13 +154,7 @@ def request_attributes(request: Any, method: str) -> dict[str, Any]:
 def answer_attributes(
     answers: Iterable[Any], usage: UsageInfo | None, finish_reasons: dict[int, str]
 ) -> dict[str, Any]:
-    """Return the attributes of a response.
-
-    Args:
-        answers: The response, or the first chunk and the last one, which counts where both have a value.
-        usage: Its usage; None if it has none.
-        finish_reasons: Its finish reasons, by choice.
-    """
+    """Return the attributes of a response, or of the first chunk and the last one, which takes precedence."""
     attributes: dict[str, Any] = {}
     for answer in answers:
         if (answer_id := name_in(answer.id)) is not None:
