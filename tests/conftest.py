@@ -4,6 +4,7 @@ import os
 import pathlib
 import platform
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -63,6 +64,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         _without_processes.clear()
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that refuses connections: it is bound, so that nobody else can listen on it."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from tests.downloads import skipped_without_answer
 from tools import downloads
 
 pytestmark = pytest.mark.process
@@ -77,6 +78,18 @@ def test_what_was_not_run_is_listed_once(tmp_path: pathlib.Path, monkeypatch: py
     assert downloads.NOT_RUN.read_text() == "go: a\njava: b\n"
 
 
+def test_a_test_that_gets_no_answer_is_skipped_and_listed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "NOT_RUN", tmp_path / "build" / "not-run.txt")
+    with pytest.raises(pytest.skip.Exception) as skipped, skipped_without_answer("tests of the wheel"):
+        downloads.download(failing_first(tmp_path, 2, "Read timed out"))
+    assert (tmp_path / "runs").read_text() == ".."
+    [line] = downloads.NOT_RUN.read_text().splitlines()
+    assert line == skipped.value.msg
+    assert line.startswith("tests of the wheel: the registry did not answer 2 times: ")
+
+
 NPM_LOCK = """{"name": "a", "lockfileVersion": 3, "packages": {
   "": {"name": "a", "dependencies": {"left-pad": "1.3.0"}},
   "node_modules/left-pad": {"version": "1.3.0", "integrity": "sha512-AAAA"}}}"""
@@ -92,14 +105,14 @@ retry = 0
 
 @pytest.mark.parametrize("client", ["pip", "npm", "go", "cargo"])
 def test_what_each_client_says_of_a_closed_port_is_understood(
-    client: str, tmp_path: pathlib.Path, unused_tcp_port: int
+    client: str, tmp_path: pathlib.Path, closed_port: int
 ) -> None:
-    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    url = f"http://127.0.0.1:{closed_port}/"
     (tmp_path / "package.json").write_text('{"name": "a", "dependencies": {"left-pad": "1.3.0"}}')
     (tmp_path / "package-lock.json").write_text(NPM_LOCK)
     (tmp_path / "go.mod").write_text("module a.example/a\n\ngo 1.21\n")
     (tmp_path / ".cargo").mkdir()
-    (tmp_path / ".cargo" / "config.toml").write_text(CARGO_CONFIG.format(port=unused_tcp_port))
+    (tmp_path / ".cargo" / "config.toml").write_text(CARGO_CONFIG.format(port=closed_port))
     commands = {
         "pip": [
             *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"),

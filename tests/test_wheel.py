@@ -14,6 +14,9 @@ import zipfile
 import pytest
 from google.protobuf import descriptor_pb2
 
+from tests.downloads import skipped_without_answer
+from tools.downloads import download
+
 pytestmark = pytest.mark.process
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -21,12 +24,15 @@ TIMEOUT_S = 300
 DOCUMENT = ROOT / "tests" / "data" / "cli" / "response.json"
 
 
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 def run(*command: str | pathlib.Path, cwd: pathlib.Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     result = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -34,6 +40,17 @@ def run(*command: str | pathlib.Path, cwd: pathlib.Path) -> str:
     )
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result.stdout
+
+
+def run_module(*command: str | pathlib.Path, folder: pathlib.Path) -> None:
+    """Run a module of this Python that downloads."""
+    with skipped_without_answer("tests of the wheel"):
+        download([sys.executable, "-m", *map(str, command)], cwd=folder, env=environment())
+
+
+def install(package: str | pathlib.Path, binaries: pathlib.Path) -> None:
+    options = ("--disable-pip-version-check", "--python", binaries / "python")
+    run_module("pip", *options, "install", "--quiet", package, folder=binaries)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +62,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def binaries(folder: pathlib.Path) -> pathlib.Path:
     """Build the wheel, install it with its dependencies, and return the folder of its commands."""
     isolation = ["--no-isolation"] if importlib.util.find_spec("hatchling") else []
-    run(sys.executable, "-m", "build", "--wheel", *isolation, "--outdir", folder, ROOT, cwd=folder)
+    run_module("build", "--wheel", *isolation, "--outdir", folder, ROOT, folder=folder)
     (wheel,) = folder.glob("mistralwire-*.whl")
     venv.create(folder / "venv", with_pip=False)
     binaries = folder / "venv" / "bin"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(binaries / "python")]
-    run(*pip, "install", "--quiet", wheel, cwd=folder)
+    install(wheel, binaries)
     return binaries
 
 
@@ -155,8 +171,7 @@ def bare(binaries: pathlib.Path, archive: pathlib.Path, folder: pathlib.Path) ->
 @pytest.fixture(scope="module")
 def frozen(binaries: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """Freeze the command with PyInstaller, which finds the hook of the package."""
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(binaries / "python")]
-    run(*pip, "install", "--quiet", "pyinstaller", cwd=folder)
+    install("pyinstaller", binaries)
     program = folder / "program.py"
     program.write_text("from mistralwire.cli import main\n\nmain()\n")
     options = ["--noconfirm", "--log-level", "ERROR", "--distpath", str(folder / "frozen")]

@@ -1,6 +1,9 @@
 """What all tests of the command line share."""
 
+import contextlib
 import logging
+import random
+import socket
 import sys
 import threading
 import traceback
@@ -13,6 +16,25 @@ import pytest
 def buffered_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start programs with their default buffering, without which some failures can't happen."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+@pytest.fixture
+def free_ports() -> Iterator[int]:
+    """A port that is free, and so is the next one; no other test gets either while this one runs."""
+    while True:
+        # The system gives none of these to anybody who asks for any port.
+        port = random.randrange(20_000, 32_000)
+        with contextlib.ExitStack() as reserved:
+            try:
+                for number in (port, port + 1):
+                    # The ports of UDP are others, so the reservation leaves those of TCP free.
+                    datagrams = reserved.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+                    datagrams.bind(("127.0.0.1", number))
+                    socket.create_server(("127.0.0.1", number)).close()
+            except OSError:
+                continue
+            yield port
+            return
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import pathlib
-import random
 import socket
 import subprocess
 import urllib.request
@@ -18,18 +17,6 @@ from .serving import COMMAND, run, serving
 pytestmark = pytest.mark.process
 
 
-def free_ports() -> int:
-    """Find a port that is free, and the next one too, where the system gives none to others."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        try:
-            for number in (port, port + 1):
-                socket.create_server(("127.0.0.1", number)).close()
-        except OSError:
-            continue
-        return port
-
-
 async def page(port: int) -> str:
     def read() -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
@@ -38,34 +25,33 @@ async def page(port: int) -> str:
     return await asyncio.to_thread(read)
 
 
-async def test_calls_are_on_the_page() -> None:
-    port = free_ports()
-    async with serving("--prometheus-port", str(port)) as (_, address, _line), Client(address) as client:
+async def test_calls_are_on_the_page(free_ports: int) -> None:
+    arguments = ("--prometheus-port", str(free_ports))
+    async with serving(*arguments) as (_, address, _line), Client(address) as client:
         await client.complete(REQUEST)
-        assert "ChatCompletion" in await page(port)
+        assert "ChatCompletion" in await page(free_ports)
 
 
-async def test_each_worker_has_a_page_of_its_own() -> None:
-    port = free_ports()
+async def test_each_worker_has_a_page_of_its_own(free_ports: int) -> None:
     async with (
-        serving("--prometheus-port", str(port), "--workers", "2") as (_, address, _line),
+        serving("--prometheus-port", str(free_ports), "--workers", "2") as (_, address, _line),
         Client(address) as client,
     ):
         await client.complete(REQUEST)
-        pages = [await page(port), await page(port + 1)]
+        pages = [await page(free_ports), await page(free_ports + 1)]
 
     assert ["ChatCompletion" in text for text in pages].count(True) == 1
     assert all("process_resident_memory_bytes" in text for text in pages)
 
 
-def test_a_port_of_the_page_that_is_taken_is_said_in_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_a_port_of_the_page_that_is_taken_is_said_in_one_line(free_ports: int) -> None:
+    port = free_ports + 1
+    with socket.create_server(("127.0.0.1", port)):
         results = [
             run("--port", "0", "--prometheus-port", str(port)),
             run("--port", "0", "--prometheus-port", str(port), "--workers", "2"),
             # That of the second worker.
-            run("--port", "0", "--prometheus-port", str(port - 1), "--workers", "2"),
+            run("--port", "0", "--prometheus-port", str(free_ports), "--workers", "2"),
         ]
 
     address = f"the address of the metrics, port {port} of 127.0.0.1,"

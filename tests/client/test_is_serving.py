@@ -73,8 +73,8 @@ async def test_a_service_that_comes_back_is_serving_again() -> None:
     await client.close()
 
 
-async def test_nobody_there_is_not_serving(unused_tcp_port: int) -> None:
-    async with Client(f"127.0.0.1:{unused_tcp_port}") as client:
+async def test_nobody_there_is_not_serving(closed_port: int) -> None:
+    async with Client(f"127.0.0.1:{closed_port}") as client:
         assert not await client.is_serving(deadline_s=SHORT_S)
 
 
@@ -171,7 +171,7 @@ async def test_the_cause_names_what_is_wrong_with_a_certificate(tmp_path: pathli
 
 
 async def test_the_cause_names_what_is_wrong_with_an_address(
-    unused_tcp_port: int, tmp_path: pathlib.Path
+    closed_port: int, tmp_path: pathlib.Path
 ) -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -182,7 +182,7 @@ async def test_the_cause_names_what_is_wrong_with_an_address(
         port = server.sockets[0].getsockname()[1]
         foreign = await _cause(f"127.0.0.1:{port}")
 
-    assert await _cause(f"127.0.0.1:{unused_tcp_port}") == "connection refused"
+    assert await _cause(f"127.0.0.1:{closed_port}") == "connection refused"
     assert await _cause("nowhere.invalid:1", insecure=True) == "its name can't be resolved"
     assert await _cause(f"unix:{tmp_path / 'none'}") == "no such socket"
     assert foreign == "it does not speak gRPC, or only over TLS"

@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import pathlib
-import socket
 from typing import NamedTuple
 
 from tests.fleet.model_api import ModelApi
@@ -112,10 +111,3 @@ class Fleet:
 
 def _written_for(revision: int) -> tuple[str, ...]:
     return () if revision == 1 else ("--contract-revision", str(revision))
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

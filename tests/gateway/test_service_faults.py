@@ -142,9 +142,9 @@ async def test_what_an_upstream_of_the_service_refuses_keeps_its_status(code: st
             assert response.status == 200
 
 
-async def test_readiness_names_why_the_service_does_not_serve(unused_tcp_port: int) -> None:
+async def test_readiness_names_why_the_service_does_not_serve(closed_port: int) -> None:
     async with (
-        gateway_of(Client(f"127.0.0.1:{unused_tcp_port}", attempts_max=1)) as url,
+        gateway_of(Client(f"127.0.0.1:{closed_port}", attempts_max=1)) as url,
         aiohttp.ClientSession() as http,
         http.get(f"{url}/readyz") as response,
     ):
@@ -153,8 +153,8 @@ async def test_readiness_names_why_the_service_does_not_serve(unused_tcp_port: i
     assert (response.status, ready) == (503, {"status": "the service is not serving: connection refused"})
 
 
-async def test_a_gateway_whose_only_upstream_is_dead_is_not_ready(unused_tcp_port: int) -> None:
-    dead = MistralUpstream(f"http://127.0.0.1:{unused_tcp_port}")
+async def test_a_gateway_whose_only_upstream_is_dead_is_not_ready(closed_port: int) -> None:
+    dead = MistralUpstream(f"http://127.0.0.1:{closed_port}")
     async with (
         closing(dead),
         gateway_of(Client.on(LocalChannel(dead))) as url,
@@ -168,10 +168,10 @@ async def test_a_gateway_whose_only_upstream_is_dead_is_not_ready(unused_tcp_por
 
 
 async def test_a_gateway_is_ready_while_one_upstream_answers_and_asks_it_seldom(
-    unused_tcp_port: int,
+    closed_port: int,
 ) -> None:
     async with UpstreamServer(json_answer(b"{}")) as server:
-        dead, alive = MistralUpstream(f"http://127.0.0.1:{unused_tcp_port}"), MistralUpstream(server.url)
+        dead, alive = MistralUpstream(f"http://127.0.0.1:{closed_port}"), MistralUpstream(server.url)
         routed = RoutedUpstream([Route("dead", dead), Route("alive", alive)])
         async with (
             closing(routed),

@@ -395,11 +395,11 @@ async def test_a_caller_is_told_that_another_upstream_was_asked(embedded: bool, 
 @pytest.mark.parametrize(("attempts_max", "should_retry"), [(1, None), (2, "false")])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_service_that_can_not_be_reached_was_retried_if_the_client_does(
-    attempts_max: int, should_retry: str | None, stream: bool, unused_tcp_port: int
+    attempts_max: int, should_retry: str | None, stream: bool, closed_port: int
 ) -> None:
     config = GatewayConfig(port=0)
     async with (
-        Client(f"127.0.0.1:{unused_tcp_port}", attempts_max=attempts_max) as client,
+        Client(f"127.0.0.1:{closed_port}", attempts_max=attempts_max) as client,
         GatewayServer(create_app(client, config), config) as server,
     ):
         reply = await Edge(server.url).ask(stream=stream)

@@ -17,7 +17,7 @@ import pytest
 from ..serving import REPLAY, serving
 from ..test_gateway import CHAT, QUESTION, failed, lines_until_curl, needs_curl, refused
 from ..test_gateway import COMMAND as GATEWAY
-from ..test_serve_metrics import free_ports, page
+from ..test_serve_metrics import page
 from ..workers import TWO, Errors, gone, signal_twice, working
 from .test_workers import CALL
 
@@ -166,24 +166,22 @@ async def test_the_service_is_asked_whether_it_answers() -> None:
     assert lines == ["service: not serving: connection refused"]
 
 
-async def test_each_worker_has_a_page_of_metrics() -> None:
-    port = free_ports()
-    async with gateways("--prometheus-port", str(port)) as (_, url, *_rest):
+async def test_each_worker_has_a_page_of_metrics(free_ports: int) -> None:
+    async with gateways("--prometheus-port", str(free_ports)) as (_, url, *_rest):
         await ask(url)
         async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as response:
             assert response.status == 404
-        pages = [await page(port), await page(port + 1)]
+        pages = [await page(free_ports), await page(free_ports + 1)]
 
     count = 'mistralwire_gateway_requests_total{route="/v1/chat/completions",status="200"} 1.0'
     assert [count in text for text in pages].count(True) == 1
     assert all("process_resident_memory_bytes" in text for text in pages)
 
 
-async def test_one_process_has_a_page_elsewhere_too() -> None:
-    port = free_ports()
-    async with serving("--prometheus-port", str(port), command=GATEWAY) as (_, url, _line):
+async def test_one_process_has_a_page_elsewhere_too(free_ports: int) -> None:
+    async with serving("--prometheus-port", str(free_ports), command=GATEWAY) as (_, url, _line):
         await ask(url)
-        text = await page(port)
+        text = await page(free_ports)
 
     assert 'mistralwire_gateway_requests_total{route="/v1/chat/completions",status="200"} 1.0' in text
 
@@ -194,13 +192,14 @@ def test_a_page_of_one_worker_for_all_is_refused() -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_keeps_it_from_starting_is_said_alike_with_workers_and_without(workers: str) -> None:
-    two = ("--workers", workers)
-    with socket.create_server(("127.0.0.1", free_ports() + 1)) as taken:
-        port = str(taken.getsockname()[1])
+def test_what_keeps_it_from_starting_is_said_alike_with_workers_and_without(
+    workers: str, free_ports: int
+) -> None:
+    two, port = ("--workers", workers), str(free_ports + 1)
+    with socket.create_server(("127.0.0.1", free_ports + 1)):
         in_use = failed(*two, "--port", port)
         metrics = failed(*two, "--prometheus-port", port)
-        second = failed("--prometheus-port", str(int(port) - 1), *TWO)
+        second = failed("--prometheus-port", str(free_ports), *TWO)
 
     assert in_use == f"127.0.0.1 port {port} is in use; stop what listens there, or take another port"
     assert metrics.startswith(f"the address of the metrics, port {port} of 127.0.0.1, is in use;")

@@ -438,9 +438,9 @@ async def test_a_slow_reader_holds_the_upstream() -> None:
 
 
 async def test_nobody_there_is_tried_again_and_then_told(
-    unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+    closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    upstream = MistralUpstream(f"http://127.0.0.1:{unused_tcp_port}", settings=TWICE)
+    upstream = MistralUpstream(f"http://127.0.0.1:{closed_port}", settings=TWICE)
     with caplog.at_level(logging.INFO, "mistralwire"), pytest.raises(UpstreamError) as raised:
         await upstream.complete(REQUEST, CONTEXT)
     await upstream.close()

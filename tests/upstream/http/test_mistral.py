@@ -274,10 +274,10 @@ async def test_a_cancelled_call_closes_the_socket(is_stream: bool) -> None:
         await upstream.close()
 
 
-async def test_nobody_there_is_said_without_the_address(unused_tcp_port: int) -> None:
-    upstream = MistralUpstream(f"http://127.0.0.1:{unused_tcp_port}", settings=ONCE)
+async def test_nobody_there_is_said_without_the_address(closed_port: int) -> None:
+    upstream = MistralUpstream(f"http://127.0.0.1:{closed_port}", settings=ONCE)
     error = await _refused(upstream)
-    assert (error.reason, str(unused_tcp_port) in str(error)) == ("UPSTREAM_UNREACHABLE", False)
+    assert (error.reason, str(closed_port) in str(error)) == ("UPSTREAM_UNREACHABLE", False)
     assert await upstream.probe() == "the connection was refused"
     await upstream.close()
 

@@ -269,9 +269,9 @@ async def test_a_proxy_that_wants_credentials_is_told(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_proxy_that_is_not_there_is_told_without_its_address(
-    scheme: str, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+    scheme: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(f"{scheme}_proxy", f"http://user:secret@127.0.0.1:{unused_tcp_port}")
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://user:secret@127.0.0.1:{closed_port}")
     error = await _refused(f"{scheme}://upstream.invalid")
     assert error.message == "the upstream can't be reached: the proxy can't be reached"
 

@@ -696,8 +696,8 @@ async def test_a_body_of_another_length_breaks_the_connection(
     assert str(recorder.error) == f"expected a body of 3 bytes, found {len(b''.join(pieces))}"
 
 
-async def test_nobody_there_is_told(client: HttpClient, unused_tcp_port: int) -> None:
-    recorder = await _got(client, f"http://127.0.0.1:{unused_tcp_port}")
+async def test_nobody_there_is_told(client: HttpClient, closed_port: int) -> None:
+    recorder = await _got(client, f"http://127.0.0.1:{closed_port}")
     assert (recorder.heard, str(recorder.error)) == (["failed"], "the connection was refused")
 
 
