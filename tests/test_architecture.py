@@ -17,7 +17,6 @@ ROOT = pathlib.Path(mistralwire.__file__).parent
 _CONTRACT = {"errors", "v1"}
 _SHARED = {
     "_addresses",
-    "_extras",
     "_files",
     "_metadata",
     "_methods",
@@ -36,7 +35,7 @@ MAY_IMPORT = {
     "codec": _CONTRACT | {"_varint"},
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
-    | {"codec", "log", "_extras", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
+    | {"codec", "log", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
     | {"_settings", "_varint"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
@@ -46,13 +45,12 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "_pyinstaller": set(),
     "_addresses": set(),
-    "_extras": {"errors"},
     "_files": {"errors"},
     "_metadata": {"errors", "v1"},
     "_methods": {"v1"},
     "_offload": {"codec"},
     "_response_stream": {"errors"},
-    "_serving": {"errors", "_addresses", "_extras", "_files", "_metadata"},
+    "_serving": {"errors", "_addresses", "_files", "_metadata"},
     "_settings": {"_addresses"},
     "_timeouts": set(),
     "_trace_context": set(),

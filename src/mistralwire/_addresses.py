@@ -45,13 +45,9 @@ def check_share_port(name: str, *, is_shared: bool) -> None:
 
 
 async def why_not(host: str, port: int, address: str, *, share_port: bool) -> str | None:
-    """Find out why an address can't be listened on, which grpc does not report; None if it can.
+    """Return why an address can't be listened on, which grpc does not report; None if it can.
 
-    Args:
-        host: The address or its name.
-        port: The port.
-        address: Both, for the message.
-        share_port: Whether the port is shared.
+    `address` is the host and the port, for the message.
     """
     loop = asyncio.get_running_loop()
     try:

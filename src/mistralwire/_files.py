@@ -33,13 +33,10 @@ class Watched(Generic[Content]):
     Args:
         paths: The files.
         read: Reads and checks all of them. The text of its MistralwireErrors is logged, so it must quote no
-            secret.
+            secret. Whatever it raises at first is raised here.
         what: What the files are, for the log.
         logger: Logs reloads and problems.
         check_s: Seconds within which a change is noticed; 0 checks the files on each access.
-
-    Raises:
-        Exception: Whatever `read` raises.
     """
 
     def __init__(
@@ -106,11 +103,9 @@ class Watched(Generic[Content]):
 
 
 def file_error(setting: str, message: str) -> MistralwireError:
-    """Return the error for a file named by a setting.
+    """Return the error for a file named by a setting, whose name in upper case is the reason.
 
-    Args:
-        setting: Name of the setting; in upper case, it is the reason, such as `TOKEN_FILE`.
-        message: What was expected, what was found and what to do; it must not quote the file.
+    The message says what was expected, what was found and what to do; it must not quote the file.
     """
     return MistralwireError(
         f"{setting}: {message}", code="FAILED_PRECONDITION", reason=Reason[setting.upper()]
@@ -118,11 +113,7 @@ def file_error(setting: str, message: str) -> MistralwireError:
 
 
 def read_file(setting: str, path: pathlib.Path) -> bytes:
-    """Read a file named by a setting.
-
-    Raises:
-        MistralwireError: If it can't be read or is too large, with the code FAILED_PRECONDITION.
-    """
+    """Read a file named by a setting; a MistralwireError if it can't be read, or is too large."""
     try:
         with open_file(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
@@ -139,13 +130,10 @@ def read_file(setting: str, path: pathlib.Path) -> bytes:
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file for reading, without blocking.
+    """Open a file for reading, without blocking; an OSError if it can't be opened.
 
     A pipe is read to its end, as a shell's process substitution needs it. A FIFO without a writer is empty,
     where `open` would block uninterruptibly.
-
-    Raises:
-        OSError: If it can't be opened.
     """
     return open(path, "rb", opener=_open_nonblocking)
 
@@ -160,7 +148,7 @@ def _open_nonblocking(path: str, flags: int) -> int:
 
 
 def _may_block(path: pathlib.Path) -> bool:
-    """Check whether reading may block, and with it the event loop: a pipe or a device."""
+    """Check for a pipe or a device: reading one may block, and the event loop with it."""
     return path.exists() and not (path.is_file() or path.is_dir())
 
 

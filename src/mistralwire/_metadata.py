@@ -108,16 +108,15 @@ def checked_request_id(request_id: str | None) -> str:
 def response_headers(
     headers: Mapping[str, str], request_id: str = "", *, is_error: bool = False
 ) -> dict[str, str]:
-    """Return the headers of an upstream's response that reach the caller.
+    """Return the headers of an upstream's response that reach the caller: the ids, then the rate limits.
+
+    These are at most 24 headers in 1.5 KiB, each with a value of up to 256 printable ASCII characters.
+    Headers beyond these bounds, or with other characters, are dropped.
 
     Args:
         headers: The headers, by names in lower case.
         request_id: Id of the call, which an upstream may have echoed.
         is_error: Whether the response is an error, whose Retry-After travels as a number instead.
-
-    Returns:
-        The ids, then the rate limits: at most 24 headers in 1.5 KiB, each with a value of up to 256 printable
-        ASCII characters. Headers beyond these bounds, or with other characters, are dropped.
     """
     if REQUEST_ID in headers:
         headers = dict(headers)
@@ -132,11 +131,9 @@ def response_headers(
 
 
 def headers_in(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
-    """Return the headers of an upstream's response that are among metadata, within the same bounds.
+    """Return the headers of an upstream's response among metadata, such as a call's, within the same bounds.
 
-    Args:
-        metadata: Names in lower case and values, such as the trailing metadata of a call. Values that are not
-            text are dropped.
+    Names are in lower case; values that are not text are dropped.
     """
     ids: list[tuple[str, str | bytes]] = []
     limits: list[tuple[str, str | bytes]] = []
@@ -160,7 +157,6 @@ def headers_in(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
 
 
 def without_limits(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers without the rate limits."""
     return {name: value for name, value in headers.items() if _header_kind(name) == "id"}
 
 

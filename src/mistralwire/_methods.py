@@ -17,15 +17,7 @@ REQUEST_VALUES_MAX = 100_000
 
 
 class Method(NamedTuple):
-    """One method.
-
-    Attributes:
-        name: Its name, such as `ChatCompletionStream`.
-        path: The path of its calls, such as `/mistralwire.v1.ChatCompletionService/ChatCompletionStream`.
-        request_type: The type of its requests.
-        response_type: The type of its response, or of each message of its stream.
-        is_stream: Whether it is server-streaming.
-    """
+    """One method. For a stream, the response type is that of each of its messages."""
 
     name: str
     path: str

@@ -104,14 +104,7 @@ def is_light(data: bytes, weight_max: int = LOOP_WEIGHT_MAX) -> bool:
 async def in_thread_if_heavy(
     data: bytes, function: Callable[..., Converted], *arguments: Any, weight_max: int = LOOP_WEIGHT_MAX
 ) -> Converted:
-    """Call a function that converts a document: in the event loop if it is light, otherwise in a thread.
-
-    Args:
-        data: The document, as JSON text or wire bytes.
-        function: The function, which must be thread-safe.
-        arguments: Its arguments.
-        weight_max: Weight of the document up to which the function runs in the event loop.
-    """
+    """Call a thread-safe function that converts a document: in a thread, unless the document is light."""
     if is_light(data, weight_max):
         return function(*arguments)
     return await in_thread(function, *arguments)
@@ -128,8 +121,6 @@ async def in_thread(function: Callable[..., Converted], *arguments: Any) -> Conv
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Job:
-    """A function call that waits for a thread, or runs in one."""
-
     caller: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -170,14 +161,12 @@ class FairQueue:
         return result
 
     def _drop(self, job: _Job) -> None:
-        """Drop a waiting job, and what it references."""
         jobs = self._waiting.get(job.caller, {})
         jobs.pop(job, None)
         if not jobs:
             self._waiting.pop(job.caller, None)
 
     def _start(self) -> None:
-        """Start jobs while there is a free thread for them."""
         while self._running.total() < self._running_max:
             caller = next((name for name in self._waiting if self._running[name] < self._caller_max), None)
             if caller is None:
@@ -195,7 +184,6 @@ class FairQueue:
             self._executor.submit(self._work, job)
 
     def _work(self, job: _Job) -> None:
-        """Run a job, in its thread."""
         result, error = None, None
         try:
             result = job.function(*job.arguments)
@@ -210,7 +198,6 @@ class FairQueue:
         del error
 
     def _end(self, job: _Job, result: Any, error: BaseException | None) -> None:
-        """Deliver the outcome of a job, and start the next."""
         self._running[job.caller] -= 1
         if not self._running[job.caller]:
             del self._running[job.caller]

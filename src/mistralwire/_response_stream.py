@@ -20,12 +20,10 @@ class EventWriter:
     chunks have been sent, the caller keeps up, and no observer wants to see chunks. A chunk that travels
     alone skips most function calls this way.
 
-    Args:
-        write: Takes the bytes of events; it may close the writer.
-        is_chunked: Whether the events need HTTP's chunked transfer coding.
+    `write` takes the bytes of events; it may close the writer.
 
     Attributes:
-        is_chunked: As above.
+        is_chunked: Whether the events need HTTP's chunked transfer coding.
         is_open: Whether a source may use it now; the call decides.
         chunks: Chunks sent so far, here or by the sink: the id of the next event.
         sent_bytes: Bytes sent here.
@@ -43,12 +41,7 @@ class EventWriter:
         self.sent_s = -math.inf
 
     def send(self, events: bytes, count: int) -> None:
-        """Send chunks.
-
-        Args:
-            events: Their events, the first with the id `chunks`; in the chunked coding if that is needed.
-            count: Number of chunks.
-        """
+        """Send the events of chunks, the first with the id `chunks`, and chunked if that is needed."""
         self.sent_s = self._time()
         self.chunks += count
         self.sent_bytes += len(events)
@@ -61,8 +54,7 @@ class Source(Protocol):
     def pause(self) -> None:
         """Stop reading until `resume`; what is under way still arrives."""
 
-    def resume(self) -> None:
-        """Continue reading."""
+    def resume(self) -> None: ...
 
     def cancel(self) -> None:
         """End, without another call to the sink. No effect on a source that has ended."""
@@ -75,25 +67,15 @@ class Sink(Protocol):
     """
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Receive the upstream's headers that go to the caller: ids and rate limits.
-
-        Args:
-            headers: The headers, by names in lower case; one or more.
-        """
+        """Receive the upstream's headers that go to the caller, by names in lower case: one or more."""
 
     def batch(self, wire: bytes, count: int) -> None:
-        """Receive chunks.
-
-        Args:
-            wire: Wire bytes of a stream response whose field `chunks` holds them.
-            count: Number of chunks, 1 or more.
-        """
+        """Receive chunks, one or more: the field `chunks` of a stream response, as wire bytes."""
 
     def answer(self, wire: bytes) -> None:
         """Receive a unary response, as the wire bytes of its message."""
 
-    def end(self) -> None:
-        """Receive the end of the stream."""
+    def end(self) -> None: ...
 
     def failed(self, error: MistralwireError) -> None:
         """Receive the error that ends the response, behind the batches before it."""
@@ -124,7 +106,6 @@ class WireQueue:
             source.pause()
 
     def put(self, wire: bytes) -> None:
-        """Buffer bytes."""
         self._wires.append(wire)
         self._size += len(wire)
         self._wake()
@@ -134,11 +115,7 @@ class WireQueue:
                 self._source.pause()
 
     def end(self, error: BaseException | None = None) -> None:
-        """End behind the buffered bytes; the first end counts.
-
-        Args:
-            error: The error that `take` then raises; None for a regular end.
-        """
+        """End behind the buffered bytes, with an error that `take` then raises; the first end counts."""
         if not self._has_ended:
             self._has_ended, self._error = True, error
             # No reference cycle is left: calls are freed without the garbage collector.

@@ -124,10 +124,7 @@ def kind_of(field: "dataclasses.Field[Any]") -> Any:
 
 
 def check_settings(values: Any) -> None:
-    """Check the type and the range of each setting.
-
-    Args:
-        values: An instance of a dataclass whose fields are settings.
+    """Check the type and the range of each setting of a dataclass whose fields are settings.
 
     Raises:
         TypeError: If a value has another type; the message names the setting.
@@ -146,19 +143,7 @@ def checked_count(name: str, value: int, least: float, most: float) -> int:
 
 
 def checked_number(name: str, value: float, least: float, most: float, *, is_above: bool = False) -> float:
-    """Return a value if it is a number in a range.
-
-    Args:
-        name: Its name in errors.
-        value: The value.
-        least: The least value.
-        most: The greatest value.
-        is_above: Whether the value must be above `least`.
-
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is out of the range.
-    """
+    """Return a value if it is a number in a range, otherwise raise TypeError or ValueError with its name."""
     _check_setting(name, value, float, Setting(least=least, most=most, is_above=is_above))
     return value
 

@@ -95,15 +95,9 @@ class Timeouts:
         self._queues: dict[float, _Queue] = {}
 
     def start(self, delay_s: float, owner: object, expired: Callable[[], None]) -> float:
-        """Start a timer: it calls `expired` in `delay_s` seconds.
+        """Start a timer; return when it expires, on the clock of the event loop.
 
-        Args:
-            delay_s: Its length.
-            owner: Its owner, who has at most one of each length.
-            expired: The callback.
-
-        Returns:
-            When it expires, on the clock of the event loop.
+        An owner has at most one timer of each length.
         """
         queue = self._queues.get(delay_s)
         if queue is None:

@@ -28,7 +28,6 @@ def is_real(maker: Any) -> bool:
 
 
 def has_span() -> bool:
-    """Check whether there is a current span."""
     contexts = sys.modules.get("opentelemetry.context")
     if contexts is None or not contexts.get_current():
         return False

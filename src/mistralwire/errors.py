@@ -69,13 +69,9 @@ _HTTP_STATUS = re.compile("[1-9][0-9]{2}")
 
 
 def name_in(text: object) -> str | None:
-    """Return the name of a model, an agent or a code as logs, spans and metrics show it.
+    """Return the name of a model, an agent or a code that a peer sent, as logs, spans and metrics show it.
 
-    Args:
-        text: The name that a peer sent; any value, of any length.
-
-    Returns:
-        Its first 128 characters; None if they don't look like a name and may be private text.
+    Its first 128 characters; None if they don't look like a name and may be private text.
     """
     start = text[:_PLAIN_NAME_CHARS_MAX] if isinstance(text, str) else ""
     return start if _PLAIN_NAME.fullmatch(start) else None
@@ -84,10 +80,7 @@ def name_in(text: object) -> str | None:
 def log_unexpected(logger: logging.Logger, event: str, error: BaseException) -> None:
     """Log an exception that only a bug raises: its type and stack, not its text, which may quote the request.
 
-    Args:
-        logger: The logger.
-        event: What has happened, up to the exception, such as `call 1 ended with`.
-        error: The exception.
+    `event` says what has happened, up to the exception, such as `call 1 ended with`.
     """
     stack = "".join(traceback.format_tb(error.__traceback__))
     logger.error("%s an unexpected %s\n%s", event, type(error).__name__, stack)
@@ -164,7 +157,6 @@ class UpstreamViolation(NamedTuple):
     """The upstream's type of violation, such as `missing`; empty without one."""
 
     def __str__(self) -> str:
-        """Return the place and what is wrong with it, as one sentence."""
         return f"{self.path or 'document'}: {self.description}"
 
 
@@ -219,7 +211,6 @@ class EncodeError(CodecError):
     reason: str = Reason.NO_JSON_FORM
 
     def __str__(self) -> str:
-        """Return the place and what is wrong with it."""
         return f"{self.path or 'document'}: {self.message}"
 
 
@@ -375,3 +366,33 @@ class BrokenStreamError(MistralwireError):
 
     code = "UNAVAILABLE"
     reason: str = Reason.STREAM_TRUNCATED
+
+
+def missing_text(purpose: str, package: str, extra: str) -> str:
+    """Return a message that names a missing package, and a command that installs it in a checkout.
+
+    Args:
+        purpose: What needs the package, as the subject of a sentence.
+        package: Name of the package, or of several, as `the packages a and b`.
+        extra: Name of the extra that installs it.
+    """
+    what = package if " " in package else f"the package {package}"
+    return f"{purpose} needs {what}, found none; in a checkout of mistralwire run pip install '.[{extra}]'"
+
+
+def missing_error(purpose: str, package: str, extra: str) -> MistralwireError:
+    """Return an error with the message of `missing_text` and the reason EXTRA_MISSING."""
+    return MistralwireError(
+        missing_text(purpose, package, extra), code="FAILED_PRECONDITION", reason=Reason.EXTRA_MISSING
+    )
+
+
+def missing_import(purpose: str, error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
+    """Return the error for a module of this package whose imports failed; see `missing_text`.
+
+    An error about a missing module of this package is returned unchanged.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "mistralwire"):
+        return error
+    return ModuleNotFoundError(missing_text(purpose, package, extra), name=package)

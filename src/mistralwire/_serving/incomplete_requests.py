@@ -10,10 +10,8 @@ _NO_REQUEST: tuple[None, None] = (None, None)
 class IncompleteRequests:
     """Bounds how many requests arrive at one time by refusing the one that has taken longest.
 
-    So senders who never finish lose to those who do, and never take the place of a complete request.
-
-    Args:
-        most: Requests in all; a quarter of them, at least one, on one connection.
+    So senders who never finish lose to those who do, and never take the place of a complete request. A
+    connection has a quarter of the requests at most, or one.
     """
 
     def __init__(self, most: int) -> None:
@@ -24,7 +22,6 @@ class IncompleteRequests:
         self._by_connection: dict[str, dict[object, None]] = {}
 
     def __len__(self) -> int:
-        """Return how many requests are incomplete."""
         return len(self._all)
 
     def begin(
@@ -32,10 +29,7 @@ class IncompleteRequests:
     ) -> None:
         """Add a request that begins to arrive; refuse the oldest if that is one too many.
 
-        Args:
-            request: The request.
-            refuse: Ends the request with an error, if it is refused for the sake of a later one.
-            connection: Its connection; None if a connection never has more than one.
+        `refuse` ends it with an error. Without a connection, it has one of its own.
         """
         self._all[request] = (connection, refuse)
         if connection is not None:

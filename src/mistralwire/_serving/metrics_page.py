@@ -4,8 +4,7 @@ import contextlib
 from typing import Any
 
 from mistralwire._addresses import cannot_listen
-from mistralwire._extras import missing_error
-from mistralwire.errors import MistralwireError, Reason
+from mistralwire.errors import MistralwireError, Reason, missing_error
 
 _STALLED_S = 10
 """Seconds that a client may take to send its request."""
@@ -19,8 +18,8 @@ class MetricsPage:
         registry: What it shows: prometheus_client.REGISTRY.
 
     Raises:
-        MistralwireError: If the package for it is not installed, with the reason EXTRA_MISSING; if the
-            address can't be listened on, with the reason CANNOT_LISTEN.
+        MistralwireError: With the reason EXTRA_MISSING if the package for it is not installed, CANNOT_LISTEN
+            if the address can't be listened on.
     """
 
     def __init__(self, host: str, port: int) -> None:

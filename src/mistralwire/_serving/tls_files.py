@@ -18,11 +18,9 @@ _logger = logging.getLogger(__name__)
 
 
 class TlsMaterial(NamedTuple):
-    """The content of the files, as PEM.
+    """The content of the files, as PEM: the chain has the server's own certificate first.
 
     Attributes:
-        chain: The certificate chain, the server's own first.
-        key: Its private key.
         authorities: The CAs that must have issued callers' certificates; None for no client certificates.
         context: A server's context with chain and key, new each time the files are read.
     """

@@ -28,13 +28,8 @@ class TokenFile:
     """The tokens in a file, one a line; `#` begins a comment.
 
     The file is checked once a second at most, and read again when it has changed. While it is invalid the
-    previous tokens stay in use, and the log says why once.
-
-    Args:
-        path: Path of the file.
-
-    Raises:
-        MistralwireError: If the file can't be used, with the code FAILED_PRECONDITION.
+    previous tokens stay in use, and the log says why once. At first that is a MistralwireError with the code
+    FAILED_PRECONDITION.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -90,9 +85,7 @@ class TokenFile:
 def parse_tokens(path: pathlib.Path, data: bytes) -> list[str]:
     """Parse the content of a token file, whose path is for errors.
 
-    Raises:
-        MistralwireError: If there are no tokens, too many, or an invalid one. It names only the number of the
-            line.
+    A MistralwireError for no tokens, too many, or an invalid one names only the number of the line.
     """
     tokens = []
     for number, line in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), 1):

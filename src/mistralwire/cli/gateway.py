@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import click
 
-from mistralwire._extras import missing_import
 from mistralwire._serving.metrics_page import MetricsPage
 from mistralwire._settings import BYTES_MAX, INT32_MAX, count_field, setting_field
 from mistralwire.cli._upstreams import (
@@ -31,6 +30,7 @@ from mistralwire.cli._wording import printable
 from mistralwire.cli.processes import Job, LogSettings, Prepared, ProcessSettings, run_job
 from mistralwire.cli.settings import SettingsDefinition, SettingsError, settings_command
 from mistralwire.client import TOKEN_REFUSED, Client
+from mistralwire.errors import missing_import
 from mistralwire.service import LocalChannel, ServerConfig
 from mistralwire.upstream import ModelCatalog, Route, plain_names
 

@@ -4,7 +4,7 @@
 `GatewayConfig` holds its settings, and `GatewayServer` serves it over HTTP. It needs the extra `gateway`.
 """
 
-from mistralwire._extras import missing_import
+from mistralwire.errors import missing_import
 
 try:
     from mistralwire.gateway._app import create_app

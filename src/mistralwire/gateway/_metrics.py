@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mistralwire._extras import missing_error
 from mistralwire.codec import dropped_events, losses
+from mistralwire.errors import missing_error
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -14,12 +14,11 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
 from mistralwire._addresses import why_not
-from mistralwire._extras import missing_error
 from mistralwire._methods import METHODS, SERVICE_NAME
 from mistralwire._serving.tls_files import TlsFiles, TlsMaterial
 from mistralwire._serving.tokens import TokenFile
 from mistralwire._settings import INT32_MAX
-from mistralwire.errors import MistralwireError, Reason
+from mistralwire.errors import MistralwireError, Reason, missing_error
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._health import Health
 from mistralwire.service._observers import CallObserver, with_telemetry

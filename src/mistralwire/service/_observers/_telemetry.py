@@ -4,9 +4,8 @@ import contextlib
 import threading
 from collections.abc import Sequence
 
-from mistralwire._extras import missing_error
 from mistralwire._serving.metrics_page import MetricsPage
-from mistralwire.errors import MistralwireError, Reason
+from mistralwire.errors import MistralwireError, Reason, missing_error
 from mistralwire.service._observers._observer import CallObserver
 
 # Two readers share one registry, and the page would show everything twice.

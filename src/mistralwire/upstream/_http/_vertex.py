@@ -6,8 +6,7 @@ import urllib.parse
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from mistralwire._extras import missing_error
-from mistralwire.errors import Reason, UpstreamError
+from mistralwire.errors import Reason, UpstreamError, missing_error
 from mistralwire.upstream._http._base import HttpUpstream
 from mistralwire.upstream._http._mistral import checked_url
 from mistralwire.upstream._http._target import HttpLog

@@ -8,7 +8,7 @@ for all connections closes idle ones. docs/design.md, 'HTTP upstreams', has the 
 opens sockets, `_connection` is a connection, `_exchange` a request with its response, and `_client` the pool.
 """
 
-from mistralwire._extras import missing_import
+from mistralwire.errors import missing_import
 
 try:
     from mistralwire.upstream._http1._client import HttpClient
