@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2
 import mistralwire.v1
 from tools.generate.contract import Contract, read_contract
 from tools.generate.files import additions, written_files
-from tools.generate.text import WIDTH, clean, docstring, string, wrap
+from tools.generate.text import WIDTH, attribute_docstring, clean, docstring, string, wrap
 
 PACKAGE = pathlib.Path(mistralwire.v1.__file__).parent
 OPTIONS = PACKAGE / "json_options_pb2.py"
@@ -99,3 +99,7 @@ def test_any_text_survives_in_a_docstring_and_in_a_string(text: str) -> None:
     assert isinstance(body, ast.FunctionDef)
     assert (ast.get_docstring(body) or "").split() == text.split()
     assert ast.literal_eval("\n".join(string("", [text]))) == text
+    attribute = ast.parse("\n".join(["if True:", "    A = 1", *attribute_docstring(text, "    ")])).body[0]
+    assert isinstance(attribute, ast.If)
+    assert isinstance(attribute.body[1], ast.Expr)
+    assert ast.literal_eval(attribute.body[1].value).split() == text.split()

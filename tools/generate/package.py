@@ -1,7 +1,7 @@
 """The modules of the package that are not of a single file: the re-exports and the error reasons."""
 
 from tools.generate.contract import Contract
-from tools.generate.text import docstring
+from tools.generate.text import WIDTH, attribute_docstring
 
 _EXPORTS = '''"""The messages and enums of the contract, package mistralwire.v1.
 
@@ -21,7 +21,8 @@ class Reason(enum.StrEnum):
     """Why a call failed: a value of ErrorReason without its prefix, as ErrorInfo has it.
 
     `help(ErrorReason)` has the gRPC code, the HTTP status and the remedy of each.
-    """'''
+    """
+'''
 _PREFIX = "ERROR_REASON_"
 
 
@@ -31,7 +32,9 @@ def exports(contract: Contract) -> str:
     modules["error_reason"] = ["Reason"]
     lines = [_EXPORTS, "from mistralwire.v1._docs import document as _document"]
     for module, names in sorted(modules.items()):
-        lines += [f"from mistralwire.v1.{module} import (", *(f"    {name}," for name in names), ")"]
+        one_line = f"from mistralwire.v1.{module} import {', '.join(names)}"
+        several = [f"from mistralwire.v1.{module} import (", *(f"    {name}," for name in names), ")"]
+        lines += [one_line] if len(one_line) <= WIDTH else several
     lines += ["", f"CONTRACT_REVISION = {contract.revision}"]
     lines += ['"""The revision of this contract: see docs/contract.md."""']
     public = sorted(["CONTRACT_REVISION", *(name for names in modules.values() for name in names)])
@@ -46,5 +49,5 @@ def reasons(contract: Contract) -> str:
     for value in enum.values:
         if value.number:
             name = value.name.removeprefix(_PREFIX)
-            lines += ["", f'    {name} = "{name}"', *docstring(value.comment, "    ")]
+            lines += [f'    {name} = "{name}"', *attribute_docstring(value.comment, "    ")]
     return "\n".join([*lines, ""])

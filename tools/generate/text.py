@@ -44,6 +44,14 @@ def docstring(text: str, indent: str = "") -> list[str]:
     return [f'{indent}"""{lines[0]}', *body, f'{indent}"""']
 
 
+def attribute_docstring(text: str, indent: str) -> list[str]:
+    """Return the lines of a docstring that closes on its last line of text, as those of attributes do."""
+    *lines, last = docstring(text, indent)
+    if lines and not lines[-1].endswith('"') and len(lines[-1] + '"""') <= WIDTH:
+        return [*lines[:-1], f'{lines[-1]}"""']
+    return [*lines, last]
+
+
 def string(start: str, lines: Iterable[str], end: str = "") -> list[str]:
     """Return the lines of code with a string in triple quotes between what starts and what ends it."""
     escaped = [_escape(line) for line in lines]

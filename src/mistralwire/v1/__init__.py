@@ -5,10 +5,7 @@ stubs are in `chat_completion_service_pb2_grpc`, which alone needs grpc.
 """
 
 from mistralwire.v1._docs import document as _document
-from mistralwire.v1.agents_completion_pb2 import (
-    AgentsCompletionRequest,
-    AgentsCompletionStreamRequest,
-)
+from mistralwire.v1.agents_completion_pb2 import AgentsCompletionRequest, AgentsCompletionStreamRequest
 from mistralwire.v1.chat_completion_pb2 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -58,18 +55,9 @@ from mistralwire.v1.content_pb2 import (
     ThinkContentChunk,
     ToolReferenceChunk,
 )
-from mistralwire.v1.error_pb2 import (
-    ErrorResponse,
-    HTTPValidationError,
-    ValidationError,
-    ValidationErrorList,
-)
-from mistralwire.v1.error_reason import (
-    Reason,
-)
-from mistralwire.v1.error_reason_pb2 import (
-    ErrorReason,
-)
+from mistralwire.v1.error_pb2 import ErrorResponse, HTTPValidationError, ValidationError, ValidationErrorList
+from mistralwire.v1.error_reason import Reason
+from mistralwire.v1.error_reason_pb2 import ErrorReason
 from mistralwire.v1.fim_completion_pb2 import (
     FIMCompletionRequest,
     FIMCompletionResponse,
@@ -83,9 +71,7 @@ from mistralwire.v1.guardrails_pb2 import (
     ModerationLlmv2CategoryThresholds,
     ModerationLlmv2Config,
 )
-from mistralwire.v1.json_extra_pb2 import (
-    JsonExtra,
-)
+from mistralwire.v1.json_extra_pb2 import JsonExtra
 from mistralwire.v1.json_options_pb2 import (
     JsonField,
     JsonFill,
@@ -123,10 +109,7 @@ from mistralwire.v1.tools_pb2 import (
     WebSearchPremiumTool,
     WebSearchTool,
 )
-from mistralwire.v1.values_pb2 import (
-    IntegerOrString,
-    StringList,
-)
+from mistralwire.v1.values_pb2 import IntegerOrString, StringList
 
 CONTRACT_REVISION = 1
 """The revision of this contract: see docs/contract.md."""
