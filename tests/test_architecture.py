@@ -1,16 +1,21 @@
 """Imports go one way, the codec stays free of I/O, and the public names are the ones that were meant."""
 
 import ast
+import importlib.metadata
+import inspect
 import os
 import pathlib
 import subprocess
 import sys
 import types
+from typing import Any, get_type_hints
 
 import pytest
 
 import mistralwire
 import mistralwire.codec
+from mistralwire import Accumulator, SseDecoder
+from mistralwire.client import Client, SyncClient
 
 ROOT = pathlib.Path(mistralwire.__file__).parent
 # What each room may import of this package. `mistralwire` is the package itself, which re-exports.
@@ -137,6 +142,19 @@ def test_importing_the_codec_needs_protobuf_and_orjson_alone(module: str) -> Non
     }
 
 
+def test_the_package_names_its_version() -> None:
+    assert mistralwire.__version__ == importlib.metadata.version("mistralwire")
+    assert "__version__" in dir(mistralwire)
+
+
+@pytest.mark.parametrize("owner", [mistralwire, Client, SyncClient, SseDecoder, Accumulator])
+def test_what_public_functions_return_has_a_type(owner: object) -> None:
+    names = [name for name in dir(owner) if not name.startswith("_")]
+    functions = {name: value for name in names if inspect.isfunction(value := getattr(owner, name))}
+    assert functions
+    assert [name for name, function in functions.items() if get_type_hints(function)["return"] is Any] == []
+
+
 def test_the_public_names_of_the_package_are_these() -> None:
     assert sorted(mistralwire.__all__) == [
         "Accumulator",
@@ -163,8 +181,10 @@ def test_the_public_names_of_the_package_are_these() -> None:
         "lift",
         "losses",
         "lower",
+        "text_of",
         "to_dict",
         "to_json",
+        "tool_calls_of",
     ]
 
 
@@ -208,8 +228,10 @@ def test_the_public_names_of_the_codec_are_these() -> None:
         "read_error_body",
         "read_request",
         "request_to_json",
+        "text_of",
         "to_dict",
         "to_json",
+        "tool_calls_of",
     ]
 
 

@@ -32,9 +32,13 @@ if TYPE_CHECKING:
         lift,
         losses,
         lower,
+        text_of,
         to_dict,
         to_json,
+        tool_calls_of,
     )
+
+    __version__: str
 
 __all__ = [
     "CONTRACT_REVISION",
@@ -61,20 +65,25 @@ __all__ = [
     "lift",
     "losses",
     "lower",
+    "text_of",
     "to_dict",
     "to_json",
+    "tool_calls_of",
 ]
 
 
 if not TYPE_CHECKING:  # a type checker would take every name for one of the module
 
     def __getattr__(name: str) -> Any:
-        if name != "codec" and name not in __all__:
+        if name == "__version__":
+            value = importlib.import_module("importlib.metadata").version("mistralwire")
+        elif name == "codec" or name in __all__:
+            codec = importlib.import_module("mistralwire.codec")
+            value = codec if name == "codec" else getattr(codec, name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        codec = importlib.import_module("mistralwire.codec")
-        value = codec if name == "codec" else getattr(codec, name)
         globals()[name] = value
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted({*globals(), *__all__, "__version__"})

@@ -1,5 +1,6 @@
 """The methods of mistralwire.v1.ChatCompletionService."""
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -40,3 +41,22 @@ METHODS = {
 
 METHODS_BY_REQUEST = {method.request_type: method for method in METHODS.values()}
 """The methods by the type of their requests: each has its own."""
+
+
+def method_for(members: Container[str], *, is_stream: bool) -> Method:
+    """Return the method for a request in the API's JSON form, where only the members tell its type.
+
+    Args:
+        members: The names of its members.
+        is_stream: Whether the answer is streamed.
+
+    Returns:
+        FIM for a `prompt` without `messages`, agents for an `agent_id` without `model`, otherwise chat.
+    """
+    if "prompt" in members and "messages" not in members:
+        name = "FIMCompletion"
+    elif "agent_id" in members and "model" not in members:
+        name = "AgentsCompletion"
+    else:
+        name = "ChatCompletion"
+    return METHODS[f"{name}Stream" if is_stream else name]

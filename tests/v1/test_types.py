@@ -1,4 +1,4 @@
-"""What mypy and pyright see of the contract, without type stubs of other packages and with them."""
+"""What mypy and pyright see of contract and client, without type stubs of other packages and with them."""
 
 import importlib.util
 import os
@@ -94,7 +94,7 @@ def mistakes_not_found(errors: list[checkers.Error]) -> list[str]:
 def test_mypy_sees_concrete_types_without_further_packages(
     bare: pathlib.Path, programs: pathlib.Path
 ) -> None:
-    assert checkers.mypy(bare, [programs / "messages.py", programs / "service.py"]) == []
+    assert checkers.mypy(bare, [programs / name for name in ("client.py", "messages.py", "service.py")]) == []
 
 
 @needs_mypy
@@ -106,7 +106,7 @@ def test_mypy_finds_mistakes_without_further_packages(bare: pathlib.Path, progra
 def test_mypy_sees_the_same_types_and_protobufs_own_message_with_types_protobuf(
     with_stubs: pathlib.Path, programs: pathlib.Path
 ) -> None:
-    good = ["messages.py", "service.py", "nominal.py"]
+    good = ["client.py", "messages.py", "service.py", "nominal.py"]
     assert checkers.mypy(with_stubs, [programs / name for name in good]) == []
     assert mistakes_not_found(checkers.mypy(with_stubs, [programs / "mistakes.py"])) == []
 
@@ -115,7 +115,7 @@ def test_mypy_sees_the_same_types_and_protobufs_own_message_with_types_protobuf(
 def test_pyright_sees_concrete_types_and_protobufs_own_message(
     bare: pathlib.Path, programs: pathlib.Path
 ) -> None:
-    good = ["messages.py", "service.py", "nominal.py"]
+    good = ["client.py", "messages.py", "service.py", "nominal.py"]
     assert checkers.pyright(bare, [programs / name for name in good]) == []
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias, TypedDict, Unpack, overload
 import grpc
 from google.protobuf.message import Message
 
-from mistralwire._methods import METHODS_BY_REQUEST, Method
+from mistralwire._methods import METHODS_BY_REQUEST, Method, method_for
 from mistralwire._response_stream import EventWriter, Sink, Source
 from mistralwire._settings import INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
 from mistralwire.client._batch import ChunkBatch, lifted, parse_response
@@ -24,7 +24,7 @@ from mistralwire.client._channel import (
 from mistralwire.client._health import why_not_serving
 from mistralwire.client._metadata import CallMetadata
 from mistralwire.client._stub import Stub
-from mistralwire.codec import lower
+from mistralwire.codec import check_request, from_dict, lower
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import (
     CONTRACT_REVISION,
@@ -62,8 +62,9 @@ _ATTEMPTS_MAX = 5
 _GIVEN = "127.0.0.1"
 
 StreamRequest: TypeAlias = (
-    ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
+    ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest | dict[str, Any]
 )
+"""A request for a stream; a dict is one in the API's JSON form."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -261,18 +262,26 @@ class Client:
         **options: Unpack[CallOptions],
     ) -> FIMCompletionResponse: ...
 
+    @overload
     async def complete(
         self,
-        request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest,
+        request: dict[str, Any],
+        **options: Unpack[CallOptions],
+    ) -> ChatCompletionResponse | FIMCompletionResponse: ...
+
+    async def complete(
+        self,
+        request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest | dict[str, Any],
         *,
         deadline_s: float | None = None,
         request_id: str | None = None,
         metadata: Mapping[str, str | bytes] = {},
-    ) -> Any:
+    ) -> ChatCompletionResponse | FIMCompletionResponse:
         """Request a completion as one response.
 
         Args:
-            request: The request.
+            request: The request: a message, or a dict in the API's JSON form, which is validated. A dict
+                with a `prompt` and no `messages` is for FIM; with an `agent_id` and no `model`, for an agent.
             deadline_s: Deadline of this call with all its attempts, in seconds, above 0; None for the
                 client's.
             request_id: Id of the call, for the logs on both sides: 1 to 128 characters of printable ASCII
@@ -289,16 +298,18 @@ class Client:
                 UNAVAILABLE with CALL_CANCELLED if the call was cancelled, but not by its caller; CANCELLED
                 with CLIENT_CLOSED if the client is closed.
             RuntimeError: If it is called in another event loop than the client's.
+            DecodeError: If a dict breaks the contract, with all violations; nothing is sent.
             TypeError: If the request or another argument has the wrong type.
             ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
         """
-        method = _method_of(type(request), is_stream=False)
+        method, wire = self._read(request, is_stream=False)
         arguments = self._stub.arguments(deadline_s, request_id, metadata)
-        async with contextlib.aclosing(
-            self._stub.messages(method, self._written(request), arguments)
-        ) as messages:
+        async with contextlib.aclosing(self._stub.messages(method, wire, arguments)) as messages:
             data = await anext(messages)
-        return lifted(parse_response(method.response_type, data, arguments.request_id))
+        response_type: type[Any] = method.response_type
+        response: ChatCompletionResponse | FIMCompletionResponse
+        response = lifted(parse_response(response_type, data, arguments.request_id))
+        return response
 
     async def stream(
         self,
@@ -314,7 +325,7 @@ class Client:
         generator is destroyed: at once if nothing else refers to it. Use `contextlib.aclosing` to be sure.
 
         Args:
-            request: The request.
+            request: The request; see `complete`.
             deadline_s: Deadline of the whole stream, in seconds, above 0; None for the client's.
             request_id: See `complete`.
             metadata: See `complete`.
@@ -414,17 +425,23 @@ class Client:
         metadata: Mapping[str, str | bytes],
     ) -> tuple[AsyncGenerator[bytes, None], str]:
         """Return the wire bytes of the messages of a streaming call, and the id of the call."""
-        method = _method_of(type(request), is_stream=True)
+        method, wire = self._read(request, is_stream=True)
         arguments = self._stub.arguments(deadline_s, request_id, metadata)
-        return self._stub.messages(method, self._written(request), arguments), arguments.request_id
+        return self._stub.messages(method, wire, arguments), arguments.request_id
 
-    def _written(self, request: Message) -> bytes:
-        """Serialize a request for the oldest service."""
+    def _read(self, request: Message | dict[str, Any], *, is_stream: bool) -> tuple[Method, bytes]:
+        """Return the method for a request, and the request as wire bytes for the oldest service."""
+        if isinstance(request, dict):
+            request_type = method_for(request, is_stream=is_stream).request_type
+            # Unlike from_dict, check_request accepts what the contract of an older service does.
+            unchecked = from_dict(request_type, request, validate=False)
+            request = check_request(unchecked, oldest_revision=self.contract_revision)
+        method = _method_of(type(request), is_stream=is_stream)
         if self.contract_revision < CONTRACT_REVISION:
             # A request without a JSON form is sent unchanged: the service says what is wrong with it.
             with contextlib.suppress(EncodeError):
                 request = lower(request, self.contract_revision)
-        return request.SerializeToString()
+        return method, request.SerializeToString()
 
 
 def _method_of(request_type: type, *, is_stream: bool | None = None) -> Method:

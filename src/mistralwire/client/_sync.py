@@ -80,11 +80,16 @@ class SyncClient:
         self, request: FIMCompletionRequest, **options: Unpack[CallOptions]
     ) -> FIMCompletionResponse: ...
 
+    @overload
+    def complete(
+        self, request: dict[str, Any], **options: Unpack[CallOptions]
+    ) -> ChatCompletionResponse | FIMCompletionResponse: ...
+
     def complete(
         self,
-        request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest,
+        request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest | dict[str, Any],
         **options: Unpack[CallOptions],
-    ) -> Any:
+    ) -> ChatCompletionResponse | FIMCompletionResponse:
         """Request a completion as one response; see `Client.complete`.
 
         Raises:

@@ -5,6 +5,7 @@
 - Server-sent events and messages: `SseDecoder`, `encode_sse`; batches of wire bytes, for programs that only
   forward them: `SseBatchDecoder`, `batch_to_sse`.
 - The chunks of a stream and one response: `accumulate`, `explode`.
+- `text_of` and `tool_calls_of` read one choice of a response or a chunk.
 - `check` returns what keeps a message from being a valid document; `clear_member` removes a member.
 - `lower` and `lift` are for processes whose contracts have different revisions.
 
@@ -12,6 +13,7 @@
 """
 
 from mistralwire.codec._check import check, check_answer, check_request, newer_content, request_to_json
+from mistralwire.codec._choice import text_of, tool_calls_of
 from mistralwire.codec._chunks import Accumulator, accumulate, explode
 from mistralwire.codec._convert import binary_to_json, clear_member, from_json, json_to_binary, to_json
 from mistralwire.codec._counts import dropped_events, losses
@@ -81,6 +83,8 @@ __all__ = [
     "read_error_body",
     "read_request",
     "request_to_json",
+    "text_of",
     "to_dict",
     "to_json",
+    "tool_calls_of",
 ]

@@ -3,14 +3,11 @@
 import re
 from typing import TextIO, TypeAlias
 
-from mistralwire.codec import Accumulator, to_json
+from mistralwire.codec import Accumulator, text_of, to_json, tool_calls_of
 from mistralwire.v1 import (
-    AssistantMessage,
     ChatCompletionResponse,
     CompletionChunk,
-    DeltaMessage,
     FIMCompletionResponse,
-    ToolCall,
 )
 
 Response: TypeAlias = ChatCompletionResponse | FIMCompletionResponse
@@ -65,13 +62,11 @@ class TextPrinter:
         if isinstance(part, CompletionChunk):
             self._accumulator = self._accumulator or Accumulator()
             self._accumulator.add(part)
-            for choice in part.choices:
-                if choice.index == 0:
-                    self._write(_content_text(choice.delta))
+            self._write(text_of(part))
         else:
             self._response = part
-            for whole in part.choices[:1]:
-                self._write(_content_text(whole.message))
+            for first in part.choices[:1]:
+                self._write(text_of(part, index=first.index))
 
     def flush(self) -> None:
         """Make visible what was printed."""
@@ -90,9 +85,10 @@ class TextPrinter:
         for position, choice in enumerate(response.choices):
             if position:
                 self._write_line(f"--- choice {choice.index} ---")
-                self._write(_content_text(choice.message))
-            for tool_call in choice.message.tool_calls:
-                self._write_line(_tool_call_text(tool_call))
+                self._write(text_of(response, index=choice.index))
+            for tool_call in tool_calls_of(response, index=choice.index):
+                function = tool_call.function
+                self._write_line(f"tool call: {function.name}({function.arguments_string})")
 
     def _write_line(self, text: str) -> None:
         if self._line_is_open:
@@ -106,14 +102,3 @@ class TextPrinter:
         if self._is_terminal:
             text = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
         self._stream.write(text.encode(self._encoding, "backslashreplace"))
-
-
-def _content_text(message: AssistantMessage | DeltaMessage) -> str:
-    """Return the text of a message; of a list of content, that of its text pieces."""
-    pieces = [item.text.text for item in message.content_array.items if item.HasField("text")]
-    return message.content_string + "".join(pieces)
-
-
-def _tool_call_text(tool_call: ToolCall) -> str:
-    function = tool_call.function
-    return f"tool call: {function.name}({function.arguments_object or function.arguments_string})"

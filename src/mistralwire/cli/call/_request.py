@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from mistralwire._methods import method_for
 from mistralwire.cli._documents import describe_violations, members_in
 from mistralwire.cli._wording import printable
 from mistralwire.codec import read_request
@@ -107,7 +108,7 @@ def read_request_file(file: str, *, is_stream: bool, oldest_revision: int) -> Re
     try:
         members = members_in(data)
         is_stream = is_stream and members.get("stream") is not False
-        request_type = _types_for(members)[is_stream]
+        request_type: type[Any] = method_for(members, is_stream=is_stream).request_type
         request: Request = read_request(request_type, data, oldest_revision=oldest_revision)
     except DecodeError as error:
         place, problems = describe_violations(error)
@@ -116,12 +117,6 @@ def read_request_file(file: str, *, is_stream: bool, oldest_revision: int) -> Re
     if not is_stream and request.stream:
         request.stream = False
     return request
-
-
-def _types_for(members: dict[str, object]) -> _Types:
-    if "prompt" in members and "messages" not in members:
-        return _FIM_TYPES
-    return _AGENTS_TYPES if "agent_id" in members and "model" not in members else _CHAT_TYPES
 
 
 def _read_bounded(file: str) -> bytes:
