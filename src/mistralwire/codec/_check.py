@@ -19,7 +19,7 @@ _PLACES_SHOWN_MAX = 3
 
 
 def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
-    """Return the violations that keep a message from being a valid document of the API.
+    """Return the violations that keep a message from being a valid document of the API, with their paths.
 
     Beyond what `from_json` requires, this reports the members that Vertex AI may leave out of an answer but
     the API's SDKs require: `created` and `choices` of a ChatCompletionResponse. It raises for no content.
@@ -27,9 +27,6 @@ def check(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violatio
     Args:
         message: A message of `mistralwire.v1` that is a JSON object.
         limits: Bounds on its JSON form, and on the violations that are listed.
-
-    Returns:
-        The violations, each with its JSON path; empty if there are none.
 
     Raises:
         TypeError: If it is not such a message.
@@ -46,15 +43,12 @@ def check_request(
     """Check that a request keeps the contract, and move everything that has a field to its field.
 
     A member with a field may also be in `json_extra` or `unknown_json`: a sender with an older contract puts
-    it there, and so may one that wants it overlooked.
+    it there, and so may one that wants it overlooked. The request that is returned is the same document.
 
     Args:
         message: A request of `mistralwire.v1`.
         limits: Bounds on its JSON form, and on the violations that are listed.
         oldest_revision: The oldest revision whose contract applies, 1 or more: what it accepts is valid.
-
-    Returns:
-        A request that is the same document, with everything that this contract has fields for in its fields.
 
     Raises:
         DecodeError: If it breaks the contract, with all violations. The reason is NO_JSON_FORM if a value has
@@ -73,17 +67,14 @@ def check_request(
 
 
 def request_to_json(request_type: type[Message], wire: bytes, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Convert a request to JSON text without validation, for a server that validates it itself.
+    """Convert the wire bytes of a request to JSON text without validation, for a server that validates it.
 
-    Args:
-        request_type: The type of a request of `mistralwire.v1`.
-        wire: Its wire bytes.
-        limits: Only the bound on violations applies here.
+    Of `limits`, only the bound on violations applies here.
 
     Raises:
-        DecodeError: If the bytes are not such a message.
+        DecodeError: If the bytes are not a message of the type.
         EncodeError: If a value has no JSON form, such as NaN or an infinity.
-        MistralwireError: If it holds content of a newer contract: FAILED_PRECONDITION, CONTRACT_NEWER.
+        MistralwireError: See `check_request`.
         TypeError: If it is not the type of a message that is a JSON object.
     """
     text = engine.binary_to_json(request_type, wire, "snake", None)
@@ -101,17 +92,14 @@ def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[V
     """Check that an answer keeps the contract, as far as this process has it.
 
     Infinite doubles, which servers send, are accepted: their JSON form is the largest finite double.
-
-    Args:
-        message: A message of `mistralwire.v1` that is a JSON object.
-        limits: Bounds on its JSON form, and on the violations that are listed.
+    Arguments are those of `check`.
 
     Returns:
         The places with content of a newer contract, as from `newer_content`: no reason to refuse the rest.
 
     Raises:
         DecodeError: If it breaks the contract elsewhere, with all violations.
-        TypeError: If it is not such a message.
+        TypeError: See `check`.
     """
     plan = plan_for(type(message))
     document, errors = _to_document(plan, message, limits, infinities=True)
@@ -130,15 +118,11 @@ def check_answer(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[V
 def newer_content(message: Message, *, limits: Limits = DEFAULT_LIMITS) -> list[Violation]:
     """Return the content of a newer contract in a message, which its JSON form lacks.
 
-    Args:
-        message: A message of `mistralwire.v1` that is a JSON object.
-        limits: Only the bound on violations applies here.
-
-    Returns:
-        Each field, enum value and alternative that this contract does not have, with its JSON path.
+    This is each field, enum value and alternative that this contract does not have, with its JSON path. Of
+    `limits`, only the bound on violations applies.
 
     Raises:
-        TypeError: If it is not such a message.
+        TypeError: If it is not a message of `mistralwire.v1` that is a JSON object.
     """
     _, errors = _to_document(plan_for(type(message)), message, limits)
     return [_as_violation(error) for error in errors if error.reason == Reason.CONTRACT_NEWER]
@@ -187,12 +171,8 @@ def _validate(
 ) -> DecodeError | None:
     """Return the error with all violations of a message, those without a JSON form first, or None.
 
-    Args:
-        plan: Plan of the message.
-        document: Its JSON, with stand-ins for what has no JSON form; None if there is no JSON.
-        errors: The places without a JSON form.
-        limits: Bounds on the JSON, and on the violations.
-        complete: Whether members that a program is expected to set are required.
+    The document has stand-ins for what has no JSON form; it is None if there is no JSON. With `complete`,
+    members that a program is expected to set are required.
     """
     violations = [_as_violation(error) for error in errors]
     truncated, reason = False, str(Reason.CONTRACT_VIOLATION)

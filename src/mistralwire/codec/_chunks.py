@@ -214,13 +214,7 @@ def _complete_response(document: dict[str, Any]) -> None:
 
 
 def accumulate(chunks: Iterable[CompletionChunk]) -> ChatCompletionResponse:
-    """Merge the chunks of one stream into a response.
-
-    Args:
-        chunks: The chunks, in order.
-
-    Returns:
-        The response; see `Accumulator` for the rules.
+    """Merge the chunks of one stream, in order, into a response; see `Accumulator` for the rules.
 
     Raises:
         EncodeError: If a chunk has no JSON form.
@@ -271,7 +265,7 @@ def _finish_choice(choice: _Choice) -> Any:
 def explode(
     response: ChatCompletionResponse | FIMCompletionResponse, *, exact: bool = True
 ) -> list[CompletionChunk]:
-    """Split a response into the chunks of a stream: the messages, then finish reasons and usage.
+    """Split a response into the one or two chunks of a stream: the messages, then finish reasons and usage.
 
     Accumulating the chunks gives an equal response, with `object` and `usage` filled in where it has none.
 
@@ -279,9 +273,6 @@ def explode(
         response: The response.
         exact: Whether to refuse what no stream can carry. Otherwise the chunks carry what they can, for
             clients that asked for a stream.
-
-    Returns:
-        One or two chunks.
 
     Raises:
         EncodeError: If the response has no JSON form, or, if `exact`, has what no stream can carry: choices,
@@ -301,7 +292,6 @@ def explode(
 
 
 def _check_exact(response_type: type[Any], document: dict[str, Any], chunks: list[CompletionChunk]) -> None:
-    """Check that the chunks of a response accumulate to an equal one."""
     response = _accumulated(response_type, chunks)
     _complete_response(document)
     if to_document(plan_for(response_type), response.SerializeToString()) != document:

@@ -56,9 +56,6 @@ def from_json(
             doubles, except in requests.
         limits: Bounds on size, nesting, members and reported violations.
 
-    Returns:
-        The message.
-
     Raises:
         DecodeError: If the text is not a JSON object, exceeds a limit, or breaks the contract; with all
             violations, each with its JSON path.
@@ -108,7 +105,7 @@ def json_to_binary_in_python(
 
 @engine.function
 def to_json(message: Message, *, names: Names = "snake", indent: int | None = None) -> bytes:
-    """Convert a message to JSON text.
+    """Convert a message to JSON text in UTF-8.
 
     Members are in contract order, undocumented ones last. Names inside free-form JSON stay as they are. An
     infinite double becomes the largest finite one, with its sign.
@@ -117,9 +114,6 @@ def to_json(message: Message, *, names: Names = "snake", indent: int | None = No
         message: A message of `mistralwire.v1` that is a JSON object.
         names: `snake` for the API's member names, `camel` for those of the SDKs.
         indent: Spaces per level, 1 or more, for one member or element per line; None for compact text.
-
-    Returns:
-        The JSON text in UTF-8.
 
     Raises:
         EncodeError: If the message has no JSON form: it has NaN, or text that is not JSON where JSON is
@@ -142,17 +136,17 @@ def json_to_binary(
 ) -> bytes:
     """Convert a JSON document to protobuf wire bytes: `from_json` for programs that only forward data.
 
+    Other arguments and errors are those of `from_json`.
+
     Args:
         message_type: A message class of `mistralwire.v1` that is a JSON object.
-        data: The JSON text; see `from_json`.
+        data: The JSON text.
         validate: Whether to enforce the contract, that of the revision below.
-        limits: Bounds of the document; see `from_json`.
+        limits: Bounds of the document.
         contract_revision: Revision of the oldest contract among the readers of the bytes, 1 or more. What is
             newer is stored like undocumented content, so that such a reader keeps it.
 
     Raises:
-        DecodeError: See `from_json`.
-        TypeError: See `from_json`.
         ValueError: If `contract_revision` is not a whole number of 1 or more.
     """
     return json_to_binary_in_python(message_type, data, contract_revision, validate, limits)
@@ -164,11 +158,10 @@ def binary_to_json(
 ) -> bytes:
     """Convert protobuf wire bytes to JSON text: `to_json` for programs that only forward data.
 
+    Arguments and other errors are those of `to_json`.
+
     Raises:
         DecodeError: If the bytes are not a message of this type.
-        EncodeError: See `to_json`.
-        TypeError: See `to_json`.
-        ValueError: See `to_json`.
     """
     wire = message_of(message_type, data).SerializeToString()
     # The fields may have been in another order than protobuf's.
@@ -186,7 +179,6 @@ def message_of(message_type: type[MessageT], data: bytes) -> MessageT:
 
 
 def not_protobuf(type_name: str, data: bytes) -> DecodeError:
-    """Return the error for bytes that are not a message of a type."""
     violation = Violation("", f"the wire bytes of a {type_name}", f"{len(data)} bytes that are none")
     return DecodeError([violation], type_name=type_name, reason=Reason.NOT_PROTOBUF)
 

@@ -24,11 +24,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class BoundedCounts(Generic[K]):
-    """Counts by kind, for any number of threads.
-
-    Args:
-        other: Stands for the kinds beyond the bound.
-    """
+    """Counts by kind, for any number of threads; `other` stands for the kinds beyond the bound."""
 
     def __init__(self, other: K) -> None:
         self._other = other
@@ -45,7 +41,6 @@ class BoundedCounts(Generic[K]):
         return is_new
 
     def copy(self) -> dict[K, int]:
-        """Return the counts."""
         with self._lock:
             return dict(self._counts)
 
@@ -65,10 +60,9 @@ def count_loss(message_name: str, number: int) -> None:
 def losses() -> Mapping[tuple[str, int], int]:
     """Return how often content of a newer contract was lost in this process, by its place.
 
-    Returns:
-        A copy of the counts. Each key is the name of a message and the number of its field: one that the
-        contract of this process does not have, or one with an enum value that it does not have. There are
-        100 at most: `("other", 0)` stands for the rest.
+    Each key is the name of a message and the number of its field: one that the contract of this process does
+    not have, or one with an enum value that it does not have. There are 100 at most: `("other", 0)` stands
+    for the rest.
     """
     return _losses.copy()
 
@@ -87,8 +81,6 @@ def count_dropped_event(name: str) -> None:
 def dropped_events() -> Mapping[str, int]:
     """Return how many server-sent events were dropped in this process, by name.
 
-    Returns:
-        A copy of the counts. Names are cut to 128 characters, and there are 100 at most: `other` stands for
-        the rest.
+    Names are cut to 128 characters, and there are 100 at most: `other` stands for the rest.
     """
     return _dropped_events.copy()

@@ -33,9 +33,6 @@ def from_dict(
         validate: See `from_json`.
         limits: See `from_json`; the bound on bytes does not apply.
 
-    Returns:
-        The message.
-
     Raises:
         DecodeError: See `from_json`; also for values that JSON does not have.
         TypeError: If `message_type` is not such a class.
@@ -49,12 +46,7 @@ def from_dict(
 
 
 class _Copier:
-    """Copies a Python value as what the JSON parser returns, within limits.
-
-    Args:
-        limits: The limits.
-        type_name: Name of the message, for errors.
-    """
+    """Copies a Python value as what the JSON parser returns, within limits."""
 
     def __init__(self, limits: Limits, type_name: str) -> None:
         self._limits = limits
@@ -116,18 +108,13 @@ def _int_text(value: int) -> str:
 
 
 def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:
-    """Convert a message to Python values.
+    """Convert a message to dicts, lists, strings, bools, None, ints and floats.
 
-    Args:
-        message: A message of `mistralwire.v1` that is a JSON object.
-        names: See `to_json`.
-
-    Returns:
-        Dicts, lists, strings, bools, None, ints, floats; and Decimals for numbers that a float would change.
+    Numbers that a float would change are Decimals.
 
     Raises:
         EncodeError: See `to_json`; also for a number whose exponent exceeds Decimal's.
-        TypeError: If it is not such a message.
+        TypeError: See `to_json`.
         ValueError: If `names` is neither `snake` nor `camel`.
     """
     document = to_document(plan_for(type(message)), message.SerializeToString(), names)

@@ -73,11 +73,7 @@ def stack_error(type_name: str) -> DecodeError:
 
 
 def check_limits(document: Any, text: bytes, limits: Limits, type_name: str = "") -> None:
-    """Check the nesting, the number of values and the members of the objects of a parsed document.
-
-    Raises:
-        DecodeError: If a bound is exceeded.
-    """
+    """Check the nesting, the number of values and the members of the objects of a parsed document."""
     # The size of the text shows at once for most documents that they are within the bounds.
     size = len(text)
     # A level of nesting takes 2 bytes, a member 5, and a comma stands between any two values.

@@ -136,7 +136,6 @@ def keep_first(members: dict[str, Any], name: str, value: Any, *, empty: tuple[A
 
 
 def keep_last(members: dict[str, Any], name: str, value: Any) -> None:
-    """Keep the last non-empty value."""
     if value is None:
         members.setdefault(name)
     elif name not in members or _rank(value, EMPTY) >= _rank(members[name], EMPTY):
@@ -324,7 +323,6 @@ class ToolCalls(list[Any]):
         )
 
     def _find_unindexed(self, piece: dict[str, Any]) -> int | None:
-        """Find the call of a piece without an index."""
         id_ = _call_id(piece)
         if id_ and id_ in self._at_id:
             return self._at_id[id_]

@@ -92,14 +92,10 @@ class FieldPlan:
     """One protobuf field.
 
     Attributes:
-        name: Name of the field in its message.
-        number: Number of the field.
-        kind: What it holds.
-        repeated: Whether it is a JSON array of that.
-        message: Plan of the message that it holds, or None.
+        repeated: Whether it is a JSON array of its kind.
+        message: Plan of the message that it holds.
         enum_numbers: For an enum, the number for each JSON string.
         enum_strings: For an enum, the JSON string for each number.
-        enum_name: For an enum, its name.
         bits: For an integer, 32 or 64.
         constant: The only string allowed, or None.
         joined_later: Whether it holds another JSON type of a member that has an earlier field.
@@ -120,10 +116,9 @@ class FieldPlan:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class MemberPlan:
-    """One member of a JSON object.
+    """One member of a JSON object, by its documented snake_case name.
 
     Attributes:
-        name: Documented snake_case name.
         camel: The name in lowerCamelCase; the same object as `name` where they do not differ.
         number: Number of its field, or the lowest one of its oneof, by which JsonExtra refers to it. Fields
             that joined later do not count.
@@ -152,9 +147,6 @@ class MessagePlan:
     """One message.
 
     Attributes:
-        full_name: Full protobuf name of the message.
-        message_class: Its Python class.
-        form: What it is in JSON.
         members: For an object, its members in contract order, which is the order of their field numbers.
         by_name: For an object, the member for either spelling of its name.
         item: For an array, the repeated field.
@@ -197,14 +189,10 @@ _published: dict[tuple[type[Message], int], MessagePlan] = {}
 
 
 def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) -> MessagePlan:
-    """Return the plan of a message that is a JSON object.
-
-    Args:
-        message_class: A generated class of the contract.
-        revision: Revision of the contract, 1 or more; one beyond the newest means the newest.
+    """Return the plan of a message that is a JSON object, in a revision; the newest for one beyond it.
 
     Raises:
-        TypeError: If it is not such a class, or the message is not a JSON object by itself.
+        TypeError: If it is no class of the contract, or the message is not a JSON object by itself.
         ValueError: If the revision is not a whole number of 1 or more.
     """
     try:
@@ -230,11 +218,7 @@ def plan_for(message_class: type[Message], revision: int = CONTRACT_REVISION) ->
 
 
 def checked_revision(revision: int) -> int:
-    """Return the argument if it is a revision of a contract.
-
-    Raises:
-        ValueError: If it is not a whole number of 1 or more.
-    """
+    """Return the argument if it is a revision of a contract; a ValueError for anything else."""
     if type(revision) is not int or revision < 1:
         raise ValueError(f"contract_revision must be a whole number of 1 or more, not {revision!r}")
     return revision
@@ -253,11 +237,7 @@ def _is_object(descriptor: Descriptor) -> bool:
 
 
 class _Planner:
-    """Compiles the plans of one revision.
-
-    Args:
-        revision: Fields, alternatives and enum values that are newer are left out.
-    """
+    """Compiles the plans of one revision, without newer fields, alternatives and enum values."""
 
     def __init__(self, revision: int) -> None:
         self._revision = revision
@@ -303,7 +283,6 @@ class _Planner:
             )
 
     def _known(self, fields: Iterable[FieldDescriptor]) -> list[FieldDescriptor]:
-        """Return the fields that the revision has."""
         return [
             field
             for field in fields

@@ -31,14 +31,11 @@ def lower(message: MessageT, contract_revision: int) -> MessageT:
     """Convert a message for readers with an older revision of the contract.
 
     Newer fields, enum values and alternatives move to `json_extra`, `unknown_json` and UNLISTED, where an
-    older reader keeps them.
+    older reader keeps them. A message with nothing newer is returned itself.
 
     Args:
         message: A message of `mistralwire.v1` that is a JSON object.
         contract_revision: Revision of the oldest contract among the readers, 1 or more.
-
-    Returns:
-        The message itself if it holds nothing newer, otherwise a new one.
 
     Raises:
         EncodeError: If it holds something newer, and has no JSON form.
@@ -56,17 +53,11 @@ def lift(message: MessageT) -> MessageT:
     """Move everything in a message that this contract has a field for to its field.
 
     This undoes `lower`, which put it into `json_extra`, `unknown_json` and UNLISTED for an older reader. It
-    costs little unless such content may be present.
-
-    Args:
-        message: A message of `mistralwire.v1` that is a JSON object.
-
-    Returns:
-        The message itself if there is nothing to move, otherwise a new one.
+    costs little unless such content may be present. A message with nothing to move is returned itself.
 
     Raises:
         EncodeError: If there may be something to move, and the message has no JSON form.
-        TypeError: If it is not such a message.
+        TypeError: If it is not a message of `mistralwire.v1` that is a JSON object.
     """
     pattern = _newer_names(plan_for(type(message)))
     if pattern is None:
@@ -83,16 +74,13 @@ def read_request(
     """Convert and validate a request by the newest contract, or by an older one that accepts it.
 
     A newer process of a fleet must not refuse what an older one accepted: a member that became a field might
-    have had any value before.
+    have had any value before. Whatever the newest contract has a field for is in its field.
 
     Args:
         message_type: A request of `mistralwire.v1`.
         data: The JSON text; bytes are UTF-8.
         oldest_revision: The oldest revision whose contract applies, 1 or more.
         limits: Bounds of the document; see `from_json`.
-
-    Returns:
-        The message, with everything that the newest contract has a field for in its field.
 
     Raises:
         DecodeError: If no contract accepts it, with the violations of the newest one.
@@ -141,7 +129,6 @@ def _holds_newer(message: Message, newer: _Newer) -> bool:
 
 @functools.cache
 def _newer_content(plan: MessagePlan, revision: int) -> _Newer:
-    """Return where a message may hold something newer than a revision."""
     return _compare(plan, plan_for(plan.message_class, revision), {})
 
 

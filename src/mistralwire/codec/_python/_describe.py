@@ -86,13 +86,9 @@ class ConstantError(ValueError):
 def describe_syntax(text: str, error: ValueError) -> str:
     """Describe the first mistake in a text that is not JSON, in words that no version of Python changes.
 
-    Args:
-        text: The text, without a byte order mark.
-        error: The error of Python's parser.
-
-    Returns:
-        What was found; its JSON path, unless that is the document itself or more than 64 Ki characters from
-        the start; the line and column, from 1; and the character, from 0.
+    The text has no byte order mark; the error is that of Python's parser. Returns what was found; its JSON
+    path, unless that is the document itself or more than 64 Ki characters from the start; the line and
+    column, from 1; and the character, from 0.
     """
     if not text.strip(_SPACE):
         return "nothing"
@@ -134,7 +130,6 @@ def _mistake(text: str, message: str, at: int) -> tuple[str, int, bool]:
 
 
 def _name_at(text: str, at: int) -> str:
-    """Return the name of what is at a place."""
     character = text[at : at + 1]
     if not character:
         return "the end of the text"
@@ -171,10 +166,7 @@ _CHARACTER_NAMES = {
 def _path_at(text: str, at: int, *, is_between: bool) -> str:
     """Return the JSON path of a place up to which a text is JSON; empty if that would take too long.
 
-    Args:
-        text: The text.
-        at: The place.
-        is_between: Whether to return the path of the object or array rather than of the value in it.
+    With `is_between`, it is that of the object or array rather than of the value in it.
     """
     if at > _PATH_CHARACTERS_MAX:
         return ""

@@ -34,7 +34,6 @@ class Encoding:
         path: Names and indexes of the current place.
         lost: Places with content of a newer contract.
         collects: Whether errors are collected rather than raised.
-        infinities: See above.
         has_dropped: Whether unknown fields were removed from the message beforehand.
     """
 
@@ -85,7 +84,6 @@ class Encoding:
             self._add_error(message, Reason.CONTRACT_NEWER)
 
     def lose_fields(self, message_type: type[Message], tags: Sequence[int]) -> None:
-        """Record the fields of a message that its type does not have."""
         if not self._expects_unknown:
             raise UnknownFound
         descriptor = message_type.DESCRIPTOR
@@ -99,7 +97,6 @@ class Encoding:
                 self.lose(descriptor.name, number, f"the field {number} of {descriptor.name}")
 
     def parse(self, text: bytes, *, must_be_object: bool) -> Any:
-        """Parse JSON text in a field of the message."""
         try:
             return parse_embedded(text, self.path, must_be_object=must_be_object)
         except EncodeError as error:
@@ -107,11 +104,7 @@ class Encoding:
 
 
 def parse_embedded(text: bytes | str, path: Iterable[str | int], *, must_be_object: bool) -> Any:
-    """Parse JSON text in a field of a message.
-
-    Raises:
-        EncodeError: If it is not JSON, or not an object where one is expected.
-    """
+    """Parse JSON text in a field of a message; an EncodeError if it is not JSON, or must be an object."""
     try:
         value = parse(text, _TEXT_LIMITS)
     except DecodeError as error:

@@ -69,12 +69,8 @@ def document_to_binary(
 ) -> bytes:
     """Convert a parsed document to the wire bytes of its message, exactly as protobuf would serialize it.
 
-    Args:
-        plan: Plan of a message that is a JSON object.
-        document: The parsed JSON.
-        validate: Whether to enforce the contract; otherwise every object is accepted.
-        limits: Only the bound on violations applies here.
-        complete: Whether members that a program is expected to set are required.
+    Only the bound on violations of `limits` applies here. With `complete`, members that a program is expected
+    to set are required.
 
     Raises:
         DecodeError: If the top level is not an object, or the contract is enforced and broken.
@@ -93,11 +89,6 @@ def document_to_binary(
 
 class _Decoding:
     """The state of one conversion: how strict it is, and the violations found so far.
-
-    Args:
-        validate: Whether to enforce the contract.
-        violations_max: The most violations to collect.
-        complete: Whether members that a program is expected to set are required.
 
     Attributes:
         is_full: Whether there are more violations than are collected: the conversion stops.
@@ -133,18 +124,13 @@ class _Decoding:
         return index if first is None else first
 
     def violations(self) -> list[Violation]:
-        """Return the violations, each with its path."""
         return [
             Violation(join_path(path[::-1]), expected, found) for path, expected, found in self._violations
         ]
 
 
 class _ObjectDecoder:
-    """Converts the objects of one message.
-
-    Args:
-        plan: Plan of the message.
-    """
+    """Converts the objects of one message."""
 
     def __init__(self, plan: MessagePlan) -> None:
         self._plan = plan
@@ -291,7 +277,6 @@ def _notes_wire(nulls: tuple[int, ...], empties: tuple[int, ...], absents: tuple
 
 
 def _field_decoders(field: FieldPlan) -> _Decoders:
-    """Return the functions for a field, by type of value."""
     if field.repeated:
         return {list: _list_decoder(field, _EMPTY)}
     return _value_decoders(field, write_varint(field_tag(field)))
@@ -475,7 +460,6 @@ def _remembering(decode: _Decode) -> _Decode:
 
 
 def _message_decoders(plan: MessagePlan) -> _Decoders:
-    """Return the functions for the content of a message, by type of value."""
     if plan.form is Form.OBJECT:
         return {dict: _object_decoder(plan).decode}
     if plan.form is Form.ARRAY:

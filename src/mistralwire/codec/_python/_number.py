@@ -22,15 +22,12 @@ class Number:
         self.text = text
 
     def __eq__(self, other: object) -> bool:
-        """Compare the texts."""
         return isinstance(other, Number) and other.text == self.text
 
     def __hash__(self) -> int:
-        """Hash the text."""
         return hash(self.text)
 
     def __repr__(self) -> str:
-        """Show the text."""
         return f"Number({self.text!r})"
 
 

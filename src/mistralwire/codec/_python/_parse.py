@@ -42,12 +42,8 @@ def parse(
 ) -> Any:
     """Parse JSON text; a number that neither int64 nor float holds exactly becomes a `Number`.
 
-    Args:
-        data: The text. A byte order mark in front of it is dropped.
-        limits: Bounds on it.
-        type_name: Name of the message, for the error.
-        constants: Whether to accept NaN, Infinity and -Infinity, as Python's `json` writes them: NaN becomes
-            None, the others `Infinite`.
+    A byte order mark in front of the text is dropped. With `constants`, NaN, Infinity and -Infinity are
+    accepted, as Python's `json` writes them: NaN becomes None, the others `Infinite`.
 
     Raises:
         DecodeError: If it is not JSON, or beyond the limits.
@@ -70,7 +66,6 @@ def parse_any(text: bytes, type_name: str = "", *, constants: bool = False) -> A
 
 
 def _as_bytes(data: bytes | bytearray | memoryview | str, type_name: str = "") -> bytes:
-    """Return a document as UTF-8 bytes; raise DecodeError if UTF-8 can't hold it."""
     if isinstance(data, str):
         try:
             return data.encode()

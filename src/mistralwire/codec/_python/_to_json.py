@@ -58,17 +58,9 @@ _UNKNOWN_BYTES_MAX = 4_096
 
 
 def binary_to_document(plan: MessagePlan, wire: bytes, *, camel: bool) -> dict[str, Any]:
-    """Convert the wire bytes of a message to its parsed JSON.
+    """Convert the wire bytes of a message, as protobuf itself serializes it, to its parsed JSON.
 
-    Content of a newer contract is left out, and counted.
-
-    Args:
-        plan: Plan of the message, a JSON object.
-        wire: The message, as protobuf itself serializes it.
-        camel: Whether member names are lowerCamelCase.
-
-    Raises:
-        EncodeError: If the message has no JSON form.
+    Content of a newer contract is left out, and counted. A message without a JSON form is an EncodeError.
     """
     try:
         return _encode(plan, wire, camel, Encoding())
@@ -82,15 +74,8 @@ def binary_to_document_and_errors(
     """Convert as `binary_to_document`, with stand-ins for what has no JSON form, and return all errors.
 
     Here, content of a newer contract is an error too, with the reason CONTRACT_NEWER, and is not counted.
-
-    Args:
-        plan: See `binary_to_document`.
-        wire: See `binary_to_document`.
-        errors_max: The most errors to collect; with more, no document is returned.
-        infinities: Whether infinite doubles have a JSON form, the largest finite double.
-
-    Raises:
-        EncodeError: If it is nested too deeply.
+    With more than `errors_max` errors, no document is returned. With `infinities`, infinite doubles have a
+    JSON form, the largest finite double. A message that is nested too deeply is an EncodeError.
     """
     errors: list[EncodeError] = []
     try:
@@ -205,12 +190,7 @@ class _Field:
 
 
 class _ObjectEncoder:
-    """Converts the messages of a plan that are JSON objects.
-
-    Args:
-        plan: Their plan.
-        camel: Whether names are lowerCamelCase.
-    """
+    """Converts the messages of a plan that are JSON objects."""
 
     def __init__(self, plan: MessagePlan, camel: bool) -> None:
         self._plan = plan
@@ -301,7 +281,6 @@ class _ObjectEncoder:
         return _add_members(result, members, self._plan, self._camel)
 
     def _parse_extra(self, data: bytes, encoding: Encoding) -> tuple[dict[str, Any], Notes]:
-        """Return the parsed members and the notes of a JsonExtra."""
         text, notes = split_extra(data)
         if not text:
             return {}, notes
@@ -346,7 +325,6 @@ _object_encoder = functools.cache(_ObjectEncoder)
 
 
 def _converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Convert:
-    """Return the conversion of a field."""
     if plan.repeated:
         return _list_converter(plan, owner, camel)
     match plan.kind:
@@ -391,7 +369,6 @@ def _encode_enum(owner: MessagePlan, plan: FieldPlan, number: int, encoding: Enc
 
 
 def _list_converter(plan: FieldPlan, owner: MessagePlan, camel: bool) -> _Convert:
-    """Return the conversion of the elements of a repeated field."""
     if plan.kind is Kind.INTEGER:
         return lambda data, _: list(map(to_signed, read_numbers(data)))
     convert = _converter(dataclasses.replace(plan, repeated=False), owner, camel)
@@ -429,7 +406,6 @@ def _message_converter(plan: MessagePlan, camel: bool) -> _Convert:
 
 
 def _array_converter(plan: MessagePlan, item: FieldPlan, camel: bool) -> _Convert:
-    """Return the conversion of a message that is an array in JSON."""
     convert = _converter(item, plan, camel)
     item_tag = field_tag(item)
     list_tags = _list_tags((item,))
@@ -450,7 +426,6 @@ def _array_converter(plan: MessagePlan, item: FieldPlan, camel: bool) -> _Conver
 
 
 def _union_converter(plan: MessagePlan, camel: bool) -> _Convert:
-    """Return the conversion of a message that is a union in JSON."""
     converters = {field_tag(field): _alternative_converter(plan, field, camel) for field in plan.alternatives}
     scalars = {
         field_tag(field): _SCALARS[field.kind] for field in plan.alternatives if field.kind in _SCALARS

@@ -31,11 +31,9 @@ _unpack_double = struct.Struct("<d").unpack
 
 
 def split_fields(data: bytes, list_tags: Container[int] = ()) -> list[tuple[int, Wire]]:
-    """Return the fields of a message: the tag and the value of each.
+    """Return the tag and the value of each field of a message, as protobuf itself serialized it.
 
-    Args:
-        data: The message, as protobuf itself serialized it.
-        list_tags: Tags that may occur several times in a row; their values are returned together, as a list.
+    Those of `list_tags` may occur several times in a row; their values are returned together, as a list.
     """
     fields: list[tuple[int, Wire]] = []
     values: list[bytes] = []
@@ -102,7 +100,6 @@ def _varint_value(varint: bytes) -> int:
 
 
 def to_signed(value: int) -> int:
-    """Return the signed integer of a varint."""
     return value if value <= _INT64_MAX else value - 2**64
 
 
@@ -119,10 +116,7 @@ def read_finite(data: bytes) -> float | None:
 
 
 class Notes:
-    """What a JsonExtra notes beside its members.
-
-    Args:
-        data: Its wire bytes without those of the members.
+    """What a JsonExtra notes beside its members, from its wire bytes without these.
 
     Attributes:
         nulls: Numbers of the fields that are null.

@@ -94,16 +94,13 @@ class SseBatchDecoder(EventDecoder):
         self._failure: SseError | DecodeError | None = None
 
     def feed(self, data: bytes, first_id: int | None = None, *, is_chunked: bool = False) -> SseBatch:
-        """Feed a piece of the stream.
+        """Feed a piece of the stream, and return the complete chunks.
 
         Args:
             data: The bytes received, split anywhere; may be empty.
             first_id: The id of the first event, to get the events of `batch_to_sse` in place of wire bytes.
                 Where these would need the Python engine, there are wire bytes anyway. None for wire bytes.
             is_chunked: Whether to frame such events as one chunk of HTTP's chunked coding.
-
-        Returns:
-            The complete chunks.
 
         Raises:
             TypeError: If `data` is not bytes.
@@ -127,14 +124,11 @@ class SseBatchDecoder(EventDecoder):
         return self._joined(batches)
 
     def close(self) -> SseBatch:
-        """Decode what is left at the end of the stream.
+        """Decode what is left at the end of the stream, and return its chunks.
 
         An event that is complete although no blank line ended it counts; see SseDecoder. A stream without
         `[DONE]` is done anyway where SseDecoder returns SseDone, and `lacks_done` is true; otherwise it has
         the failure STREAM_TRUNCATED. Further calls return no chunks.
-
-        Returns:
-            The chunks that are left.
         """
         batches = _Batches()
         if not self._is_closed:
@@ -225,12 +219,10 @@ class _Batches:
         self.finish_reasons += finish_reasons
 
     def add_message(self, wire: bytes) -> None:
-        """Add a message."""
         self.wires += (_CHUNK_TAG, write_varint(len(wire)), wire)
         self.count += 1
 
     def observe(self, message: Any) -> None:
-        """Record the usage and the finish reasons of a message."""
         if message.HasField("usage"):
             self.usage = message.usage.SerializeToString()
         for choice in message.choices:
@@ -246,9 +238,6 @@ def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake
         first_id: The id of the first event, 0 or more; each following one is greater by 1. None for events
             without ids.
         names: See `to_json`.
-
-    Returns:
-        The events, each with the blank line that ends it.
 
     Raises:
         DecodeError: If the bytes are not such a message.

@@ -48,13 +48,6 @@ SseEvent: TypeAlias = SseMessage[MessageT] | SseError | SseDone
 class EventDecoder:
     """What the decoders of a stream have in common: from the frames of its events to their content.
 
-    Args:
-        message_type: The class of the messages.
-        validate: Whether to enforce the contract on messages.
-        limits: Bounds on each event's JSON.
-        buffer_bytes_max: Bound on the bytes of one event.
-        revision: Revision of the contract for the wire bytes of messages.
-
     Attributes:
         lacks_done: Whether the stream was complete without `[DONE]`; see `close` of the decoders.
     """
@@ -80,11 +73,7 @@ class EventDecoder:
         self._is_closed = False
 
     def _decode_frame(self, frame: Frame, data: bytes | DecodeError) -> bytes | SseError | SseDone | None:
-        """Return the wire bytes of a message, an error, the end of the stream, or None for a dropped event.
-
-        Raises:
-            DecodeError: If the event is bad.
-        """
+        """Return the wire bytes of a message, an error, the end, or None for an event that is dropped."""
         if isinstance(data, DecodeError):
             if self._is_error(frame):
                 raise data
@@ -198,17 +187,15 @@ class SseDecoder(EventDecoder, Generic[MessageT]):
         return self._framer.retry_ms
 
     def feed(self, data: bytes) -> Iterator[SseEvent[MessageT]]:
-        """Feed a piece of the stream.
+        """Feed a piece of the stream, and return an iterator over the complete events.
 
         The bytes are consumed at once. The events are decoded one by one, on iteration; those not yet
-        iterated over come first in the iterator that the next `feed` or `close` returns.
+        iterated over come first in the iterator that the next `feed` or `close` returns. It raises
+        DecodeError in place of an event that is not a message: not JSON, against the contract, beyond a
+        limit, or with data after `[DONE]`.
 
         Args:
             data: The bytes received, split anywhere; may be empty.
-
-        Returns:
-            An iterator over the complete events. It raises DecodeError in place of an event that is not a
-            message: not JSON, against the contract, beyond a limit, or with data after `[DONE]`.
 
         Raises:
             TypeError: If `data` is not bytes.
@@ -220,7 +207,7 @@ class SseDecoder(EventDecoder, Generic[MessageT]):
         return self
 
     def close(self) -> Iterator[SseEvent[MessageT]]:
-        """Decode what is left at the end of the stream.
+        """Decode what is left at the end of the stream, and return an iterator over it, as `feed` does.
 
         The standard drops an event that no blank line ended. Here one that is complete anyway counts:
         `[DONE]`, or a JSON object, with or without the end of its line; an object can't be the beginning of a
@@ -231,12 +218,6 @@ class SseDecoder(EventDecoder, Generic[MessageT]):
         the reason STREAM_TRUNCATED, which says whether the stream ended inside an event. Either follows the
         events that are left; the error is raised by the iterator, or by this call if nothing else is left.
         Further calls have no effect.
-
-        Returns:
-            An iterator over the events that are left, as from `feed`.
-
-        Raises:
-            DecodeError: If nothing is left but an error.
         """
         if not self._is_closed:
             self._is_closed = True
@@ -289,7 +270,7 @@ def encode_sse(
     id: str | int | None = None,  # noqa: A002 - the field's own name
     names: Names = "snake",
 ) -> bytes:
-    """Encode one server-sent event; SseDecoder decodes it to an equal event.
+    """Encode one server-sent event, with its blank line at the end; SseDecoder decodes it to an equal event.
 
     An error body that SseDecoder would not recognize gets the event name `error`. A message that looks like
     an error body, such as a chunk without choices but with an unknown member `error`, is decoded as one; a
@@ -299,9 +280,6 @@ def encode_sse(
         item: The event. A message stands for an event without id and name, an ErrorResponse for an SseError.
         id: The event's id, in place of the item's own.
         names: See `to_json`.
-
-    Returns:
-        The event's lines, including the blank one that ends it.
 
     Raises:
         EncodeError: If the message has no JSON form.

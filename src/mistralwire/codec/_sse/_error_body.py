@@ -46,13 +46,8 @@ class SseError:
 def error_of(frame: Frame, data: bytes, plan: MessagePlan, limits: Limits) -> SseError | bool:
     """Return the error that an event is by the rule of SseDecoder, or else whether it is a message.
 
-    An event with a name that is neither is counted as dropped.
-
-    Args:
-        frame: The event.
-        data: Its data, which is neither the end of the stream nor the wire bytes of a message.
-        plan: Plan of the messages.
-        limits: Bounds on the data.
+    An event with a name that is neither is counted as dropped. The data is neither the end of the stream nor
+    the wire bytes of a message.
 
     Raises:
         DecodeError: If the data is not JSON, or exceeds the limits; not for all such data.
@@ -110,12 +105,7 @@ def is_error_body(data: bytes) -> bool:
 
 
 def is_recognized(data: bytes, *, is_named: bool) -> bool:
-    """Check whether readers recognize an error body without the event name `error`.
-
-    Args:
-        data: The JSON of the error body.
-        is_named: Whether its event has another name.
-    """
+    """Check whether readers recognize an error body, in an event with another name than `error` or none."""
     try:
         return _is_error_document(parse(data, DEFAULT_LIMITS), (), is_named=is_named)
     except DecodeError:
@@ -126,11 +116,7 @@ def is_recognized(data: bytes, *, is_named: bool) -> bool:
 def read_error_body(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ErrorResponse:
     """Convert an error body without validation.
 
-    It may be the only element of an array, as Google's APIs send it.
-
-    Args:
-        data: The body.
-        limits: Bounds on it; see `from_json`.
+    It may be the only element of an array, as Google's APIs send it. Limits are those of `from_json`.
 
     Raises:
         DecodeError: If it is neither a JSON object nor an array of one, or exceeds the limits.
@@ -146,7 +132,6 @@ def read_error_body(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ErrorRes
 
 
 def _unwrapped(document: Any) -> Any:
-    """Return the only element of an array; anything else unchanged."""
     return document[0] if type(document) is list and len(document) == 1 else document
 
 

@@ -74,7 +74,6 @@ class ChoiceEnds:
         return 0 < len(self._begun) <= _CHOICES_MAX and self._begun <= self._ended
 
     def observe(self, choices: Iterable[Any]) -> None:
-        """Record the choices of a chunk."""
         for choice in choices:
             index = choice.index
             if index not in self._begun:
@@ -155,11 +154,7 @@ class Framer:
         self._is_unframed = state.is_unframed
 
     def feed(self, data: bytes) -> None:
-        """Consume the next bytes.
-
-        Raises:
-            RuntimeError: If another thread has not returned from this method.
-        """
+        """Consume the next bytes; a RuntimeError if another thread has not returned from this method."""
         if not self._feeding.acquire(blocking=False):
             # The same error as that of the native engine's reader.
             raise RuntimeError("the decoder is in use: feed it from one thread at a time")
@@ -339,18 +334,13 @@ class Framer:
 
 
 class NativeFramer(Framer):
-    """Finds events with the native engine, which also converts the data of most of them.
-
-    Args:
-        reader: The native engine's reader of the stream.
-    """
+    """Finds events with the native engine's reader, which also converts the data of most of them."""
 
     def __init__(self, reader: SseReader, type_name: str, limits: Limits, buffer_bytes_max: int) -> None:
         super().__init__(type_name, limits, buffer_bytes_max)
         self._reader: SseReader | None = reader
 
     def feed(self, data: bytes) -> None:
-        """Consume the next bytes, as Framer does."""
         if self._reader is None:
             super().feed(data)
             return
@@ -386,7 +376,6 @@ class NativeFramer(Framer):
         super().feed(data)
 
     def end(self) -> None:
-        """Consume the end, as Framer does."""
         self.resume_without_engine(b"")
         super().end()
 
@@ -396,10 +385,7 @@ def make_framer(
 ) -> tuple[Framer, SseReader | None, bool]:
     """Return a framer for a stream, the native engine's reader or None, and whether messages have choices.
 
-    The arguments are those of the decoders.
-
-    Raises:
-        ValueError: If `buffer_bytes_max` is less than 1.
+    The arguments and errors are those of the decoders.
     """
     if buffer_bytes_max < 1:
         raise ValueError(f"buffer_bytes_max must be 1 or more, not {buffer_bytes_max}")
