@@ -380,6 +380,7 @@ async def test_pages_of_other_origins_are_refused_unless_they_are_allowed(
     async with running(upstream) as url:
         async with http.post(url + CHAT, json=QUESTION, headers=origin) as response:
             assert response.status == 403
+            assert "add its origin to cors_origins" in (await response.json())["message"]
         async with http.post(url + CHAT, json=QUESTION, headers={"origin": url}) as response:
             assert response.status == 200
     config = GatewayConfig(port=0, cors_origins="https://example.com, https://example.org")

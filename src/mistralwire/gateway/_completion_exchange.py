@@ -34,7 +34,7 @@ _DONE = encode_sse(SseDone())
 class CompletionExchange(HttpExchange):
     """Answers a request for a completion; a Sink of the client's call.
 
-    See HttpExchange. `path_model` is the model that the path names, or an empty string.
+    `path_model` is the model that the path names, or an empty string.
     """
 
     def __init__(
@@ -58,12 +58,10 @@ class CompletionExchange(HttpExchange):
         self._chunks_seen = 0
 
     def receive(self, part: bytes) -> None:
-        """Receive a part of the body."""
         if not self.is_over:
             self._hold(part)
 
     def receive_end(self) -> None:
-        """Receive the end of the body, and call the service."""
         if not self.is_over and self._arrive_if_room():
             self._take_body(self._read)
 
@@ -100,12 +98,10 @@ class CompletionExchange(HttpExchange):
                 self._regulate()
 
     def answer(self, wire: bytes) -> None:
-        """Send a unary answer."""
         if not self.is_over and self._call is not None:
             self._convert(functools.partial(_json_of, self._call.kind.response), wire, self._answer_json)
 
     def end(self) -> None:
-        """Send the end of the stream."""
         if self._work is not None:
             self._waiting.append(self.end)
         elif not self.is_over:
@@ -134,7 +130,6 @@ class CompletionExchange(HttpExchange):
         self._convert(read, body, self._start)
 
     def _start(self, call: CompletionCall) -> None:
-        """Call the service."""
         config = self._state.config
         self._call = call
         if call.is_stream:

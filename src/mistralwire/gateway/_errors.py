@@ -41,11 +41,7 @@ _CODE = ErrorResponse.DESCRIPTOR.fields_by_name["code_string"].number
 
 
 class HttpError(MistralwireError):
-    """A request that the gateway itself refuses.
-
-    Attributes:
-        status: HTTP status of the answer.
-    """
+    """A request that the gateway itself refuses, with an HTTP status."""
 
     def __init__(self, status: int, message: str, *, reason: str = "INVALID_ARGUMENT") -> None:
         super().__init__(message, code="INVALID_ARGUMENT", reason=reason)
@@ -53,13 +49,7 @@ class HttpError(MistralwireError):
 
 
 class HttpAnswer(NamedTuple):
-    """A JSON answer that is not a stream.
-
-    Attributes:
-        status: HTTP status.
-        body: JSON text.
-        headers: Its headers without type and length.
-    """
+    """A JSON answer that is not a stream; its headers are without type and length."""
 
     status: int
     body: bytes
@@ -102,8 +92,7 @@ def error_body(error: MistralwireError) -> ErrorResponse:
     | clients that know only Mistral's 401 and 422 | `detail`: the text, or with 422 a list of violations |
     | OpenAI's SDKs and those built on them | `error`, an object with the members of the first row |
 
-    Args:
-        error: The error. Messages of the gRPC library itself are replaced: they contain addresses.
+    Messages of the gRPC library itself are replaced: they contain addresses.
     """
     violations = _violations_of(error)
     text = _valid_text(_shorten("; ".join(map(str, violations))) if violations else _message_of(error))
@@ -126,7 +115,7 @@ def error_body(error: MistralwireError) -> ErrorResponse:
 
 
 def upstream_headers_of(error: MistralwireError) -> Mapping[str, str]:
-    """Return the headers of the upstream's answer that came with an error."""
+    """Return the upstream's headers that came with an error."""
     if isinstance(error, CallError):
         return headers_in(error.metadata.items())
     # A program's own upstream may have put anything there.
@@ -141,7 +130,6 @@ def upstream_status_of(error: MistralwireError) -> int | None:
 
 
 def encoded_headers(headers: Mapping[str, str]) -> Headers:
-    """Return headers as bytes."""
     return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 

@@ -57,7 +57,7 @@ class Responder(Protocol):
 
     @property
     def address(self) -> str:
-        """The caller's address, without a port; empty if the server knows none."""
+        """The caller's address, without a port; empty if unknown, as on a Unix socket."""
 
     def begin(self, status: int, headers: Headers, length: int | None) -> None:
         """Set status, headers and, if known, the bytes of the body; they may wait for the first `write`."""
@@ -89,7 +89,7 @@ class HttpExchange(abc.ABC):
         state: Shared with the other requests.
         route: Name of its route in logs and metrics.
         method: Its method.
-        headers: The headers of the request; the last one of each name.
+        headers: Its headers; the last one of each name.
         responder: Writes the answer.
 
     Attributes:
@@ -206,7 +206,6 @@ class HttpExchange(abc.ABC):
         self._held_bytes = 0
 
     def _arrive(self) -> None:
-        """Count the request as running rather than arriving."""
         self._state.arriving.end(self)
         self._state.running += 1
         self._has_arrived = True
@@ -264,8 +263,6 @@ class HttpExchange(abc.ABC):
             self._run(_offload.in_thread(function, data), then)
 
     def _run(self, work: Coroutine[Any, Any, Result], then: Callable[[Result], None]) -> None:
-        """Run a task, and go on with its result."""
-
         def done(task: asyncio.Task[Result]) -> None:
             self._work = None
             if not task.cancelled():
@@ -302,7 +299,6 @@ class HttpExchange(abc.ABC):
                 self._source.resume()
 
     def _visible_headers(self) -> Headers:
-        """Return the upstream's headers that the caller may see."""
         headers = self._upstream_headers
         if not headers:
             return []
@@ -331,7 +327,6 @@ class HttpExchange(abc.ABC):
         self._finish(error, is_broken=is_broken)
 
     def _error_event(self, error: MistralwireError) -> bytes:  # noqa: ARG002 - for streams of events
-        """Return what a broken body ends with."""
         return b""
 
     # The end.
@@ -366,7 +361,6 @@ class HttpExchange(abc.ABC):
 
     @property
     def _chunks(self) -> int:
-        """Chunks of a stream that were sent."""
         return 0
 
     def _log_fields(self, seconds: float, error: MistralwireError | None) -> dict[str, Any]:

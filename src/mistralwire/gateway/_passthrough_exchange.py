@@ -38,10 +38,7 @@ _logger = logging.getLogger(__name__)
 
 
 class PassthroughExchange(HttpExchange):
-    """Forwards a request to an upstream, and the response back; a ForwardReceiver.
-
-    See HttpExchange. `method` is one of PASSTHROUGH_METHODS.
-    """
+    """Forwards a request to an upstream, and the response back; a ForwardReceiver."""
 
     _accepts_encoded = True
 
@@ -64,7 +61,6 @@ class PassthroughExchange(HttpExchange):
         self._response_bytes = 0
 
     def receive(self, part: bytes) -> None:
-        """Receive a part of the body."""
         if self.is_over:
             return
         if self._call is not None:
@@ -79,7 +75,6 @@ class PassthroughExchange(HttpExchange):
             self._start(self._joined())
 
     def receive_end(self) -> None:
-        """Receive the end of the body."""
         if self.is_over:
             return
         if self._call is not None:
@@ -96,7 +91,6 @@ class PassthroughExchange(HttpExchange):
     # From the upstream.
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Receive the head of the response."""
         if self._is_streamed:
             # All of it may have arrived before there was a connection; it has been sent by now.
             self._release()
@@ -110,18 +104,15 @@ class PassthroughExchange(HttpExchange):
         self._responder.write(b"")
 
     def data(self, piece: bytes) -> None:
-        """Receive a piece of the response."""
         self._response_bytes += len(piece)
         self._responder.write(piece)
 
     def end(self) -> None:
-        """Receive the end of the response."""
         self._source = None
         self._responder.write(b"", is_last=True)
         self._finish(None)
 
     def failed(self, error: UpstreamError) -> None:
-        """Answer with the error, or break off."""
         self._source = None
         self._fail(error)
 
@@ -182,7 +173,6 @@ class PassthroughExchange(HttpExchange):
         return {**headers, REQUEST_ID: self._request_id}
 
     def _forwarded_headers(self, headers: Mapping[str, str]) -> Headers:
-        """Return the headers of a response that reach the caller."""
         self._upstream_headers = response_headers(headers, self._request_id)
         named = {
             name.encode(): headers[name].encode("latin-1") for name in _RESPONSE_HEADERS if name in headers

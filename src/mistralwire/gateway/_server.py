@@ -113,7 +113,6 @@ class GatewayServer:
         return not state.connections and not state.tasks
 
     async def __aenter__(self) -> Self:
-        """Start."""
         await self.start()
         return self
 
@@ -137,7 +136,6 @@ class GatewayServer:
         return config
 
     def _tls(self) -> ssl.SSLContext | None:
-        """Return a context whose handshakes use the current files; None for plaintext."""
         certificate, key = self._config.tls_certificate, self._config.tls_key
         if certificate is None or key is None:
             return None

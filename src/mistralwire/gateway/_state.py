@@ -20,8 +20,6 @@ EXPOSED_HEADERS = ("x-request-id", "retry-after", "x-should-retry", "mistral-cor
 
 # Answered by any host name: they reveal nothing, and probes may use any.
 _HEALTH_PATHS = (b"/healthz", b"/readyz")
-_TOKEN_REFUSED = "the service refuses the gateway's token"  # noqa: S105 - a message
-_TOKEN_WANTED = "the service wants a token, and the gateway has none"  # noqa: S105 - a message
 
 _logger = logging.getLogger(__name__)
 
@@ -29,13 +27,8 @@ _logger = logging.getLogger(__name__)
 class GatewayState:
     """What all requests of a gateway share.
 
-    Args:
-        client: Calls the service.
-        config: The settings.
-        metrics: Counts requests; None for no metrics.
-        forward: The upstreams of passthrough.
-
     Attributes:
+        metrics: None for no metrics.
         passthrough_paths: The paths of passthrough, as bytes and as text; none without an upstream for them.
         running: Requests that have arrived and have not ended.
         arriving: Requests that were admitted and have not fully arrived.
@@ -86,11 +79,7 @@ class GatewayState:
         self.check_room()
 
     def check_room(self) -> None:
-        """Check that there is room for another request.
-
-        Raises:
-            OverloadError: If there is none (429).
-        """
+        """Raise an OverloadError if there is no room for another request."""
         if self.running >= self.config.requests_max:
             raise OverloadError(
                 f"the gateway is at its limit of {self.config.requests_max} requests; retry later",
@@ -125,7 +114,9 @@ class GatewayState:
 
     @property
     def _refusal(self) -> str:
-        return _TOKEN_REFUSED if self.client.has_token else _TOKEN_WANTED
+        if self.client.has_token:
+            return "the service refuses the gateway's token"
+        return "the service wants a token, and the gateway has none"
 
     def _warn_of_refusal(self, reason: str) -> None:
         """Log that the service rejects the gateway's token, once until it is ready again."""
@@ -168,7 +159,10 @@ class GatewayState:
         if origin.partition("://")[2] == host and (not is_exposed or is_loopback_target(host)):
             return
         if "*" not in self._allowed_origins and origin not in self._allowed_origins:
-            message = "expected a page whose origin is in cors_origins, found another"
+            message = (
+                "expected a page whose origin is in cors_origins, found another; "
+                "add its origin to cors_origins if it may call the gateway"
+            )
             raise HttpError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)
 
 
@@ -196,7 +190,7 @@ def foreign_host_error(
     if is_loopback_target(host) or {"*", f"http://{host}", f"https://{host}"} & {*config.allowed_origins}:
         return None
     message = (
-        "expected a host that is this machine, such as localhost, found another name; without keys, "
-        "a gateway on a loopback address accepts only those of cors_origins"
+        "expected a host that is this machine, such as localhost, found another name, on a loopback address "
+        "without keys; add its origin to cors_origins, or set token_file"
     )
     return HttpError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)
