@@ -84,11 +84,11 @@ def error_from_body(
     # A list of violations, as in the documented HTTPValidationError, means 422 even where no status says so.
     shape = "unprocessable_entity" if violations else None
     words = [word for word in (upstream_code, upstream_type, shape) if word]
-    code, fault = fault_of(status, words)
+    fault = fault_of(status, words)
     return UpstreamError(
         (text_of(document) if fault.is_quoted else "") or fault.text,
         status=status,
-        code=code,
+        code=fault.code,
         reason=fault.reason,
         upstream_code=upstream_code,
         upstream_type=upstream_type,
@@ -96,7 +96,7 @@ def error_from_body(
         retry_after_s=retry_after_s,
         violations=violations if fault.reason == Reason.UPSTREAM_INVALID_REQUEST else (),
         members=members_of(holders, is_quoted=fault.is_quoted),
-        should_retry=not is_hopeless(code, words),
+        should_retry=not is_hopeless(fault.code, words),
     )
 
 

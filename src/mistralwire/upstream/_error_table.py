@@ -1,4 +1,4 @@
-"""The table of errors: from an upstream's HTTP status to a gRPC code, and from a code to an HTTP status."""
+"""The tables of errors: from an upstream's HTTP status to a gRPC code, and from a code to an HTTP status."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,8 @@ class Fault(NamedTuple):
     """A kind of upstream error.
 
     Attributes:
-        reason: The reason of the error.
+        code: Name of its gRPC status code.
+        reason: Its reason.
         text: The message where the upstream sent none, or its own must not be forwarded.
         statuses: HTTP statuses that mean this error.
         words: Values of `code` and `type` in an error body that mean it. Each is listed with the status it
@@ -20,6 +21,7 @@ class Fault(NamedTuple):
             credentials.
     """
 
+    code: str
     reason: Reason
     text: str
     statuses: tuple[int, ...]
@@ -27,154 +29,123 @@ class Fault(NamedTuple):
     is_quoted: bool = True
 
 
-class Row(NamedTuple):
-    """A gRPC status code and its counterparts in HTTP.
-
-    Attributes:
-        code: Name of the code.
-        http_status: HTTP status with which a gateway responds for this code.
-        faults: Upstream errors that map to this code.
-    """
-
-    code: str
-    http_status: int
-    faults: tuple[Fault, ...] = ()
-
-
-TABLE = (
-    Row("OK", 200),
-    Row("CANCELLED", 499),
-    Row("UNKNOWN", 500),
-    Row(
+FAULTS = (
+    Fault(
         "INVALID_ARGUMENT",
-        400,
-        (
-            Fault(
-                Reason.UPSTREAM_INVALID_REQUEST,
-                "the upstream refused the request as invalid",
-                (400, 415, 422, 424, 451),
-                ("invalid_request_error", "bad_request", "unprocessable_entity", "context_length_exceeded"),
-            ),
-            Fault(
-                Reason.UPSTREAM_REQUEST_TOO_LARGE,
-                "the upstream refused the request as too large",
-                (413,),
-                ("request_too_large", "payload_too_large"),
-            ),
-        ),
+        Reason.UPSTREAM_INVALID_REQUEST,
+        "the upstream refused the request as invalid",
+        (400, 415, 422, 424, 451),
+        ("invalid_request_error", "bad_request", "unprocessable_entity", "context_length_exceeded"),
     ),
-    Row(
+    Fault(
+        "INVALID_ARGUMENT",
+        Reason.UPSTREAM_REQUEST_TOO_LARGE,
+        "the upstream refused the request as too large",
+        (413,),
+        ("request_too_large", "payload_too_large"),
+    ),
+    Fault(
         "DEADLINE_EXCEEDED",
-        504,
-        (
-            Fault(
-                Reason.UPSTREAM_TIMEOUT,
-                "the upstream took too long",
-                (408, 504, 524),
-                ("timeout", "request_timeout", "gateway_timeout", "deadline_exceeded"),
-            ),
-        ),
+        Reason.UPSTREAM_TIMEOUT,
+        "the upstream took too long",
+        (408, 504, 524),
+        ("timeout", "request_timeout", "gateway_timeout", "deadline_exceeded"),
     ),
-    Row(
+    Fault(
         "NOT_FOUND",
-        404,
-        (
-            Fault(
-                Reason.UPSTREAM_NOT_FOUND,
-                "the upstream does not have what was requested, such as the model",
-                (404, 410),
-                ("not_found", "model_not_found"),
-            ),
-        ),
+        Reason.UPSTREAM_NOT_FOUND,
+        "the upstream does not have what was requested, such as the model",
+        (404, 410),
+        ("not_found", "model_not_found"),
     ),
-    Row("ALREADY_EXISTS", 409),
-    Row("PERMISSION_DENIED", 403),
-    Row(
+    Fault(
         "RESOURCE_EXHAUSTED",
-        429,
+        Reason.UPSTREAM_RATE_LIMITED,
+        "the upstream accepts no more requests from the service for now; try again later",
+        (429,),
         (
-            Fault(
-                Reason.UPSTREAM_RATE_LIMITED,
-                "the upstream accepts no more requests from the service for now; try again later",
-                (429,),
-                (
-                    *("rate_limited", "rate_limit_exceeded", "rate_limit_error", "1300"),
-                    *("service_tier_capacity_exceeded", "3505"),
-                    *("insufficient_quota", "too_many_requests", "resource_exhausted"),
-                ),
-            ),
+            *("rate_limited", "rate_limit_exceeded", "rate_limit_error", "1300"),
+            *("service_tier_capacity_exceeded", "3505"),
+            *("insufficient_quota", "too_many_requests", "resource_exhausted"),
         ),
     ),
-    Row(
-        # The upstream refused the service, not its caller: the caller can't fix it, and a 401 or 403 would
-        # make them look for a mistake in their own credentials.
+    # The upstream refused the service, not its caller: the caller can't fix it, and a 401 or 403 would make
+    # them look for a mistake in their own credentials.
+    Fault(
         "FAILED_PRECONDITION",
-        500,
-        (
-            Fault(
-                Reason.UPSTREAM_UNAUTHENTICATED,
-                "the upstream refused the credentials of the service",
-                (401, 407),
-                ("authentication_error", "unauthenticated", "unauthorized", "invalid_api_key"),
-                is_quoted=False,
-            ),
-            Fault(
-                Reason.UPSTREAM_PAYMENT_REQUIRED,
-                "the upstream requires the account of the service to be paid",
-                (402,),
-                ("billing_error", "payment_required", "insufficient_credits"),
-                is_quoted=False,
-            ),
-            Fault(
-                Reason.UPSTREAM_PERMISSION_DENIED,
-                "the upstream denied the service permission",
-                (403,),
-                ("permission_error", "permission_denied", "forbidden"),
-                is_quoted=False,
-            ),
-        ),
+        Reason.UPSTREAM_UNAUTHENTICATED,
+        "the upstream refused the credentials of the service",
+        (401, 407),
+        ("authentication_error", "unauthenticated", "unauthorized", "invalid_api_key"),
+        is_quoted=False,
     ),
-    Row(
+    Fault(
+        "FAILED_PRECONDITION",
+        Reason.UPSTREAM_PAYMENT_REQUIRED,
+        "the upstream requires the account of the service to be paid",
+        (402,),
+        ("billing_error", "payment_required", "insufficient_credits"),
+        is_quoted=False,
+    ),
+    Fault(
+        "FAILED_PRECONDITION",
+        Reason.UPSTREAM_PERMISSION_DENIED,
+        "the upstream denied the service permission",
+        (403,),
+        ("permission_error", "permission_denied", "forbidden"),
+        is_quoted=False,
+    ),
+    Fault(
         "ABORTED",
-        409,
-        (Fault(Reason.UPSTREAM_CONFLICT, "the upstream reported a conflict", (409,), ("conflict",)),),
+        Reason.UPSTREAM_CONFLICT,
+        "the upstream reported a conflict",
+        (409,),
+        ("conflict",),
     ),
-    Row("OUT_OF_RANGE", 400),
-    Row(
+    Fault(
         "UNIMPLEMENTED",
-        501,
-        (
-            Fault(
-                Reason.UPSTREAM_UNSUPPORTED,
-                "the upstream does not support the call",
-                (405, 501),
-                ("method_not_allowed", "not_implemented", "unimplemented"),
-            ),
-        ),
+        Reason.UPSTREAM_UNSUPPORTED,
+        "the upstream does not support the call",
+        (405, 501),
+        ("method_not_allowed", "not_implemented", "unimplemented"),
     ),
-    Row("INTERNAL", 500),
-    Row(
+    Fault(
         "UNAVAILABLE",
-        503,
-        (
-            Fault(
-                Reason.UPSTREAM_FAILED,
-                "the upstream failed",
-                (500, 502),
-                ("internal_server_error", "server_error", "api_error", "internal", "bad_gateway"),
-            ),
-            Fault(
-                Reason.UPSTREAM_OVERLOADED,
-                "the upstream is overloaded or out of service; try again later",
-                (503, 529),
-                ("overloaded_error", "service_unavailable", "unavailable", "unreachable_backend"),
-            ),
-        ),
+        Reason.UPSTREAM_FAILED,
+        "the upstream failed",
+        (500, 502),
+        ("internal_server_error", "server_error", "api_error", "internal", "bad_gateway"),
     ),
-    Row("DATA_LOSS", 500),
-    Row("UNAUTHENTICATED", 401),
+    Fault(
+        "UNAVAILABLE",
+        Reason.UPSTREAM_OVERLOADED,
+        "the upstream is overloaded or out of service; try again later",
+        (503, 529),
+        ("overloaded_error", "service_unavailable", "unavailable", "unreachable_backend"),
+    ),
 )
-"""Every gRPC status code."""
+"""Every upstream error."""
+
+HTTP_STATUSES = {
+    "OK": 200,
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 500,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
+"""The HTTP status with which a gateway responds, for every gRPC status code."""
 
 ERROR_STATUSES = range(400, 600)
 """HTTP statuses that are errors."""
@@ -191,25 +162,20 @@ def _normalized(word: str) -> str:
 
 
 _HOPELESS_WORDS = frozenset({_normalized("insufficient_quota")})
-_HTTP_STATUSES = {row.code: row.http_status for row in TABLE}
-_FAULTS = [(row.code, fault) for row in TABLE for fault in row.faults]
-_BY_STATUS = {status: (code, fault) for code, fault in _FAULTS for status in fault.statuses}
-_BY_WORD = {_normalized(word): (code, fault) for code, fault in _FAULTS for word in fault.words}
+_BY_STATUS = {status: fault for fault in FAULTS for status in fault.statuses}
+_BY_WORD = {_normalized(word): fault for fault in FAULTS for word in fault.words}
 
 
-def fault_of(status: int | None, words: Iterable[str] = ()) -> tuple[str, Fault]:
-    """Look up what an upstream's error means.
+def fault_of(status: int | None, words: Iterable[str] = ()) -> Fault:
+    """Look up what an upstream's error means, by default UPSTREAM_FAILED.
 
     The status decides; one that is not in the table counts as the 400 or 500 of its class (RFC 9110,
-    section 15). Without a status the words decide; an unknown word that begins with `invalid` means an
-    invalid request.
+    section 15). Without a status of an error the words decide; an unknown word that begins with `invalid`
+    means an invalid request.
 
     Args:
-        status: HTTP status of the error; None or a status below 400 if it has none.
+        status: HTTP status of the response; None if it has none.
         words: `code` and `type` of the error body, the more specific one first.
-
-    Returns:
-        Name of the gRPC status code, and the fault; by default UNAVAILABLE with UPSTREAM_FAILED.
     """
     if status is not None and status in ERROR_STATUSES:
         return _BY_STATUS.get(status) or _BY_STATUS[status // 100 * 100]
@@ -242,6 +208,4 @@ def http_status(code: str, upstream_status: int | None = None) -> int:
         429, 451), else the status of the code; 500 for an unknown name. FAILED_PRECONDITION is 500 too: in
         this package it means a misconfigured service, such as wrong credentials, never an invalid request.
     """
-    if upstream_status in KEPT_STATUSES:
-        return upstream_status
-    return _HTTP_STATUSES.get(code, 500)
+    return upstream_status if upstream_status in KEPT_STATUSES else HTTP_STATUSES.get(code, 500)
