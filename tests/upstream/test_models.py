@@ -11,7 +11,7 @@ import pytest
 
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import DEMONSTRATION, Key, MistralUpstream, ModelCatalog, ReplayUpstream, Route
-from mistralwire.upstream._http1._content import PIECE_BYTES_MAX, Inflater
+from mistralwire.upstream._http1._exchange import PIECE_BYTES_MAX, Inflater
 from mistralwire.upstream._models import LIST_BYTES_MAX
 from tests.upstream_server import STALL, Answer, UpstreamServer, json_answer
 

@@ -22,7 +22,6 @@ from mistralwire.upstream._http1 import (
     UnreadableError,
     Upload,
     _client,
-    _connect,
 )
 from tests.service.certificates import issue
 from tests.upstream.http1.peers import (
@@ -730,14 +729,14 @@ async def test_a_connection_that_takes_too_long_is_given_up() -> None:
 async def test_the_next_address_is_tried_where_one_is_dead(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch, is_silent: bool
 ) -> None:
-    async def addresses(host: str, port: int) -> list[_connect.AddressInfo]:
+    async def addresses(host: str, port: int) -> list[_client.AddressInfo]:
         assert host == "two.example"
         return [
             (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
             for address in ("127.0.0.2", "127.0.0.1")
         ]
 
-    monkeypatch.setattr(_connect, "resolve", addresses)
+    monkeypatch.setattr(_client, "resolve", addresses)
     async with _serving(answering(HI)) as server:
         with contextlib.ExitStack() as stack:
             if is_silent:

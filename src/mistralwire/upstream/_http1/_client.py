@@ -1,32 +1,45 @@
-"""The client: a pool of connections."""
+"""The client: a pool of connections, and the sockets that it opens.
+
+A socket is connected by name lookup, Happy Eyeballs, and a tunnel through the proxy if there is one.
+"""
 
 import asyncio
 import collections
 import functools
+import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import aiohappyeyeballs
 
 from mistralwire._timeouts import Timeouts
-from mistralwire.upstream._http1._connect import forget_if_closed, open_socket, tls_error
 from mistralwire.upstream._http1._connection import Connection
-from mistralwire.upstream._http1._errors import UnreachableError
-from mistralwire.upstream._http1._exchange import Exchange, ResponseReceiver, Upload
+from mistralwire.upstream._http1._exchange import Exchange, ResponseReceiver, UnreachableError
 from mistralwire.upstream._http1._request import (
     Origin,
     Proxy,
     SharedHead,
+    Upload,
     encode_head,
     end_of_head,
     split_url,
 )
+from mistralwire.upstream._http1._response import ResponseReader
 
 IDLE_S = 4.0
 """Seconds for which an idle connection is kept: less than the 5 seconds after which uvicorn closes it."""
 
+AddressInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
+"""An address as getaddrinfo returns it."""
+
 _CLOSED = "the client was closed"
 _KEPT_HEADS_MAX = 64
 _KEPT_CHARS_MAX = 1024
+# RFC 8305, section 5.
+_NEXT_ADDRESS_S = 0.25
+_READ_BYTES = 4096
 
 
 class HttpClient:
@@ -81,9 +94,6 @@ class HttpClient:
             receiver: Receives the response.
             own_headers: Headers of this request alone, which are never cached.
 
-        Returns:
-            A handle to pause and to cancel the request.
-
         Raises:
             ValueError: If the URL, the method or a header is invalid; nothing is sent then.
         """
@@ -96,14 +106,12 @@ class HttpClient:
                 if len(self._heads) >= _KEPT_HEADS_MAX:
                     self._heads.clear()
                 self._heads[place] = head
-        is_upload = isinstance(body, Upload)
         if isinstance(body, Upload):
             end = end_of_head(own_headers, body.length, is_chunked=body.length is None)
         else:
             end = end_of_head(own_headers, None if body is None else len(body))
-        lines = head.lines + end
-        exchange = Exchange(head.origin, lines, body or b"", receiver, is_head=method == "HEAD")
-        connection = None if is_upload else self._take(head.origin)
+        exchange = Exchange(head.origin, head.lines + end, body or b"", receiver, is_head=method == "HEAD")
+        connection = None if exchange.upload is not None else self._take(head.origin)
         if connection is None:
             self.repeat(exchange)
         else:
@@ -112,13 +120,10 @@ class HttpClient:
 
     def _encoded(self, method: str, url: str, headers: Mapping[str, str]) -> SharedHead:
         address = split_url(url)
-        proxy = self._proxy
-        target = address.path
-        fields = {"accept-encoding": "identity", **headers}
-        if proxy is not None and not address.origin.is_tls:
+        target, fields = address.path, {"accept-encoding": "identity", **headers}
+        if self._proxy is not None and not address.origin.is_tls:
             target = address.absolute
-            if proxy.authorization is not None:
-                fields["proxy-authorization"] = proxy.authorization
+            fields |= self._proxy.headers
         return SharedHead({**headers}, address.origin, encode_head(method, target, address.host, fields))
 
     async def close(self) -> None:
@@ -164,19 +169,18 @@ class HttpClient:
     async def _connected(self, origin: Origin) -> Connection:
         try:
             async with asyncio.timeout(self._connect_s):
-                sock = await open_socket(origin, self._proxy)
+                sock = await _open_socket(origin, self._proxy)
                 connection = await self._with_transport(sock, origin)
         except TimeoutError:
             raise UnreachableError(f"no connection within {self._connect_s:g} s") from None
         except OSError as error:
-            raise tls_error(error) from None
+            raise _tls_error(error) from None
         # Not in its constructor: if this task is cancelled, uvloop does not call `connection_lost`.
         if not connection.is_lost:
             self._open.add(connection)
         return connection
 
     async def _with_transport(self, sock: socket.socket, origin: Origin) -> Connection:
-        """Make a connection from a socket, which the event loop owns from now on."""
         tls = self._tls if origin.is_tls else None
         try:
             _, connection = await self._loop.create_connection(
@@ -187,12 +191,11 @@ class HttpClient:
             )
         except BaseException:
             if not isinstance(self._loop, asyncio.BaseEventLoop):
-                forget_if_closed(sock)
+                _forget_if_closed(sock)
             raise
         return connection
 
     def _start(self, exchange: Exchange, task: asyncio.Task[Connection]) -> None:
-        """Send a request on its new connection."""
         self._connecting.discard(task)
         if task.cancelled():
             # By the exchange, which is over then, or by `close`.
@@ -234,3 +237,90 @@ class HttpClient:
         context = ssl.create_default_context()
         context.set_alpn_protocols(["http/1.1"])
         return context
+
+
+async def _open_socket(origin: Origin, proxy: Proxy | None) -> socket.socket:
+    """Connect to an origin or to its proxy; for TLS, through a tunnel of the proxy.
+
+    The tunnel is requested on the bare socket, so that TLS begins the same way with and without one. The
+    socket is non-blocking, and the caller closes it.
+
+    Raises:
+        UnreachableError: If there is no connection.
+    """
+    try:
+        sock = await _connect(*((origin.host, origin.port) if proxy is None else (proxy.host, proxy.port)))
+    except UnreachableError:
+        if proxy is None:
+            raise
+        raise UnreachableError("the proxy can't be reached") from None
+    if proxy is not None and origin.is_tls:
+        try:
+            await _tunnel(sock, origin, proxy)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
+
+
+def _tls_error(error: OSError) -> UnreachableError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UnreachableError("its certificate is not trusted")
+    return UnreachableError("TLS failed" if isinstance(error, ssl.SSLError) else "the connection broke")
+
+
+def _forget_if_closed(sock: socket.socket) -> None:
+    """Detach a socket from a descriptor that is already closed.
+
+    uvloop before 0.23 closes it when the creation of a transport is cancelled. The socket would close it
+    again, when its number may belong to another file.
+    """
+    if sock.fileno() >= 0:
+        try:
+            os.fstat(sock.fileno())
+        except OSError:
+            sock.detach()
+
+
+async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
+    """Look up the addresses of a host name; raise an UnreachableError if it has none."""
+    try:
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        # UnicodeError: for names that IDNA does not allow.
+        raise UnreachableError("its host name is unknown") from None
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    addresses = await resolve(host, port)
+    try:
+        sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
+    except (OSError, RuntimeError):
+        # RuntimeError: uvloop raises it for some addresses.
+        raise UnreachableError("the connection was refused") from None
+    # Event loops other than asyncio's do not set it.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+async def _tunnel(sock: socket.socket, origin: Origin, proxy: Proxy) -> None:
+    loop = asyncio.get_running_loop()
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    target = f"{host}:{origin.port}"
+    # Like a response to HEAD: the tunnel begins after the head, whatever that says about a body.
+    reader = ResponseReader(is_head=True)
+    try:
+        await loop.sock_sendall(
+            sock, encode_head("CONNECT", target, target, proxy.headers) + end_of_head({}, None)
+        )
+        while not reader.is_ended and reader.error is None:
+            data = await loop.sock_recv(sock, _READ_BYTES)
+            if not data:
+                break
+            reader.feed(data)
+    except OSError:
+        raise UnreachableError("the connection to the proxy broke") from None
+    finally:
+        reader.free()
+    if not 200 <= reader.status < 300:
+        raise UnreachableError("the proxy refused to connect")

@@ -4,8 +4,12 @@ import asyncio
 import ssl
 from typing import Protocol, cast
 
-from mistralwire.upstream._http1._errors import TruncatedError, UnreachableError, UnreadableError
-from mistralwire.upstream._http1._exchange import Exchange
+from mistralwire.upstream._http1._exchange import (
+    Exchange,
+    TruncatedError,
+    UnreachableError,
+    UnreadableError,
+)
 from mistralwire.upstream._http1._request import Origin
 from mistralwire.upstream._http1._response import ResponseReader
 
@@ -21,26 +25,18 @@ class Owner(Protocol):
 
     def release(self, connection: "Connection") -> None:
         """Keep a connection that can carry another exchange."""
-        ...
 
     def lost(self, connection: "Connection") -> None:
         """Forget a connection that is closed."""
-        ...
 
     def repeat(self, exchange: Exchange) -> None:
         """Send a request again on a new connection."""
-        ...
 
 
 class Connection(asyncio.Protocol):
     """An open connection to an origin or its proxy.
 
-    Args:
-        owner: The owner.
-        origin: The peer.
-
     Attributes:
-        origin: The peer.
         was_idle: Whether it has ever been idle: the peer may have closed it meanwhile.
         idle_since_s: When it last became idle, in the event loop's time.
         is_lost: Whether it is closed and the owner knows.
@@ -83,7 +79,6 @@ class Connection(asyncio.Protocol):
         return not self._transport.is_closing()
 
     def send(self, exchange: Exchange) -> None:
-        """Send the request of an exchange, and pass on the response to it."""
         self._exchange = exchange
         self._reader.begin(is_head=exchange.is_head)
         self._has_dropped = False

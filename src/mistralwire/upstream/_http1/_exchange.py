@@ -1,11 +1,34 @@
-"""A request, whose body may be an upload, and its response, whatever connections they need."""
+"""A request with its response, whatever connections they need, and the errors that end it."""
 
 import asyncio
+import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from mistralwire.upstream._http1._content import ContentDecoder
-from mistralwire.upstream._http1._request import Origin
+from mistralwire.upstream._http1._request import Origin, Sender, Upload
+
+PIECE_BYTES_MAX = 256 * 1024
+"""Bytes of an encoded body that are decoded at once: a received piece may expand a thousandfold."""
+
+_GZIP_NAMES = ("gzip", "x-gzip")
+# Input that each further member gets first: zlib copies everything that follows the end of a member.
+_MEMBER_BYTES = 1024
+
+
+class HttpClientError(Exception):
+    """Base class of the errors that end an exchange; none quotes a server, an address or a credential."""
+
+
+class UnreachableError(HttpClientError):
+    """There is no connection, or it was lost before the first byte of a response."""
+
+
+class TruncatedError(HttpClientError):
+    """The connection ended in the middle of a response."""
+
+
+class UnreadableError(HttpClientError):
+    """What arrived is no HTTP/1.1 response, or one that this client does not support."""
 
 
 class ResponseReceiver(Protocol):
@@ -22,31 +45,15 @@ class ResponseReceiver(Protocol):
             status: The status, 200 or more; redirects are statuses like others.
             headers: By name in lower case; the values of a repeated header are joined by commas.
         """
-        ...
 
     def data(self, piece: bytes) -> None:
         """Receive a piece of the body, never empty: one call for everything that arrived together."""
-        ...
 
     def end(self) -> None:
         """Receive the end of a complete response."""
-        ...
 
     def failed(self, error: Exception) -> None:
         """Receive the error that ends the exchange: an HttpClientError, except for bugs in this program."""
-        ...
-
-
-class Sender(Protocol):
-    """The connection that sends an upload."""
-
-    def send_body(self, data: bytes) -> bool:
-        """Send bytes of a body; return whether more may be sent at once."""
-        ...
-
-    def fail(self, error: Exception) -> None:
-        """Close the connection at once, and end the exchange with an error."""
-        ...
 
 
 class Carrier(Sender, Protocol):
@@ -54,116 +61,12 @@ class Carrier(Sender, Protocol):
 
     def pause_reading(self) -> None:
         """Stop reading from the socket."""
-        ...
 
     def resume_reading(self) -> None:
         """Read from the socket again."""
-        ...
 
     def abort(self) -> None:
         """Close the connection at once."""
-        ...
-
-
-class Upload:
-    """A request body that is sent piece by piece, in chunks unless its length is known.
-
-    If its size differs from its length, the exchange fails with a ValueError: the server would take what
-    follows for another request, or wait for the rest.
-
-    Args:
-        length: Length in bytes; None if it is unknown.
-        drained: Called when more may be written, after a `write` that returned False.
-
-    Attributes:
-        length: Length in bytes, or None.
-        is_ended: Whether all of it was sent.
-    """
-
-    __slots__ = (
-        "_drained",
-        "_error",
-        "_has_ended",
-        "_is_over",
-        "_sender",
-        "_size",
-        "_waiting",
-        "is_ended",
-        "length",
-    )
-
-    def __init__(self, length: int | None, drained: Callable[[], None]) -> None:
-        self.length = length
-        self.is_ended = False
-        self._drained = drained
-        self._sender: Sender | None = None
-        # Pieces from before there was a connection.
-        self._waiting: list[bytes] = []
-        self._size = 0
-        self._error: ValueError | None = None
-        self._has_ended = self._is_over = False
-
-    def write(self, piece: bytes) -> bool:
-        """Send a piece; after the end of the exchange it is discarded.
-
-        Returns:
-            Whether more may be written now; otherwise `drained` is called when it may.
-        """
-        self._size += len(piece)
-        if self.length is not None and self._size > self.length:
-            return self._fail()
-        if self.length is None and piece:
-            piece = b"%x\r\n%b\r\n" % (len(piece), piece)
-        return self._send(piece)
-
-    def end(self) -> None:
-        """Send the end of the body."""
-        self._has_ended = True
-        if self.length is not None and self._size != self.length:
-            self._fail()
-            return
-        self._send(b"" if self.length is not None else b"0\r\n\r\n")
-
-    def attach(self, sender: Sender) -> None:
-        """Send on a connection from now on, beginning with what has been written so far."""
-        if self._error is not None:
-            sender.fail(self._error)
-            return
-        self._sender = sender
-        waiting, self._waiting = b"".join(self._waiting), []
-        may_write = self._send(waiting)
-        if waiting and may_write and not self._has_ended:
-            self._drained()
-
-    def detach(self) -> None:
-        """Discard further pieces, since the exchange is over."""
-        self._sender = None
-        self._is_over = True
-        self._waiting.clear()
-
-    def resume(self) -> None:
-        """Ask for more, since the connection takes it."""
-        if not self._has_ended:
-            self._drained()
-
-    def _fail(self) -> bool:
-        """End the exchange as soon as it has a connection; nothing more of the body is sent."""
-        if not self._is_over:
-            self._error = ValueError(f"expected a body of {self.length} bytes, found {self._size}")
-            sender = self._sender
-            self.detach()
-            if sender is not None:
-                sender.fail(self._error)
-        return True
-
-    def _send(self, data: bytes) -> bool:
-        if self._is_over:
-            return True
-        if self._sender is None:
-            self._waiting.append(data)
-            return False
-        self.is_ended = self._has_ended
-        return self._sender.send_body(data) if data else True
 
 
 class Exchange:
@@ -172,9 +75,8 @@ class Exchange:
     `pause`, `resume`, `cancel` and `discard` are for the caller, the rest is for the connection.
 
     Attributes:
-        origin: The peer.
         head: The head of the request, as bytes.
-        body: The body of the request.
+        body: The body of the request; empty for an upload.
         upload: The body if it is sent piece by piece; otherwise None.
         is_head: Whether the method is HEAD.
         is_paused: Whether the receiver has paused.
@@ -216,7 +118,7 @@ class Exchange:
         self.data: Callable[[bytes], None] = receiver.data
         self._carrier: Carrier | None = None
         self._connecting: asyncio.Task[object] | None = None
-        self._decoder: ContentDecoder | None = None
+        self._decoder: _ContentDecoder | None = None
 
     def pause(self) -> None:
         """Stop reading for now; allowed at any time, even before there is a connection."""
@@ -248,11 +150,7 @@ class Exchange:
             carrier.abort()
 
     def discard(self, limit_s: float) -> None:
-        """Read and discard the rest of the response, so that its connection can be reused.
-
-        Args:
-            limit_s: Seconds until the connection is closed instead.
-        """
+        """Discard the rest of the response to reuse its connection, or close it after `limit_s`."""
         if self.is_over:
             return
         self._receiver = _Discarder(asyncio.get_running_loop().call_later(limit_s, self.cancel))
@@ -284,7 +182,7 @@ class Exchange:
         self.head = self.body = b""
         encoding = headers.get("content-encoding", "")
         if encoding and (encoding := encoding.strip().lower()) != "identity":
-            self._decoder = ContentDecoder(encoding, self)
+            self._decoder = _ContentDecoder(encoding, self)
             self.data = self._decoder.data
         self._receiver.head(status, headers)
 
@@ -315,7 +213,7 @@ class _Discarder:
     """Discards the rest of a response, for a limited time."""
 
     def __init__(self, timer: asyncio.TimerHandle) -> None:
-        self._timer = timer
+        self.end = timer.cancel
 
     def head(self, status: int, headers: dict[str, str]) -> None:
         pass
@@ -323,8 +221,121 @@ class _Discarder:
     def data(self, piece: bytes) -> None:
         pass
 
-    def end(self) -> None:
-        self._timer.cancel()
-
     def failed(self, error: Exception) -> None:  # noqa: ARG002 - a ResponseReceiver
-        self._timer.cancel()
+        self.end()
+
+
+class _ContentDecoder:
+    """Decodes the body of an exchange that is encoded although the request asked for `identity`.
+
+    While the receiver is paused, the rest of the input is kept encoded. An encoding that is neither gzip nor
+    deflate ends the exchange with an UnreadableError when the body begins.
+    """
+
+    __slots__ = ("_exchange", "_inflater", "_is_end_due", "_is_running")
+
+    def __init__(self, encoding: str, exchange: Exchange) -> None:
+        is_known = encoding in _GZIP_NAMES or encoding == "deflate"
+        self._inflater = Inflater(is_gzip=encoding in _GZIP_NAMES) if is_known else None
+        self._exchange = exchange
+        self._is_end_due = False
+        self._is_running = False
+
+    def data(self, piece: bytes) -> None:
+        if self._inflater is None:
+            self._exchange.fail(UnreadableError("a content encoding other than gzip and deflate"))
+            return
+        self._inflater.feed(piece)
+        self.resume()
+
+    def end(self) -> None:
+        self._is_end_due = True
+        self.resume()
+
+    def resume(self) -> None:
+        """Decode until the receiver pauses or more input is needed."""
+        # The receiver may pause and resume from within `deliver`.
+        if self._is_running:
+            return
+        self._is_running = True
+        try:
+            self._run()
+        except UnreadableError as error:
+            self._exchange.fail(error)
+        finally:
+            self._is_running = False
+
+    def _run(self) -> None:
+        exchange, inflater = self._exchange, self._inflater
+        while not exchange.is_paused and not exchange.is_over:
+            if inflater is not None and (piece := inflater.read()):
+                exchange.deliver(piece)
+                continue
+            if self._is_end_due:
+                if inflater is not None:
+                    inflater.close()
+                exchange.finish()
+            return
+
+
+class Inflater:
+    """Decodes gzip, with any number of members, and deflate, with and without zlib's header."""
+
+    __slots__ = ("_has_begun", "_inflate", "_input", "_input_max", "_is_gzip")
+
+    def __init__(self, *, is_gzip: bool) -> None:
+        self._is_gzip = is_gzip
+        self._input = memoryview(b"")
+        # Bytes of the input that are decoded at once; None for all.
+        self._input_max: int | None = None
+        self._has_begun = False
+        self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS)
+
+    def feed(self, data: bytes) -> None:
+        """Add encoded bytes."""
+        if not data:
+            return
+        if not self._has_begun:
+            self._has_begun = True
+            self._start(data[0])
+        self._input = memoryview(bytes(self._input) + data)
+
+    def read(self) -> bytes:
+        """Decode at most PIECE_BYTES_MAX bytes; none if more input is needed.
+
+        Raises:
+            UnreadableError: If the input is invalid.
+        """
+        while True:
+            if self._inflate.eof:
+                # RFC 1952, section 2.2: a file is a series of members.
+                if not self._input or not self._is_gzip:
+                    return self._at_end()
+                self._start(self._input[0])
+                self._input_max = _MEMBER_BYTES
+            data = self._input[: self._input_max]
+            try:
+                piece = self._inflate.decompress(data, PIECE_BYTES_MAX)
+            except zlib.error:
+                raise UnreadableError("a body that is not encoded as its headers say") from None
+            self._input_max = None
+            rest = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+            self._input = self._input[len(data) - len(rest) :]
+            if piece or not (self._inflate.eof or self._input):
+                return piece
+
+    def close(self) -> None:
+        """Raise an UnreadableError if the input is incomplete."""
+        if self._has_begun and not self._inflate.eof:
+            raise UnreadableError("an encoded body that is cut short")
+
+    def _start(self, first: int) -> None:
+        # Some servers omit zlib's header, whose first byte has the method 8 in its lower half.
+        has_header = self._is_gzip or first & 0x0F == zlib.DEFLATED
+        wbits = zlib.MAX_WBITS | 16 if self._is_gzip else zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+        self._inflate = zlib.decompressobj(wbits=wbits)
+
+    def _at_end(self) -> bytes:
+        if self._input:
+            raise UnreadableError("bytes after the end of an encoded body")
+        return b""

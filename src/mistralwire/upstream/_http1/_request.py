@@ -1,11 +1,11 @@
-"""The head of a request: its address and its bytes."""
+"""A request: its address, the bytes of its head, and a body that is sent piece by piece."""
 
 import base64
 import dataclasses
 import re
 import urllib.parse
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 # RFC 9110, section 5: a token, and a value of Latin-1 without control characters other than tabs.
 _HEADER_LINE = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~\x80-\xff]*")
@@ -16,13 +16,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
-    """The peer of a connection.
-
-    Attributes:
-        is_tls: Whether the scheme is https.
-        host: Name or address, ASCII; without the brackets of IPv6 addresses.
-        port: The port, by default that of the scheme.
-    """
+    """The peer of a connection: host name or address in ASCII, without the brackets of IPv6 addresses."""
 
     is_tls: bool
     host: str
@@ -34,7 +28,7 @@ class Address(NamedTuple):
 
     Attributes:
         origin: The peer.
-        host: Value of the Host header, with the port only if it is not the default of the scheme.
+        host: Value of the Host header, which has no port that is the default of the scheme.
         path: Path and query, ASCII.
         absolute: The whole URL, for requests to a proxy.
     """
@@ -47,17 +41,16 @@ class Address(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy.
-
-    Attributes:
-        host: Name or address.
-        port: The port.
-        authorization: Value of the header Proxy-Authorization; never shown.
-    """
+    """An HTTP proxy, with the value of the header Proxy-Authorization, which is never shown."""
 
     host: str
     port: int
     authorization: str | None = dataclasses.field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the requests that the proxy reads."""
+        return {} if self.authorization is None else {"proxy-authorization": self.authorization}
 
     @classmethod
     def from_url(cls, url: str) -> "Proxy":
@@ -81,10 +74,7 @@ class Proxy:
 
 
 def split_url(url: str) -> Address:
-    """Parse a URL.
-
-    Args:
-        url: An http or https URL; a fragment is dropped.
+    """Parse an http or https URL; a fragment is dropped.
 
     Raises:
         ValueError: If it is invalid, has no host, or has credentials.
@@ -107,13 +97,7 @@ def split_url(url: str) -> Address:
 
 
 class SharedHead(NamedTuple):
-    """What the heads of many requests have in common.
-
-    Attributes:
-        headers: The headers, as the caller passed them.
-        origin: The peer.
-        lines: Request line and headers as bytes, without a length and the blank line.
-    """
+    """What the heads of many requests have in common: `headers` as passed, and the lines they become."""
 
     headers: Mapping[str, str]
     origin: Origin
@@ -127,7 +111,7 @@ def encode_head(method: str, target: str, host: str, headers: Mapping[str, str])
         method: Such as `POST`.
         target: A path; the whole URL for a proxy; or host and port for a tunnel.
         host: Value of the Host header.
-        headers: Further headers, without Host and Content-Length.
+        headers: Further headers.
 
     Raises:
         ValueError: If the method is invalid, a name is no token, or a value contains a control character (a
@@ -142,10 +126,7 @@ def encode_head(method: str, target: str, host: str, headers: Mapping[str, str])
 def end_of_head(headers: Mapping[str, str], body_bytes: int | None, *, is_chunked: bool = False) -> bytes:
     """Encode the end of a head, which is different for each request.
 
-    Args:
-        headers: Further headers; see `encode_head`.
-        body_bytes: Length of the body; None for a request without one, or if it is unknown.
-        is_chunked: Whether the body is chunked, since its length is unknown.
+    `body_bytes` is None for a request without a body, or one whose length is unknown.
 
     Raises:
         ValueError: See `encode_head`.
@@ -165,3 +146,114 @@ def _header_lines(headers: Mapping[str, str]) -> list[str]:
             raise ValueError(f"expected a header of printable characters, found others in {name[:64]!r}")
         lines.append(line)
     return lines
+
+
+class Sender(Protocol):
+    """The connection that sends an upload."""
+
+    def send_body(self, data: bytes) -> bool:
+        """Send bytes of a body; return whether more may be sent at once."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Close the connection at once, and end the exchange with an error."""
+
+
+class Upload:
+    """A request body that is sent piece by piece, in chunks unless its length is known.
+
+    If its size differs from its length, the exchange fails with a ValueError: the server would take what
+    follows for another request, or wait for the rest.
+
+    Args:
+        length: Length in bytes; None if it is unknown.
+        drained: Called when more may be written, after a `write` that returned False.
+
+    Attributes:
+        is_ended: Whether all of it was sent.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_error",
+        "_has_ended",
+        "_is_over",
+        "_sender",
+        "_size",
+        "_waiting",
+        "is_ended",
+        "length",
+    )
+
+    def __init__(self, length: int | None, drained: Callable[[], None]) -> None:
+        self.length = length
+        self.is_ended = False
+        self._drained = drained
+        self._sender: Sender | None = None
+        # Pieces from before there was a connection.
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._error: ValueError | None = None
+        self._has_ended = self._is_over = False
+
+    def write(self, piece: bytes) -> bool:
+        """Send a piece; after the end of the exchange it is discarded.
+
+        Returns:
+            Whether more may be written now; otherwise `drained` is called when it may.
+        """
+        self._size += len(piece)
+        if self.length is not None and self._size > self.length:
+            return self._fail()
+        if self.length is None and piece:
+            piece = b"%x\r\n%b\r\n" % (len(piece), piece)
+        return self._send(piece)
+
+    def end(self) -> None:
+        """Send the end of the body."""
+        self._has_ended = True
+        if self.length is not None and self._size != self.length:
+            self._fail()
+            return
+        self._send(b"" if self.length is not None else b"0\r\n\r\n")
+
+    def attach(self, sender: Sender) -> None:
+        """Send on a connection from now on, beginning with what has been written so far."""
+        if self._error is not None:
+            sender.fail(self._error)
+            return
+        self._sender = sender
+        waiting, self._waiting = b"".join(self._waiting), []
+        may_write = self._send(waiting)
+        if waiting and may_write and not self._has_ended:
+            self._drained()
+
+    def detach(self) -> None:
+        """Discard further pieces, since the exchange is over."""
+        self._sender = None
+        self._is_over = True
+        self._waiting.clear()
+
+    def resume(self) -> None:
+        """Ask for more, since the connection takes it."""
+        if not self._has_ended:
+            self._drained()
+
+    def _fail(self) -> bool:
+        """End the exchange as soon as it has a connection; nothing more of the body is sent."""
+        if not self._is_over:
+            self._error = ValueError(f"expected a body of {self.length} bytes, found {self._size}")
+            sender = self._sender
+            self.detach()
+            if sender is not None:
+                sender.fail(self._error)
+        return True
+
+    def _send(self, data: bytes) -> bool:
+        if self._is_over:
+            return True
+        if self._sender is None:
+            self._waiting.append(data)
+            return False
+        self.is_ended = self._has_ended
+        return self._sender.send_body(data) if data else True

@@ -17,9 +17,6 @@ class ResponseReader:
     chunked alone, any of them in HTTP/1.0, a status below 100, and a switch of protocols. httptools has no
     call for the end of the input, so bodies that end with the connection are recognized here.
 
-    Args:
-        is_head: Whether the request was a HEAD, whose response has no body whatever its head says.
-
     Attributes:
         status: The status; 0 until the head is complete and accepted.
         headers: Headers by name in lower case; the values of a repeated header are joined by commas.
@@ -59,7 +56,10 @@ class ResponseReader:
         self.begin(is_head=is_head)
 
     def begin(self, *, is_head: bool) -> None:
-        """Prepare for the first response, or for the next one after a response that `is_reusable`."""
+        """Prepare for the first response, or for the next one after a response that `is_reusable`.
+
+        The response to a HEAD has no body, whatever its head says.
+        """
         self._is_head = is_head
         self._kept = 0
         # Bytes since the last part of the body: of a head, of chunk framing, or of trailers.
@@ -75,11 +75,7 @@ class ResponseReader:
         self.error: str | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Parse the next bytes of the connection; none may follow an error or the end.
-
-        Returns:
-            Their part of the body as one piece, without the chunked coding.
-        """
+        """Parse the next bytes, and return their part of the body; none may follow an error or the end."""
         was_in_head = not self.status
         if was_in_head:
             if not self.has_begun:
