@@ -32,8 +32,8 @@ class Watched(Generic[Content]):
 
     Args:
         paths: The files.
-        read: Reads and checks all of them. The text of its MistralwireErrors is logged, so it must quote no
-            secret. Whatever it raises at first is raised here.
+        read: Reads and checks all of them, and raises whatever is wrong at first. The text of its
+            MistralwireErrors is logged, so it must quote no secret.
         what: What the files are, for the log.
         logger: Logs reloads and problems.
         check_s: Seconds within which a change is noticed; 0 checks the files on each access.

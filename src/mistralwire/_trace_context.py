@@ -77,9 +77,5 @@ def enter(headers: Mapping[bytes, bytes]) -> None:
 
 def w3c(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     """Return the W3C context in a caller's headers, unchanged."""
-    found = {}
-    for name, text in _W3C:
-        value = headers.get(name)
-        if value is not None and _TRACE_VALUE.fullmatch(value):
-            found[text] = value.decode()
-    return found
+    values = {text: headers.get(name, b"") for name, text in _W3C}
+    return {text: value.decode() for text, value in values.items() if _TRACE_VALUE.fullmatch(value)}

@@ -13,6 +13,7 @@ An invalid argument (an unknown option, a message type without a JSON form) rais
 ValueError, as everywhere in Python.
 """
 
+import functools
 import logging
 import math
 import re
@@ -195,14 +196,8 @@ class DecodeError(CodecError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the violations instead of the message, so that the error crosses process boundaries."""
-        arguments = (type(self), self.violations, self.type_name, self.truncated)
-        return _rebuild_decode_error, arguments, vars(self)
-
-
-def _rebuild_decode_error(
-    error_type: type[DecodeError], violations: list[Violation], type_name: str, truncated: bool
-) -> DecodeError:
-    return error_type(violations, type_name=type_name, truncated=truncated)
+        make = functools.partial(type(self), type_name=self.type_name, truncated=self.truncated)
+        return make, (self.violations,), vars(self)
 
 
 class EncodeError(CodecError):

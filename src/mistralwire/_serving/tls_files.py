@@ -32,21 +32,12 @@ class TlsMaterial(NamedTuple):
 
 
 class TlsFiles:
-    """The TLS files of a server.
+    """The TLS files of a server: PEM files, as the settings `tls_certificate`, `tls_key` and `tls_client_ca`.
 
     A connection uses the content of the files at the time it was opened, so certificates are rotated by
     replacing the files. While new files are invalid the previous content stays in use, and the log says why
-    once.
-
-    Args:
-        certificate: PEM file with the certificate chain, the server's own first.
-        key: PEM file with its private key, not encrypted.
-        client_ca: PEM file with the CAs that must have issued callers' certificates; None for no client
-            certificates.
-
-    Raises:
-        MistralwireError: If the files can't be used, with the code FAILED_PRECONDITION and the name of the
-            setting as the reason.
+    once. At first that is a MistralwireError with the code FAILED_PRECONDITION and the name of the setting as
+    the reason.
     """
 
     def __init__(

@@ -56,7 +56,8 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
         upstream_violations=[_upstream_violation(item) for item in places] if is_of_upstream else [],
         metadata=dict(info.metadata),
         request_id=next(filter(is_request_id, ids), ""),
-        retry_after_s=None if retry is None else _seconds_of(retry),
+        # A negative delay means now: callers may sleep for it.
+        retry_after_s=None if retry is None else max(0.0, retry.retry_delay.ToNanoseconds() / 1e9),
         should_retry=info.metadata.get(SHOULD_RETRY) != "false" and not is_used_up,
     )
 
@@ -108,13 +109,6 @@ def _parsed(message_type: type[Message], data: bytes) -> Message | None:
         return message_type.FromString(data)
     except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
         return None
-
-
-def _seconds_of(retry: error_details_pb2.RetryInfo) -> float:
-    delay = retry.retry_delay
-    seconds: float = delay.seconds + delay.nanos / 1e9
-    # A negative delay means now: callers may sleep for it.
-    return max(0.0, seconds)
 
 
 def _trailing_id(error: grpc.aio.AioRpcError) -> str:

@@ -378,7 +378,7 @@ class Client:
             wire: The request as wire bytes, written for `contract_revision`.
             sink: Takes the response. Errors go to it too, perhaps before this function returns; a response
                 that can't be parsed is a CallError, see `stream`.
-            deadline_s: See `complete`.
+            deadline_s: See `complete`, for the errors too.
             request_id: See `complete`.
             metadata: See `complete`.
             message: The request as a message, if it exists already: a service in this process need not parse
@@ -388,9 +388,6 @@ class Client:
 
         Returns:
             The source of the response, to pause and to cancel.
-
-        Raises:
-            TypeError: If the type is not that of a request; see `complete` for the errors of other arguments.
         """
         method = _method_of(request_type)
         arguments = self._stub.arguments(deadline_s, request_id, metadata)

@@ -224,11 +224,6 @@ def checked_revision(revision: int) -> int:
     return revision
 
 
-@functools.cache
-def _planner(revision: int) -> "_Planner":
-    return _Planner(revision)
-
-
 def _is_object(descriptor: Descriptor) -> bool:
     extra = descriptor.fields_by_name.get(EXTRA_FIELD)
     if extra is None or extra.number != EXTRA_NUMBER or extra.message_type is None:
@@ -344,6 +339,9 @@ class _Planner:
             for number, value in values
             if value.string and (value.since or 1) <= self._revision
         }
+
+
+_planner = functools.cache(_Planner)
 
 
 def _fill_tags(plan: MessagePlan, fields: list[FieldDescriptor]) -> None:

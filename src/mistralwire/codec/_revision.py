@@ -76,11 +76,7 @@ def read_request(
     A newer process of a fleet must not refuse what an older one accepted: a member that became a field might
     have had any value before. Whatever the newest contract has a field for is in its field.
 
-    Args:
-        message_type: A request of `mistralwire.v1`.
-        data: The JSON text; bytes are UTF-8.
-        oldest_revision: The oldest revision whose contract applies, 1 or more.
-        limits: Bounds of the document; see `from_json`.
+    Arguments are those of `from_json`, and the oldest revision whose contract applies, 1 or more.
 
     Raises:
         DecodeError: If no contract accepts it, with the violations of the newest one.

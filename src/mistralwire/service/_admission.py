@@ -17,10 +17,13 @@ from mistralwire.upstream import CallContext, Receiver, Upstream, with_start
 
 
 class RunningCall(Receiver, Protocol):
-    """A call that has begun."""
+    """A call that has begun.
 
-    @property
-    def is_asking(self) -> bool: ...
+    Attributes:
+        is_asking: Whether the upstream works on it.
+    """
+
+    is_asking: bool
 
     def abort(self, error: Exception) -> None: ...
 
@@ -31,11 +34,9 @@ class Calls:
     `contract_revision` is that of the oldest contract among the readers of the responses.
 
     Attributes:
-        limits: The settings.
         running: The calls that are not over.
         arriving: Those whose request has not fully arrived.
         bodies_bytes: Bytes of the requests of the calls that have begun.
-        timeouts: Timers for the idle timeouts of calls.
     """
 
     def __init__(

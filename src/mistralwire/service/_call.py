@@ -48,14 +48,8 @@ class Call:
         peer: The caller's address.
         deadline_s: The caller's deadline, in seconds of `time.monotonic`, if grpc ends the call at it.
         timeout_s: Seconds after which the call ends itself.
-        is_caller_timed: Whether `caller_idle_s` bounds how long the sink may be paused; False if the sink
-            bounds that itself.
+        is_caller_timed: Whether `caller_idle_s` bounds how long the sink may be paused.
         events: What the source may write chunks to instead of the sink, unless there are observers.
-
-    Attributes:
-        is_over: Whether it is over for its caller.
-        record: What observers are told.
-        is_watched: Whether it has observers.
     """
 
     __slots__ = (
@@ -70,7 +64,6 @@ class Call:
         "_ending",
         "_events",
         "_expires_s",
-        "_has_slot",
         "_is_caller_busy",
         "_is_caller_timed",
         "_is_source_paused",
@@ -82,6 +75,7 @@ class Call:
         "_time",
         "_timer",
         "_upstream_since_s",
+        "is_asking",
         "is_over",
         "is_watched",
         "record",
@@ -128,7 +122,7 @@ class Call:
         self._source: Source | None = None
         self._timer = IdleTimer()
         self._upstream_since_s = self._caller_since_s = math.inf
-        self._is_waiting = self._has_slot = False
+        self._is_waiting = self.is_asking = False
         self._is_caller_busy = self._is_source_paused = False
         # Called when the buffer is empty.
         self._ending: Callable[[], None] | None = None
@@ -181,7 +175,7 @@ class Call:
     def _ask(self) -> None:
         assert self._asked is not None  # noqa: S101 - `start` comes first
         (request, wire), self._asked = self._asked, None
-        self._is_waiting, self._has_slot = False, True
+        self._is_waiting, self.is_asking = False, True
         now_s = self._upstream_since_s = self._time()
         retry_s = None
         if self._deadline_s is not None:
@@ -206,11 +200,6 @@ class Call:
         self._source = source
         if self._is_source_paused:
             source.pause()
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether the upstream works on it."""
-        return self._has_slot
 
     # From the source.
 
@@ -280,8 +269,8 @@ class Call:
 
     def closed(self) -> None:
         """Free the slot: the source holds nothing of the upstream any more."""
-        if self._has_slot:
-            self._has_slot = False
+        if self.is_asking:
+            self.is_asking = False
             self._calls.left(self)
 
     def _end(self, ending: Callable[..., None], *arguments: Any) -> None:

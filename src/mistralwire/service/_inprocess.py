@@ -65,17 +65,10 @@ class LocalChannel:
         events: EventWriter | None = None,
         is_caller_timed: bool = False,
     ) -> Source:
-        """Start a call whose response goes to a sink, and return its source.
+        """Start a call whose response goes to a sink, perhaps before this function returns its source.
 
-        Args:
-            request_type: The type of the request.
-            data: The request as wire bytes.
-            sink: Takes the response, perhaps before this function returns.
-            timeout: Seconds until the deadline.
-            metadata: The call's metadata.
-            message: The request as a message, if it exists already; it is not modified.
-            events: What chunks may be written to instead of the sink, after the sink's first ones.
-            is_caller_timed: Whether `caller_idle_s` bounds how long the sink may be paused.
+        The arguments are those of `Client.start`, with the timeout in seconds. With `is_caller_timed`,
+        `caller_idle_s` bounds how long the sink may be paused.
         """
         call = Call(
             self._calls,

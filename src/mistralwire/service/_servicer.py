@@ -76,9 +76,7 @@ class GrpcSink:
     """Takes the response of a call for grpc; each message is written from where it arrived.
 
     Attributes:
-        task: The task of the call.
         done: Done when the response is complete, has failed, or can't be delivered.
-        wire: The unary response.
         error: The error that ended the call.
         is_lost: Whether the caller has gone.
         is_reading: Whether the request is being received.
@@ -225,7 +223,7 @@ class ChatCompletionServicer:
         return {
             name: grpc.stream_stream_rpc_method_handler(functools.partial(self._stream, method))
             if method.is_stream
-            else grpc.stream_unary_rpc_method_handler(functools.partial(self._complete, method))
+            else grpc.stream_unary_rpc_method_handler(functools.partial(self._answer, method))
             for name, method in METHODS.items()
         }
 
@@ -246,9 +244,6 @@ class ChatCompletionServicer:
         """End a call of a method, named without its service, before its request is received."""
         await _abort(self._begin(METHODS[method], context), context, error)
 
-    async def _complete(self, method: Method, _: object, context: grpc.aio.ServicerContext) -> bytes:
-        return await self._answer(method, context)
-
     async def _stream(
         self, method: Method, _: object, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[bytes]:
@@ -257,7 +252,7 @@ class ChatCompletionServicer:
         Interceptors of other packages, such as OpenTelemetry's, iterate over the response. Yielding the
         messages is no option: a cancelled generator is closed later, and in another task.
         """
-        await self._answer(method, context)
+        await self._answer(method, None, context)
         return
         yield b""
 
@@ -280,7 +275,7 @@ class ChatCompletionServicer:
         context.set_trailing_metadata(((REQUEST_ID, call.record.request_id), OWN_REVISION))
         return call
 
-    async def _answer(self, method: Method, context: grpc.aio.ServicerContext) -> bytes:
+    async def _answer(self, method: Method, _: object, context: grpc.aio.ServicerContext) -> bytes:
         """Run a call; return the wire bytes of a unary response."""
         call = self._begin(method, context)
         sink = cast("GrpcSink", call.sink)

@@ -25,15 +25,13 @@ class UnknownFound(Exception):  # noqa: N818 - it never leaves the codec
 class Encoding:
     """The state of one conversion.
 
-    Args:
-        errors: List to collect the errors in; None to raise the first one.
-        errors_max: The most errors to collect.
-        infinities: Whether infinite doubles have a JSON form, the largest finite double.
+    It collects up to `errors_max` errors in a list, or raises the first one without a list. With
+    `infinities`, infinite doubles have a JSON form, the largest finite double.
 
     Attributes:
         path: Names and indexes of the current place.
         lost: Places with content of a newer contract.
-        collects: Whether errors are collected rather than raised.
+        collects: Whether errors are collected.
         has_dropped: Whether unknown fields were removed from the message beforehand.
     """
 

@@ -363,7 +363,8 @@ def _encode_enum(owner: MessagePlan, plan: FieldPlan, number: int, encoding: Enc
         if not is_kept or encoding.collects:
             encoding.lose(owner.name, plan.number, f"the value {to_signed(number)} of {plan.enum_name}")
     elif not is_kept:
-        encoding.note(f"expected the string in json_extra.members beside UNLISTED, found {_described(kept)}")
+        found = "nothing" if kept is None else describe(kept)
+        encoding.note(f"expected the string in json_extra.members beside UNLISTED, found {found}")
     # A string that was kept is added with the other members, in their order.
     return _ABSENT if is_kept else UNRECOGNIZED
 
@@ -458,7 +459,10 @@ def _union_converter(plan: MessagePlan, camel: bool) -> _Convert:
             # An alternative of a newer contract is left out, and the document goes on. Where errors are
             # collected it keeps its place, so that the paths after it are right.
             return {} if encoding.collects else _ABSENT
-        return encoding.stand_in({}, _no_alternative(plan))
+        names = ", ".join(field.name for field in plan.alternatives if field is not plan.unknown)
+        return encoding.stand_in(
+            {}, f"expected an alternative of {plan.name}, found none; set one of {names}"
+        )
 
     return encode
 
@@ -487,12 +491,3 @@ def _alternative_converter(plan: MessagePlan, field: FieldPlan, camel: bool) -> 
         return value
 
     return encode
-
-
-def _no_alternative(plan: MessagePlan) -> str:
-    names = [field.name for field in plan.alternatives if field is not plan.unknown]
-    return f"expected an alternative of {plan.name}, found none; set one of {', '.join(names)}"
-
-
-def _described(value: Any) -> str:
-    return "nothing" if value is None else describe(value)

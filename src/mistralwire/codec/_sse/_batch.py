@@ -1,6 +1,6 @@
 """Server-sent events to batches of chunks in wire bytes and back, for programs that only forward streams."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
@@ -12,7 +12,7 @@ from mistralwire.codec._native import NativeBatch, engine
 from mistralwire.codec._plan import checked_revision
 from mistralwire.codec._sse._decoder import SSE_BUFFER_BYTES_MAX, EventDecoder, encode_sse
 from mistralwire.codec._sse._error_body import SseError
-from mistralwire.codec._sse._framer import BROKEN, CHUNKS_NUMBER, Frame, NativeFramer, finish_reason_of
+from mistralwire.codec._sse._framer import BROKEN, CHUNKS_NUMBER, Frame, NativeFramer
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk
 
@@ -179,11 +179,13 @@ class SseBatchDecoder(EventDecoder):
     def _add_frame(self, frame: Frame, data: bytes | DecodeError, batches: "_Batches") -> None:
         content = self._decode_frame(frame, data)
         if isinstance(content, bytes):
-            batches.add_message(content)
+            batches.wires += (_CHUNK_TAG, write_varint(len(content)), content)
+            batches.count += 1
             if self._has_choices:
                 message = self._message_type.FromString(content)
-                batches.observe(message)
-                self._framer.ends.observe(message.choices)
+                if message.HasField("usage"):
+                    batches.usage = message.usage.SerializeToString()
+                batches.finish_reasons += self._framer.ends.observe(message.choices)
         elif isinstance(content, SseError):
             self._fail(content)
         elif content is not None:  # SseDone
@@ -217,17 +219,6 @@ class _Batches:
         self.count += count
         self.usage = self.usage if usage is None else usage
         self.finish_reasons += finish_reasons
-
-    def add_message(self, wire: bytes) -> None:
-        self.wires += (_CHUNK_TAG, write_varint(len(wire)), wire)
-        self.count += 1
-
-    def observe(self, message: Any) -> None:
-        if message.HasField("usage"):
-            self.usage = message.usage.SerializeToString()
-        for choice in message.choices:
-            if choice.finish_reason:
-                self.finish_reasons.append((choice.index, finish_reason_of(choice)))
 
 
 def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake") -> bytes:

@@ -41,7 +41,6 @@ class Frame(NamedTuple):
 
     Attributes:
         line: Line of the stream, from 1, where its data began.
-        id: Its id, or None.
         event: Its name, or None.
         data: Its data, which for the end of the stream is the object `DONE` itself; or the error of a bad
             event; or None for an event with only an id.
@@ -73,13 +72,19 @@ class ChoiceEnds:
         """Whether there was a choice, and each had a finish reason."""
         return 0 < len(self._begun) <= _CHOICES_MAX and self._begun <= self._ended
 
-    def observe(self, choices: Iterable[Any]) -> None:
+    def observe(self, choices: Iterable[Any]) -> list[tuple[int, str]]:
+        """Record the choices of a chunk; return the finish reasons in it, by index."""
+        reasons = []
         for choice in choices:
             index = choice.index
             if index not in self._begun:
                 self.begin((index,))
-            if choice.finish_reason and finish_reason_of(choice):
-                self.end((index,))
+            if choice.finish_reason:
+                reason = _finish_reason_of(choice)
+                reasons.append((index, reason))
+                if reason:
+                    self.end((index,))
+        return reasons
 
     def begin(self, indexes: Iterable[int]) -> None:
         """Record choices that have begun, by index."""
@@ -94,7 +99,7 @@ class ChoiceEnds:
                 self._ended.add(index)
 
 
-def finish_reason_of(choice: Any) -> str:
+def _finish_reason_of(choice: Any) -> str:
     """Return the string of a finish reason that is set, documented or not."""
     member = plan_for(type(choice)).by_name["finish_reason"]
     string = member.fields[0].enum_strings.get(choice.finish_reason)
@@ -235,7 +240,8 @@ class Framer:
         else:
             text = line
             # An object after a complete one is another; inside one, it follows a comma or a colon.
-            begins = line.startswith(b"{") and not (self._is_unframed and not self._data_ends_object())
+            is_inside = self._is_unframed and not (self._data or b"").endswith(b"}")
+            begins = line.startswith(b"{") and not is_inside
         if begins:
             if self._data is not None:
                 self._end_event()
@@ -244,9 +250,6 @@ class Framer:
                 self._event = ERROR_EVENT
         if self._is_unframed:
             self._add_data(text)
-
-    def _data_ends_object(self) -> bool:
-        return self._data is not None and self._data.endswith(b"}")
 
     def _add_data(self, value: bytes) -> None:
         if self._data is None:

@@ -68,10 +68,8 @@ class _ModelCall:
         asked_s: When the upstream was asked, in seconds of `time.perf_counter`.
         last_s: When the last chunk arrived; 0 before the first one.
         first_chunk_s: Seconds until the first chunk.
-        first: The first chunk.
         last: The last chunks, as the wire bytes of a stream response.
         usage: The last usage, as wire bytes.
-        finish_reasons: The finish reasons, by choice.
     """
 
     rpc: _RpcSpan

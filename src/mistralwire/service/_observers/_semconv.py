@@ -104,10 +104,6 @@ def name_of(value: str) -> str:
     return name_in(value) or OTHER
 
 
-def operation_of(method: str) -> str:
-    return _OPERATIONS[method.partition("Completion")[0]]
-
-
 def target_of(request: Any) -> tuple[str, str]:
     """Return the attribute for the model or the agent of a request, and its value."""
     if isinstance(request, AgentsCompletionRequest | AgentsCompletionStreamRequest):
@@ -133,7 +129,7 @@ def peer_attributes(peer: str) -> dict[str, Any]:
 def request_attributes(request: Any, method: str) -> dict[str, Any]:
     """Return the attributes of a request: its parameters, but no texts."""
     attributes: dict[str, Any] = {
-        OPERATION: operation_of(method),
+        OPERATION: _OPERATIONS[method.partition("Completion")[0]],
         PROVIDER: "mistral_ai",
     }
     target, name = target_of(request)
