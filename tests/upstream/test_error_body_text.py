@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mistralwire.upstream._error_body import text_of
+from mistralwire.upstream._error_body import error_text_of
 from tests.strategies import wild_values
 
 LETTERS_AND_DIGITS = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0dF"
@@ -46,7 +46,7 @@ ONLY_AFTER_A_WORD = [
     ],
 )
 def test_what_looks_like_a_key_does_not_get_through(text: str, key: str) -> None:
-    found = text_of({"message": text.format(key)})
+    found = error_text_of({"message": text.format(key)})
 
     assert key.strip("=-") not in found
     assert "[redacted]" in found
@@ -71,7 +71,7 @@ def test_what_looks_like_a_key_does_not_get_through(text: str, key: str) -> None
     ],
 )
 def test_what_follows_a_word_for_credentials_does_not_get_through(text: str, key: str) -> None:
-    found = text_of({"error": {"message": text.format(key)}})
+    found = error_text_of({"error": {"message": text.format(key)}})
 
     assert key.strip("=-") not in found
     assert "[redacted]" in found
@@ -92,7 +92,7 @@ def test_what_follows_a_word_for_credentials_does_not_get_through(text: str, key
     ],
 )
 def test_what_people_need_gets_through(text: str) -> None:
-    assert text_of({"message": text}) == text
+    assert error_text_of({"message": text}) == text
 
 
 def test_the_place_of_a_violation_is_told_and_the_value_there_is_not() -> None:
@@ -111,7 +111,7 @@ def test_the_place_of_a_violation_is_told_and_the_value_there_is_not() -> None:
     }
 
     for document in (body, {"message": body}, {"error": {"message": body}}):
-        text = text_of(document)
+        text = error_text_of(document)
         assert text.startswith("messages[1].name: no; query.?.?[")
         assert text.endswith(": bad; odd")
         assert "PRIVATE" not in text
@@ -120,20 +120,20 @@ def test_the_place_of_a_violation_is_told_and_the_value_there_is_not() -> None:
 def test_a_text_is_one_line_of_printable_characters() -> None:
     text = "a\r\nb\tc\x00d\x1b[31me\u2028f\u202eg\ud800h  i\u0085j"
 
-    assert text_of({"message": text}) == "a b c d [31me f g h i j"
+    assert error_text_of({"message": text}) == "a b c d [31me f g h i j"
 
 
 def test_a_long_text_is_cut_and_no_key_is_cut_to_what_looks_like_none() -> None:
-    assert text_of({"message": "word " * 5_000}) == ("word " * 200)[:997] + "..."
+    assert error_text_of({"message": "word " * 5_000}) == ("word " * 200)[:997] + "..."
     for length in range(3_950, 4_020):
         redacted = "sk-abcdef " * ((length - 10) // 10)
         text = redacted + "x" * (length - 1 - len(redacted)) + " " + LETTERS_AND_DIGITS
-        assert not any(text_of({"message": text}).count(LETTERS_AND_DIGITS[:n]) for n in (4, 8, 15))
-    assert text_of({"message": "x" * 5_000}) == ""
+        assert not any(error_text_of({"message": text}).count(LETTERS_AND_DIGITS[:n]) for n in (4, 8, 15))
+    assert error_text_of({"message": "x" * 5_000}) == ""
 
 
 def test_many_texts_are_cut_to_the_first() -> None:
-    assert text_of({"detail": [{"msg": str(number)} for number in range(100_000)]}) == "; ".join(
+    assert error_text_of({"detail": [{"msg": str(number)} for number in range(100_000)]}) == "; ".join(
         map(str, range(32))
     )
 
@@ -142,16 +142,16 @@ def test_a_text_that_is_too_deep_is_not_looked_for() -> None:
     document: dict[str, object] = {"message": "here"}
     for _ in range(5):
         document = {"error": document}
-    assert text_of(document) == "here"
+    assert error_text_of(document) == "here"
     for _ in range(100):
         document = {"error": [document]}
-    assert text_of(document) == ""
+    assert error_text_of(document) == ""
 
 
 @given(st.dictionaries(st.sampled_from(["message", "msg", "detail", "error", "loc", "code"]), wild_values))
 @example({"message": ["\ud800", {"msg": {}}], "loc": [True, 10**100, 1.5, {}]})
 def test_the_text_of_anything_is_short_and_printable(document: dict[str, object]) -> None:
-    text = text_of(document)
+    text = error_text_of(document)
 
     assert len(text) <= 1_000
     assert text.isprintable()

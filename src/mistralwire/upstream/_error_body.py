@@ -86,7 +86,7 @@ def error_from_body(
     words = [word for word in (upstream_code, upstream_type, shape) if word]
     fault = fault_of(status, words)
     return UpstreamError(
-        (text_of(document) if fault.is_quoted else "") or fault.text,
+        (error_text_of(document) if fault.is_quoted else "") or fault.text,
         status=status,
         code=fault.code,
         reason=fault.reason,
@@ -123,7 +123,7 @@ def _word_in(holders: list[dict[str, Any]], names: tuple[str, ...]) -> str | Non
     return None
 
 
-def text_of(document: dict[str, Any]) -> str:
+def error_text_of(document: dict[str, Any]) -> str:
     """Find the human-readable text in an error body, at any depth.
 
     Args:
