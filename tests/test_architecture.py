@@ -205,6 +205,7 @@ def test_the_public_names_of_the_codec_are_these() -> None:
         "SseError",
         "SseEvent",
         "SseMessage",
+        "ToolCalls",
         "VALUES_MAX",
         "VIOLATIONS_MAX",
         "accumulate",

@@ -172,7 +172,7 @@ async def test_a_connection_that_nobody_uses_is_closed(monkeypatch: pytest.Monke
 async def test_a_fault_of_the_gateway_itself_is_logged_and_ends_the_connection(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mistralwire.gateway._protocol.find_route", lambda url: 1 // 0)
+    monkeypatch.setattr("mistralwire.gateway._protocol.find_route", lambda *_, **__: 1 // 0)
     async with running_gateway(HeldUpstream()) as url, connected(url) as caller:
         caller.writer.write(request_of())
         assert await caller.rest() == b""

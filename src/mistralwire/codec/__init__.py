@@ -4,7 +4,8 @@
   values and messages: `from_dict`, `to_dict`.
 - Server-sent events and messages: `SseDecoder`, `encode_sse`; batches of wire bytes, for programs that only
   forward them: `SseBatchDecoder`, `batch_to_sse`.
-- The chunks of a stream and one response: `accumulate`, `explode`.
+- The chunks of a stream and one response: `accumulate`, `explode`; the calls that pieces of one belong to:
+  `ToolCalls`.
 - `text_of` and `tool_calls_of` read one choice of a response or a chunk.
 - `check` returns what keeps a message from being a valid document; `clear_member` removes a member.
 - `lower` and `lift` are for processes whose contracts have different revisions.
@@ -27,6 +28,7 @@ from mistralwire.codec._limits import (
     VIOLATIONS_MAX,
     Limits,
 )
+from mistralwire.codec._merge import ToolCalls
 from mistralwire.codec._native import ENGINE
 from mistralwire.codec._revision import lift, lower, read_request
 from mistralwire.codec._sse import (
@@ -62,6 +64,7 @@ __all__ = [
     "SseError",
     "SseEvent",
     "SseMessage",
+    "ToolCalls",
     "accumulate",
     "batch_to_sse",
     "binary_to_json",

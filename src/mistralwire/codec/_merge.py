@@ -259,12 +259,12 @@ class ToolCalls(list[Any]):
         # Position of the call that was begun or continued last.
         self._last = 0
 
-    def add(self, piece: Any) -> None:
-        """Add a piece to its call, or begin one with it."""
+    def add(self, piece: Any) -> int:
+        """Add a piece to its call, or begin one with it; return the call's position."""
         if type(piece) is not dict:
             self._last = len(self)
             self.append(piece)
-            return
+            return self._last
         at = self._find(piece)
         if at is None:
             at = len(self)
@@ -277,6 +277,11 @@ class ToolCalls(list[Any]):
             self._at_index[index] = at
         if id_:
             self._at_id[id_] = at
+        return at
+
+    def name_at(self, position: int) -> str:
+        """Return the name of a call so far."""
+        return "".join(_call_name(self[position]))
 
     def ordered(self) -> list[Any]:
         """Return the calls by index; one without an index stays after the one that it followed."""

@@ -26,7 +26,8 @@ from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import HttpError, answer_of
 from mistralwire.gateway._http_exchange import access_logger
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
-from mistralwire.gateway._routes import PASSTHROUGH_METHODS, ROUTES
+from mistralwire.gateway._openai import to_openai_error
+from mistralwire.gateway._routes import OPENAI_PATH, OPENAI_ROUTE, PASSTHROUGH_METHODS, ROUTES, is_openai_path
 from mistralwire.gateway._state import EXPOSED_HEADERS, GatewayState, foreign_host_error, problem_of_keys
 from mistralwire.upstream import ForwardRoutes, ModelCatalog
 
@@ -109,7 +110,10 @@ def create_app(
     config = config or GatewayConfig()
     metrics = PrometheusMetrics(registry) if config.metrics or registry is not None else None
     state = GatewayState(client, config, metrics, forward or ForwardRoutes(()))
-    completions = [Route(route.path, completion_app(state, route), methods=["POST"]) for route in ROUTES]
+    completion_routes = (*ROUTES, OPENAI_ROUTE) if config.openai else ROUTES
+    completions = [
+        Route(route.path, completion_app(state, route), methods=["POST"]) for route in completion_routes
+    ]
     catalog = models if isinstance(models, ModelCatalog) else ModelCatalog(names=models)
     routes = [*completions, *_models(state, catalog), *_passthrough(state), *_health(state)]
     routes += _documentation()
@@ -145,11 +149,13 @@ def _models(state: GatewayState, catalog: ModelCatalog) -> list[Route]:
             state.admit(dict(request.scope["headers"]))
             body = await catalog.models_json() if name is None else orjson.dumps(await catalog.find(name))
         except MistralwireError as error:
-            return _response(error)
+            return _response(error, is_openai=is_openai_path(_own_path(request)))
         return Response(body, media_type=_JSON)
 
     # Names of models may contain slashes, escaped or not.
-    return [Route(path, answer) for path in ("/v1/models", "/v1/models/{model:path}")]
+    prefixes = ("/v1", OPENAI_PATH) if state.config.openai else ("/v1",)
+    paths = ("/models", "/models/{model:path}")
+    return [Route(prefix + path, answer) for prefix in prefixes for path in paths]
 
 
 def _passthrough(state: GatewayState) -> list[Route]:
@@ -206,9 +212,9 @@ def _metrics_route(metrics: PrometheusMetrics) -> Route:
     return Route("/metrics", send_metrics)
 
 
-async def _answer_unrouted(state: GatewayState, request: Request, error: Exception) -> Response:
+async def _answer_unrouted(state: GatewayState, request: Request, raised: Exception) -> Response:
     """Answer a request without a route, or of another method; redirect browsers from the root to `/docs`."""
-    refused = cast("HTTPException", error)
+    refused = cast("HTTPException", raised)
     if _is_browser_at_root(request):
         root = request.scope.get("root_path", "")
         return RedirectResponse(f"{root}/docs", headers={"vary": "accept"})
@@ -216,7 +222,12 @@ async def _answer_unrouted(state: GatewayState, request: Request, error: Excepti
     found = f"{method} {path}"
     reason = Reason.NO_SUCH_ROUTE
     message = f"expected a route of this gateway, which /docs lists, found {found}"
-    own_path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    own_path = _own_path(request)
+    is_openai = state.config.openai and is_openai_path(own_path)
+    if is_openai:
+        message = f"expected {OPENAI_PATH}/chat/completions or {OPENAI_PATH}/models, found {found}"
+    elif is_openai_path(own_path):
+        message += ": that needs --openai"
     if state.forward.is_empty and own_path in state.config.passed_through:
         message += ": that needs an upstream of the kind mistral, or --passthrough-url"
     headers = dict(refused.headers or {})
@@ -233,7 +244,13 @@ async def _answer_unrouted(state: GatewayState, request: Request, error: Excepti
         *(_NOT_PRINTABLE.sub("?", text) for text in (method, path)),
         extra={"http_status": refused.status_code, "reason": reason},
     )
-    return _response(HttpError(refused.status_code, message, reason=reason), headers)
+    error = HttpError(refused.status_code, message, reason=reason)
+    return _response(error, headers, is_openai=is_openai)
+
+
+def _own_path(request: Request) -> str:
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
 
 
 def _is_browser_at_root(request: Request) -> bool:
@@ -247,7 +264,10 @@ async def _answer_bug(_: Request, __: Exception) -> Response:
     return _response(MistralwireError("internal error of the gateway"))
 
 
-def _response(error: MistralwireError, headers: Mapping[str, str] | None = None) -> Response:
-    status, body, more = answer_of(error)
+def _response(
+    error: MistralwireError, headers: Mapping[str, str] | None = None, *, is_openai: bool = False
+) -> Response:
+    answer = answer_of(error)
+    status, body, more = to_openai_error(answer) if is_openai else answer
     named = {name.decode(): value.decode() for name, value in more}
     return Response(body, status, {**named, **(headers or {})}, _JSON)

@@ -11,9 +11,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mistralwire._response_stream import EventWriter
 from mistralwire.errors import BrokenStreamError
-from mistralwire.gateway._completion_exchange import CompletionExchange
 from mistralwire.gateway._errors import Headers
 from mistralwire.gateway._http_exchange import BREAK_OFF_S, HttpExchange, Responder
+from mistralwire.gateway._openai import exchange_class
 from mistralwire.gateway._passthrough_exchange import PassthroughExchange
 from mistralwire.gateway._routes import CompletionRoute, find_passthrough
 from mistralwire.gateway._state import GatewayState
@@ -57,7 +57,7 @@ def completion_app(state: GatewayState, route: CompletionRoute) -> ExchangeApp:
 
     def make(scope: Scope, responder: Responder) -> HttpExchange:
         path_model = str(scope.get("path_params", {}).get("model", ""))
-        return CompletionExchange(state, route, path_model, dict(scope["headers"]), responder)
+        return exchange_class(route)(state, route, path_model, dict(scope["headers"]), responder)
 
     return ExchangeApp(state, make)
 

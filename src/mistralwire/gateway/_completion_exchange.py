@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError as WireError
-from google.protobuf.message import Message
 
 from mistralwire import _offload, _trace_context
 from mistralwire._metadata import RETRY_TIME_LEFT
@@ -17,7 +16,7 @@ from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import CallError, CodecError, DecodeError, EncodeError, MistralwireError
 from mistralwire.gateway._errors import HttpAnswer, error_body, unencodable_answer
 from mistralwire.gateway._http_exchange import UNBUFFERED, HttpExchange, Responder
-from mistralwire.gateway._routes import CompletionCall, CompletionRoute, check_body, read_call
+from mistralwire.gateway._routes import CompletionCall, CompletionKind, CompletionRoute, check_body, read_call
 from mistralwire.gateway._state import GatewayState
 from mistralwire.v1 import ChatCompletionStreamResponse
 
@@ -36,6 +35,12 @@ class CompletionExchange(HttpExchange):
 
     `path_model` is the model that the path names, or an empty string.
     """
+
+    # Whether the source may write events itself.
+    _is_bypassed = True
+    # Up to which answers, and batches of chunks, are converted in the event loop.
+    _weight_max = _offload.LOOP_WEIGHT_MAX
+    _event_bytes_max = _offload.LOOP_EVENT_BYTES_MAX
 
     def __init__(
         self,
@@ -81,9 +86,9 @@ class CompletionExchange(HttpExchange):
             if not first_id:
                 self._first_chunk_s = self._elapsed_s()
                 self._body = b""
-            if len(wire) <= _offload.LOOP_EVENT_BYTES_MAX:
+            if len(wire) <= self._event_bytes_max:
                 try:
-                    events = batch_to_sse(wire, first_id)
+                    events = self._to_events(wire, first_id)
                 except CodecError:
                     self._break(writer, wire)
                     return
@@ -93,20 +98,21 @@ class CompletionExchange(HttpExchange):
                 else:
                     self._write(events)
             else:
-                events_of = functools.partial(_events_of, first_id)
-                self._convert(events_of, wire, functools.partial(self._send, writer, wire, count))
+                convert = functools.partial(self._to_events_if_valid, first_id)
+                self._convert(convert, wire, functools.partial(self._send, writer, wire, count))
                 self._regulate()
 
     def answer(self, wire: bytes) -> None:
         if not self.is_over and self._call is not None:
-            self._convert(functools.partial(_json_of, self._call.kind.response), wire, self._answer_json)
+            to_json = functools.partial(self._to_json_if_valid, self._call.kind)
+            self._convert(to_json, wire, self._answer_json, self._weight_max)
 
     def end(self) -> None:
         if self._work is not None:
             self._waiting.append(self.end)
         elif not self.is_over:
             self._source = None
-            self._write(_DONE, is_last=True)
+            self._write(self._last_events(), is_last=True)
             self._finish(None)
 
     def failed(self, error: MistralwireError) -> None:
@@ -148,7 +154,7 @@ class CompletionExchange(HttpExchange):
             request_id=self._request_id,
             metadata=metadata,
             message=None if call.is_stream else call.request,
-            events=self._writer,
+            events=self._writer if self._is_bypassed else None,
         )
         # It may have called back already.
         if self.is_over:
@@ -195,6 +201,28 @@ class CompletionExchange(HttpExchange):
         self._answer(HttpAnswer(200, text, self._visible_headers()))
         self._finish(None)
 
+    def _to_json(self, kind: CompletionKind, wire: bytes) -> bytes:
+        return binary_to_json(kind.response, wire)
+
+    def _to_json_if_valid(self, kind: CompletionKind, wire: bytes) -> bytes:
+        try:
+            return self._to_json(kind, wire)
+        except CodecError:
+            raise unencodable_answer() from None
+
+    def _to_events(self, wire: bytes, first_id: int) -> bytes:
+        return batch_to_sse(wire, first_id)
+
+    def _to_events_if_valid(self, first_id: int, wire: bytes) -> bytes | None:
+        """Return the events of a batch; None if a chunk has no JSON form."""
+        try:
+            return self._to_events(wire, first_id)
+        except CodecError:
+            return None
+
+    def _last_events(self) -> bytes:
+        return _DONE
+
     def _error_event(self, error: MistralwireError) -> bytes:
         return encode_sse(error_body(error))
 
@@ -216,18 +244,3 @@ class CompletionExchange(HttpExchange):
     def _log_names(self) -> list[tuple[str, str]]:
         call = self._call
         return [] if call is None else [("model", call.model), ("agent_id", call.agent_id)]
-
-
-def _events_of(first_id: int, wire: bytes) -> bytes | None:
-    """Return the events of a batch; None if a chunk has no JSON form."""
-    try:
-        return batch_to_sse(wire, first_id)
-    except CodecError:
-        return None
-
-
-def _json_of(response_type: type[Message], wire: bytes) -> bytes:
-    try:
-        return binary_to_json(response_type, wire)
-    except CodecError:
-        raise unencodable_answer() from None

@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from mistralwire._settings import BYTES_MAX, ListenSettings, count_field, seconds_field, setting_field
-from mistralwire.gateway._routes import find_route
+from mistralwire.gateway._routes import find_route, is_openai_path
 
 PASSTHROUGH_PATHS = (
     *("/v1/embeddings", "/v1/moderations", "/v1/chat/moderations", "/v1/classifications"),
@@ -41,6 +41,11 @@ class GatewayConfig(ListenSettings):
         "Paths whose requests are forwarded unread, separated by commas, or none. They go to the first "
         "upstream of the kind mistral.",
         "PATHS",
+    )
+
+    openai: bool = setting_field(
+        False,
+        "Serve chat completions and models in OpenAI's form as well, at /openai/v1: docs/openai.md.",
     )
 
     contract_revision: int = count_field(
@@ -103,6 +108,7 @@ class GatewayConfig(ListenSettings):
         paths = dict.fromkeys(filter(None, (path.strip() for path in self.passthrough_paths.split(","))))
         for path in paths:
             is_own = path in _OWN_PATHS or path.startswith("/v1/models/")
+            is_own |= self.openai and is_openai_path(path)
             if not _PATH.fullmatch(path) or is_own or find_route(path.encode()) is not None:
                 raise ValueError(
                     "passthrough_paths must be paths like /v1/embeddings, without dot segments, escapes or "

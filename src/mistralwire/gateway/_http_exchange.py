@@ -323,8 +323,11 @@ class HttpExchange(abc.ABC):
         if is_broken:
             self._responder.break_off(self._error_event(error))
         else:
-            self._answer(answer_of(error, is_key_shared=self._state.config.upstream_key_shared))
+            self._answer(self._error_answer(error))
         self._finish(error, is_broken=is_broken)
+
+    def _error_answer(self, error: MistralwireError) -> HttpAnswer:
+        return answer_of(error, is_key_shared=self._state.config.upstream_key_shared)
 
     def _error_event(self, error: MistralwireError) -> bytes:  # noqa: ARG002 - for streams of events
         return b""

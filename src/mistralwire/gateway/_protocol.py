@@ -17,10 +17,10 @@ from uvicorn.server import ServerState
 from mistralwire._response_stream import EventWriter
 from mistralwire._timeouts import IdleTimer
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._completion_exchange import CompletionExchange
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import JSON_TYPE, Headers, HttpError, answer_of
 from mistralwire.gateway._http_exchange import BREAK_OFF_S, HttpExchange
+from mistralwire.gateway._openai import exchange_class
 from mistralwire.gateway._passthrough_exchange import PassthroughExchange
 from mistralwire.gateway._routes import PASSTHROUGH_METHODS, find_passthrough, find_route
 from mistralwire.gateway._state import GatewayState, foreign_host_error, problem_of_keys
@@ -204,8 +204,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _route(self, state: GatewayState, method: str, headers: Mapping[bytes, bytes]) -> HttpExchange | None:
         """Return the exchange of a request; None for those that ASGI answers."""
-        if method == "POST" and (found := find_route(self.url)):
-            return CompletionExchange(state, *found, headers, self)
+        if method == "POST" and (found := find_route(self.url, has_openai=state.config.openai)):
+            return exchange_class(found[0])(state, *found, headers, self)
         route = find_passthrough(state.passthrough_paths, self.url)
         if route is None or method not in PASSTHROUGH_METHODS:
             return None

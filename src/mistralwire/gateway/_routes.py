@@ -29,7 +29,8 @@ VERTEX_PATH = "/v1/projects/{project}/locations/{location}/publishers/{publisher
 PASSTHROUGH_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE"))
 """The methods that are forwarded."""
 
-_BODY_LIMITS = Limits(values_max=REQUEST_VALUES_MAX)
+BODY_LIMITS = Limits(values_max=REQUEST_VALUES_MAX)
+"""Bounds on the body of a request; its size is bounded while it arrives."""
 
 
 class CompletionKind(NamedTuple):
@@ -81,13 +82,24 @@ ROUTES = (
 )
 """All routes of completions; their method is POST."""
 
+OPENAI_PATH = "/openai/v1"
+"""The start of the paths of the edge in OpenAI's form."""
+
+OPENAI_ROUTE = _route(f"{OPENAI_PATH}/chat/completions", _CHAT)
+"""The route of completions in OpenAI's form, which a setting turns on; its method is POST."""
+
 _BY_TARGET = {path.encode(): route for route in ROUTES for path in (route.path, f"{route.path}/")}
 
 
-def find_route(target: bytes) -> tuple[CompletionRoute, str] | None:
+def is_openai_path(path: str) -> bool:
+    """Check whether a path belongs to the edge in OpenAI's form."""
+    return path == OPENAI_PATH or path.startswith(f"{OPENAI_PATH}/")
+
+
+def find_route(target: bytes, *, has_openai: bool = False) -> tuple[CompletionRoute, str] | None:
     """Find the completion route of a request target, and the model that its path names or an empty string.
 
-    A slash at the end of the path does not count.
+    A slash at the end of the path does not count. `has_openai` adds OPENAI_ROUTE.
     """
     if route := _BY_TARGET.get(target):
         return route, ""
@@ -97,7 +109,7 @@ def find_route(target: bytes) -> tuple[CompletionRoute, str] | None:
         path = urllib.parse.unquote(raw_path.decode("ascii"))
     except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
         return None
-    for route in ROUTES:
+    for route in (*ROUTES, OPENAI_ROUTE) if has_openai else ROUTES:
         if match := route.pattern.match(path):
             return route, match.groupdict().get("model", "")
     return None
@@ -144,7 +156,7 @@ def read_call(route: CompletionRoute, path_model: str, contract_revision: int, b
     """
     kind = route.kind or _kind_by_members(body)
     wire = json_to_binary(
-        kind.request, body, validate=False, limits=_BODY_LIMITS, contract_revision=contract_revision
+        kind.request, body, validate=False, limits=BODY_LIMITS, contract_revision=contract_revision
     )
     request = kind.request.FromString(wire)
     # On Vertex AI only the path has the version of some models: codestral@2405 for codestral.
@@ -164,12 +176,12 @@ def check_body(kind: CompletionKind, contract_revision: int, body: bytes) -> Non
     Raises:
         DecodeError: If it breaks the contract of the revision, with all violations.
     """
-    read_request(kind.request, body, oldest_revision=contract_revision, limits=_BODY_LIMITS)
+    read_request(kind.request, body, oldest_revision=contract_revision, limits=BODY_LIMITS)
 
 
 def _kind_by_members(body: bytes) -> CompletionKind:
     """Distinguish chat from FIM requests where the path does not."""
-    if from_json(ChatCompletionRequest, body, validate=False, limits=_BODY_LIMITS).messages:
+    if from_json(ChatCompletionRequest, body, validate=False, limits=BODY_LIMITS).messages:
         return _CHAT
-    is_fim = from_json(FIMCompletionRequest, body, validate=False, limits=_BODY_LIMITS).HasField("prompt")
+    is_fim = from_json(FIMCompletionRequest, body, validate=False, limits=BODY_LIMITS).HasField("prompt")
     return _FIM if is_fim else _CHAT
