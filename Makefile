@@ -22,10 +22,11 @@ DOWNLOAD := $(PYTHON) -m tools.downloads
 UNANSWERED = || [ $$? -eq 75 ]
 NOT_RUN := build/not-run.txt
 
-# They get one test at a time: some take minutes, most next to nothing. With more than the cores, tests hit their timeouts.
+# With more than the cores, tests hit their timeouts.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
 PYTEST := -m pytest --durations=10
-PARALLEL := -n $(WORKERS) --dist load --maxschedchunk 1
+# By file, so that what its tests share is started once.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 MAIN := not alone and not interop and not chaos
 # To import the SDKs takes longer than most of the tests that are left.
 QUICK := $(foreach path,codec/test_sdk_agreement.py contract/test_drift.py contract/test_drift_readers.py fleet interop \
@@ -41,6 +42,9 @@ MATURIN := maturin==1.16.0
 
 # Targets share environments, stubs and processors.
 .NOTPARALLEL:
+
+# Without bytecode each of hundreds of processes would compile the package, and each run the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'

@@ -44,6 +44,8 @@ ERROR = {
     "code": "1500",
 }
 MODES = pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "async"])
+# What comes through both is the same, byte by byte: see test_transparency.py.
+NETWORK = pytest.mark.parametrize("stack", [False], ids=["network"], indirect=True)
 METHODS = pytest.mark.parametrize("method", ["chat.complete", "chat.stream"])
 ANSWERS = {"chat.complete": recorded("replay/chat.json"), "chat.stream": recorded("replay/chat.sse")}
 CHAT_JSON, CHAT_SSE = ANSWERS.values()
@@ -177,6 +179,7 @@ async def test_a_key_is_for_the_gateway_alone(method: str, is_async: bool, tmp_p
     ],
     ids=["rate-limit", "overload", "cut"],
 )
+@NETWORK
 async def test_the_sdk_tries_again(
     stack: Stack, method: str, first: Answer, pause_ms: int, is_async: bool
 ) -> None:
@@ -255,6 +258,7 @@ async def test_a_stream_that_breaks_is_no_stream_that_ends(
     ("kind", "method", "answer_of"),
     [("chat_json", "chat.complete", json_answer), ("chat_sse", "chat.stream", sse_answer)],
 )
+@NETWORK
 async def test_the_sdk_reads_recorded_answers_the_same(
     stack: Stack, kind: str, method: str, answer_of: Callable[[bytes], Answer]
 ) -> None:
