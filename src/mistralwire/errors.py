@@ -364,12 +364,9 @@ class BrokenStreamError(MistralwireError):
 
 
 def missing_text(purpose: str, package: str, extra: str) -> str:
-    """Return a message that names a missing package, and a command that installs it in a checkout.
+    """Return a message that names a missing package of an extra, and a command that installs the extra.
 
-    Args:
-        purpose: What needs the package, as the subject of a sentence.
-        package: Name of the package, or of several, as `the packages a and b`.
-        extra: Name of the extra that installs it.
+    The purpose is the subject of a sentence; several packages are named as `the packages a and b`.
     """
     what = package if " " in package else f"the package {package}"
     return f"{purpose} needs {what}, found none; in a checkout of mistralwire run pip install '.[{extra}]'"

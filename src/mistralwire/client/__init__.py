@@ -1,7 +1,5 @@
 """The Python client of the service: `Client` for asyncio, `SyncClient` for everything else."""
 
-from mistralwire.client._batch import ChunkBatch
-from mistralwire.client._call_error import is_refusing_caller
 from mistralwire.client._client import (
     ATTEMPTS_MAX,
     DEADLINE_S,
@@ -14,6 +12,7 @@ from mistralwire.client._client import (
     StreamRequest,
 )
 from mistralwire.client._health import TOKEN_REFUSED
+from mistralwire.client._response import ChunkBatch, is_refusing_caller
 from mistralwire.client._stub import DEADLINE_S_MAX
 from mistralwire.client._sync import SyncClient
 

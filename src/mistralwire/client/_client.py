@@ -11,7 +11,6 @@ from google.protobuf.message import Message
 from mistralwire._methods import METHODS_BY_REQUEST, Method, method_for
 from mistralwire._response_stream import EventWriter, Sink, Source
 from mistralwire._settings import INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
-from mistralwire.client._batch import ChunkBatch, lifted, parse_response
 from mistralwire.client._channel import (
     CallChannel,
     Channels,
@@ -23,6 +22,7 @@ from mistralwire.client._channel import (
 )
 from mistralwire.client._health import why_not_serving
 from mistralwire.client._metadata import CallMetadata
+from mistralwire.client._response import ChunkBatch, lifted, parse_response
 from mistralwire.client._stub import Stub
 from mistralwire.codec import check_request, from_dict, lower
 from mistralwire.errors import EncodeError

@@ -6,7 +6,7 @@ from google.protobuf.message import DecodeError as WireError
 from grpc_health.v1 import health_pb2
 
 from mistralwire._methods import SERVICE_NAME
-from mistralwire.client._call_error import is_refusing_caller
+from mistralwire.client._response import is_refusing_caller
 from mistralwire.client._stub import Stub
 from mistralwire.errors import CallError, Reason
 

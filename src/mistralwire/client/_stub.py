@@ -13,10 +13,9 @@ from mistralwire._metadata import CONTRACT_REVISION_NAME, Metadata, checked_requ
 from mistralwire._methods import Method
 from mistralwire._response_stream import EventWriter, Sink, Source
 from mistralwire._settings import checked_number
-from mistralwire.client._batch import ChunkBatch
-from mistralwire.client._call_error import call_error, cancelled_error, is_refusing_caller
 from mistralwire.client._channel import CallChannel, Channels
 from mistralwire.client._metadata import CallMetadata
+from mistralwire.client._response import ChunkBatch, call_error, cancelled_error, is_refusing_caller
 from mistralwire.errors import CallError, MistralwireError, Reason, log_unexpected
 
 DEADLINE_S_MAX = 366 * 24 * 3600.0

@@ -10,8 +10,8 @@ import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from mistralwire.client._batch import ChunkBatch
 from mistralwire.client._client import CallOptions, Client, ClientOptions, StreamRequest
+from mistralwire.client._response import ChunkBatch
 from mistralwire.v1 import (
     AgentsCompletionRequest,
     ChatCompletionRequest,

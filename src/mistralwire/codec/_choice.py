@@ -17,19 +17,13 @@ Answer: TypeAlias = ChatCompletionResponse | FIMCompletionResponse | CompletionC
 
 
 def text_of(answer: Answer, *, index: int = 0) -> str:
-    """Return the text of one choice, without the model's thinking.
+    """Return the text of the choice with an index, without the model's thinking.
 
     Content may be a string or a list of parts; in one message, in several where built-in tools took part, or
     in the delta of a chunk. Its texts are joined unchanged.
 
-    Args:
-        answer: A response, or a chunk of a stream.
-        index: The `index` of the choice.
-
-    Returns:
-        The text. It is empty if the content is null or absent, if no part is text (thinking, references,
-        images and parts of an unknown type are not), and if there is no such choice, as in a chunk that adds
-        nothing to it.
+    It is empty if the content is null or absent, if no part is text (thinking, references, images and parts
+    of an unknown type are not), and if there is no such choice, as in a chunk that adds nothing to it.
     """
     return "".join(
         message.content_string
@@ -39,15 +33,10 @@ def text_of(answer: Answer, *, index: int = 0) -> str:
 
 
 def tool_calls_of(answer: Answer, *, index: int = 0) -> list[ToolCall]:
-    """Return the tool calls of one choice, with their arguments as text.
+    """Return the tool calls of the choice with an index, in order.
 
-    Args:
-        answer: See `text_of`. A chunk may hold pieces of calls: `accumulate` joins the chunks of a stream.
-        index: See `text_of`.
-
-    Returns:
-        The calls in order, each with its arguments as JSON text in `function.arguments_string`, also where
-        the model sent an object. The list is empty if there are none, or no such choice.
+    Each has its arguments as JSON text in `function.arguments_string`, also where the model sent an object.
+    A chunk may hold pieces of calls: `accumulate` joins the chunks of a stream.
     """
     return [_with_text(call) for message in _messages(answer, index) for call in message.tool_calls]
 

@@ -136,18 +136,9 @@ def json_to_binary(
 ) -> bytes:
     """Convert a JSON document to protobuf wire bytes: `from_json` for programs that only forward data.
 
-    Other arguments and errors are those of `from_json`.
-
-    Args:
-        message_type: A message class of `mistralwire.v1` that is a JSON object.
-        data: The JSON text.
-        validate: Whether to enforce the contract, that of the revision below.
-        limits: Bounds of the document.
-        contract_revision: Revision of the oldest contract among the readers of the bytes, 1 or more. What is
-            newer is stored like undocumented content, so that such a reader keeps it.
-
-    Raises:
-        ValueError: If `contract_revision` is not a whole number of 1 or more.
+    Arguments and errors are those of `from_json`, by the contract of `contract_revision`, 1 or more: the
+    revision of the oldest contract among the readers of the bytes. What is newer is stored like undocumented
+    content, so that such a reader keeps it.
     """
     return json_to_binary_in_python(message_type, data, contract_revision, validate, limits)
 
@@ -226,19 +217,17 @@ def _binary_to_json_in_python(plan: MessagePlan, wire: bytes, names: Names, inde
 
 
 def clear_member(message: Message, name: str) -> None:
-    """Remove a JSON member from a message: its field, and what `json_extra` holds of it.
+    """Remove a JSON member from a message, in place: its field, and what `json_extra` holds of it.
 
     Clearing the field alone leaves what `json_extra` has under its name: the string of an UNLISTED enum
     value, the exact text of a number, the note that the member was null. A required member of an answer that
     is filled in when unset, such as `finish_reason` of a chunk, is then written with that default.
 
-    Args:
-        message: A message of `mistralwire.v1` that is a JSON object; changed in place.
-        name: Name of the member, in either spelling; it need neither be documented nor be present.
+    The name may be in either spelling; it need neither be documented nor be present.
 
     Raises:
         EncodeError: If `json_extra.members` is not a JSON object.
-        TypeError: If it is not such a message.
+        TypeError: If it is not a message of `mistralwire.v1` that is a JSON object.
     """
     member = plan_for(type(message)).by_name.get(name)
     extra = getattr(message, EXTRA_FIELD)

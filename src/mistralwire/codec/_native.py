@@ -13,7 +13,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import mistralwire.v1
 from mistralwire.codec._limits import DEFAULT_LIMITS
@@ -39,23 +39,6 @@ NativeBatch: TypeAlias = tuple[
 ]
 """Chunks as elements of a batch message, their number, the last usage, finish reasons by choice, whether
 `[DONE]` was received, the event that interrupted the batch if one did, and the chunks as events."""
-
-
-class NativeState(NamedTuple):
-    """The state of a stream between two pieces of it, in the order of `SseReader.state`."""
-
-    partial: bytes
-    after_carriage_return: bool
-    line_count: int
-    is_done: bool
-    retry_ms: int | None
-    skipping: bool
-    event_bytes: int
-    data: bytes | None
-    data_line: int
-    id: str | None
-    event: str | None
-    is_unframed: bool
 
 
 class SseReader(Protocol):
@@ -84,7 +67,7 @@ class SseReader(Protocol):
         """
 
     def state(self) -> tuple[Any, ...]:
-        """Return the state of the stream, as the fields of NativeState."""
+        """Return the state of the stream between two pieces, in the order in which `Framer` restores it."""
 
 
 class Engine(Protocol):

@@ -63,9 +63,9 @@ class SseBatchDecoder(EventDecoder):
     Args:
         message_type: The class of the messages, such as CompletionChunk.
         validate: Whether to enforce the contract on messages, that of the revision below.
-        limits: Bounds on each event's JSON; see `from_json`.
-        buffer_bytes_max: Bytes of one event; see SseDecoder.
-        contract_revision: Revision of the oldest contract among the readers of the wire bytes; see
+        limits: See SseDecoder.
+        buffer_bytes_max: See SseDecoder.
+        contract_revision: Revision of the oldest contract among the readers of the wire bytes, 1 or more; see
             `json_to_binary`.
 
     Attributes:
@@ -74,7 +74,7 @@ class SseBatchDecoder(EventDecoder):
             some twenty times as long. More of the kind may follow.
 
     Raises:
-        TypeError: If `message_type` is not a message of the contract that is a JSON object.
+        TypeError: See SseDecoder.
         ValueError: If `buffer_bytes_max` or `contract_revision` is less than 1.
     """
 

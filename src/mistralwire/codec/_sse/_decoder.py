@@ -26,10 +26,7 @@ SSE_BUFFER_BYTES_MAX = 16 * 1024 * 1024
 class SseMessage(Generic[MessageT]):
     """An event whose data is a message.
 
-    Attributes:
-        message: The data.
-        id: The event's own `id`, which may be empty; None without one.
-        event: The event's name; None if it has none, or an empty one.
+    Its id is None without one, and may be empty. Its name (`event`) is None if it has none, or an empty one.
     """
 
     message: MessageT

@@ -7,11 +7,11 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import collections
 import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._native import NativeFrame, NativeState, SseReader, engine
+from mistralwire.codec._native import NativeFrame, SseReader, engine
 from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._python import parse
 from mistralwire.errors import DecodeError, Reason, Violation
@@ -72,31 +72,18 @@ class ChoiceEnds:
         """Whether there was a choice, and each had a finish reason."""
         return 0 < len(self._begun) <= _CHOICES_MAX and self._begun <= self._ended
 
-    def observe(self, choices: Iterable[Any]) -> list[tuple[int, str]]:
+    def observe(self, choices: Sequence[Any]) -> list[tuple[int, str]]:
         """Record the choices of a chunk; return the finish reasons in it, by index."""
-        reasons = []
-        for choice in choices:
-            index = choice.index
-            if index not in self._begun:
-                self.begin((index,))
-            if choice.finish_reason:
-                reason = _finish_reason_of(choice)
-                reasons.append((index, reason))
-                if reason:
-                    self.end((index,))
+        reasons = [(choice.index, _finish_reason_of(choice)) for choice in choices if choice.finish_reason]
+        self.record([choice.index for choice in choices], [index for index, reason in reasons if reason])
         return reasons
 
-    def begin(self, indexes: Iterable[int]) -> None:
-        """Record choices that have begun, by index."""
-        for index in indexes:
-            if len(self._begun) <= _CHOICES_MAX:
-                self._begun.add(index)
-
-    def end(self, indexes: Iterable[int]) -> None:
-        """Record choices whose finish reason is not empty, by index."""
-        for index in indexes:
-            if len(self._ended) <= _CHOICES_MAX:
-                self._ended.add(index)
+    def record(self, begun: Iterable[int], ended: Iterable[int]) -> None:
+        """Record choices that have begun, and those whose finish reason is not empty, by index."""
+        for known, indexes in ((self._begun, begun), (self._ended, ended)):
+            for index in indexes:
+                if len(known) <= _CHOICES_MAX:
+                    known.add(index)
 
 
 def _finish_reason_of(choice: Any) -> str:
@@ -143,20 +130,23 @@ class Framer:
         self._id: str | None = None
         self._event: str | None = None
 
-    def _restore(self, state: NativeState) -> None:
+    def _restore(self, reader: SseReader) -> None:
         """Set the state to that of the native engine's reader."""
-        self._partial[:] = state.partial
-        self._after_carriage_return = state.after_carriage_return
-        self._line_count = state.line_count
-        self._done = state.is_done
-        self.retry_ms = state.retry_ms
-        self._skipping = state.skipping
-        self._event_bytes = state.event_bytes
-        self._data = state.data
-        self._data_line = state.data_line
-        self._id = state.id
-        self._event = state.event
-        self._is_unframed = state.is_unframed
+        self.ends.record(*reader.choices)
+        (
+            self._partial[:],
+            self._after_carriage_return,
+            self._line_count,
+            self._done,
+            self.retry_ms,
+            self._skipping,
+            self._event_bytes,
+            self._data,
+            self._data_line,
+            self._id,
+            self._event,
+            self._is_unframed,
+        ) = reader.state()
 
     def feed(self, data: bytes) -> None:
         """Consume the next bytes; a RuntimeError if another thread has not returned from this method."""
@@ -371,10 +361,7 @@ class NativeFramer(Framer):
     def resume_without_engine(self, data: bytes) -> None:
         """Continue without the native engine from its state, with the bytes that it has not consumed."""
         if self._reader is not None:
-            self._restore(NativeState(*self._reader.state()))
-            begun, ended = self._reader.choices
-            self.ends.begin(begun)
-            self.ends.end(ended)
+            self._restore(self._reader)
             self._reader = None
         super().feed(data)
 

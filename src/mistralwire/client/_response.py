@@ -1,6 +1,7 @@
-"""From the status that a call ended with to a CallError."""
+"""What a call returned: the messages of its response, or a CallError from its status."""
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 import grpc
 from google.protobuf.message import DecodeError as WireError
@@ -8,7 +9,11 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire._metadata import REQUEST_ID, STATUS_DETAILS, is_request_id
-from mistralwire.errors import SHOULD_RETRY, CallError, Reason, UpstreamViolation, Violation
+from mistralwire.codec import lift
+from mistralwire.errors import SHOULD_RETRY, CallError, CodecError, Reason, UpstreamViolation, Violation
+from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
+
+AnswerT = TypeVar("AnswerT", bound=Message)
 
 # For a message, and for each text of a violation.
 _STATUS_LINE_CHARS_MAX = 1_000
@@ -136,3 +141,69 @@ def _printable_line(text: str) -> str:
     if not line.isprintable():
         line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return line if len(line) <= _STATUS_LINE_CHARS_MAX else f"{line[: _STATUS_LINE_CHARS_MAX - 3]}..."
+
+
+class ChunkBatch(Sequence[CompletionChunk]):
+    """The chunks of one message, in order: a sequence that is decoded when it is first read.
+
+    To forward the chunks, take `data`: nothing is decoded. To read them, iterate: they have everything that
+    this contract knows in their fields. Both stream responses of the contract have the same wire form, so
+    the bytes fit either. Reading anything but `data` raises a CallError with the reason NOT_PROTOBUF and the
+    `request_id` if the bytes are not a message.
+
+    Attributes:
+        data: The wire bytes of the whole message, a ChatCompletionStreamResponse.
+    """
+
+    __slots__ = ("_chunks", "_request_id", "data")
+
+    def __init__(self, data: bytes, request_id: str = "") -> None:
+        self.data = data
+        self._request_id = request_id
+        self._chunks: Sequence[CompletionChunk] | None = None
+
+    def __iter__(self) -> Iterator[CompletionChunk]:
+        return iter(self._decoded())
+
+    def __len__(self) -> int:
+        return len(self._decoded())
+
+    @overload
+    def __getitem__(self, index: int) -> CompletionChunk: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[CompletionChunk]: ...
+
+    def __getitem__(self, index: int | slice) -> CompletionChunk | Sequence[CompletionChunk]:
+        return self._decoded()[index]
+
+    def __repr__(self) -> str:
+        """Show the size, and nothing of the content."""
+        return f"ChunkBatch({len(self.data)} bytes)"
+
+    def _decoded(self) -> Sequence[CompletionChunk]:
+        if self._chunks is None:
+            batch = parse_response(ChatCompletionStreamResponse, self.data, self._request_id)
+            # Nothing can be newer than the first revision.
+            is_first = CONTRACT_REVISION == 1
+            self._chunks = batch.chunks if is_first else [lifted(chunk) for chunk in batch.chunks]
+        return self._chunks
+
+
+def lifted(message: AnswerT) -> AnswerT:
+    """Return a response with what this contract knows in its fields, or unchanged if it has no JSON form."""
+    try:
+        return lift(message)
+    except CodecError:
+        return message
+
+
+def parse_response(message_type: type[AnswerT], data: bytes, request_id: str) -> AnswerT:
+    """Parse a response of the service; bytes that can't be parsed are a CallError with NOT_PROTOBUF."""
+    try:
+        return message_type.FromString(data)
+    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
+        name = message_type.DESCRIPTOR.name
+        found = f"{len(data)} bytes that can't be parsed"
+        message = f"expected the wire bytes of a {name} from the service, found {found}"
+        raise CallError(message, code="INTERNAL", reason=Reason.NOT_PROTOBUF, request_id=request_id) from None
