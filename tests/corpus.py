@@ -7,7 +7,7 @@ The folder, named by the environment variable MISTRALWIRE_CORPUS, has one folder
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,12 +20,15 @@ from mistralwire.v1 import (
     CompletionChunk,
     ErrorResponse,
 )
+from tests.cases import each_case
 
 EXPECTED_FAILURES = pathlib.Path(__file__).parent / "expected_failures.txt"
 
 _FOLDER = os.environ.get("MISTRALWIRE_CORPUS")
-_MISTRAL = ("chat_json", "chat_sse", "request")
-_OTHERS = (
+_NO_FOLDER = "MISTRALWIRE_CORPUS names no folder of recorded bodies"
+MISTRAL = ("chat_json", "chat_sse", "request")
+ALL = (
+    *MISTRAL,
     *("chat_json_doc", "chat_sse_literal", "literal", "error", "error_quoted"),
     *("openrouter_json", "openrouter_sse", "openrouter_error", "openai_json", "openai_sse", "openai_error"),
 )
@@ -69,7 +72,7 @@ def _type_of(kind: str, text: bytes) -> type[Message]:
 def files(kinds: tuple[str, ...]) -> list[Any]:
     """Return test parameters: the bodies of each file, with its name; one that skips without a corpus."""
     if not _FOLDER:
-        skip = pytest.mark.skip(reason="MISTRALWIRE_CORPUS names no folder of recorded bodies")
+        skip = pytest.mark.skip(reason=_NO_FOLDER)
         return [pytest.param([], marks=skip, id="no corpus")]
     by_file: dict[str, list[Body]] = {}
     for kind in kinds:
@@ -78,14 +81,14 @@ def files(kinds: tuple[str, ...]) -> list[Any]:
     return [pytest.param(bodies, id=name) for name, bodies in by_file.items()]
 
 
+def each_file(kinds: tuple[str, ...]) -> Callable[[Callable[..., Any]], Any]:
+    """Run a test for each file, with its bodies as `bodies`; without a corpus it is skipped."""
+    return each_case("bodies", files(kinds)) if _FOLDER else pytest.mark.skip(reason=_NO_FOLDER)
+
+
 def mistral_files() -> list[Any]:
     """Return the recordings of Mistral's own API, as `files` does."""
-    return files(_MISTRAL)
-
-
-def all_files() -> list[Any]:
-    """Return all of the corpus, as `files` does."""
-    return files(_MISTRAL + _OTHERS)
+    return files(MISTRAL)
 
 
 def expected_failures() -> dict[str, str]:

@@ -666,7 +666,7 @@ def test_valid_streams_become_valid_responses(chunks: list[CompletionChunk]) -> 
     assert from_json(ChatCompletionResponse, to_json(response)) == response
 
 
-@pytest.mark.parametrize("bodies", corpus.files(("chat_sse",)))
+@corpus.each_file(("chat_sse",))
 def test_recorded_streams_become_valid_responses(bodies: list[Body]) -> None:
     events: list[Json] = [json.loads(body.text) for body in bodies]
     response = accumulate(from_json(CompletionChunk, body.text) for body in bodies)

@@ -10,7 +10,7 @@ from tests.corpus import Body
 from tests.json_equality import meaning, parse_exactly
 
 
-@pytest.mark.parametrize("bodies", corpus.all_files())
+@corpus.each_file(corpus.ALL)
 def test_every_body_comes_back_exactly(bodies: list[Body]) -> None:
     for body in bodies:
         message = engines.read(body.message_type, body.text, validate=False)
@@ -20,7 +20,7 @@ def test_every_body_comes_back_exactly(bodies: list[Body]) -> None:
         assert binary_to_json(body.message_type, binary) == written, body.name
 
 
-@pytest.mark.parametrize("bodies", corpus.all_files())
+@corpus.each_file(corpus.ALL)
 def test_every_body_comes_back_from_camel_case(bodies: list[Body]) -> None:
     for body in bodies:
         message = from_json(body.message_type, body.text, validate=False)
@@ -29,7 +29,7 @@ def test_every_body_comes_back_from_camel_case(bodies: list[Body]) -> None:
         assert meaning(body.message_type, to_json(again)) == meaning(body.message_type, body.text), body.name
 
 
-@pytest.mark.parametrize("bodies", corpus.mistral_files())
+@corpus.each_file(corpus.MISTRAL)
 def test_bodies_of_mistral_keep_the_contract(bodies: list[Body]) -> None:
     expected = corpus.expected_failures()
     for body in bodies:

@@ -308,7 +308,7 @@ def test_names_that_deltas_know_come_back_from_messages(members: Json) -> None:
     assert accumulate(explode(response)) == response
 
 
-@pytest.mark.parametrize("bodies", corpus.files(("chat_json",)))
+@corpus.each_file(("chat_json",))
 def test_recorded_responses_come_back_the_same(bodies: list[Body]) -> None:
     for body in bodies:
         response = from_json(ChatCompletionResponse, body.text)
@@ -318,7 +318,7 @@ def test_recorded_responses_come_back_the_same(bodies: list[Body]) -> None:
             assert from_json(CompletionChunk, to_json(chunk)) == chunk, body.name
 
 
-@pytest.mark.parametrize("bodies", corpus.files(("chat_sse",)))
+@corpus.each_file(("chat_sse",))
 def test_responses_from_recorded_streams_come_back_the_same(bodies: list[Body]) -> None:
     response = accumulate(from_json(CompletionChunk, body.text) for body in bodies)
     assert accumulate(explode(response)) == response

@@ -90,7 +90,7 @@ def test_documents_that_may_be_expensive_are_converted_alike_or_handed_over(fami
             _check(case.message_type, text)
 
 
-@pytest.mark.parametrize("bodies", corpus.all_files())
+@corpus.each_file(corpus.ALL)
 def test_no_recorded_body_is_handed_over_unless_it_is_refused(bodies: list[Body]) -> None:
     for body in bodies:
         wire = _read(body.message_type, body.text, validate=False)

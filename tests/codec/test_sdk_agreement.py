@@ -91,7 +91,7 @@ def test_the_sdk_reads_our_documents_the_same(models: ModuleType, body: Body) ->
     _assert_agreement(models, body)
 
 
-@pytest.mark.parametrize("bodies", corpus.all_files())
+@corpus.each_file(corpus.ALL)
 def test_the_sdk_reads_recorded_bodies_the_same(models: ModuleType, bodies: list[Body]) -> None:
     for body in bodies:
         if body.message_type in RESPONSES:
@@ -112,7 +112,7 @@ def test_the_sdk_accepts_what_the_codec_writes(models: ModuleType, name: str) ->
     assert model.choices[0].finish_reason == original["choices"][0]["finish_reason"]
 
 
-@pytest.mark.parametrize("bodies", corpus.mistral_files())
+@corpus.each_file(corpus.MISTRAL)
 def test_the_sdk_reads_what_it_wrote_itself_the_same(models: ModuleType, bodies: list[Body]) -> None:
     for body in bodies:
         model = _outcome(models, body.message_type, body.text) if body.message_type in RESPONSES else set()

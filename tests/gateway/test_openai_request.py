@@ -195,7 +195,7 @@ def test_a_function_without_parameters_takes_none(parameters: dict[str, Any]) ->
     assert tool["function"] == {"name": "f", "parameters": {"type": "object", "properties": {}}}
 
 
-@pytest.mark.parametrize("bodies", corpus.files(("chat_json",)))
+@corpus.each_file(("chat_json",))
 def test_a_recorded_message_that_is_sent_back_keeps_text_thinking_and_calls(bodies: list[Body]) -> None:
     for body in bodies:
         original = to_dict(from_json(ChatCompletionResponse, body.text, validate=False))

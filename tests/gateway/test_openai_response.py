@@ -407,7 +407,7 @@ def check_stream(chunks: list[CompletionChunk]) -> None:
     assert all(chunk["choices"] or "usage" in chunk for chunk in converted)
 
 
-@pytest.mark.parametrize("bodies", corpus.files(ANSWERS))
+@corpus.each_file(ANSWERS)
 def test_recorded_answers_keep_text_thinking_and_calls(bodies: list[Body]) -> None:
     if bodies and bodies[0].message_type is CompletionChunk:
         check_stream([from_json(CompletionChunk, body.text, validate=False) for body in bodies])

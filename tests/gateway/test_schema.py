@@ -132,7 +132,7 @@ def test_documents_fit(document: Document) -> None:
     _validator(document.message_type).validate(json.loads(document.text))
 
 
-@pytest.mark.parametrize("bodies", corpus.all_files())
+@corpus.each_file(corpus.ALL)
 def test_recorded_bodies_are_judged_alike(bodies: list[Body]) -> None:
     for body in bodies:
         violations = [
