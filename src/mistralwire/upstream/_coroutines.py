@@ -56,9 +56,6 @@ class CoroutineUpstream:
 
     Unless the upstream forwards what an API returned, its responses are checked. All of them are lowered to
     the contract revision of their readers.
-
-    Args:
-        upstream: The upstream.
     """
 
     def __init__(self, upstream: Upstream) -> None:
@@ -172,7 +169,6 @@ class _CoroutineSource:
         self._task.add_done_callback(lambda _: receiver.closed())
 
     def cancel(self) -> None:
-        """Cancel the upstream, which may take its time."""
         self._is_cancelled = True
         self._task.cancel()
 
@@ -255,8 +251,7 @@ def observed_in(chunk: CompletionChunk) -> tuple[bytes | None, FinishReasons]:
 def finish_reasons_of(answer: Any) -> FinishReasons:
     """Return the finish reasons in a response or a chunk.
 
-    Returns:
-        Index of the choice and the API's string for the reason, `unlisted` if the contract has none.
+    Each is the index of the choice and the API's string, `unlisted` if the contract has none.
     """
     return tuple(
         (choice.index, _FINISH_REASON_NAMES.get(choice.finish_reason, _UNLISTED_FINISH_REASON))

@@ -27,8 +27,7 @@ from mistralwire.codec import (
     to_json,
 )
 from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, UpstreamError
-from mistralwire.upstream._conversion import LACKS_DONE, stream_error
-from mistralwire.upstream._error_body import error_from_body
+from mistralwire.upstream._error_body import LACKS_DONE, error_from_body, stream_error
 from mistralwire.upstream._upstream import (
     CallContext,
     CompletionRequest,

@@ -16,21 +16,21 @@ from mistralwire._metadata import REQUEST_ID, response_headers
 from mistralwire._timeouts import IdleTimer
 from mistralwire.codec import SseBatch, SseBatchDecoder
 from mistralwire.errors import Reason, UpstreamError
-from mistralwire.upstream._conversion import (
+from mistralwire.upstream._coroutines import encode_chunk, observed_in
+from mistralwire.upstream._error_body import (
     LACKS_DONE,
-    chunks_from_json,
-    request_as_json,
-    response_from_json,
     stream_error,
     too_large_error,
     truncated_error,
     unreadable_error,
 )
-from mistralwire.upstream._coroutines import encode_chunk, observed_in
-from mistralwire.upstream._http._errors import (
+from mistralwire.upstream._http._conversion import (
+    chunks_from_json,
     exchange_error,
     late_error,
     redirect_error,
+    request_as_json,
+    response_from_json,
     stalled_error,
     status_error,
 )
@@ -55,14 +55,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(slots=True)
 class CallRequest:
-    """The arguments of `CallbackUpstream.start`.
-
-    Attributes:
-        message: The request.
-        wire: Its wire bytes.
-        context: What else is known of the call.
-        contract_revision: Oldest contract revision among the readers of the response.
-    """
+    """The arguments of `CallbackUpstream.start`."""
 
     message: Any
     wire: bytes
@@ -89,14 +82,6 @@ class HttpCall:
     """A call with its retries; a Source for the receiver, and the ResponseReceiver of its exchanges.
 
     No task, future or timer is made for a piece of the response: one timer checks the noted times.
-
-    Args:
-        client: Sends requests.
-        target: Where they go.
-        settings: Timeouts and bounds.
-        log: Logs statuses and retries.
-        request: The request.
-        receiver: Receives the response.
     """
 
     def __init__(
@@ -143,7 +128,6 @@ class HttpCall:
         self._is_paused = self._is_over = False
 
     def start(self) -> None:
-        """Make the first attempt."""
         # Most calls end before it expires.
         self._timer.start(self._settings.first_byte_s, self._expired, self._client.timeouts)
         self._convert(self._request.wire, self._encoded, self._attempt_with)
@@ -334,7 +318,6 @@ class HttpCall:
             self._end()
 
     def _end(self) -> None:
-        """End a complete stream."""
         if self._is_over:
             return
         if self._decoder is not None and self._decoder.lacks_done:
@@ -411,8 +394,6 @@ class HttpCall:
             self._fail(error)
 
     def _run(self, start: Callable[[], Awaitable[Any]], then: Callable[[Any], None]) -> None:
-        """Run a task, and pass on its result."""
-
         async def run() -> None:
             try:
                 result = await start()

@@ -37,11 +37,7 @@ _PATHS: dict[type[Message], str] = {
 
 
 def checked_url(name: str, url: str) -> str:
-    """Return a base URL without a trailing slash or `/v1`, which paths begin with.
-
-    Args:
-        name: Name of the setting, for the error.
-        url: The URL.
+    """Return the base URL of the setting `name` without a trailing slash or `/v1`, which paths begin with.
 
     Raises:
         ValueError: If it is not an http or https URL with a host, or has a password, a query or a fragment.
@@ -96,10 +92,7 @@ class MistralUpstream(HttpUpstream):
         return self._api.base_url
 
     async def list_models(self) -> list[Model]:
-        """List the available models.
-
-        Returns:
-            At most MODELS_MAX models, each as the API lists it.
+        """Return at most MODELS_MAX available models, each as the API lists it.
 
         Raises:
             UpstreamError: If there is no list, or one beyond LIST_BYTES_MAX; or this upstream is closed.
@@ -132,7 +125,6 @@ class MistralUpstream(HttpUpstream):
 
 
 def _refused_key_message(key: Key | None) -> str:
-    """Return the message to log when the key is refused."""
     if key is None:
         return (
             "the upstream requires a key (HTTP 401), and got none; name one with key_env or key_file, or in "
