@@ -12,10 +12,11 @@ from typing import Any, TypeAlias, cast
 from google.protobuf.message import Message
 
 from mistralwire import _offload, codec
+from mistralwire._methods import METHODS_BY_REQUEST
 from mistralwire._response_stream import Source
 from mistralwire._varint import write_varint
 from mistralwire.errors import CodecError, EncodeError, Reason, UpstreamError
-from mistralwire.upstream._upstream import RESPONSE_TYPES, CallbackUpstream, CallContext, Receiver, Upstream
+from mistralwire.upstream._upstream import CallbackUpstream, CallContext, Receiver, Upstream
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk, FinishReason
 
 CHECKS_PER_S = 100
@@ -71,8 +72,9 @@ class CoroutineUpstream:
         prepare = None
         if self._check is not None or contract_revision < CONTRACT_REVISION:
             prepare = functools.partial(_prepared, self._check, contract_revision)
-        response_type = RESPONSE_TYPES.get(type(request))
-        call = functools.partial(self.stream if response_type is None else self.complete, request, context)
+        method = METHODS_BY_REQUEST[type(request)]
+        call = functools.partial(self.stream if method.is_stream else self.complete, request, context)
+        response_type = None if method.is_stream else method.response_type
         return _CoroutineSource(call, response_type, receiver, prepare)
 
 

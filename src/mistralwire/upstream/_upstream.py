@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from mistralwire._methods import METHODS_BY_REQUEST
 from mistralwire._response_stream import EventWriter, Source, WireQueue
 from mistralwire.v1 import (
     CONTRACT_REVISION,
@@ -32,13 +33,6 @@ CompletionStreamRequest: TypeAlias = (
     ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
 )
 """A request for a stream of chunks."""
-
-RESPONSE_TYPES: dict[type, type[ChatCompletionResponse | FIMCompletionResponse]] = {
-    ChatCompletionRequest: ChatCompletionResponse,
-    FIMCompletionRequest: FIMCompletionResponse,
-    AgentsCompletionRequest: ChatCompletionResponse,
-}
-"""The response type of each unary request type."""
 
 
 # Frozen by agreement alone: enforcing it costs each call a function for each field.
@@ -189,7 +183,9 @@ class BaseCallbackUpstream(CallbackUpstream):
             assert wire is not None  # noqa: S101 - a response or an error comes before the end
         finally:
             await receiver.leave()
-        return RESPONSE_TYPES[type(request)].FromString(wire)
+        response_type: Any = METHODS_BY_REQUEST[type(request)].response_type
+        response: CompletionResponse = response_type.FromString(wire)
+        return response
 
     async def stream(
         self, request: CompletionStreamRequest, context: CallContext

@@ -40,11 +40,6 @@ class HttpUpstream(BaseCallbackUpstream):
     def start(
         self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
     ) -> Source:
-        """Start a call.
-
-        Raises:
-            UpstreamError: If this upstream is closed, with the reason CLIENT_CLOSED.
-        """
         call = HttpCall(
             self._client or self._opened(),
             self._target,
@@ -57,11 +52,7 @@ class HttpUpstream(BaseCallbackUpstream):
         return call
 
     async def probe(self) -> str | None:
-        """Check whether a server responds over HTTP within 3 seconds.
-
-        Returns:
-            None if so, whatever the response is; else why not.
-        """
+        """Return None if a server responds over HTTP within 3 seconds, in whatever way; else why not."""
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 await _Fetch(None).run(self._opened(), self._target.probe_url, HEADERS)
@@ -81,11 +72,7 @@ class HttpUpstream(BaseCallbackUpstream):
             await client.close()
 
     async def _get(self, url: str, headers: Mapping[str, str], body_bytes_max: int) -> bytes:
-        """Return the body of the response to a GET.
-
-        Raises:
-            UpstreamError: If there is no response, or a larger one, a redirect or an error status.
-        """
+        """Return the body of the response to a GET; any other outcome is an UpstreamError."""
         response = _Fetch(body_bytes_max)
         try:
             await response.run(self._opened(), url, {**HEADERS, **headers})
@@ -152,12 +139,7 @@ class _Fetch:
         self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, client: HttpClient, url: str, headers: Mapping[str, str]) -> None:
-        """Send the request, and wait for the response.
-
-        Raises:
-            HttpClientError: If there is none.
-            UpstreamError: If the body is larger than its bound.
-        """
+        """Wait for the response; raise an HttpClientError without one, an UpstreamError for a larger body."""
         self._exchange = client.request("GET", url, headers, None, self)
         try:
             await self._arrived

@@ -73,10 +73,8 @@ def exchange_error(
 ) -> UpstreamError:
     """Map the error that ended an exchange.
 
-    Args:
-        error: An HttpClientError, whose text is safe to forward, or a bug in this program, whose text is not.
-        status: HTTP status of the response; None if its head has not arrived.
-        expected: What was requested.
+    It is an HttpClientError, whose text is safe to forward, or a bug in this program, whose text is not.
+    `status` is None if the head of the response has not arrived.
     """
     if isinstance(error, UnreachableError):
         message = f"the upstream can't be reached: {error}"

@@ -150,18 +150,15 @@ class ForwardCall:
         return self._upload.write(piece)
 
     def write_end(self) -> None:
-        """Send the end of the body."""
         assert self._upload is not None  # noqa: S101 - as above
         self._extend(self._settings.first_byte_s)
         self._upload.end()
 
     def pause(self) -> None:
-        """Stop reading the response."""
         self._is_paused = True
         self._exchange.pause()
 
     def resume(self) -> None:
-        """Read the response again."""
         self._is_paused = False
         if self._has_head:
             self._extend(self._settings.silence_s)

@@ -4,9 +4,8 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.message import Message
-
 from mistralwire import _offload
+from mistralwire._methods import METHODS_BY_REQUEST
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream._credentials import Key
 from mistralwire.upstream._http._base import HttpUpstream
@@ -14,25 +13,13 @@ from mistralwire.upstream._http._forward import ForwardCall, ForwardReceiver, Fo
 from mistralwire.upstream._http._target import HEADERS, HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._models import LIST_BYTES_MAX, Model, read_model_list
-from mistralwire.v1 import (
-    AgentsCompletionRequest,
-    AgentsCompletionStreamRequest,
-    ChatCompletionRequest,
-    ChatCompletionStreamRequest,
-    FIMCompletionRequest,
-    FIMCompletionStreamRequest,
-)
 
 MISTRAL_URL = "https://api.mistral.ai"
 """Base URL of the public API."""
 
-_PATHS: dict[type[Message], str] = {
-    ChatCompletionRequest: "chat",
-    ChatCompletionStreamRequest: "chat",
-    FIMCompletionRequest: "fim",
-    FIMCompletionStreamRequest: "fim",
-    AgentsCompletionRequest: "agents",
-    AgentsCompletionStreamRequest: "agents",
+_PATHS = {
+    request_type: f"/v1/{method.name.partition('Completion')[0].lower()}/completions"
+    for request_type, method in METHODS_BY_REQUEST.items()
 }
 
 
@@ -152,4 +139,4 @@ class _MistralTarget:
         return {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
 
     def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
-        return f"{self.base_url}/v1/{_PATHS[type(request)]}/completions", self.credentials()
+        return f"{self.base_url}{_PATHS[type(request)]}", self.credentials()
