@@ -22,7 +22,7 @@ from mistralwire.gateway._asgi import completion_app, passthrough_app
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._docs import HAD_SLASH, docs_routes
 from mistralwire.gateway._errors import HttpError, answer_of, response_of
-from mistralwire.gateway._http_exchange import access_logger
+from mistralwire.gateway._exchanges import access_logger
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
 from mistralwire.gateway._openai import to_openai_error
 from mistralwire.gateway._routes import OPENAI_PATH, OPENAI_ROUTE, PASSTHROUGH_METHODS, ROUTES, is_openai_path
