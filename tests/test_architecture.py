@@ -16,6 +16,7 @@ import mistralwire
 import mistralwire.codec
 from mistralwire import Accumulator, SseDecoder
 from mistralwire.client import Client, SyncClient
+from tests.cases import each_case
 
 ROOT = pathlib.Path(mistralwire.__file__).parent
 # What each room may import of this package. `mistralwire` is the package itself, which re-exports.
@@ -107,7 +108,7 @@ def _rooms_imported(path: pathlib.Path) -> set[str]:
     return rooms
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@each_case("path", FILES, ids=str)
 def test_imports_go_one_way(path: pathlib.Path) -> None:
     room = _room(path)
     assert room in MAY_IMPORT, f"say in MAY_IMPORT what {room} may import"
@@ -115,7 +116,7 @@ def test_imports_go_one_way(path: pathlib.Path) -> None:
     assert not beyond, f"{room} may not import {', '.join(sorted(beyond))}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "codec").rglob("*.py")), ids=lambda path: path.name)
+@each_case("path", sorted((ROOT / "codec").rglob("*.py")), ids=str)
 def test_the_codec_does_no_input_and_output(path: pathlib.Path) -> None:
     packages = {module.partition(".")[0] for module in _imported_modules(path)}
     assert not packages & NOT_IN_THE_CODEC

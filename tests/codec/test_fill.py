@@ -3,13 +3,13 @@
 import json
 from typing import Any, NamedTuple
 
-import pytest
 from google.protobuf.message import Message
 
 from mistralwire.codec import binary_to_json, check, clear_member, from_json, json_to_binary, to_dict, to_json
 from mistralwire.codec._plan import MemberPlan, plan_for
 from mistralwire.codec._python import binary_to_document
 from mistralwire.v1 import CompletionChunk, CompletionResponseStreamChoice, DeltaMessage, JsonExtra
+from tests.cases import each_case
 from tests.codec import engines
 from tests.strategies import MESSAGE_TYPES
 
@@ -51,7 +51,7 @@ def _name(filled: Any) -> str:
     )
 
 
-each_filled = pytest.mark.parametrize("filled", FILLED, ids=_name)
+each_filled = each_case("filled", FILLED, ids=_name)
 
 
 @each_filled
@@ -79,7 +79,7 @@ def test_a_member_that_is_absent_is_noted_and_absent_again(filled: Filled) -> No
 
 
 @each_filled
-@pytest.mark.parametrize("other", [None, []], ids=repr)
+@each_case("other", [None, []], ids=repr)
 def test_another_null_or_empty_value_is_noted(filled: Filled, other: Any) -> None:
     if other == filled.value or (other == [] and not filled.member.fields[0].repeated):
         return
@@ -92,7 +92,7 @@ def test_another_null_or_empty_value_is_noted(filled: Filled, other: Any) -> Non
 
 
 @each_filled
-@pytest.mark.parametrize("value", ["a", 5, True, [1], {"a": 1}], ids=repr)
+@each_case("value", ["a", 5, True, [1], {"a": 1}], ids=repr)
 def test_any_other_value_is_kept_and_not_filled_over(filled: Filled, value: Any) -> None:
     """Most of them are values that the field can't hold."""
     message = filled.read(value)
@@ -149,7 +149,7 @@ def test_a_field_that_is_set_wins_over_the_note_that_it_was_absent() -> None:
     assert json.loads(engines.write(chunk))["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
 
 
-@pytest.mark.parametrize("message_type", MESSAGE_TYPES, ids=lambda message_type: message_type.__name__)
+@each_case("message_type", MESSAGE_TYPES, ids=lambda message_type: message_type.__name__)
 def test_nothing_else_is_filled_in(message_type: type[Message]) -> None:
     filled = [member.name for member in plan_for(message_type).members if member.fill is not None]
     assert list(json.loads(engines.write(message_type()))) == filled

@@ -25,6 +25,7 @@ from mistralwire.v1 import (
     ReferenceChunk,
     UsageInfo,
 )
+from tests.cases import each_case
 from tests.codec import engines
 from tests.json_equality import parse_exactly
 
@@ -54,7 +55,7 @@ def _assert_exact(text: str, number: str) -> None:
         assert found == parse_exactly(text), number
 
 
-@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number[:30])
+@each_case("number", NUMBERS, ids=lambda number: number[:30])
 def test_a_number_in_free_form_json_keeps_its_value(number: str) -> None:
     _assert_exact(f'{{"n":{number},"m":[{number}]}}', number)
 
@@ -64,8 +65,8 @@ def test_any_number_in_free_form_json_keeps_its_value(number: str) -> None:
     _assert_exact(f'{{"n":{number},"m":[{number}]}}', number)
 
 
-@pytest.mark.parametrize("number", NUMBERS, ids=lambda number: number[:30])
-@pytest.mark.parametrize("member", ["prompt_tokens", "pii", "reference_ids"])
+@each_case("number", NUMBERS, ids=lambda number: number[:30])
+@each_case("member", ["prompt_tokens", "pii", "reference_ids"])
 def test_a_number_in_a_member_keeps_its_value_without_validation(member: str, number: str) -> None:
     types: dict[str, Any] = {
         "prompt_tokens": UsageInfo,

@@ -14,6 +14,7 @@ from mistralwire.codec import binary_to_json, from_dict, from_json, json_to_bina
 from mistralwire.codec._plan import plan_for
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import ChatCompletionRequest, JsonExtra
+from tests.cases import each_case
 from tests.codec import engines
 from tests.json_equality import meaning, parse_exactly
 from tests.strategies import (
@@ -202,7 +203,7 @@ def test_documents_that_grow_on_the_wire_are_read(size: int) -> None:
     assert parse_exactly(engines.write(message)) == parse_exactly(text.encode())
 
 
-@pytest.mark.parametrize("message_type", MESSAGE_TYPES, ids=lambda message_type: message_type.__name__)
+@each_case("message_type", MESSAGE_TYPES, ids=lambda message_type: message_type.__name__)
 def test_the_empty_object_is_the_empty_message(message_type: type[Message]) -> None:
     message = engines.read(message_type, "{}", validate=False)
     filled = [member.number for member in plan_for(message_type).members if member.fill is not None]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mistralwire.codec import from_json
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import UsageInfo
+from tests.cases import each_case
 from tests.strategies import free_form_objects, to_json_text
 
 _CASES = [
@@ -78,7 +79,7 @@ _CASES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "what", "path", "line", "column"), _CASES, ids=range(len(_CASES)))
+@each_case(("text", "what", "path", "line", "column"), _CASES)
 def test_a_mistake_is_named_with_its_place(text: str, what: str, path: str, line: int, column: int) -> None:
     found = what + (f", in {path}" if path else "")
     if line:

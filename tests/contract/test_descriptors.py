@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
@@ -11,6 +10,7 @@ import mistralwire.v1
 from mistralwire.codec._plan import UNLISTED, Form, plan_for
 from mistralwire.v1 import CONTRACT_REVISION
 from mistralwire.v1 import json_options_pb2 as options
+from tests.cases import each_case
 from tests.strategies import MESSAGE_TYPES
 from tools.drift.contract import is_repeated
 
@@ -56,7 +56,7 @@ def _json_name(name: str) -> str:
     return result
 
 
-@pytest.mark.parametrize("message", OBJECTS, ids=_name)
+@each_case("message", OBJECTS, ids=_name)
 def test_json_extra_is_field_1(message: Descriptor) -> None:
     extra = message.fields_by_name["json_extra"]
     assert extra.number == 1
@@ -64,7 +64,7 @@ def test_json_extra_is_field_1(message: Descriptor) -> None:
     assert extra.message_type.name == "JsonExtra"
 
 
-@pytest.mark.parametrize("message", OBJECTS, ids=_name)
+@each_case("message", OBJECTS, ids=_name)
 def test_camel_case_names_are_protobuf_default_json_names(message: Descriptor) -> None:
     for field in message.fields:
         assert field.json_name == _json_name(field.name)
@@ -72,26 +72,26 @@ def test_camel_case_names_are_protobuf_default_json_names(message: Descriptor) -
         assert member.camel == _json_name(member.name)
 
 
-@pytest.mark.parametrize("message", OBJECTS, ids=_name)
+@each_case("message", OBJECTS, ids=_name)
 def test_no_two_members_share_a_spelling(message: Descriptor) -> None:
     members = plan_for(mistralwire.v1.__dict__[message.name]).members
     spellings = [spelling for member in members for spelling in {member.name, member.camel}]
     assert len(spellings) == len(set(spellings))
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=_name)
+@each_case("message", MESSAGES, ids=_name)
 def test_singular_fields_have_presence(message: Descriptor) -> None:
     for field in message.fields:
         assert is_repeated(field) or field.has_presence, field.full_name
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=_name)
+@each_case("message", MESSAGES, ids=_name)
 def test_field_numbers_ascend_in_declaration_order(message: Descriptor) -> None:
     numbers = [field.number for field in message.fields]
     assert numbers == sorted(numbers)
 
 
-@pytest.mark.parametrize("message", OBJECTS, ids=_name)
+@each_case("message", OBJECTS, ids=_name)
 def test_fields_have_the_machine_types_of_json(message: Descriptor) -> None:
     allowed = {
         FieldDescriptor.TYPE_STRING,
@@ -107,7 +107,7 @@ def test_fields_have_the_machine_types_of_json(message: Descriptor) -> None:
         assert field.message_type is None or field.message_type.file.package == "mistralwire.v1"
 
 
-@pytest.mark.parametrize("message", OBJECTS, ids=_name)
+@each_case("message", OBJECTS, ids=_name)
 def test_alternatives_are_named_after_the_member_and_their_json_type(message: Descriptor) -> None:
     for oneof in message.oneofs:
         if not oneof.name.startswith("_"):
@@ -116,7 +116,7 @@ def test_alternatives_are_named_after_the_member_and_their_json_type(message: De
                 assert suffix in JSON_TYPES, field.full_name
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=_name)
+@each_case("message", MESSAGES, ids=_name)
 def test_json_types_that_joined_later_are_single_fields_behind_the_member_s_first(
     message: Descriptor,
 ) -> None:
@@ -142,7 +142,7 @@ def test_nothing_is_newer_than_the_contract() -> None:
     assert min(since) >= 0
 
 
-@pytest.mark.parametrize("enum", ENUMS, ids=_name)
+@each_case("enum", ENUMS, ids=_name)
 def test_enum_values_are_named_after_their_strings(enum: EnumDescriptor) -> None:
     prefix = "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in enum.name).lstrip("_")
     zero, *others, unlisted = enum.values
@@ -154,7 +154,7 @@ def test_enum_values_are_named_after_their_strings(enum: EnumDescriptor) -> None
         assert value.name == f"{prefix}_{_option(value, options.json_value).string.upper()}"
 
 
-@pytest.mark.parametrize("message", TAGGED_UNIONS, ids=_name)
+@each_case("message", TAGGED_UNIONS, ids=_name)
 def test_tagged_unions_have_a_tag_for_each_alternative_and_keep_the_rest(message: Descriptor) -> None:
     discriminator = _option(message, options.json_message).discriminator
     *known, unknown = message.fields

@@ -14,6 +14,7 @@ from mistralwire.errors import DecodeError, EncodeError, OverloadError, Reason, 
 from mistralwire.upstream import http_status
 from mistralwire.upstream._error_table import FAULTS, Fault
 from mistralwire.v1 import ErrorReason
+from tests.cases import each_case
 
 ROOT = pathlib.Path(mistralwire.__file__).parent
 CODES = {code.name for code in grpc.StatusCode}
@@ -81,7 +82,7 @@ def test_every_reason_is_given_somewhere() -> None:
     assert set(re.findall(r"\bReason\.([A-Z_]+)", text)) | settings == set(Reason)
 
 
-@pytest.mark.parametrize("reason", Reason)
+@each_case("reason", Reason)
 def test_a_comment_has_the_code_and_its_http_status(reason: Reason) -> None:
     code, status = _promise(reason)
 
@@ -91,7 +92,7 @@ def test_a_comment_has_the_code_and_its_http_status(reason: Reason) -> None:
     assert status == expected
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason)
+@each_case("fault", FAULTS, ids=lambda fault: fault.reason)
 def test_an_upstreams_fault_has_the_code_and_the_status_of_the_table(fault: Fault) -> None:
     assert _promise(fault.reason) == (fault.code, http_status(fault.code))
 

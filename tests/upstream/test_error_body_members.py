@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mistralwire.errors import UpstreamViolation
 from mistralwire.upstream._error_body import MEMBERS_BYTES_MAX, members_of, violations_of
+from tests.cases import each_case
 from tests.strategies import wild_values
 from tests.upstream.test_error_body_text import KEYS
 
@@ -42,8 +43,8 @@ def test_of_what_refuses_the_service_itself_only_the_words_go_out() -> None:
     assert members_of([body], is_quoted=False) == {"code": "401", "type": "unauthorized", "param": None}
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("name", ["hint", "code", "type", "param", "nested"])
+@each_case("key", KEYS)
+@each_case("name", ["hint", "code", "type", "param", "nested"])
 def test_what_looks_like_a_key_does_not_get_through(name: str, key: str) -> None:
     value = {"deep": [key]} if name == "nested" else key
     members = members_of([{name: value, key: 1, "hint": f"the key {key}"}], is_quoted=True)

@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mistralwire.upstream._error_body import error_text_of
+from tests.cases import each_case
 from tests.strategies import wild_values
 
 LETTERS_AND_DIGITS = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0dF"
@@ -32,8 +33,8 @@ ONLY_AFTER_A_WORD = [
 ]
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize(
+@each_case("key", KEYS)
+@each_case(
     "text",
     [
         "{}",
@@ -52,8 +53,8 @@ def test_what_looks_like_a_key_does_not_get_through(text: str, key: str) -> None
     assert "[redacted]" in found
 
 
-@pytest.mark.parametrize("key", [*KEYS, *ONLY_AFTER_A_WORD])
-@pytest.mark.parametrize(
+@each_case("key", [*KEYS, *ONLY_AFTER_A_WORD])
+@each_case(
     "text",
     [
         "Bearer {}",

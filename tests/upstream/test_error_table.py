@@ -4,12 +4,12 @@ import pathlib
 import re
 
 import grpc
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mistralwire.upstream import http_status
 from mistralwire.upstream._error_table import ERROR_STATUSES, FAULTS, HTTP_STATUSES, fault_of
+from tests.cases import each_case
 
 
 def test_the_table_has_every_code_of_grpc_once_and_in_order() -> None:
@@ -31,7 +31,7 @@ def test_no_status_word_or_reason_is_in_the_table_twice() -> None:
     assert all(fault.text for fault in FAULTS)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("status", "code", "reason"),
     [
         (400, "INVALID_ARGUMENT", "UPSTREAM_INVALID_REQUEST"),
@@ -60,7 +60,7 @@ def test_a_status_has_a_code_and_a_reason(status: int, code: str, reason: str) -
     assert (fault.code, fault.reason) == (code, reason)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("words", "code", "reason"),
     [
         (["1300", "rate_limited"], "RESOURCE_EXHAUSTED", "UPSTREAM_RATE_LIMITED"),
@@ -80,7 +80,7 @@ def test_a_status_has_a_code_and_a_reason(status: int, code: str, reason: str) -
         ([], "UNAVAILABLE", "UPSTREAM_FAILED"),
     ],
 )
-@pytest.mark.parametrize("status", [None, 200, 302, 399, 600, -1])
+@each_case("status", [None, 200, 302, 399, 600, -1])
 def test_without_a_status_of_an_error_the_words_decide(
     status: int | None, words: list[str], code: str, reason: str
 ) -> None:
@@ -89,7 +89,7 @@ def test_without_a_status_of_an_error_the_words_decide(
     assert (fault.code, fault.reason) == (code, reason)
 
 
-@pytest.mark.parametrize(
+@each_case(
     ("code", "status"),
     [
         ("OK", 200),
@@ -116,7 +116,7 @@ def test_a_code_has_one_status_at_the_edge(code: str, status: int) -> None:
     assert http_status(code) == status
 
 
-@pytest.mark.parametrize("status", ERROR_STATUSES)
+@each_case("status", ERROR_STATUSES)
 def test_an_error_stays_an_error_of_its_side_through_both_directions(status: int) -> None:
     """What the upstream blames on the service does not become the caller's fault, nor the other way round."""
     fault = fault_of(status)

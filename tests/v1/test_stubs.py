@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 import mistralwire.v1
 from mistralwire.v1 import ChatCompletionResponse, FinishReason, StringList
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
+from tests.cases import each_case
 
 PACKAGE = pathlib.Path(mistralwire.v1.__file__).parent
 STUBS = sorted(PACKAGE.glob("*_pb2.pyi"))
@@ -78,10 +79,10 @@ def messages() -> Iterator[tuple[ast.ClassDef, type[Message]]]:
 
 
 MESSAGES = [pytest.param(*each, id=each[0].name) for each in messages()]
-each_message = pytest.mark.parametrize(("stub", "message_type"), MESSAGES)
+each_message = each_case(("stub", "message_type"), MESSAGES)
 
 
-@pytest.mark.parametrize("path", STUBS, ids=lambda path: path.stem)
+@each_case("path", STUBS, ids=str)
 def test_a_module_has_what_its_stub_declares_and_nothing_else_of_the_contract(path: pathlib.Path) -> None:
     module, tree = parse(path)
     declared = {*classes(tree), *attributes(tree)}
@@ -150,7 +151,7 @@ def literals(annotation: ast.expr | None) -> list[ast.Constant]:
     return [each for each in constants if each.value is not None]
 
 
-@pytest.mark.parametrize("path", STUBS, ids=lambda path: path.stem)
+@each_case("path", STUBS, ids=str)
 def test_an_enum_has_the_values_that_its_stub_declares(path: pathlib.Path) -> None:
     module, tree = parse(path)
     for name, node in classes(tree).items():

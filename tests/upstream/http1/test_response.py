@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 from mistralwire.upstream._http1._response import HEAD_BYTES_MAX, ResponseReader
+from tests.cases import each_case
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = b"content-length: 2\r\n"
@@ -137,8 +138,8 @@ def _read(
     return reader, body
 
 
-@pytest.mark.parametrize(("data", "found"), HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("is_whole", [True, False])
+@each_case(("data", "found"), HOSTILE.values())
+@each_case("is_whole", [True, False])
 def test_a_hostile_head_is_refused_before_anything_of_it_is_used(
     data: bytes, found: str, is_whole: bool
 ) -> None:
@@ -148,8 +149,8 @@ def test_a_hostile_head_is_refused_before_anything_of_it_is_used(
     assert (reader.status, body, reader.is_ended) == (0, b"", False)
 
 
-@pytest.mark.parametrize("chunks", HOSTILE_CHUNKS.values(), ids=HOSTILE_CHUNKS)
-@pytest.mark.parametrize("is_whole", [True, False])
+@each_case("chunks", HOSTILE_CHUNKS.values())
+@each_case("is_whole", [True, False])
 def test_a_hostile_chunk_ends_the_response_with_an_error(chunks: bytes, is_whole: bool) -> None:
     data = OK + CHUNKED + b"\r\n" + chunks
     reader, _ = _read([data] if is_whole else _pieces(data, *range(1, len(data))))
