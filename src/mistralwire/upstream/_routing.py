@@ -59,6 +59,9 @@ class Route:
 class RoutedUpstream(BaseCallbackUpstream):
     """Sends each request to one of several upstreams, drawn by weight, and fails over before the first chunk.
 
+    Args:
+        routes: The upstreams.
+
     Raises:
         ValueError: If there is no route, or two have the same name.
     """
@@ -95,9 +98,10 @@ class RoutedUpstream(BaseCallbackUpstream):
         return _RoutedCall(routes, start_on, receiver, context.request_id)
 
     async def probe(self) -> str | None:
-        """Return None if any upstream can be reached, else why the first one can't.
+        """Check whether any upstream can be reached; one without a method `probe` counts as reachable.
 
-        One without a method `probe` counts as reachable.
+        Returns:
+            None if so, else why the first upstream can't be reached.
         """
         probes = [getattr(route.upstream, "probe", None) for route in self.routes]
         if None in probes:
@@ -132,7 +136,14 @@ def plain_names(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 class _RoutedCall:
-    """Tries one route after the other until one responds; a Source, and the Receiver of each route."""
+    """Tries one route after the other until one responds; a Source, and the Receiver of each route.
+
+    Args:
+        routes: The routes in their order, one or more.
+        start_on: Starts the call on a route, with this as the receiver.
+        receiver: Receives the response.
+        request_id: Id of the call, for the log.
+    """
 
     def __init__(
         self,
@@ -212,6 +223,7 @@ class _RoutedCall:
         )
 
     def closed(self) -> None:
+        """Start the next route if this one has failed."""
         if self._is_failing_over:
             self._is_failing_over = False
             self._start_next()

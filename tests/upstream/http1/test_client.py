@@ -6,6 +6,7 @@ import gc
 import gzip
 import itertools
 import pathlib
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -698,6 +699,23 @@ async def test_a_body_of_another_length_breaks_the_connection(
 async def test_nobody_there_is_told(client: HttpClient, closed_port: int) -> None:
     recorder = await _got(client, f"http://127.0.0.1:{closed_port}")
     assert (recorder.heard, str(recorder.error)) == (["failed"], "the connection was refused")
+
+
+async def test_a_process_without_files_is_told(client: HttpClient, closed_port: int) -> None:
+    await _got(client, f"http://127.0.0.1:{closed_port}")  # opens what the first request opens
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as last:
+        # Descriptors are given by number: all below the last one may be taken, and none follows.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), hard))
+        try:
+            with contextlib.ExitStack() as taken:
+                with contextlib.suppress(OSError):
+                    while True:
+                        taken.enter_context(socket.socket())
+                recorder = await _got(client, f"http://127.0.0.1:{closed_port}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (recorder.heard, str(recorder.error)) == (["failed"], "this process may not open more files")
 
 
 async def test_a_name_that_nobody_has_is_told(client: HttpClient) -> None:

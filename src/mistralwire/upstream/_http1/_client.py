@@ -5,6 +5,7 @@ A socket is connected by name lookup, Happy Eyeballs, and a tunnel through the p
 
 import asyncio
 import collections
+import errno
 import functools
 import os
 import socket
@@ -50,7 +51,7 @@ class HttpClient:
 
     Args:
         connect_s: Seconds until a connection is established, name lookup and TLS handshake included.
-        proxy: None to connect directly.
+        proxy: The proxy; None to connect directly.
 
     Attributes:
         timeouts: Timers for those who wait for responses.
@@ -86,7 +87,7 @@ class HttpClient:
         on a new one. A request with an Upload can't be sent again, and always uses a new connection.
 
         Args:
-            method: Such as `POST`.
+            method: The method, such as `POST`.
             url: An http or https URL.
             headers: Further headers, without Host, Content-Length and Accept-Encoding. They are cached, so
                 that the next request with the same headers need not encode them.
@@ -160,6 +161,7 @@ class HttpClient:
             self._all_lost.set()
 
     def repeat(self, exchange: Exchange) -> None:
+        """Send a request on a new connection."""
         task = self._loop.create_task(self._connected(exchange.origin))
         self._connecting.add(task)
         exchange.wait_for(task)
@@ -209,6 +211,7 @@ class HttpClient:
             exchange.fail(UnreachableError("it closed the connection instead of answering"))
 
     def _take(self, origin: Origin) -> Connection | None:
+        """Return the most recently used idle connection; None if there is none."""
         idle = self._idle.get(origin)
         oldest_s = self._loop.time() - IDLE_S
         while idle:
@@ -293,8 +296,10 @@ async def _connect(host: str, port: int) -> socket.socket:
     addresses = await resolve(host, port)
     try:
         sock = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError) as error:
         # RuntimeError: uvloop raises it for some addresses.
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise UnreachableError("this process may not open more files") from None
         raise UnreachableError("the connection was refused") from None
     # Event loops other than asyncio's do not set it.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
