@@ -30,7 +30,7 @@ _NAME = re.compile(r"\b(?:[A-Z][a-z0-9]+){2,}\b|\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\
 _FOREIGN = {"BadRequest", "ErrorInfo", "RequestInfo", "RetryInfo"}
 
 
-def _anchors(page: pathlib.Path) -> set[str]:
+def anchors(page: pathlib.Path) -> set[str]:
     """Return the anchors that GitHub makes of the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -43,7 +43,7 @@ def test_the_links_of_a_page_lead_somewhere(page: pathlib.Path) -> None:
             path, _, anchor = target.partition("#")
             linked = (page.parent / path).resolve() if path else page
             assert linked.exists(), target
-            assert not anchor or anchor in _anchors(linked), target
+            assert not anchor or anchor in anchors(linked), target
 
 
 def _defined_names() -> Iterator[str]:

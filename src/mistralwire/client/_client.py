@@ -241,6 +241,7 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Close the client."""
         await self.close()
 
     async def close(self) -> None:
