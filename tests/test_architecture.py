@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
     | {"codec", "log", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
-    | {"_settings", "_varint"},
+    | {"_methods", "_settings", "_varint"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},

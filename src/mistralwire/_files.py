@@ -6,7 +6,7 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, Generic, TypeVar
 
 from mistralwire.errors import MistralwireError, Reason
@@ -127,6 +127,13 @@ def read_file(setting: str, path: pathlib.Path) -> bytes:
     if len(data) > FILE_BYTES_MAX:
         raise file_error(setting, f"expected at most {FILE_BYTES_MAX} bytes, found more in {path}")
     return data
+
+
+def uncommented_lines(data: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file with their numbers, from 1, without comments, which # begins, and blanks."""
+    for number, line in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), 1):
+        if text := line.partition("#")[0].strip():
+            yield number, text
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:

@@ -99,14 +99,12 @@ def setting_field(
 
 
 def count_field(default: int, help_: str = "", least: int = 1, most: float = INT32_MAX) -> Any:
-    """Return a field for an integer."""
     return setting_field(default, help_, "N", least, most)
 
 
 def seconds_field(
     default: float, help_: str = "", most: float = SECONDS_MAX, *, is_above: bool = True
 ) -> Any:
-    """Return a field for a time in seconds."""
     return setting_field(default, help_, "SECONDS", 0, most, is_above=is_above)
 
 
@@ -213,7 +211,6 @@ class ListenSettings:
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then those that depend on each other."""
         check_settings(self)
         check_share_port("share_port", is_shared=self.share_port)
         has_tls = self.tls_certificate is not None

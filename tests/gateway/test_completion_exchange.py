@@ -222,7 +222,7 @@ async def test_a_caller_who_hangs_up_while_the_body_is_read_causes_no_call(
         has_read.set()
         return call
 
-    monkeypatch.setattr("mistralwire.gateway._completion_exchange.read_call", read)
+    monkeypatch.setattr("mistralwire.gateway._exchanges._completion_exchange.read_call", read)
     client = DrivenClient()
     async with serving(client) as url:
         async with connected(url) as caller:

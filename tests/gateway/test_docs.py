@@ -1,8 +1,13 @@
-"""The page of the docs: it says what the document says, fetches nothing, and its links lead somewhere."""
+"""The page of the docs: it says what the document says, loads nothing, and its links lead somewhere."""
 
+import asyncio
+import base64
+import hashlib
 import html.parser
 import importlib.resources
+import io
 import json
+import pathlib
 import re
 import shlex
 from collections.abc import AsyncIterator
@@ -14,9 +19,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from mistralwire.client import Client
+from mistralwire.codec import SseBatchDecoder, json_to_binary
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 from tests.gateway_stack import running_gateway
 from tools.openapi.page import docs_page
 
@@ -35,6 +42,8 @@ class _Page(html.parser.HTMLParser):
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.blocks: list[str] = []
+        self.is_command = False
+        self.scripts: list[str] = []
         self.text = ""
         self._open: list[str] = []
         self.feed(page)
@@ -46,7 +55,9 @@ class _Page(html.parser.HTMLParser):
         if tag not in VOID:
             self._open.append(tag)
         if tag == "pre":
-            self.blocks.append("")
+            self.is_command = not attrs
+            if self.is_command:
+                self.blocks.append("")
         for name, value in attrs:
             self.attributes.add(name)
             if name == "id":
@@ -58,11 +69,15 @@ class _Page(html.parser.HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        if self._open[-1:] == ["script"]:
+            self.scripts.append(data)
+            return
         self.text += data
-        if "pre" in self._open:
+        if "pre" in self._open and self.is_command:
             self.blocks[-1] += data
 
 
+CHAT = "/v1/chat/completions"
 ADDRESS = "http://127.0.0.1:8080"
 TEXT = (FILES / "docs.html").read_text(encoding="utf-8")
 
@@ -86,10 +101,12 @@ def test_ids_are_unique_and_links_lead_somewhere() -> None:
     assert set(PAGE.links) - anchors == {"openapi.json"}
 
 
-def test_it_fetches_nothing_and_runs_nothing() -> None:
-    assert not PAGE.tags & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
-    assert PAGE.attributes == {"href", "id", "class", "lang", "charset", "name", "content"}
+def test_it_loads_nothing_and_runs_one_script_of_its_own() -> None:
+    assert not PAGE.tags & {"link", "img", "iframe", "object", "embed", "form", "base"}
+    assert not {name for name in PAGE.attributes if name in ("src", "style") or name.startswith("on")}
     assert not re.search(r"url\(|@import|https?://", TEXT)
+    [script] = PAGE.scripts
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
 
 
 def test_every_type_is_there_and_linked_from_what_holds_it() -> None:
@@ -157,7 +174,7 @@ def test_texts_are_no_html() -> None:
     }
     document = _document(paths={f"/{evil}": {"get": operation}}, schemas={evil: schema}, text=evil)
     page = _Page(docs_page(document))
-    assert "script" not in page.tags
+    assert page.scripts == PAGE.scripts
     assert page.text.count(evil) > 10
 
 
@@ -172,17 +189,30 @@ def _document(
     }
 
 
-async def test_it_is_served_under_a_policy_that_lets_it_load_nothing(http: aiohttp.ClientSession) -> None:
+async def test_its_policy_allows_its_own_style_and_script_alone(http: aiohttp.ClientSession) -> None:
     async with (
         running_gateway(ReplayUpstream(DEMONSTRATION)) as url,
         http.get(f"{url}/docs") as response,
     ):
         assert response.status == 200
         assert response.headers["content-type"] == "text/html; charset=utf-8"
-        policy = response.headers["content-security-policy"].split("; ")
-        assert policy[:2] == ["default-src 'none'", "style-src 'unsafe-inline'"]
-        assert "script-src" not in response.headers["content-security-policy"]
+        policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
+        assert policy == {
+            "default-src": "'none'",
+            "style-src": f"'sha256-{_sha256('style')}'",
+            "script-src": f"'sha256-{_sha256('script')}'",
+            "connect-src": "'self'",
+            "base-uri": "'none'",
+            "form-action": "'none'",
+            "frame-ancestors": "'none'",
+            "require-trusted-types-for": "'script'",
+        }
         assert await response.text() == _filled_in(url)
+
+
+def _sha256(tag: str) -> str:
+    [text] = re.findall(f"<{tag}>(.*?)</{tag}>", TEXT, re.DOTALL)
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 async def test_what_is_in_the_address_stays_text(http: aiohttp.ClientSession) -> None:
@@ -196,3 +226,61 @@ async def test_what_is_in_the_address_stays_text(http: aiohttp.ClientSession) ->
             assert response.status == 200
             address = f"&#x27;{gateway.url}/a&#x27;&quot;&#x27;&quot;&#x27;&amp;b&#x27;"
             assert await response.text() == _filled_in(address, "../openapi.json")
+
+
+async def _measure(
+    http: aiohttp.ClientSession, url: str, body: bytes, content_type: str, path: str = CHAT
+) -> tuple[int, Any]:
+    async with http.post(
+        f"{url}/docs/size",
+        params={"path": path},
+        data=io.BytesIO(body),
+        headers={"content-type": content_type},
+    ) as response:
+        return response.status, await response.json()
+
+
+async def test_an_answer_is_measured_as_protobuf(http: aiohttp.ClientSession) -> None:
+    whole = b'{"id":"a","choices":[],"new":1}'
+    events = b'data: {"id":"a","choices":[]}\n\ndata: {"id":"b","choices":[]}\n\ndata: [DONE]\n\n'
+    decoder = SseBatchDecoder(CompletionChunk, validate=False)
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url:
+        for path, kind in (
+            (CHAT, ChatCompletionResponse),
+            ("/v1/fim/completions", FIMCompletionResponse),
+            ("/v1/x", ChatCompletionResponse),
+        ):
+            size = len(json_to_binary(kind, whole, validate=False))
+            found = await _measure(http, url, whole, "application/json", path)
+            assert found == (200, {"protobuf": size})
+        wire = decoder.feed(events).wire
+        found = await _measure(http, url, events, "text/event-stream; charset=utf-8")
+        assert found == (200, {"protobuf": len(wire)})
+
+
+async def test_what_can_not_be_measured_is_refused(http: aiohttp.ClientSession) -> None:
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), GatewayConfig(port=0, request_s=0.2)) as url:
+        status, body = await _measure(http, url, b"{", "application/json")
+        assert (status, body["type"]) == (422, "not_json")
+        status, body = await _measure(http, url, b" " * (1024 * 1024 + 1), "application/json")
+        assert (status, body["type"]) == (413, "body_too_large")
+
+        async def silent() -> AsyncIterator[bytes]:
+            yield b"{"
+            await asyncio.sleep(60)
+
+        headers = {"content-type": "application/json"}
+        async with http.post(f"{url}/docs/size", data=silent(), headers=headers) as response:
+            assert response.status == 408
+            assert (await response.json())["type"] == "caller_silent"
+
+
+async def test_a_key_is_needed_to_measure_where_the_gateway_has_keys(
+    http: aiohttp.ClientSession, tmp_path: pathlib.Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("a-key-that-is-long-enough-to-be-one\n")
+    keys.chmod(0o600)
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), GatewayConfig(port=0, token_file=keys)) as url:
+        status, _ = await _measure(http, url, b"{}", "application/json")
+        assert status == 401

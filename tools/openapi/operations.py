@@ -49,6 +49,29 @@ _STREAM = (
     "the data `[DONE]`. If the stream breaks behind its first chunk, the last event is an error body "
     "instead, and there is no `[DONE]`. After some silence a comment line is sent, which means nothing."
 )
+_ANSWER: Object = {
+    "id": "cmpl-2f6c",
+    "object": "chat.completion",
+    "created": 1789000000,
+    "model": "mistral-small-latest",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Hello!", "tool_calls": None},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
+}
+_CHUNKS = (
+    'id: 0\ndata: {"id":"cmpl-2f6c","object":"chat.completion.chunk","created":1789000000,'
+    '"model":"mistral-small-latest","choices":[{"index":0,"delta":{"role":"assistant","content":"Hello"},'
+    '"finish_reason":null}]}\n\n'
+    'id: 1\ndata: {"id":"cmpl-2f6c","object":"chat.completion.chunk","created":1789000000,'
+    '"model":"mistral-small-latest","choices":[{"index":0,"delta":{"content":"!"},"finish_reason":"stop"}],'
+    '"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}\n\n'
+    "data: [DONE]\n\n"
+)
 _WHICH = "A request with messages is one of chat, one with a prompt fills in the middle."
 _QUESTION: Object = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "Say hello."}]}
 _GAP: Object = {"model": "codestral-latest", "prompt": "def add(a, b):\n", "suffix": "\n    return total"}
@@ -60,7 +83,10 @@ def completion_paths() -> Object:
     """Return the paths that answer completions, as the API has them."""
     chat = _completion(
         "createChatCompletion",
-        ("Continue a conversation", "Answers in one piece, or with `stream` true as a stream."),
+        (
+            "Continue a conversation",
+            "Answers with one response or, if `stream` is true, with a stream of chunks.",
+        ),
         [ChatCompletionRequest],
         _answers(ChatCompletionResponse, is_stream=True),
         {"answer": _QUESTION, "stream": {**_QUESTION, "stream": True}},
@@ -69,8 +95,8 @@ def completion_paths() -> Object:
         "createFIMCompletion",
         (
             "Fill in the middle",
-            "Answers what stands between `prompt` and `suffix`: in one piece, or with `stream` true as a "
-            "stream.",
+            "Answers with the text between `prompt` and `suffix`: one response or, if `stream` is true, a "
+            "stream of chunks.",
         ),
         [FIMCompletionRequest],
         _answers(FIMCompletionResponse, is_stream=True),
@@ -78,7 +104,7 @@ def completion_paths() -> Object:
     )
     agents = _completion(
         "createAgentsCompletion",
-        ("Ask an agent", "Answers in one piece, or with `stream` true as a stream."),
+        ("Ask an agent", "Answers with one response or, if `stream` is true, with a stream of chunks."),
         [AgentsCompletionRequest],
         _answers(ChatCompletionResponse, is_stream=True),
         {"answer": _TASK, "stream": {**_TASK, "stream": True}},
@@ -92,14 +118,14 @@ def vertex_paths() -> Object:
     requests = [ChatCompletionRequest, FIMCompletionRequest]
     whole = _completion(
         "rawPredict",
-        ("Complete, in one piece", f"{_WHICH} The answer is never a stream, whatever `stream` says."),
+        ("Complete with one response", f"{_WHICH} The answer is never a stream, whatever `stream` says."),
         requests,
         _answers(ChatCompletionResponse, FIMCompletionResponse),
         _CHAT_OR_GAP,
     )
     stream = _completion(
         "streamRawPredict",
-        ("Complete, as a stream", f"{_WHICH} The answer is always a stream, whatever `stream` says."),
+        ("Complete with a stream", f"{_WHICH} The answer is always a stream, whatever `stream` says."),
         requests,
         _answers(is_stream=True),
         _CHAT_OR_GAP,
@@ -137,18 +163,22 @@ def gateway_paths() -> Object:
         operation["security"] = _KEY_OR_NONE
         operation["responses"] |= _errors(_MODEL_ERRORS)
     model["responses"] |= _errors(["404"])
-    ready = _about("isReady", "See if the gateway is ready", content("The service takes calls.", status))
+    ready = _about("checkReadiness", "Check readiness", content("The service takes calls.", status))
     ready["responses"]["503"] = content("The service does not take calls.", status)
-    metrics = _about("giveMetrics", "Metrics for Prometheus", content("The metrics.", text, "text/plain"))
+    metrics = _about(
+        "getMetrics", "Get the metrics for Prometheus", content("The metrics.", text, "text/plain")
+    )
     metrics["description"] = "This route is there only if the gateway was started with `--metrics`."
     operations = {
         "/v1/models": models,
         "/v1/models/{model}": model,
-        "/healthz": _about("isAlive", "See if the gateway lives", content("It does.", status)),
+        "/healthz": _about("checkLiveness", "Check liveness", content("The gateway is alive.", status)),
         "/readyz": ready,
         "/metrics": metrics,
-        "/openapi.json": _about("giveDocument", "This document", content("OpenAPI.", {"type": "object"})),
-        "/docs": _about("giveDocs", "This document as a page", content("A page.", text, "text/html")),
+        "/openapi.json": _about(
+            "getDocument", "Get this document", content("An OpenAPI document.", {"type": "object"})
+        ),
+        "/docs": _about("getDocs", "Get this document as a page", content("A page.", text, "text/html")),
     }
     return {path: {"get": operation} for path, operation in operations.items()}
 
@@ -194,11 +224,11 @@ def _completion(
 
 
 def _answers(*types: type[Message], is_stream: bool = False) -> Object:
-    answers: Object = {JSON: {"schema": _any_of(types)}} if types else {}
+    answers: Object = {JSON: {"schema": _any_of(types), "example": _ANSWER}} if types else {}
     if is_stream:
         chunk_or_error = [reference(CompletionChunk.DESCRIPTOR.name), reference(ERROR_BODY)]
         schema = {"description": _STREAM, "anyOf": chunk_or_error}
-        answers[_EVENTS] = {"schema": schema}
+        answers[_EVENTS] = {"schema": schema, "example": _CHUNKS}
     return answers
 
 

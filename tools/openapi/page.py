@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page for people: no script, and nothing that is fetched from elsewhere."""
+"""The OpenAPI document as one page for people, with a form to try it; nothing is fetched from elsewhere."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.openapi.page_types import schema_section, table, text_html, type_html
 
-_STYLE = pathlib.Path(__file__).with_name("style.css")
+_FOLDER = pathlib.Path(__file__).parent
 
 _STREAM = "text/event-stream"
 
@@ -31,16 +31,18 @@ def docs_page(document: Object) -> str:
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{title}</title><style>\n{_STYLE.read_text()}</style></head><body>",
+        f"<title>{title}</title><style>\n{(_FOLDER / 'style.css').read_text()}</style></head><body>",
         f"<nav>{_lines(_navigation(document))}</nav><main>",
         f"<header><h1>{title} <small>{escape(info['version'])}</small></h1>{text_html(info['description'])}",
-        '<p>For programs: <a href="{{document}}">openapi.json</a>. The examples take the '
+        '<p>For programs: <a id="document" href="{{document}}">openapi.json</a>. The examples take the '
         "address of the gateway, and a key if it needs one, from the environment:</p>"
         "<pre>export GATEWAY={{address}}\nexport GATEWAY_KEY=...</pre></header>",
+        _try_section(document),
         *(_tag_section(document, tag) for tag in document["tags"]),
         '<section id="types"><h2>Types</h2>',
         *(schema_section(name, schema) for name, schema in document["components"]["schemas"].items()),
-        "</section></main></body></html>",
+        "</section></main>",
+        f"<script>\n{(_FOLDER / 'script.js').read_text()}</script></body></html>",
     ]
     return _lines(parts)
 
@@ -66,16 +68,50 @@ def _resolved(document: Object, thing: Object) -> Object:
 
 
 def _navigation(document: Object) -> Iterator[str]:
+    yield '<h2><a href="#try">try it</a></h2>'
     for tag in document["tags"]:
         yield f"<h2>{escape(tag['name'])}</h2><ul>"
         for _, method, operation, _ in _operations(document, tag["name"]):
             name = escape(operation["operationId"])
             yield f'<li><a href="#{name}">{_badge(method)} {escape(operation["summary"])}</a></li>'
         yield "</ul>"
-    yield '<h2><a href="#types">types</a></h2><ul class="types">'
+    yield '<h2><a href="#types">types</a></h2>'
+    yield '<input id="filter" type="search" placeholder="filter" aria-label="Filter the types" hidden>'
+    yield '<ul class="types">'
     for name in map(escape, document["components"]["schemas"]):
         yield f'<li><a href="#type-{name}">{name}</a></li>'
     yield "</ul>"
+
+
+def _try_section(document: Object) -> str:
+    """Return the form that sends a request; the script shows it."""
+    options = [
+        f'<option value="{escape(path)}" data-body="{escape(json.dumps(example["value"]))}">'
+        f"{escape(operation['summary'])}: {escape(title)}</option>"
+        for path, _, operation, _ in _operations(document, document["tags"][0]["name"])
+        for title, example in sorted(_examples(operation), key=lambda named: named[0] != "stream")
+    ]
+    return _lines(
+        [
+            '<section id="try" hidden><h2>Try it</h2><div class="fields">',
+            '<label>Request <select id="try-route">',
+            *options,
+            "</select></label>",
+            '<label>Key <input id="try-key" type="password" autocomplete="off" '
+            'placeholder="only if the gateway has keys"></label></div>',
+            '<textarea id="try-body" rows="10" spellcheck="false" aria-label="Body of the request">',
+            "</textarea>",
+            '<p><button id="try-send" type="button">Send</button> <output id="try-facts"></output></p>',
+            '<div class="panes"><div><h3>Answer</h3>',
+            '<div id="try-answer" class="pane" aria-live="polite"></div></div>',
+            '<div><h3>As it arrives</h3><pre id="try-raw" class="pane"></pre></div></div></section>',
+        ]
+    )
+
+
+def _examples(operation: Object) -> Iterator[tuple[str, Object]]:
+    for body in operation.get("requestBody", {}).get("content", {}).values():
+        yield from body["examples"].items()
 
 
 def _badge(method: str) -> str:
@@ -123,9 +159,21 @@ def _answers(document: Object, responses: Object) -> Iterator[str]:
     rows = {status: _answer_row(status, _resolved(document, each)) for status, each in responses.items()}
     heads = ("Status", "Meaning", "Body")
     yield table(heads, [row for status, row in rows.items() if status.startswith("2")])
+    for status, response in responses.items():
+        for media_type, body in _resolved(document, response)["content"].items() if status == "200" else ():
+            if "example" in body:
+                yield _example_answer(media_type, body["example"])
     errors = table(heads, [row for status, row in rows.items() if not status.startswith("2")])
     if errors:
         yield f"<details><summary>Errors</summary>{errors}</details>"
+
+
+def _example_answer(media_type: str, example: object) -> str:
+    text = example if isinstance(example, str) else json.dumps(example, indent=2)
+    return (
+        f"<details><summary>Example answer <small>{escape(media_type)}</small></summary>"
+        f'<pre class="example">{escape(text)}</pre></details>'
+    )
 
 
 def _answer_row(status: str, response: Object) -> str:
@@ -154,11 +202,7 @@ def _curl_lines(path: str, operation: Object, parameters: list[Object]) -> Itera
         path = path.replace(f"{{{parameter['name']}}}", parameter.get("example", ""))
     address = f'"$GATEWAY{path}"'
     key = ' \\\n  -H "authorization: Bearer $GATEWAY_KEY"' if operation["security"] else ""
-    examples = [
-        example["value"]
-        for body in operation.get("requestBody", {}).get("content", {}).values()
-        for example in body["examples"].values()
-    ]
+    examples = [example["value"] for _, example in _examples(operation)]
     for example in examples:
         is_stream = example.get("stream") or list(operation["responses"]["200"]["content"]) == [_STREAM]
         data = shlex.quote(json.dumps(example))

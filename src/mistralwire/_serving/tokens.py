@@ -7,7 +7,7 @@ import pathlib
 import re
 from collections.abc import Iterable
 
-from mistralwire._files import Watched, file_error, is_open_to_all, read_file
+from mistralwire._files import Watched, file_error, is_open_to_all, read_file, uncommented_lines
 from mistralwire._metadata import AUTHORIZATION
 from mistralwire.errors import MistralwireError, Reason
 
@@ -88,10 +88,7 @@ def parse_tokens(path: pathlib.Path, data: bytes) -> list[str]:
     A MistralwireError for no tokens, too many, or an invalid one names only the number of the line.
     """
     tokens = []
-    for number, line in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), 1):
-        token = line.partition("#")[0].strip()
-        if not token:
-            continue
+    for number, token in uncommented_lines(data):
         if not _TOKEN_LINE.fullmatch(token):
             message = f"expected one token of letters, digits and -._~+/= in line {number} of {path}"
             raise file_error("token_file", f"{message}, found something else")

@@ -241,7 +241,6 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the client."""
         await self.close()
 
     async def close(self) -> None:

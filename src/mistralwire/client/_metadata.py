@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from mistralwire._addresses import is_loopback_target
-from mistralwire._files import Watched, open_file
+from mistralwire._files import Watched, open_file, uncommented_lines
 from mistralwire._metadata import (
     ACCEPT_ENCODING,
     AUTHORIZATION,
@@ -145,8 +145,7 @@ def _read_token(path: pathlib.Path) -> str:
     with open_file(path) as stream:
         data = stream.read(_TOKEN_FILE_BYTES_MAX)
     # The same format as the service's file of tokens: one file can serve both.
-    lines = (line.partition("#")[0].strip() for line in data.decode("utf-8-sig", "replace").splitlines())
-    token = next(filter(None, lines), "")
+    _, token = next(uncommented_lines(data), (0, ""))
     if not _SENDABLE_TOKEN.fullmatch(token):
         raise ValueError(f"{path}: expected a bearer token on the first line that is no comment, found none")
     return token

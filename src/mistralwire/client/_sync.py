@@ -59,7 +59,6 @@ class SyncClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the client."""
         self.close()
 
     def close(self) -> None:

@@ -5,8 +5,6 @@ See `Accumulator` for the rules.
 
 from typing import Any
 
-from mistralwire.codec._python import is_unicode
-
 # Strings that are the same each time, as are those with names such as `item_id`: the first one counts.
 _CONSTANT_STRINGS = frozenset(("id", "type", "format", "object", "role"))
 # Strings that some servers repeat and others split into pieces.
@@ -168,7 +166,7 @@ def join(value: Any) -> Any:
     if not isinstance(value, Pieces):
         return [join(item) if isinstance(item, _JOINABLE) else item for item in value]
     text = "".join(value)
-    if is_unicode(text):
+    if text.isascii():
         return text
     # A character beyond the 16-bit range may be split into its two surrogates.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")

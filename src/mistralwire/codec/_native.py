@@ -75,16 +75,13 @@ class Engine(Protocol):
 
     def json_to_binary(
         self, message_type: Any, data: Any, validate: bool, limits: Any, revision: int, /
-    ) -> bytes | None:
-        """Convert JSON text to wire bytes."""
+    ) -> bytes | None: ...
 
     def from_json(
         self, message_type: Any, data: Any, validate: bool, limits: Any, revision: int, /
-    ) -> Any | None:
-        """Convert JSON text to a message."""
+    ) -> Any | None: ...
 
-    def binary_to_json(self, message_type: Any, wire: Any, names: Any, indent: Any, /) -> bytes | None:
-        """Convert wire bytes to JSON text."""
+    def binary_to_json(self, message_type: Any, wire: Any, names: Any, indent: Any, /) -> bytes | None: ...
 
     def sse_reader(
         self, message_type: Any, error_type: Any, options: tuple[bool, Any, int, int], layout: Any, /
@@ -99,8 +96,7 @@ class Engine(Protocol):
     ) -> bytes | None:
         """Convert a batch message, whose field `element` holds the messages, to events."""
 
-    def to_json(self, message: Any, names: Any, indent: Any, /) -> bytes | None:
-        """Convert a message to JSON text."""
+    def to_json(self, message: Any, names: Any, indent: Any, /) -> bytes | None: ...
 
     def function(self, function: F, /) -> F:
         """Return the native form of a public function: from_json, to_json, json_to_binary or binary_to_json.

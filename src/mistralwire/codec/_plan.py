@@ -171,7 +171,6 @@ class MessagePlan:
 
     @property
     def name(self) -> str:
-        """Name of the message without its package."""
         return self.full_name.rpartition(".")[2]
 
     @property

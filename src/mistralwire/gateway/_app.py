@@ -1,10 +1,7 @@
 """The ASGI application: its routes."""
 
 import functools
-import html
-import importlib.resources
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -23,8 +20,9 @@ from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._asgi import completion_app, passthrough_app
 from mistralwire.gateway._config import GatewayConfig
-from mistralwire.gateway._errors import HttpError, answer_of
-from mistralwire.gateway._http_exchange import access_logger
+from mistralwire.gateway._docs import HAD_SLASH, docs_routes
+from mistralwire.gateway._errors import HttpError, answer_of, response_of
+from mistralwire.gateway._exchanges import access_logger
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
 from mistralwire.gateway._openai import to_openai_error
 from mistralwire.gateway._routes import OPENAI_PATH, OPENAI_ROUTE, PASSTHROUGH_METHODS, ROUTES, is_openai_path
@@ -35,14 +33,6 @@ _JSON = "application/json"
 _HEALTH_S = 3.0
 # Of the request line, as shown in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
-# The page may load nothing, and no other page may frame it.
-_PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
-_HAD_SLASH = "mistralwire.had_slash"
 _NOT_PRINTABLE = re.compile("[^!-~]")
 
 
@@ -116,7 +106,7 @@ def create_app(
     ]
     catalog = models if isinstance(models, ModelCatalog) else ModelCatalog(names=models)
     routes = [*completions, *_models(state, catalog), *_passthrough(state), *_health(state)]
-    routes += _documentation()
+    routes += docs_routes(state)
     if metrics is not None and config.metrics:
         routes.append(_metrics_route(metrics))
     middleware = []
@@ -139,7 +129,7 @@ def _without_last_slash(scope: Scope) -> Scope:
     # An escaped one belongs to a name.
     if not path.endswith("/") or path == f"{root}/" or not raw_path.endswith(b"/"):
         return scope
-    return {**scope, "path": path[:-1], "raw_path": raw_path[:-1], _HAD_SLASH: True}
+    return {**scope, "path": path[:-1], "raw_path": raw_path[:-1], HAD_SLASH: True}
 
 
 def _models(state: GatewayState, catalog: ModelCatalog) -> list[Route]:
@@ -177,32 +167,6 @@ def _health(state: GatewayState) -> list[Route]:
         return Response(b'{"status":"alive"}', media_type=_JSON)
 
     return [Route("/healthz", is_alive), Route("/readyz", is_ready)]
-
-
-def _documentation() -> list[Route]:
-    """Return the routes of the OpenAPI document and its page, which `make generate` writes."""
-
-    async def send_document(request: Request) -> Response:
-        # The path at which the application is mounted, if it is.
-        root = request.scope.get("root_path", "")
-        servers = {"servers": [{"url": root}]} if root else {}
-        return Response(orjson.dumps({**orjson.loads(_file("openapi.json")), **servers}), media_type=_JSON)
-
-    async def send_page(request: Request) -> Response:
-        # Relative, since a proxy may serve it at another path.
-        document_url = b"../openapi.json" if request.scope.get(_HAD_SLASH) else b"openapi.json"
-        # `base_url` has the path of the outermost application only.
-        address = str(request.base_url.replace(path=request.scope.get("root_path", ""))).rstrip("/")
-        quoted = html.escape(shlex.quote(address)).encode()
-        page = _file("docs.html").replace(b"{{document}}", document_url).replace(b"{{address}}", quoted)
-        return Response(page, headers=_PAGE_HEADERS, media_type="text/html")
-
-    return [Route("/openapi.json", send_document), Route("/docs", send_page)]
-
-
-@functools.cache
-def _file(name: str) -> bytes:
-    return (importlib.resources.files(__package__) / name).read_bytes()
 
 
 def _metrics_route(metrics: PrometheusMetrics) -> Route:
@@ -268,6 +232,4 @@ def _response(
     error: MistralwireError, headers: Mapping[str, str] | None = None, *, is_openai: bool = False
 ) -> Response:
     answer = answer_of(error)
-    status, body, more = to_openai_error(answer) if is_openai else answer
-    named = {name.decode(): value.decode() for name, value in more}
-    return Response(body, status, {**named, **(headers or {})}, _JSON)
+    return response_of(to_openai_error(answer) if is_openai else answer, headers)

@@ -12,9 +12,8 @@ from starlette.types import Message, Receive, Scope, Send
 from mistralwire._response_stream import EventWriter
 from mistralwire.errors import BrokenStreamError
 from mistralwire.gateway._errors import Headers
-from mistralwire.gateway._http_exchange import BREAK_OFF_S, HttpExchange, Responder
+from mistralwire.gateway._exchanges import BREAK_OFF_S, HttpExchange, PassthroughExchange, Responder
 from mistralwire.gateway._openai import exchange_class
-from mistralwire.gateway._passthrough_exchange import PassthroughExchange
 from mistralwire.gateway._routes import CompletionRoute, find_passthrough
 from mistralwire.gateway._state import GatewayState
 

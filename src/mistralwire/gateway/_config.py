@@ -15,7 +15,7 @@ PASSTHROUGH_PATHS = (
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)+")
 # What browsers can send; "null" is for pages without an origin.
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")
-_OWN_PATHS = ("/v1/models", "/healthz", "/readyz", "/docs", "/openapi.json", "/metrics")
+_OWN_PATHS = ("/v1/models", "/healthz", "/readyz", "/docs", "/docs/size", "/openapi.json", "/metrics")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
+from starlette.responses import Response
 
 from mistralwire._metadata import headers_in, without_limits
 from mistralwire.codec import to_json
@@ -81,6 +82,12 @@ def answer_of(error: MistralwireError, *, is_key_shared: bool = False) -> HttpAn
     if status == UNAUTHORIZED:
         headers.append((b"www-authenticate", b"Bearer"))
     return HttpAnswer(status, to_json(error_body(error)), headers)
+
+
+def response_of(answer: HttpAnswer, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer as a response of Starlette, with further headers."""
+    named = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, answer.status, {**named, **(headers or {})}, "application/json")
 
 
 def error_body(error: MistralwireError) -> ErrorResponse:

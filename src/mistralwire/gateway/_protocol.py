@@ -19,9 +19,8 @@ from mistralwire._timeouts import IdleTimer
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import JSON_TYPE, Headers, HttpError, answer_of
-from mistralwire.gateway._http_exchange import BREAK_OFF_S, HttpExchange
+from mistralwire.gateway._exchanges import BREAK_OFF_S, HttpExchange, PassthroughExchange
 from mistralwire.gateway._openai import exchange_class
-from mistralwire.gateway._passthrough_exchange import PassthroughExchange
 from mistralwire.gateway._routes import PASSTHROUGH_METHODS, find_passthrough, find_route
 from mistralwire.gateway._state import GatewayState, foreign_host_error, problem_of_keys
 

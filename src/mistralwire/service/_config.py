@@ -114,7 +114,6 @@ class ServerConfig(ListenSettings):
     )
 
     def __post_init__(self) -> None:
-        """Check each value, then those that depend on each other."""
         ListenSettings.__post_init__(self)
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key: client certificates need TLS")

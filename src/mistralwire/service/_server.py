@@ -235,7 +235,6 @@ class Server:
             running.is_leaving.set()
 
     async def __aenter__(self) -> Self:
-        """Start the server."""
         await self.start()
         return self
 

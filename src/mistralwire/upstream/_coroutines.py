@@ -12,10 +12,11 @@ from typing import Any, TypeAlias, cast
 from google.protobuf.message import Message
 
 from mistralwire import _offload, codec
+from mistralwire._methods import METHODS_BY_REQUEST
 from mistralwire._response_stream import Source
 from mistralwire._varint import write_varint
 from mistralwire.errors import CodecError, EncodeError, Reason, UpstreamError
-from mistralwire.upstream._upstream import RESPONSE_TYPES, CallbackUpstream, CallContext, Receiver, Upstream
+from mistralwire.upstream._upstream import CallbackUpstream, CallContext, Receiver, Upstream
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk, FinishReason
 
 CHECKS_PER_S = 100
@@ -56,9 +57,6 @@ class CoroutineUpstream:
 
     Unless the upstream forwards what an API returned, its responses are checked. All of them are lowered to
     the contract revision of their readers.
-
-    Args:
-        upstream: The upstream.
     """
 
     def __init__(self, upstream: Upstream) -> None:
@@ -74,8 +72,9 @@ class CoroutineUpstream:
         prepare = None
         if self._check is not None or contract_revision < CONTRACT_REVISION:
             prepare = functools.partial(_prepared, self._check, contract_revision)
-        response_type = RESPONSE_TYPES.get(type(request))
-        call = functools.partial(self.stream if response_type is None else self.complete, request, context)
+        method = METHODS_BY_REQUEST[type(request)]
+        call = functools.partial(self.stream if method.is_stream else self.complete, request, context)
+        response_type = None if method.is_stream else method.response_type
         return _CoroutineSource(call, response_type, receiver, prepare)
 
 
@@ -172,7 +171,6 @@ class _CoroutineSource:
         self._task.add_done_callback(lambda _: receiver.closed())
 
     def cancel(self) -> None:
-        """Cancel the upstream, which may take its time."""
         self._is_cancelled = True
         self._task.cancel()
 
@@ -255,8 +253,7 @@ def observed_in(chunk: CompletionChunk) -> tuple[bytes | None, FinishReasons]:
 def finish_reasons_of(answer: Any) -> FinishReasons:
     """Return the finish reasons in a response or a chunk.
 
-    Returns:
-        Index of the choice and the API's string for the reason, `unlisted` if the contract has none.
+    Each is the index of the choice and the API's string, `unlisted` if the contract has none.
     """
     return tuple(
         (choice.index, _FINISH_REASON_NAMES.get(choice.finish_reason, _UNLISTED_FINISH_REASON))

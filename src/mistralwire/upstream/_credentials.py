@@ -29,12 +29,8 @@ _logger = logging.getLogger(__name__)
 def is_secret(word: str) -> bool:
     """Check whether a single word looks like a credential.
 
-    Args:
-        word: The word.
-
-    Returns:
-        True if it begins like the keys of well-known services, or contains 16 letters and digits in a row
-        that form no word. Model names never match, long as they are: their parts are short.
+    It begins like the keys of well-known services, or contains 16 letters and digits in a row that form no
+    word. Model names never match, long as they are: their parts are short.
     """
     return bool(_KEY_PREFIX.match(word) or any(map(_OPAQUE.fullmatch, re.split("[^A-Za-z0-9]+", word))))
 
@@ -63,6 +59,9 @@ class Key:
     A file is read again when it has changed. If it holds no key then, or can't be read, the previous key
     stays in use: the file may be in the middle of a write.
 
+    Attributes:
+        source: The name of the variable, or the path of the file.
+
     Examples:
         >>> key = Key.from_environment("MISTRAL_API_KEY")
         >>> key = Key.from_file("/run/secrets/mistral")
@@ -70,15 +69,12 @@ class Key:
 
     def __init__(self, value: str, source: str, file: Watched[str] | None = None) -> None:
         self._value = value
-        self._source = source
+        self.source = source
         self._file = file
 
     @classmethod
     def from_environment(cls, name: str) -> Self:
         """Read the key from an environment variable, once.
-
-        Args:
-            name: Name of the variable.
 
         Raises:
             MistralwireError: If it is not set, or holds no key; with the code FAILED_PRECONDITION.
@@ -88,31 +84,22 @@ class Key:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read the key from a file that contains nothing else but whitespace.
-
-        Args:
-            path: The file; at most 4 KiB.
+        """Read the key from a file of at most 4 KiB that contains nothing else but whitespace.
 
         Raises:
             MistralwireError: If it can't be read, or holds no key; with the code FAILED_PRECONDITION.
         """
         file = pathlib.Path(path)
         source = _redacted_path(file)
-        return cls(
-            "", source, Watched([file], functools.partial(_read_key, file), f"key in {source}", _logger)
-        )
+        watched = Watched([file], functools.partial(_read_key, file), f"key in {source}", _logger)
+        return cls("", source, watched)
 
     def read(self) -> str:
         """Return the current key."""
         return self._value if self._file is None else self._file.current()
 
-    @property
-    def source(self) -> str:
-        """Where the key comes from: the name of the variable, or the path of the file."""
-        return self._source
-
     def __repr__(self) -> str:
-        return f"Key(from {self._source})"
+        return f"Key(from {self.source})"
 
 
 def _read_key(path: pathlib.Path) -> str:

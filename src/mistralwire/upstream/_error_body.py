@@ -1,4 +1,7 @@
-"""Error bodies of upstreams: the error that one means, with the text and members that are safe to forward."""
+"""Errors of upstreams: what an error body means, with its text and members that are safe to forward.
+
+The others are for responses and streams that can't be read; they quote nothing of them.
+"""
 
 import itertools
 import math
@@ -8,11 +11,14 @@ from typing import Any
 
 import orjson
 
-from mistralwire.codec import to_dict
-from mistralwire.errors import EncodeError, Reason, UpstreamError, UpstreamViolation
+from mistralwire.codec import SseError, to_dict
+from mistralwire.errors import DecodeError, EncodeError, Reason, UpstreamError, UpstreamViolation
 from mistralwire.upstream._credentials import is_secret, redact
 from mistralwire.upstream._error_table import ERROR_STATUSES, fault_of, is_hopeless
 from mistralwire.v1 import ErrorResponse
+
+LACKS_DONE = "the stream ended without [DONE], but each choice had a finish_reason; treated as complete"
+"""Message for the log about a stream whose decoder `lacks_done`."""
 
 MEMBERS_BYTES_MAX = 640
 """Bound on the forwarded members of an error body, as JSON text in bytes."""
@@ -100,6 +106,37 @@ def error_from_body(
     )
 
 
+def stream_error(failure: SseError | DecodeError) -> UpstreamError:
+    """Map what ended a stream to an error."""
+    if isinstance(failure, SseError):
+        return error_from_body(failure.error)
+    if failure.reason == Reason.STREAM_TRUNCATED:
+        return truncated_error("its end without it")
+    if failure.reason == Reason.LIMIT_EXCEEDED:
+        return too_large_error("the limits of an event")
+    return unreadable_error("an event in its stream that is no chunk")
+
+
+def truncated_error(found: str) -> UpstreamError:
+    """Return the error for a stream that ends too early."""
+    message = f"expected the stream to end with [DONE], found {found}"
+    return UpstreamError(message, reason=Reason.STREAM_TRUNCATED)
+
+
+def unreadable_error(
+    found: str, status: int | None = None, *, expected: str = "a completion"
+) -> UpstreamError:
+    """Return the error for a response that can't be read."""
+    message = f"expected {expected} from the upstream, found {found}"
+    return UpstreamError(message, status=status, reason=Reason.UPSTREAM_UNREADABLE, should_retry=False)
+
+
+def too_large_error(bound: str) -> UpstreamError:
+    """Return the error for a response that exceeds a bound."""
+    message = f"expected an answer of the upstream within {bound}, found a larger one"
+    return UpstreamError(message, reason=Reason.UPSTREAM_ANSWER_TOO_LARGE, should_retry=False)
+
+
 def _status_in(holders: list[dict[str, Any]]) -> int | None:
     for holder in reversed(holders):
         for value in map(holder.get, _STATUS_NAMES):
@@ -124,14 +161,10 @@ def _word_in(holders: list[dict[str, Any]], names: tuple[str, ...]) -> str | Non
 
 
 def error_text_of(document: dict[str, Any]) -> str:
-    """Find the human-readable text in an error body, at any depth.
+    """Find the human-readable text in an error body, at any depth; empty if there is none.
 
-    Args:
-        document: The body.
-
-    Returns:
-        One line of at most 1,000 printable characters without anything that looks like a credential, with the
-        paths of violations but not the values found there. Empty if there is no text.
+    It is one line of at most 1,000 printable characters without anything that looks like a credential, with
+    the paths of violations but not the values found there.
     """
     texts = itertools.islice(_texts_in(document, _TEXT_DEPTH_MAX), _TEXTS_MAX)
     return _redacted_line("; ".join(texts), _ERROR_TEXT_CHARS_MAX)
@@ -171,14 +204,13 @@ def _redacted_line(text: str, chars_max: int) -> str:
 def members_of(holders: Iterable[dict[str, Any]], *, is_quoted: bool) -> dict[str, Any]:
     """Return the members of an error body that are forwarded to the caller, as JSON values.
 
+    They are at most 16 with at most 640 bytes of JSON text: code, type and param first, the others in their
+    order. Strings are bounded and contain nothing that looks like a credential.
+
     Args:
         holders: The objects that have members, the inner one first.
         is_quoted: Whether all of them may be forwarded; otherwise only code, type and param, since the others
             may quote the service's credentials.
-
-    Returns:
-        At most 16 members of at most 640 bytes of JSON text: code, type and param first, the others in their
-        order. Strings are bounded and contain nothing that looks like a credential.
     """
     found: dict[str, Any] = {}
     for holder in holders:
@@ -226,14 +258,7 @@ def _cleaned(name: str, value: Any, depth: int) -> tuple[bool, Any]:
 
 
 def violations_of(document: dict[str, Any]) -> list[UpstreamViolation]:
-    """Return the violations that an error body lists in FastAPI's form, without the values.
-
-    Args:
-        document: The body.
-
-    Returns:
-        The first 32, each with its path, its text, and its type if that is a word.
-    """
+    """Return the first 32 violations that an error body lists in FastAPI's form, without the values."""
     for holder in (document, document.get("message"), document.get("error")):
         if isinstance(holder, dict) and isinstance(holder.get("detail"), list):
             items = holder["detail"][:_VIOLATIONS_MAX]

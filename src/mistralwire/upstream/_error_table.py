@@ -95,13 +95,7 @@ FAULTS = (
         ("permission_error", "permission_denied", "forbidden"),
         is_quoted=False,
     ),
-    Fault(
-        "ABORTED",
-        Reason.UPSTREAM_CONFLICT,
-        "the upstream reported a conflict",
-        (409,),
-        ("conflict",),
-    ),
+    Fault("ABORTED", Reason.UPSTREAM_CONFLICT, "the upstream reported a conflict", (409,), ("conflict",)),
     Fault(
         "UNIMPLEMENTED",
         Reason.UPSTREAM_UNSUPPORTED,

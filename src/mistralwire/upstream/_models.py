@@ -39,20 +39,16 @@ _NOT_LISTED = (404, 405, 501)
 _logger = logging.getLogger(__name__)
 
 
-def named_models(names: Iterable[str]) -> list[Model]:
+def _named_models(names: Iterable[str]) -> list[Model]:
     """Return models of which only the names are known."""
     return [{"id": name, **_DEFAULTS} for name in names]
 
 
 def read_model_list(data: bytes) -> list[Model]:
-    """Parse the response of an API to `GET /v1/models`.
+    """Parse the response of an API to `GET /v1/models`: an object with the list as `data`, or the list.
 
-    Args:
-        data: JSON text: an object with the list as `data`, or the list itself.
-
-    Returns:
-        The models, with the members that the SDKs require filled in. Items without an id are left out, and
-        so are those nested too deeply to be serialized again.
+    The members that the SDKs require are filled in. Items without an id are left out, and so are those nested
+    too deeply to be serialized again.
 
     Raises:
         UpstreamError: If it is neither.
@@ -65,10 +61,8 @@ def read_model_list(data: bytes) -> list[Model]:
     if not isinstance(items, list):
         raise _list_error("something else")
     return [
-        {
-            **_DEFAULTS,
-            **{name: value for name, value in item.items() if value is not None or name not in _DEFAULTS},
-        }
+        _DEFAULTS
+        | {name: value for name, value in item.items() if value is not None or name not in _DEFAULTS}
         for item in items[:MODELS_MAX]
         if isinstance(item, dict) and isinstance(item.get("id"), str) and item["id"] and _is_writable(item)
     ]
@@ -88,8 +82,8 @@ class ModelCatalog:
     """
 
     def __init__(self, routes: Sequence[Route] = (), names: Iterable[str] = ()) -> None:
-        self._named = named_models(names)
-        self._parts = [(route, named_models(_names_of(route)), _list_of(route)) for route in routes]
+        self._named = _named_models(names)
+        self._parts = [(route, _named_models(_names_of(route)), _list_of(route)) for route in routes]
         # The last merge and the lists it was made of: thousands of models are not merged for each request.
         self._models: dict[str, Model] = {}
         self._aliased: dict[str, Model] = {}
@@ -119,10 +113,7 @@ class ModelCatalog:
         return self._json
 
     async def find(self, name: str) -> Model:
-        """Return a model.
-
-        Args:
-            name: Its id, or one of its `aliases`.
+        """Return the model with an id, or with one of its `aliases`.
 
         Raises:
             UpstreamError: If it does not exist, with the reason MODEL_NOT_FOUND; or if an upstream that may
@@ -168,10 +159,6 @@ class ModelCatalog:
 
 class _CachedList:
     """The cached list of one upstream.
-
-    Args:
-        name: Name of the route, for the log.
-        fetch: Fetches the list from the upstream.
 
     Attributes:
         models: The list; empty while there is none.
@@ -239,7 +226,6 @@ def _is_writable(item: dict[str, Any]) -> bool:
 
 
 def _names_of(route: Route) -> Iterable[str]:
-    """Return the names of the models that are known without a request."""
     names = getattr(route.upstream, "models", ())
     known = filter(route.matches, names) if isinstance(names, tuple) else ()
     return (*plain_names(route.models), *known)

@@ -27,8 +27,7 @@ from mistralwire.codec import (
     to_json,
 )
 from mistralwire.errors import CodecError, DecodeError, EncodeError, Reason, UpstreamError
-from mistralwire.upstream._conversion import LACKS_DONE, stream_error
-from mistralwire.upstream._error_body import error_from_body
+from mistralwire.upstream._error_body import LACKS_DONE, error_from_body, stream_error
 from mistralwire.upstream._upstream import (
     CallContext,
     CompletionRequest,
@@ -62,8 +61,6 @@ class _Recording:
     """One recorded response, ready to be replayed as a stream or as a unary response.
 
     Attributes:
-        is_fim: Whether it is for FIM requests rather than for all others.
-        is_stream: Whether it was recorded as a stream.
         steps: The chunks, each with the pause before it in seconds.
         failure: The error after the chunks; None if the stream is complete.
         answer: The unary response, or the error in its place.
@@ -98,6 +95,10 @@ class ReplayUpstream:
             `*.json` and `*.sse` files are used.
         chunks_per_second: A pace, above 0, that replaces the pauses in the recordings; None to keep them.
 
+    Attributes:
+        files: The recordings.
+        models: The models whose responses were recorded.
+
     Raises:
         UpstreamError: If there is no recording, or one can't be read; with the file and the line.
         ValueError: If `chunks_per_second` is not above 0.
@@ -105,12 +106,7 @@ class ReplayUpstream:
 
     relays_answers = True
 
-    def __init__(
-        self,
-        paths: _Place | Iterable[_Place],
-        *,
-        chunks_per_second: float | None = None,
-    ) -> None:
+    def __init__(self, paths: _Place | Iterable[_Place], *, chunks_per_second: float | None = None) -> None:
         if chunks_per_second is not None and not chunks_per_second > 0:
             raise ValueError(f"chunks_per_second must be above 0, or None, not {chunks_per_second!r}")
         if isinstance(paths, str | os.PathLike | Traversable):
@@ -127,17 +123,12 @@ class ReplayUpstream:
             or ([] if callable(recording.answer) else [recording.answer.model])
             for recording in recordings
         ]
-        self._models = tuple(dict.fromkeys(filter(None, itertools.chain.from_iterable(named))))
+        self.models = tuple(dict.fromkeys(filter(None, itertools.chain.from_iterable(named))))
         self._turns = {
             (is_fim, is_stream): itertools.cycle(_candidates(recordings, is_fim, is_stream))
             for is_fim in (False, True)
             for is_stream in (False, True)
         }
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The models whose responses were recorded."""
-        return self._models
 
     async def complete(
         self,
@@ -163,8 +154,8 @@ class ReplayUpstream:
         """Return the next recording as a stream.
 
         Raises:
-            UpstreamError: Where the recorded stream broke, after the chunks before; at once if the recording
-                is an error or can't be cut into chunks.
+            UpstreamError: Where the recorded stream broke; at once if the recording is an error, or can't be
+                cut into chunks.
         """
         recording = next(self._turns[isinstance(request, FIMCompletionStreamRequest), True])
         loop = asyncio.get_running_loop()

@@ -59,9 +59,6 @@ class Route:
 class RoutedUpstream(BaseCallbackUpstream):
     """Sends each request to one of several upstreams, drawn by weight, and fails over before the first chunk.
 
-    Args:
-        routes: The upstreams.
-
     Raises:
         ValueError: If there is no route, or two have the same name.
     """
@@ -98,10 +95,9 @@ class RoutedUpstream(BaseCallbackUpstream):
         return _RoutedCall(routes, start_on, receiver, context.request_id)
 
     async def probe(self) -> str | None:
-        """Check whether any upstream can be reached; one without a method `probe` counts as reachable.
+        """Return None if any upstream can be reached, else why the first one can't.
 
-        Returns:
-            None if so, else why the first upstream can't be reached.
+        One without a method `probe` counts as reachable.
         """
         probes = [getattr(route.upstream, "probe", None) for route in self.routes]
         if None in probes:
@@ -136,14 +132,7 @@ def plain_names(patterns: Iterable[str]) -> tuple[str, ...]:
 
 
 class _RoutedCall:
-    """Tries one route after the other until one responds; a Source, and the Receiver of each route.
-
-    Args:
-        routes: The routes in their order, one or more.
-        start_on: Starts the call on a route, with this as the receiver.
-        receiver: Receives the response.
-        request_id: Id of the call, for the log.
-    """
+    """Tries one route after the other until one responds; a Source, and the Receiver of each route."""
 
     def __init__(
         self,
@@ -223,7 +212,6 @@ class _RoutedCall:
         )
 
     def closed(self) -> None:
-        """Start the next route if this one has failed."""
         if self._is_failing_over:
             self._is_failing_over = False
             self._start_next()

@@ -1,6 +1,5 @@
 """The interfaces of upstreams: with coroutines, and with callbacks that pass wire bytes."""
 
-import abc
 import asyncio
 import dataclasses
 import math
@@ -8,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from mistralwire._methods import METHODS_BY_REQUEST
 from mistralwire._response_stream import EventWriter, Source, WireQueue
 from mistralwire.v1 import (
     CONTRACT_REVISION,
@@ -33,13 +33,6 @@ CompletionStreamRequest: TypeAlias = (
     ChatCompletionStreamRequest | FIMCompletionStreamRequest | AgentsCompletionStreamRequest
 )
 """A request for a stream of chunks."""
-
-RESPONSE_TYPES: dict[type, type[ChatCompletionResponse | FIMCompletionResponse]] = {
-    ChatCompletionRequest: ChatCompletionResponse,
-    FIMCompletionRequest: FIMCompletionResponse,
-    AgentsCompletionRequest: ChatCompletionResponse,
-}
-"""The response type of each unary request type."""
 
 
 # Frozen by agreement alone: enforcing it costs each call a function for each field.
@@ -86,10 +79,9 @@ class Receiver(Protocol):
     is_watched: bool
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Receive the headers of the upstream's response that are forwarded: ids and rate limits.
+        """Receive the headers of the upstream's response that are forwarded, ids and rate limits, if any.
 
-        Args:
-            headers: One or more headers, by name in lower case.
+        Their names are in lower case.
         """
 
     def batch(
@@ -134,11 +126,7 @@ class Upstream(Protocol):
     """
 
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
-        """Return the response to a unary request.
-
-        Args:
-            request: A request that keeps the contract.
-            context: What else is known of the call.
+        """Return the response to a request that keeps the contract.
 
         Returns:
             A FIMCompletionResponse to a FIMCompletionRequest, a ChatCompletionResponse to any other.
@@ -154,25 +142,13 @@ class Upstream(Protocol):
         """Return the response as a stream of chunks, each as soon as it is produced.
 
         Nothing happens before the first chunk is requested. An async generator is closed when the stream is
-        abandoned.
-
-        Args:
-            request: A request that keeps the contract.
-            context: What else is known of the call.
-
-        Returns:
-            The chunks. The iteration raises UpstreamError where the stream breaks, after the chunks before.
+        abandoned. The iteration raises UpstreamError where the stream breaks, after the chunks before.
         """
         ...
 
 
 class CallbackUpstream(Upstream, Protocol):
-    """An upstream that can respond by callbacks, as wire bytes: without a message and a task for each.
-
-    Attributes:
-        judges_requests: Whether it rejects requests that break the contract itself; they are then forwarded
-            unchanged, with everything beyond the contract.
-    """
+    """An upstream that can respond by callbacks, as wire bytes: without a message and a task for each."""
 
     judges_requests: bool
 
@@ -197,37 +173,23 @@ class CallbackUpstream(Upstream, Protocol):
         ...
 
 
-class BaseCallbackUpstream(abc.ABC):
+class BaseCallbackUpstream(CallbackUpstream):
     """Implements `complete` and `stream` of a CallbackUpstream by its `start`."""
 
-    @abc.abstractmethod
-    def start(
-        self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
-    ) -> Source:
-        """Start a call."""
-
     async def complete(self, request: CompletionRequest, context: CallContext) -> CompletionResponse:
-        """Return the response to a unary request.
-
-        Raises:
-            UpstreamError: If there is none, or it can't be read.
-        """
         receiver = _QueueReceiver(self, request, context)
         try:
             wire = await receiver.queue.take()
             assert wire is not None  # noqa: S101 - a response or an error comes before the end
         finally:
             await receiver.leave()
-        return RESPONSE_TYPES[type(request)].FromString(wire)
+        response_type: Any = METHODS_BY_REQUEST[type(request)].response_type
+        response: CompletionResponse = response_type.FromString(wire)
+        return response
 
     async def stream(
         self, request: CompletionStreamRequest, context: CallContext
     ) -> AsyncIterator[CompletionChunk]:
-        """Return the response as a stream of chunks.
-
-        Raises:
-            UpstreamError: Where the stream breaks, after the chunks before.
-        """
         receiver = _QueueReceiver(self, request, context)
         try:
             while wire := await receiver.queue.take():

@@ -21,7 +21,7 @@ import pytest
 from mistralwire import _offload, from_json, to_json
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
-from mistralwire.upstream._http._errors import status_error
+from mistralwire.upstream._http._conversion import status_error
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionStreamRequest, CompletionChunk, UsageInfo
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer, sse_answer
 

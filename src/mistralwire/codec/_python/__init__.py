@@ -8,7 +8,7 @@ from mistralwire.codec._python._describe import join_path
 from mistralwire.codec._python._encoding import parse_embedded
 from mistralwire.codec._python._from_json import document_to_binary
 from mistralwire.codec._python._number import Number, exact_number
-from mistralwire.codec._python._parse import is_unicode, parse, parse_any, to_indented_text, to_text
+from mistralwire.codec._python._parse import parse, parse_any, to_indented_text, to_text
 from mistralwire.codec._python._to_json import (
     binary_to_document,
     binary_to_document_and_errors,
@@ -21,7 +21,6 @@ __all__ = [
     "binary_to_document_and_errors",
     "document_to_binary",
     "exact_number",
-    "is_unicode",
     "join_path",
     "nesting_error",
     "parse",

@@ -1,12 +1,12 @@
 """JSON numbers that Python's int and float would change, kept as their text."""
 
+import decimal
 import sys
 
 import orjson
 
-# The most digits of a 64-bit integer, and of its exponent in any sensible text.
+# The most digits of a 64-bit integer.
 _INTEGER_DIGITS_MAX = 19
-_POWER_DIGITS_MAX = 8
 # A float with a longer exponent, sign included, is kept as text.
 _EXPONENT_CHARS_MAX = 8
 # Up to so many characters, and well within the range of a double, every number is exact.
@@ -81,19 +81,11 @@ def _digits(text: str) -> str | None:
 
 def exact_integer(text: str) -> int | None:
     """Return the value of the text of a number if it is an integer of at most 19 digits, otherwise None."""
-    mantissa, _, exponent = text.lower().partition("e")
-    whole, _, fraction = mantissa.lstrip("-").partition(".")
-    digits = whole + fraction
-    significant = digits.strip("0")
-    if not significant:
+    if not text.lower().partition("e")[0].strip("-0."):
         return 0
-    power = exponent.lstrip("+-0")
-    if len(power) > _POWER_DIGITS_MAX:
+    try:
+        value = decimal.Decimal(text)
+    except decimal.InvalidOperation:  # an exponent beyond Decimal's
         return None
-    scale = int(power or 0) * (-1 if exponent.startswith("-") else 1)
-    # The zeros after the last significant digit, less the digits after the point.
-    scale += len(digits) - len(digits.rstrip("0")) - len(fraction)
-    if scale < 0 or len(significant) + scale > _INTEGER_DIGITS_MAX:
-        return None
-    value = int(significant + "0" * scale)
-    return -value if mantissa.startswith("-") else value
+    is_short = value.adjusted() < _INTEGER_DIGITS_MAX
+    return int(value) if is_short and value == value.to_integral_value() else None

@@ -133,15 +133,6 @@ def to_indented_text(value: Any, indent: int) -> bytes:
     return _to_text_slowly(value, indent)
 
 
-def is_unicode(text: str) -> bool:
-    """Check whether UTF-8 can hold a text, that is, whether it has no lone surrogate."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _number_fragment(value: object) -> orjson.Fragment:
     if isinstance(value, Number):
         return orjson.Fragment(value.text)

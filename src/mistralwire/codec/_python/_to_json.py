@@ -127,7 +127,6 @@ def _put(target: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _encode(plan: MessagePlan, wire: bytes, camel: bool, encoding: Encoding) -> dict[str, Any]:
-    """Convert a message that is a document of its own."""
     encoder = _object_encoder(plan, camel)
     try:
         try:
@@ -233,7 +232,6 @@ class _ObjectEncoder:
         }
 
     def encode(self, data: bytes, encoding: Encoding) -> dict[str, Any]:
-        """Return the parsed JSON of a message on the wire."""
         if data == self._empty:
             return {}
         fields = self._fields

@@ -7,7 +7,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 import collections
 import functools
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
@@ -72,10 +72,17 @@ class ChoiceEnds:
         """Whether there was a choice, and each had a finish reason."""
         return 0 < len(self._begun) <= _CHOICES_MAX and self._begun <= self._ended
 
-    def observe(self, choices: Sequence[Any]) -> list[tuple[int, str]]:
+    def observe(self, choices: Iterable[Any]) -> list[tuple[int, str]]:
         """Record the choices of a chunk; return the finish reasons in it, by index."""
-        reasons = [(choice.index, _finish_reason_of(choice)) for choice in choices if choice.finish_reason]
-        self.record([choice.index for choice in choices], [index for index, reason in reasons if reason])
+        reasons = []
+        for choice in choices:
+            index = choice.index
+            if index not in self._begun:
+                self.record((index,), ())
+            if choice.finish_reason:
+                reason = _finish_reason_of(choice)
+                reasons.append((index, reason))
+                self.record((), (index,) if reason else ())
         return reasons
 
     def record(self, begun: Iterable[int], ended: Iterable[int]) -> None:

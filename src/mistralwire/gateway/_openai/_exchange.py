@@ -11,8 +11,8 @@ from mistralwire import _offload
 from mistralwire._response_stream import EventWriter
 from mistralwire.codec import from_dict, from_json, to_dict, to_json
 from mistralwire.errors import EncodeError, MistralwireError
-from mistralwire.gateway._completion_exchange import CompletionExchange
 from mistralwire.gateway._errors import Headers, HttpAnswer, unencodable_answer
+from mistralwire.gateway._exchanges import CompletionExchange
 from mistralwire.gateway._openai._error import to_openai_error
 from mistralwire.gateway._openai._request import OpenAIRequest, from_openai_request
 from mistralwire.gateway._openai._response import OpenAIStream, to_openai_response

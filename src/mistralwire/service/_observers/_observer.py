@@ -183,7 +183,6 @@ class AccessLog:
         """Do nothing: the record counts the chunks."""
 
     def ended(self, call: CallRecord) -> None:
-        """Log the call."""
         is_refused = isinstance(call.error, UpstreamError) and call.code in _UPSTREAM_REFUSALS
         level = logging.INFO if call.code in _CODES_OF_CALLER and not is_refused else logging.WARNING
         if _access_logger.isEnabledFor(level):

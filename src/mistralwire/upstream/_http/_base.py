@@ -8,9 +8,9 @@ from typing import Any
 
 from mistralwire._response_stream import Source
 from mistralwire.errors import MistralwireError, Reason, UpstreamError
-from mistralwire.upstream._conversion import too_large_error
+from mistralwire.upstream._error_body import too_large_error
 from mistralwire.upstream._http._call import CallRequest, HttpCall
-from mistralwire.upstream._http._errors import exchange_error, redirect_error, status_error
+from mistralwire.upstream._http._conversion import exchange_error, redirect_error, status_error
 from mistralwire.upstream._http._target import HEADERS, HttpLog, Target
 from mistralwire.upstream._http1 import Exchange, HttpClient, HttpClientError, Proxy, UnreachableError
 from mistralwire.upstream._http_settings import HttpSettings
@@ -21,11 +21,6 @@ _PROBE_TIMEOUT_S = 3.0
 
 class HttpUpstream(BaseCallbackUpstream):
     """A CallbackUpstream that sends requests to a Target.
-
-    Args:
-        target: Where requests go.
-        settings: Timeouts and bounds.
-        log: Logs its calls.
 
     Raises:
         MistralwireError: If the environment names an invalid proxy, with the reason PROXY.
@@ -45,11 +40,6 @@ class HttpUpstream(BaseCallbackUpstream):
     def start(
         self, request: Any, wire: bytes, context: CallContext, receiver: Receiver, *, contract_revision: int
     ) -> Source:
-        """Start a call.
-
-        Raises:
-            UpstreamError: If this upstream is closed, with the reason CLIENT_CLOSED.
-        """
         call = HttpCall(
             self._client or self._opened(),
             self._target,
@@ -62,14 +52,10 @@ class HttpUpstream(BaseCallbackUpstream):
         return call
 
     async def probe(self) -> str | None:
-        """Check whether a server responds over HTTP within 3 seconds.
-
-        Returns:
-            None if so, whatever the response is; else why not.
-        """
+        """Return None if a server responds over HTTP within 3 seconds, in whatever way; else why not."""
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
-                await _fetch(self._opened(), self._target.probe_url, HEADERS, body_bytes_max=None)
+                await _Fetch(None).run(self._opened(), self._target.probe_url, HEADERS)
         except TimeoutError:
             return f"no answer within {_PROBE_TIMEOUT_S:g} seconds"
         except (UnreachableError, UpstreamError) as error:
@@ -86,21 +72,17 @@ class HttpUpstream(BaseCallbackUpstream):
             await client.close()
 
     async def _get(self, url: str, headers: Mapping[str, str], body_bytes_max: int) -> bytes:
-        """Return the body of the response to a GET.
-
-        Raises:
-            UpstreamError: If there is no response, or a larger one, a redirect or an error status.
-        """
+        """Return the body of the response to a GET; any other outcome is an UpstreamError."""
+        response = _Fetch(body_bytes_max)
         try:
-            status, response_headers, body = await _fetch(
-                self._opened(), url, {**HEADERS, **headers}, body_bytes_max=body_bytes_max
-            )
+            await response.run(self._opened(), url, {**HEADERS, **headers})
         except HttpClientError as error:
             raise exchange_error(error, expected="a response") from None
-        if status >= 400:
-            raise status_error(status, body, response_headers)
-        if status >= 300:
-            raise redirect_error(status)
+        body = b"".join(response.pieces)
+        if response.status >= 400:
+            raise status_error(response.status, body, response.headers)
+        if response.status >= 300:
+            raise redirect_error(response.status)
         return body
 
     def _opened(self) -> HttpClient:
@@ -117,12 +99,8 @@ def _proxy_of(url: str) -> Proxy | None:
 
     It is read once, and never from the user's `.netrc`, whose credentials would replace the key.
 
-    Args:
-        url: A URL of the upstream.
-
     Raises:
-        MistralwireError: If the proxy is not an http URL with a host; with the code FAILED_PRECONDITION. The
-            URL is not quoted.
+        MistralwireError: If the proxy is not an http URL with a host. The URL is not quoted.
     """
     parts = urllib.parse.urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
@@ -143,44 +121,30 @@ def _proxy_of(url: str) -> Proxy | None:
     raise MistralwireError(message, code="FAILED_PRECONDITION", reason=Reason.PROXY)
 
 
-async def _fetch(
-    client: HttpClient, url: str, headers: Mapping[str, str], *, body_bytes_max: int | None
-) -> tuple[int, Mapping[str, str], bytes]:
-    """Send a GET, and wait for the response.
+class _Fetch:
+    """A GET whose response a coroutine waits for; a ResponseReceiver.
 
     Args:
-        client: Sends the request.
-        url: The URL.
-        headers: The headers of the request.
         body_bytes_max: Bound on the body in bytes; None to wait for the head alone.
-
-    Returns:
-        The status, the headers by name in lower case, and the body.
-
-    Raises:
-        HttpClientError: If there is no response.
-        UpstreamError: If the body is larger.
     """
-    response = _FetchReceiver(body_bytes_max)
-    exchange = response.exchange = client.request("GET", url, headers, None, response)
-    try:
-        await response.arrived
-    finally:
-        exchange.cancel()
-    return response.status, response.headers, b"".join(response.pieces)
 
-
-class _FetchReceiver:
-    """Keeps a response for a coroutine; a ResponseReceiver."""
+    _exchange: Exchange
 
     def __init__(self, body_bytes_max: int | None) -> None:
-        self.arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.exchange: Exchange | None = None
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.pieces: list[bytes] = []
         self._body_bytes_max = body_bytes_max
         self._size = 0
+        self._arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self, client: HttpClient, url: str, headers: Mapping[str, str]) -> None:
+        """Wait for the response; raise an HttpClientError without one, an UpstreamError for a larger body."""
+        self._exchange = client.request("GET", url, headers, None, self)
+        try:
+            await self._arrived
+        finally:
+            self._exchange.cancel()
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         self.status, self.headers = status, headers
@@ -191,16 +155,15 @@ class _FetchReceiver:
         self._size += len(piece)
         if self._body_bytes_max is not None and self._size > self._body_bytes_max:
             self.failed(too_large_error(f"{self._body_bytes_max} bytes"))
-            if self.exchange is not None:
-                # At once: the rest of an encoded body may be a thousand times as large.
-                self.exchange.cancel()
+            # At once: the rest of an encoded body may be a thousand times as large.
+            self._exchange.cancel()
         else:
             self.pieces.append(piece)
 
     def end(self) -> None:
-        if not self.arrived.done():
-            self.arrived.set_result(None)
+        if not self._arrived.done():
+            self._arrived.set_result(None)
 
     def failed(self, error: Exception) -> None:
-        if not self.arrived.done():
-            self.arrived.set_exception(error)
+        if not self._arrived.done():
+            self._arrived.set_exception(error)

@@ -3,41 +3,41 @@
 import asyncio
 import contextvars
 import dataclasses
-import enum
 import functools
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from mistralwire import _offload
 from mistralwire._metadata import REQUEST_ID, response_headers
+from mistralwire._methods import METHODS_BY_REQUEST
 from mistralwire._timeouts import IdleTimer
 from mistralwire.codec import SseBatch, SseBatchDecoder
 from mistralwire.errors import Reason, UpstreamError
-from mistralwire.upstream._conversion import (
+from mistralwire.upstream._coroutines import encode_chunk, observed_in
+from mistralwire.upstream._error_body import (
     LACKS_DONE,
-    chunks_from_json,
-    request_as_json,
-    response_from_json,
     stream_error,
     too_large_error,
     truncated_error,
     unreadable_error,
 )
-from mistralwire.upstream._coroutines import encode_chunk, observed_in
-from mistralwire.upstream._http._errors import (
+from mistralwire.upstream._http._conversion import (
+    chunks_from_json,
     exchange_error,
     late_error,
     redirect_error,
+    request_as_json,
+    response_from_json,
     stalled_error,
     status_error,
 )
 from mistralwire.upstream._http._target import HEADERS, HttpLog, Target
 from mistralwire.upstream._http1 import Exchange, HttpClient, HttpClientError, UnreadableError
 from mistralwire.upstream._http_settings import HttpSettings
-from mistralwire.upstream._upstream import RESPONSE_TYPES, CallContext, Receiver
+from mistralwire.upstream._upstream import CallContext, Receiver
 from mistralwire.v1 import CompletionChunk
 
 _ERROR_BYTES_MAX = 64 * 1024
@@ -50,19 +50,15 @@ _WAIT_S_MAX = 30.0
 # How long the rest of a response may take after its last event, so that the connection can be reused.
 _REST_S = 1.0
 
+# What a call waits for; "exploded" is a unary response to a request for a stream.
+_Phase: TypeAlias = Literal["head", "events", "unary", "exploded", "error"]
+
 _logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(slots=True)
 class CallRequest:
-    """The arguments of `CallbackUpstream.start`.
-
-    Attributes:
-        message: The request.
-        wire: Its wire bytes.
-        context: What else is known of the call.
-        contract_revision: Oldest contract revision among the readers of the response.
-    """
+    """The arguments of `CallbackUpstream.start`."""
 
     message: Any
     wire: bytes
@@ -70,33 +66,10 @@ class CallRequest:
     contract_revision: int
 
 
-class _Phase(enum.Enum):
-    """What the call waits for."""
-
-    HEAD = enum.auto()
-    EVENTS = enum.auto()
-    UNARY = enum.auto()
-    # A unary response to a request for a stream.
-    EXPLODED = enum.auto()
-    ERROR = enum.auto()
-
-
-# As globals: an attribute of an enum's class costs more than a call.
-_HEAD, _EVENTS, _UNARY, _EXPLODED, _ERROR = _Phase
-
-
 class HttpCall:
     """A call with its retries; a Source for the receiver, and the ResponseReceiver of its exchanges.
 
     No task, future or timer is made for a piece of the response: one timer checks the noted times.
-
-    Args:
-        client: Sends requests.
-        target: Where they go.
-        settings: Timeouts and bounds.
-        log: Logs statuses and retries.
-        request: The request.
-        receiver: Receives the response.
     """
 
     def __init__(
@@ -117,7 +90,7 @@ class HttpCall:
         self._receiver = receiver
         self._request_id = request.context.request_id
         self._events = request.context.events
-        self._is_stream = type(request.message) not in RESPONSE_TYPES
+        self._is_stream = METHODS_BY_REQUEST[type(request.message)].is_stream
         # The next upstream is a better second attempt than a retry.
         self._attempts_left = 1 if request.context.has_alternative else settings.attempts_max
         self._attempt = 0
@@ -128,7 +101,7 @@ class HttpCall:
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer = IdleTimer()
-        self._phase = _HEAD
+        self._phase: _Phase = "head"
         # Pieces of a stream that wait for a thread, and its end: None, or an error.
         self._waiting: list[bytes | Exception | None] = []
         self._status = 0
@@ -143,7 +116,6 @@ class HttpCall:
         self._is_paused = self._is_over = False
 
     def start(self) -> None:
-        """Make the first attempt."""
         # Most calls end before it expires.
         self._timer.start(self._settings.first_byte_s, self._expired, self._client.timeouts)
         self._convert(self._request.wire, self._encoded, self._attempt_with)
@@ -175,20 +147,20 @@ class HttpCall:
         self._timer.start(self._settings.silence_s, self._expired)
         content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status >= 400:
-            self._phase = _ERROR
+            self._phase = "error"
             # The status counts without a body.
             self._timer.start(self._settings.connect_s, self._expired)
         elif status >= 300:
             self._fail(redirect_error(status))
         elif not self._is_stream:
-            self._phase = _UNARY
+            self._phase = "unary"
         elif content_type == "text/html":
             self._fail(unreadable_error("an HTML page", status))
         elif content_type == "application/json":
             # Some servers do not stream, whatever the request says.
-            self._phase = _EXPLODED
+            self._phase = "exploded"
         else:
-            self._phase = _EVENTS
+            self._phase = "events"
             self._decoder = SseBatchDecoder(
                 CompletionChunk, validate=False, contract_revision=self._request.contract_revision
             )
@@ -226,21 +198,21 @@ class HttpCall:
                 self._take(self._decoder.close(), 0)
             else:
                 self._waiting.append(None)
-        elif self._phase is _ERROR:
+        elif self._phase == "error":
             self._fail_with_status()
         else:
             self._convert_response()
 
     def failed(self, error: Exception) -> None:
         self._exchange = None
-        if self._phase is _EVENTS and self._task is not None:
+        if self._phase == "events" and self._task is not None:
             # It follows the pieces that a thread still converts.
             self._waiting.append(error)
         elif not isinstance(error, HttpClientError):
             self._fail(error)
-        elif self._phase is _ERROR:
+        elif self._phase == "error":
             self._fail_with_status()
-        elif self._phase is _HEAD or isinstance(error, UnreadableError):
+        elif self._phase == "head" or isinstance(error, UnreadableError):
             self._fail(exchange_error(error, self._status or None))
         elif self._is_stream:
             self._fail(truncated_error("a connection that broke before"))
@@ -280,7 +252,7 @@ class HttpCall:
             self._exchange.pause()
 
     def _retry(self) -> None:
-        self._phase = _HEAD
+        self._phase = "head"
         self._headers = {}
         self._pieces.clear()
         self._status = self._size = self._begun_bytes = 0
@@ -334,7 +306,6 @@ class HttpCall:
             self._end()
 
     def _end(self) -> None:
-        """End a complete stream."""
         if self._is_over:
             return
         if self._decoder is not None and self._decoder.lacks_done:
@@ -352,7 +323,7 @@ class HttpCall:
         """Keep a piece of a response that is read as a whole."""
         self._pieces.append(piece)
         self._size += len(piece)
-        if self._phase is _ERROR:
+        if self._phase == "error":
             # Its time is bounded as a whole.
             if self._size >= _ERROR_BYTES_MAX:
                 self._fail_with_status()
@@ -365,8 +336,8 @@ class HttpCall:
         data = b"".join(self._pieces)
         self._pieces.clear()
         arguments = data, self._request.contract_revision, self._status
-        if self._phase is _UNARY:
-            response_type = RESPONSE_TYPES[type(self._request.message)]
+        if self._phase == "unary":
+            response_type = METHODS_BY_REQUEST[type(self._request.message)].response_type
             self._convert(data, lambda: response_from_json(response_type, *arguments), self._answer)
         else:
             self._convert(data, lambda: chunks_from_json(*arguments), self._explode)
@@ -411,8 +382,6 @@ class HttpCall:
             self._fail(error)
 
     def _run(self, start: Callable[[], Awaitable[Any]], then: Callable[[Any], None]) -> None:
-        """Run a task, and pass on its result."""
-
         async def run() -> None:
             try:
                 result = await start()
@@ -472,13 +441,13 @@ class HttpCall:
         left_s = 0.0
         if self._events is not None:
             left_s = silence_s - (time.monotonic() - self._events.sent_s)
-        if (self._is_paused or self._task is not None) and self._phase is not _HEAD:
+        if (self._is_paused or self._task is not None) and self._phase != "head":
             left_s = silence_s
         if left_s > 0:
             self._timer.start(left_s, self._expired)
-        elif self._phase is _HEAD:
+        elif self._phase == "head":
             self._fail(late_error(self._settings.first_byte_s))
-        elif self._phase is _ERROR:
+        elif self._phase == "error":
             self._fail_with_status()
         else:
             self._fail(stalled_error(silence_s))

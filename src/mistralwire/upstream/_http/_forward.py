@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mistralwire._timeouts import IdleTimer
 from mistralwire.errors import UpstreamError
-from mistralwire.upstream._http._errors import exchange_error, late_error, redirect_error, stalled_error
+from mistralwire.upstream._http._conversion import exchange_error, late_error, redirect_error, stalled_error
 from mistralwire.upstream._http._target import HttpLog
 from mistralwire.upstream._http1 import Exchange, HttpClient, Upload
 from mistralwire.upstream._http_settings import HttpSettings
@@ -58,12 +58,7 @@ class Forwarder(Protocol):
     """An upstream that takes requests of other routes."""
 
     def forward(self, request: ForwardRequest, receiver: ForwardReceiver) -> "ForwardCall":
-        """Send a request with the upstream's own credentials.
-
-        Raises:
-            ValueError: If a header can't be sent.
-            UpstreamError: If the upstream is closed.
-        """
+        """Send a request with the upstream's own credentials; see `MistralUpstream.forward`."""
         ...
 
 
@@ -88,13 +83,10 @@ class ForwardRoutes:
         return len(self._routes) > 1
 
     def choose(self, model: str | None) -> Forwarder:
-        """Return the upstream for a request.
+        """Return the first upstream whose patterns match the model; the first of all if there is none.
 
         Args:
             model: The model that the request names; None if it names none, or that is unknown.
-
-        Returns:
-            The first upstream whose patterns match the model; the first of all if there is no model or match.
         """
         routes = [] if model is None else [route for route in self._routes if route.matches(model)]
         upstream: Forwarder = [*routes, *self._routes][0].upstream  # type: ignore[assignment] # has `forward`
@@ -104,9 +96,11 @@ class ForwardRoutes:
 class ForwardCall:
     """A forwarded request, within the timeouts of its upstream; a ResponseReceiver.
 
+    The response must begin `first_byte_s` after the last piece of the request.
+
     Args:
         client: Sends the request.
-        settings: Timeouts. The response must begin `first_byte_s` after the last piece of the request.
+        settings: Timeouts.
         log: Logs the status.
         url: Where the request goes.
         request: The request.
@@ -156,18 +150,15 @@ class ForwardCall:
         return self._upload.write(piece)
 
     def write_end(self) -> None:
-        """Send the end of the body."""
         assert self._upload is not None  # noqa: S101 - as above
         self._extend(self._settings.first_byte_s)
         self._upload.end()
 
     def pause(self) -> None:
-        """Stop reading the response."""
         self._is_paused = True
         self._exchange.pause()
 
     def resume(self) -> None:
-        """Read the response again."""
         self._is_paused = False
         if self._has_head:
             self._extend(self._settings.silence_s)

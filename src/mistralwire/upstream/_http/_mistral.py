@@ -4,9 +4,8 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.message import Message
-
 from mistralwire import _offload
+from mistralwire._methods import METHODS_BY_REQUEST
 from mistralwire.errors import UpstreamError
 from mistralwire.upstream._credentials import Key
 from mistralwire.upstream._http._base import HttpUpstream
@@ -14,34 +13,18 @@ from mistralwire.upstream._http._forward import ForwardCall, ForwardReceiver, Fo
 from mistralwire.upstream._http._target import HEADERS, HttpLog
 from mistralwire.upstream._http_settings import HttpSettings
 from mistralwire.upstream._models import LIST_BYTES_MAX, Model, read_model_list
-from mistralwire.v1 import (
-    AgentsCompletionRequest,
-    AgentsCompletionStreamRequest,
-    ChatCompletionRequest,
-    ChatCompletionStreamRequest,
-    FIMCompletionRequest,
-    FIMCompletionStreamRequest,
-)
 
 MISTRAL_URL = "https://api.mistral.ai"
 """Base URL of the public API."""
 
-_PATHS: dict[type[Message], str] = {
-    ChatCompletionRequest: "chat",
-    ChatCompletionStreamRequest: "chat",
-    FIMCompletionRequest: "fim",
-    FIMCompletionStreamRequest: "fim",
-    AgentsCompletionRequest: "agents",
-    AgentsCompletionStreamRequest: "agents",
+_PATHS = {
+    request_type: f"/v1/{method.name.partition('Completion')[0].lower()}/completions"
+    for request_type, method in METHODS_BY_REQUEST.items()
 }
 
 
 def checked_url(name: str, url: str) -> str:
-    """Return a base URL without a trailing slash or `/v1`, which paths begin with.
-
-    Args:
-        name: Name of the setting, for the error.
-        url: The URL.
+    """Return the base URL of the setting `name` without a trailing slash or `/v1`, which paths begin with.
 
     Raises:
         ValueError: If it is not an http or https URL with a host, or has a password, a query or a fragment.
@@ -96,10 +79,7 @@ class MistralUpstream(HttpUpstream):
         return self._api.base_url
 
     async def list_models(self) -> list[Model]:
-        """List the available models.
-
-        Returns:
-            At most MODELS_MAX models, each as the API lists it.
+        """Return at most MODELS_MAX available models, each as the API lists it.
 
         Raises:
             UpstreamError: If there is no list, or one beyond LIST_BYTES_MAX; or this upstream is closed.
@@ -132,7 +112,6 @@ class MistralUpstream(HttpUpstream):
 
 
 def _refused_key_message(key: Key | None) -> str:
-    """Return the message to log when the key is refused."""
     if key is None:
         return (
             "the upstream requires a key (HTTP 401), and got none; name one with key_env or key_file, or in "
@@ -160,4 +139,4 @@ class _MistralTarget:
         return {} if self._key is None else {"authorization": f"Bearer {self._key.read()}"}
 
     def address(self, request: Any, *, is_stream: bool) -> tuple[str, Mapping[str, str]]:  # noqa: ARG002
-        return f"{self.base_url}/v1/{_PATHS[type(request)]}/completions", self.credentials()
+        return f"{self.base_url}{_PATHS[type(request)]}", self.credentials()

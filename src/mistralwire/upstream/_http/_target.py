@@ -36,8 +36,7 @@ class HttpLog:
 
     Args:
         name: Name of the upstream.
-        refusal: Message for a response 401: which credentials they are, and the remedy; never the credentials
-            themselves.
+        refusal: Message for a 401: which credentials they are, and the remedy; never the credentials.
     """
 
     def __init__(self, name: str, refusal: str) -> None:

@@ -119,12 +119,7 @@ class _Credentials:
         return str(credentials.token) if credentials is not None and credentials.valid else ""
 
     async def renew(self) -> None:
-        """Request a new token, once for all calls that wait for it.
-
-        Raises:
-            UpstreamError: If there is none: with the reason UPSTREAM_UNREACHABLE if Google can't be reached,
-                else UPSTREAM_UNAUTHENTICATED.
-        """
+        """Request a new token, once for all calls that wait for it; an UpstreamError if there is none."""
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(asyncio.to_thread(self._refresh))
             self._refreshing.add_done_callback(self._refreshed)

@@ -51,7 +51,7 @@ class HttpClient:
 
     Args:
         connect_s: Seconds until a connection is established, name lookup and TLS handshake included.
-        proxy: The proxy; None to connect directly.
+        proxy: None to connect directly.
 
     Attributes:
         timeouts: Timers for those who wait for responses.
@@ -87,7 +87,7 @@ class HttpClient:
         on a new one. A request with an Upload can't be sent again, and always uses a new connection.
 
         Args:
-            method: The method, such as `POST`.
+            method: Such as `POST`.
             url: An http or https URL.
             headers: Further headers, without Host, Content-Length and Accept-Encoding. They are cached, so
                 that the next request with the same headers need not encode them.
@@ -161,7 +161,6 @@ class HttpClient:
             self._all_lost.set()
 
     def repeat(self, exchange: Exchange) -> None:
-        """Send a request on a new connection."""
         task = self._loop.create_task(self._connected(exchange.origin))
         self._connecting.add(task)
         exchange.wait_for(task)
@@ -211,7 +210,6 @@ class HttpClient:
             exchange.fail(UnreachableError("it closed the connection instead of answering"))
 
     def _take(self, origin: Origin) -> Connection | None:
-        """Return the most recently used idle connection; None if there is none."""
         idle = self._idle.get(origin)
         oldest_s = self._loop.time() - IDLE_S
         while idle:

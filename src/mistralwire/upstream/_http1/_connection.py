@@ -127,7 +127,6 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse a part of a response, and pass it on in one call."""
         exchange = self._exchange
         if exchange is None:
             # No request has asked for it.

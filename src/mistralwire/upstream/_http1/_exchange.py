@@ -39,12 +39,7 @@ class ResponseReceiver(Protocol):
     """
 
     def head(self, status: int, headers: dict[str, str]) -> None:
-        """Receive the head of the response.
-
-        Args:
-            status: The status, 200 or more; redirects are statuses like others.
-            headers: By name in lower case; the values of a repeated header are joined by commas.
-        """
+        """Receive the head: a status of 200 or more, and the headers by name in lower case."""
 
     def data(self, piece: bytes) -> None:
         """Receive a piece of the body, never empty: one call for everything that arrived together."""
@@ -79,11 +74,9 @@ class Exchange:
         body: The body of the request; empty for an upload.
         upload: The body if it is sent piece by piece; otherwise None.
         is_head: Whether the method is HEAD.
-        is_paused: Whether the receiver has paused.
         is_over: Whether the receiver got the end, or has cancelled.
-        was_repeated: Whether the request was sent a second time, because a reused connection was lost without
-            a response.
-        data: Receives a piece of the body after the head, and passes it on, decoded.
+        was_repeated: Whether a reused connection was lost without a response, and the request sent again.
+        data: Receives a piece of the response's body, and passes it on, decoded.
     """
 
     __slots__ = (
@@ -160,7 +153,6 @@ class Exchange:
         self.resume()
 
     def wait_for(self, connecting: "asyncio.Task[object]") -> None:
-        """Note the task that opens a connection."""
         self._connecting = connecting
 
     def attach(self, carrier: Carrier) -> None:
@@ -187,7 +179,6 @@ class Exchange:
         self._receiver.head(status, headers)
 
     def deliver(self, piece: bytes) -> None:
-        """Pass on a decoded piece of the body."""
         self._receiver.data(piece)
 
     def end(self) -> None:
@@ -198,7 +189,6 @@ class Exchange:
             self._decoder.end()
 
     def finish(self) -> None:
-        """Pass on the end."""
         self.is_over = True
         self._receiver.end()
 
@@ -292,7 +282,6 @@ class Inflater:
         self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS)
 
     def feed(self, data: bytes) -> None:
-        """Add encoded bytes."""
         if not data:
             return
         if not self._has_begun:
@@ -301,11 +290,7 @@ class Inflater:
         self._input = memoryview(bytes(self._input) + data)
 
     def read(self) -> bytes:
-        """Decode at most PIECE_BYTES_MAX bytes; none if more input is needed.
-
-        Raises:
-            UnreadableError: If the input is invalid.
-        """
+        """Decode at most PIECE_BYTES_MAX bytes, none if more input is needed; or raise an UnreadableError."""
         while True:
             if self._inflate.eof:
                 # RFC 1952, section 2.2: a file is a series of members.

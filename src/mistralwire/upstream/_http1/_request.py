@@ -24,14 +24,7 @@ class Origin(NamedTuple):
 
 
 class Address(NamedTuple):
-    """A parsed URL.
-
-    Attributes:
-        origin: The peer.
-        host: Value of the Host header, which has no port that is the default of the scheme.
-        path: Path and query, ASCII.
-        absolute: The whole URL, for requests to a proxy.
-    """
+    """A parsed URL: `host` is for the Host header, `path` includes the query, `absolute` is for a proxy."""
 
     origin: Origin
     host: str
@@ -107,11 +100,7 @@ class SharedHead(NamedTuple):
 def encode_head(method: str, target: str, host: str, headers: Mapping[str, str]) -> bytes:
     """Encode the request line and the headers of a request; `end_of_head` encodes the rest of its head.
 
-    Args:
-        method: Such as `POST`.
-        target: A path; the whole URL for a proxy; or host and port for a tunnel.
-        host: Value of the Host header.
-        headers: Further headers.
+    The target is a path; for a proxy the whole URL; for a tunnel host and port.
 
     Raises:
         ValueError: If the method is invalid, a name is no token, or a value contains a control character (a
@@ -197,11 +186,7 @@ class Upload:
         self._has_ended = self._is_over = False
 
     def write(self, piece: bytes) -> bool:
-        """Send a piece; after the end of the exchange it is discarded.
-
-        Returns:
-            Whether more may be written now; otherwise `drained` is called when it may.
-        """
+        """Send a piece, or discard it after the end; return whether more may be written before `drained`."""
         self._size += len(piece)
         if self.length is not None and self._size > self.length:
             return self._fail()
@@ -210,7 +195,6 @@ class Upload:
         return self._send(piece)
 
     def end(self) -> None:
-        """Send the end of the body."""
         self._has_ended = True
         if self.length is not None and self._size != self.length:
             self._fail()

@@ -121,7 +121,7 @@ class ResponseReader:
             self.is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers are ignored."""
+        # Trailers are ignored.
         if not self.status and self.error is None:
             self._fields.append((name, value))
 
@@ -143,7 +143,6 @@ class ResponseReader:
             self._begin(status, fields)
 
     def on_message_complete(self) -> None:
-        """Note the end of the response; interim ones are ignored."""
         if self.status and not self.is_ended:
             self.is_ended = True
             self._kept = len(self._parts)

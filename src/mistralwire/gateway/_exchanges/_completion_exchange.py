@@ -15,7 +15,7 @@ from mistralwire._response_stream import EventWriter
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import CallError, CodecError, DecodeError, EncodeError, MistralwireError
 from mistralwire.gateway._errors import HttpAnswer, error_body, unencodable_answer
-from mistralwire.gateway._http_exchange import UNBUFFERED, HttpExchange, Responder
+from mistralwire.gateway._exchanges._http_exchange import UNBUFFERED, HttpExchange, Responder
 from mistralwire.gateway._routes import CompletionCall, CompletionKind, CompletionRoute, check_body, read_call
 from mistralwire.gateway._state import GatewayState
 from mistralwire.v1 import ChatCompletionStreamResponse

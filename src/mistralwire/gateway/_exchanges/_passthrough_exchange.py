@@ -12,7 +12,7 @@ from mistralwire._metadata import REQUEST_ID, response_headers
 from mistralwire.codec import to_json
 from mistralwire.errors import MistralwireError, Reason, UpstreamError
 from mistralwire.gateway._errors import Headers, HttpAnswer, HttpError, error_body
-from mistralwire.gateway._http_exchange import UNBUFFERED, HttpExchange, Responder
+from mistralwire.gateway._exchanges._http_exchange import UNBUFFERED, HttpExchange, Responder
 from mistralwire.gateway._routes import PassthroughRoute
 from mistralwire.gateway._state import GatewayState
 from mistralwire.upstream import ForwardCall, ForwardRequest, error_from_body

@@ -1,0 +1,14 @@
+"""The exchanges: a request and its answer, between an HTTP server and whatever answers it."""
+
+from mistralwire.gateway._exchanges._completion_exchange import CompletionExchange
+from mistralwire.gateway._exchanges._http_exchange import BREAK_OFF_S, HttpExchange, Responder, access_logger
+from mistralwire.gateway._exchanges._passthrough_exchange import PassthroughExchange
+
+__all__ = [
+    "BREAK_OFF_S",
+    "CompletionExchange",
+    "HttpExchange",
+    "PassthroughExchange",
+    "Responder",
+    "access_logger",
+]
