@@ -12,7 +12,8 @@ from mistralwire.gateway._openai._response import to_openai_response
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse
 from tests import corpus
 from tests.corpus import Body
-from tests.gateway.test_openai_response import DEFAULTS, meaning_of, text
+from tests.gateway.openai_messages import meaning_of
+from tests.gateway.test_openai_response import DEFAULTS, text
 from tests.strategies import json_objects, loose_documents
 
 MESSAGES = [{"role": "user", "content": "Hello"}]

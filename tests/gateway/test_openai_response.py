@@ -14,6 +14,7 @@ from mistralwire.gateway._openai._response import OpenAIStream, to_openai_respon
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk
 from tests import corpus
 from tests.corpus import Body
+from tests.gateway.openai_messages import meaning_of
 from tests.strategies import json_objects, loose_documents
 
 DEFAULTS = {"id": "chatcmpl-1", "created": 5, "model": "asked"}
@@ -337,35 +338,6 @@ def test_choices_of_one_chunk_are_split_beside_each_other() -> None:
 
 
 # As wholes.
-
-
-def read_thinking(part: Any) -> str:
-    """Return the text of a part that is thinking."""
-    if part.get("type") != "thinking":
-        return ""
-    inner = part["thinking"]
-    return inner if isinstance(inner, str) else "".join(each.get("text", "") for each in inner)
-
-
-def meaning_of(message: dict[str, Any]) -> Any:
-    """Return text, thinking and calls, in any order, of a message in either form."""
-    content = message.get("content") or ""
-    reasoning = message.get("reasoning_content") or ""
-    if isinstance(content, list):
-        reasoning += "".join(map(read_thinking, content))
-        content = "".join(part["text"] for part in content if part.get("type") == "text")
-    calls = [(call["function"]["name"], read(call)) for call in message.get("tool_calls") or ()]
-    # As JSON, which joins the halves of a character.
-    return json.loads(json.dumps([content, reasoning, sorted(calls, key=repr)]))
-
-
-def read(call: dict[str, Any]) -> Any:
-    """Return the arguments of a call as a value, or as text if that was cut."""
-    arguments = call["function"].get("arguments")
-    try:
-        return json.loads(arguments) if isinstance(arguments, str) and arguments else arguments or {}
-    except json.JSONDecodeError:
-        return arguments
 
 
 def collect(chunks: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:

@@ -8,9 +8,13 @@ import pathlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from mistralwire.codec import accumulate, from_json, to_dict
 from mistralwire.gateway import GatewayConfig
 from mistralwire.service import ServerConfig
 from mistralwire.upstream import HttpSettings, MistralUpstream
+from mistralwire.v1 import ChatCompletionRequest, CompletionChunk
+from tests import corpus
+from tests.gateway.openai_messages import meaning_of
 from tests.gateway_stack import running_gateway
 from tests.interop.processes import run
 from tests.upstream_server import CUT, Answer, Received, UpstreamServer, json_answer, sse_answer
@@ -28,14 +32,7 @@ HEARTBEAT_S, SILENCE_S = 1.0, 3.0
 _WAIT_S = 300
 # Beyond what the contract has room for: a service that checks requests refuses it.
 TOKENS_BEYOND = 2**40
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "Tells the weather.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
+_CALL_ID = "call00001"
 ARGUMENTS = '{"city": "Kraków"}'
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -50,6 +47,8 @@ class Client(NamedTuple):
         has_blocking: Whether it has an interface that blocks, beside the one of asyncio.
         attempts: How often it asks if the answer is 429, 500 or 503.
         broken: What its caller gets of a stream that breaks off: one of BROKEN.
+        path: The path of its base URL.
+        thinking: What it does with the model's thinking: one of THINKING; empty where it is not asked to.
     """
 
     name: str
@@ -57,6 +56,13 @@ class Client(NamedTuple):
     has_blocking: bool = True
     attempts: int = 1
     broken: str = "text"
+    path: str = "/v1"
+    thinking: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it calls, if not at Mistral's path."""
+        return "" if self.path == "/v1" else f" at `{self.path}`"
 
 
 BROKEN = {
@@ -67,6 +73,14 @@ BROKEN = {
 }
 """What a client can make of an event with an error: what docs/interop.md calls it."""
 
+THINKING = {
+    "kept": "read and sent back",
+    "ignored": "ignored",
+}
+"""What a client does with `reasoning_content`: what docs/interop.md calls it."""
+
+_OPENAI: dict[str, Any] = {"attempts": 3, "path": "/openai/v1", "thinking": "kept"}
+
 PYTHON = (
     Client("mistralai", "mistralai", broken="body"),
     Client("openai", "openai", attempts=3),
@@ -75,12 +89,18 @@ PYTHON = (
     Client("litellm openai", "litellm", attempts=3),
     Client("pydantic-ai mistral", "pydantic-ai-slim", has_blocking=False, broken="error"),
     Client("pydantic-ai openai", "pydantic-ai-slim", has_blocking=False, attempts=3),
+    Client("openai", "openai", **_OPENAI),
+    Client("langchain-openai", "langchain-openai", **_OPENAI | {"thinking": "ignored"}),
+    Client("litellm openai", "litellm", **_OPENAI),
+    Client("pydantic-ai openai", "pydantic-ai-slim", has_blocking=False, **_OPENAI),
 )
 NODE = (
     Client("@mistralai/mistralai", "@mistralai/mistralai", has_blocking=False, broken="error"),
     Client("openai (Node.js)", "openai", has_blocking=False, attempts=3),
     Client("@ai-sdk/mistral", "@ai-sdk/mistral", has_blocking=False, attempts=3),
     Client("@ai-sdk/openai-compatible", "@ai-sdk/openai-compatible", has_blocking=False, attempts=3),
+    Client("openai (Node.js)", "openai", has_blocking=False, **_OPENAI),
+    Client("@ai-sdk/openai-compatible", "@ai-sdk/openai-compatible", has_blocking=False, **_OPENAI),
 )
 
 
@@ -94,8 +114,9 @@ def table_row(client: Client) -> str:
         versions = {
             name.partition("[")[0]: version for name, _, version in (line.partition("==") for line in lines)
         }
-    name = client.name if is_of_node else f"{client.name} (Python)"
-    cells = (name, versions[client.package], str(client.attempts), BROKEN[client.broken])
+    name = client.name + ("" if is_of_node else " (Python)") + client.place
+    thinking = THINKING.get(client.thinking, "")
+    cells = (name, versions[client.package], str(client.attempts), BROKEN[client.broken], thinking)
     return f"| {' | '.join(cells)} |"
 
 
@@ -110,6 +131,9 @@ class Case(NamedTuple):
         status: The status that the client is told, if there is one.
         is_retried: Whether some clients ask again.
         asks: Whether the model API is asked at all.
+        thinking: The model's thinking.
+        tools: Names and arguments, as JSON text, of the calls of tools.
+        has_second_turn: Whether the answer is sent back with what its tools return.
     """
 
     name: str
@@ -119,6 +143,9 @@ class Case(NamedTuple):
     status: int | None = None
     is_retried: bool = False
     asks: bool = True
+    thinking: str = ""
+    tools: tuple[tuple[str, str], ...] = ()
+    has_second_turn: bool = False
 
     @property
     def is_broken(self) -> bool:
@@ -130,16 +157,18 @@ def _both(name: str, **expected: Any) -> list[Case]:
     return [Case(name, is_stream=False, **expected), Case(name, is_stream=True, **expected)]
 
 
+_TOOLS = (("weather", ARGUMENTS),)
+_BEFORE, _BEHIND = "Look it up.", "It says so."
 _STREAMS = (
     Case("text", is_stream=True, text="Hello"),
-    Case("tools", is_stream=True),
+    Case("tools", is_stream=True, tools=_TOOLS),
     Case("silence", is_stream=True, text="Hello"),
     Case("cut", is_stream=True, text="Hel", error="found a connection that broke before"),
     Case("error-event", is_stream=True, text="Hel", error="no luck: error-event"),
 )
 _WHOLE = (
     Case("text", is_stream=False, text="Hello"),
-    Case("tools", is_stream=False),
+    Case("tools", is_stream=False, tools=_TOOLS),
 )
 _ERRORS = (
     *_both("400", error="no luck: 400", status=400),
@@ -152,6 +181,37 @@ _ERRORS = (
     *_both("503", error="no luck: 503", status=503, is_retried=True),
 )
 CASES = (*_WHOLE, *_STREAMS, *_ERRORS)
+
+
+def _recorded() -> dict[Case, list[bytes]]:
+    """Return the recorded streams with thinking or calls of tools, if there are any, as events."""
+    streams = {}
+    for number, file in enumerate(corpus.files(("chat_sse",))):
+        bodies: list[corpus.Body] = file.values[0]
+        chunks = [from_json(CompletionChunk, body.text, validate=False) for body in bodies]
+        choices = to_dict(accumulate(chunks)).get("choices", [])
+        if len(choices) != 1 or choices[0].get("finish_reason") not in ("stop", "tool_calls"):
+            continue
+        text, thinking, calls = meaning_of(choices[0]["message"])
+        tools = tuple((name, json.dumps(arguments)) for name, arguments in calls)
+        if (thinking or tools) and len(dict(tools)) == len(tools):
+            case = Case(f"recorded-{number}", is_stream=True, text=text, thinking=thinking, tools=tools)
+            streams[case] = [*(b"data: %b\n\n" % body.text for body in bodies), DONE]
+    return streams
+
+
+_RECORDED = _recorded()
+# What shows the model's thinking.
+_REASONING = (
+    *_both(
+        "turns",
+        text="I'll look.It is sunny.",
+        thinking=_BEFORE + _BEHIND,
+        tools=_TOOLS,
+        has_second_turn=True,
+    ),
+    *_RECORDED,
+)
 
 
 class Call(NamedTuple):
@@ -172,7 +232,12 @@ class Call(NamedTuple):
     def __str__(self) -> str:
         """Name it, for a test."""
         ways = ("blocking" if self.is_blocking else "", "mounted" if self.is_mounted else "")
-        words = (self.client.name, *ways, self.case.name, "stream" if self.case.is_stream else "whole")
+        words = (
+            self.client.name + self.client.place,
+            *ways,
+            self.case.name,
+            "stream" if self.case.is_stream else "whole",
+        )
         return " ".join(filter(None, words))
 
 
@@ -181,11 +246,11 @@ class Ended(NamedTuple):
 
     Attributes:
         outcome: What ask.py or ask.mjs says of it.
-        attempts: How often the model API was asked for it.
+        requests: What the model API was asked for it.
     """
 
     outcome: dict[str, Any]
-    attempts: int
+    requests: list[Any]
 
 
 def calls_of(clients: Iterable[Client]) -> list[Call]:
@@ -193,6 +258,7 @@ def calls_of(clients: Iterable[Client]) -> list[Call]:
     clients = list(clients)
     return [
         *(Call(client, case) for client in clients for case in CASES),
+        *(Call(client, case) for client in clients if client.thinking for case in _REASONING),
         *(Call(client, case, True) for client in clients if client.has_blocking for case in _STREAMS),
         *(Call(client, case, False, True) for client in clients for case in _STREAMS),
     ]
@@ -201,11 +267,15 @@ def calls_of(clients: Iterable[Client]) -> list[Call]:
 def check(call: Call, ended: Ended) -> None:
     """Check what came of a call."""
     client, case, *_ = call
-    outcome, attempts = ended
+    outcome, requests = ended
     assert outcome["text"] == case.text
-    tools = {"weather": json.loads(ARGUMENTS)} if case.name == "tools" else {}
+    assert outcome["thinking"] == ("" if client.thinking == "ignored" else case.thinking)
+    tools = {name: json.loads(text) for name, text in case.tools}
     assert {name: json.loads(text) for name, text in outcome["tools"].items()} == tools
-    assert attempts == (case.asks and (client.attempts if case.is_retried else 1))
+    if case.has_second_turn:
+        _check_second_turn(client, requests)
+        requests = requests[:1]
+    assert len(requests) == (case.asks and (client.attempts if case.is_retried else 1))
     error = outcome["error"]
     if not case.error:
         assert error is None
@@ -213,12 +283,29 @@ def check(call: Call, ended: Ended) -> None:
     assert error is not None
     places = [place for place in ("text", "body") if case.error in error.get(place, "")]
     if not case.is_broken:
-        assert error["status"] == case.status
+        assert error["status"] == (400 if client.path != "/v1" and case.status == 422 else case.status)
         assert places
     elif client.broken == "transfer":
         assert "closed connection" in error["text"]
     else:
         assert (places or ["error"])[0] == client.broken
+
+
+def _check_second_turn(client: Client, requests: list[Any]) -> None:
+    """Check that the model API gets what it answered in the first turn, in its own form."""
+    [_, second] = requests
+    _, assistant, tool = second["messages"]
+    content = assistant["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": _BEFORE}]}
+    expected = [{"type": "text", "text": "I'll look."}]
+    assert parts == ([thought, *expected] if client.thinking == "kept" else expected)
+    [call] = assistant["tool_calls"]
+    assert (call["id"], json.loads(call["function"]["arguments"])) == (_CALL_ID, json.loads(ARGUMENTS))
+    assert (tool["role"], tool["tool_call_id"]) == ("tool", _CALL_ID)
+    # Mistral refuses what it does not document.
+    request = from_json(ChatCompletionRequest, json.dumps(second))
+    assert "members:" not in str(request)
 
 
 class ModelApi(UpstreamServer):
@@ -245,13 +332,21 @@ class ModelApi(UpstreamServer):
                 "code": "7",
             }
             return json_answer(json.dumps(error).encode(), int(name))
+        if name.startswith("recorded"):
+            return sse_answer(*next(events for case, events in _RECORDED.items() if case.name == name))
+        if name == "turns":
+            return _turn(body["messages"], is_stream=bool(body.get("stream")))
         if not body.get("stream"):
             return _whole(name)
         return sse_answer(*self._pieces(name))
 
-    def attempts(self) -> collections.Counter[str]:
-        """Count the requests for each model."""
-        return collections.Counter(json.loads(request.body)["model"] for request in self.received)
+    def requests(self) -> dict[str, list[Any]]:
+        """Return the requests for each model."""
+        requests = collections.defaultdict(list)
+        for request in self.received:
+            body = json.loads(request.body)
+            requests[body["model"]].append(body)
+        return requests
 
     def _pieces(self, name: str) -> list[Any]:
         hel = _chunk({"role": "assistant", "content": "Hel"})
@@ -275,9 +370,14 @@ class ModelApi(UpstreamServer):
         return [hel, *rest]
 
 
+def _tool(name: str) -> dict[str, Any]:
+    function = {"name": name, "description": "Tells something.", "parameters": {"type": "object"}}
+    return {"type": "function", "function": function}
+
+
 def _tool_call(arguments: str, *, name: str) -> dict[str, Any]:
     function = {"name": name, "arguments": arguments}
-    return {"index": 0, "id": "call00001", "type": "function", "function": function}
+    return {"index": 0, "id": _CALL_ID, "type": "function", "function": function}
 
 
 def _chunk(delta: dict[str, Any], finish_reason: str | None = None, **more: Any) -> bytes:
@@ -290,9 +390,31 @@ def _whole(name: str) -> Answer:
     message: dict[str, Any] = {"role": "assistant", "content": "Hello"}
     if name == "tools":
         message = {"role": "assistant", "content": "", "tool_calls": [_tool_call(ARGUMENTS, name="weather")]}
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if name == "tools" else "stop"}
+    return _answer(message, "tool_calls" if name == "tools" else "stop")
+
+
+def _answer(message: dict[str, Any], finish_reason: str) -> Answer:
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     answer = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
     return json_answer(json.dumps({**answer, "usage": USAGE}).encode())
+
+
+def _turn(messages: list[Any], *, is_stream: bool) -> Answer:
+    """Answer as a model that reasons does: with a tool call, and then with what the tool has returned."""
+    is_first = messages[-1]["role"] != "tool"
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": _BEFORE if is_first else _BEHIND}]}
+    text = {"type": "text", "text": "I'll look." if is_first else "It is sunny."}
+    calls = [_tool_call(ARGUMENTS, name="weather")] if is_first else None
+    reason = "tool_calls" if is_first else "stop"
+    if not is_stream:
+        return _answer({"role": "assistant", "content": [thinking, text], "tool_calls": calls}, reason)
+    return sse_answer(
+        _chunk({"role": "assistant", "content": ""}),
+        _chunk({"content": [{**thinking, "closed": True}]}, p="abcdef"),
+        _chunk({"content": [text]}, p="abcdefghij"),
+        _chunk({"content": "", "tool_calls": calls}, reason, usage=USAGE, p="abc"),
+        DONE,
+    )
 
 
 def write_keys(folder: pathlib.Path) -> pathlib.Path:
@@ -324,9 +446,11 @@ async def ask(
         told: list[dict[str, Any]] = [
             {
                 "client": client.name,
+                "path": client.path,
+                "has_second_turn": case.has_second_turn,
                 "is_stream": case.is_stream,
                 "is_blocking": is_blocking,
-                "tools": [WEATHER] if case.name == "tools" else [],
+                "tools": [_tool(name) for name, _ in case.tools],
                 "max_tokens": TOKENS_BEYOND if case.name == "violation" else 0,
                 "url": urls[case.name if case.name in ("violation", "silence") else "", is_mounted],
                 "key": WRONG_KEY if case.name == "401" else KEY,
@@ -338,9 +462,9 @@ async def ask(
         code, output, errors = await run(*command, stdin=json.dumps(told).encode(), wait_s=_WAIT_S)
         # Clients warn of what they like.
         assert code == 0, errors
-        attempts = api.attempts()
+        requests = api.requests()
     return {
-        call: Ended(outcome, attempts[each["model"]])
+        call: Ended(outcome, requests.get(each["model"], []))
         for call, each, outcome in zip(calls, told, json.loads(output), strict=True)
     }
 
@@ -354,7 +478,7 @@ async def _gateways(
     The service of that for `violation` checks requests. That for `silence` alone has a short heartbeat, which
     on a busy machine may come before any answer.
     """
-    config = GatewayConfig(port=0, token_file=keys)
+    config = GatewayConfig(port=0, token_file=keys, openai=True)
     often = dataclasses.replace(config, heartbeat_s=heartbeat_s)
     strict = ServerConfig(port=0, strict=True)
     async with ModelApi(silence_s) as api, contextlib.AsyncExitStack() as stack:
