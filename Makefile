@@ -23,7 +23,7 @@ UNANSWERED = || [ $$? -eq 75 ]
 NOT_RUN := build/not-run.txt
 
 # With more than the cores, tests hit their timeouts.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count())')
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := -m pytest --durations=10
 # By file, so that what its tests share is started once.
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -37,7 +37,7 @@ OLDEST_TESTS := tests/codec tests/contract tests/service tests/client
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
-.PHONY: help native wheels native-test rust demo quick test newest alone oldest coverage forget covered versions interop chaos check begin browser report \
+.PHONY: help native wheels native-test rust demo picture quick test newest alone oldest coverage forget covered versions interop chaos check begin browser report \
 	format lint types stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
 
 # Targets share environments, stubs and processors.
@@ -53,11 +53,13 @@ help: ## Show the targets
 python3 = $(shell for python in python3.$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.$(1).*/bin/python3.$(1); do \
 	"$$python" -c '' 2>/dev/null && echo "$$python" && break; done)
 
+CHECK_PYTHON = -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	"expected Python 3.11 or newer, found %d.%d; run make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'
+
 # Makes an environment, with PYTHON or another one. A Python that is too old is refused before anything is made, and what a run
 # with another one, or an interrupted one, has left is made again.
 define environment
-@$(or $(2),$(PYTHON)) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
-	"expected Python 3.11 or newer, found %d.%d; run make PYTHON=python3.11 $(MAKECMDGOALS)" % sys.version_info[:2])'
+@$(or $(2),$(PYTHON)) $(CHECK_PYTHON)
 @echo "making $(1)"
 @$(1)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(or $(2),$(PYTHON)) -m venv --clear $(1)
 endef
@@ -130,8 +132,13 @@ native-test: rust .venv-generate/.installed ## Run the native engine's own tests
 	@echo "== codec and contract, Python engine"
 	MISTRALWIRE_ENGINE=python $(BIN)/python $(PYTEST) $(PARALLEL) tests/codec tests/contract
 
-demo: .venv/.installed ## Show the main job, end to end, over a real gRPC service
-	@$(BIN)/python -m tools.demo
+# In the background, so that Ctrl-C reaches the shell alone, which ends what runs and prints one line.
+demo: ## Show on one screen what mistralwire is for, in an environment of its own (70 MB, a minute)
+	@trap 'kill $$! 2>/dev/null; wait; echo interrupted; exit 0' INT; \
+		{ $(PYTHON) $(CHECK_PYTHON) && exec $(PYTHON) -m tools.demo; } & wait $$!
+
+picture: .venv/.installed ## Draw docs/demo.svg, which README.md shows, from what the demonstration writes
+	@$(BIN)/python -m tools.picture
 
 TEST_PACKAGES := .venv/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES)
 

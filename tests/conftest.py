@@ -12,9 +12,8 @@ from importlib import metadata
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mistralwire.codec import _counts
+from mistralwire.codec import ENGINE, _counts
 from tests.fleet.next_year import make_next_year
-from tools.engine import engine_line
 
 for name, max_examples in (("default", 100), ("short", 20), ("long", 5_000)):
     settings.register_profile(
@@ -47,7 +46,7 @@ sys.addaudithook(_refuse_processes)
 
 def pytest_report_header() -> list[str]:
     versions = [f"{name} {metadata.version(name)}" for name in ("protobuf", "grpcio", "orjson")]
-    return [f"Python {platform.python_version()}, {', '.join(versions)}", engine_line()]
+    return [f"Python {platform.python_version()}, {', '.join(versions)}", f"codec: {ENGINE} engine"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,11 +1,16 @@
-"""`make` with a Python that is too old, and after it."""
+"""`make` with a Python that is too old, and after it; and `make demo`."""
 
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from tests.downloads import skipped_without_answer
+from tools.downloads import download
 
 pytestmark = pytest.mark.process
 
@@ -67,3 +72,43 @@ def test_an_environment_that_is_as_it_should_be_is_kept(checkout: pathlib.Path) 
     (checkout / ".venv" / ".installed").unlink()
     assert make(checkout, sys.executable).returncode == 0
     assert (checkout / ".venv" / "kept").exists()
+
+
+def test_ctrl_c_ends_the_demonstration_with_one_line(checkout: pathlib.Path) -> None:
+    (checkout / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "demo.py", checkout / "tools")
+    with subprocess.Popen(
+        ["make", f"PYTHON={sys.executable}", "demo"],
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("installing mistralwire into .venv-demo, once: ")
+        os.killpg(process.pid, signal.SIGINT)
+        # To the end of the pipe: no process is left that could write to it.
+        assert process.stdout.read() == "interrupted\n"
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.slow
+def test_the_demonstration_installs_what_it_needs_alone(checkout: pathlib.Path) -> None:
+    for name in ("README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    for name in ("src", "proto", "tools"):
+        shutil.copytree(
+            ROOT / name, checkout / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules")
+        )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with skipped_without_answer("make demo"):
+        shown = download(["make", f"PYTHON={sys.executable}", "demo"], cwd=checkout, env=environment)
+
+    installed = checkout / ".venv-demo"
+    assert shown.startswith("installing mistralwire into .venv-demo, once: ")
+    assert ".venv-demo/bin/mistralwire gateway" in shown
+    size = sum(path.lstat().st_size for path in installed.rglob("*"))
+    assert 30_000_000 < size < 90_000_000
+    assert (installed / "bin" / "uvicorn").exists()
+    assert not (installed / "bin" / "pytest").exists()

@@ -12,10 +12,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2
-from google.protobuf.message import Message
+from google.protobuf import json_format
 
 from mistralwire import check, from_json, to_json
+from mistralwire.cli.demo._usual_schema import usual_from_json, usual_to_json
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer
 from mistralwire.v1 import (
@@ -88,50 +88,11 @@ def test_what_the_usual_schema_loses(label: str) -> None:
 
 
 def _survives_json_format(text: str) -> bool:
-    message = _usual_schema()()
     try:
-        json_format.Parse(text, message, ignore_unknown_fields=True)
-        written = json_format.MessageToJson(message, preserving_proto_field_name=True)
+        written = usual_to_json(usual_from_json(text))
     except (json_format.Error, ValueError):
         return False
     return bool(json.loads(written) == json.loads(text))
-
-
-def _usual_schema() -> type[Message]:
-    """Build the schema that the README speaks of."""
-    file = descriptor_pb2.FileDescriptorProto(name="usual.proto", package="usual", syntax="proto3")
-    file.dependency.append("google/protobuf/struct.proto")
-    types = descriptor_pb2.FieldDescriptorProto
-    reasons = file.enum_type.add(name="FinishReason")
-    for number, name in enumerate(("unknown", "stop", "length", "tool_calls")):
-        reasons.value.add(name=name, number=number)
-
-    def add(name: str, *fields: tuple[str, Any, bool]) -> None:
-        message = file.message_type.add(name=name)
-        for number, (field_name, field_type, repeated) in enumerate(fields, 1):
-            label = types.LABEL_REPEATED if repeated else types.LABEL_OPTIONAL
-            field = message.field.add(name=field_name, number=number, label=label)
-            if isinstance(field_type, str):
-                field.type = types.TYPE_ENUM if field_type == ".usual.FinishReason" else types.TYPE_MESSAGE
-                field.type_name = field_type
-            else:
-                field.type = field_type
-
-    add("Function", ("name", types.TYPE_STRING, False), ("arguments", types.TYPE_STRING, False))
-    add("ToolCall", ("id", types.TYPE_STRING, False), ("function", ".usual.Function", False))
-    text = ("role", types.TYPE_STRING, False), ("content", types.TYPE_STRING, False)
-    add("Message", *text, ("tool_calls", ".usual.ToolCall", True))
-    choice = ("index", types.TYPE_INT64, False), ("finish_reason", ".usual.FinishReason", False)
-    add("Choice", *choice, ("message", ".usual.Message", False))
-    add("Usage", ("prompt_tokens", types.TYPE_INT64, False))
-    names = [(name, types.TYPE_STRING, False) for name in ("id", "object", "model")]
-    parts = ("usage", ".usual.Usage", False), ("choices", ".usual.Choice", True)
-    more = ("created", types.TYPE_INT64, False), ("metadata", ".google.protobuf.Struct", False)
-    add("Response", *names, *parts, *more)
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("usual.Response"))
 
 
 def test_the_codec_example_runs() -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,12 @@ def test_the_command_converts(binaries: pathlib.Path, folder: pathlib.Path) -> N
     run(binaries / "mistralwire", "convert", DOCUMENT, "-o", "response.binpb", cwd=folder)
     back = ["response.binpb", "--type", "ChatCompletionResponse", "--names", "camel"]
     assert '"finishReason":"tool_calls"' in run(binaries / "mistralwire", "convert", *back, cwd=folder)
+
+
+def test_the_demonstration_comes_with_it(binaries: pathlib.Path, folder: pathlib.Path) -> None:
+    shown = run(binaries / "mistralwire", "demo", cwd=folder)
+    assert re.findall("(7 changed) +(0 changed)", shown)
+    assert f"{binaries.relative_to(folder)}/mistralwire gateway" in shown
 
 
 def test_the_contract_comes_with_it(binaries: pathlib.Path, folder: pathlib.Path) -> None:

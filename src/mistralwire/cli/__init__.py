@@ -23,6 +23,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
+    "demo": "Show on one screen what this package is for.",
     "gateway": "Serve the documented HTTP API, and call a service over gRPC.",
     "proto": "Write the contract as a folder that can be vendored unchanged.",
     "serve": "Serve chat completions over gRPC.",
