@@ -28,9 +28,8 @@ def converted(*arguments: str | pathlib.Path, stdin: bytes = b"") -> bytes:
 
 
 def run(*arguments: str | pathlib.Path, stdin: bytes = b"") -> tuple[int, bytes, str]:
-    command = [*COMMAND, *map(str, arguments)]
-    result = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=TIMEOUT_S)
-    return result.returncode, result.stdout, result.stderr.decode()
+    result = convert(*arguments, stdin=stdin)
+    return result.exit_code, result.stdout_bytes, result.stderr
 
 
 def run_in_shell(line: str, *arguments: str | pathlib.Path) -> tuple[int, str, str]:

@@ -9,8 +9,14 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 
+import click.testing
+
+from mistralwire.cli import main
+
 REPLAY = pathlib.Path(__file__).parent.parent / "data" / "replay"
 COMMAND = (sys.executable, "-m", "mistralwire", "serve")
+# Of whoever runs the tests.
+SETTINGS = [name for name in os.environ if name.startswith("MISTRALWIRE_")]
 
 
 @contextlib.asynccontextmanager
@@ -44,6 +50,23 @@ async def serving(
             await process.communicate()
 
 
+def refused(code: int, *arguments: str | pathlib.Path, command: Sequence[str] = COMMAND) -> str:
+    """Run the command in this process, which ends before it listens.
+
+    Args:
+        code: The exit code that is expected: 2 for a usage error, else 1.
+        arguments: What comes behind `--port 0`.
+        command: The command, of which the last word counts.
+
+    Returns:
+        The message, in one line.
+    """
+    words = [command[-1], "--port", "0", *map(str, arguments)]
+    result = click.testing.CliRunner(env=dict.fromkeys(SETTINGS)).invoke(main, words)
+    assert result.exit_code == code, result.output
+    return " ".join(result.stderr.partition("Error: ")[2].split())
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, env=_environment()
@@ -51,5 +74,4 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without the settings of whoever runs the tests."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MISTRALWIRE_")}
+    return {name: value for name, value in os.environ.items() if name not in SETTINGS}

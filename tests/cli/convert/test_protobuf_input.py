@@ -12,8 +12,6 @@ from mistralwire.codec import from_json
 
 from ..commands import CHUNK, DATA, convert, converted, run
 
-pytestmark = pytest.mark.process
-
 RESPONSE = DATA / "response.json"
 CHUNK_BYTES = from_json(v1.CompletionChunk, CHUNK).SerializeToString()
 UNKNOWN = b"\xf8\x7f\x01"

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from ..serving import REPLAY, serving
-from ..test_gateway import CHAT, QUESTION, failed, lines_until_curl, needs_curl, refused
+from ..test_gateway import CHAT, QUESTION, failed, lines_until_curl, needs_curl, refused, unusable
 from ..test_gateway import COMMAND as GATEWAY
 from ..test_serve_metrics import page
 from ..workers import TWO, Errors, gone, signal_twice, working
@@ -69,11 +69,10 @@ async def test_each_of_two_workers_takes_its_share_of_200_connections() -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_running_stream_is_drained_before_all_workers_end(number: signal.Signals) -> None:
+async def test_a_running_stream_is_drained_before_all_workers_end() -> None:
     async with gateways(*SLOWLY) as (process, url, errors, pids):
         async with streaming(url) as stream:
-            os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+            os.killpg(process.pid, signal.SIGINT)
             rest = await stream.read()
         await process.wait()
         text = await errors.rest()
@@ -84,7 +83,7 @@ async def test_a_running_stream_is_drained_before_all_workers_end(number: signal
     assert process.returncode == 0
     assert b"Traceback" not in text
     assert b"replaced" not in text
-    assert b"%s: refusing new calls" % number.name.encode() in text
+    assert b"SIGINT: refusing new calls" in text
 
 
 async def test_workers_end_themselves_when_the_process_above_them_dies() -> None:
@@ -116,15 +115,14 @@ async def test_a_worker_that_ends_is_replaced() -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
-async def test_a_second_signal_ends_all_workers_at_once(number: signal.Signals, code: int) -> None:
+async def test_a_second_signal_ends_all_workers_at_once() -> None:
     async with gateways("--drain-s", "600", *NEVER) as (process, url, errors, pids), streaming(url) as stream:
-        await signal_twice(process, pids, number)
+        await signal_twice(process, pids, signal.SIGTERM)
         text = await errors.rest()
         with pytest.raises(aiohttp.ClientError):
             await stream.read()
 
-    assert process.returncode == code
+    assert process.returncode == -signal.SIGTERM
     assert b"Traceback" not in text
 
 
@@ -191,25 +189,28 @@ def test_a_page_of_one_worker_for_all_is_refused() -> None:
     assert refused("--metrics", *TWO) == said
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_keeps_it_from_starting_is_said_alike_with_workers_and_without(
-    workers: str, free_ports: int
-) -> None:
-    two, port = ("--workers", workers), str(free_ports + 1)
+def test_a_port_in_use_is_said_alike_with_workers_and_without(free_ports: int) -> None:
+    port = str(free_ports + 1)
     with socket.create_server(("127.0.0.1", free_ports + 1)):
-        in_use = failed(*two, "--port", port)
-        metrics = failed(*two, "--prometheus-port", port)
+        in_use = [failed("--workers", workers, "--port", port) for workers in "12"]
+        metrics = [failed("--workers", workers, "--prometheus-port", port) for workers in "12"]
         second = failed("--prometheus-port", str(free_ports), *TWO)
 
-    assert in_use == f"127.0.0.1 port {port} is in use; stop what listens there, or take another port"
-    assert metrics.startswith(f"the address of the metrics, port {port} of 127.0.0.1, is in use;")
-    assert second == metrics
-    assert failed(*two, "--token-file", "/nowhere").startswith("--token-file: ")
-    assert "/nowhere: No such file" in failed(
+    said = f"127.0.0.1 port {port} is in use; stop what listens there, or take another port"
+    assert in_use == [said, said]
+    assert second.startswith(f"the address of the metrics, port {port} of 127.0.0.1, is in use;")
+    assert metrics == [second, second]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_can_not_be_used_is_said_alike_with_workers_and_without(workers: str) -> None:
+    two = ("--workers", workers)
+    assert unusable(*two, "--token-file", "/nowhere").startswith("--token-file: ")
+    assert "/nowhere: No such file" in unusable(
         *two, "--service", "127.0.0.1:1", "--service-token-file", "/nowhere"
     )
     tls = ("--tls-certificate", "/nowhere", "--tls-key", "/nowhere")
-    assert failed(*two, *tls).startswith("--tls-certificate: expected a file, found none at /nowhere")
+    assert unusable(*two, *tls).startswith("--tls-certificate: expected a file, found none at /nowhere")
     assert "--service must be an address such as" in refused(*two, "--service", "http://a")
 
 
