@@ -112,14 +112,11 @@ class LocalChannel:
         """
         if method == f"/{HEALTH_NAME}/Check":
             return lambda *_, **__: asyncio.ensure_future(self._check_health())
-        return self._callable(method)
+        return self.unary_stream(method)
 
     def unary_stream(self, method: str) -> Callable[..., Any]:
         """Return the callable of a server-streaming method, whose call yields the bytes of the messages."""
-        return self._callable(method)
-
-    def _callable(self, path: str) -> Callable[..., Any]:
-        request_type = METHODS[path.removeprefix(f"/{SERVICE_NAME}/")].request_type
+        request_type = METHODS[method.removeprefix(f"/{SERVICE_NAME}/")].request_type
 
         def make(data: bytes, *, timeout: float, metadata: Metadata) -> _LocalCall:
             return _LocalCall(

@@ -155,19 +155,15 @@ def _pushback_ms(delay_s: float | None, remaining_s: float | None) -> int:
 
 
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
-    """Turn any error into the google.rpc.Status of its call.
+    """Turn any error into the google.rpc.Status of its call, with its id as RequestInfo if that is valid.
 
-    Args:
-        error: A MistralwireError becomes its code and message, with its violations as BadRequest, its retry
-            delay as RetryInfo, and its reason as ErrorInfo. The metadata of ErrorInfo are
-            `contract_revision`, and for an UpstreamError `http_status`, `upstream_code`, `upstream_type`,
-            `upstream_param`, `should_retry` if that is false, its headers, and `upstream_members` as JSON. A
-            code that is not one of gRPC's errors becomes INTERNAL. Any other exception becomes INTERNAL,
-            without its text.
-        request_id: Id of the call, which becomes RequestInfo, unless it is empty or not an id.
+    A MistralwireError becomes its code and message, with its violations as BadRequest, its retry delay as
+    RetryInfo, and its reason as ErrorInfo. The metadata of ErrorInfo are `contract_revision`, and for an
+    UpstreamError `http_status`, `upstream_code`, `upstream_type`, `upstream_param`, `should_retry` if that is
+    false, its headers, and `upstream_members` as JSON. A code that is not one of gRPC's errors becomes
+    INTERNAL, and so does any other exception, without its text.
 
-    Returns:
-        The status, small enough for trailers: long texts, violations and metadata are truncated.
+    The status is small enough for trailers: long texts, violations and metadata are truncated.
     """
     request_info: list[Message] = []
     if is_request_id(request_id):
