@@ -32,17 +32,17 @@ _SHARED = {
     "_settings",
     "_timeouts",
     "_trace_context",
-    "_varint",
+    "_protobuf",
 }
 _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
     "v1": {"v1"},
     "errors": {"v1"},
-    "codec": _CONTRACT | {"_varint"},
+    "codec": _CONTRACT | {"_protobuf"},
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
     | {"codec", "log", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
-    | {"_methods", "_settings", "_varint"},
+    | {"_methods", "_settings", "_protobuf"},
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "_settings": {"_addresses"},
     "_timeouts": set(),
     "_trace_context": set(),
-    "_varint": set(),
+    "_protobuf": set(),
 }
 NOT_IN_THE_CODEC = {
     "aiohttp",

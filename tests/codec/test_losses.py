@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import pytest
 from google.protobuf.message import Message
 
-from mistralwire._varint import write_varint
+from mistralwire._protobuf import write_varint
 from mistralwire.codec import binary_to_json, check, losses, to_dict, to_json
 from mistralwire.codec._counts import KINDS_MAX, OTHER_PLACE
 from mistralwire.v1 import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mistralwire._varint import write_varint
+from mistralwire._protobuf import write_varint
 from mistralwire.codec import check, check_answer, check_request, from_json, losses, newer_content, to_json
 from mistralwire.errors import DecodeError, MistralwireError
 from mistralwire.v1 import (

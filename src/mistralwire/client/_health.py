@@ -2,10 +2,10 @@
 
 import re
 
-from google.protobuf.message import DecodeError as WireError
 from grpc_health.v1 import health_pb2
 
 from mistralwire._methods import SERVICE_NAME
+from mistralwire._protobuf import parsed
 from mistralwire.client._response import is_refusing_caller
 from mistralwire.client._stub import Stub
 from mistralwire.errors import CallError, Reason
@@ -45,11 +45,8 @@ async def why_not_serving(stub: Stub, deadline_s: float | None) -> str | None:
         if error.code != "UNIMPLEMENTED":
             return _connection_cause(error)
     else:
-        try:
-            status = health_pb2.HealthCheckResponse.FromString(data or b"").status
-        except WireError:
-            status = health_pb2.HealthCheckResponse.UNKNOWN
-        if status != health_pb2.HealthCheckResponse.SERVING:
+        response = parsed(health_pb2.HealthCheckResponse, data or b"")
+        if response is None or response.status != health_pb2.HealthCheckResponse.SERVING:
             return "its health check does not say SERVING"
     return TOKEN_REFUSED if await _is_refused(stub, deadline_s) else None
 

@@ -1,19 +1,17 @@
 """What a call returned: the messages of its response, or a CallError from its status."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import grpc
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire._metadata import REQUEST_ID, STATUS_DETAILS, is_request_id
+from mistralwire._protobuf import MessageT, parsed
 from mistralwire.codec import lift
 from mistralwire.errors import SHOULD_RETRY, CallError, CodecError, Reason, UpstreamViolation, Violation
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
-
-AnswerT = TypeVar("AnswerT", bound=Message)
 
 # For a message, and for each text of a violation.
 _STATUS_LINE_CHARS_MAX = 1_000
@@ -102,18 +100,11 @@ def _details_of(error: grpc.aio.AioRpcError) -> dict[type[Message], Any]:
     details: dict[type[Message], Any] = {}
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS:
-            for detail in getattr(_parsed(status_pb2.Status, value), "details", ()):
+            for detail in getattr(parsed(status_pb2.Status, value), "details", ()):
                 detail_type = _DETAIL_TYPES.get(detail.type_url.rpartition("/")[2])
-                if detail_type is not None and (message := _parsed(detail_type, detail.value)) is not None:
+                if detail_type is not None and (message := parsed(detail_type, detail.value)) is not None:
                     details[detail_type] = message
     return details
-
-
-def _parsed(message_type: type[Message], data: bytes) -> Message | None:
-    try:
-        return message_type.FromString(data)
-    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
-        return None
 
 
 def _trailing_id(error: grpc.aio.AioRpcError) -> str:
@@ -190,7 +181,7 @@ class ChunkBatch(Sequence[CompletionChunk]):
         return self._chunks
 
 
-def lifted(message: AnswerT) -> AnswerT:
+def lifted(message: MessageT) -> MessageT:
     """Return a response with what this contract knows in its fields, or unchanged if it has no JSON form."""
     try:
         return lift(message)
@@ -198,12 +189,12 @@ def lifted(message: AnswerT) -> AnswerT:
         return message
 
 
-def parse_response(message_type: type[AnswerT], data: bytes, request_id: str) -> AnswerT:
+def parse_response(message_type: type[MessageT], data: bytes, request_id: str) -> MessageT:
     """Parse a response of the service; bytes that can't be parsed are a CallError with NOT_PROTOBUF."""
-    try:
-        return message_type.FromString(data)
-    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
+    response = parsed(message_type, data)
+    if response is None:
         name = message_type.DESCRIPTOR.name
         found = f"{len(data)} bytes that can't be parsed"
         message = f"expected the wire bytes of a {name} from the service, found {found}"
-        raise CallError(message, code="INTERNAL", reason=Reason.NOT_PROTOBUF, request_id=request_id) from None
+        raise CallError(message, code="INTERNAL", reason=Reason.NOT_PROTOBUF, request_id=request_id)
+    return response

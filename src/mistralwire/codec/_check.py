@@ -6,10 +6,11 @@ message is converted to JSON, which is then validated: the violations are the sa
 
 from google.protobuf.message import Message
 
+from mistralwire._protobuf import MessageT
 from mistralwire.codec._convert import binary_to_json, from_json_at, message_of
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits, stack_error
 from mistralwire.codec._native import engine
-from mistralwire.codec._plan import MessagePlan, MessageT, plan_for
+from mistralwire.codec._plan import MessagePlan, plan_for
 from mistralwire.codec._python import binary_to_document_and_errors, document_to_binary, parse, to_text
 from mistralwire.codec._revision import read_request
 from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation

@@ -6,12 +6,12 @@ loaded, it converts first, and calls them for what falls back.
 
 from typing import Any, Literal
 
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
+from mistralwire._protobuf import MessageT, parsed
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits, stack_error
 from mistralwire.codec._native import ENGINE, engine
-from mistralwire.codec._plan import EXTRA_FIELD, MessagePlan, MessageT, plan_for
+from mistralwire.codec._plan import EXTRA_FIELD, MessagePlan, plan_for
 from mistralwire.codec._python import (
     binary_to_document,
     document_to_binary,
@@ -154,24 +154,21 @@ def binary_to_json(
     Raises:
         DecodeError: If the bytes are not a message of this type.
     """
+    plan = plan_for(message_type)
     wire = message_of(message_type, data).SerializeToString()
     # The fields may have been in another order than protobuf's.
     text = _native_binary_to_json(message_type, wire, names, indent)
-    return _binary_to_json_in_python(plan_for(message_type), wire, names, indent) if text is None else text
+    return _binary_to_json_in_python(plan, wire, names, indent) if text is None else text
 
 
 def message_of(message_type: type[MessageT], data: bytes) -> MessageT:
     """Parse the wire bytes of a message; raise DecodeError if they are not one of this type."""
-    plan = plan_for(message_type)
-    try:
-        return message_type.FromString(data)
-    except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
-        raise not_protobuf(plan.name, data) from None
-
-
-def not_protobuf(type_name: str, data: bytes) -> DecodeError:
-    violation = Violation("", f"the wire bytes of a {type_name}", f"{len(data)} bytes that are none")
-    return DecodeError([violation], type_name=type_name, reason=Reason.NOT_PROTOBUF)
+    message = parsed(message_type, data)
+    if message is None:
+        name = message_type.DESCRIPTOR.name
+        violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that are none")
+        raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF)
+    return message
 
 
 def to_document(plan: MessagePlan, wire: bytes, names: Names = "snake") -> dict[str, Any]:

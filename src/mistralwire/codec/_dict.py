@@ -7,9 +7,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from mistralwire._protobuf import MessageT
 from mistralwire.codec._convert import Names, to_document
 from mistralwire.codec._limits import CONTAINERS, DEFAULT_LIMITS, Limits, limit_error, stack_error
-from mistralwire.codec._plan import MessageT, plan_for
+from mistralwire.codec._plan import plan_for
 from mistralwire.codec._python import Number, document_to_binary, exact_number, join_path, nesting_error
 from mistralwire.errors import DecodeError, EncodeError, Violation
 

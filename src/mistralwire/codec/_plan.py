@@ -11,7 +11,7 @@ import enum
 import functools
 import threading
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
@@ -19,8 +19,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire.v1 import CONTRACT_REVISION, JsonExtra
 from mistralwire.v1 import json_options_pb2 as options
-
-MessageT = TypeVar("MessageT", bound=Message)
 
 EXTRA_FIELD = "json_extra"
 EXTRA_NUMBER = 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from mistralwire._protobuf import MessageT
 from mistralwire.codec._convert import from_document, from_json_at, to_document
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._plan import (
@@ -19,7 +20,6 @@ from mistralwire.codec._plan import (
     FieldPlan,
     Form,
     MessagePlan,
-    MessageT,
     checked_revision,
     plan_for,
 )

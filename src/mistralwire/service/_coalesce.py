@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from mistralwire._varint import read_varint
+from mistralwire._protobuf import read_varint
 
 
 class ChunkBuffer:

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError as WireError
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME
 
+from mistralwire._protobuf import parsed
 from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Reason, Violation
 from mistralwire.service._request import receive
 from mistralwire.service._status import refuse
@@ -77,10 +77,10 @@ class Health:
         data = await receive(context, self._request_s)
         if data is None:
             raise _no_request("the end of the call")
-        try:
-            return str(health_pb2.HealthCheckRequest.FromString(data).service)
-        except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
-            raise _no_request(f"{len(data)} bytes that can't be parsed") from None
+        request = parsed(health_pb2.HealthCheckRequest, data)
+        if request is None:
+            raise _no_request(f"{len(data)} bytes that can't be parsed")
+        return str(request.service)
 
     async def _check(self, name: str, _: object) -> Any:
         if name not in self._names:

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire import _offload, codec
 from mistralwire._methods import REQUEST_VALUES_MAX
+from mistralwire._protobuf import parsed
 from mistralwire.codec import DEFAULT_LIMITS, Limits
 from mistralwire.errors import DecodeError, MistralwireError, Reason, Violation
 from mistralwire.upstream import Upstream
@@ -86,11 +86,10 @@ def parse_checked(request_type: type[Message], data: bytes, oldest_revision: int
 def _parse_bounded(request_type: type[Message], data: bytes) -> Any:
     """Parse a request of bounded size: its JSON form could take a hundred times the memory."""
     name = request_type.DESCRIPTOR.name
-    try:
-        request = request_type.FromString(data)
-    except (WireError, UnicodeDecodeError):  # protobuf in pure Python raises the second
+    request = parsed(request_type, data)
+    if request is None:
         violation = Violation("", f"the wire bytes of a {name}", f"{len(data)} bytes that can't be parsed")
-        raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF) from None
+        raise DecodeError([violation], type_name=name, reason=Reason.NOT_PROTOBUF)
     if _is_large(data) and _has_more_than(REQUEST_VALUES_MAX, request):
         violation = Violation("", f"at most {REQUEST_VALUES_MAX} values", "more")
         raise DecodeError([violation], type_name=name, reason=Reason.LIMIT_EXCEEDED)

@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 
 from mistralwire import _offload, codec
 from mistralwire._methods import METHODS_BY_REQUEST
+from mistralwire._protobuf import write_varint
 from mistralwire._response_stream import Source
-from mistralwire._varint import write_varint
 from mistralwire.errors import CodecError, EncodeError, Reason, UpstreamError
 from mistralwire.upstream._upstream import CallbackUpstream, CallContext, Receiver, Upstream
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk, FinishReason

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import text_format
 
 from mistralwire import v1
-from mistralwire._varint import write_varint
+from mistralwire._protobuf import write_varint
 from mistralwire.codec import from_json
 
 from ..commands import CHUNK, DATA, convert, converted, run

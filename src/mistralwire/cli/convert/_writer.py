@@ -5,7 +5,7 @@ from typing import BinaryIO, Literal
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from mistralwire._varint import write_varint
+from mistralwire._protobuf import write_varint
 from mistralwire.cli.convert._detection import Format
 from mistralwire.codec import SseDone, SseMessage, encode_sse, lift, lower, to_json
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from mistralwire._varint import write_varint
+from mistralwire._protobuf import write_varint
 from mistralwire.codec._limits import Limits, stack_error
 from mistralwire.codec._plan import (
     EXTRA_TAG,

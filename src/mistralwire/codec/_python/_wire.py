@@ -10,7 +10,7 @@ import struct
 from collections.abc import Container, Sequence
 from typing import Any
 
-from mistralwire._varint import read_varint
+from mistralwire._protobuf import read_varint
 from mistralwire.v1 import JsonExtra
 
 Wire = Any

@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
-from mistralwire._varint import write_varint
-from mistralwire.codec._convert import Names, is_camel, not_protobuf
+from mistralwire._protobuf import write_varint
+from mistralwire.codec._convert import Names, is_camel, message_of
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._native import NativeBatch, engine
 from mistralwire.codec._plan import checked_revision
@@ -238,10 +237,7 @@ def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake
     events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, first_id, is_camel(names))
     if events is not None:
         return events
-    try:
-        chunks = ChatCompletionStreamResponse.FromString(wire).chunks
-    except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
-        raise not_protobuf(ChatCompletionStreamResponse.DESCRIPTOR.name, wire) from None
+    chunks = message_of(ChatCompletionStreamResponse, wire).chunks
     if first_id is None:
         return b"".join([encode_sse(chunk, names=names) for chunk in chunks])
     return b"".join([encode_sse(chunk, id=at, names=names) for at, chunk in enumerate(chunks, first_id)])

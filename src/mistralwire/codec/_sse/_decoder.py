@@ -10,9 +10,10 @@ from typing import Any, Generic, Self, TypeAlias
 
 from google.protobuf.message import Message
 
+from mistralwire._protobuf import MessageT
 from mistralwire.codec._convert import Names, json_to_binary_in_python, to_json
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
-from mistralwire.codec._plan import MessageT, plan_for
+from mistralwire.codec._plan import plan_for
 from mistralwire.codec._sse._error_body import SseError, error_of, is_recognized
 from mistralwire.codec._sse._framer import DONE, END, ERROR_EVENT, MESSAGE, OWN_EVENTS, Frame, make_framer
 from mistralwire.errors import DecodeError
