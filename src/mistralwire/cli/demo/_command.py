@@ -30,7 +30,6 @@ _COMMANDS = {
     "gateway": "the HTTP API, and its page of types",
 }
 
-
 _HELP = """Show on one screen what this package is for.
 
 Two responses go through protobuf's json_format and through mistralwire, with a mark wherever something does
@@ -101,16 +100,14 @@ def _show_changes(name: str, text: bytes) -> bool:
     return not ours
 
 
-def _show_row(text: str, *marks: str) -> None:
-    columns = [fit(text, _JSON_WIDTH + 1), *(fit(mark, _MARK_WIDTH) for mark in marks)]
-    for column, mark in enumerate(marks, 1):
-        if mark:
-            columns[column] = columns[column].replace(mark, _styled(mark))
-    click.echo("".join(columns).rstrip())
+def _show_row(text: str, theirs: str, ours: str) -> None:
+    marks = _styled(fit(theirs, _MARK_WIDTH)) + _styled(ours)
+    click.echo(f"{fit(text, _JSON_WIDTH)} {marks}".rstrip())
 
 
 def _styled(mark: str) -> str:
-    return click.style(mark, fg="green" if mark in ("0 changed", "kept", "equal") else "red")
+    is_good = mark.strip() in ("0 changed", "kept", "equal")
+    return click.style(mark, fg="green" if is_good else "red") if mark.strip() else mark
 
 
 def _show_figures(documents: dict[str, bytes]) -> None:
@@ -137,7 +134,7 @@ def _median_us(run: Callable[[], object]) -> float:
 def _program() -> str:
     """Return the command `mistralwire` of this environment, as one types it in this folder."""
     path = pathlib.Path(sys.executable).with_name("mistralwire")
-    if shutil.which("mistralwire") == str(path):
+    if not path.exists() or shutil.which("mistralwire") == str(path):
         return "mistralwire"
     folder = pathlib.Path.cwd()
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
