@@ -106,7 +106,7 @@ def test_what_mistral_documents_is_unchanged() -> None:
         ({"role": "assistant", "content": None}, {"role": "assistant", "content": None}),
         ({"role": "assistant", "refusal": "no"}, {"role": "assistant", "content": "no"}),
         (
-            {"role": "assistant", "content": "x", "refusal": None, "annotations": [], "content_parts": [1]},
+            {"role": "assistant", "content": "x", "refusal": None, "annotations": [], "parsed": {"a": 1}},
             {"role": "assistant", "content": "x"},
         ),
         (

@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 import orjson
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
 
 from mistralwire import _offload
+from mistralwire._protobuf import MessageT, parsed
 from mistralwire._response_stream import EventWriter
 from mistralwire.codec import from_dict, from_json, to_dict, to_json
 from mistralwire.errors import EncodeError, MistralwireError
@@ -103,8 +103,8 @@ def _text_of(message_type: type[Message], document: dict[str, Any]) -> bytes:
         return to_json(from_dict(message_type, document, validate=False))
 
 
-def _message_of(message_type: type[Any], wire: bytes) -> Any:
-    try:
-        return message_type.FromString(wire)
-    except (WireError, UnicodeDecodeError):
-        raise EncodeError("expected the wire bytes of a message, found others") from None
+def _message_of(message_type: type[MessageT], wire: bytes) -> MessageT:
+    message = parsed(message_type, wire)
+    if message is None:
+        raise EncodeError("expected the wire bytes of a message, found others")
+    return message

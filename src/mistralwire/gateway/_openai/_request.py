@@ -9,8 +9,8 @@ _RENAMED = {"max_completion_tokens": "max_tokens", "seed": "random_seed"}
 _DROPPED = ("user", "store", "safety_identifier", "prompt_cache_retention", "verbosity")
 _NOTHING_ASKED = {"logit_bias": {}, "modalities": ["text"]}
 _SERVICE_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
-# Members of an answer that clients send back.
-_OF_ANSWERS = ("annotations", "audio", "content_parts", "refusal")
+# Members of an answer that clients send back, some of which OpenAI's SDK has added.
+_OF_ANSWERS = ("annotations", "audio", "content_parts", "parsed", "refusal")
 _CALL_ID = re.compile("[a-zA-Z0-9]{9}")
 
 
@@ -80,13 +80,20 @@ def _message(document: dict[str, Any]) -> dict[str, Any]:
     if isinstance(id_ := message.get("tool_call_id"), str):
         message["tool_call_id"] = short_id(id_)
     if type(calls := message.get("tool_calls")) is list:
-        message["tool_calls"] = [
-            {**call, "id": short_id(call["id"])}
-            if type(call) is dict and isinstance(call.get("id"), str)
-            else call
-            for call in calls
-        ]
+        message["tool_calls"] = [_call(each) if type(each) is dict else each for each in calls]
     return message
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    converted = dict(call)
+    if isinstance(id_ := call.get("id"), str):
+        converted["id"] = short_id(id_)
+    if type(function := call.get("function")) is dict:
+        # OpenAI's SDK has added it to the arguments of an answer.
+        converted["function"] = {
+            name: value for name, value in function.items() if name != "parsed_arguments"
+        }
+    return converted
 
 
 def _has_foreign_name(message: dict[str, Any]) -> bool:

@@ -1,9 +1,10 @@
 """From Mistral's chat completions to OpenAI's, whole and as streams; docs/openai.md has the table."""
 
+import itertools
+import json
+import operator
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
-
-import orjson
 
 from mistralwire.codec import ToolCalls, from_dict
 from mistralwire.gateway._openai._request import short_id
@@ -17,6 +18,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _CONTENT = ("content", "reasoning_content", "tool_calls")
 # What servers send as the id of a call without one.
 _NO_ID = (None, "", "null")
+_NAME = operator.itemgetter(0)
 
 
 def to_openai_response(document: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,18 +227,15 @@ def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
 
 
 def _pieces(message: dict[str, Any]) -> list[Piece]:
-    """Split the content of a message or delta into text, thinking and other parts, in order."""
+    """Split the content of a message or delta into text, thinking and lists of other parts, in order."""
     content, thinking = message.get("content"), message.get("reasoning_content")
     pieces: list[Piece] = [("reasoning_content", thinking)] if isinstance(thinking, str) else []
     if isinstance(content, str):
-        return [*pieces, ("content", content)]
-    for part in content if type(content) is list else ():
-        for name, value in _pieces_of_part(part):
-            if pieces and pieces[-1][0] == name:
-                pieces[-1] = (name, pieces[-1][1] + value)
-            else:
-                pieces.append((name, value))
-    return pieces
+        pieces.append(("content", content))
+    elif type(content) is list:
+        pieces += [piece for part in content for piece in _pieces_of_part(part)]
+    groups = ((name, [piece[1] for piece in group]) for name, group in itertools.groupby(pieces, _NAME))
+    return [(name, values if name == "content_parts" else "".join(values)) for name, values in groups]
 
 
 def _pieces_of_part(part: Any) -> list[Piece]:
@@ -248,7 +247,7 @@ def _pieces_of_part(part: Any) -> list[Piece]:
         case {"type": "thinking", "thinking": list(inner)}:
             pieces = [piece for each in inner for piece in _pieces_of_part(each)]
             return [("reasoning_content" if name == "content" else name, value) for name, value in pieces]
-    return [("content_parts", [part])]
+    return [("content_parts", part)]
 
 
 class _OtherParts:
@@ -265,16 +264,10 @@ class _OtherParts:
             if name != "content_parts":
                 yield name, value
                 continue
-            at = self._count
-            self._count += len(value)
+            place = {"offset": self._offset}
             parts = [part if type(part) is dict else {"value": part} for part in value]
-            yield (
-                name,
-                [
-                    {**part, "index": number, "offset": self._offset}
-                    for number, part in enumerate(parts, start=at)
-                ],
-            )
+            yield name, [{**part, "index": at, **place} for at, part in enumerate(parts, self._count)]
+            self._count += len(parts)
 
 
 def _call(call: dict[str, Any], id_: str) -> dict[str, Any]:
@@ -300,7 +293,7 @@ def _text_of(arguments: Any) -> str:
     if type(arguments) is dict:
         call = from_dict(FunctionCall, {"arguments": arguments}, validate=False)
         return call.arguments_object
-    return "" if arguments is None else orjson.dumps(arguments, default=str).decode()
+    return "" if arguments is None else json.dumps(arguments, default=str)
 
 
 def _usage(usage: Any) -> Any:
