@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 
+import aiohappyeyeballs
 import pytest
 import trustme
 import uvicorn
@@ -747,7 +748,7 @@ async def test_a_connection_that_takes_too_long_is_given_up() -> None:
 async def test_the_next_address_is_tried_where_one_is_dead(
     client: HttpClient, monkeypatch: pytest.MonkeyPatch, is_silent: bool
 ) -> None:
-    async def addresses(host: str, port: int) -> list[_client.AddressInfo]:
+    async def addresses(host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
         assert host == "two.example"
         return [
             (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))

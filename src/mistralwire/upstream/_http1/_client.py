@@ -11,7 +11,6 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 import aiohappyeyeballs
 
@@ -31,9 +30,6 @@ from mistralwire.upstream._http1._response import ResponseReader
 
 IDLE_S = 4.0
 """Seconds for which an idle connection is kept: less than the 5 seconds after which uvicorn closes it."""
-
-AddressInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
-"""An address as getaddrinfo returns it."""
 
 _CLOSED = "the client was closed"
 _KEPT_HEADS_MAX = 64
@@ -163,7 +159,7 @@ class HttpClient:
     def repeat(self, exchange: Exchange) -> None:
         task = self._loop.create_task(self._connected(exchange.origin))
         self._connecting.add(task)
-        exchange.wait_for(task)
+        exchange.connecting = task
         task.add_done_callback(functools.partial(self._start, exchange))
 
     async def _connected(self, origin: Origin) -> Connection:
@@ -281,7 +277,7 @@ def _forget_if_closed(sock: socket.socket) -> None:
             sock.detach()
 
 
-async def resolve(host: str, port: int) -> Sequence[AddressInfo]:
+async def resolve(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoType]:
     """Look up the addresses of a host name; raise an UnreachableError if it has none."""
     try:
         return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)

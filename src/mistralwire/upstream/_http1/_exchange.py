@@ -74,6 +74,7 @@ class Exchange:
         body: The body of the request; empty for an upload.
         upload: The body if it is sent piece by piece; otherwise None.
         is_head: Whether the method is HEAD.
+        connecting: The task that opens a connection for it, if one does.
         is_over: Whether the receiver got the end, or has cancelled.
         was_repeated: Whether a reused connection was lost without a response, and the request sent again.
         data: Receives a piece of the response's body, and passes it on, decoded.
@@ -81,10 +82,10 @@ class Exchange:
 
     __slots__ = (
         "_carrier",
-        "_connecting",
         "_decoder",
         "_receiver",
         "body",
+        "connecting",
         "data",
         "head",
         "is_head",
@@ -110,7 +111,7 @@ class Exchange:
         # The receiver's own unless the body is encoded: one call less for each piece.
         self.data: Callable[[bytes], None] = receiver.data
         self._carrier: Carrier | None = None
-        self._connecting: asyncio.Task[object] | None = None
+        self.connecting: asyncio.Task[object] | None = None
         self._decoder: _ContentDecoder | None = None
 
     def pause(self) -> None:
@@ -135,8 +136,8 @@ class Exchange:
         if self.is_over:
             return
         self.is_over = True
-        if self._connecting is not None:
-            self._connecting.cancel()
+        if self.connecting is not None:
+            self.connecting.cancel()
         carrier = self._carrier
         self.detach()
         if carrier is not None:
@@ -152,19 +153,16 @@ class Exchange:
         self.data = self._receiver.data
         self.resume()
 
-    def wait_for(self, connecting: "asyncio.Task[object]") -> None:
-        self._connecting = connecting
-
     def attach(self, carrier: Carrier) -> None:
         """Note the connection that carries the exchange from now on."""
-        self._connecting = None
+        self.connecting = None
         self._carrier = carrier
         if self.is_paused:
             carrier.pause_reading()
 
     def detach(self) -> None:
         """Forget the connection, which may carry another exchange from now on."""
-        self._connecting = None
+        self.connecting = None
         self._carrier = None
         if self.upload is not None:
             self.upload.detach()
@@ -293,9 +291,11 @@ class Inflater:
         """Decode at most PIECE_BYTES_MAX bytes, none if more input is needed; or raise an UnreadableError."""
         while True:
             if self._inflate.eof:
+                if not self._input:
+                    return b""
                 # RFC 1952, section 2.2: a file is a series of members.
-                if not self._input or not self._is_gzip:
-                    return self._at_end()
+                if not self._is_gzip:
+                    raise UnreadableError("bytes after the end of an encoded body")
                 self._start(self._input[0])
                 self._input_max = _MEMBER_BYTES
             data = self._input[: self._input_max]
@@ -319,8 +319,3 @@ class Inflater:
         has_header = self._is_gzip or first & 0x0F == zlib.DEFLATED
         wbits = zlib.MAX_WBITS | 16 if self._is_gzip else zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
         self._inflate = zlib.decompressobj(wbits=wbits)
-
-    def _at_end(self) -> bytes:
-        if self._input:
-            raise UnreadableError("bytes after the end of an encoded body")
-        return b""
