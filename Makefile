@@ -153,7 +153,7 @@ newest: $(TEST_PACKAGES)
 
 alone: $(TEST_PACKAGES)
 	@echo "== newest dependencies, tests with nothing beside them"
-	$(BIN)/python $(PYTEST) -m "alone and not interop and not chaos"
+	$(BIN)/python $(PYTEST) -m "alone and not interop and not chaos" $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 oldest: .venv-oldest/.installed
 	@echo "== oldest dependencies, codec, contract, service and client"
