@@ -171,6 +171,7 @@ class NameServer(asyncio.DatagramProtocol):
             transport.close()
 
 
+@pytest.mark.slow
 async def test_a_name_is_looked_up_again_when_its_address_fails() -> None:
     names, upstreams = NameServer(), [EagerUpstream(1), EagerUpstream(1)]
     first = await started(upstreams[0])

@@ -102,7 +102,7 @@ async def test_no_service_is_unavailable() -> None:
     server = create_server(HeldUpstream(), ServerConfig(port=0))
     await server.start()
     await server.stop(0)
-    async with Client(server.address) as client:
+    async with Client(server.address, attempts_max=1) as client:
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST)
 
@@ -115,7 +115,7 @@ async def test_tls_is_spoken_on_loopback_too_when_asked_for() -> None:
     upstream = HeldUpstream()
     async with (
         create_server(upstream, ServerConfig(port=0)) as server,
-        Client(server.address, insecure=False) as client,
+        Client(server.address, insecure=False, attempts_max=1) as client,
     ):
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST)

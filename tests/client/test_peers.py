@@ -111,6 +111,7 @@ async def test_a_peer_that_never_answers_ends_by_the_deadline(is_stream: bool) -
     assert error.code == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.slow
 async def test_a_peer_that_stops_in_a_stream_ends_by_the_deadline_behind_the_chunks_before() -> None:
     peer = RawPeer(answer_of(message(MESSAGE)), pings_max=1000)
     async with asyncio.timeout(30), peer.listening() as target, Client(target, deadline_s=1) as client:
@@ -122,6 +123,7 @@ async def test_a_peer_that_stops_in_a_stream_ends_by_the_deadline_behind_the_chu
     assert caught.value.code == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pings_max", [0, 1])
 async def test_a_line_that_was_cut_in_a_stream_is_found_out_long_before_the_deadline(pings_max: int) -> None:
     # The first ping comes with data, the others without.

@@ -37,6 +37,7 @@ class Failing:
         await context.write(ANSWER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_a_service_that_fails_twice_is_asked_three_times(is_stream: bool) -> None:
     failing = Failing(2)
@@ -205,6 +206,7 @@ async def test_where_nothing_succeeds_retries_stop() -> None:
     assert 200 <= failing.attempts <= 260
 
 
+@pytest.mark.slow
 async def test_the_attempts_share_one_deadline() -> None:
     failing = Failing(100, grpc_retry_pushback_ms="100000")
     async with asyncio.timeout(30), service_of(failing) as target, Client(target, deadline_s=1) as client:

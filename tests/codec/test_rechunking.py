@@ -116,6 +116,7 @@ def test_documents_add_up_however_they_are_cut(document: Any) -> None:
         _check_cuts(response, MODES, _ROUNDS)
 
 
+@pytest.mark.slow
 @corpus.each_file(("chat_json", "openai_json", "openrouter_json"))
 def test_recorded_answers_add_up_however_they_are_cut(bodies: list[Body]) -> None:
     for body in bodies:
@@ -123,6 +124,7 @@ def test_recorded_answers_add_up_however_they_are_cut(bodies: list[Body]) -> Non
         _check_some_cuts(response, body.name)
 
 
+@pytest.mark.slow
 @corpus.each_file(("chat_sse", "openai_sse", "openrouter_sse"))
 def test_recorded_streams_add_up_however_they_are_cut_again(bodies: list[Body]) -> None:
     response = to_dict(accumulate(from_json(CompletionChunk, body.text, validate=False) for body in bodies))

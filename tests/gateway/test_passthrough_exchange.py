@@ -335,6 +335,7 @@ async def _read(
         return response.status, await response.read()
 
 
+@pytest.mark.slow
 async def test_an_upstream_that_takes_nothing_holds_the_caller_back(running: Running) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reader._transport.pause_reading()  # type: ignore[attr-defined]
@@ -531,6 +532,7 @@ async def test_more_requests_than_it_takes_are_429(running: Running, http: aioht
         held.close()
 
 
+@pytest.mark.slow
 async def test_a_body_that_does_not_come_is_408(running: Running) -> None:
     config = GatewayConfig(port=0, request_s=0.3)
     async with UpstreamServer(REPLY) as server, running(server, config=config) as url:

@@ -96,6 +96,7 @@ async def serving(
         yield server, client
 
 
+@pytest.mark.slow
 async def test_a_caller_who_does_not_read_the_answer_is_cut_off() -> None:
     upstream = HeldUpstream()
     async with (
@@ -193,6 +194,7 @@ async def test_connections_beyond_the_bound_are_refused_with_an_error_body() -> 
         assert (await first.answer())[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [CHAT, "/healthz", "/v1/nothing"])
 async def test_a_body_that_never_ends_behind_its_answer_ends_the_connection(path: str) -> None:
     config = GatewayConfig(port=0, request_s=1, requests_max=1, body_bytes_max=10)
@@ -213,6 +215,7 @@ async def test_a_body_that_ends_behind_its_answer_leaves_the_connection_usable()
         assert (await caller.answer())[0] == 200
 
 
+@pytest.mark.slow
 async def test_a_newline_behind_the_body_does_not_end_a_long_answer() -> None:
     upstream = HeldUpstream()
     config = GatewayConfig(port=0, request_s=1)
@@ -334,6 +337,7 @@ async def test_a_peer_that_says_nothing_of_tls_is_cut_off(tmp_path: pathlib.Path
         assert await caller.rest() == b""
 
 
+@pytest.mark.slow
 async def test_a_request_whose_body_is_still_coming_at_the_end_is_told_so() -> None:
     async with serving(HeldUpstream()) as (server, _), connected(server.url) as caller:
         request = request_of()
@@ -347,6 +351,7 @@ async def test_a_request_whose_body_is_still_coming_at_the_end_is_told_so() -> N
     assert (status, json.loads(body)["type"]) == (503, "server_stopping")
 
 
+@pytest.mark.slow
 async def test_an_end_with_a_caller_who_reads_nothing_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
     upstream = EagerUpstream(None, "x" * 10_000)
     async with serving(upstream) as (server, _), connected(server.url, buffer_bytes=4096) as caller:

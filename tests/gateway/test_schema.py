@@ -132,6 +132,7 @@ def test_documents_fit(document: Document) -> None:
     _validator(document.message_type).validate(json.loads(document.text))
 
 
+@pytest.mark.slow
 @corpus.each_file(corpus.ALL)
 def test_recorded_bodies_are_judged_alike(bodies: list[Body]) -> None:
     for body in bodies:

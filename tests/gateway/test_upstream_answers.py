@@ -1,5 +1,6 @@
 """What of an upstream's answer reaches the edge's caller: status, members, headers, and whether to retry."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -406,6 +407,7 @@ async def test_a_service_that_can_not_be_reached_was_retried_if_the_client_does(
     assert (reply.status, reply.headers.get("x-should-retry")) == (503, should_retry)
 
 
+@pytest.mark.slow
 @ways
 @pytest.mark.parametrize(
     "refusal",
@@ -429,29 +431,37 @@ async def test_a_pause_beyond_the_heartbeat_is_an_answer_at_once(
         assert "x-should-retry" not in reply.headers
 
 
+async def both_ways(answer: Answer, **options: Any) -> list[tuple[Reply, int]]:
+    """Ask for a stream with a service elsewhere and with one in the process, at one time, since both wait.
+
+    Returns:
+        Each reply, and how many requests the upstream got.
+    """
+
+    async def ask(*, embedded: bool) -> tuple[Reply, int]:
+        async with asking(answer, embedded=embedded, **options) as (edge, server):
+            return await edge.ask(stream=True), len(server.received)
+
+    return [*await asyncio.gather(ask(embedded=False), ask(embedded=True))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("embedded", [True, False])
-async def test_the_pauses_of_a_stream_together_stay_below_the_heartbeat(embedded: bool) -> None:
+async def test_the_pauses_of_a_stream_together_stay_below_the_heartbeat() -> None:
     refusal = json_answer(b"{}", 429, retry_after="3")
     many = HttpSettings(attempts_max=9)
-    async with asking(refusal, embedded=embedded, http=many, attempts_max=4, heartbeat_s=7.5) as (
-        edge,
-        server,
-    ):
-        reply = await edge.ask(stream=True)
-    assert (reply.status, reply.headers["retry-after"]) == (429, "3")
-    # A third pause would have ended behind the comment.
-    assert len(server.received) == 3
+    for reply, requests in await both_ways(refusal, http=many, attempts_max=4, heartbeat_s=7.5):
+        assert (reply.status, reply.headers["retry-after"]) == (429, "3")
+        # A third pause would have ended behind the comment.
+        assert requests == 3
 
 
-@pytest.mark.parametrize("embedded", [True, False])
-async def test_the_time_of_attempts_counts_as_a_pause_does(embedded: bool) -> None:
+@pytest.mark.slow
+async def test_the_time_of_attempts_counts_as_a_pause_does() -> None:
     refusal = b"HTTP/1.1 429 No\r\nretry-after: 20\r\ncontent-length: 0\r\n\r\n"
     # The pause alone would end before the comment; with the silence before it, it would end behind it.
     silence = Answer(pieces=[4.0, refusal], headers={"content-length": "0"}, is_headless=True)
-    async with asking(silence, embedded=embedded, http=TWICE, heartbeat_s=22) as (edge, server):
-        reply = await edge.ask(stream=True)
-    assert (reply.status, len(server.received)) == (429, 1)
+    for reply, requests in await both_ways(silence, http=TWICE, heartbeat_s=22):
+        assert (reply.status, requests) == (429, 1)
 
 
 @ways

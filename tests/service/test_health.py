@@ -73,6 +73,7 @@ async def test_a_watcher_of_a_service_that_is_not_served_waits_for_it(server: Se
         assert not watch.done()
 
 
+@pytest.mark.slow
 async def test_a_watcher_that_does_not_read_keeps_the_news_from_nobody(server: Server) -> None:
     async with (
         RawPeer(server.port, window=0) as stalled,

@@ -163,7 +163,7 @@ async def test_a_running_stream_ends_well_while_the_server_drains() -> None:
     upstream = HeldUpstream()
     server = create_server(upstream, ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client:
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
         chunks = client.stream(STREAM_REQUEST)
         upstream.items.put_nowait(chunk(0))
         assert (await anext(chunks)).id == "0"
@@ -184,7 +184,7 @@ async def test_a_call_that_outlives_the_drain_is_cancelled_with_its_upstream() -
     upstream = HeldUpstream()
     server = create_server(upstream, ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client:
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
         call = asyncio.create_task(client.complete(REQUEST))
         await upstream.started.wait()
         await server.stop(0)
@@ -202,7 +202,7 @@ async def test_a_call_beyond_the_limit_is_turned_away() -> None:
     async with (
         asyncio.timeout(30),
         create_server(upstream, ServerConfig(port=0, calls_max=1)) as server,
-        Client(server.address) as client,
+        Client(server.address, attempts_max=1) as client,
     ):
         first = asyncio.create_task(client.complete(REQUEST))
         await upstream.started.wait()
@@ -218,7 +218,7 @@ async def test_a_request_beyond_the_limit_is_turned_away() -> None:
     upstream = HeldUpstream()
     async with (
         create_server(upstream, ServerConfig(port=0, message_bytes_max=REQUEST.ByteSize() - 1)) as server,
-        Client(server.address) as client,
+        Client(server.address, attempts_max=1) as client,
     ):
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST)
@@ -289,7 +289,11 @@ async def test_new_calls_are_refused_while_the_server_drains() -> None:
     upstream = HeldUpstream()
     server = create_server(upstream, ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client, RawPeer(server.port) as peer:
+    async with (
+        asyncio.timeout(30),
+        Client(server.address, attempts_max=1) as client,
+        RawPeer(server.port) as peer,
+    ):
         chunks = client.stream(STREAM_REQUEST)
         upstream.items.put_nowait(chunk(0))
         assert (await anext(chunks)).id == "0"
@@ -356,7 +360,7 @@ async def test_a_call_that_comes_before_the_stop_has_a_reason_and_a_time_to_retr
 async def test_a_call_that_comes_as_the_time_to_drain_is_over_is_refused_too(drain_s: float) -> None:
     server = create_server(HeldUpstream(), ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client:
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
         call = asyncio.create_task(client.complete(REQUEST))
         await server.stop(drain_s)
         with pytest.raises(CallError) as caught:
@@ -368,7 +372,7 @@ async def test_a_stream_that_outlives_the_drain_ends_for_its_caller_too() -> Non
     upstream = HeldUpstream()
     server = create_server(upstream, ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client:
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
         chunks = client.stream(STREAM_REQUEST)
         upstream.items.put_nowait(chunk(0))
         assert (await anext(chunks)).id == "0"
@@ -379,6 +383,7 @@ async def test_a_stream_that_outlives_the_drain_ends_for_its_caller_too() -> Non
     assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "SERVER_STOPPING")
 
 
+@pytest.mark.slow
 async def test_a_reader_that_stalls_does_not_keep_the_server_from_stopping() -> None:
     upstream = EagerUpstream(None)
     server = create_server(upstream, ServerConfig(port=0))
@@ -412,7 +417,7 @@ async def test_an_upstream_that_does_not_care_keeps_neither_its_caller_nor_the_s
     upstream = StubbornUpstream()
     server = create_server(upstream, ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client:
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
         call = asyncio.create_task(client.complete(REQUEST))
         await upstream.started.wait()
         await server.stop(0)
@@ -428,7 +433,7 @@ async def test_the_shortest_of_several_stops_counts() -> None:
     upstream = HeldUpstream()
     server = create_server(upstream, ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client:
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
         call = asyncio.create_task(client.complete(REQUEST))
         await upstream.started.wait()
         patient = [asyncio.create_task(server.stop(3600)) for _ in range(3)]
@@ -442,7 +447,7 @@ async def test_a_stop_that_is_given_up_goes_on_with_the_next() -> None:
     upstream = HeldUpstream()
     server = create_server(upstream, ServerConfig(port=0))
     await server.start()
-    async with asyncio.timeout(30), Client(server.address) as client:
+    async with asyncio.timeout(30), Client(server.address, attempts_max=1) as client:
         call = asyncio.create_task(client.complete(REQUEST))
         await upstream.started.wait()
         with pytest.raises(TimeoutError):

@@ -214,6 +214,7 @@ async def test_cancelling_a_unary_call_cancels_the_upstream() -> None:
             await call
 
 
+@pytest.mark.slow
 async def test_a_deadline_ends_a_unary_call_and_its_upstream() -> None:
     upstream = HeldUpstream()
     async with serving(upstream) as client:

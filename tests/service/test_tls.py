@@ -102,7 +102,10 @@ async def test_who_does_not_trust_the_authority_gets_no_connection(
 
 
 async def test_plain_text_gets_no_connection(files: Files) -> None:
-    async with serve(files) as server, Client(server.address, insecure=True) as client:
+    async with (
+        serve(files) as server,
+        Client(server.address, insecure=True, attempts_max=1) as client,
+    ):
         with pytest.raises(CallError) as caught:
             await client.complete(REQUEST, deadline_s=30)
     assert caught.value.code == "UNAVAILABLE"

@@ -131,6 +131,7 @@ def test_the_page_is_for_this_machine_alone_by_default(endpoint: PrometheusEndpo
         assert connection.getpeername()[0] == "127.0.0.1"
 
 
+@pytest.mark.slow
 def test_a_closed_endpoint_leaves_its_port_and_the_process_to_the_next() -> None:
     first = start_prometheus(port=0)
     first.close()

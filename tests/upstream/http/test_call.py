@@ -123,6 +123,7 @@ async def test_an_error_body_in_an_array_is_read(is_stream: bool) -> None:
     assert raised.value.members == {"code": 400, "status": "INVALID_ARGUMENT"}
 
 
+@pytest.mark.slow
 async def test_attempts_have_an_end_and_the_last_error_counts(caplog: pytest.LogCaptureFixture) -> None:
     answers = json_answer(b"{}", 503), json_answer(b'{"message":"the last"}', 429, retry_after="0")
     async with UpstreamServer(*answers) as server:
@@ -176,6 +177,7 @@ async def test_a_missing_key_is_logged_with_where_to_name_one(caplog: pytest.Log
     )
 
 
+@pytest.mark.slow
 async def test_the_second_attempt_has_a_limit_of_its_own() -> None:
     busy, silent = Answer(503, {"retry-after": "0"}), Answer(pieces=[STALL], is_headless=True)
     async with UpstreamServer(busy, silent) as server, asyncio.timeout(20):
@@ -463,6 +465,7 @@ async def test_nothing_is_tried_again_where_another_upstream_can_be_asked() -> N
     assert len(server.received) == 1
 
 
+@pytest.mark.slow
 async def test_a_connection_that_takes_too_long_is_tried_again() -> None:
     # A socket whose queue is full: what comes then is left without an answer.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:

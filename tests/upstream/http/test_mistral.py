@@ -239,6 +239,7 @@ async def test_an_endless_answer_is_given_up() -> None:
     assert error.reason == "UPSTREAM_ANSWER_TOO_LARGE"
 
 
+@pytest.mark.slow
 async def test_a_rate_limit_is_tried_again_after_the_time_it_asks_for() -> None:
     async with UpstreamServer(json_answer(b"{}", 429, retry_after="1"), json_answer(ANSWER)) as server:
         upstream = MistralUpstream(server.url)
