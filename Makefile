@@ -255,4 +255,4 @@ clean: ## Remove what these targets made
 	rm -rf .venv .venv-* build dist .coverage .coverage.*
 	rm -rf $(NODE:%=%/node_modules) $(NODE_CLIENTS)/node_modules
 	rm -rf native/target native/fuzz/target native/.site
-	rm -rf $(foreach made,gen node_modules target,$(wildcard tests/interop/*/$(made)))
+	rm -rf $(foreach made,gen node_modules target,$(wildcard examples/*/$(made)))

@@ -1,6 +1,6 @@
 """Other languages: programs that call the service, or are one, built from `mistralwire proto --out`.
 
-Each language is a folder beside this file with a client, and some with a server. Their stubs and what is
+Each language is a folder of `examples/` with a client, and some with a server. Their stubs and what is
 built go into its folder `gen`, which git ignores, and are kept until a source or the contract changes.
 """
 
@@ -40,7 +40,7 @@ class Language:
     Paths are relative to the language's folder, which is where all its commands run.
 
     Attributes:
-        name: The folder, below the one of this file.
+        name: The folder below `examples/`.
         tools: Programs that have to be on the PATH.
         client: The command of the client; its arguments follow.
         server: The command of the server, if the language has one.
@@ -59,7 +59,7 @@ class Language:
 
     @property
     def folder(self) -> pathlib.Path:
-        return ROOT / "tests" / "interop" / self.name
+        return ROOT / "examples" / self.name
 
     def missing_tools(self) -> list[str]:
         return [tool for tool in self.tools if shutil.which(tool) is None]
@@ -83,7 +83,7 @@ LANGUAGES = (
         server="node server.mjs",
     ),
     Language(
-        name="connect",
+        name="typescript",
         tools=("node", "npm"),
         heading="TypeScript and JavaScript",
         plugins=(_NPM_CI,),

@@ -4,7 +4,7 @@ import asyncio
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from mistralwire._response_stream import Source
 from mistralwire.errors import MistralwireError, Reason, UpstreamError
@@ -63,6 +63,12 @@ class HttpUpstream(BaseCallbackUpstream):
         except HttpClientError:
             return "there is no HTTP response"
         return None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close all connections. Later requests are refused, since nothing would close their connections."""
