@@ -249,23 +249,17 @@ class Client:
 
     @overload
     async def complete(
-        self,
-        request: ChatCompletionRequest | AgentsCompletionRequest,
-        **options: Unpack[CallOptions],
+        self, request: ChatCompletionRequest | AgentsCompletionRequest, **options: Unpack[CallOptions]
     ) -> ChatCompletionResponse: ...
 
     @overload
     async def complete(
-        self,
-        request: FIMCompletionRequest,
-        **options: Unpack[CallOptions],
+        self, request: FIMCompletionRequest, **options: Unpack[CallOptions]
     ) -> FIMCompletionResponse: ...
 
     @overload
     async def complete(
-        self,
-        request: dict[str, Any],
-        **options: Unpack[CallOptions],
+        self, request: dict[str, Any], **options: Unpack[CallOptions]
     ) -> ChatCompletionResponse | FIMCompletionResponse: ...
 
     async def complete(

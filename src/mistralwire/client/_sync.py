@@ -97,9 +97,7 @@ class SyncClient:
         return self._runner().run(self._client.complete(request, **options))
 
     def stream(
-        self,
-        request: StreamRequest,
-        **options: Unpack[CallOptions],
+        self, request: StreamRequest, **options: Unpack[CallOptions]
     ) -> Generator[CompletionChunk, None, None]:
         """Request a completion as a stream, and yield its chunks; see `Client.stream`.
 
@@ -114,9 +112,7 @@ class SyncClient:
                 yield from batch
 
     def stream_batches(
-        self,
-        request: StreamRequest,
-        **options: Unpack[CallOptions],
+        self, request: StreamRequest, **options: Unpack[CallOptions]
     ) -> Generator[ChunkBatch, None, None]:
         """Request a completion as a stream, and yield it message by message; see `Client.stream_batches`.
 

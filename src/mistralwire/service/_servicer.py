@@ -202,10 +202,7 @@ class ChatCompletionServicer:
     """
 
     def __init__(
-        self,
-        upstream: Upstream,
-        config: ServerConfig | None = None,
-        observers: Sequence[CallObserver] = (),
+        self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
     ) -> None:
         config = config or ServerConfig()
         self._calls = Calls(upstream, config, observers, config.contract_revision)

@@ -105,10 +105,7 @@ def call_status(error: BaseException, request_id: str = "", remaining_s: float |
     """
     status = to_status(error, request_id)
     code = _CODES[status.code]
-    trailers: list[tuple[str, str | bytes]] = [
-        (STATUS_DETAILS, status.SerializeToString()),
-        OWN_REVISION,
-    ]
+    trailers: list[tuple[str, str | bytes]] = [(STATUS_DETAILS, status.SerializeToString()), OWN_REVISION]
     if is_request_id(request_id):
         trailers.append((REQUEST_ID, request_id))
     delay_s = _delay_of(error)
@@ -272,9 +269,7 @@ def _bad_request(
     return bad_request
 
 
-def _field_violation(
-    violation: Violation | UpstreamViolation,
-) -> error_details_pb2.BadRequest.FieldViolation:
+def _field_violation(violation: Violation | UpstreamViolation) -> error_details_pb2.BadRequest.FieldViolation:
     path, *texts = (_text_within(text, _TEXT_BYTES_MAX) for text in violation)
     if isinstance(violation, UpstreamViolation):
         description, kind = texts
