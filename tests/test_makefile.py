@@ -1,5 +1,6 @@
 """`make` with a Python that is too old, and after it; and `make demo`."""
 
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -94,13 +95,20 @@ def test_ctrl_c_ends_the_demonstration_with_one_line(checkout: pathlib.Path) -> 
 
 
 @pytest.mark.slow
-def test_the_demonstration_installs_what_it_needs_alone(checkout: pathlib.Path) -> None:
+def test_the_demonstration_installs_what_it_needs_and_takes_the_engine_that_there_is(
+    checkout: pathlib.Path,
+) -> None:
     for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout)
     for name in ("src", "proto", "tools"):
         shutil.copytree(
             ROOT / name, checkout / name, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules")
         )
+    if engine := importlib.util.find_spec("mistralwire_native"):
+        assert engine.origin
+        folder = pathlib.Path(engine.origin).parent
+        version = "python{}.{}".format(*sys.version_info)
+        shutil.copytree(folder, checkout / ".venv" / "lib" / version / "site-packages" / folder.name)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with skipped_without_answer("make demo"):
         shown = download(["make", f"PYTHON={sys.executable}", "demo"], cwd=checkout, env=environment)
@@ -108,6 +116,7 @@ def test_the_demonstration_installs_what_it_needs_alone(checkout: pathlib.Path) 
     installed = checkout / ".venv-demo"
     assert shown.startswith("installing mistralwire into .venv-demo, once: ")
     assert ".venv-demo/bin/mistralwire gateway" in shown
+    assert f"{'native' if engine else 'python'} engine" in shown
     size = sum(path.lstat().st_size for path in installed.rglob("*"))
     assert 30_000_000 < size < 90_000_000
     assert (installed / "bin" / "uvicorn").exists()
