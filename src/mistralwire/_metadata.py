@@ -111,12 +111,8 @@ def response_headers(
     """Return the headers of an upstream's response that reach the caller: the ids, then the rate limits.
 
     These are at most 24 headers in 1.5 KiB, each with a value of up to 256 printable ASCII characters.
-    Headers beyond these bounds, or with other characters, are dropped.
-
-    Args:
-        headers: The headers, by names in lower case.
-        request_id: Id of the call, which an upstream may have echoed.
-        is_error: Whether the response is an error, whose Retry-After travels as a number instead.
+    Headers beyond these bounds, or with other characters, are dropped. The upstream may have echoed
+    `request_id`. An error's Retry-After travels as a number instead.
     """
     if REQUEST_ID in headers:
         headers = dict(headers)

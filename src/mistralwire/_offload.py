@@ -75,10 +75,8 @@ def favour_loop() -> None:
 def set_caller(address: str, authorization: str = "") -> None:
     """Set the caller of this task, and of the tasks that it starts, for the scheduling of conversions.
 
-    Args:
-        address: The caller's address, without a port.
-        authorization: The caller's `authorization` if it was checked. It takes precedence over the address:
-            all requests with one key are of one caller.
+    The address has no port. The `authorization`, if it was checked, takes precedence over it: all requests
+    with one key are of one caller.
     """
     # Not the key itself, which is nowhere else in memory either.
     _caller.set(f"key {hash(authorization.rsplit(maxsplit=1)[-1])}" if authorization else address)

@@ -168,8 +168,7 @@ def _load() -> Engine:
 def make_engine(module: Any) -> Engine:
     """Return an engine with the plans of every message that is a document, in every revision.
 
-    Raises:
-        ImportError: If the contract exceeds the engine's bounds.
+    An ImportError says that the contract exceeds the engine's bounds.
     """
     plans = [
         (message_type, revision, plan)
@@ -194,14 +193,7 @@ def _plan_of(message_type: Any, revision: int) -> MessagePlan | None:
 
 
 def pack(roots: Iterable[MessagePlan]) -> tuple[bytes, dict[MessagePlan, int]]:
-    """Pack plans for the native engine, with those of all messages in them.
-
-    Args:
-        roots: The plans of the messages that are documents.
-
-    Returns:
-        The packed plans, and the index of each.
-    """
+    """Pack the plans of documents, with those of all messages in them; return also the index of each plan."""
     index: dict[MessagePlan, int] = {}
     rest = list(roots)
     while rest:
@@ -217,14 +209,7 @@ def pack(roots: Iterable[MessagePlan]) -> tuple[bytes, dict[MessagePlan, int]]:
 
 
 class _Packer:
-    """Packs plans one after another.
-
-    Args:
-        index: The index of each plan.
-
-    Attributes:
-        data: The plans packed so far.
-    """
+    """Packs plans one after another."""
 
     def __init__(self, index: dict[MessagePlan, int]) -> None:
         self._index = index

@@ -105,11 +105,7 @@ class UpstreamSlots:
         self._waiting: deque[Callable[[], None]] = deque()
 
     def take(self, on_turn: Callable[[], None]) -> None:
-        """Take a slot, and call back when that is done: at once, if one is free.
-
-        Raises:
-            OverloadError: If the queue is full.
-        """
+        """Take a slot and call back, at once if one is free; an OverloadError if the queue is full."""
         if self._free and not self._waiting:
             self._free -= 1
             on_turn()

@@ -116,12 +116,12 @@ def read_finite(data: bytes) -> float | None:
 
 
 class Notes:
-    """What a JsonExtra notes beside its members, from its wire bytes without these.
+    """What a JsonExtra notes beside its members: numbers of fields, from its wire bytes without the members.
 
     Attributes:
-        nulls: Numbers of the fields that are null.
-        empties: Numbers of the repeated fields that are empty.
-        absents: Numbers of the fields that are absent, and not to be filled in.
+        nulls: Those that are null.
+        empties: Repeated ones that are empty.
+        absents: Those that are absent, and not to be filled in.
         unknown: Tags of fields that this contract's JsonExtra does not have.
     """
 
