@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.sdk.mistral_calls import ask
 
@@ -19,7 +20,7 @@ pytest.importorskip("mistralai", reason="needs mistralai")
 import openai
 from mistralai.client import Mistral
 
-pytestmark = [pytest.mark.sdk, pytest.mark.process]
+pytestmark = [pytest.mark.sdk, pytest.mark.process, pytest.mark.asyncio(loop_scope="module")]
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
 KEY = "an-example-of-a-key"
@@ -43,7 +44,7 @@ async def listening(*command: str) -> AsyncIterator[str]:
         await process.communicate()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def url() -> AsyncIterator[str]:
     """Run the Echo of the README and a gateway in front of it; yield the gateway's URL."""
     (source,) = [
