@@ -142,10 +142,10 @@ picture: .venv/.installed ## Draw docs/demo.svg, which README.md shows, from wha
 
 TEST_PACKAGES := .venv/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES)
 
-quick: .venv/.installed ## Run the tests that start no process and need no SDK, in about two minutes
+quick: .venv/.installed ## Run the tests that start no process and need no SDK, in less than a minute on two cores
 	$(BIN)/python $(PYTEST) $(PARALLEL) $(QUICK)
 
-test: newest alone oldest ## Run the tests in Python, in parallel; codec, contract, service and client on the oldest dependencies too
+test: newest alone oldest ## Run the tests in Python, in parallel, and a part on the oldest dependencies, in about six minutes on two cores
 
 newest: $(TEST_PACKAGES)
 	@echo "== newest dependencies, in parallel"
