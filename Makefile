@@ -135,7 +135,7 @@ native-test: rust .venv-generate/.installed ## Run the native engine's own tests
 # In the background, so that Ctrl-C reaches the shell alone, which ends what runs and prints one line.
 demo: ## Show on one screen what mistralwire is for, in an environment of its own (70 MB, a minute)
 	@trap 'kill $$! 2>/dev/null; wait; echo interrupted; exit 0' INT; \
-		{ $(PYTHON) $(CHECK_PYTHON) && exec $(PYTHON) -m tools.demo; } & wait $$!
+		{ trap '' INT; $(PYTHON) $(CHECK_PYTHON) && exec $(PYTHON) -m tools.demo; } & wait $$!
 
 picture: .venv/.installed ## Draw docs/demo.svg, which README.md shows, from what the demonstration writes
 	@$(BIN)/python -m tools.picture

@@ -72,11 +72,17 @@ def test_what_an_older_python_left_is_made_again_and_kept_from_then_on(checkout:
     assert (checkout / ".venv" / "kept").exists()
 
 
-def test_ctrl_c_ends_the_demonstration_with_one_line(checkout: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    "shell", ["sh", "bash"]
+)  # in which commands in the background take signals differently
+def test_ctrl_c_ends_the_demonstration_with_one_line(checkout: pathlib.Path, shell: str) -> None:
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"{shell} is not installed")
     (checkout / "tools").mkdir()
     shutil.copy(ROOT / "tools" / "demo.py", checkout / "tools")
     with subprocess.Popen(
-        ["make", f"PYTHON={sys.executable}", "demo"],
+        ["make", f"PYTHON={sys.executable}", f"SHELL={path}", "demo"],
         cwd=checkout,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
