@@ -38,7 +38,7 @@ NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/c
 MATURIN := maturin==1.16.0
 
 .PHONY: help native wheels native-test rust demo picture quick test newest alone oldest coverage forget covered versions interop chaos check begin browser report \
-	format lint types stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
+	format lint types docs dist stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
 
 # Targets share environments, stubs and processors.
 .NOTPARALLEL:
@@ -193,7 +193,7 @@ chaos: .venv/.installed ## Kill, stop and overload processes, in the long form o
 
 # Where the registry did not answer, the packages for Node.js are missing, and so are their sources.
 check: DRIFT_OPTIONS := $(if $(CI),$$(ls $(NODE_PACKAGES) >/dev/null 2>&1 && echo --all))
-check: begin browser format lint types stubs buf drift native $(if $(CARGO),rust) forget test covered versions interop chaos report ## Everything that CI runs, in every language
+check: begin browser format lint types docs dist stubs buf drift native $(if $(CARGO),rust) forget test covered versions interop chaos report ## Everything that CI runs, in every language
 
 begin:
 	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)
@@ -216,6 +216,15 @@ lint: .venv/.installed
 
 types: .venv/.installed
 	$(BIN)/mypy
+
+docs: .venv/.installed ## Build the documentation and an API reference as a site, in build/docs; warnings are errors
+	$(BIN)/python -m tools.docs
+	$(BIN)/mkdocs build --quiet
+
+dist: .venv/.installed ## Build the wheel and the sdist into dist/python, and check them
+	rm -rf dist/python && $(BIN)/python -m build --no-isolation --outdir dist/python
+	$(BIN)/twine check --strict dist/python/*
+	$(BIN)/check-wheel-contents dist/python/*.whl
 
 generate: .venv-generate/.installed .venv/.installed ## Generate the stubs, the OpenAPI document and its page from proto/, and docs/reference.md from the code
 	.venv-generate/bin/python -m tools.generate

@@ -14,16 +14,10 @@ import mistralwire
 import mistralwire.v1
 from mistralwire.errors import MistralwireError
 from mistralwire.upstream import check_upstream_tables
+from tools.docs import PAGES
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCE = pathlib.Path(mistralwire.__file__).parent
-PAGES = [
-    *sorted(ROOT.glob("*.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "deploy" / "README.md",
-    ROOT / "proto" / "README.md",
-    ROOT / "native" / "README.md",
-]
 # Words of two humps, words with an underscore: names of the source, not of a language.
 _NAME = re.compile(r"\b(?:[A-Z][a-z0-9]+){2,}\b|\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
 # Of gRPC's own messages.
