@@ -219,7 +219,8 @@ types: .venv/.installed
 
 docs: .venv/.installed ## Build the documentation and an API reference as a site, in build/docs; warnings are errors
 	$(BIN)/python -m tools.docs
-	$(BIN)/mkdocs build --quiet
+# With --quiet it would not see its warnings either.
+	$(BIN)/mkdocs build
 
 dist: .venv/.installed ## Build the wheel and the sdist into dist/python, and check them
 	rm -rf dist/python && $(BIN)/python -m build --no-isolation --outdir dist/python

@@ -14,7 +14,7 @@ import mistralwire
 import mistralwire.v1
 from mistralwire.errors import MistralwireError
 from mistralwire.upstream import check_upstream_tables
-from tools.docs import PAGES
+from tools.docs import PACKAGES, PAGES
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCE = pathlib.Path(mistralwire.__file__).parent
@@ -38,6 +38,14 @@ def test_the_links_of_a_page_lead_somewhere(page: pathlib.Path) -> None:
             linked = (page.parent / path).resolve() if path else page
             assert linked.exists(), target
             assert not anchor or anchor in anchors(linked), target
+
+
+def test_the_menu_of_the_site_has_every_page() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    pages = [str(page.relative_to(ROOT)) for page in PAGES]
+    assert sorted(re.findall(r": (\S+\.md)$", menu, re.MULTILINE)) == sorted(
+        pages + [f"api/{package}.md" for package in PACKAGES]
+    )
 
 
 def _defined_names() -> Iterator[str]:

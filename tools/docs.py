@@ -1,8 +1,8 @@
 """Gather the pages of the documentation for mkdocs: `python -m tools.docs`.
 
 The pages keep their places in the tree, so that their links work on the site as they do in the repository.
-Files that they link to are copied; links to folders without a page become text. Each public package has a page,
-which mkdocstrings fills from its docstrings.
+Files that they link to are copied; links to folders without a page become text. Each public package has a
+page, which mkdocstrings fills from its docstrings.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ SOURCE = ROOT / "build" / "docs-source"
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / folder / "README.md" for folder in ("deploy", "native", "proto")),
+    *sorted(ROOT.glob("[!.]*/README.md")),
 ]
 PACKAGES = [
     "mistralwire",
