@@ -80,7 +80,7 @@ def test_the_modules_and_files_in_the_architecture_exist() -> None:
     page = _architecture()
     for name in re.findall(r"`(mistralwire(?:\.\w+)+)`", page):
         importlib.import_module(name)
-    for path in re.findall(r"`([\w/.]+/[\w.]+)`", page):
+    for path in re.findall(r"`(\w[\w/.]*/[\w.]+)`", page):
         assert (ROOT / path).exists(), path
     for name in re.findall(r"\b\w+\.rs\b", page):
         assert (ROOT / "native" / "core" / "src" / name).exists(), name
