@@ -164,7 +164,8 @@ class Accumulator(Generic[CompletionT]):
     def _result(self) -> CompletionT:
         document = dict(self._members)
         if self._choices:
-            document["choices"] = [_finish_choice(choice) for choice in self._ordered_choices()]
+            choices = self._choices if self._starts == 1 else sorted(self._choices, key=_order)
+            document["choices"] = [_finish_choice(choice) for choice in choices]
         if document.get("object") == _CHUNK_OBJECT:
             document["object"] = _RESPONSE_OBJECT
         _complete_response(document)
@@ -201,9 +202,6 @@ class Accumulator(Generic[CompletionT]):
                 self._unindexed.append(len(self._choices) - 1)
         self._by_key[key] = choice
         return choice
-
-    def _ordered_choices(self) -> list[_Choice]:
-        return self._choices if self._starts == 1 else sorted(self._choices, key=_order)
 
 
 def _complete_response(document: dict[str, Any]) -> None:

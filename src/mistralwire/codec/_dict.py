@@ -62,7 +62,10 @@ class _Copier:
                 if value.bit_length() > _INT_BITS_MAX:
                     expected = f"an integer of at most {_INT_BITS_MAX} bits"
                     raise self._limit_error(path, expected, f"one of {value.bit_length()} bits")
-                return int(value) if -(2**63) <= value < 2**64 else Number(_int_text(value))
+                if -(2**63) <= value < 2**64:
+                    return int(value)
+                # str() refuses integers of more than 4,300 digits, because of their cost.
+                return Number(str(value) if value.bit_length() < 14_000 else f"{decimal.Decimal(value):f}")
             case float() if math.isfinite(value):
                 return float(value)
             case decimal.Decimal() if value.is_finite():
@@ -101,11 +104,6 @@ class _Copier:
 
     def _limit_error(self, path: tuple[str | int, ...], expected: str, found: str) -> DecodeError:
         return limit_error(expected, found, self._type_name, join_path(path))
-
-
-def _int_text(value: int) -> str:
-    # str() refuses integers of more than 4,300 digits, because of their cost.
-    return str(value) if value.bit_length() < 14_000 else f"{decimal.Decimal(value):f}"
 
 
 def to_dict(message: Message, *, names: Names = "snake") -> dict[str, Any]:

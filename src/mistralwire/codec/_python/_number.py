@@ -16,6 +16,7 @@ _EXACT_CHARACTERS_MAX = 10
 class Number:
     """A JSON number that no 64-bit integer and no double holds exactly: its text."""
 
+    # Not a dataclass, which orjson would write as an object.
     __slots__ = ("text",)
 
     def __init__(self, text: str) -> None:
