@@ -70,7 +70,7 @@ async def sides() -> AsyncIterator[Sides]:
 
 
 @SIDES
-@pytest.mark.parametrize("before", [(ONE,), (ONE, TWO), (ONE + TWO,)], ids=["one", "two", "together"])
+@pytest.mark.parametrize("before", [(ONE, TWO), (ONE + TWO,)], ids=["apart", "together"])
 @pytest.mark.parametrize(
     ("pieces", "code", "reason"),
     [
