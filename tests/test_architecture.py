@@ -23,7 +23,9 @@ ROOT = pathlib.Path(mistralwire.__file__).parent
 _CONTRACT = {"errors", "v1"}
 _SHARED = {
     "_addresses",
+    "_engine",
     "_files",
+    "_lazy",
     "_metadata",
     "_methods",
     "_offload",
@@ -38,7 +40,7 @@ _BELOW_SERVICE = _CONTRACT | {"codec", "log", "upstream"}
 MAY_IMPORT = {
     "v1": {"v1"},
     "errors": {"v1"},
-    "codec": _CONTRACT | {"_protobuf"},
+    "codec": _CONTRACT | {"_engine", "_lazy", "_protobuf"},
     "log": _CONTRACT | {"codec"},
     "upstream": _CONTRACT
     | {"codec", "log", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
@@ -46,12 +48,14 @@ MAY_IMPORT = {
     "service": _BELOW_SERVICE | _SHARED,
     "client": _BELOW_SERVICE | _SHARED,
     "gateway": _BELOW_SERVICE | _SHARED | {"client"},
-    "mistralwire": _CONTRACT | {"codec"},
+    "mistralwire": _CONTRACT | {"_lazy", "codec"},
     "cli": _BELOW_SERVICE | _SHARED | {"service", "client", "gateway", "mistralwire"},
     "__main__": {"cli"},
     "_pyinstaller": set(),
     "_addresses": set(),
+    "_engine": set(),
     "_files": {"errors"},
+    "_lazy": set(),
     "_metadata": {"errors", "v1"},
     "_methods": {"v1"},
     "_offload": {"codec"},

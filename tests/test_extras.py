@@ -20,8 +20,8 @@ def said_by(program: str, missing: str) -> str:
 @pytest.mark.parametrize(
     ("program", "missing", "purpose"),
     [
-        ("import mistralwire.gateway", "starlette", "the gateway"),
-        ("import mistralwire.gateway", "uvicorn", "the gateway"),
+        ("from mistralwire.gateway import create_app", "starlette", "the gateway"),
+        ("from mistralwire.gateway import GatewayServer", "uvicorn", "the gateway"),
         ("from mistralwire.gateway import create_app", "httptools", "the gateway"),
         ("from mistralwire.upstream import MistralUpstream", "httptools", "an upstream over HTTP"),
         ("from mistralwire.upstream import VertexUpstream", "aiohappyeyeballs", "an upstream over HTTP"),
@@ -33,10 +33,11 @@ def test_an_import_that_fails_says_what_to_install(program: str, missing: str, p
 
 
 def test_an_import_that_fails_can_be_caught_with_the_name_of_the_package() -> None:
-    program = "try:\n    import mistralwire.gateway\nexcept ImportError as error:\n    print(error.name)"
+    attempt = "try:\n    from mistralwire.gateway import create_app\n"
+    program = attempt + "except ImportError as error:\n    print(error.name)"
     assert said_by(program, "starlette") == "starlette\n"
 
 
 def test_a_module_of_our_own_that_is_missing_is_no_extra() -> None:
-    said = said_by("import mistralwire.gateway", "mistralwire.gateway._config")
-    assert said.startswith("ModuleNotFoundError: import of mistralwire.gateway._config halted")
+    said = said_by("from mistralwire.gateway import create_app", "mistralwire.gateway._app")
+    assert said.startswith("ModuleNotFoundError: import of mistralwire.gateway._app halted")

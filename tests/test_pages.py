@@ -52,6 +52,7 @@ def _defined_names() -> Iterator[str]:
     """Yield the names that the source defines: classes, functions, arguments, fields, modules, messages."""
     yield from dir(mistralwire.v1)
     for path in SOURCE.rglob("*.py"):
+        yield from (path.stem, path.parent.name)
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():

@@ -1,14 +1,13 @@
 """The Protobuf/gRPC interchange layer for Mistral chat completions.
 
-The messages are in `mistralwire.v1`; this module converts them. Importing it needs only protobuf and orjson:
-the gRPC parts are `mistralwire.client` and `mistralwire.service`. The codec is imported when one of its names
-is first used, so that the command line can report why it can't be imported.
+The messages are in `mistralwire.v1`; this module converts them. They need only protobuf and orjson, which
+are imported when a name is first used; the gRPC parts are `mistralwire.client` and `mistralwire.service`.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
+from mistralwire._lazy import lazy_names
 from mistralwire.v1 import CONTRACT_REVISION
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
         to_json,
         tool_calls_of,
     )
+    from mistralwire.errors import DecodeError, EncodeError, MistralwireError, Violation
 
     __version__: str
 
@@ -71,19 +71,14 @@ __all__ = [
     "tool_calls_of",
 ]
 
-
 if not TYPE_CHECKING:  # a type checker would take every name for one of the module
+    _find, _names = lazy_names(__name__, "codec", "errors", "v1")
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
-            value = importlib.import_module("importlib.metadata").version("mistralwire")
-        elif name == "codec" or name in __all__:
-            codec = importlib.import_module("mistralwire.codec")
-            value = codec if name == "codec" else getattr(codec, name)
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value
-        return value
+            globals()[name] = importlib.import_module("importlib.metadata").version("mistralwire")
+            return globals()[name]
+        return _find(name)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__, "__version__"})
+        return sorted({*_names(), "__version__"})

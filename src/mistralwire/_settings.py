@@ -25,6 +25,12 @@ SECONDS_MAX = 86_400.0
 KEEPALIVE_S_MAX = 7_200.0
 """The longest time in seconds between HTTP/2 keepalive pings, and for their answers."""
 
+DEADLINE_S = 60.0
+"""Default deadline of a client's call, in seconds from its start to its last chunk."""
+
+DEADLINE_S_MAX = 366 * 24 * 3600.0
+"""The longest deadline of a call, in seconds: a year. grpc takes one far beyond for one that has expired."""
+
 UNBOUNDED = sys.float_info.max
 """The maximum of a setting that takes any finite number."""
 

@@ -7,6 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from mistralwire.cli import main
+from mistralwire.cli.convert._command import DOCUMENT_TYPES
+from mistralwire.cli.convert._message_types import MESSAGE_TYPES
 from mistralwire.codec import ENGINE
 from mistralwire.v1 import CONTRACT_REVISION
 
@@ -45,9 +47,10 @@ def test_the_help_of_a_command_has_examples_and_exit_codes(name: str) -> None:
     assert "\b" not in text
 
 
-def test_the_help_of_convert_explains_every_format_and_names_every_type() -> None:
+def test_the_help_of_convert_explains_every_format_and_names_the_types_of_documents() -> None:
     words = help_of("convert").replace(",", " ").replace(".\n", "\n").split()
-    assert {"json", "jsonl", "sse", "binpb", "txtpb", "CompletionChunk", "FIMCompletionRequest"} <= set(words)
+    assert {"json", "jsonl", "sse", "binpb", "txtpb", *DOCUMENT_TYPES} <= set(words)
+    assert set(DOCUMENT_TYPES) <= MESSAGE_TYPES.keys()
 
 
 def test_the_version_is_that_of_the_package_and_names_the_engine() -> None:
@@ -76,17 +79,34 @@ def test_an_unknown_command_is_a_usage_error_with_the_nearest(name: str, expecte
     assert result.output.endswith(f"Error: {expected}\n")
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["proto", "--help"]])
-def test_help_imports_no_grpc(arguments: list[str]) -> None:
-    program = (
-        "import sys; from mistralwire.cli import main; "
-        f"main({arguments!r}, standalone_mode=False); print('grpc' in sys.modules)"
-    )
+def loaded_by(program: str) -> set[str]:
+    """Return the modules that a program has imported at its end."""
+    program = f"import sys\n{program}\nprint(*sys.modules, file=sys.stderr)"
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=TIMEOUT_S
     )
-    assert result.stdout.endswith("\nFalse\n")
+    return set(result.stderr.split())
+
+
+HELP = f"""
+from mistralwire.cli import main
+for arguments in {[["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]}:
+    main(arguments, standalone_mode=False)
+"""
+
+
+@pytest.mark.process
+def test_help_and_version_import_neither_grpc_nor_protobuf_nor_a_web_framework() -> None:
+    heavy = {"google.protobuf", "grpc", "httptools", "mistralwire.codec", "starlette", "uvicorn", "uvloop"}
+    assert loaded_by(HELP) & heavy == set()
+
+
+@pytest.mark.process
+def test_a_call_imports_no_engine_before_an_answer_arrives() -> None:
+    loaded = loaded_by("import mistralwire.cli.call._answer")
+    assert "grpc" in loaded
+    heavy = {"grpc_health.v1.health_pb2", "mistralwire.client._sync", "mistralwire.codec._native"}
+    assert loaded & heavy == set()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import types
 
 import pytest
 
+from mistralwire._engine import INTERFACE
 from mistralwire.codec import DEFAULT_LIMITS, _native
-from mistralwire.codec._native import INTERFACE, pack
+from mistralwire.codec._native import pack
 from mistralwire.codec._plan import plan_for
 from mistralwire.v1 import ChatCompletionRequest, UsageInfo
 from tests.codec import engines

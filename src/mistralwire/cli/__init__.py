@@ -4,12 +4,11 @@ A command is imported when it is called, with everything that it needs: `mistral
 grpc.
 """
 
-import importlib
-import importlib.metadata
 import os
 
 import click
 
+from mistralwire._engine import check_engine
 from mistralwire.cli._lazy_group import LazyGroup
 from mistralwire.v1 import CONTRACT_REVISION
 
@@ -33,9 +32,10 @@ _COMMANDS = {
 def _print_version(context: click.Context, _parameter: click.Parameter, is_set: bool) -> None:
     if not is_set or context.resilient_parsing:
         return
-    engine = importlib.import_module("mistralwire.codec").ENGINE
+    import importlib.metadata  # noqa: PLC0415 - slow, and for the version alone
+
     version = importlib.metadata.version("mistralwire")
-    click.echo(f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {engine} engine")
+    click.echo(f"mistralwire {version}, contract revision {CONTRACT_REVISION}, {check_engine()} engine")
     context.exit()
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from mistralwire._engine import check_engine
 from mistralwire.cli._output import NO_ROOM, Terminated
 from mistralwire.cli._wording import nearest
 
-_ENGINE_VARIABLE = "MISTRALWIRE_ENGINE"
 EXIT_INTERRUPTED = 130
 _EXIT_CLOSED_PIPE = 141
 _EXIT_SIGNAL = 128
@@ -90,10 +90,11 @@ def _exit_codes() -> Iterator[None]:
     except Terminated as signal:
         raise click.exceptions.Exit(_EXIT_SIGNAL + signal.number) from None
     except (ImportError, ValueError) as error:
-        # A codec that could not be imported, since MISTRALWIRE_ENGINE names an engine that can't be used.
-        if os.environ.get(_ENGINE_VARIABLE, "") in ("", "python") or "mistralwire.codec" in sys.modules:
-            raise
-        raise EngineError(str(error)) from error
+        try:
+            check_engine()
+        except (ImportError, ValueError) as problem:
+            raise EngineError(str(problem)) from error
+        raise
     except BrokenPipeError:
         _discard_unwritten()
         raise click.exceptions.Exit(_EXIT_CLOSED_PIPE) from None

@@ -5,7 +5,6 @@ import errno
 import os
 import pathlib
 import re
-import secrets
 import signal
 import stat
 import sys
@@ -131,7 +130,7 @@ def _replace(path: pathlib.Path) -> Iterator[BinaryIO]:
         )
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     # The name is known before the file exists, so that no interruption can leave one behind.
-    temporary = path.parent / f".mistralwire.{secrets.token_hex(8)}"
+    temporary = path.parent / f".mistralwire.{os.urandom(8).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else 0o600), "wb") as stream:

@@ -6,50 +6,13 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
-import click
-
-from mistralwire._settings import setting_field
+from mistralwire.cli._server_settings import KEY_VARIABLE, AnswerSettings, Tables
 from mistralwire.cli._wording import counted
-from mistralwire.cli.settings import SettingsFile
 from mistralwire.errors import MistralwireError
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Route, Upstream, routed_from_tables
 
-KEY_VARIABLE = "MISTRAL_API_KEY"
-"""Environment variable with the key for --upstream-url."""
-
 _HERE = pathlib.Path()
-
-Tables = Sequence[dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class AnswerSettings:
-    """Settings of where answers come from; the help of each field says what it means."""
-
-    recordings: tuple[pathlib.Path, ...] = setting_field(
-        (), "Files and folders to replay; a demonstration by default.", "RECORDING"
-    )
-    chunks_per_second: float | None = setting_field(
-        None,
-        "Pace of recorded streams. By default they keep the recorded pauses.",
-        "N",
-        0,
-        1_000_000,
-        is_above=True,
-    )
-    upstream_url: str | None = setting_field(
-        None,
-        "URL of Mistral's API, or a compatible one, to call. Its key, if it needs one, is in the environment "
-        f"variable {KEY_VARIABLE}. Needs the extra gateway.",
-        "URL",
-    )
-
-    def __post_init__(self) -> None:
-        """Check that the settings name one place."""
-        if self.upstream_url is not None and (self.recordings or self.chunks_per_second is not None):
-            raise ValueError("expected recordings or upstream_url, found both")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,21 +28,6 @@ class AnswerSource:
     upstream: Upstream
     what: str
     routes: tuple[Route, ...] = ()
-
-
-def upstream_tables(ctx: click.Context, settings: AnswerSettings) -> Tables:
-    """Return the tables [[upstreams]] of the file.
-
-    Raises:
-        click.UsageError: If the settings name recordings or a URL beside them.
-    """
-    file: SettingsFile | None = ctx.obj
-    if file is None or not file.upstreams:
-        return ()
-    if settings != AnswerSettings():
-        found = "--upstream-url" if settings.upstream_url is not None else "recordings"
-        raise click.UsageError(f"expected {found} or the [[upstreams]] of {file.name}, found both", ctx)
-    return file.upstreams
 
 
 def make_answers(settings: AnswerSettings, tables: Tables) -> AnswerSource:

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from mistralwire._methods import METHODS_BY_REQUEST, Method, method_for
 from mistralwire._response_stream import EventWriter, Sink, Source
-from mistralwire._settings import INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
+from mistralwire._settings import DEADLINE_S, INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
 from mistralwire.client._channel import (
     CallChannel,
     Channels,
@@ -20,11 +20,10 @@ from mistralwire.client._channel import (
     chosen_credentials,
     tls_credentials,
 )
-from mistralwire.client._health import why_not_serving
 from mistralwire.client._metadata import CallMetadata
 from mistralwire.client._response import ChunkBatch, lifted, parse_response
 from mistralwire.client._stub import Stub
-from mistralwire.codec import check_request, from_dict, lower
+from mistralwire.codec import lower
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import (
     CONTRACT_REVISION,
@@ -38,9 +37,6 @@ from mistralwire.v1 import (
     FIMCompletionResponse,
     FIMCompletionStreamRequest,
 )
-
-DEADLINE_S = 60.0
-"""Default deadline of a call, in seconds from its start to its last chunk."""
 
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 """Default limit for the bytes of one message from the service: 64 MiB."""
@@ -405,6 +401,8 @@ class Client:
             The cause in a few words, without addresses, such as `connection refused`, `timed out`, `its name
             can't be resolved` or `bad certificate: certificate has expired`.
         """
+        from mistralwire.client._health import why_not_serving  # noqa: PLC0415 - few programs ask
+
         return await why_not_serving(self._stub, deadline_s)
 
     def _messages(
@@ -423,6 +421,8 @@ class Client:
         """Return the method for a request, and the request as wire bytes for the oldest service."""
         if isinstance(request, dict):
             request_type = method_for(request, is_stream=is_stream).request_type
+            from mistralwire.codec import check_request, from_dict  # noqa: PLC0415 - with an engine
+
             # Unlike from_dict, check_request accepts what the contract of an older service does.
             unchecked = from_dict(request_type, request, validate=False)
             request = check_request(unchecked, oldest_revision=self.contract_revision)

@@ -12,14 +12,11 @@ from google.protobuf.message import Message
 from mistralwire._metadata import CONTRACT_REVISION_NAME, Metadata, checked_request_id, headers_in
 from mistralwire._methods import Method
 from mistralwire._response_stream import EventWriter, Sink, Source
-from mistralwire._settings import checked_number
+from mistralwire._settings import DEADLINE_S_MAX, checked_number
 from mistralwire.client._channel import CallChannel, Channels
 from mistralwire.client._metadata import CallMetadata
 from mistralwire.client._response import ChunkBatch, call_error, cancelled_error, is_refusing_caller
 from mistralwire.errors import CallError, MistralwireError, Reason, log_unexpected
-
-DEADLINE_S_MAX = 366 * 24 * 3600.0
-"""The longest deadline, in seconds: a year. grpc takes one that is far beyond for one that has expired."""
 
 _REVISION_DIGITS = 9
 

@@ -13,38 +13,43 @@
 `ENGINE` is the engine in use: `native` where the distribution `mistralwire-native` is installed, or `python`.
 """
 
-from mistralwire.codec._check import check, check_answer, check_request, newer_content, request_to_json
-from mistralwire.codec._choice import text_of, tool_calls_of
-from mistralwire.codec._chunks import Accumulator, accumulate, explode
-from mistralwire.codec._convert import binary_to_json, clear_member, from_json, json_to_binary, to_json
-from mistralwire.codec._counts import dropped_events, losses
-from mistralwire.codec._dict import from_dict, to_dict
-from mistralwire.codec._limits import (
-    DEFAULT_LIMITS,
-    DEPTH_MAX,
-    DOCUMENT_BYTES_MAX,
-    MEMBERS_MAX,
-    VALUES_MAX,
-    VIOLATIONS_MAX,
-    Limits,
-)
-from mistralwire.codec._merge import ToolCalls
-from mistralwire.codec._native import ENGINE
-from mistralwire.codec._revision import lift, lower, read_request
-from mistralwire.codec._sse import (
-    SSE_BUFFER_BYTES_MAX,
-    SseBatch,
-    SseBatchDecoder,
-    SseDecoder,
-    SseDone,
-    SseError,
-    SseEvent,
-    SseMessage,
-    batch_to_sse,
-    encode_sse,
-    is_error_body,
-    read_error_body,
-)
+from typing import TYPE_CHECKING
+
+from mistralwire._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from mistralwire.codec._check import check, check_answer, check_request, newer_content, request_to_json
+    from mistralwire.codec._choice import text_of, tool_calls_of
+    from mistralwire.codec._chunks import Accumulator, accumulate, explode
+    from mistralwire.codec._convert import binary_to_json, clear_member, from_json, json_to_binary, to_json
+    from mistralwire.codec._counts import dropped_events, losses
+    from mistralwire.codec._dict import from_dict, to_dict
+    from mistralwire.codec._limits import (
+        DEFAULT_LIMITS,
+        DEPTH_MAX,
+        DOCUMENT_BYTES_MAX,
+        MEMBERS_MAX,
+        VALUES_MAX,
+        VIOLATIONS_MAX,
+        Limits,
+    )
+    from mistralwire.codec._merge import ToolCalls
+    from mistralwire.codec._native import ENGINE
+    from mistralwire.codec._revision import lift, lower, read_request
+    from mistralwire.codec._sse import (
+        SSE_BUFFER_BYTES_MAX,
+        SseBatch,
+        SseBatchDecoder,
+        SseDecoder,
+        SseDone,
+        SseError,
+        SseEvent,
+        SseMessage,
+        batch_to_sse,
+        encode_sse,
+        is_error_body,
+        read_error_body,
+    )
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -91,3 +96,20 @@ __all__ = [
     "to_json",
     "tool_calls_of",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of the module
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        *(
+            "_limits",
+            "_counts",
+            "_choice",
+            "_revision",
+            "_convert",
+            "_dict",
+            "_check",
+            "_chunks",
+            "_merge",
+            "_sse",
+        ),
+    )

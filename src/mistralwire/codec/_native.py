@@ -1,31 +1,23 @@
 """The native engine: loaded where the distribution `mistralwire-native` is installed.
 
-It is the fast path; anything wrong or unusual falls back to the Python engine, which builds every error. The
-environment variable MISTRALWIRE_ENGINE selects the engine: `python` turns the native one off, `native`
-requires it.
+It is the fast path; anything wrong or unusual falls back to the Python engine, which builds every error.
+`_engine` chooses between the two.
 
 The native engine takes the plans as bytes, which native/core/src/pack.rs reads: little-endian integers of 32
 bits, and texts as their length and UTF-8 bytes. A list is its length and its elements, an optional value a
 list of none or one, an optional index the index plus 1, or 0.
 """
 
-import importlib
 import logging
-import os
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import mistralwire.v1
+from mistralwire._engine import INTERFACE, import_engine, wanted_engine
 from mistralwire.codec._limits import DEFAULT_LIMITS
 from mistralwire.codec._plan import UNLISTED, FieldPlan, Fill, Form, Kind, MemberPlan, MessagePlan, plan_for
 from mistralwire.v1 import CONTRACT_REVISION
 
-INTERFACE = 8
-"""Version of the packed plans, and of the functions of the native engine."""
-
-_VARIABLE = "MISTRALWIRE_ENGINE"
-_MODULE = "mistralwire_native"
-_REMEDY = "build it with `make native`, or `pip install ./native`"
 _KINDS, _FORMS, _FILLS = (list(names) for names in (Kind, Form, Fill))
 _logger = logging.getLogger("mistralwire.codec")
 
@@ -134,35 +126,17 @@ def load_engine() -> Engine | None:
         ImportError: If MISTRALWIRE_ENGINE is `native`, and the engine can't be used.
         ValueError: If MISTRALWIRE_ENGINE is none of `native`, `python` and empty.
     """
-    wanted = os.environ.get(_VARIABLE, "")
-    if wanted not in ("", "native", "python"):
-        raise ValueError(f"{_VARIABLE} must be native, python or empty, not {wanted!r}")
+    wanted = wanted_engine()
     if wanted == "python":
         return None
     try:
-        return _load()
+        return make_engine(import_engine())
     except ImportError as error:
         if wanted == "native":
             raise
         if not isinstance(error, ModuleNotFoundError):
             _logger.warning("the native engine can't be used: %s", error)
         return None
-
-
-def _load() -> Engine:
-    try:
-        module = importlib.import_module(_MODULE)
-    except ModuleNotFoundError as error:
-        if error.name != _MODULE:
-            raise
-        raise ModuleNotFoundError(f"no native engine is installed: {_REMEDY}", name=_MODULE) from None
-    # A folder that a removed installation left is an empty module.
-    interface, version = getattr(module, "INTERFACE", None), getattr(module, "__version__", "")
-    if interface != INTERFACE:
-        raise ImportError(
-            f"{_MODULE} {version} has the interface {interface}, this package needs {INTERFACE}: {_REMEDY}"
-        )
-    return make_engine(module)
 
 
 def make_engine(module: Any) -> Engine:
@@ -172,7 +146,7 @@ def make_engine(module: Any) -> Engine:
     """
     plans = [
         (message_type, revision, plan)
-        for message_type in map(vars(mistralwire.v1).get, mistralwire.v1.__all__)
+        for message_type in (getattr(mistralwire.v1, name) for name in mistralwire.v1.__all__)
         for revision in range(1, CONTRACT_REVISION + 1)
         if (plan := _plan_of(message_type, revision)) is not None
     ]
@@ -181,7 +155,9 @@ def make_engine(module: Any) -> Engine:
     try:
         engine: Engine = module.Engine(packed, roots, DEFAULT_LIMITS)
     except ValueError as error:
-        raise ImportError(f"{_MODULE} {module.__version__} does not take the contract: {error}") from error
+        raise ImportError(
+            f"{module.__name__} {module.__version__} does not take the contract: {error}"
+        ) from error
     return engine
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mistralwire._protobuf import MessageT
-from mistralwire.codec._convert import from_document, from_json_at, to_document
 from mistralwire.codec._limits import DEFAULT_LIMITS, Limits
 from mistralwire.codec._plan import (
     EXTRA_FIELD,
@@ -81,6 +80,8 @@ def read_request(
     Raises:
         DecodeError: If no contract accepts it, with the violations of the newest one.
     """
+    from mistralwire.codec._convert import from_json_at  # noqa: PLC0415 - with an engine
+
     try:
         return from_json_at(message_type, data, CONTRACT_REVISION, validate=True, limits=limits)
     except DecodeError as error:
@@ -96,6 +97,8 @@ def read_request(
 
 
 def _converted(message: MessageT, revision: int) -> MessageT:
+    from mistralwire.codec._convert import from_document, to_document  # noqa: PLC0415 - with an engine
+
     message_type = type(message)
     document = to_document(plan_for(message_type), message.SerializeToString())
     return from_document(message_type, document, revision)

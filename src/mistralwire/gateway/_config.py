@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from mistralwire._settings import BYTES_MAX, ListenSettings, count_field, seconds_field, setting_field
-from mistralwire.gateway._routes import find_route, is_openai_path
+from mistralwire.errors import missing_import
 
 PASSTHROUGH_PATHS = (
     *("/v1/embeddings", "/v1/moderations", "/v1/chat/moderations", "/v1/classifications"),
@@ -105,6 +105,10 @@ class GatewayConfig(ListenSettings):
         """The paths in `passthrough_paths`."""
         if self.passthrough_paths.strip() == "none":
             return ()
+        try:
+            from mistralwire.gateway._routes import find_route, is_openai_path  # noqa: PLC0415 - need the extra
+        except ModuleNotFoundError as error:
+            raise missing_import("the gateway", error, "gateway") from error
         paths = dict.fromkeys(filter(None, (path.strip() for path in self.passthrough_paths.split(","))))
         for path in paths:
             is_own = path in _OWN_PATHS or path.startswith("/v1/models/")

@@ -4,22 +4,27 @@
 own, `LocalChannel(upstream)` calls the service in the same process. `ServerConfig` holds their settings.
 """
 
+from typing import TYPE_CHECKING
+
+from mistralwire._lazy import lazy_names
 from mistralwire._metadata import ACCEPT_ENCODING, REQUEST_ID
-from mistralwire._methods import SERVICE_NAME
 from mistralwire._settings import Setting
 from mistralwire.service._config import ServerConfig, settings
-from mistralwire.service._inprocess import LocalChannel
-from mistralwire.service._observers import (
-    AccessLog,
-    CallObserver,
-    CallRecord,
-    Chunks,
-    PrometheusEndpoint,
-    start_prometheus,
-)
-from mistralwire.service._server import Server, create_server
-from mistralwire.service._servicer import ChatCompletionServicer
-from mistralwire.service._status import ERROR_DOMAIN, to_status
+
+if TYPE_CHECKING:
+    from mistralwire._methods import SERVICE_NAME
+    from mistralwire.service._inprocess import LocalChannel
+    from mistralwire.service._observers import (
+        AccessLog,
+        CallObserver,
+        CallRecord,
+        Chunks,
+        PrometheusEndpoint,
+        start_prometheus,
+    )
+    from mistralwire.service._server import Server, create_server
+    from mistralwire.service._servicer import ChatCompletionServicer
+    from mistralwire.service._status import ERROR_DOMAIN, to_status
 
 __all__ = [
     "ACCEPT_ENCODING",
@@ -41,3 +46,6 @@ __all__ = [
     "start_prometheus",
     "to_status",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of the module
+    __getattr__, __dir__ = lazy_names(__name__, "_status", "_observers", "_inprocess", "_server", "_servicer")

@@ -139,7 +139,7 @@ def test_bytes_of_another_message_are_not_a_newer_contract() -> None:
 def test_delimited_messages_read_as_one_hint_at_the_right_format(tmp_path: pathlib.Path, to: str) -> None:
     file = tmp_path / "chunks.binpb"
     converted(DATA / "stream.sse", "-o", file)
-    hint = "; if these are length-delimited messages, use --to jsonl"
+    hint = "; if these are length-delimited messages, use --to jsonl, or --accumulate for a stream"
     status, _, stderr = run(file, "--to", to, "--type", "CompletionChunk")
     assert status == 1
     assert stderr.endswith(f"{hint}\n")

@@ -144,7 +144,7 @@ def test_a_long_stack_and_a_long_chain_are_cut(format_: str) -> None:
 _FAILING = """
 import asyncio, gc, logging, sys, threading, traceback, warnings
 import grpc
-from mistralwire.cli.processes import LogSettings
+from mistralwire.cli._server_settings import LogSettings
 from mistralwire.cli.processes._logging import configure_logging, log_loop_error
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, UpstreamError

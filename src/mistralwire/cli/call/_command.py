@@ -1,10 +1,8 @@
-"""The command `mistralwire call`: its options, the call, and what is printed if the call fails."""
+"""The command `mistralwire call`: its options and its help."""
 
-import asyncio
-import contextlib
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias, Unpack
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -12,19 +10,7 @@ from click.decorators import FC
 
 from mistralwire._metadata import checked_request_id
 from mistralwire.cli._environment import check_environment
-from mistralwire.cli._wording import printable
-from mistralwire.cli.call._printers import JsonPrinter, Response, TextPrinter
-from mistralwire.cli.call._request import (
-    Request,
-    StreamedRequest,
-    make_request,
-    read_request_file,
-)
-from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX, Client, ClientOptions
-from mistralwire.errors import CallError, MistralwireError, Reason
-from mistralwire.v1 import CompletionChunk, FinishReason
-
-Printer: TypeAlias = JsonPrinter | TextPrinter
+from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX
 
 _CALL_HELP = """Ask a service for a completion, and print the answer as it arrives.
 
@@ -154,11 +140,14 @@ def call(
     no_stream: bool,
     as_json: bool,
     request_id: str | None,
-    **client_options: Unpack[ClientOptions],
+    **client_options: Any,
 ) -> None:
     """Call a service, and print the answer."""
     check_environment(ctx)
     _check_combination(ctx)
+    from mistralwire.cli.call._answer import print_answer
+    from mistralwire.cli.call._request import make_request, read_request_file
+
     if request_file is not None:
         revision = client_options["contract_revision"]
         request = read_request_file(request_file, is_stream=not no_stream, oldest_revision=revision)
@@ -174,15 +163,7 @@ def call(
         )
     if sys.stdout is None:
         raise click.ClickException("standard output is closed; there is nowhere to print the answer to")
-    printer = JsonPrinter(sys.stdout) if as_json else TextPrinter(sys.stdout)
-    try:
-        client = Client(target, **client_options)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    try:
-        asyncio.run(_print_answer(client, request, printer, request_id))
-    except MistralwireError as error:
-        raise click.ClickException(_failure_text(error, target)) from error
+    print_answer(target, client_options, request, request_id, as_json=as_json)
 
 
 # Options that exclude each other.
@@ -205,73 +186,3 @@ def _check_combination(ctx: click.Context) -> None:
     for options, problem in _CONTRADICTIONS.items():
         if set(options) <= set(given):
             raise click.UsageError(problem)
-
-
-async def _print_answer(client: Client, request: Request, printer: Printer, request_id: str | None) -> None:
-    is_complete = has_failed = False
-    try:
-        async with client:
-            if isinstance(request, StreamedRequest):
-                has_failed = await _print_stream(client, request, printer, request_id)
-            else:
-                response = await client.complete(request, request_id=request_id)
-                printer.add(response)
-                has_failed = _has_failed(response)
-        is_complete = True
-    finally:
-        printer.end(is_complete=is_complete)
-    if has_failed:
-        raise click.ClickException('the model failed (finish_reason "error"): the answer above is incomplete')
-
-
-def _has_failed(part: Response | CompletionChunk) -> bool:
-    return any(choice.finish_reason == FinishReason.FINISH_REASON_ERROR for choice in part.choices)
-
-
-async def _print_stream(
-    client: Client, request: StreamedRequest, printer: Printer, request_id: str | None
-) -> bool:
-    """Print a stream; return whether its model failed."""
-    has_begun = has_failed = False
-    try:
-        async with contextlib.aclosing(client.stream_batches(request, request_id=request_id)) as batches:
-            async for batch in batches:
-                for chunk in batch:
-                    printer.add(chunk)
-                    has_failed |= _has_failed(chunk)
-                printer.flush()
-                has_begun = True
-    except CallError as error:
-        if has_begun:
-            error.add_note("the answer above is incomplete")
-        raise
-    return has_failed
-
-
-# By reason. If gRPC itself ended the call, the code stands for the reason.
-_REMEDIES = {
-    "DEADLINE_EXCEEDED": "allow more with --deadline, or check that the service at {target} answers others",
-    Reason.TOKEN_INVALID: "name the file with a token of this service with --token-file",
-    Reason.TOKEN_MISSING: "name the file with a token of this service with --token-file",
-    "UNAVAILABLE": "check that a service runs at {target}, and that both ends use TLS, or both plaintext "
-    "(--tls-ca, --insecure); a service may require a client certificate (--tls-certificate)",
-}
-
-
-def _failure_text(error: MistralwireError, target: str) -> str:
-    """Return code and reason, the message, each violation, a remedy, and the id for the service's logs."""
-    reason = "" if error.reason == error.code else f" ({printable(error.reason)})"
-    lines = [f"{error.code}{reason}: {printable(error.message)}"]
-    if isinstance(error, CallError):
-        lines += [printable(str(violation)) for violation in (*error.violations, *error.upstream_violations)]
-        if error.retry_after_s is not None:
-            lines.append(f"retry after {error.retry_after_s:g} s")
-        if notes := getattr(error, "__notes__", None):
-            lines += notes
-            if error.reason == "DEADLINE_EXCEEDED":
-                lines.append("allow more with --deadline")
-        elif remedy := _REMEDIES.get(error.reason):
-            lines.append(remedy.format(target=printable(target)))
-        if error.request_id:
-            lines.append(f"request id: {printable(error.request_id)}")
-    return "\n  ".join(lines)

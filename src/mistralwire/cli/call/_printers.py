@@ -1,14 +1,17 @@
 """How `mistralwire call` prints an answer: as text while it arrives, or as JSON."""
 
 import re
-from typing import TextIO, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
-from mistralwire.codec import Accumulator, text_of, to_json, tool_calls_of
+from mistralwire.codec import text_of, tool_calls_of
 from mistralwire.v1 import (
     ChatCompletionResponse,
     CompletionChunk,
     FIMCompletionResponse,
 )
+
+if TYPE_CHECKING:
+    from mistralwire.codec import Accumulator
 
 Response: TypeAlias = ChatCompletionResponse | FIMCompletionResponse
 
@@ -28,6 +31,8 @@ class JsonPrinter:
 
     def add(self, part: CompletionChunk | Response) -> None:
         """Print a chunk, or the response."""
+        from mistralwire.codec import to_json  # noqa: PLC0415 - not before an answer arrives
+
         self._stream.write(to_json(part) + b"\n")
 
     def flush(self) -> None:
@@ -60,7 +65,10 @@ class TextPrinter:
     def add(self, part: CompletionChunk | Response) -> None:
         """Print the text of the first choice of a chunk, or of the response; keep the rest for the end."""
         if isinstance(part, CompletionChunk):
-            self._accumulator = self._accumulator or Accumulator()
+            if self._accumulator is None:
+                from mistralwire.codec import Accumulator  # noqa: PLC0415 - not before an answer arrives
+
+                self._accumulator = Accumulator()
             self._accumulator.add(part)
             self._write(text_of(part))
         else:

@@ -6,9 +6,7 @@ from typing import Any, TypeAlias
 import click
 
 from mistralwire._methods import method_for
-from mistralwire.cli._documents import describe_violations, members_in
 from mistralwire.cli._wording import printable
-from mistralwire.codec import read_request
 from mistralwire.errors import DecodeError
 from mistralwire.v1 import (
     AgentsCompletionRequest,
@@ -104,6 +102,9 @@ def read_request_file(file: str, *, is_stream: bool, oldest_revision: int) -> Re
         click.ClickException: If it breaks the contract, with all violations; or is too long.
         OSError: If it can't be read.
     """
+    from mistralwire.cli._documents import describe_violations, members_in  # noqa: PLC0415 - with the codec
+    from mistralwire.codec import read_request  # noqa: PLC0415
+
     data = _read_bounded(file)
     try:
         members = members_in(data)

@@ -1,37 +1,24 @@
-"""The command `mistralwire convert`: its options, and a run of it."""
+"""The command `mistralwire convert`: its options and its help."""
 
-import contextlib
-import dataclasses
-import io
-import logging
-import sys
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Literal, cast
+from collections.abc import Callable
+from typing import Any
 
 import click
 from click.decorators import FC
-from google.protobuf.message import Message
 
-from mistralwire.cli._output import is_direct, open_output
-from mistralwire.cli._wording import counted, printable
-from mistralwire.cli.convert._detection import (
-    MESSAGE_TYPES,
-    Format,
-    choose_type,
-    format_of_content,
-    format_of_name,
+from mistralwire.cli.convert._formats import Format
+
+# Whole documents of the API; --type takes every other JSON object of the contract too.
+DOCUMENT_TYPES = (
+    *("ChatCompletionRequest", "ChatCompletionStreamRequest", "ChatCompletionResponse"),
+    *("FIMCompletionRequest", "FIMCompletionStreamRequest", "FIMCompletionResponse"),
+    *("AgentsCompletionRequest", "AgentsCompletionStreamRequest"),
+    *("CompletionChunk", "CompletionEvent", "ErrorResponse", "HTTPValidationError"),
 )
-from mistralwire.cli.convert._input import Input
-from mistralwire.cli.convert._reader import Item, Reader
-from mistralwire.cli.convert._report import EXIT_BAD_INPUT, Report, show_progress
-from mistralwire.cli.convert._writer import Writer
-from mistralwire.codec import DOCUMENT_BYTES_MAX
-from mistralwire.errors import EncodeError
-
-_STANDARD_INPUT = "-"
-
-# The report has what the codec logs, with its place; without a handler, logging would print it too.
-logging.getLogger("mistralwire.codec").addHandler(logging.NullHandler())
+_TYPES = (
+    f"The types of --type: {', '.join(DOCUMENT_TYPES)}, and every other message of mistralwire.v1 that is a "
+    "JSON object, such as ToolCall."
+)
 
 _CONVERT_HELP = """Convert between JSON, server-sent events and protobuf, without loss.
 
@@ -78,6 +65,8 @@ Examples:
   mistralwire convert response.json -o response.binpb
   mistralwire convert response.binpb --type ChatCompletionResponse --to json --indent 2
   mistralwire convert stream.sse --to jsonl | head -n 1
+  mistralwire convert stream.sse --accumulate --indent 2
+  mistralwire convert response.json --explode -o stream.sse
   mistralwire convert requests.jsonl --keep-going -o requests.binpb --type ChatCompletionRequest
 
 \b
@@ -92,15 +81,21 @@ def _choose_format(_ctx: click.Context, _param: click.Parameter, value: str | No
     return Format(value) if value else None
 
 
+def _choose_type(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    from mistralwire.cli.convert._message_types import choose_type
+
+    return choose_type(ctx, param, value)
+
+
 def _format_option(flag: str, name: str, what: str) -> Callable[[FC], FC]:
     choice = click.Choice([format_.value for format_ in Format])
     return click.option(flag, name, type=choice, callback=_choose_format, help=f"Format of the {what}.")
 
 
-@click.command(help=_CONVERT_HELP, epilog=f"The types of --type: {', '.join(MESSAGE_TYPES)}.")
+@click.command(help=_CONVERT_HELP, epilog=_TYPES)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), required=False)
 @click.option(
-    "--type", "message_type", callback=choose_type, metavar="TYPE", help="Message type of the input."
+    "--type", "message_type", callback=_choose_type, metavar="TYPE", help="Message type of the input."
 )
 @_format_option("--from", "source_format", "input")
 @_format_option("--to", "target_format", "output")
@@ -126,6 +121,17 @@ def _format_option(flag: str, name: str, what: str) -> Callable[[FC], FC]:
     help="Spaces per level in json output; a single line by default.",
 )
 @click.option(
+    "--accumulate",
+    is_flag=True,
+    help="Merge the chunks of a stream into one response, written as json by default. It is a "
+    "ChatCompletionResponse, unless --type names FIMCompletionResponse.",
+)
+@click.option(
+    "--explode",
+    is_flag=True,
+    help="Split one response into the chunks of a stream, written as sse by default.",
+)
+@click.option(
     "--no-validate",
     is_flag=True,
     help="Accept any JSON object, even one that breaks the contract; what no field can hold is kept "
@@ -147,135 +153,6 @@ def _format_option(flag: str, name: str, what: str) -> Callable[[FC], FC]:
 )
 def convert(**options: Any) -> None:
     """Convert what the options name."""
-    _Conversion(**options).run()
+    from mistralwire.cli.convert._conversion import Conversion
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Conversion:
-    """A run of the command; its fields are the options, None for what is inferred."""
-
-    file: str | None
-    message_type: type[Message] | None
-    source_format: Format | None
-    target_format: Format | None
-    output: str
-    names: Literal["snake", "camel"] | None
-    indent: int | None
-    no_validate: bool
-    keep_going: bool
-    contract_revision: int
-
-    def run(self) -> None:
-        """Convert.
-
-        Raises:
-            click.UsageError: If the options are invalid or incomplete.
-            click.exceptions.Exit: If something could not be converted: 1.
-        """
-        if self.target_format is None and format_of_name(self.output) is None and not is_direct(self.output):
-            raise click.UsageError(
-                f"cannot infer the output format from the name {self.output}; specify it with --to"
-            )
-        name = "<stdin>" if self.file in (None, _STANDARD_INPUT) else str(self.file)
-        with (
-            _open_input(self.file) as stream,
-            open_output(self.output) as target,
-            show_progress(stream, output_is_terminal=target.isatty()) as show,
-        ):
-
-            def before_read(count: int) -> None:
-                # Readers of the output get everything that is done before this blocks.
-                target.flush()
-                if show is not None:
-                    show(count)
-
-            source = Input(stream, before_read, DOCUMENT_BYTES_MAX)
-            report = Report(name, keep_going=self.keep_going, has_progress=show is not None)
-            source_format, target_format = self._infer_formats(name, source)
-            self._check_target(source_format, target_format, to_terminal=target.isatty())
-            delimited = source_format.is_sequence or target_format.is_sequence
-            reader = self._reader(source, report)
-            writer = self._writer(target, target_format, delimited=delimited)
-            _transfer(reader.read(source_format, delimited=delimited), writer, report)
-        if report.failures:
-            done, failed = counted(writer.count, "message"), counted(report.failures, "failure")
-            click.echo(f"{printable(name)}: {done} converted, {failed}", err=True)
-            raise click.exceptions.Exit(EXIT_BAD_INPUT)
-
-    def _infer_formats(self, name: str, source: Input) -> tuple[Format, Format]:
-        target = self.target_format or format_of_name(self.output)
-        found = self.source_format or format_of_name(name)
-        if found is None:
-            to_sequence = target is not None and target.is_sequence
-            with source.look() as content:
-                found = format_of_content(content, source.item_bytes_max, to_sequence=to_sequence)
-        if found is None:
-            raise click.UsageError(
-                f"cannot infer the input format from {name} or its content; specify it with --from"
-            )
-        return found, target or (Format.BINPB if found.is_json else Format.JSON)
-
-    def _check_target(self, source: Format, target: Format, *, to_terminal: bool) -> None:
-        if source is target is Format.BINPB:
-            raise click.UsageError("binpb to binpb changes nothing; name another format with --to")
-        if self.names is not None and not target.is_json:
-            raise click.UsageError(f"--names is for JSON, but the output is {target}")
-        if self.indent is not None and target is not Format.JSON:
-            raise click.UsageError(f"--indent is for json, but the output is {target}")
-        if target is Format.BINPB and to_terminal:
-            raise click.UsageError(
-                "binpb is not for a terminal; write it to a file with -o, pipe it, or choose a text with --to"
-            )
-
-    def _reader(self, source: Input, report: Report) -> Reader:
-        return Reader(
-            source,
-            report,
-            self.message_type,
-            validate=not self.no_validate,
-            oldest_revision=self.contract_revision,
-        )
-
-    def _writer(self, target: BinaryIO, target_format: Format, *, delimited: bool) -> Writer:
-        return Writer(
-            target,
-            target_format,
-            delimited=delimited,
-            names=self.names or "snake",
-            indent=self.indent,
-            contract_revision=self.contract_revision,
-        )
-
-
-def _open_input(file: str | None) -> contextlib.AbstractContextManager[io.BufferedIOBase]:
-    if file is not None and file != _STANDARD_INPUT:
-        return open(file, "rb")
-    if sys.stdin is None:
-        raise click.UsageError("standard input is closed; name a FILE to read")
-    if file is None and sys.stdin.isatty():
-        raise click.UsageError(
-            "expected a FILE, or standard input that is not a terminal; name a FILE, or - to type it"
-        )
-    return contextlib.nullcontext(cast("io.BufferedIOBase", sys.stdin.buffer))
-
-
-def _transfer(items: Iterator[Item], writer: Writer, report: Report) -> None:
-    """Write what is read until the end, or until the report ends the run.
-
-    Raises:
-        click.exceptions.Exit: If the report ends the run, or there is no message where there must be one.
-    """
-    for place, item in items:
-        if writer.is_full:
-            found = f"expected the end, as {writer.format} holds one message, found another"
-            report.fail(place, f"{found}; choose jsonl or sse")
-            break
-        try:
-            writer.write(item)
-        except EncodeError as error:
-            report.fail(place, str(error))
-    if writer.is_lacking:
-        if not report.failures:
-            report.fail("", "expected a message, found none")
-        raise click.exceptions.Exit(EXIT_BAD_INPUT)
-    writer.end(is_whole=not report.failures)
+    Conversion(**options).run()

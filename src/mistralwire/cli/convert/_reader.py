@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from mistralwire.cli._wording import counted
-from mistralwire.cli.convert._detection import MESSAGE_TYPES, Format, type_in_json, type_in_text
+from mistralwire.cli.convert._formats import Format
 from mistralwire.cli.convert._input import BLOCK_BYTES, Input
+from mistralwire.cli.convert._message_types import MESSAGE_TYPES, confusion_hint, type_in_json, type_in_text
 from mistralwire.cli.convert._report import Report
 from mistralwire.codec import (
     Limits,
@@ -36,7 +37,7 @@ Item: TypeAlias = tuple[str, SseMessage[Message]]
 
 _VARINT_BYTES_MAX = 10
 _QUOTED_CHARS_MAX = 300
-_FRAMING_HINT = "; if these are length-delimited messages, use --to jsonl"
+_FRAMING_HINT = "; if these are length-delimited messages, use --to jsonl, or --accumulate for a stream"
 # The JSON form of a message is longer than its wire bytes, whose number is bounded already.
 _CHECK_LIMITS = Limits(document_bytes_max=2**40)
 _REQUEST_TYPES = frozenset(
@@ -192,7 +193,8 @@ class Reader:
                 self.report.fail(f":{decoder.line}", f"the upstream sent an error: {text}")
 
     def _fail_event(self, decoder: SseDecoder[Message], error: DecodeError) -> None:
-        self.report.fail_decoding(f":{decoder.line}", error, part=" of the data")
+        hint = confusion_hint(self._type())
+        self.report.fail_decoding(f":{decoder.line}", error, part=" of the data", hint=hint)
 
     def _parse_json(self, place: str, data: bytes) -> Iterator[Item]:
         try:
@@ -204,7 +206,7 @@ class Reader:
             else:
                 message = from_json(message_type, data, validate=False, limits=self._limits)
         except DecodeError as error:
-            self.report.fail_decoding(place, error)
+            self.report.fail_decoding(place, error, hint=confusion_hint(self.message_type, data))
         else:
             yield place, SseMessage(message)
 

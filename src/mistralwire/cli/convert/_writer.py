@@ -6,7 +6,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from mistralwire._protobuf import write_varint
-from mistralwire.cli.convert._detection import Format
+from mistralwire.cli.convert._formats import Format
 from mistralwire.codec import SseDone, SseMessage, encode_sse, lift, lower, to_json
 
 

@@ -4,8 +4,7 @@ A `Job` is everything that a process needs to know, and `run_job` runs it. The p
 is a worker.
 """
 
-from mistralwire.cli.processes._job import Job, Prepared, ProcessSettings
-from mistralwire.cli.processes._logging import LogSettings
+from mistralwire.cli.processes._job import Job, Prepared
 from mistralwire.cli.processes._workers import run_job
 
-__all__ = ["Job", "LogSettings", "Prepared", "ProcessSettings", "run_job"]
+__all__ = ["Job", "Prepared", "run_job"]

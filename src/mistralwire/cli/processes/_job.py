@@ -13,48 +13,15 @@ from typing import Any, Protocol, Self
 
 import click
 
-from mistralwire._addresses import check_share_port
 from mistralwire._offload import favour_loop
-from mistralwire._settings import setting_field
 from mistralwire.cli._lazy_group import EXIT_INTERRUPTED
-from mistralwire.cli.processes._logging import LogSettings, log_loop_error
+from mistralwire.cli._server_settings import LogSettings, ProcessSettings
+from mistralwire.cli.processes._logging import log_loop_error
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """The signals that end a process gracefully."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ProcessSettings:
-    """Settings of the processes of a command; the help of each field says what it means."""
-
-    workers: int = setting_field(
-        1, "Processes that share the port, on Linux; each has its own limits.", "N", 1, 1024
-    )
-    prometheus_port: int | None = setting_field(
-        None,
-        "Port to serve metrics for Prometheus on. With several workers it is the port of the first, and "
-        "the next ports are those of the others. Needs the extra otel.",
-        "PORT",
-        1,
-        65_535,
-    )
-    prometheus_host: str = setting_field(
-        "127.0.0.1", "Address to serve metrics on, in plain HTTP and without authentication.", "HOST"
-    )
-
-    def __post_init__(self) -> None:
-        """Check what depends on each other."""
-        check_share_port("workers", is_shared=self.workers > 1)
-        if self.prometheus_port is not None and self.prometheus_port + self.workers - 1 > 65_535:
-            raise ValueError("prometheus_port leaves too few ports above it for workers: each needs one")
-        if not self.prometheus_host:
-            raise ValueError("prometheus_host must not be empty; 127.0.0.1 is this machine")
-
-    def metrics_port(self, index: int | None) -> int | None:
-        """Return the port for the metrics of a worker; None if it serves none, as their parent never does."""
-        return None if index is None or self.prometheus_port is None else self.prometheus_port + index
 
 
 class Listener(Protocol):

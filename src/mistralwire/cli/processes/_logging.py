@@ -5,7 +5,6 @@ line has the types of exceptions and their stacks, and nothing else of them.
 """
 
 import asyncio
-import dataclasses
 import datetime
 import json
 import logging
@@ -14,14 +13,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from mistralwire._settings import setting_field
+from mistralwire.cli._server_settings import LogSettings
 from mistralwire.cli._wording import printable
 from mistralwire.errors import MistralwireError
-
-LogFormat = Literal["text", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
 
 # The extra attributes of records that are logged; others are dropped.
 _LOGGED = (
@@ -45,14 +41,6 @@ _FRAMES_MAX = 30
 _EXCEPTIONS_MAX = 5
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LogSettings:
-    """Settings of the log; the help of each field says what it means."""
-
-    log_level: LogLevel = setting_field("info", "Minimum level of the log lines on standard error.")
-    log_format: LogFormat = setting_field("text", "Format of log lines.")
 
 
 def configure_logging(settings: LogSettings) -> None:

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 from mistralwire._addresses import why_not
 from mistralwire._serving.metrics_page import metrics_address
-from mistralwire.cli.processes._job import SIGNALS, Job, ProcessSettings, log_drain, serve_until_signal
+from mistralwire.cli._server_settings import ProcessSettings
+from mistralwire.cli.processes._job import SIGNALS, Job, log_drain, serve_until_signal
 from mistralwire.cli.processes._logging import configure_logging
 from mistralwire.errors import MistralwireError, Reason
 

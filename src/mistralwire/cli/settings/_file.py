@@ -16,7 +16,6 @@ from mistralwire._settings import kind_of, problem_in_file
 from mistralwire.cli._wording import nearest, printable
 from mistralwire.cli.settings._definition import SettingsDefinition
 from mistralwire.errors import MistralwireError
-from mistralwire.upstream import check_upstream_tables
 
 _TABLES = ("serve", "gateway")
 _UPSTREAMS = "upstreams"
@@ -76,6 +75,8 @@ def read_settings(definition: SettingsDefinition, path: pathlib.Path) -> Setting
             raise BadFileError(f"{name}: {problem}")
         values[name] = _placed(value, folder) if kind_of(field) in (pathlib.Path, tuple) else value
     if upstreams != []:
+        from mistralwire.upstream import check_upstream_tables  # noqa: PLC0415 - with the codec
+
         try:
             check_upstream_tables(upstreams)
         except MistralwireError as error:

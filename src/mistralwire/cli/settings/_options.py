@@ -41,6 +41,8 @@ def settings_command(
             check_environment(ctx)
             try:
                 run = function(ctx, **definition.build(values))
+            except ModuleNotFoundError as error:
+                raise click.ClickException(str(error)) from error
             except ValueError as error:
                 raise click.UsageError(definition.with_places(ctx, str(error)), ctx) from error
             if print_config:
@@ -48,6 +50,8 @@ def settings_command(
                 return
             try:
                 run()
+            except ModuleNotFoundError as error:
+                raise click.ClickException(str(error)) from error
             except MistralwireError as error:
                 raise click.ClickException(definition.with_place(ctx, error.message)) from error
             except SettingsError as error:

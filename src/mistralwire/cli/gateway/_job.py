@@ -1,203 +1,35 @@
-"""`mistralwire gateway`: the documented HTTP API at the edge, with gRPC behind it."""
+"""What a process of `mistralwire gateway` does."""
 
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import json
 import logging
-import pathlib
 import re
 import shlex
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import click
 
 from mistralwire._serving.metrics_page import MetricsPage
-from mistralwire._settings import BYTES_MAX, INT32_MAX, count_field, setting_field
-from mistralwire.cli._upstreams import (
-    KEY_VARIABLE,
-    AnswerSettings,
-    AnswerSource,
-    Tables,
-    closing,
-    make_answers,
-    probe,
-    route_to,
-    upstream_tables,
-)
+from mistralwire._settings import BYTES_MAX, INT32_MAX
+from mistralwire.cli._server_settings import AnswerSettings, Tables
+from mistralwire.cli._upstreams import AnswerSource, closing, make_answers, probe, route_to
 from mistralwire.cli._wording import printable
-from mistralwire.cli.processes import Job, LogSettings, Prepared, ProcessSettings, run_job
-from mistralwire.cli.settings import SettingsDefinition, SettingsError, settings_command
+from mistralwire.cli.gateway._settings import ServiceSettings
+from mistralwire.cli.processes import Job, Prepared, run_job
+from mistralwire.cli.settings import SettingsError
 from mistralwire.client import TOKEN_REFUSED, Client
-from mistralwire.errors import missing_import
+from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig
-from mistralwire.upstream import ModelCatalog, Route, plain_names
+from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, plain_names
 
-try:
-    from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
-    from mistralwire.upstream import ForwardRoutes
-except ModuleNotFoundError as error:
-    raise click.ClickException(str(missing_import("the gateway", error, "gateway"))) from error
+__all__ = ["GatewayJob", "run_job"]
 
 _SERVICE_PROBE_S = 3.0
 _MODEL = "mistral-small-latest"
 # Arguments of Client whose settings have a prefix here.
 _CLIENT_NAMES = r"(?<![\w'\"-])(?:insecure|tls_ca|tls_certificate|tls_key|token_file)(?![\w'\"-])"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ServiceSettings:
-    """Settings of the service that a gateway calls; the help of each field says what it means."""
-
-    service: str | None = setting_field(
-        None,
-        "Service to call: host:port, dns:///host:port or unix:path. The default port is 443.",
-        "TARGET",
-    )
-    embedded: bool = setting_field(
-        False, "Run the service in the gateway's process; the default without --service."
-    )
-    strict: bool = setting_field(
-        False,
-        "Check every request against the contract, in the service that runs in this process. By default "
-        "requests for APIs are not checked, since APIs check them.",
-    )
-    service_insecure: bool = setting_field(False, "Allow plaintext to a service on another machine.")
-    service_tls_ca: pathlib.Path | None = setting_field(
-        None, "PEM file with the certificate authorities for the service's certificate.", "FILE"
-    )
-    service_tls_certificate: pathlib.Path | None = setting_field(
-        None, "PEM file with the client certificate of the gateway, for mutual TLS.", "FILE"
-    )
-    service_tls_key: pathlib.Path | None = setting_field(
-        None, "PEM file with the key of service_tls_certificate.", "FILE"
-    )
-    service_token_file: pathlib.Path | None = setting_field(
-        None, "File whose first token is the bearer token for the service; # begins a comment.", "FILE"
-    )
-    service_connections: int = count_field(
-        1,
-        "Connections to the service, used round-robin. Each reaches one of its workers, so use several for "
-        "each worker.",
-        most=256,
-    )
-    models: str | None = setting_field(
-        None,
-        "Models that /v1/models lists, separated by commas. By default the exact names in the [[upstreams]], "
-        "and for patterns with wildcards the matching models that the upstream lists.",
-        "NAMES",
-    )
-
-    passthrough_url: str | None = setting_field(
-        None,
-        "URL of Mistral's API, or a compatible one, that serves passthrough_paths in place of the upstreams. "
-        f"Required for them with service. Its key is in {KEY_VARIABLE}, or in passthrough_key_file.",
-        "URL",
-    )
-    passthrough_key_file: pathlib.Path | None = setting_field(
-        None, "File with the key for passthrough_url. Reloaded when it changes.", "FILE"
-    )
-
-    def __post_init__(self) -> None:
-        """Check what depends on each other."""
-        if self.embedded and self.service is not None:
-            raise ValueError("expected embedded or service, found both")
-        if self.strict and self.service is not None:
-            raise ValueError("expected strict or service, found both: the service checks requests")
-        if self.passthrough_key_file is not None and self.passthrough_url is None:
-            raise ValueError("passthrough_key_file needs passthrough_url: the URL that the key is for")
-        if self.service is None:
-            for name in ("insecure", "tls_ca", "tls_certificate", "tls_key", "token_file"):
-                if getattr(self, f"service_{name}"):
-                    raise ValueError(f"service_{name} needs service: the service that it is for")
-            if self.service_connections > 1:
-                raise ValueError("service_connections needs service: the service to connect to")
-
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        """The names of `models`, one by one."""
-        return tuple(filter(None, (name.strip() for name in (self.models or "").split(","))))
-
-
-GATEWAY = SettingsDefinition(
-    "gateway",
-    {
-        "answers": AnswerSettings,
-        "service": ServiceSettings,
-        "config": GatewayConfig,
-        "processes": ProcessSettings,
-        "logs": LogSettings,
-    },
-    {
-        "recordings": "Answers",
-        "service": "Service",
-        "models": "Models",
-        "passthrough_url": "Passthrough",
-        "host": "Address",
-        "tls_certificate": "Security",
-        "passthrough_paths": "Passthrough",
-        "contract_revision": "Contract",
-        "metrics": "Metrics",
-        "body_bytes_max": "Limits",
-        "heartbeat_s": "Streams",
-        "drain_s": "Shutdown",
-        "workers": "Processes",
-        "prometheus_port": "Metrics",
-        "log_level": "Logs",
-    },
-)
-"""The settings of `gateway`."""
-
-
-@settings_command(GATEWAY)
-def gateway(
-    ctx: click.Context,
-    *,
-    answers: AnswerSettings,
-    service: ServiceSettings,
-    config: GatewayConfig,
-    processes: ProcessSettings,
-    logs: LogSettings,
-) -> Callable[[], None]:
-    """Serve the documented HTTP API, and call a service over gRPC.
-
-    Any Mistral or OpenAI SDK can be pointed at it. The service runs in the same process, unless --service
-    names another one. It asks the API that --upstream-url or the [[upstreams]] of the file name, or plays
-    recordings (see "mistralwire serve --help") or a small demonstration.
-
-    Once it listens, it prints its URL, which upstreams answer, and a curl command that works.
-
-    SIGTERM or Ctrl-C ends the gateway: it refuses new requests, lets running ones end, and exits with 0. A
-    second signal ends it at once.
-
-    \b
-    Examples:
-      mistralwire gateway
-      MISTRAL_API_KEY=... mistralwire gateway --upstream-url https://api.mistral.ai
-      mistralwire gateway --config mistralwire.toml --port 8000
-      mistralwire gateway --service dns:///service.internal:50051 --service-tls-ca ca.pem
-      mistralwire gateway --config mistralwire.toml --workers 4 --prometheus-port 9464
-
-    \b
-    Exit codes:
-      0  ended by a signal
-      1  something that a setting names can't be used: a recording, a file, an upstream, the address;
-         or the workers keep dying
-      2  the command line, the environment or the file is wrong
-    """  # noqa: D301 - click marks lines that keep their breaks with that character
-    tables = upstream_tables(ctx, answers)
-    if service.service is not None and answers != AnswerSettings():
-        found = "recordings" if answers.upstream_url is None else "upstream_url"
-        raise ValueError(f"expected {found} or service, found both: the service has upstreams")
-    if config.metrics and processes.workers > 1:
-        raise ValueError(
-            "metrics serves the page of one process; set prometheus_port for one page per worker"
-        )
-    job = GatewayJob(
-        answers=answers, service=service, config=config, processes=processes, logs=logs, tables=tables
-    )
-    return functools.partial(run_job, job)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,18 +1,13 @@
-"""`mistralwire serve`: a gRPC service that asks upstreams, or plays recorded answers."""
+"""The command `mistralwire serve`: its settings and its help."""
 
-import asyncio
-import contextlib
-import dataclasses
-import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from mistralwire.cli._upstreams import AnswerSettings, Tables, closing, make_answers, upstream_tables
-from mistralwire.cli.processes import Job, LogSettings, Prepared, ProcessSettings, run_job
+from mistralwire.cli._server_settings import AnswerSettings, LogSettings, ProcessSettings, upstream_tables
 from mistralwire.cli.settings import SettingsDefinition, settings_command
-from mistralwire.service import AccessLog, CallObserver, ServerConfig, create_server, start_prometheus
+from mistralwire.service import ServerConfig
 
 SERVE = SettingsDefinition(
     "serve",
@@ -77,35 +72,11 @@ def serve(ctx: click.Context, *, answers: AnswerSettings, **settings: Any) -> Ca
          or the workers keep dying
       2  the command line, the environment or the file is wrong
     """  # noqa: D301 - click marks lines that keep their breaks with that character
-    job = ServeJob(answers=answers, tables=upstream_tables(ctx, answers), **settings)
-    return functools.partial(run_job, job)
+    tables = upstream_tables(ctx, answers)
 
+    def run() -> None:
+        from mistralwire.cli.serve._job import ServeJob, run_job
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ServeJob(Job):
-    """Everything that a process of `serve` needs to know."""
+        run_job(ServeJob(answers=answers, tables=tables, **settings))
 
-    config: ServerConfig
-    answers: AnswerSettings
-    tables: Tables
-
-    def new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return asyncio's own event loop; grpc has a loop of its own beside it."""
-        return asyncio.new_event_loop()
-
-    @contextlib.asynccontextmanager
-    async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
-        """Make the server; see `Job`."""
-        answers = make_answers(self.answers, self.tables)
-        observers: list[CallObserver] = [AccessLog()]
-        async with contextlib.AsyncExitStack() as stack:
-            if (port := self.processes.metrics_port(index)) is not None:
-                endpoint = start_prometheus(self.processes.prometheus_host, port)
-                observers.append(stack.enter_context(contextlib.closing(endpoint)).observer)
-            server = create_server(answers.upstream, self.config, observers)
-
-            async def announce() -> None:
-                click.echo(self.listening(server.address, "bearer tokens", answers.what))
-
-            await stack.enter_async_context(closing(answers.upstream))
-            yield Prepared(server, server.address, announce)
+    return run

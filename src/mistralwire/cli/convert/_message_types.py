@@ -1,11 +1,7 @@
-"""The format and the message type of a file: by name, and by content."""
+"""The message types of the contract, and the type of a document by its content."""
 
-import codecs
-import enum
-import json
-import pathlib
 import re
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 from google.protobuf.descriptor import Descriptor
@@ -14,83 +10,9 @@ from google.protobuf.message import Message
 from mistralwire import v1
 from mistralwire.cli._documents import members_in
 from mistralwire.cli._wording import nearest
+from mistralwire.errors import DecodeError
+from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 from mistralwire.v1.json_options_pb2 import JSON_FORM_UNSPECIFIED, json_message
-
-_BLANK_BYTES_MAX = 64 * 1024
-_SSE_LINE = re.compile(rb'(data|event|retry)\s*:|id: ?(?!\s*")|:')
-
-
-class Format(enum.StrEnum):
-    """A file format, by the name that the options use."""
-
-    JSON = "json"
-    JSONL = "jsonl"
-    SSE = "sse"
-    BINPB = "binpb"
-    TXTPB = "txtpb"
-
-    @property
-    def is_json(self) -> bool:
-        """Whether its messages are JSON text."""
-        return self in (Format.JSON, Format.JSONL, Format.SSE)
-
-    @property
-    def is_sequence(self) -> bool:
-        """Whether it always holds a sequence of messages; of the others, only binpb can hold one."""
-        return self in (Format.JSONL, Format.SSE)
-
-
-_BY_EXTENSION = {f".{format_}": format_ for format_ in Format} | {".ndjson": Format.JSONL}
-
-
-def format_of_name(name: str) -> Format | None:
-    """Return the format by the file's extension, or None if the extension is not known."""
-    return _BY_EXTENSION.get(pathlib.PurePath(name).suffix.lower())
-
-
-def format_of_content(content: BinaryIO, line_bytes_max: int, *, to_sequence: bool) -> Format | None:
-    """Return the format by how the content begins.
-
-    The second line is read only if the first one leaves it open: that may block.
-
-    Args:
-        content: The content, from its beginning.
-        line_bytes_max: Most bytes of the first line to look at.
-        to_sequence: Whether the output is a sequence: then one document is a sequence of one.
-
-    Returns:
-        The format, or None if several are possible.
-    """
-    text = _next_text(content, line_bytes_max).removeprefix(codecs.BOM_UTF8).lstrip()
-    if text.startswith(b"{"):
-        if to_sequence and _is_json(text):
-            return Format.JSONL
-        # The second line of a single object begins with a member name or a closing brace.
-        return Format.JSONL if _next_text(content, _BLANK_BYTES_MAX).startswith(b"{") else Format.JSON
-    if text.startswith(b"["):
-        return Format.JSON
-    if text.startswith((b"# proto-file:", b"# proto-message:")):
-        return Format.TXTPB
-    return Format.SSE if _SSE_LINE.match(text) else None
-
-
-def _next_text(content: BinaryIO, line_bytes_max: int) -> bytes:
-    """Read a line that is not blank, without the white space around it; empty if none comes soon."""
-    blank_bytes = 0
-    while blank_bytes < _BLANK_BYTES_MAX and (line := content.readline(line_bytes_max)):
-        if text := line.strip():
-            return text
-        blank_bytes += len(line)
-    return b""
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
 
 _PACKAGE = "mistralwire.v1."
 _HEADER = re.compile(rb"#\s*proto-message:\s*([\w.]+)")
@@ -106,6 +28,10 @@ MESSAGE_TYPES: dict[str, type[Message]] = {
     if "json_extra" in descriptor.fields_by_name
 }
 """Every message of the contract that is a JSON object, by its name."""
+
+
+RESPONSE_TYPES = (ChatCompletionResponse, FIMCompletionResponse)
+"""The responses that a stream of chunks can be merged into."""
 
 
 def choose_type(ctx: click.Context, param: click.Parameter, value: str | None) -> type[Message] | None:
@@ -177,4 +103,22 @@ def type_in_json(document: bytes) -> str:
             return "HTTPValidationError"
         case {"error": {}} | {"detail": str()} | {"message": _, "type": _} | {"message": _, "code": _}:
             return "ErrorResponse"
+    return ""
+
+
+def confusion_hint(expected: type[Message] | None, document: bytes | None = None) -> str:
+    """Return how to go on if a stream was read as a response, or the other way round; empty otherwise.
+
+    Args:
+        expected: Type that the input was read as; None if it is not known.
+        document: The document; None for an event of a stream.
+    """
+    try:
+        found = CompletionChunk.DESCRIPTOR.name if document is None else type_in_json(document)
+    except DecodeError:
+        return ""
+    if expected in RESPONSE_TYPES and found == CompletionChunk.DESCRIPTOR.name:
+        return "; this is a chunk of a stream, which --accumulate merges into one response"
+    if expected is CompletionChunk and found == ChatCompletionResponse.DESCRIPTOR.name:
+        return "; this is a whole response, which --explode splits into the chunks of a stream"
     return ""

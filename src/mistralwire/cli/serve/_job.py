@@ -1,0 +1,45 @@
+"""What a process of `mistralwire serve` does."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+
+import click
+
+from mistralwire.cli._server_settings import AnswerSettings, Tables
+from mistralwire.cli._upstreams import closing, make_answers
+from mistralwire.cli.processes import Job, Prepared, run_job
+from mistralwire.service import AccessLog, CallObserver, ServerConfig, create_server, start_prometheus
+
+__all__ = ["ServeJob", "run_job"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServeJob(Job):
+    """Everything that a process of `serve` needs to know."""
+
+    config: ServerConfig
+    answers: AnswerSettings
+    tables: Tables
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return asyncio's own event loop; grpc has a loop of its own beside it."""
+        return asyncio.new_event_loop()
+
+    @contextlib.asynccontextmanager
+    async def prepare(self, index: int | None) -> AsyncIterator[Prepared]:
+        """Make the server; see `Job`."""
+        answers = make_answers(self.answers, self.tables)
+        observers: list[CallObserver] = [AccessLog()]
+        async with contextlib.AsyncExitStack() as stack:
+            if (port := self.processes.metrics_port(index)) is not None:
+                endpoint = start_prometheus(self.processes.prometheus_host, port)
+                observers.append(stack.enter_context(contextlib.closing(endpoint)).observer)
+            server = create_server(answers.upstream, self.config, observers)
+
+            async def announce() -> None:
+                click.echo(self.listening(server.address, "bearer tokens", answers.what))
+
+            await stack.enter_async_context(closing(answers.upstream))
+            yield Prepared(server, server.address, announce)
