@@ -109,7 +109,7 @@ def test_the_codec_example_says_the_right_size() -> None:
     namespace: dict[str, Any] = {"__name__": "readme"}
     with contextlib.redirect_stdout(io.StringIO()):
         exec(compile(_BLOCKS[0], "README.md", "exec"), namespace)
-    size = re.search(r"# (\d+) bytes, for any protobuf", _BLOCKS[0])
+    size = re.search(r"# (\d+) bytes, readable", _BLOCKS[0])
     assert size is not None
     assert len(namespace["wire"]) == int(size[1])
 
