@@ -21,6 +21,7 @@ from mistralwire.cli import main
 from mistralwire.errors import Reason
 from mistralwire.service import SERVICE_NAME
 from tests.test_pages import anchors
+from tools.downloads import note_not_run
 
 yaml = pytest.importorskip("yaml", reason="PyYAML, which mkdocs brings, is not installed")
 
@@ -52,6 +53,7 @@ def _run(program: str, *arguments: str | pathlib.Path, cwd: pathlib.Path = DEPLO
     """Run a checker, and return what it printed; skip the test where it isn't installed."""
     path = shutil.which(program, path=f"{sys.prefix}/bin:{os.environ['PATH']}")
     if path is None:
+        note_not_run(f"deploy/: {program} is not installed")
         pytest.skip(f"{program} is not installed")
     done = subprocess.run(
         [path, *map(str, arguments)],
@@ -163,6 +165,13 @@ def test_a_command_line_is_accepted_with_the_settings(place: str) -> None:
     settings = _settings(COMMAND_LINES[place], DEPLOY / "mistralwire.toml")
     assert (settings["host"], settings["prometheus_port"]) == ("0.0.0.0", 9464)
     assert settings["port"] == (50051 if place.endswith("service") else 8080)
+
+
+def test_a_gateway_without_a_service_takes_the_settings_without_those_for_it(tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "mistralwire.toml"
+    settings = (DEPLOY / "mistralwire.toml").read_text()
+    config.write_text(re.sub("^service_.*\n", "", settings, flags=re.MULTILINE))
+    assert "service_token_file" not in _settings(["gateway", "--config", str(config)], config)
 
 
 @pytest.mark.parametrize("command", ["serve", "gateway"])
