@@ -20,6 +20,7 @@ import pytest
 from mistralwire.cli import main
 from mistralwire.errors import Reason
 from mistralwire.service import SERVICE_NAME
+from tests.prometheus_names import labels_by_metric
 from tests.test_pages import anchors
 from tools.downloads import note_not_run
 
@@ -38,15 +39,6 @@ FOLDER = "/etc/mistralwire"
 END_S = 5
 # A process without calls takes this, rounded up.
 BASE_BYTES = 100 * 2**20
-# Of prometheus_client, on the page of every process, and of Prometheus itself.
-PROCESS_METRICS = {
-    "process_cpu_seconds_total",
-    "process_max_fds",
-    "process_open_fds",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-    "up",
-}
 
 
 def _run(program: str, *arguments: str | pathlib.Path, cwd: pathlib.Path = DEPLOY) -> str:
@@ -318,29 +310,6 @@ def test_the_memory_covers_the_worst_case() -> None:
 # Metrics
 
 
-def _prometheus_labels() -> dict[str, set[str]]:
-    """Return the labels of each metric by its name on the page for Prometheus, after docs/reference.md."""
-    labels: dict[str, set[str]] = {name: set() for name in PROCESS_METRICS}
-    text = (ROOT / "docs" / "reference.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
-    common = text.partition("The common attributes are ")[2].partition("mistralwire.finish_reason")[0]
-    for name, kind, unit, last in re.findall(
-        r"^\| `(\S+)` \| (\w+) \| (\S+) \| .* \| (.+) \|$", text, re.MULTILINE
-    ):
-        attributes = re.findall(r"`([\w.]+)`", last + common * last.startswith("common"))
-        base = name if "." not in name else name.replace(".", "_") + {"s": "_seconds"}.get(unit, "")
-        names = {base}
-        if kind == "histogram":
-            names = {f"{base}_{suffix}" for suffix in ("bucket", "sum", "count")}
-        elif kind == "counter":
-            names = {base.removesuffix("_total") + "_total"}
-        for full in names:
-            more = {"le"} if full.endswith("_bucket") else set()
-            labels.setdefault(full, set()).update(
-                more, (attribute.replace(".", "_") for attribute in attributes)
-            )
-    return labels
-
-
 def _queries() -> Iterator[str]:
     for group in yaml.safe_load(ALERTS.read_text())["groups"]:
         yield from (rule["expr"] for rule in group["rules"])
@@ -362,7 +331,7 @@ def _walk(expression: Any) -> Iterator[Any]:
 
 def test_queries_use_metrics_and_labels_that_exist() -> None:
     promql_parser = pytest.importorskip("promql_parser")
-    known = _prometheus_labels()
+    known = labels_by_metric()
     queries = [*_queries()]
     assert len(queries) > 40
     for query in queries:
@@ -518,14 +487,14 @@ def test_the_page_names_settings_metrics_and_reasons_that_exist() -> None:
     listed = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE))
     reasons = {reason.lower() for reason in Reason.__members__}
     assert len(names) > 40
-    assert names - listed - reasons - _prometheus_labels().keys() - _labels() - LOGGED - FOREIGN == set()
+    assert names - listed - reasons - labels_by_metric().keys() - _labels() - LOGGED - FOREIGN == set()
     words = {word for word in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", PAGE) if not word.startswith("MISTRAL")}
     assert len(words) > 15
     assert words <= {*Reason.__members__}
 
 
 def _labels() -> set[str]:
-    return {label for labels in _prometheus_labels().values() for label in labels}
+    return {label for labels in labels_by_metric().values() for label in labels}
 
 
 def test_the_page_explains_each_alert() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import urllib.request
@@ -10,7 +11,8 @@ import urllib.request
 import pytest
 
 from mistralwire.client import Client
-from tests.service.upstreams import REQUEST
+from tests.prometheus_names import labels_by_metric
+from tests.service.upstreams import REQUEST, STREAM_REQUEST
 
 from .serving import COMMAND, run, serving
 
@@ -29,7 +31,18 @@ async def test_calls_are_on_the_page(free_ports: int) -> None:
     arguments = ("--prometheus-port", str(free_ports))
     async with serving(*arguments) as (_, address, _line), Client(address) as client:
         await client.complete(REQUEST)
-        assert "ChatCompletion" in await page(free_ports)
+        assert [chunk async for chunk in client.stream(STREAM_REQUEST)]
+        text = await page(free_ports)
+    assert "ChatCompletion" in text
+    labels: dict[str, set[str]] = {}
+    for name, pairs in re.findall(r"^((?:rpc|gen_ai)_\w+)\{(.*)\} ", text, re.MULTILINE):
+        labels.setdefault(name, set()).update(re.findall(r'(\w+)="', pairs))
+    listed = {
+        name: known for name, known in labels_by_metric().items() if name.startswith(("rpc_", "gen_ai_"))
+    }
+    assert labels.keys() == listed.keys()
+    for name, found in labels.items():
+        assert {label for label in found if not label.startswith("otel_scope_")} <= listed[name], name
 
 
 async def test_each_worker_has_a_page_of_its_own(free_ports: int) -> None:
