@@ -24,6 +24,7 @@ _COMMANDS = {
     "convert": "Convert between JSON, server-sent events and protobuf.",
     "demo": "Show on one screen what this package is for.",
     "gateway": "Serve the documented HTTP API, and call a service over gRPC.",
+    "health": "Check whether a service or a gateway takes requests.",
     "proto": "Write the contract as a folder that can be vendored unchanged.",
     "serve": "Serve chat completions over gRPC.",
 }
@@ -49,6 +50,7 @@ Examples:
   mistralwire serve
   mistralwire call "What is the weather in Paris?"
   mistralwire gateway
+  mistralwire health --url http://127.0.0.1:8080
 
 \b
 Exit codes of every command:

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias, TypedDict, Unpack, overload
 import grpc
 from google.protobuf.message import Message
 
-from mistralwire._methods import METHODS_BY_REQUEST, Method, method_for
+from mistralwire._methods import METHODS_BY_REQUEST, SERVICE_NAME, Method, method_for
 from mistralwire._response_stream import EventWriter, Sink, Source
 from mistralwire._settings import DEADLINE_S, INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
 from mistralwire.client._channel import (
@@ -390,12 +390,15 @@ class Client:
         """
         return await self.why_not_serving(deadline_s=deadline_s) is None
 
-    async def why_not_serving(self, *, deadline_s: float | None = None) -> str | None:
+    async def why_not_serving(
+        self, *, deadline_s: float | None = None, service: str | None = None
+    ) -> str | None:
         """Return why the service takes no calls, or None if it takes calls; see `is_serving`.
 
         Most health checks need no token, so until the service is known to accept the client's token, and
         again once it has rejected it, a method that no service has is called too. The deadline is that of
-        each of the two calls.
+        each of the two calls. `service` is the name to ask the health check for, empty for the whole server;
+        by default that of ChatCompletionService.
 
         Returns:
             The cause in a few words, without addresses, such as `connection refused`, `timed out`, `its name
@@ -403,7 +406,7 @@ class Client:
         """
         from mistralwire.client._health import why_not_serving  # noqa: PLC0415 - few programs ask
 
-        return await why_not_serving(self._stub, deadline_s)
+        return await why_not_serving(self._stub, deadline_s, SERVICE_NAME if service is None else service)
 
     def _messages(
         self,

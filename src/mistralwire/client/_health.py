@@ -33,12 +33,12 @@ _CAUSES = (
 )
 
 
-async def why_not_serving(stub: Stub, deadline_s: float | None) -> str | None:
+async def why_not_serving(stub: Stub, deadline_s: float | None, service: str) -> str | None:
     """Return why the service takes no calls; None if it takes calls. See `Client.why_not_serving`.
 
     Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
     """
-    request = health_pb2.HealthCheckRequest(service=SERVICE_NAME)
+    request = health_pb2.HealthCheckRequest(service=service)
     try:
         data = await _unary(stub, _CHECK, request.SerializeToString(), deadline_s)
     except CallError as error:

@@ -1,16 +1,15 @@
 """The command `mistralwire call`: its options and its help."""
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 from click.core import ParameterSource
-from click.decorators import FC
 
 from mistralwire._metadata import checked_request_id
+from mistralwire.cli._connection_options import check_seconds, connection_options, setting, target_option
 from mistralwire.cli._environment import check_environment
-from mistralwire.client import DEADLINE_S, DEADLINE_S_MAX
+from mistralwire.client import DEADLINE_S
 
 _CALL_HELP = """Ask a service for a completion, and print the answer as it arrives.
 
@@ -43,14 +42,6 @@ Exit codes:
 """
 
 
-def _check_deadline(ctx: click.Context, param: click.Parameter, value: float) -> float:
-    """Check a deadline before anything is read or sent: a click callback. NaN is not in the range."""
-    if not 0 < value <= DEADLINE_S_MAX:
-        message = f"expected seconds above 0, at most {DEADLINE_S_MAX:.0f}, found {value:g}"
-        raise click.BadParameter(message, ctx=ctx, param=param)
-    return value
-
-
 def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Check an id before anything is read or sent: a click callback."""
     try:
@@ -59,26 +50,11 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(str(error), ctx=ctx, param=param) from error
 
 
-def _setting(name: str, **attributes: Any) -> Callable[[FC], FC]:
-    """Declare an option that an environment variable can set too."""
-    variable = f"MISTRALWIRE_CALL_{name.upper().replace('-', '_')}"
-    return click.option(f"--{name}", envvar=variable, show_envvar=True, **attributes)
-
-
-def _file_setting(name: str, help_text: str) -> Callable[[FC], FC]:
-    return _setting(name, type=click.Path(exists=True, dir_okay=False), metavar="FILE", help=help_text)
-
-
 @click.command(help=_CALL_HELP)
 @click.argument("prompt", required=False)
-@_setting(
-    "target",
-    metavar="TARGET",
-    default="127.0.0.1:50051",
-    show_default=True,
-    help="The service: host:port, dns:///host:port, unix:path. The default port is 443.",
-)
-@_setting(
+@target_option("call", default="127.0.0.1:50051", show_default=True)
+@setting(
+    "call",
     "model",
     metavar="NAME",
     help="Name of the model; mistral-small-latest by default, codestral-latest with --fim.",
@@ -100,7 +76,7 @@ def _file_setting(name: str, help_text: str) -> Callable[[FC], FC]:
     "--deadline",
     "deadline_s",
     type=float,
-    callback=_check_deadline,
+    callback=check_seconds,
     default=DEADLINE_S,
     metavar="SECONDS",
     help=f"Deadline of the whole call.  [default: {DEADLINE_S:g}]",
@@ -111,12 +87,9 @@ def _file_setting(name: str, help_text: str) -> Callable[[FC], FC]:
     metavar="ID",
     help="Id of the call in the service's logs; a new one by default.",
 )
-@_file_setting("token-file", "File with the bearer token, the first one in it; # begins a comment.")
-@_file_setting("tls-ca", "PEM file with the certificate authorities to trust for the service.")
-@_file_setting("tls-certificate", "PEM file with a client certificate, for mutual TLS.")
-@_file_setting("tls-key", "PEM file with the private key of the client certificate.")
-@click.option("--insecure", is_flag=True, default=None, help="Use plaintext even to other machines.")
-@_setting(
+@connection_options("call")
+@setting(
+    "call",
     "contract-revision",
     type=click.IntRange(1),
     default=1,

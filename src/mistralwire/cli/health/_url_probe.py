@@ -1,0 +1,114 @@
+"""Asking a gateway, or another HTTP server, with GET; with the standard library alone, which starts fast."""
+
+import contextlib
+import http.client
+import pathlib
+import socket
+import ssl
+import time
+import urllib.parse
+
+import click
+
+from mistralwire._addresses import is_loopback
+from mistralwire._serving.tokens import parse_tokens
+from mistralwire.errors import MistralwireError
+
+_PATH = "/healthz"
+_OK = 200
+
+
+def probe_url(
+    url: str,
+    *,
+    timeout_s: float,
+    token_file: str | None,
+    tls_ca: str | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    insecure: bool | None,
+) -> str | None:
+    """Return why a URL does not answer with 200; None if it does.
+
+    Args:
+        url: The URL, with http or https.
+        timeout_s: Seconds for the whole check.
+        token_file: File with the bearer token.
+        tls_ca: PEM file with the certificate authorities to trust.
+        tls_certificate: PEM file with a client certificate.
+        tls_key: PEM file with its key.
+        insecure: Whether a token may be sent in plaintext to another machine.
+
+    Raises:
+        click.UsageError: If the URL or the options are invalid.
+    """
+    parts = _split(url)
+    is_tls, host = parts.scheme == "https", str(parts.hostname)
+    if not is_tls and (tls_ca or tls_certificate or tls_key):
+        raise click.UsageError("TLS files need a URL with https")
+    headers = {} if token_file is None else {"authorization": f"Bearer {_first_token(token_file)}"}
+    if headers and not (is_tls or insecure or is_loopback(host)):
+        raise click.UsageError("a token needs https, as the URL is not this machine's; --insecure allows it")
+    if is_tls:
+        context = _tls_context(tls_ca, tls_certificate, tls_key)
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, parts.port, timeout=timeout_s, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+    with contextlib.closing(connection):
+        return _ask(connection, f"{parts.path or _PATH}{'?' if parts.query else ''}{parts.query}", headers)
+
+
+def _split(url: str) -> urllib.parse.SplitResult:
+    problem = f"expected a URL such as http://127.0.0.1:8080, found {url!r}"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_valid = parts.port != 0 and parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError as error:
+        raise click.UsageError(f"{problem}: {error}") from error
+    if not is_valid or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
+        raise click.UsageError(problem)
+    return parts
+
+
+def _first_token(file: str) -> str:
+    path = pathlib.Path(file)
+    try:
+        return parse_tokens(path, path.read_bytes())[0]
+    except MistralwireError as error:
+        raise click.UsageError(f"--token-file: {error.message}") from error
+
+
+def _tls_context(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--tls-certificate and --tls-key go together")
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, OSError) as error:
+        raise click.UsageError(f"the TLS files can't be used: expected PEM, found {error}") from error
+    return context
+
+
+def _ask(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> str | None:
+    ends_s = time.monotonic() + (connection.timeout or 0)
+    try:
+        connection.connect()
+        connection.sock.settimeout(max(ends_s - time.monotonic(), 0.001))
+        connection.request("GET", path, headers=headers)
+        status = connection.getresponse().status
+    except ssl.SSLCertVerificationError as error:
+        return f"bad certificate: {error.verify_message}"
+    except ssl.SSLError:
+        return "the TLS handshake failed"
+    except socket.gaierror:
+        return "its name can't be resolved"
+    except TimeoutError:
+        return "timed out"
+    except http.client.HTTPException:
+        return "it does not speak HTTP"
+    except OSError as error:
+        return (error.strerror or "connection closed").lower()
+    return None if status == _OK else f"it answered with status {status}"
