@@ -187,6 +187,24 @@ def _files(settings: dict[str, Any]) -> set[str]:
     }
 
 
+def _health_commands() -> Iterator[list[str]]:
+    (check,) = re.findall(r"HEALTHCHECK .*?\n *CMD (\[.*\])", (DEPLOY / "Dockerfile").read_text())
+    yield json.loads(check)
+    yield COMPOSE["services"]["service"]["healthcheck"]["test"][1:]
+
+
+def test_the_health_checks_are_command_lines_for_the_ports() -> None:
+    ports = []
+    for program, command, *arguments in _health_commands():
+        assert program == "mistralwire"
+        context = click.Context(main)
+        options = main.get_command(context, command)
+        assert options is not None
+        values = options.make_context(command, [*arguments]).params
+        ports += re.findall(r":(\d+)$", values["url"] or values["target"])
+    assert ports == ["8080", "50051"]
+
+
 def test_the_files_of_the_settings_are_mounted() -> None:
     for name, table in (("service", "serve"), ("gateway", "gateway")):
         needed = _files(
