@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,9 @@ def test_the_contract_has_not_drifted_from_the_pinned_sdks() -> None:
     run = _drift("--all")
     assert run.returncode == 0, run.stdout + run.stderr
     for source in SOURCES:
-        assert f"{source.name} {_reading(source.name).version}: " in run.stdout
+        assert re.search(rf"^\W*{re.escape(source.name)} \d+\.\d+\.\d+: ", run.stdout, re.MULTILINE)
+    for name in (PYTHON, TYPESCRIPT):
+        assert f"{name} {_reading(name).version}: " in run.stdout
     assert "AudioChunk.input_audio" in run.stdout.partition("Known differences")[2]
     assert run.stdout.endswith("The contract has not drifted.\n")
 

@@ -1,6 +1,7 @@
 """Mistral's SDKs for JavaScript against the gateway: they see what they see without it."""
 
 import asyncio
+import itertools
 import json
 import pathlib
 import shutil
@@ -55,20 +56,48 @@ pytestmark = [
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-@pytest.fixture(scope="module")
-def pairs() -> dict[str, Pair]:
-    """What came of all cases: one process of Node.js makes all calls, and each test looks at its own."""
-    jobs = {
-        case.name: asked(
-            case.answer, sdk=case.sdk, method=case.method, request=case.request, schema=case.schema
-        )
-        for case in CASES + ANSWERS
-    }
-    return dict(zip(jobs, asyncio.run(both_ways(*jobs.values())), strict=True))
-
-
 def _answer_for(kind: dict[str, Any]) -> Answer:
     return CHAT_STREAM if "method" in kind else CHAT_ANSWER
+
+
+# The SDKs check what they send, so that a hook of the caller has to break it.
+BROKEN = json.dumps({"model": 7, "messages": [{"role": "user", "content": 5}]})
+INVALID = b'{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required"}]}'
+ERRORS = [error_answer(400), error_answer(404), error_answer(429, retry_after="7"), error_answer(503)]
+FAILURES = [error_answer(500), error_answer(502), json_answer(b"<html>", 500)]
+ENDINGS = [
+    sse_answer(CHUNK, CHUNK, *last)
+    for last in ((CUT,), (b"data: %b\n\n" % json.dumps(API_ERROR).encode(),), ())
+]
+GROUPS = {
+    "broken request": [asked(CHAT_ANSWER, body=BROKEN)],
+    "errors": [asked(answer, **kind) for answer in ERRORS for kind in (*CHAT_KINDS, VERTEX_FIM)],
+    "failures": [asked(answer, **kind) for answer in FAILURES for kind in ({}, STREAM)],
+    "invalid": [asked(json_answer(INVALID, 422))],
+    "retried": [asked(*TROUBLES, _answer_for(kind), **kind, options=RETRIES) for kind in CHAT_KINDS],
+    "once": [asked(*TROUBLES, _answer_for(kind), **kind) for kind in CHAT_KINDS],
+    "broken streams": [asked(answer, **kind) for answer in ENDINGS for kind in (STREAM, VERTEX_STREAM)],
+}
+
+
+@pytest.fixture(scope="module")
+def groups() -> dict[str, list[Pair]]:
+    """What came of all calls: one process of Node.js makes them, and each test looks at its own."""
+    cases = {
+        case.name: [
+            asked(case.answer, sdk=case.sdk, method=case.method, request=case.request, schema=case.schema)
+        ]
+        for case in CASES + ANSWERS
+    }
+    jobs = cases | GROUPS
+    pairs = iter(asyncio.run(both_ways(*itertools.chain(*jobs.values()))))
+    return {name: [*itertools.islice(pairs, len(group))] for name, group in jobs.items()}
+
+
+@pytest.fixture(scope="module")
+def pairs(groups: dict[str, list[Pair]]) -> dict[str, Pair]:
+    """What came of the cases by their names."""
+    return {name: group[0] for name, group in groups.items()}
 
 
 @every_case
@@ -140,10 +169,6 @@ async def test_a_key_that_is_not_in_the_file_is_refused(tmp_path: pathlib.Path) 
     assert len(server.received) == 2
 
 
-# The SDKs check what they send, so that a hook of the caller has to break it.
-BROKEN = json.dumps({"model": 7, "messages": [{"role": "user", "content": 5}]})
-
-
 async def test_a_request_that_breaks_the_contract_is_refused_by_a_strict_service_with_its_places() -> None:
     fim = json.dumps({"model": 7, "prompt": "a"})
     jobs = [
@@ -161,44 +186,40 @@ async def test_a_request_that_breaks_the_contract_is_refused_by_a_strict_service
         assert not pair.behind_server.received
 
 
-async def test_a_request_that_breaks_the_contract_reaches_the_model_api_otherwise() -> None:
-    for pair in await both_ways(asked(CHAT_ANSWER, body=BROKEN)):
+def test_a_request_that_breaks_the_contract_reaches_the_model_api_otherwise(
+    groups: dict[str, list[Pair]],
+) -> None:
+    for pair in groups["broken request"]:
         assert pair.behind["value"] == pair.direct["value"]
         assert [json.loads(each.body) for each in pair.behind_server.received] == [json.loads(BROKEN)]
 
 
-async def test_an_error_of_the_model_api_is_what_it_is_without_the_gateway() -> None:
-    kinds = (*CHAT_KINDS, VERTEX_FIM)
-    answers = [error_answer(400), error_answer(404), error_answer(429, retry_after="7"), error_answer(503)]
-    for pair in await both_ways(*(asked(answer, **kind) for answer in answers for kind in kinds)):
+def test_an_error_of_the_model_api_is_what_it_is_without_the_gateway(groups: dict[str, list[Pair]]) -> None:
+    for pair in groups["errors"]:
         assert pair.direct["error"]["name"] == pair.behind["error"]["name"]
         assert pair.direct["error"]["status"] == pair.behind["error"]["status"]
         assert flat_error(pair.behind["error"]["body"]) == API_ERROR
         assert pair.behind["seen"] == pair.direct["seen"]
 
 
-async def test_a_failure_of_the_model_api_is_503_with_the_body_of_the_api() -> None:
-    answers = [error_answer(500), error_answer(502), json_answer(b"<html>", 500)]
-    jobs = [asked(answer, **kind) for answer in answers for kind in ({}, STREAM)]
-    errors = [pair.behind["error"] for pair in await both_ways(*jobs)]
+def test_a_failure_of_the_model_api_is_503_with_the_body_of_the_api(groups: dict[str, list[Pair]]) -> None:
+    errors = [pair.behind["error"] for pair in groups["failures"]]
 
-    assert [(error["name"], error["status"]) for error in errors] == [("SDKError", 503)] * len(jobs)
+    assert [(error["name"], error["status"]) for error in errors] == [("SDKError", 503)] * 6
     bodies = [flat_error(error["body"]) for error in errors]
     assert bodies[:4] == [API_ERROR] * 4
     assert [(body["object"], body["type"]) for body in bodies[4:]] == [("error", "upstream_failed")] * 2
 
 
-async def test_what_the_model_api_finds_invalid_is_422_with_its_places() -> None:
-    detail = b'{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required"}]}'
-    [pair] = await both_ways(asked(json_answer(detail, 422)))
+def test_what_the_model_api_finds_invalid_is_422_with_its_places(groups: dict[str, list[Pair]]) -> None:
+    [pair] = groups["invalid"]
     behind, direct = pair.behind["error"], pair.direct["error"]
     assert (behind["name"], behind["status"]) == (direct["name"], direct["status"])
     assert (behind["status"], behind["detail"]) == (422, direct["detail"])
 
 
-async def test_the_sdk_tries_again_when_the_model_api_asks_for_it() -> None:
-    jobs = [asked(*TROUBLES, _answer_for(kind), **kind, options=RETRIES) for kind in CHAT_KINDS]
-    for pair in await both_ways(*jobs):
+def test_the_sdk_tries_again_when_the_model_api_asks_for_it(groups: dict[str, list[Pair]]) -> None:
+    for pair in groups["retried"]:
         assert "error" not in pair.behind
         assert pair.behind == pair.direct
         assert [(item["status"], item["retry_after"]) for item in pair.behind["seen"]] == [
@@ -214,9 +235,8 @@ async def test_the_sdk_tries_again_when_the_model_api_asks_for_it() -> None:
         assert len(behind) == 3
 
 
-async def test_without_retries_the_sdk_asks_once() -> None:
-    jobs = [asked(*TROUBLES, _answer_for(kind), **kind) for kind in CHAT_KINDS]
-    for pair in await both_ways(*jobs):
+def test_without_retries_the_sdk_asks_once(groups: dict[str, list[Pair]]) -> None:
+    for pair in groups["once"]:
         assert [answer["status"] for answer in pair.behind["seen"]] == [429]
         error = pair.behind["error"]
         assert {**pair.behind, "error": {**error, "body": flat_error(error["body"])}} == pair.direct
@@ -245,10 +265,7 @@ async def test_a_stream_that_the_caller_leaves_ends_at_the_model_api() -> None:
         assert "error" not in pair.behind
 
 
-async def test_a_broken_stream_is_an_error_behind_its_chunks() -> None:
-    error_event = b"data: %b\n\n" % json.dumps(API_ERROR).encode()
-    answers = [sse_answer(CHUNK, CHUNK, *ending) for ending in ((CUT,), (error_event,), ())]
-    jobs = [asked(answer, **kind) for answer in answers for kind in (STREAM, VERTEX_STREAM)]
-    for pair in await both_ways(*jobs):
+def test_a_broken_stream_is_an_error_behind_its_chunks(groups: dict[str, list[Pair]]) -> None:
+    for pair in groups["broken streams"]:
         assert [event["data"]["id"] for event in pair.behind["events"]] == ["1", "1"]
         assert pair.behind["error"]["name"]

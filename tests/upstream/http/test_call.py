@@ -75,15 +75,16 @@ def _streaming(upstream: MistralUpstream) -> AsyncGenerator[object, None]:
     return chunks
 
 
+@pytest.mark.slow
 async def test_a_conversion_that_takes_its_time_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.3)
         return function(*arguments)
 
     monkeypatch.setattr(_offload, "LOOP_EVENT_BYTES_MAX", 1)
     monkeypatch.setattr(_offload, "in_thread", in_thread)
     async with UpstreamServer(sse_answer(CHUNK, DONE)) as server:
-        upstream = MistralUpstream(server.url, settings=HttpSettings(attempts_max=1, silence_s=0.1))
+        upstream = MistralUpstream(server.url, settings=HttpSettings(attempts_max=1, silence_s=1))
         assert len([chunk async for chunk in _streaming(upstream)]) == 1
         await upstream.close()
 
