@@ -193,16 +193,22 @@ def _health_commands() -> Iterator[list[str]]:
     yield COMPOSE["services"]["service"]["healthcheck"]["test"][1:]
 
 
-def test_the_health_checks_are_command_lines_for_the_ports() -> None:
-    ports = []
-    for program, command, *arguments in _health_commands():
+def test_the_health_checks_are_command_lines_for_the_ports_and_the_tokens(tmp_path: pathlib.Path) -> None:
+    token_file = tmp_path / SETTINGS["serve"]["token_file"]
+    token_file.touch()
+    found = []
+    for program, name, *arguments in _health_commands():
         assert program == "mistralwire"
-        context = click.Context(main)
-        options = main.get_command(context, command)
-        assert options is not None
-        values = options.make_context(command, [*arguments]).params
-        ports += re.findall(r":(\d+)$", values["url"] or values["target"])
-    assert ports == ["8080", "50051"]
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        values = command.make_context(
+            name, [argument.replace(FOLDER, str(tmp_path)) for argument in arguments]
+        ).params
+        found.append((values["url"], values["target"], values["token_file"]))
+    assert found == [
+        ("http://127.0.0.1:8080", None, None),
+        (None, "127.0.0.1:50051", str(token_file)),
+    ]
 
 
 def test_the_files_of_the_settings_are_mounted() -> None:
