@@ -5,8 +5,8 @@ import protoLoader from "@grpc/proto-loader";
 
 const definition = protoLoader.loadSync("mistralwire/v1/chat_completion_service.proto", {
   includeDirs: [process.env.CONTRACT ?? "contract"],
-  keepCase: true, // the names of the contract
-  longs: String, // 64 bits; JavaScript numbers have 53
+  keepCase: true, // snake_case names, as in the contract
+  longs: String, // 64-bit integers; a JavaScript number holds only 53 bits
   enums: String,
   oneofs: true,
 });

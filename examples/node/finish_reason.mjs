@@ -13,6 +13,6 @@ export function finishReasonOf({ finish_reason: name, json_extra: extra }) {
   if (name === "FINISH_REASON_UNLISTED") {
     return { number, string: JSON.parse(extra?.members || "{}").finish_reason };
   }
-  // The names of the listed ones are the strings of the API in capitals.
+  // The name of a listed reason is the API's string in capitals.
   return { number, string: typeof name === "string" ? name.slice(PREFIX.length).toLowerCase() : "" };
 }

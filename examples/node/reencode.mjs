@@ -3,9 +3,9 @@ import { messageType } from "./contract.mjs";
 import { outcomeOf } from "./errors.mjs";
 
 /**
- * Parse a message and serialize it, as a program does that only forwards messages. Nothing that this copy of the
- * contract has is lost as long as the whole message is forwarded, json_extra included. protobufjs drops unknown
- * fields: senders must write for a contract_revision that this copy has.
+ * Parse a message and serialize it, like a program that only forwards messages. Nothing that this copy of the
+ * contract defines is lost as long as the whole message is forwarded, json_extra included. protobufjs drops unknown
+ * fields, so senders must write for a contract_revision that this copy has.
  */
 export function reencode(name, data) {
   const type = messageType(name);

@@ -1,4 +1,4 @@
-"""Convert recorded responses, a JSON document a line, to length-delimited protobuf, with progress.
+"""Convert recorded responses, one JSON document per line, to length-delimited protobuf; show the progress.
 
 python batch_convert.py responses.jsonl responses.binpb
 """
@@ -13,7 +13,8 @@ from mistralwire.v1 import ChatCompletionResponse
 
 
 def main(source: str, target: str) -> int:
-    size, done, bad = pathlib.Path(source).stat().st_size, 0, 0
+    size = pathlib.Path(source).stat().st_size
+    number = done = bad = 0
     with open(source, "rb") as lines, open(target, "wb") as output:
         for number, line in enumerate(lines, 1):
             done += len(line)

@@ -10,7 +10,7 @@ from mistralwire.v1 import ChatCompletionResponse
 
 def main(path: str) -> None:
     text = pathlib.Path(path).read_bytes()
-    # What a model answers is kept as it is; requests are validated, which is the default.
+    # Responses are accepted as they are. Requests should be validated, which is the default.
     response = from_json(ChatCompletionResponse, text, validate=False)
     print(text_of(response))
 

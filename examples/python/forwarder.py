@@ -1,4 +1,4 @@
-"""From an OpenAI-compatible server, such as vLLM or llama.cpp, to gRPC: `python forwarder.py URL [PORT]`."""
+"""A gRPC service for an OpenAI-compatible server, such as vLLM: `python forwarder.py URL [PORT]`."""
 
 import asyncio
 import sys

@@ -18,7 +18,7 @@ from mistralwire.v1 import (
 
 
 async def generate(prompt: str) -> AsyncIterator[str]:
-    """Your model: this one repeats the prompt."""
+    """Stand in for your model: repeat the prompt."""
     for word in prompt.split():
         yield f"{word} "
 

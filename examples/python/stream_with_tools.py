@@ -36,7 +36,7 @@ async def main(address: str = "localhost:50051") -> None:
             calls = tool_calls_of(response)
             if not calls:
                 return
-            # With its thinking and its calls, as the model sent them.
+            # The whole message, including its thinking and tool calls, goes back to the model.
             messages.append(to_dict(response)["choices"][0]["message"])
             for call in calls:
                 result = get_weather(**json.loads(call.function.arguments_string))

@@ -38,8 +38,7 @@ func memberOf(extra *mistralwirev1.JsonExtra, name string) string {
 	return value
 }
 
-// documentedString returns the string of the API that an enum value stands for, as the contract's option
-// json_value has it.
+// documentedString returns the API's string for an enum value, from the contract's option json_value.
 func documentedString(reason mistralwirev1.FinishReason) string {
 	value := reason.Descriptor().Values().ByNumber(reason.Number())
 	if value == nil {

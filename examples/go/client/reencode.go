@@ -13,8 +13,8 @@ import (
 	mistralwirev1 "mistralwire.example/interop/gen/stubs/mistralwire/v1"
 )
 
-// reencode parses a message and serializes it, as a program does that only forwards messages. Nothing is lost as
-// long as it forwards the whole message, json_extra included.
+// reencode parses a message and serializes it, like a program that only forwards messages. Nothing is lost as
+// long as the whole message is forwarded, json_extra included.
 func reencode(name string, input io.Reader) (outcome, error) {
 	kind, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName("mistralwire.v1." + name))
 	if err != nil {

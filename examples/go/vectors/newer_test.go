@@ -15,9 +15,9 @@ type place struct {
 	Field   int32  `json:"field"`
 }
 
-// newerIn returns where a message has what this contract does not know, because the program that made it has a
-// newer one: fields, alternatives, and values of enums. This is how a program detects that it should be
-// upgraded; the content itself stays in the message.
+// newerIn returns the places of what this contract does not know, because the sender has a newer one: fields,
+// alternatives, and enum values. A program can detect this way that it should be upgraded; the content itself stays
+// in the message.
 func newerIn(message protoreflect.Message) []place {
 	var found []place
 	collect(message, &found)

@@ -1,5 +1,5 @@
-// Package vectors tests the generated code with the conformance vectors of the contract, in what a program needs
-// that reads and forwards messages. The folder of the contract is in the variable CONTRACT.
+// Package vectors tests the generated code with the conformance vectors of the contract, for programs that read and
+// forward messages. The environment variable CONTRACT names the folder of the contract.
 package vectors
 
 import (

@@ -19,7 +19,7 @@ pub type Client = ChatCompletionServiceClient<Channel>;
 /// An answer can be larger than tonic's default of 4 MiB.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// Connects in plain text. A service on another machine needs `https` and tonic's feature for TLS.
+/// Connects in plaintext. A service on another machine needs `https` and tonic's feature for TLS.
 pub async fn connect(address: &str) -> Result<Client, Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     let client = ChatCompletionServiceClient::new(endpoint.connect().await?);
@@ -66,7 +66,7 @@ pub async fn cancel(
     while let Some(message) = messages.message().await? {
         answer.add(&message);
         if answer.chunks >= chunks_max {
-            // Dropping a stream cancels its call. tonic has no status for that.
+            // Dropping a stream cancels its call. tonic returns no status then, so this creates one.
             drop(messages);
             return Err(Status::cancelled("cancelled by the caller"));
         }

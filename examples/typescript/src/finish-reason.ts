@@ -22,7 +22,7 @@ export function finishReasonOf(choice: {
   if (number === FinishReason.UNLISTED) {
     return { number, string: JSON.parse(jsonExtra?.members || "{}").finish_reason };
   }
-  // The string of the API, as the contract's option json_value has it.
+  // The API's string is in the contract's option json_value.
   const value = FinishReasonSchema.values.find((each) => each.number === number);
   return { number, string: (value && getOption(value, json_value).string) ?? "" };
 }

@@ -11,8 +11,8 @@ const SCHEMAS: readonly DescMessage[] = [
 ];
 
 /**
- * Parse a message and serialize it, as a program does that only forwards messages. Nothing is lost as long as it
- * forwards the whole message, json_extra included.
+ * Parse a message and serialize it, like a program that only forwards messages. Nothing is lost as long as the whole
+ * message is forwarded, json_extra included.
  */
 export function reencode(name: string, data: Uint8Array): object {
   const schema = SCHEMAS.find((each) => each.name === name);
