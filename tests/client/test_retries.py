@@ -164,6 +164,7 @@ async def test_a_service_that_asks_for_no_retry_gets_none() -> None:
     assert failing.attempts == 1
 
 
+@pytest.mark.slow
 async def test_a_service_that_is_not_there_yet_is_found_when_it_is() -> None:
     upstream = EagerUpstream(1)
     with socket.create_server(("127.0.0.1", 0)) as listener:

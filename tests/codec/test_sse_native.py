@@ -179,6 +179,7 @@ def test_what_the_python_engine_is_to_convert_is_counted_by_reason(data: bytes, 
     assert _reasons(engine) == {reason: 1}
 
 
+@pytest.mark.slow
 @corpus.each_file(("chat_sse", "openrouter_sse", "openai_sse", "chat_sse_literal"))
 def test_no_recorded_event_is_handed_over(bodies: list[Body]) -> None:
     engine = engines.native_engine()

@@ -255,6 +255,7 @@ async def test_a_timeout_of_the_upstream_itself_is_not_taken_for_silence() -> No
     assert caught.value.code() is grpc.StatusCode.INTERNAL
 
 
+@pytest.mark.slow
 async def test_a_caller_who_sends_no_request_is_not_waited_for_without_end() -> None:
     upstream, watching = HeldUpstream(), Watching()
     async with channel_to(upstream, watching, request_s=0.3) as channel:

@@ -243,6 +243,7 @@ async def test_an_upstream_that_says_nothing_is_not_waited_for_without_end(
         await upstream.close()
 
 
+@pytest.mark.slow
 async def test_no_more_of_an_encoded_list_is_decoded_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded_bytes: list[int] = []
     read = Inflater.read
