@@ -25,6 +25,7 @@ _COMMANDS = {
     "demo": "Show on one screen what this package is for.",
     "gateway": "Serve the documented HTTP API, and call a service over gRPC.",
     "health": "Check whether a service or a gateway takes requests.",
+    "inspect": "Show what a document or a capture holds, and what other ways would lose.",
     "proto": "Write the contract as a folder that can be vendored unchanged.",
     "serve": "Serve chat completions over gRPC.",
 }
@@ -46,6 +47,7 @@ _MAIN_HELP = """The Protobuf/gRPC interchange layer for Mistral chat completions
 Examples:
   mistralwire convert response.json -o response.binpb
   curl -sN ... | mistralwire convert --from sse --to jsonl
+  mistralwire inspect response.json
   mistralwire proto --out contract
   mistralwire serve
   mistralwire call "What is the weather in Paris?"

@@ -76,6 +76,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error of the operating system becomes an exit code and a line of text."""
+        if os.environ.get("NO_COLOR"):  # https://no-color.org
+            ctx.color = False
         with _exit_codes():
             return super().invoke(ctx)
 

@@ -1,12 +1,10 @@
 """The command `mistralwire convert`: its options and its help."""
 
-from collections.abc import Callable
 from typing import Any
 
 import click
-from click.decorators import FC
 
-from mistralwire.cli.convert._formats import Format
+from mistralwire.cli.convert.options import SOURCE_FORMAT, TARGET_FORMAT, TYPE
 
 # Whole documents of the API; --type takes every other JSON object of the contract too.
 DOCUMENT_TYPES = (
@@ -77,28 +75,11 @@ Exit codes:
 """
 
 
-def _choose_format(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Format | None:
-    return Format(value) if value else None
-
-
-def _choose_type(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
-    from mistralwire.cli.convert._message_types import choose_type
-
-    return choose_type(ctx, param, value)
-
-
-def _format_option(flag: str, name: str, what: str) -> Callable[[FC], FC]:
-    choice = click.Choice([format_.value for format_ in Format])
-    return click.option(flag, name, type=choice, callback=_choose_format, help=f"Format of the {what}.")
-
-
 @click.command(help=_CONVERT_HELP, epilog=_TYPES)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), required=False)
-@click.option(
-    "--type", "message_type", callback=_choose_type, metavar="TYPE", help="Message type of the input."
-)
-@_format_option("--from", "source_format", "input")
-@_format_option("--to", "target_format", "output")
+@TYPE
+@SOURCE_FORMAT
+@TARGET_FORMAT
 @click.option(
     "-o",
     "--output",

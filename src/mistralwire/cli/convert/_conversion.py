@@ -62,7 +62,7 @@ class Conversion:
             )
         name = "<stdin>" if self.file in (None, _STANDARD_INPUT) else str(self.file)
         with (
-            _open_input(self.file) as stream,
+            open_input(self.file) as stream,
             open_output(self.output) as target,
             show_progress(stream, output_is_terminal=target.isatty()) as show,
         ):
@@ -113,15 +113,8 @@ class Conversion:
 
     def _infer_formats(self, name: str, source: Input) -> tuple[Format, Format]:
         target = self.target_format or format_of_name(self.output)
-        found = self.source_format or format_of_name(name)
-        if found is None:
-            to_sequence = self.accumulate or (target is not None and target.is_sequence and not self.explode)
-            with source.look() as content:
-                found = format_of_content(content, source.item_bytes_max, to_sequence=to_sequence)
-        if found is None:
-            raise click.UsageError(
-                f"cannot infer the input format from {name} or its content; specify it with --from"
-            )
+        to_sequence = self.accumulate or (target is not None and target.is_sequence and not self.explode)
+        found = infer_format(self.source_format, name, source, to_sequence=to_sequence)
         if self._merges:
             return found, target or (Format.JSON if self.accumulate else Format.SSE)
         return found, target or (Format.BINPB if found.is_json else Format.JSON)
@@ -162,7 +155,30 @@ class Conversion:
         )
 
 
-def _open_input(file: str | None) -> contextlib.AbstractContextManager[io.BufferedIOBase]:
+def infer_format(given: Format | None, name: str, source: Input, *, to_sequence: bool) -> Format:
+    """Return the format of an input: the given one, or by its name or its content; see `format_of_content`.
+
+    Raises:
+        click.UsageError: If neither shows it.
+    """
+    found = given or format_of_name(name)
+    if found is None:
+        with source.look() as content:
+            found = format_of_content(content, source.item_bytes_max, to_sequence=to_sequence)
+    if found is None:
+        raise click.UsageError(
+            f"cannot infer the input format from {name} or its content; specify it with --from"
+        )
+    return found
+
+
+def open_input(file: str | None) -> contextlib.AbstractContextManager[io.BufferedIOBase]:
+    """Open the file, or standard input for `-` or None.
+
+    Raises:
+        click.UsageError: If standard input is closed, or is a terminal that nobody asked for.
+        OSError: If the file can't be read.
+    """
     if file is not None and file != _STANDARD_INPUT:
         return open(file, "rb")
     if sys.stdin is None:

@@ -21,9 +21,8 @@ Exit codes:
 
 
 @click.command(help=_HELP)
-@click.pass_context
-def demo(ctx: click.Context) -> None:
+def demo() -> None:
     """Run the demonstration."""
     from mistralwire.cli.demo._screen import show_demo
 
-    show_demo(ctx)
+    show_demo()

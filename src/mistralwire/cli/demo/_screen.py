@@ -4,7 +4,6 @@ import asyncio
 import functools
 import importlib.resources
 import json
-import os
 import pathlib
 import shutil
 import statistics
@@ -31,10 +30,8 @@ _COMMANDS = {
 }
 
 
-def show_demo(ctx: click.Context) -> None:
+def show_demo() -> None:
     """Run the demonstration."""
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
     documented = _FOLDER.joinpath("documented.json").read_bytes()
     realistic = _FOLDER.joinpath("realistic.json").read_bytes()
     click.secho(
