@@ -1,4 +1,4 @@
-"""The OpenAPI document of the gateway, its types from the contract.
+"""The gateway's OpenAPI document, with types from the contract.
 
 Source: https://spec.openapis.org/oas/v3.1.0
 """
@@ -27,17 +27,16 @@ from tools.openapi.operations import (
 from tools.openapi.schema import Schema, message_schemas, reference
 
 _ABOUT = """\
-Chat, fill-in-the-middle and agents completions over HTTP, with Protobuf and gRPC inside.
+Chat, fill-in-the-middle and agents completions over HTTP, carried internally as Protobuf over gRPC.
 
-Members that are not documented here are passed on as they are, in requests and in answers, and so are \
-strings outside an enum and objects with another `type` or `role`. Null counts as absent wherever a member \
-may be absent. What an upstream answers is passed on even where it is not as documented.
+Members that are not documented here are forwarded unchanged, in requests and in answers, and so are \
+strings that an enum does not list and objects with another `type` or `role`. Where a member may be absent, \
+null counts as absent. An upstream's answers are forwarded even if they do not match this documentation.
 
-Requests of further routes are passed on to an upstream as they are, and its answers back: those of the \
-setting `passthrough_paths`, where the gateway has such an upstream. By default these are \
-{passthrough}.
+Some further routes are forwarded unread to an upstream, if the gateway has one that serves them: those of \
+the setting `passthrough_paths`. By default these are {passthrough}.
 
-A key is needed only where the gateway was given keys; it is sent as a bearer token."""
+A key is needed only if the gateway has a token file. Send it as a bearer token."""
 
 _TYPES = (
     *(ChatCompletionRequest, ChatCompletionResponse, FIMCompletionRequest, FIMCompletionResponse),
@@ -46,8 +45,8 @@ _TYPES = (
 _RETRY_STATUSES = ("429", "503")
 _ERROR_MEMBER = "Error"
 _ERROR_BODY_DESCRIPTION = (
-    "The body of an error answer, or of an error event in a stream: one for the clients of Mistral's API and "
-    "for those of OpenAI's."
+    "The body of an error answer, or the data of an error event in a stream. Clients of both Mistral's and "
+    "OpenAI's API understand it."
 )
 
 
@@ -59,7 +58,7 @@ def openapi_document(contract: Contract, version: str) -> Object:
         version: The version of the package.
 
     Returns:
-        An OpenAPI 3.1.0 document, as JSON has it, with every route that a gateway may have.
+        An OpenAPI 3.1.0 document, as a JSON object, with every route that a gateway may have.
     """
     return {
         "openapi": "3.1.0",
@@ -72,9 +71,9 @@ def openapi_document(contract: Contract, version: str) -> Object:
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
         "tags": [
-            {"name": "completions", "description": "Completions, as the API has them."},
-            {"name": "vertex", "description": "Completions, as Vertex AI has them."},
-            {"name": "gateway", "description": "Status and documentation of the gateway itself."},
+            {"name": "completions", "description": "Completions, as in Mistral's API."},
+            {"name": "vertex", "description": "Completions, as in Vertex AI."},
+            {"name": "gateway", "description": "Models, status, metrics and documentation of the gateway."},
         ],
         "paths": {**completion_paths(), **vertex_paths(), **gateway_paths()},
         "components": {
@@ -98,8 +97,8 @@ def _request_id() -> Object:
     return {
         "name": "x-request-id",
         "in": "header",
-        "description": "The caller's own id of the request. The gateway makes one where there is none, or "
-        "none that fits.",
+        "description": "The caller's own id for the request. If it is absent or does not match the pattern, "
+        "the gateway creates one.",
         "schema": {"type": "string", "pattern": f"^{REQUEST_ID_PATTERN.pattern}$"},
     }
 
@@ -107,11 +106,11 @@ def _request_id() -> Object:
 def _headers() -> Object:
     return {
         "RequestId": {
-            "description": "The id of the request, which the logs of gateway and service have too.",
+            "description": "The id of the request, which is also in the logs of gateway and service.",
             "schema": {"type": "string"},
         },
         "RetryAfter": {
-            "description": "Seconds to wait before a retry, where that is known.",
+            "description": "Seconds to wait before a retry, if known.",
             "schema": {"type": "integer", "minimum": 0},
         },
     }
@@ -123,20 +122,20 @@ def _own_schemas() -> dict[str, Schema]:
     model = {
         "id": {**text, "description": "Name of the model."},
         "object": {**text, "const": "model", "description": "Kind of the object."},
-        "created": {"type": "integer", "description": "Time as seconds since 1970; 0 if it is not known."},
-        "owned_by": {**text, "description": "Who the model is from."},
+        "created": {"type": "integer", "description": "Unix time in seconds; 0 if unknown."},
+        "owned_by": {**text, "description": "Owner of the model."},
         "type": {**text, "description": "Kind of the model, such as base."},
-        "capabilities": {"type": "object", "description": "What it can do; empty if it is not known."},
+        "capabilities": {"type": "object", "description": "What the model can do; empty if unknown."},
     }
     models = {
         "object": {**text, "const": "list", "description": "Kind of the object."},
         "data": {"type": "array", "items": reference("Model"), "description": "The models."},
     }
-    status = {"status": {**text, "description": "The state, for people."}}
+    status = {"status": {**text, "description": "The state, as text for people."}}
     error = {
         "message": {**text, "description": "What was expected, what was found and what to do, for people."},
-        "type": {**text, "description": "What happened, for programs; the upstream's own word, if any."},
-        "param": {"type": ["string", "null"], "description": "Member of the request that is at fault."},
+        "type": {**text, "description": "Kind of the error, for programs: the upstream's own type, if any."},
+        "param": {"type": ["string", "null"], "description": "The request's member that caused the error."},
         "code": {"type": ["string", "integer", "null"], "description": "The upstream's own code, if any."},
     }
     violations = {"type": "array", "items": reference(ValidationError.DESCRIPTOR.name)}
@@ -145,19 +144,19 @@ def _own_schemas() -> dict[str, Schema]:
         **error,
         "detail": {
             "anyOf": [text, violations],
-            "description": "The message once more; with 422 the violations, each with its place.",
+            "description": "The message again; with 422 the violations, each with its path.",
         },
         "error": {
             **reference(_ERROR_MEMBER),
-            "description": "The error once more, where others look for it.",
+            "description": "The error again, where clients of OpenAI's API expect it.",
         },
     }
     return {
         ERROR_BODY: _record(_ERROR_BODY_DESCRIPTION, body),
         _ERROR_MEMBER: _record("The error, as clients of OpenAI's API read it.", error),
-        "Model": _record("One model. What an upstream lists is passed on, with further members.", model),
-        "ModelList": _record("The models of the gateway.", models),
-        "Status": _record("Whether all is well.", status),
+        "Model": _record("A model. Further members that an upstream lists are forwarded.", model),
+        "ModelList": _record("The gateway's models.", models),
+        "Status": _record("The state of the gateway.", status),
     }
 
 

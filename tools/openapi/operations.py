@@ -1,4 +1,4 @@
-"""The routes of the gateway as OpenAPI has them: what each takes, and what it answers."""
+"""The gateway's routes as OpenAPI path items: parameters, requests and responses."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -24,30 +24,30 @@ ERROR_BODY = "ErrorBody"
 
 ERRORS = {
     "400": "The upstream refused the request as invalid.",
-    "401": "There is no key, or one that the gateway does not know.",
-    "403": "The request comes from a page of an origin that is not allowed.",
-    "404": "The upstream does not have what was asked for, such as the model or the agent.",
+    "401": "The key is missing or unknown to the gateway.",
+    "403": "The request comes from a web page whose origin is not allowed.",
+    "404": "The upstream does not have what was requested, such as the model or the agent.",
     "408": "The body took too long to arrive, at the gateway or the upstream.",
-    "409": "The upstream found a conflict.",
-    "413": "The body is too large, for the gateway or the upstream.",
-    "415": "The body is compressed, or the upstream takes no such content.",
-    "422": "The request is no JSON, or breaks the contract: each violation with its place.",
+    "409": "The upstream reported a conflict.",
+    "413": "The body is too large for the gateway or the upstream.",
+    "415": "The body is compressed, or the upstream does not support its content type.",
+    "422": "The request is not JSON, or breaks the contract; the body lists each violation.",
     "424": "Something that the upstream needs for this request failed.",
-    "429": "Too many requests, for the gateway, the service or the upstream.",
-    "451": "The upstream refuses the request for legal reasons.",
-    "500": "The gateway or the service is not in order.",
+    "429": "Too many requests for the gateway, the service or the upstream.",
+    "451": "The upstream refused the request for legal reasons.",
+    "500": "The gateway or the service is misconfigured, or has an internal error.",
     "501": "The upstream does not support the call.",
-    "503": "The upstream, or the service, failed or is overloaded.",
+    "503": "The upstream or the service failed or is overloaded.",
     "504": "The answer took too long.",
 }
-"""What each error status of a completion says."""
+"""The description of each error status of a completion."""
 
 _MODEL_ERRORS = ("401", "403", "429", "500", "503", "504")
 _EVENTS = "text/event-stream"
 _STREAM = (
-    "Server-sent events. Each has an `id`, its number from 0, and one chunk as its `data`. The last one has "
-    "the data `[DONE]`. If the stream breaks behind its first chunk, the last event is an error body "
-    "instead, and there is no `[DONE]`. After some silence a comment line is sent, which means nothing."
+    "Server-sent events. Each has an `id`, counted from 0, and one chunk as its `data`. The data of the last "
+    "one is `[DONE]`. If the stream breaks off after its first chunk, the last event is an error body "
+    "instead, without a `[DONE]`. During pauses, comment lines are sent as heartbeats; ignore them."
 )
 _ANSWER: Object = {
     "id": "cmpl-2f6c",
@@ -72,7 +72,7 @@ _CHUNKS = (
     '"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}\n\n'
     "data: [DONE]\n\n"
 )
-_WHICH = "A request with messages is one of chat, one with a prompt fills in the middle."
+_WHICH = "A request with `messages` is a chat request, one with a `prompt` a fill-in-the-middle request."
 _QUESTION: Object = {"model": "mistral-small-latest", "messages": [{"role": "user", "content": "Say hello."}]}
 _GAP: Object = {"model": "codestral-latest", "prompt": "def add(a, b):\n", "suffix": "\n    return total"}
 _TASK: Object = {"agent_id": "ag_0123456789abcdef", "messages": _QUESTION["messages"]}
@@ -80,12 +80,12 @@ _CHAT_OR_GAP: Mapping[str, Object] = {"chat": _QUESTION, "middle": _GAP}
 
 
 def completion_paths() -> Object:
-    """Return the paths that answer completions, as the API has them."""
+    """Return the paths of completions, as in Mistral's API."""
     chat = _completion(
         "createChatCompletion",
         (
             "Continue a conversation",
-            "Answers with one response or, if `stream` is true, with a stream of chunks.",
+            "Returns one response or, if `stream` is true, a stream of chunks.",
         ),
         [ChatCompletionRequest],
         _answers(ChatCompletionResponse, is_stream=True),
@@ -95,7 +95,7 @@ def completion_paths() -> Object:
         "createFIMCompletion",
         (
             "Fill in the middle",
-            "Answers with the text between `prompt` and `suffix`: one response or, if `stream` is true, a "
+            "Returns the text between `prompt` and `suffix`, as one response or, if `stream` is true, as a "
             "stream of chunks.",
         ),
         [FIMCompletionRequest],
@@ -104,7 +104,7 @@ def completion_paths() -> Object:
     )
     agents = _completion(
         "createAgentsCompletion",
-        ("Ask an agent", "Answers with one response or, if `stream` is true, with a stream of chunks."),
+        ("Ask an agent", "Returns one response or, if `stream` is true, a stream of chunks."),
         [AgentsCompletionRequest],
         _answers(ChatCompletionResponse, is_stream=True),
         {"answer": _TASK, "stream": {**_TASK, "stream": True}},
@@ -114,30 +114,30 @@ def completion_paths() -> Object:
 
 
 def vertex_paths() -> Object:
-    """Return the paths that answer completions, as Vertex AI has them."""
+    """Return the paths of completions, as in Vertex AI."""
     requests = [ChatCompletionRequest, FIMCompletionRequest]
     whole = _completion(
         "rawPredict",
-        ("Complete with one response", f"{_WHICH} The answer is never a stream, whatever `stream` says."),
+        ("Complete with one response", f"{_WHICH} The answer is never a stream; `stream` is ignored."),
         requests,
         _answers(ChatCompletionResponse, FIMCompletionResponse),
         _CHAT_OR_GAP,
     )
     stream = _completion(
         "streamRawPredict",
-        ("Complete with a stream", f"{_WHICH} The answer is always a stream, whatever `stream` says."),
+        ("Complete with a stream", f"{_WHICH} The answer is always a stream; `stream` is ignored."),
         requests,
         _answers(is_stream=True),
         _CHAT_OR_GAP,
     )
     parameters = [
-        _path_parameter("project", "Project of Google Cloud; any is taken.", "my-project"),
-        _path_parameter("location", "Region; any is taken.", "europe-west4"),
-        _path_parameter("publisher", "Publisher of the model; any is taken.", "mistralai"),
+        _path_parameter("project", "Google Cloud project; any is accepted.", "my-project"),
+        _path_parameter("location", "Region; any is accepted.", "europe-west4"),
+        _path_parameter("publisher", "Publisher of the model; any is accepted.", "mistralai"),
         _path_parameter(
             "model",
-            "The body names the model that answers; a version that it lacks is taken from here, as in "
-            "`codestral@2405`.",
+            "The model, perhaps with a version, as in `codestral@2405`. The body's `model` decides; if it "
+            "has no version, the version is taken from here.",
             "mistral-small",
         ),
     ]
@@ -152,10 +152,11 @@ def gateway_paths() -> Object:
     status, text = reference("Status"), {"type": "string"}
     models = _about("listModels", "List the models", content("The models.", reference("ModelList")))
     models["description"] = (
-        "Those that the settings name; where these have wildcards, those that the upstreams list too."
+        "The models that the gateway's settings name and, for patterns with wildcards, the matching models "
+        "that the upstreams list."
     )
     model = _about("retrieveModel", "Describe a model", content("The model.", reference("Model")))
-    model["description"] = "It is found by its id or by an alias."
+    model["description"] = "Finds the model by its id or by an alias."
     model["parameters"] = [
         _path_parameter("model", "Id of the model; a slash in it may be escaped.", "mistral-small-latest")
     ]
@@ -163,12 +164,12 @@ def gateway_paths() -> Object:
         operation["security"] = _KEY_OR_NONE
         operation["responses"] |= _errors(_MODEL_ERRORS)
     model["responses"] |= _errors(["404"])
-    ready = _about("checkReadiness", "Check readiness", content("The service takes calls.", status))
-    ready["responses"]["503"] = content("The service does not take calls.", status)
+    ready = _about("checkReadiness", "Check readiness", content("Requests can be answered.", status))
+    ready["responses"]["503"] = content("Requests can't be answered; the status names the cause.", status)
     metrics = _about(
         "getMetrics", "Get the metrics for Prometheus", content("The metrics.", text, "text/plain")
     )
-    metrics["description"] = "This route is there only if the gateway was started with `--metrics`."
+    metrics["description"] = "This route exists only if the gateway was started with `--metrics`."
     operations = {
         "/v1/models": models,
         "/v1/models/{model}": model,
@@ -176,7 +177,7 @@ def gateway_paths() -> Object:
         "/readyz": ready,
         "/metrics": metrics,
         "/openapi.json": _about(
-            "getDocument", "Get this document", content("An OpenAPI document.", {"type": "object"})
+            "getDocument", "Get this document", content("The OpenAPI document.", {"type": "object"})
         ),
         "/docs": _about("getDocs", "Get this document as a page", content("A page.", text, "text/html")),
     }

@@ -34,8 +34,8 @@ def docs_page(document: Object) -> str:
         f"<title>{title}</title><style>\n{(_FOLDER / 'style.css').read_text()}</style></head><body>",
         f"<nav>{_lines(_navigation(document))}</nav><main>",
         f"<header><h1>{title} <small>{escape(info['version'])}</small></h1>{text_html(info['description'])}",
-        '<p>For programs: <a id="document" href="{{document}}">openapi.json</a>. The examples take the '
-        "address of the gateway, and a key if it needs one, from the environment:</p>"
+        '<p>For programs: <a id="document" href="{{document}}">openapi.json</a>. The examples read the '
+        "gateway's address, and a key if it needs one, from environment variables:</p>"
         "<pre>export GATEWAY={{address}}\nexport GATEWAY_KEY=...</pre></header>",
         _try_section(document),
         *(_tag_section(document, tag) for tag in document["tags"]),
