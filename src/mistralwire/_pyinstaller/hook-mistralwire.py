@@ -6,6 +6,7 @@ hiddenimports = [
     *collect_submodules("mistralwire.cli"),
     *collect_submodules("mistralwire.upstream"),
     *collect_submodules("mistralwire.gateway", on_error="ignore"),
+    "mistralwire.v1._docs",
     *(name for name in ("mistralwire_native",) if can_import_module(name)),
 ]
 datas = [*collect_data_files("mistralwire"), *copy_metadata("mistralwire")]
