@@ -25,6 +25,8 @@ use crate::sse::SseReader;
 pub const DETACHED_BYTES: usize = 32_768;
 /// Larger indents fall back to the Python engine: a short text would become a long one.
 const INDENT_MAX: usize = 16;
+/// Strings of this size are copied from the text to the result at once.
+const GAP_BYTES: usize = 1 << 16;
 /// Memory that is kept from one document to the next.
 pub const KEPT_BYTES: usize = 1 << 20;
 
@@ -35,6 +37,18 @@ thread_local!(static EVENTS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new())
 pub fn bytes_object<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, bytes.len(), |room| {
         room.copy_from_slice(bytes);
+        Ok(())
+    })
+}
+
+/// Return the output of a conversion as a bytes object, with the texts of its gaps.
+fn filled<'py>(py: Python<'py>, scratch: &Scratch, text: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, scratch.size(), |mut room| {
+        scratch.pieces(text, |piece| {
+            let (start, rest) = std::mem::take(&mut room).split_at_mut(piece.len());
+            start.copy_from_slice(piece);
+            room = rest;
+        });
         Ok(())
     })
 }
@@ -226,7 +240,7 @@ impl Engine {
         let observed = Observed::new(&this.plan, root, [usage, choices, index, finish_reason])
             .filter(|_| (1..=FIELD_NUMBER_MAX).contains(&element))
             .ok_or_else(|| PyValueError::new_err("a layout that does not fit the plan"))?;
-        let mode = Mode { validate, limits: bounds.limits };
+        let mode = Mode { validate, limits: bounds.limits, gap_bytes: usize::MAX };
         let rules =
             Rules::new(&this.plan, (root, newest, error), mode, bounds.document_bytes, element, observed);
         Ok(Some(SseReader::new(slf.clone().unbind(), rules, newest, size(&buffer_bytes_max)?)))
@@ -254,7 +268,7 @@ impl Engine {
             (root.message, element),
             wire.as_bytes(),
             (first_id, camel),
-            |outcome, events| self.outcome(py, outcome, events),
+            |outcome, events| self.outcome(outcome, || bytes_object(py, events)),
         )
     }
 
@@ -353,16 +367,15 @@ impl Engine {
         } else {
             return Ok(self.refuse());
         };
-        let mode = Mode { validate, limits: bounds.limits };
-        let wire = self.run(data.py(), text.len(), |scratch| {
-            if text.len() > bounds.document_bytes {
+        let mode = Mode { validate, limits: bounds.limits, gap_bytes: GAP_BYTES };
+        let (size, text) = (text.len(), text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
+        let convert = |scratch: &mut Scratch| {
+            if size > bounds.document_bytes {
                 return Err(Handover::Limit);
             }
-            match (read(&self.plan, root.message, text, mode, scratch), text.strip_prefix(BYTE_ORDER_MARK)) {
-                (Err(Handover::NotJson), Some(text)) => read(&self.plan, root.message, text, mode, scratch),
-                (outcome, _) => outcome,
-            }
-        });
+            read(&self.plan, root.message, text, mode, scratch)
+        };
+        let wire = self.run(data.py(), size, convert, |scratch| filled(data.py(), scratch, text));
         Ok(wire?.map(|wire| (&self.classes[root.class], wire)))
     }
 
@@ -421,14 +434,15 @@ impl Engine {
             return Ok(self.refuse());
         };
         let bytes = wire.as_bytes();
-        self.run(wire.py(), bytes.len(), |scratch| {
+        let convert = |scratch: &mut Scratch| {
             write(&self.plan, root.message, bytes, camel, &mut scratch.tape, &mut scratch.out)?;
             if spaces > 0 {
                 let compact = std::mem::take(&mut scratch.out);
                 indent(&compact, spaces, &mut scratch.out);
             }
             Ok(())
-        })
+        };
+        self.run(wire.py(), bytes.len(), convert, |scratch| bytes_object(wire.py(), &scratch.out))
     }
 
     /// Return whether names are to be in lowerCamelCase; None if the argument is invalid.
@@ -462,6 +476,7 @@ impl Engine {
         py: Python<'py>,
         size: usize,
         convert: impl FnOnce(&mut Scratch) -> Outcome + Send,
+        make: impl FnOnce(&Scratch) -> PyResult<Bound<'py, PyBytes>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let outcome = if size < DETACHED_BYTES {
@@ -469,7 +484,7 @@ impl Engine {
             } else {
                 py.detach(|| guarded(scratch, convert))
             };
-            let bytes = self.outcome(py, outcome, &scratch.out);
+            let bytes = self.outcome(outcome, || make(scratch));
             scratch.shrink(KEPT_BYTES);
             bytes
         })
@@ -479,12 +494,11 @@ impl Engine {
     #[inline]
     fn outcome<'py>(
         &self,
-        py: Python<'py>,
         outcome: Outcome,
-        made: &[u8],
+        make: impl FnOnce() -> PyResult<Bound<'py, PyBytes>>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         match outcome {
-            Ok(()) => bytes_object(py, made).map(Some),
+            Ok(()) => make().map(Some),
             Err(reason) => {
                 self.counts.add(reason);
                 Ok(None)

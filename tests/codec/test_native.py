@@ -91,6 +91,27 @@ def test_documents_that_may_be_expensive_are_converted_alike_or_handed_over(fami
             _check(case.message_type, text)
 
 
+@pytest.mark.parametrize(
+    "size",
+    [
+        65_535,
+        70_000,
+        # The JSON of the innermost message has 2 MiB, its wire bytes have less: its length takes a byte less.
+        2_097_140,
+    ],
+)
+def test_long_strings_are_in_their_places(size: int) -> None:
+    text, other = "a" * size, "é" * 40_000
+    message = {"content": text, "x": text}
+    chunks = [{"type": "text", "text": part} for part in ("b" * size, "short", other, "\n" + other)]
+    choices = [{"index": 0, "message": message}, {"index": 1, "message": {"content": chunks}}]
+    document = to_json_text({"id": other, "choices": choices, "y": [other]}).encode()
+    for data in (document, b"\xef\xbb\xbf" + document):
+        wire = _read(ChatCompletionResponse, data, validate=False)
+        assert wire is not None
+        assert _write(ChatCompletionResponse, wire, camel=False) is not None
+
+
 @corpus.each_file(corpus.ALL)
 def test_no_recorded_body_is_handed_over_unless_it_is_refused(bodies: list[Body]) -> None:
     for body in bodies:

@@ -1,6 +1,7 @@
 //! JSON text to wire bytes.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::duplicates::{distinct, has_duplicates};
 use crate::guess::Guesses;
@@ -9,7 +10,7 @@ use crate::number::{integer, is_exact, nearest_double};
 use crate::plan::{Field, Fill, Form, Kind, Member, Members, Message, NO_MEMBER, Plan, bits};
 use crate::scan::{Document, Limits, Token, TokenKind, scan_names};
 use crate::text::{copy, copy_from, name_of, put_start, unescape};
-use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, close, open, put_varint};
+use crate::wire::{EXTRA_TAG, MEMBERS_TAG, NOTE_TAGS, Open, close, close_around, open, put_varint};
 
 /// Memory that is reused for the next document.
 #[derive(Default)]
@@ -19,6 +20,7 @@ pub struct Scratch {
     followers: Vec<u16>,
     slots: Vec<Slot>,
     kept: Vec<Kept>,
+    gaps: Vec<Gap>,
 }
 
 impl Scratch {
@@ -29,7 +31,24 @@ impl Scratch {
             followers: Vec::new(),
             slots: Vec::new(),
             kept: Vec::new(),
+            gaps: Vec::new(),
         }
+    }
+
+    /// Return the size of the output with the texts of its gaps.
+    pub fn size(&self) -> usize {
+        self.out.len() + self.gaps.iter().map(|gap| gap.range().len()).sum::<usize>()
+    }
+
+    /// Pass on the output and the texts of its gaps, piece by piece, in their order.
+    pub fn pieces(&self, text: &[u8], mut put: impl FnMut(&[u8])) {
+        let mut from = 0;
+        for gap in &self.gaps {
+            put(&self.out[from..gap.at]);
+            put(&text[gap.range()]);
+            from = gap.at;
+        }
+        put(&self.out[from..]);
     }
 
     /// Release the memory of a long document.
@@ -48,21 +67,48 @@ impl Scratch {
 pub struct Mode {
     pub validate: bool,
     pub limits: Limits,
+    /// Strings of this size are not copied, but leave gaps in the output.
+    pub gap_bytes: usize,
 }
 
-/// Convert a document into the output of the scratch memory.
+/// A place in the output where a long string of the text belongs.
+struct Gap {
+    at: usize,
+    start: u32,
+    end: u32,
+}
+
+impl Gap {
+    fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// Convert a document into the output of the scratch memory, in which long strings are left out.
 pub fn read(plan: &Plan, root: usize, text: &[u8], mode: Mode, scratch: &mut Scratch) -> Outcome {
-    let Scratch { tape, out, followers, slots, kept } = scratch;
+    let Scratch { tape, out, followers, slots, kept, gaps } = scratch;
     tape.clear();
     out.clear();
     kept.clear();
+    gaps.clear();
     let (_, is_compact) = scan_names(text, tape, mode.limits, Guesses::new(&plan.vocabulary, followers))?;
     if tape[0].kind != TokenKind::Object {
         return Err(Handover::NotJson);
     }
-    out.try_reserve(text.len())?;
     let document = Document { text, tape };
-    Reader { plan, document, is_compact, validate: mode.validate, out, slots, top: 0, kept }.object(root, 0)
+    out.try_reserve(text.len() - left_out(document, mode.gap_bytes))?;
+    let Mode { validate, gap_bytes, .. } = mode;
+    Reader { plan, document, is_compact, validate, out, gaps, gap_bytes, left_out: 0, slots, top: 0, kept }
+        .object(root, 0)
+}
+
+/// Return the size of all strings that may leave gaps, so that no memory is allocated for them.
+fn left_out(document: Document, gap_bytes: usize) -> usize {
+    if document.text.len() < gap_bytes {
+        return 0;
+    }
+    let plain = document.tape.iter().filter(|token| token.kind == TokenKind::Plain);
+    plain.map(|token| document.raw(*token).len()).filter(|size| *size >= gap_bytes).sum()
 }
 
 /// The value of one member: its token, or the number of an enum's string; and the position of its field.
@@ -123,6 +169,10 @@ struct Reader<'a> {
     is_compact: bool,
     validate: bool,
     out: &'a mut Vec<u8>,
+    gaps: &'a mut Vec<Gap>,
+    gap_bytes: usize,
+    /// The size of the texts of all gaps.
+    left_out: usize,
     /// The slots of the open objects, innermost last.
     slots: &'a mut Vec<Slot>,
     top: usize,
@@ -494,7 +544,11 @@ impl<'a> Reader<'a> {
                 }
                 if token.kind == TokenKind::Plain {
                     put_varint(self.out, raw.len() as u64);
-                    put_start(&self.document.text[token.start as usize..], raw.len(), self.out);
+                    if raw.len() < self.gap_bytes {
+                        put_start(&self.document.text[token.start as usize..], raw.len(), self.out);
+                    } else {
+                        self.leave_gap(token);
+                    }
                 } else {
                     let string = open(self.out, raw.len());
                     unescape(raw, self.out);
@@ -507,13 +561,34 @@ impl<'a> Reader<'a> {
                 close(self.out, text);
             }
             Kind::Message => {
-                let message = open(self.out, raw.len());
+                let (message, left_out) = (open(self.out, raw.len()), self.left_out);
                 self.message(field.message, at)?;
-                close(self.out, message);
+                if left_out == self.left_out {
+                    close(self.out, message);
+                } else {
+                    self.close_around(message, left_out);
+                }
             }
             _ => self.scalar(field, at)?,
         }
         Ok(())
+    }
+
+    #[cold]
+    fn leave_gap(&mut self, token: Token) {
+        self.gaps.push(Gap { at: self.out.len(), start: token.start, end: token.end });
+        self.left_out += (token.end - token.start) as usize;
+    }
+
+    /// End a message with gaps, before which strings of this size were left out.
+    #[cold]
+    fn close_around(&mut self, message: Open, left_out: usize) {
+        let before = self.out.len();
+        close_around(self.out, message, self.left_out - left_out);
+        let after = self.out.len();
+        for gap in self.gaps.iter_mut().rev().take_while(|gap| gap.at > message.at) {
+            gap.at = gap.at + after - before;
+        }
     }
 
     /// Write a value of a fixed size or a varint, without its tag.

@@ -3,17 +3,21 @@
 //! A number token is a 64-bit integer (signed or unsigned), a double whose shortest text has
 //! exactly its digits, or neither: then its text is kept.
 
+use std::ops::RangeInclusive;
+
 use crate::scan::TokenKind;
 use crate::text::put_start;
 
 /// The most digits in the shortest text of any double.
 const DIGITS_MAX: usize = 18;
-/// Up to this many digits, each decimal number within `EXPONENT_MAX` is the shortest text of a double.
+/// Up to this many digits, with the last one no smaller than the distance of any doubles, each decimal number within
+/// the range of doubles is the shortest text of one.
 const DIGITS_EXACT: usize = 15;
-const EXPONENT_MAX: i32 = 300;
-/// Beyond these exponents, the nearest double of any digits but 0 is 0 or infinite.
-const EXPONENT_LEAST: i32 = -324 - DIGITS_MAX as i32;
-const EXPONENT_MOST: i32 = 308;
+const EXPONENTS_EXACT: RangeInclusive<i32> = -323..=308 - DIGITS_EXACT as i32;
+/// Integers up to this one are doubles.
+const INTEGER_EXACT_MAX: u64 = 1 << 53;
+/// Beyond these exponents of the last digit, no text of a double is the shortest one, and the double is infinite.
+const EXPONENTS: RangeInclusive<i32> = -324..=308;
 /// The most digits of a 64-bit integer.
 const INTEGER_DIGITS_MAX: usize = 19;
 /// A number with a longer exponent is kept as text, as in the Python engine.
@@ -42,33 +46,30 @@ impl Digits {
     #[inline]
     fn of(text: &[u8]) -> Option<Digits> {
         let negative = text.first() == Some(&b'-');
-        // `zeros` follow the digits so far; they count as digits if another one follows.
-        let (mut digits, mut count, mut zeros, mut scale, mut behind_point) = (0, 0, 0, 0i64, 0);
-        for (at, &byte) in text.iter().enumerate().skip(negative.into()) {
-            match byte {
-                b'0' => {
-                    scale -= behind_point;
-                    zeros += usize::from(count > 0);
-                }
-                b'1'..=b'9' => {
-                    scale -= behind_point;
-                    count += zeros + 1;
-                    if count > DIGITS_MAX {
-                        return None;
-                    }
-                    digits = digits * POWERS[zeros + 1] + u64::from(byte - b'0');
-                    zeros = 0;
-                }
-                b'.' => behind_point = 1,
-                _ => {
-                    scale += exponent_of(&text[at + 1..])?;
-                    break;
-                }
-            }
+        let start = usize::from(negative);
+        let (mut digits, mut at) = add_digits(text, start, 0);
+        let (mut count, mut behind_point) = (at - start, 0);
+        if text.get(at) == Some(&b'.') {
+            let first = at + 1;
+            (digits, at) = add_digits(text, first, digits);
+            behind_point = at - first;
+            count += behind_point;
+        }
+        let power = if at < text.len() { exponent_of(&text[at + 1..])? } else { 0 };
+        let mut scale = power - behind_point as i64;
+        if count > INTEGER_DIGITS_MAX {
+            (digits, scale) = significant(&text[start..at], power)?;
         }
         // A zero has one form.
-        let exponent = if count == 0 { 0 } else { i32::try_from(scale + zeros as i64).ok()? };
-        Some(Digits { negative, digits, exponent })
+        if digits == 0 {
+            return Some(Digits { negative, digits, exponent: 0 });
+        }
+        while digits.is_multiple_of(10) {
+            digits /= 10;
+            scale += 1;
+        }
+        let exponent = i32::try_from(scale).ok()?;
+        (digits < POWERS[DIGITS_MAX]).then_some(Digits { negative, digits, exponent })
     }
 
     fn of_double(value: f64) -> Option<Digits> {
@@ -78,7 +79,7 @@ impl Digits {
     /// Return whether a double certainly has these digits.
     #[inline(always)]
     fn is_short(&self) -> bool {
-        self.digits < POWERS[DIGITS_EXACT] && self.exponent.abs() < EXPONENT_MAX - DIGITS_EXACT as i32
+        self.digits < POWERS[DIGITS_EXACT] && EXPONENTS_EXACT.contains(&self.exponent)
     }
 
     /// Write the number as the shortest text of a double.
@@ -116,11 +117,73 @@ impl Digits {
     }
 }
 
+/// Add the digits from a position on to a number, modulo 2^64; return it and the position behind them.
+#[inline(always)]
+fn add_digits(text: &[u8], mut at: usize, mut number: u64) -> (u64, usize) {
+    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk())
+        && let Some(eight) = eight_digits(u64::from_le_bytes(*chunk))
+    {
+        number = number.wrapping_mul(100_000_000).wrapping_add(eight);
+        at += 8;
+    }
+    while let Some(byte @ b'0'..=b'9') = text.get(at) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+        at += 1;
+    }
+    (number, at)
+}
+
+/// Return the number that eight bytes say, the first one the lowest, if these are digits.
+///
+/// Neighbours are joined to two digits each, these to four, and these to eight.
+#[inline(always)]
+fn eight_digits(word: u64) -> Option<u64> {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    const HIGHS: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    let digits = word ^ ZEROS;
+    // A digit is at most 9: more than that reaches the upper half with 6 added.
+    if (digits | digits.wrapping_add(0x0606_0606_0606_0606)) & HIGHS != 0 {
+        return None;
+    }
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+}
+
+/// Return the digits of a token without outer zeros, and the power of ten of the last one; None for too many.
+#[cold]
+fn significant(text: &[u8], mut scale: i64) -> Option<(u64, i64)> {
+    // `zeros` follow the digits so far; they count as digits if another one follows.
+    let (mut digits, mut count, mut zeros, mut behind_point) = (0, 0, 0, 0);
+    for byte in text {
+        match byte {
+            b'.' => behind_point = 1,
+            b'0' => {
+                scale -= behind_point;
+                zeros += usize::from(count > 0);
+            }
+            _ => {
+                scale -= behind_point;
+                count += zeros + 1;
+                if count > DIGITS_MAX {
+                    return None;
+                }
+                digits = digits * POWERS[zeros + 1] + u64::from(byte - b'0');
+                zeros = 0;
+            }
+        }
+    }
+    Some((digits, scale + zeros as i64))
+}
+
 fn exponent_of(text: &[u8]) -> Option<i64> {
     if text.len() > EXPONENT_TEXT_MAX {
         return None;
     }
-    str::from_utf8(text).ok()?.parse().ok()
+    let is_negative = text.first() == Some(&b'-');
+    let digits = text.iter().filter(|byte| byte.is_ascii_digit());
+    let power = digits.fold(0, |power, digit| power * 10 + i64::from(digit - b'0'));
+    Some(if is_negative { -power } else { power })
 }
 
 /// Room for the digits of a 64-bit integer and for padding, which makes copying faster.
@@ -183,8 +246,14 @@ const TENS: [f64; 23] = [
 /// Return the double that is nearest to a number token.
 #[inline]
 pub fn nearest_double(text: &[u8]) -> f64 {
-    if let Some(Digits { negative, digits, exponent }) = Digits::of(text)
-        && digits < POWERS[DIGITS_EXACT]
+    nearest_of(Digits::of(text), text)
+}
+
+/// Return the double that is nearest to a number token with these digits.
+#[inline(always)]
+fn nearest_of(digits: Option<Digits>, text: &[u8]) -> f64 {
+    if let Some(Digits { negative, digits, exponent }) = digits
+        && digits <= INTEGER_EXACT_MAX
         && let Some(power) = TENS.get(exponent.unsigned_abs() as usize)
     {
         let value = if exponent < 0 { digits as f64 / power } else { digits as f64 * power };
@@ -193,23 +262,46 @@ pub fn nearest_double(text: &[u8]) -> f64 {
     str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// Return the digits of a number token with a fraction or an exponent if a double has exactly these.
-#[inline]
-fn exact_digits(text: &[u8]) -> Option<Digits> {
-    let digits = Digits::of(text)?;
-    if digits.is_short() {
-        return Some(digits);
+/// What the shortest text of a double is that has exactly the digits of a number token.
+enum Shortest {
+    /// That of these digits.
+    Of(Digits),
+    /// The token itself.
+    Itself,
+    /// There is no such double.
+    None,
+}
+
+impl Shortest {
+    /// Find it for a number token with a fraction or an exponent.
+    #[inline]
+    fn of(text: &[u8]) -> Shortest {
+        let Some(digits) = Digits::of(text) else { return Shortest::None };
+        if digits.is_short() {
+            return Shortest::Of(digits);
+        }
+        if !EXPONENTS.contains(&digits.exponent) {
+            return Shortest::None;
+        }
+        let nearest = nearest_of(Some(digits), text);
+        if !nearest.is_finite() {
+            return Shortest::None;
+        }
+        let mut buffer = zmij::Buffer::new();
+        let shortest = buffer.format_finite(nearest).as_bytes();
+        if shortest == text {
+            Shortest::Itself
+        } else if Digits::of(shortest) == Some(digits) {
+            Shortest::Of(digits)
+        } else {
+            Shortest::None
+        }
     }
-    if !(EXPONENT_LEAST..=EXPONENT_MOST).contains(&digits.exponent) {
-        return None;
+
+    #[inline]
+    fn is_none(&self) -> bool {
+        matches!(self, Shortest::None)
     }
-    let nearest = nearest_double(text);
-    if !nearest.is_finite() {
-        return None;
-    }
-    let mut buffer = zmij::Buffer::new();
-    let shortest = buffer.format_finite(nearest).as_bytes();
-    (shortest == text || Digits::of(shortest) == Some(digits)).then_some(digits)
 }
 
 /// Return whether a token without fraction and exponent is a 64-bit integer.
@@ -225,7 +317,7 @@ fn wide(text: &[u8]) -> Option<i128> {
 
 /// Return whether a number token is kept as text: neither a 64-bit integer nor a double has its digits.
 pub fn is_text(kind: TokenKind, text: &[u8]) -> bool {
-    if kind == TokenKind::Integer { !is_machine_integer(text) } else { exact_digits(text).is_none() }
+    if kind == TokenKind::Integer { !is_machine_integer(text) } else { Shortest::of(text).is_none() }
 }
 
 /// Return the value of a number token if it is an integer of this many bits.
@@ -304,7 +396,7 @@ fn sensible_exponent(text: &[u8]) -> Option<i64> {
 #[inline]
 pub fn is_exact(kind: TokenKind, text: &[u8]) -> bool {
     if kind == TokenKind::Float {
-        return exact_digits(text).is_some();
+        return !Shortest::of(text).is_none();
     }
     text.len() <= DIGITS_EXACT || (is_machine_integer(text) && is_same_integer(text, nearest_double(text)))
 }
@@ -323,7 +415,7 @@ fn is_same_integer(text: &[u8], nearest: f64) -> bool {
 pub fn put_number(kind: TokenKind, text: &[u8], out: &mut Vec<u8>) {
     if kind == TokenKind::Integer {
         out.extend_from_slice(if text == b"-0" { b"0" } else { text });
-    } else if let Some(digits) = exact_digits(text) {
+    } else if let Shortest::Of(digits) = Shortest::of(text) {
         digits.put(out);
     } else {
         out.extend_from_slice(text);
@@ -395,6 +487,42 @@ mod tests {
                 let expected: f64 = text.parse().unwrap();
                 assert_eq!(nearest_double(text.as_bytes()).to_bits(), expected.to_bits(), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_double_has_exactly_these_digits_if_they_are_its_shortest_ones() {
+        let mut bits = 0x9E37_79B9_7F4A_7C15u64;
+        for at in 0..200_000 {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let digits = (bits >> 8) % 10u64.pow((bits % 19) as u32 + 1);
+            let exponent = [-335, -320, -20, 280, 295][at % 5] + (bits >> 40) as i32 % 20;
+            let text = format!("{digits}e{exponent}");
+            let nearest: f64 = text.parse().unwrap();
+            let expected = Digits::of_double(nearest) == Digits::of(text.as_bytes()) && nearest.is_finite();
+            assert_eq!(!is_text(TokenKind::Float, text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_are_found_whatever_zeros_are_around_them() {
+        let digits = |text: &str| Digits::of(text.as_bytes()).map(|found| (found.digits, found.exponent));
+        for (text, expected) in [
+            ("1", Some((1, 0))),
+            ("1234567890.12345678e-3", Some((123_456_789_012_345_678, -11))),
+            ("1234567890.123456789", None),
+            ("999999999999999999e2", Some((999_999_999_999_999_999, 2))),
+            ("1000000000000000001", None),
+            ("18446744073709551617", None),
+            ("0.000000000000000000001200e+5", Some((12, -17))),
+            ("1200000000000000000000000.000", Some((12, 23))),
+            ("10.0000000000000000000000001", None),
+            ("00000000", Some((0, 0))),
+            ("0.00000000000000000000000e-7", Some((0, 0))),
+            ("1e-00000009", None),
+            ("1e-0000009", Some((1, -9))),
+        ] {
+            assert_eq!(digits(text), expected, "{text}");
         }
     }
 

@@ -193,6 +193,14 @@ pub fn scan_names(
     scan_with(text, tape, limits, Some(guesses))
 }
 
+/// The most tokens to allocate memory for at first: a long text may have few.
+const TOKENS_FIRST: usize = 1 << 16;
+
+/// Return a number of tokens that most documents stay below.
+fn likely_tokens(text: &[u8]) -> usize {
+    text.len() / 8 + 8
+}
+
 fn scan_with(
     text: &[u8],
     tape: &mut Vec<Token>,
@@ -203,8 +211,7 @@ fn scan_with(
         return Err(Handover::Limit);
     }
     let root = tape.len();
-    // Most documents have fewer tokens; for more, the limit applies.
-    tape.try_reserve(text.len() / 8 + 8)?;
+    tape.try_reserve(likely_tokens(text).min(TOKENS_FIRST))?;
     let mut scan = Scan { text, tape, root, guesses, limits, is_compact: true };
     let end = scan.document()?;
     if scan.has_too_many_values() {
@@ -264,7 +271,7 @@ impl Scan<'_, '_> {
         if (self.tape.len() - self.root) / 2 > self.limits.values {
             return Err(Handover::Limit);
         }
-        Ok(self.tape.try_reserve(1)?)
+        Ok(self.tape.try_reserve(likely_tokens(self.text))?)
     }
 
     /// Return whether there are too many values in the root.

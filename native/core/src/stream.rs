@@ -566,7 +566,7 @@ mod tests {
 
     fn rules(plan: &Plan) -> Rules {
         let limits = Limits { depth: 10, members: 10, values: 30 };
-        let mode = Mode { validate: false, limits };
+        let mode = Mode { validate: false, limits, gap_bytes: usize::MAX };
         Rules::new(plan, (0, 0, 3), mode, 1_000, 1, Observed::new(plan, 0, NUMBERS).unwrap())
     }
 

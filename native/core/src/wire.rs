@@ -27,7 +27,7 @@ fn varint_size(value: usize) -> usize {
 /// A length-delimited field whose length is not known yet: the position of its length, and the room for it.
 #[derive(Clone, Copy)]
 pub struct Open {
-    at: usize,
+    pub at: usize,
     room: usize,
 }
 
@@ -44,8 +44,15 @@ pub fn open(out: &mut Vec<u8>, guess: usize) -> Open {
 
 /// End a length-delimited field: write its length.
 #[inline(always)]
-pub fn close(out: &mut Vec<u8>, Open { at, room }: Open) {
-    let size = out.len() - at - room;
+pub fn close(out: &mut Vec<u8>, field: Open) {
+    close_around(out, field, 0);
+}
+
+/// End a field that has so many bytes besides those in the output.
+#[inline(always)]
+pub fn close_around(out: &mut Vec<u8>, Open { at, room }: Open, others: usize) {
+    let held = out.len() - at - room;
+    let size = held + others;
     if size < 0x80 && room == 1 {
         out[at] = size as u8;
         return;
@@ -55,8 +62,8 @@ pub fn close(out: &mut Vec<u8>, Open { at, room }: Open) {
         if needed > room {
             out.resize(out.len() + needed - room, 0);
         }
-        out.copy_within(at + room..at + room + size, at + needed);
-        out.truncate(at + needed + size);
+        out.copy_within(at + room..at + room + held, at + needed);
+        out.truncate(at + needed + held);
     }
     let mut rest = size;
     for byte in &mut out[at..at + needed - 1] {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mistralwire_core::from_json::Scratch;
-use mistralwire_fuzz::{Input, from_json, rewritten, written};
+use mistralwire_fuzz::{Input, from_json, from_json_with_gaps, rewritten, written};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some(Input { root, mode, data }) = Input::read(bytes) else { return };
@@ -18,6 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
         from_json(root, data, false, &mut scratch).expect("what is valid is read without validation too");
         assert_eq!(scratch.out, wire, "validation changes nothing of what it accepts");
     }
+    let gap_bytes = usize::from(mode >> 1) + 1;
+    assert_eq!(from_json_with_gaps(root, data, gap_bytes, &mut scratch), wire);
     let text = written(root, &wire, &mut scratch).expect("what was read can be written");
     let again = rewritten(root, &text, &mut scratch);
     assert_eq!(String::from_utf8(text), String::from_utf8(again));

@@ -62,7 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(Input { root, mode, data }) = Input::read(bytes) else { return };
     let observed = if root == STREAM.root { STREAM.observed } else { Default::default() };
     let rules = |validate| {
-        let mode = Mode { validate, limits: LIMITS };
+        let mode = Mode { validate, limits: LIMITS, gap_bytes: usize::MAX };
         Rules::new(&PLAN, (root, root, STREAM.error), mode, 1 << 20, ELEMENT, observed)
     };
     let rules = rules(mode & 1 == 1);

@@ -55,7 +55,17 @@ impl<'a> Input<'a> {
 
 /// Read JSON text into the output of the scratch memory.
 pub fn from_json(root: usize, text: &[u8], validate: bool, scratch: &mut Scratch) -> Outcome {
-    read(&PLAN, root, text, Mode { validate, limits: LIMITS }, scratch)
+    read(&PLAN, root, text, Mode { validate, limits: LIMITS, gap_bytes: usize::MAX }, scratch)
+}
+
+/// Read JSON text, leaving gaps for strings of this size, which are then filled.
+pub fn from_json_with_gaps(root: usize, text: &[u8], gap_bytes: usize, scratch: &mut Scratch) -> Vec<u8> {
+    let mode = Mode { validate: false, limits: LIMITS, gap_bytes };
+    read(&PLAN, root, text, mode, scratch).expect("what was read can be read with gaps");
+    let mut wire = Vec::new();
+    scratch.pieces(text, |piece| wire.extend_from_slice(piece));
+    assert_eq!(wire.len(), scratch.size());
+    wire
 }
 
 /// Write wire bytes as JSON text into the output of the scratch memory.
