@@ -134,7 +134,9 @@ def keep_first(members: dict[str, Any], name: str, value: Any, *, empty: tuple[A
 
 
 def keep_last(members: dict[str, Any], name: str, value: Any) -> None:
-    if value is None:
+    if value:
+        members[name] = value
+    elif value is None:
         members.setdefault(name)
     elif name not in members or _rank(value, EMPTY) >= _rank(members[name], EMPTY):
         members[name] = value
