@@ -186,6 +186,21 @@ def test_the_values_of_a_document_are_bounded(text: str) -> None:
     assert caught.value.reason == "LIMIT_EXCEEDED"
 
 
+@pytest.mark.parametrize(
+    "values", ["1,2,3,4,5", "[[[[]]]],[]", '"a",{"b":"c"},"",{},{}', '{"\\\\":"\\"","c":[{},{},{}]}']
+)
+def test_far_too_many_values_are_refused_before_they_are_parsed(values: str) -> None:
+    with pytest.raises(DecodeError, match="at most 3 values in all, found more"):
+        from_json(UsageInfo, f'{{"a":[{values}],', limits=Limits(values_max=3))
+
+
+@pytest.mark.parametrize("string", [",,,,,,,,", "[{[{[{[{", '\\",\\",\\",[[[[', "\\\\"])
+def test_what_a_string_holds_is_no_value(string: str) -> None:
+    text = f'{{"a":"{string}","b":["{string}"]}}'
+    message = from_json(UsageInfo, text, limits=Limits(values_max=3))
+    assert to_dict(message) == json.loads(text)
+
+
 def test_the_values_of_a_dict_are_bounded() -> None:
     value = {"a": [1, 2, 3]}
     assert from_dict(UsageInfo, value, limits=Limits(values_max=4))

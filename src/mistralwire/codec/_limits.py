@@ -1,7 +1,9 @@
-"""Bounds on the documents that are accepted, and the check of a parsed document against them."""
+"""Bounds on the documents that are accepted, and the checks of a document against them."""
 
 import dataclasses
 import itertools
+import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +63,8 @@ DEFAULT_LIMITS = Limits()
 CONTAINERS = frozenset((dict, list))
 """Types of parsed arrays and objects."""
 
+_STRING = re.compile(rb'"[^"]*"?')
+
 
 def limit_error(expected: str, found: str, type_name: str, path: str = "") -> DecodeError:
     """Return the error for a document that is beyond a bound."""
@@ -70,6 +74,27 @@ def limit_error(expected: str, found: str, type_name: str, path: str = "") -> De
 def stack_error(type_name: str) -> DecodeError:
     """Return the error for a document that is nested too deeply for what is left of the stack."""
     return limit_error("nesting that the stack has room for", "more levels", type_name)
+
+
+def check_text(text: bytes, limits: Limits, type_name: str = "") -> None:
+    """Refuse a text of far too many values before it is parsed, which holds the GIL for seconds.
+
+    A document of up to twice as many may pass; `check_limits` counts exactly.
+    """
+    values_max = limits.values_max
+    if text.count(b",") <= values_max and _count_brackets(text) <= values_max:
+        return
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    commas = brackets = end = 0
+    spans = itertools.chain((string.span() for string in _STRING.finditer(text)), [(len(text), 0)])
+    for strings, (start, end_of_string) in enumerate(spans):
+        commas += text.count(b",", end, start)
+        brackets += _count_brackets(text, end, start)
+        end = end_of_string
+        # Of each value there are at most one comma, one bracket and two strings: its name and itself.
+        if max(commas, brackets - 1, strings // 2) > values_max:
+            raise limit_error(f"at most {values_max} values in all", "more", type_name)
 
 
 def check_limits(document: Any, text: bytes, limits: Limits, type_name: str = "") -> None:
@@ -91,8 +116,8 @@ def check_limits(document: Any, text: bytes, limits: Limits, type_name: str = ""
             raise limit_error(f"at most {limits.values_max} values in all", f"{values} values", type_name)
 
 
-def _count_brackets(text: bytes) -> int:
-    return text.count(b"{") + text.count(b"[")
+def _count_brackets(text: bytes, start: int = 0, end: int = sys.maxsize) -> int:
+    return text.count(b"{", start, end) + text.count(b"[", start, end)
 
 
 def _levels(document: Any) -> Iterator[list[Any]]:

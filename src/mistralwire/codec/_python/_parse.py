@@ -15,7 +15,7 @@ from typing import Any, Never
 
 import orjson
 
-from mistralwire.codec._limits import Limits, check_limits, limit_error, stack_error
+from mistralwire.codec._limits import Limits, check_limits, check_text, limit_error, stack_error
 from mistralwire.codec._python._describe import ConstantError, describe_syntax
 from mistralwire.codec._python._number import Infinite, Number, exact_float, exact_int, exact_number
 from mistralwire.errors import DecodeError, Reason, Violation
@@ -51,6 +51,7 @@ def parse(
     text = data if data.__class__ is bytes else _as_bytes(data, type_name)
     if len(text) > limits.document_bytes_max and len(text.removeprefix(_MARK)) > limits.document_bytes_max:
         raise limit_error(f"at most {limits.document_bytes_max} bytes", f"{len(text)} bytes", type_name)
+    check_text(text, limits, type_name)
     value = parse_any(text, type_name, constants=constants)
     check_limits(value, text, limits, type_name)
     return value
