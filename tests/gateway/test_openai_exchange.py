@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
 import pytest
 
-from mistralwire.codec import from_json, to_dict
+from mistralwire.codec import from_dict, from_json, to_dict
 from mistralwire.errors import CallError, UpstreamViolation, Violation
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.gateway._openai import _exchange as exchange_module
 from mistralwire.v1 import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -178,6 +180,25 @@ async def test_numbers_that_python_would_change_are_unchanged() -> None:
     assert request.tools[0].function.function.parameters == f'{{"maximum":{long}}}'
 
 
+async def test_a_large_request_is_written_by_the_thread_that_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = []
+
+    def write(*arguments: Any, **options: Any) -> Any:
+        threads.append(threading.current_thread())
+        return from_dict(*arguments, **options)
+
+    monkeypatch.setattr(exchange_module, "from_dict", write)
+    messages = [{"role": "user", "content": "\ud800" + "x" * 100_000}]
+    async with (
+        edge(answer) as (session, _),
+        session.post(CHAT, json={"model": "m", "messages": messages}) as response,
+    ):
+        assert response.status == 200
+    assert [thread is threading.main_thread() for thread in threads] == [False]
+
+
 @pytest.mark.parametrize("is_wrapped", [False, True], ids=["direct", "asgi"])
 @pytest.mark.parametrize("question", [QUESTION, STREAM_QUESTION], ids=["one", "stream"])
 @pytest.mark.parametrize(
@@ -260,7 +281,7 @@ async def test_an_error_behind_chunks_is_an_event_and_breaks_the_stream() -> Non
 
     async with edge(fail) as (session, _), session.post(CHAT, json=STREAM_QUESTION) as response:
         first, last = chunks_in(await broken_body(response))
-    assert first["choices"][0]["delta"] == {"content": "a"}
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": "a"}
     assert last == {
         "error": {"message": "no luck", "type": "server_error", "param": None, "code": "upstream_failed"}
     }
@@ -276,7 +297,7 @@ async def test_chunks_before_one_that_has_no_json_form_are_sent(size: int) -> No
 
     async with edge(send_bad) as (session, _), session.post(CHAT, json=STREAM_QUESTION) as response:
         first, last = chunks_in(await broken_body(response))
-    assert first["choices"][0]["delta"] == {"content": "a" * size}
+    assert first["choices"][0]["delta"]["content"] == "a" * size
     assert last["error"]["code"] == "upstream_unreadable"
 
 

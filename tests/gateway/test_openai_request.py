@@ -129,6 +129,10 @@ def test_what_mistral_documents_is_unchanged() -> None:
             {"role": "assistant", "content": "x", "reasoning_content": ""},
             {"role": "assistant", "content": "x"},
         ),
+        (
+            {"role": "assistant", "content": "x", "reasoning_content": [text("a")]},
+            {"role": "assistant", "content": "x", "reasoning_content": [text("a")]},
+        ),
     ],
 )
 def test_messages(message: dict[str, Any], converted: dict[str, Any]) -> None:

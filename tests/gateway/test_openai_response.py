@@ -70,6 +70,8 @@ def deltas_of(*deltas: dict[str, Any], finish_reason: str | None = None) -> list
         ),
         ([{"type": "thinking", "thinking": "a"}], {"content": "", "reasoning_content": "a"}),
         ([thinking()], {"content": ""}),
+        (text("x"), {"content": "x"}),
+        (5, {"content": "", "content_parts": [{"value": 5, "index": 0, "offset": 0}]}),
         (
             [text("né"), REFERENCE, text("x"), {"type": "odd"}],
             {
@@ -109,7 +111,10 @@ def test_messages_of_built_in_tools_are_joined() -> None:
         "reasoning_content": "b",
         "tool_calls": [CALL],
     }
-    assert deltas_of({"role": "tool", "content": "a result"}, {"content": "c"}) == [{}, {"content": "c"}]
+    assert deltas_of({"role": "tool", "content": "a result"}, {"content": "c"}) == [
+        {"role": "assistant"},
+        {"content": "c"},
+    ]
 
 
 def test_a_message_has_no_nulls_and_no_prefix_but_all_else() -> None:
@@ -128,7 +133,8 @@ def test_reasoning_content_of_other_servers_is_kept() -> None:
         ('{"a": 1}', '{"a": 1}'),
         ({"b": 9007199254740993123456, "a": 1.0}, '{"b":9007199254740993123456,"a":1.0}'),
         (None, ""),
-        ([1], "[1]"),
+        ([1, 9007199254740993123456], "[1,9007199254740993123456]"),
+        (5, "5"),
     ],
 )
 def test_arguments_are_text_whose_numbers_are_unchanged(arguments: Any, converted: str) -> None:
@@ -234,6 +240,10 @@ def test_a_role_comes_once_and_nulls_never() -> None:
         {"role": "assistant", "content": "a", "tool_calls": None},
         {"role": None, "content": None, "tool_calls": [], "odd": 1},
     ) == [{"role": "assistant", "content": ""}, {"content": "a"}, {"odd": 1}]
+    assert deltas_of({"role": None, "content": "a"}, {"content": "b"}) == [
+        {"role": "assistant", "content": "a"},
+        {"content": "b"},
+    ]
 
 
 def test_padding_is_left_out_and_other_members_of_chunks_are_not() -> None:
@@ -242,8 +252,14 @@ def test_padding_is_left_out_and_other_members_of_chunks_are_not() -> None:
         **HEAD,
         "object": "chat.completion.chunk",
         "system_fingerprint": "f",
-        "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}],
+        "choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": None}],
     }
+
+
+def test_members_of_a_chunk_that_becomes_several_are_in_the_first() -> None:
+    first, *others = stream_of({"delta": {"content": [text("x"), thinking(text("a")), text("y")]}}, odd=1)
+    assert first["odd"] == 1
+    assert [{*chunk} for chunk in others] == 2 * [{*HEAD, "object", "choices"}]
 
 
 def piece(arguments: Any, **members: Any) -> dict[str, Any]:
@@ -255,6 +271,7 @@ def test_only_the_first_piece_of_a_call_has_id_and_name() -> None:
     first, second = piece('{"a"', name="f", id="abcdefgh1", index=0), piece(": 1}", id="null", index=0)
     assert deltas_of({"tool_calls": [first]}, {"tool_calls": [second]}) == [
         {
+            "role": "assistant",
             "tool_calls": [
                 {
                     "id": "abcdefgh1",
@@ -262,7 +279,7 @@ def test_only_the_first_piece_of_a_call_has_id_and_name() -> None:
                     "type": "function",
                     "function": {"name": "f", "arguments": '{"a"'},
                 }
-            ]
+            ],
         },
         {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]},
     ]
@@ -305,6 +322,15 @@ def test_arguments_that_are_objects_are_sent_once_at_the_end_of_the_choice() -> 
     assert first["tool_calls"][0]["function"] == {"name": "f", "arguments": ""}
     assert second == {}
     assert last == {"tool_calls": [{"index": 0, "function": {"arguments": '{"a":1,"b":2}'}}]}
+
+
+@pytest.mark.parametrize("reason", [None, ""])
+def test_arguments_that_are_objects_are_sent_at_the_end_of_a_stream_without_a_reason(reason: Any) -> None:
+    calls = [piece({"a": 1}, name="f", id="abcdefgh1", index=0)]
+    first, last = stream_of({"delta": {"tool_calls": calls}, "finish_reason": reason})
+    assert first["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] == ""
+    delta = {"tool_calls": [{"index": 0, "function": {"arguments": '{"a":1}'}}]}
+    assert last["choices"] == [{"index": 0, "delta": delta, "finish_reason": None}]
 
 
 def test_an_empty_object_before_text_is_not_sent() -> None:
@@ -370,7 +396,7 @@ def check_stream(chunks: list[CompletionChunk]) -> None:
     for choice in choices:
         message = messages[choice.get("index") or 0]
         assert meaning_of(message) == meaning_of(choice["message"])
-        assert message["role"] in ("assistant", "")
+        assert message["role"] == "assistant"
         ids = [call["id"] for call in message["tool_calls"]]
         assert len({*ids}) == len(ids)
         given = [call.get("id") for call in choice["message"].get("tool_calls") or ()]

@@ -14,7 +14,7 @@ from mistralwire.errors import EncodeError, MistralwireError
 from mistralwire.gateway._errors import Headers, HttpAnswer, unencodable_answer
 from mistralwire.gateway._exchanges import CompletionExchange
 from mistralwire.gateway._openai._error import to_openai_error
-from mistralwire.gateway._openai._request import OpenAIRequest, from_openai_request
+from mistralwire.gateway._openai._request import from_openai_request
 from mistralwire.gateway._openai._response import OpenAIStream, to_openai_response
 from mistralwire.gateway._routes import (
     BODY_LIMITS,
@@ -40,14 +40,14 @@ class OpenAIExchange(CompletionExchange):
     def _read(self, body: bytes) -> None:
         self._convert(_read_request, body, self._read_converted, self._weight_max)
 
-    def _read_converted(self, request: OpenAIRequest) -> None:
-        self._request = request
-        super()._read(_text_of(ChatCompletionRequest, request.document))
+    def _read_converted(self, converted: tuple[bytes, bool, list[str]]) -> None:
+        text, self._includes_usage, self._dropped = converted
+        super()._read(text)
 
     def _start(self, call: CompletionCall) -> None:
         id_ = f"chatcmpl-{self._request_id}"
         self._defaults = {"id": id_, "created": int(time.time()), "model": call.model}
-        self._stream = OpenAIStream(self._defaults, includes_usage=self._request.includes_usage)
+        self._stream = OpenAIStream(self._defaults, includes_usage=self._includes_usage)
         super()._start(call)
 
     def _to_json(self, kind: CompletionKind, wire: bytes) -> bytes:
@@ -75,7 +75,7 @@ class OpenAIExchange(CompletionExchange):
         return b"data: %b\n\n" % self._error_answer(error).body
 
     def _visible_headers(self) -> Headers:
-        dropped = ", ".join(self._request.dropped).encode()
+        dropped = ", ".join(self._dropped).encode()
         return super()._visible_headers() + ([(IGNORED_MEMBERS, dropped)] if dropped else [])
 
 
@@ -84,10 +84,12 @@ def exchange_class(route: CompletionRoute) -> type[CompletionExchange]:
     return OpenAIExchange if route is OPENAI_ROUTE else CompletionExchange
 
 
-def _read_request(body: bytes) -> OpenAIRequest:
+def _read_request(body: bytes) -> tuple[bytes, bool, list[str]]:
+    """Return a body in Mistral's form, and what else its OpenAIRequest has."""
     # Parsed as the other routes parse it: the same limits, and no number changes.
     message = from_json(ChatCompletionRequest, body, validate=False, limits=BODY_LIMITS)
-    return from_openai_request(to_dict(message))
+    document, includes_usage, dropped = from_openai_request(to_dict(message))
+    return _text_of(ChatCompletionRequest, document), includes_usage, dropped
 
 
 def _event_of(chunk: dict[str, Any]) -> bytes:

@@ -64,7 +64,11 @@ def from_openai_request(document: dict[str, Any]) -> OpenAIRequest:
 
 def short_id(text: str) -> str:
     """Return an id for a tool call that Mistral accepts: the text itself, or nine characters of its hash."""
-    return text if _CALL_ID.fullmatch(text) else hashlib.sha256(text.encode(errors="replace")).hexdigest()[:9]
+    return (
+        text
+        if _CALL_ID.fullmatch(text)
+        else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:9]
+    )
 
 
 def _message(document: dict[str, Any]) -> dict[str, Any]:
@@ -104,11 +108,14 @@ def _assistant_message(message: dict[str, Any]) -> dict[str, Any]:
     """Put what OpenAI has beside the content into the content."""
     kept = {name: value for name, value in message.items() if name not in _OF_ANSWERS}
     content = message.get("content") or message.get("refusal") or message.get("content")
-    thinking = kept.pop("reasoning_content", None)
-    if isinstance(thinking, str) and thinking:
-        part = {"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}
-        rest = content if type(content) is list else [{"type": "text", "text": content}] if content else []
-        content = [part, *rest]
+    if isinstance(thinking := kept.get("reasoning_content"), str):
+        del kept["reasoning_content"]
+        if thinking:
+            part = {"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}
+            rest = (
+                content if type(content) is list else [{"type": "text", "text": content}] if content else []
+            )
+            content = [part, *rest]
     return {**kept, "content": content} if "content" in kept or content else kept
 
 

@@ -1,7 +1,6 @@
 """From Mistral's chat completions to OpenAI's, whole and as streams; docs/openai.md has the table."""
 
 import itertools
-import json
 import operator
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
@@ -73,19 +72,27 @@ class OpenAIStream:
             self._usage = _usage(usage)
         choices = _objects_in(head.pop("choices", None))
         split = [self._convert_choice(each) for each in choices]
-        return [
-            self._chunk(head, [pieces[at] for pieces in split if at < len(pieces)])
+        chunks = [
+            self._chunk([pieces[at] for pieces in split if at < len(pieces)])
             for at in range(max(map(len, split), default=0))
         ]
+        # Its other members only once: many parts would multiply a long one.
+        return [head | chunks[0], *chunks[1:]] if chunks else []
 
     def end(self) -> list[dict[str, Any]]:
         """Return the chunks that follow the last one."""
-        if self._usage is None or not self._includes_usage:
-            return []
-        return [{**self._chunk(self._head, []), "usage": self._usage}]
+        pieces = [
+            {"index": index, "delta": {"tool_calls": calls}, "finish_reason": None}
+            for index, state in self._choices.items()
+            if (calls := state.last_calls())
+        ]
+        chunks = [self._chunk(pieces)] if pieces else []
+        if self._usage is not None and self._includes_usage:
+            chunks.append({**self._chunk([]), "usage": self._usage})
+        return chunks
 
-    def _chunk(self, head: dict[str, Any], choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**head, "object": "chat.completion.chunk", "choices": choices}
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**self._head, "object": "chat.completion.chunk", "choices": choices}
 
     def _convert_choice(self, choice: dict[str, Any]) -> list[dict[str, Any]]:
         index = choice.get("index")
@@ -97,7 +104,7 @@ class OpenAIStream:
         if type(delta) is not dict or delta.get("role") == "tool":
             # The result of a built-in tool is no part of the answer.
             delta = {}
-        deltas = state.deltas(delta, has_finished=reason is not None)
+        deltas = state.deltas(delta, has_finished=bool(reason))
         pieces = [{"index": index, "delta": each, "finish_reason": None} for each in deltas]
         pieces[-1] = {**choice, **pieces[-1], "finish_reason": _finish_reason(reason)}
         return pieces
@@ -125,17 +132,24 @@ class _StreamedChoice:
         first = {name: value for name, value in delta.items() if value is not None and name not in _CONTENT}
         if self._has_role:
             first.pop("role", None)
-        self._has_role |= "role" in first
+        else:
+            first = {"role": "assistant", **first}
+            self._has_role = True
         pieces = self._parts.numbered(_pieces(delta))
         deltas: list[dict[str, Any]] = [{name: value} for name, value in pieces] or [{}]
         deltas[0] = first | deltas[0]
         calls = [piece for call in _objects_in(delta.get("tool_calls")) for piece in self._call_pieces(call)]
         if has_finished:
-            calls += [_arguments_piece(at, _text_of(value)) for at, value in self._objects.items()]
-            self._objects.clear()
+            calls += self.last_calls()
         if calls:
             deltas[-1]["tool_calls"] = calls
         return deltas
+
+    def last_calls(self) -> list[dict[str, Any]]:
+        """Return the pieces of calls whose arguments are objects, which nothing can follow now."""
+        pieces = [_arguments_piece(at, _text_of(value)) for at, value in self._objects.items()]
+        self._objects.clear()
+        return pieces
 
     def _call_pieces(self, call: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Convert a piece of a tool call, unless nothing of it is to be sent now."""
@@ -232,8 +246,9 @@ def _pieces(message: dict[str, Any]) -> list[Piece]:
     pieces: list[Piece] = [("reasoning_content", thinking)] if isinstance(thinking, str) else []
     if isinstance(content, str):
         pieces.append(("content", content))
-    elif type(content) is list:
-        pieces += [piece for part in content for piece in _pieces_of_part(part)]
+    elif content is not None:
+        parts = content if type(content) is list else [content]
+        pieces += [piece for part in parts for piece in _pieces_of_part(part)]
     groups = ((name, [piece[1] for piece in group]) for name, group in itertools.groupby(pieces, _NAME))
     return [(name, values if name == "content_parts" else "".join(values)) for name, values in groups]
 
@@ -287,13 +302,12 @@ def _arguments_piece(at: int, text: str) -> dict[str, Any]:
 
 
 def _text_of(arguments: Any) -> str:
-    """Return arguments as text; the numbers of an object are unchanged."""
-    if isinstance(arguments, str):
-        return arguments
-    if type(arguments) is dict:
-        call = from_dict(FunctionCall, {"arguments": arguments}, validate=False)
-        return call.arguments_object
-    return "" if arguments is None else json.dumps(arguments, default=str)
+    """Return arguments as JSON text whose numbers are unchanged."""
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    # The codec keeps all numbers of an object.
+    call = from_dict(FunctionCall, {"arguments": {"": arguments}}, validate=False)
+    return call.arguments_object.removeprefix('{"":').removesuffix("}")
 
 
 def _usage(usage: Any) -> Any:
