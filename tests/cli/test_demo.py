@@ -54,7 +54,7 @@ def test_it_marks_what_json_format_lost(shown: str) -> None:
 
 
 def test_the_stream_accumulates_to_the_response(shown: str) -> None:
-    assert re.search(r"accumulated, compared with the response above +\x1b\[32mequal", shown)
+    assert re.search(r"the accumulated response and the one above +\x1b\[32mequal", shown)
     assert "thinking: They ask where their" in shown
     assert re.search(r"documented +255 +100( +\d+\.\d){4}\n", shown)
 

@@ -22,7 +22,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
-    "demo": "Show on one screen what this package is for.",
+    "demo": "Show on one screen what mistralwire does.",
     "gateway": "Serve the documented HTTP API, and call a service over gRPC.",
     "health": "Check whether a service or a gateway takes requests.",
     "inspect": "Show what a document or a capture holds, and what other ways would lose.",

@@ -2,11 +2,11 @@
 
 import click
 
-_HELP = """Show on one screen what this package is for.
+_HELP = """Show on one screen what mistralwire does.
 
-Two responses go through protobuf's json_format and through mistralwire, with a mark wherever something does
-not come back as it was. One of them then arrives as a stream over gRPC, from a service on a free port of this
-machine. Sizes and times are measured. It takes a few seconds, and needs no network.
+Two responses are converted to protobuf and back, with json_format and with mistralwire; each value that does
+not come back unchanged is marked. One of them is then streamed over gRPC, from a service on a free port of
+this machine. Sizes and times are measured. It takes a few seconds, and needs no network.
 
 \b
 Examples:
@@ -14,8 +14,8 @@ Examples:
 
 \b
 Exit codes:
-  0    everything came back with mistralwire
-  1    something did not, which is a bug; or a system error
+  0    mistralwire kept everything
+  1    it lost something, which is a bug, or a system error occurred
   130  interrupted by Ctrl-C
 """
 

@@ -1,4 +1,4 @@
-"""A JSON document before and after its way to protobuf and back."""
+"""What changes in a JSON document on its way to protobuf and back."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -24,9 +24,9 @@ from mistralwire.v1 import ChatCompletionResponse
 _FOLDER = importlib.resources.files("mistralwire.cli.demo")
 _JSON_WIDTH, _MARK_WIDTH = 48, 20
 _COMMANDS = {
-    "serve": "a gRPC service, replaying recordings",
-    'call "Hello"': "in another terminal: asks it",
-    "gateway": "the HTTP API, and its page of types",
+    "serve": "serves recorded answers over gRPC",
+    'call "Hello"': "calls it, from another terminal",
+    "gateway": "serves the HTTP API and a page, /docs",
 }
 
 
@@ -42,17 +42,17 @@ def show_demo() -> None:
     _show_title(f"{title} {fit('json_format *', _MARK_WIDTH)}mistralwire")
     is_whole = _show_changes("the documented response", documented)
     is_whole &= _show_changes("a realistic response", realistic)
-    click.echo("  * with a usual schema, written by hand; told to ignore members that it lacks")
+    click.echo("  * with a typical hand-written schema; members that it lacks are ignored")
 
-    _show_title("2  The realistic response as a stream over gRPC, and what accumulates")
+    _show_title("2  The realistic response as a stream over gRPC, and the answer so far")
     response = asyncio.run(show_stream(_FOLDER.joinpath("realistic.sse")))
     is_equal = not list(changes(json.loads(realistic), json.loads(to_json(response))))
-    _show_row("  accumulated, compared with the response above", "", "equal" if is_equal else "NOT EQUAL")
+    _show_row("  the accumulated response and the one above", "", "equal" if is_equal else "NOT EQUAL")
 
-    _show_title(f"3  Sizes in bytes; microseconds for a conversion here, warm, {ENGINE} engine")
+    _show_title(f"3  Sizes in bytes; microseconds per conversion on this machine, {ENGINE} engine")
     _show_figures({"documented": documented, "realistic": realistic})
 
-    _show_title("Continue with")
+    _show_title("Next steps")
     for words, purpose in _COMMANDS.items():
         click.echo(f"  {_program()} {words:13} # {purpose}")
     if not (is_whole and is_equal):
@@ -65,7 +65,7 @@ def _show_title(text: str) -> None:
 
 
 def _show_changes(name: str, text: bytes) -> bool:
-    """Show what of a document comes back from protobuf; return whether everything does with mistralwire."""
+    """Show which values change on the way to protobuf and back; return whether mistralwire keeps all."""
     wire = from_json(ChatCompletionResponse, text).SerializeToString()
     usual_wire = usual_from_json(text).SerializeToString()
     document = json.loads(text)
@@ -105,12 +105,12 @@ def _show_figures(documents: dict[str, bytes]) -> None:
 
 
 def _median_us(run: Callable[[], object]) -> float:
-    """Return the median time of a call in microseconds; the first calls are not warm, and few."""
+    """Return the median time of a call in microseconds; the few calls before it is warm don't matter."""
     return statistics.median(timeit.repeat(run, number=50, repeat=9)) / 50 * 1e6
 
 
 def _program() -> str:
-    """Return the command `mistralwire` of this environment, as one types it in this folder."""
+    """Return the command that runs this environment's mistralwire from the current folder."""
     path = pathlib.Path(sys.executable).with_name("mistralwire")
     if not path.exists() or shutil.which("mistralwire") == str(path):
         return "mistralwire"

@@ -1,4 +1,4 @@
-"""A stream that arrives over gRPC, and the response that it accumulates to, side by side."""
+"""A stream that arrives over gRPC, next to the response that it accumulates to."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ async def show_stream(recording: Traversable) -> ChatCompletionResponse:
         recording: The server-sent events of the stream.
 
     Returns:
-        What the stream accumulates to.
+        The response that the stream accumulates to.
     """
     upstream = ReplayUpstream(recording, chunks_per_second=_CHUNKS_PER_SECOND)
     accumulator: Accumulator[ChatCompletionResponse] = Accumulator()
@@ -40,7 +40,7 @@ async def show_stream(recording: Traversable) -> ChatCompletionResponse:
         async for chunk in client.stream(_REQUEST):
             elapsed_s = time.monotonic() - start
             accumulator.add(chunk)
-            piece = " ".join(_parts(chunk, chunk.choices[0].delta)) or "the end"
+            piece = " ".join(_parts(chunk, chunk.choices[0].delta)) or "(no content)"
             response = accumulator.result()
             accumulated = _parts(response, response.choices[0].message)
             view.show(f"  {elapsed_s:.2f} s {chunk.ByteSize():4} bytes  {piece}", accumulated)
@@ -59,7 +59,7 @@ def _parts(
 
 
 class _View:
-    """Two columns: on a terminal a few rows that are drawn anew each time, else a line for each chunk."""
+    """Two columns: on a terminal a few rows that are redrawn, otherwise a line for each chunk."""
 
     def __init__(self) -> None:
         is_wide = shutil.get_terminal_size().columns > _LEFT_WIDTH + _RIGHT_WIDTH
@@ -72,7 +72,7 @@ class _View:
             self._write_row(arrived, accumulated[-1])
             return
         if self._arrived:
-            # Back to the first row. Rows have one width, so that each covers what it is written over.
+            # Back to the first row. All rows have the same width, so each covers what it overwrites.
             click.echo(f"\x1b[{_ROWS}A", nl=False, color=True)
         self._arrived.append(arrived)
         filling = [""] * _ROWS

@@ -1,4 +1,4 @@
-"""A schema as one writes it by hand for a response, with Struct for free-form JSON; and its JSON."""
+"""A typical hand-written schema for a response, with Struct for free-form JSON, and its conversions."""
 
 import functools
 from typing import Any
@@ -55,7 +55,7 @@ def usual_response() -> type[Message]:
 
 
 def usual_from_json(text: str | bytes) -> Message:
-    """Convert JSON to a message with json_format, which otherwise refuses unknown members."""
+    """Convert JSON to a message with json_format, ignoring unknown members, which it refuses by default."""
     return json_format.Parse(text, usual_response()(), ignore_unknown_fields=True)
 
 
