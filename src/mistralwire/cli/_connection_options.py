@@ -1,12 +1,13 @@
 """Options of the commands that call a service: its address, TLS and the token."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import click
 from click.decorators import FC
 
-from mistralwire._settings import DEADLINE_S_MAX
+from mistralwire._settings import DEADLINE_S_MAX, Setting
 
 
 def setting(command: str, name: str, **attributes: Any) -> Callable[[FC], FC]:
@@ -44,6 +45,19 @@ def connection_options(command: str) -> Callable[[FC], FC]:
         return function
 
     return decorate
+
+
+def number_type(kind: type[int | float], setting: Setting) -> Callable[[Any], int | float]:
+    """Return the type of an option that takes a number, whose error has its range in words."""
+
+    def convert(value: Any) -> int | float:
+        with contextlib.suppress(ValueError, OverflowError):
+            number = kind(value)
+            if not setting.error_of(kind, number):
+                return number
+        raise click.BadParameter(f"expected {setting.expected(kind)}, found {value!r}")
+
+    return convert
 
 
 def check_seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:

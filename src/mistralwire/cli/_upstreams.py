@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from mistralwire.cli._server_settings import KEY_VARIABLE, AnswerSettings, Tables
 from mistralwire.cli._wording import counted
+from mistralwire.cli.settings import SettingsError
 from mistralwire.errors import MistralwireError
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Route, Upstream, routed_from_tables
 
@@ -74,7 +75,8 @@ def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = 
         key_file: File with the key; None for the environment variable, if that is set.
 
     Raises:
-        MistralwireError: If the URL or the key can't be used.
+        MistralwireError: If the key can't be used.
+        SettingsError: If it is no such URL.
     """
     key = {} if key_file is None else {"key_file": str(key_file)}
     if not key and os.environ.get(KEY_VARIABLE):
@@ -83,7 +85,8 @@ def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = 
         routed = routed_from_tables([{"kind": "mistral", "name": name, "base_url": url, **key}], _HERE)
     except MistralwireError as error:
         text = error.message.removeprefix("upstreams[0]: ")
-        text = text.replace("base_url must be", "expected", 1)
+        if text.startswith("base_url must be"):
+            raise SettingsError(f"{setting}: {text.replace('base_url must be', 'expected', 1)}") from error
         raise MistralwireError(f"{setting}: {text}", code=error.code, reason=error.reason) from error
     return routed.routes[0]
 

@@ -7,7 +7,14 @@ import click
 from click.core import ParameterSource
 
 from mistralwire._metadata import checked_request_id
-from mistralwire.cli._connection_options import check_seconds, connection_options, setting, target_option
+from mistralwire._settings import INT32_MAX, Setting
+from mistralwire.cli._connection_options import (
+    check_seconds,
+    connection_options,
+    number_type,
+    setting,
+    target_option,
+)
 from mistralwire.cli._environment import check_environment
 from mistralwire.client import DEADLINE_S
 
@@ -91,11 +98,11 @@ def _check_id(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @setting(
     "call",
     "contract-revision",
-    type=click.IntRange(1),
+    type=number_type(int, Setting(least=1, most=INT32_MAX)),
     default=1,
     show_default=True,
     metavar="N",
-    help="Revision of the service's contract, for which the request is written.",
+    help="Revision, from 1 up, of the service's contract, for which the request is written.",
 )
 @click.pass_context
 def call(

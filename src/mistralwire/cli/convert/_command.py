@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from mistralwire._settings import INT32_MAX, Setting
+from mistralwire.cli._connection_options import number_type
 from mistralwire.cli.convert.options import SOURCE_FORMAT, TARGET_FORMAT, TYPE
 
 # Whole documents of the API; --type takes every other JSON object of the contract too.
@@ -97,9 +99,9 @@ Exit codes:
 )
 @click.option(
     "--indent",
-    type=click.IntRange(1, 16),
+    type=number_type(int, Setting(least=1, most=16)),
     metavar="N",
-    help="Spaces per level in json output; a single line by default.",
+    help="Spaces per level in json output, from 1 to 16; a single line by default.",
 )
 @click.option(
     "--accumulate",
@@ -120,12 +122,12 @@ Exit codes:
 )
 @click.option(
     "--contract-revision",
-    type=click.IntRange(1),
+    type=number_type(int, Setting(least=1, most=INT32_MAX)),
     default=1,
     show_default=True,
     metavar="N",
-    help="Revision of the oldest contract among the readers of the output: protobuf is written for it, and "
-    "what it accepts is accepted.",
+    help="Revision, from 1 up, of the oldest contract among the readers of the output: protobuf is written "
+    "for it, and what it accepts is accepted.",
 )
 @click.option(
     "--keep-going",

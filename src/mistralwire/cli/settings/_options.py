@@ -1,6 +1,5 @@
 """The settings of a command as click's options, and the command that has them."""
 
-import contextlib
 import functools
 import pathlib
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from mistralwire._settings import Setting, kind_of
+from mistralwire.cli._connection_options import number_type
 from mistralwire.cli._environment import check_environment, is_link_value
 from mistralwire.cli._wording import printable
 from mistralwire.cli.settings._definition import SettingsDefinition, flag_of
@@ -157,18 +157,7 @@ def _click_type(kind: Any, setting: Setting) -> Any:
         return click.Choice(get_args(kind), case_sensitive=False)
     if kind is pathlib.Path:
         return click.Path(path_type=pathlib.Path)
-    return _number_type(kind, setting) if kind in (int, float) else kind
-
-
-def _number_type(kind: type[int | float], setting: Setting) -> Callable[[Any], int | float]:
-    def convert(value: Any) -> int | float:
-        with contextlib.suppress(ValueError, OverflowError):
-            number = kind(value)
-            if not setting.error_of(kind, number):
-                return number
-        raise click.BadParameter(f"expected {setting.expected(kind)}, found {value!r}")
-
-    return convert
+    return number_type(kind, setting) if kind in (int, float) else kind
 
 
 def _recordings(definition: SettingsDefinition) -> click.Argument:
