@@ -37,7 +37,7 @@ OLDEST_TESTS := tests/codec tests/contract tests/service tests/client
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
-.PHONY: help native wheels native-test rust demo picture quick test newest alone oldest coverage forget covered versions interop chaos check begin browser report \
+.PHONY: help native wheels native-test rust demo picture quick test newest alone oldest coverage forget covered versions interop chaos check begin debian report \
 	format lint types docs dist stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
 
 # Targets share environments, stubs and processors.
@@ -193,17 +193,18 @@ chaos: .venv/.installed ## Kill, stop and overload processes, in the long form o
 
 # Where the registry did not answer, the packages for Node.js are missing, and so are their sources.
 check: DRIFT_OPTIONS := $(if $(CI),$$(ls $(NODE_PACKAGES) >/dev/null 2>&1 && echo --all))
-check: begin browser format lint types docs dist stubs buf drift native $(if $(CARGO),rust) forget test covered versions interop chaos report ## Everything that CI runs, in every language
+check: begin debian format lint types docs dist stubs buf drift native $(if $(CARGO),rust) forget test covered versions interop chaos report ## Everything that CI runs, in every language
 
 begin:
 	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)
 	@for tool in node npm go java javac mvn cargo; do command -v $$tool >/dev/null || { \
 		echo "$$tool is not installed: what needs it is not run" | tee -a $(NOT_RUN); $(if $(CI),exit 1;) }; done
 
-# Debian's, in CI; where there is none, the tests of the page at /docs are skipped.
-browser:
-	@$(if $(CI),command -v chromedriver >/dev/null || $(DOWNLOAD) "tests of the page at /docs in a browser" sh -c \
-		'apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver' $(UNANSWERED),true)
+# Debian's, where CI may install them; tests of the page at /docs and of the alerts in deploy/ are skipped without.
+debian:
+	@$(if $(CI),command -v chromedriver promtool >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
+		|| $(DOWNLOAD) "tests of the page at /docs in a browser$(comma) and of the alerts" sh -c 'apt-get update -qq \
+		&& apt-get install -qq -y --no-install-recommends chromium chromium-driver prometheus' $(UNANSWERED),true)
 
 report:
 	@if [ -s $(NOT_RUN) ]; then echo "not run:" && sed 's/^/  /' $(NOT_RUN); else echo "everything was run"; fi
