@@ -166,6 +166,7 @@ def test_responses_with_messages_give_valid_chunks(typed: TypedDocument) -> None
         '{"usage":[],"odd":null,"choices":[{}]}',
         '{"odd":1,"usage":5,"even":2,"choices":[{}],"model":7}',
         '{"choices":[{"odd":1,"finish_reason":"tired","even":2}]}',
+        '{"choices":[{"odd":1,"message":[],"even":2}]}',
         '{"choices":[{"odd":1,"finish_reason":5,"index":"x"}]}',
         '{"usage":null,"odd":1,"choices":[{"finish_reason":null}]}',
     ],

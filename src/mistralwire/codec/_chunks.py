@@ -237,7 +237,10 @@ def _order(choice: _Choice) -> tuple[bool, int, str]:
 def _add_choice(choice: _Choice, item: dict[str, Any]) -> None:
     for name, value in item.items():
         if name == "delta":
-            choice.has_delta = True
+            if not choice.has_delta:
+                choice.has_delta = True
+                # Where the message will be, if it is one without a field.
+                choice.members.setdefault("message", None)
             choice.message = merge_delta(choice.message, value)
         elif name in ("logprobs", "prompt_logprobs"):
             choice.members[name] = merge(choice.members.get(name), value)
