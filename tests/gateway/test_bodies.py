@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import tracemalloc
 
 import pytest
 
@@ -128,3 +129,22 @@ async def test_bodies_that_are_arriving_count_too_and_no_more_when_their_caller_
 
         while await ask() != 200:  # noqa: ASYNC110 - the gateway tells nobody
             await asyncio.sleep(0.05)
+
+
+async def test_a_body_in_tiny_parts_takes_little_more_than_its_bytes() -> None:
+    parts = 100_000
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+    request = head.encode() + b"2\r\n[[\r\n" * parts + b"0\r\n\r\n"
+    async with (
+        asyncio.timeout(WAIT_S),
+        running_gateway(ReplayUpstream(DEMONSTRATION)) as url,
+        connected(url) as caller,
+    ):
+        tracemalloc.start()
+        try:
+            caller.writer.write(request)
+            assert (await caller.answer())[0] == 422
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < 20 * parts

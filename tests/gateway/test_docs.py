@@ -273,6 +273,23 @@ async def test_what_can_not_be_measured_is_refused(http: aiohttp.ClientSession) 
         async with http.post(f"{url}/docs/size", data=silent(), headers=headers) as response:
             assert response.status == 408
             assert (await response.json())["type"] == "caller_silent"
+    async with running_gateway(
+        ReplayUpstream(DEMONSTRATION), GatewayConfig(port=0, bodies_bytes_max=9)
+    ) as url:
+        for body, expected in ((b" " * 10, 503), (b" " * 7 + b"{}", 200), (b" " * 7 + b"{}", 200)):
+            assert (await _measure(http, url, body, "application/json"))[0] == expected
+
+
+async def test_a_caller_who_leaves_while_they_send_what_to_measure_is_no_error() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        assert message["type"].startswith("http.response.")
+
+    scope = {"type": "http", "method": "POST", "path": "/docs/size", "query_string": b"", "headers": []}
+    async with Client.on(LocalChannel(ReplayUpstream(DEMONSTRATION))) as client:
+        await create_app(client, GatewayConfig(port=0))(scope, receive, send)
 
 
 async def test_a_key_is_needed_to_measure_where_the_gateway_has_keys(

@@ -128,6 +128,16 @@ async def test_an_answer_has_openais_form_and_the_service_gets_mistrals(is_wrapp
     }
 
 
+async def test_pages_may_read_which_members_were_dropped() -> None:
+    config = GatewayConfig(port=0, openai=True, cors_origins="https://page.example")
+    headers = {"origin": "https://page.example"}
+    async with (
+        edge(answer, config) as (session, _),
+        session.post(CHAT, json=QUESTION, headers=headers) as response,
+    ):
+        assert "x-ignored-members" in response.headers["access-control-expose-headers"].split(", ")
+
+
 @pytest.mark.parametrize("is_wrapped", [False, True], ids=["direct", "asgi"])
 async def test_a_stream_has_openais_form(is_wrapped: bool) -> None:
     async with (

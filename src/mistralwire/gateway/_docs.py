@@ -11,7 +11,7 @@ import shlex
 
 import orjson
 from google.protobuf.message import Message
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -54,9 +54,12 @@ def docs_routes(state: GatewayState) -> list[Route]:
     async def measure(request: Request) -> Response:
         try:
             state.admit(dict(request.scope["headers"]))
-            size = await _wire_bytes(request, state.config.request_s)
+            size = await _wire_bytes(request, state)
         except MistralwireError as error:
             return response_of(answer_of(error))
+        except ClientDisconnect:
+            # Nobody reads it.
+            return Response()
         return Response(orjson.dumps({"protobuf": size}), media_type=_JSON)
 
     return [
@@ -66,24 +69,32 @@ def docs_routes(state: GatewayState) -> list[Route]:
     ]
 
 
-async def _wire_bytes(request: Request, timeout_s: float) -> int:
+async def _wire_bytes(request: Request, state: GatewayState) -> int:
     """Return the bytes that an answer takes as Protobuf: a response, or the batches of a stream.
 
     Raises:
         DecodeError: If a response is no JSON object, or exceeds a limit.
         HttpError: If it is too large, or arrives too slowly.
+        OverloadError: If the bodies of all requests exceed their limit.
     """
-    body = b""
+    buffer = bytearray()
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(state.config.request_s):
             async for part in request.stream():
-                body += part
-                if len(body) > _MEASURED_BYTES_MAX:
+                buffer += part
+                state.hold(len(part))
+                if len(buffer) > _MEASURED_BYTES_MAX:
                     message = f"expected at most {_MEASURED_BYTES_MAX} bytes to measure, found more"
                     raise HttpError(413, message, reason=Reason.BODY_TOO_LARGE)
+        return await _size_of(request, bytes(buffer))
     except TimeoutError:
-        message = f"expected the whole body within {timeout_s:g} seconds"
+        message = f"expected the whole body within {state.config.request_s:g} seconds"
         raise HttpError(408, message, reason=Reason.CALLER_SILENT) from None
+    finally:
+        state.bodies_bytes -= len(buffer)
+
+
+async def _size_of(request: Request, body: bytes) -> int:
     if request.headers.get("content-type", "").startswith("text/event-stream"):
         return await _offload.in_thread_if_heavy(body, _stream_size, body)
     found = find_route(request.query_params.get("path", "").encode())

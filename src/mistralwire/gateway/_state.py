@@ -15,7 +15,13 @@ from mistralwire.gateway._errors import Headers, HttpError
 from mistralwire.gateway._metrics import PrometheusMetrics
 from mistralwire.upstream import ForwardRoutes
 
-EXPOSED_HEADERS = ("x-request-id", "retry-after", "x-should-retry", "mistral-correlation-id")
+EXPOSED_HEADERS = (
+    "x-request-id",
+    "retry-after",
+    "x-should-retry",
+    "mistral-correlation-id",
+    "x-ignored-members",
+)
 """Headers of an answer that pages of other origins may read."""
 
 # Answered by any host name: they reveal nothing, and probes may use any.
@@ -85,6 +91,18 @@ class GatewayState:
                 f"the gateway is at its limit of {self.config.requests_max} requests; retry later",
                 reason=Reason.TOO_MANY_REQUESTS,
             )
+
+    def hold(self, size: int) -> None:
+        """Count bytes of a body, which the caller subtracts again.
+
+        Raises:
+            OverloadError: If the bodies of all requests exceed their limit (503); the bytes still count.
+        """
+        self.bodies_bytes += size
+        most = self.config.bodies_bytes_max
+        if self.bodies_bytes > most:
+            message = f"the bodies of all requests are at their limit of {most} bytes; retry later"
+            raise OverloadError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_BYTES)
 
     async def why_not_ready(self, deadline_s: float) -> str | None:
         """Find out why the gateway can't answer; None if it can. The deadline is that of each call."""

@@ -40,6 +40,9 @@ CALLER_GONE = 499
 BREAK_OFF_S = 0.25
 """Seconds between an error event and the end of the connection: many clients drop unread bytes."""
 
+_JOINED_BYTES_MAX = 1024
+"""Bytes of consecutive parts of a body that are joined: each part takes some 40 bytes more than it has."""
+
 UNBUFFERED = (b"x-accel-buffering", b"no")
 """Makes nginx, and proxies that adopted its header, forward a stream as it arrives."""
 
@@ -186,19 +189,22 @@ class HttpExchange(abc.ABC):
 
     def _hold(self, part: bytes) -> bool:
         """Keep a part of the body; refuse the request and return False if it exceeds a limit."""
-        state, size = self._state, len(part)
+        size, parts = len(part), self._parts
         self._size += size
-        self._held_bytes += size
-        state.bodies_bytes += size
-        if self._size > state.config.body_bytes_max:
+        if self._size > self._state.config.body_bytes_max:
             self._refuse_size()
-        elif state.bodies_bytes > state.config.bodies_bytes_max:
-            most = state.config.bodies_bytes_max
-            message = f"the bodies of all requests are at their limit of {most} bytes; retry later"
-            self._fail(OverloadError(message, code="UNAVAILABLE", reason=Reason.TOO_MANY_BYTES))
+            return False
+        self._held_bytes += size
+        try:
+            self._state.hold(size)
+        except OverloadError as error:
+            self._fail(error)
+            return False
+        if parts and len(parts[-1]) + size <= _JOINED_BYTES_MAX:
+            parts[-1] += part
         else:
-            self._parts.append(part)
-        return not self.is_over
+            parts.append(part)
+        return True
 
     def _release(self) -> None:
         """Stop counting the body: no part of it is kept."""
