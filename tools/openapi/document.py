@@ -34,7 +34,8 @@ strings that an enum does not list and objects with another `type` or `role`. Wh
 null counts as absent. An upstream's answers are forwarded even if they do not match this documentation.
 
 Some further routes are forwarded unread to an upstream, if the gateway has one that serves them: those of \
-the setting `passthrough_paths`. By default these are {passthrough}.
+the setting `passthrough_paths`. By default these are {passthrough}. With the setting `openai` there are \
+OpenAI-compatible routes at `/openai/v1` too.
 
 A key is needed only if the gateway has a token file. Send it as a bearer token."""
 
@@ -58,7 +59,7 @@ def openapi_document(contract: Contract, version: str) -> Object:
         version: The version of the package.
 
     Returns:
-        An OpenAPI 3.1.0 document, as a JSON object, with every route that a gateway may have.
+        An OpenAPI 3.1.0 document, as a JSON object, with every route in the format of Mistral's API.
     """
     return {
         "openapi": "3.1.0",
