@@ -133,11 +133,11 @@ native-test: rust .venv-generate/.installed ## Run the native engine's own tests
 	MISTRALWIRE_ENGINE=python $(BIN)/python $(PYTEST) $(PARALLEL) tests/codec tests/contract
 
 # In the background, so that Ctrl-C reaches the shell alone, which ends what runs and prints one line.
-demo: ## Show on one screen what mistralwire is for, in an environment of its own (70 MB, a minute)
+demo: ## Show on one screen what mistralwire does, in an environment of its own (70 MB, half a minute)
 	@trap 'kill $$! 2>/dev/null; wait; echo interrupted; exit 0' INT; \
 		{ trap '' INT; $(PYTHON) $(CHECK_PYTHON) && exec $(PYTHON) -m tools.demo; } & wait $$!
 
-picture: .venv/.installed ## Draw docs/demo.svg, which README.md shows, from what the demonstration writes
+picture: .venv/.installed ## Draw docs/demo.svg, which README.md shows, from the output of the demo
 	@$(BIN)/python -m tools.picture
 
 TEST_PACKAGES := .venv/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES)
@@ -188,12 +188,12 @@ FORCE:
 interop: .venv/.installed .venv-generate/.installed .venv-clients/.installed $(if $(NPM),$(NODE_CLIENTS)/node_modules/.installed) ## Call services from other languages, and serve in them (ONLY="go or rust")
 	$(BIN)/python $(PYTEST) $(PARALLEL) -m interop tests/interop tests/real_clients $(if $(ONLY),-k "$(ONLY)")
 
-chaos: .venv/.installed ## Kill, stop and overload processes, in the long form of these tests
+chaos: .venv/.installed ## Run the long tests that kill, stop and overload processes
 	$(BIN)/python $(PYTEST) -m chaos
 
 # Where the registry did not answer, the packages for Node.js are missing, and so are their sources.
 check: DRIFT_OPTIONS := $(if $(CI),$$(ls $(NODE_PACKAGES) >/dev/null 2>&1 && echo --all))
-check: begin debian format lint types docs dist stubs buf drift native $(if $(CARGO),rust) forget test covered versions interop chaos report ## Everything that CI runs, in every language
+check: begin debian format lint types docs dist stubs buf drift native $(if $(CARGO),rust) forget test covered versions interop chaos report ## Run everything that CI runs, in every language
 
 begin:
 	@mkdir -p $(dir $(NOT_RUN)) && rm -f $(NOT_RUN)
@@ -258,11 +258,11 @@ bench-stream: .venv/.installed ## Measure the streaming service against plain gr
 bench-gateway: .venv/.installed native .venv-gateways/.installed $(if $(LITELLM),.venv-litellm/.installed) ## Measure the gateway against smg, ferrogw and Envoy (LITELLM=1 for LiteLLM too)
 	$(BIN)/python -m benchmarks.gateway $(if $(LITELLM),--litellm)
 
-fuzz: .venv/.installed native ## Fuzz both engines of the codec, a minute each target (TARGET=wire SECONDS=1800)
+fuzz: .venv/.installed native ## Fuzz both engines of the codec, a minute per target (TARGET=wire SECONDS=1800)
 	@$(BIN)/python $(PIP) atheris
 	$(BIN)/python -m tools.fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
-clean: ## Remove what these targets made
+clean: ## Remove what these targets created
 	rm -rf .venv .venv-* build dist .coverage .coverage.*
 	rm -rf $(NODE:%=%/node_modules) $(NODE_CLIENTS)/node_modules
 	rm -rf native/target native/fuzz/target native/.site

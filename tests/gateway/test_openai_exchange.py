@@ -1,4 +1,4 @@
-"""The edge in OpenAI's form, with the test as its service; docs/openai.md describes it."""
+"""The OpenAI-compatible edge, with the test as its service; docs/openai.md describes it."""
 
 import asyncio
 import contextlib

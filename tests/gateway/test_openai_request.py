@@ -1,4 +1,4 @@
-"""Requests in OpenAI's form: docs/openai.md row by row, and recorded messages sent back."""
+"""Requests in OpenAI's format: docs/openai.md row by row, and recorded messages sent back."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Answers in OpenAI's form: docs/openai.md row by row, and recorded answers and streams as wholes."""
+"""Answers in OpenAI's format: docs/openai.md row by row, and recorded answers and streams as wholes."""
 
 import base64
 import json

@@ -45,7 +45,7 @@ class GatewayConfig(ListenSettings):
 
     openai: bool = setting_field(
         False,
-        "Serve chat completions and models in OpenAI's form as well, at /openai/v1: docs/openai.md.",
+        "Also serve OpenAI-compatible chat completions and models at /openai/v1: docs/openai.md.",
     )
 
     contract_revision: int = count_field(

@@ -83,16 +83,16 @@ ROUTES = (
 """All routes of completions; their method is POST."""
 
 OPENAI_PATH = "/openai/v1"
-"""The start of the paths of the edge in OpenAI's form."""
+"""The start of the paths of the OpenAI-compatible edge."""
 
 OPENAI_ROUTE = _route(f"{OPENAI_PATH}/chat/completions", _CHAT)
-"""The route of completions in OpenAI's form, which a setting turns on; its method is POST."""
+"""The route of completions in OpenAI's format, which a setting turns on; its method is POST."""
 
 _BY_TARGET = {path.encode(): route for route in ROUTES for path in (route.path, f"{route.path}/")}
 
 
 def is_openai_path(path: str) -> bool:
-    """Check whether a path belongs to the edge in OpenAI's form."""
+    """Check whether a path belongs to the OpenAI-compatible edge."""
     return path == OPENAI_PATH or path.startswith(f"{OPENAI_PATH}/")
 
 

@@ -1,4 +1,4 @@
-"""The edge in OpenAI's form: between its requests, answers and errors, and Mistral's."""
+"""The OpenAI-compatible edge: converts its requests, answers and errors from and to Mistral's format."""
 
 from mistralwire.gateway._openai._error import to_openai_error
 from mistralwire.gateway._openai._exchange import exchange_class

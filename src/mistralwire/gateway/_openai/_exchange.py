@@ -1,4 +1,4 @@
-"""A request for a chat completion in OpenAI's form, and its answer."""
+"""A request for a chat completion in OpenAI's format, and its answer."""
 
 import time
 from typing import Any
@@ -30,7 +30,7 @@ IGNORED_MEMBERS = b"x-ignored-members"
 
 
 class OpenAIExchange(CompletionExchange):
-    """Answers a request for a chat completion in OpenAI's form; see CompletionExchange."""
+    """Answers a request for a chat completion in OpenAI's format; see CompletionExchange."""
 
     # Chunks are converted here, in Python.
     _is_bypassed = False

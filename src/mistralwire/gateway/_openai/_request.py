@@ -15,7 +15,7 @@ _CALL_ID = re.compile("[a-zA-Z0-9]{9}")
 
 
 class OpenAIRequest(NamedTuple):
-    """A request of OpenAI's form, converted.
+    """A request in OpenAI's format, converted.
 
     Attributes:
         document: The request in Mistral's form.

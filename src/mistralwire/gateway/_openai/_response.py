@@ -28,7 +28,7 @@ def to_openai_response(document: dict[str, Any], defaults: Mapping[str, Any]) ->
         defaults: Values for `id`, `created` and `model` where the response has none.
 
     Returns:
-        The response in OpenAI's form.
+        The response in OpenAI's format.
     """
     response = {**_head(document, defaults), "object": "chat.completion"}
     if type(choices := document.get("choices")) is list:
@@ -62,7 +62,7 @@ class OpenAIStream:
             document: The chunk in Mistral's form, as `to_dict` returns it; parts of it are used.
 
         Returns:
-            Its chunks in OpenAI's form: several where a delta has thinking and text, none without choices.
+            Its chunks in OpenAI's format: several where a delta has thinking and text, none without choices.
         """
         head = _head(document, self._head)
         head.pop("p", None)
