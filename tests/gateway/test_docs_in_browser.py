@@ -139,6 +139,32 @@ def test_an_error_says_what_is_wrong(page: Any) -> None:
     assert "422" in line["message"]
 
 
+def test_an_answer_of_any_shape_is_shown_as_text(page: Any) -> None:
+    html = "<img src=x onerror=alert(1)>"
+    thinking: list[Any] = [
+        {"type": "thinking", "thinking": each} for each in ("a", [None, {"text": html}], 5)
+    ]
+    deltas: list[Any] = [
+        *("x", None, {"content": 5}, {"content": [None, 5, *thinking]}, {"tool_calls": {}}),
+        {"tool_calls": [None, {"function": {"name": html, "arguments": [1]}}]},
+        {"content": html},
+    ]
+    choices: list[Any] = [*({}, [None]), *([{"index": 0, "delta": delta}] for delta in deltas)]
+    chunks: list[Any] = [None, 5, *({"choices": each} for each in choices)]
+    events = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+    page.execute_script(
+        """
+        const [events] = arguments, ask = fetch, headers = {"content-type": "text/event-stream"};
+        window.fetch = (url, options) =>
+          String(url).includes("size") ? ask(url, options) : new Response(events, {headers});
+        """,
+        events,
+    )
+    _send(page)
+    assert "complete after" in _text(page, "try-facts")
+    assert _text(page, "try-answer") == f"a{html}{html} [1]{html}"
+
+
 def test_types_are_filtered_by_their_names(page: Any) -> None:
     page.find_element("id", "filter").send_keys("thinkchunk")
     shown = [each.text for each in page.find_elements("css selector", "nav .types a") if each.is_displayed()]

@@ -47,18 +47,22 @@ const answer = byId("try-answer"), raw = byId("try-raw"), facts = byId("try-fact
 const calls = new Map();
 let running = null;
 
+// The gateway forwards answers of any shape.
+const list = value => Array.isArray(value) ? value : [];
+const partsOf = content => typeof content === "string" ? [{type: "text", text: content}] : list(content);
+const textOf = part => typeof part?.text === "string" ? part.text : "";
+
 function show(delta) {
-  const parts = typeof delta.content === "string" ? [{type: "text", text: delta.content}] : delta.content ?? [];
-  for (const part of parts) {
-    if (part.type === "thinking")
-      answer.append(element("i", (part.thinking ?? []).map(each => each.text ?? "").join("")));
-    else if (typeof part.text === "string")
-      answer.append(part.text);
+  for (const part of partsOf(delta.content)) {
+    if (part?.type === "thinking")
+      answer.append(element("i", partsOf(part.thinking).map(textOf).join("")));
+    else
+      answer.append(textOf(part));
   }
-  for (const call of delta.tool_calls ?? []) {
-    const {name, arguments: given = ""} = call.function ?? {};
+  for (const call of list(delta.tool_calls)) {
+    const {name, arguments: given = ""} = call?.function ?? {};
     // The pieces of a call in a stream have its index.
-    const key = call.index ?? call.id;
+    const key = call?.index ?? call?.id;
     if (!calls.has(key)) {
       calls.set(key, element("code"));
       answer.append(calls.get(key));
@@ -68,9 +72,9 @@ function show(delta) {
 }
 
 const showAll = document => {
-  for (const choice of document.choices ?? [])
-    if (!choice.index) show(choice.delta ?? choice.message ?? {});
-  if (document.error) answer.append(element("strong", document.error.message ?? "error"));
+  for (const choice of list(document?.choices))
+    if (!choice?.index) show(choice?.delta ?? choice?.message ?? {});
+  if (document?.error) answer.append(element("strong", document.error.message ?? "error"));
 };
 
 class Events {
@@ -85,7 +89,7 @@ class Events {
           this.firstMs ??= elapsedMs;
           this.chunks++;
           this.jsonBytes += new TextEncoder().encode(data).length;
-          this.hasError ||= chunk.object === "error";
+          this.hasError ||= chunk?.object === "error";
           showAll(chunk);
         }
   }
@@ -150,6 +154,7 @@ send.addEventListener("click", async () => {
     facts.textContent = await ask(running.signal);
   } catch (error) {
     facts.textContent = error.name === "AbortError" ? "stopped" : `failed: ${error.message}`;
+    running.abort();
   }
   send.textContent = "Send";
   running = null;
