@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import gzip
+import io
 import json
 import logging
 import pathlib
@@ -251,6 +252,10 @@ async def test_the_model_of_a_json_body_chooses_among_upstreams(
                 assert await response.read() == expected
         async with http.post(url + EMBEDDINGS, data=b'{"model": "b-1"}') as response:
             assert await response.read() == b'"one"'
+        far_too_many = b'{"model":"b-1","input":[' + b"[]," * 1_000_001
+        headers = {"content-type": "application/json"}
+        async with http.post(url + EMBEDDINGS, data=io.BytesIO(far_too_many), headers=headers) as response:
+            assert (response.status, (await response.json())["type"]) == (422, "limit_exceeded")
     assert json.loads(second.received[0].body)["input"] == "x" * 100_000
 
 

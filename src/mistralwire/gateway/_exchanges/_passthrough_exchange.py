@@ -6,17 +6,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from mistralwire._metadata import REQUEST_ID, response_headers
-from mistralwire.codec import to_json
-from mistralwire.errors import MistralwireError, Reason, UpstreamError
+from mistralwire.codec import from_json, to_json
+from mistralwire.errors import DecodeError, MistralwireError, Reason, UpstreamError
 from mistralwire.gateway._errors import Headers, HttpAnswer, HttpError, error_body
 from mistralwire.gateway._exchanges._http_exchange import UNBUFFERED, HttpExchange, Responder
 from mistralwire.gateway._routes import PassthroughRoute
 from mistralwire.gateway._state import GatewayState
 from mistralwire.upstream import ForwardCall, ForwardRequest, error_from_body
-from mistralwire.v1 import ErrorResponse
+from mistralwire.v1 import ErrorResponse, FIMCompletionRequest
 
 # A larger body is forwarded as it arrives, on a connection of its own.
 _WHOLE_BYTES_MAX = 64 * 1024
@@ -195,11 +193,16 @@ def _length_of(text: str) -> int | None:
 
 
 def _model_of(body: bytes) -> str:
-    """Return the model that a JSON body names; empty if it names none."""
+    """Return the model that a JSON body names; empty if it names none.
+
+    Raises:
+        DecodeError: If the body exceeds a limit.
+    """
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        # All requests have the same member; the other members of this one are few.
+        return from_json(FIMCompletionRequest, body, validate=False).model
+    except DecodeError as error:
+        if error.reason == Reason.LIMIT_EXCEEDED:
+            raise
         # The upstream answers with an error of its own.
         return ""
-    model = document.get("model") if isinstance(document, dict) else None
-    return model if isinstance(model, str) else ""
