@@ -1,4 +1,7 @@
-"""A conversation with a tool, streamed over gRPC: `python stream_with_tools.py [ADDRESS]`."""
+"""A conversation with a tool, streamed over gRPC: `python stream_with_tools.py [ADDRESS]`.
+
+The recorded answers of `mistralwire serve` call the tool every time, so the program stops after five turns.
+"""
 
 import asyncio
 import json
