@@ -100,6 +100,7 @@ def test_the_examples_are_found() -> None:
     } == {*COMMANDS}
 
 
+@pytest.mark.slow
 async def test_every_example_runs(folder: pathlib.Path) -> None:
     async with create_server(ReplayUpstream(DEMONSTRATION), ServerConfig(port=0)) as server:
         for line in dict.fromkeys(EXAMPLES):

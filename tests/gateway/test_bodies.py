@@ -131,6 +131,7 @@ async def test_bodies_that_are_arriving_count_too_and_no_more_when_their_caller_
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_a_body_in_tiny_parts_takes_little_more_than_its_bytes() -> None:
     parts = 100_000
     head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"

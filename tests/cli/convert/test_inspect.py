@@ -154,6 +154,7 @@ def test_names_from_the_input_are_bounded() -> None:
     assert sum(found["undocumented"].values()) == 1_500
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_input(tmp_path: pathlib.Path) -> None:
     def peak(count: int) -> int:
         file = tmp_path / f"{count}.jsonl"
