@@ -1,5 +1,6 @@
 """`mistralwire demo`, as a line for each chunk and on a terminal; and its picture in the README."""
 
+import codecs
 import html
 import json
 import os
@@ -74,7 +75,7 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_draws_in_place_on_a_terminal_until_ctrl_c() -> None:
     """Two runs at once: one to its end, one that is interrupted in the middle of the stream."""
     whole, interrupted = OnTerminal(), OnTerminal()
-    interrupted.read_until("0.2")
+    interrupted.read_until(" bytes  ")
     interrupted.process.send_signal(signal.SIGINT)
     assert interrupted.read_until(None).splitlines()[-1] == "interrupted"
     assert interrupted.process.wait() == 130
@@ -98,10 +99,10 @@ class OnTerminal:
 
     def read_until(self, text: str | None) -> str:
         """Read the output until a text arrives; None for its end."""
-        output = ""
+        output, decoder = "", codecs.getincrementaldecoder("utf-8")()
         try:
             while text is None or text not in output:
-                output += os.read(self._master, 65_536).decode()
+                output += decoder.decode(os.read(self._master, 65_536))
         except OSError:  # the end
             os.close(self._master)
         return output
