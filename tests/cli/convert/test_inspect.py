@@ -105,6 +105,12 @@ def test_members_that_the_schema_lacks_are_dropped_and_wrong_types_refused() -> 
     }
 
 
+def test_an_integer_of_any_length_is_undocumented_and_refused_by_json_format() -> None:
+    found = found_in("--from", "json", "--type", "UsageInfo", stdin=b'{"new": 1%s}' % (b"0" * 5_000))
+    assert found["undocumented"] == {"new": 1}
+    assert found["lost_by_json_format"] == {"refused": {"": 1}}
+
+
 def test_the_table_is_aligned_and_without_color_in_a_pipe() -> None:
     result = inspect(RESPONSE)
     lines = result.stdout.splitlines()

@@ -6,6 +6,7 @@ to ignore members that the schema lacks, which it would otherwise refuse.
 """
 
 import functools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,13 +37,12 @@ def member_of(field: Any) -> str:
     return name
 
 
-def losses_of(descriptor: Any, text: bytes, document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def losses_of(descriptor: Any, text: bytes) -> Iterator[tuple[str, str]]:
     """Yield what a document would lose: a kind, and the path, with `[]` for indexes.
 
     Args:
         descriptor: The message of the contract.
         text: The document as JSON.
-        document: The same, parsed.
     """
     message = _class_for(descriptor)()
     try:
@@ -51,7 +51,7 @@ def losses_of(descriptor: Any, text: bytes, document: dict[str, Any]) -> Iterato
     except (json_format.Error, ValueError, RecursionError):
         yield "refused", ""
     else:
-        yield from _differences(document, after, "", message.DESCRIPTOR)
+        yield from _differences(json.loads(text), after, "", message.DESCRIPTOR)
 
 
 def _differences(before: Any, after: Any, path: str, schema: Any) -> Iterator[tuple[str, str]]:

@@ -96,7 +96,7 @@ class Findings:
         self._protobuf_bytes += message.ByteSize()
         for path in undocumented(message):
             self._undocumented[_bounded(self._undocumented, path, _OTHER_PATHS)] += 1
-        for kind, path in losses_of(message.DESCRIPTOR, text, json.loads(text)):
+        for kind, path in losses_of(message.DESCRIPTOR, text):
             self._lost[_bounded(self._lost, (kind, path), (kind, _OTHER_PATHS))] += 1
 
     def as_dict(self) -> dict[str, Any]:
@@ -178,7 +178,8 @@ def _place_of(field: Any, path: str) -> str:
 
 def _extra_members(message: Message, members: str, path: str) -> Iterator[str]:
     known = {member_of(field): field for field in message.DESCRIPTOR.fields}
-    for name in json.loads(members) if members else ():
+    # Only names are used; an int of more than 4,300 digits would be refused.
+    for name in json.loads(members, parse_int=float) if members else ():
         field = known.get(name)
         # Numbers that a double does not hold are kept there too.
         if field is None or field.enum_type is not None:
