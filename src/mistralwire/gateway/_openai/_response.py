@@ -179,7 +179,7 @@ class _StreamedChoice:
     def _new_arguments(self, at: int, arguments: Any) -> str:
         """Return the text of arguments that can be sent now."""
         if type(arguments) is dict:
-            self._objects[at] = self._objects.get(at, {}) | arguments
+            self._objects.setdefault(at, {}).update(arguments)
             return ""
         text = _text_of(arguments)
         if text:
