@@ -11,7 +11,7 @@ from mistralwire._protobuf import MessageT, parsed
 from mistralwire._response_stream import EventWriter
 from mistralwire.codec import from_dict, from_json, to_dict, to_json
 from mistralwire.errors import EncodeError, MistralwireError
-from mistralwire.gateway._errors import Headers, HttpAnswer, unencodable_answer
+from mistralwire.gateway._errors import Headers, HttpAnswer, HttpError, unencodable_answer
 from mistralwire.gateway._exchanges import CompletionExchange
 from mistralwire.gateway._openai._error import to_openai_error
 from mistralwire.gateway._openai._request import from_openai_request
@@ -88,7 +88,11 @@ def _read_request(body: bytes) -> tuple[bytes, bool, list[str]]:
     """Return a body in Mistral's form, and what else its OpenAIRequest has."""
     # Parsed as the other routes parse it: the same limits, and no number changes.
     message = from_json(ChatCompletionRequest, body, validate=False, limits=BODY_LIMITS)
-    document, includes_usage, dropped = from_openai_request(to_dict(message))
+    try:
+        document, includes_usage, dropped = from_openai_request(to_dict(message))
+    except EncodeError:
+        # Decimal has no more.
+        raise HttpError(400, "expected exponents of at most 18 digits, found one with more") from None
     return _text_of(ChatCompletionRequest, document), includes_usage, dropped
 
 
