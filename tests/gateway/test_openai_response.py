@@ -214,6 +214,13 @@ def test_an_answer_has_an_id_a_time_and_a_model() -> None:
     assert stream_of({"delta": {}})[0].items() >= HEAD.items()
 
 
+@pytest.mark.parametrize("long", ["x" * 257, [0] * 100])
+def test_a_long_id_or_model_is_not_repeated_in_each_chunk(long: Any) -> None:
+    assert to_openai_response({"id": long}, DEFAULTS)["id"] == DEFAULTS["id"]
+    [chunk] = stream_of({"delta": {}}, id=long, model=long)
+    assert chunk.items() >= {**HEAD, "id": DEFAULTS["id"], "model": DEFAULTS["model"]}.items()
+
+
 def test_thinking_and_text_of_one_delta_are_chunks_in_order() -> None:
     parts = [text("x"), thinking(text("a")), thinking(text("b")), text("y"), text("z")]
     choice = {

@@ -18,6 +18,7 @@ _CONTENT = ("content", "reasoning_content", "tool_calls")
 # What servers send as the id of a call without one.
 _NO_ID = (None, "", "null")
 _NAME = operator.itemgetter(0)
+_NAME_CHARS_MAX = 256
 
 
 def to_openai_response(document: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +190,12 @@ class _StreamedChoice:
 
 def _head(document: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of an answer, with defaults for those that it must have."""
-    return document | {name: value for name, value in defaults.items() if document.get(name) is None}
+    return document | {name: value for name, value in defaults.items() if _is_no_name(document.get(name))}
+
+
+def _is_no_name(value: Any) -> bool:
+    # A long one would be multiplied: all chunks have it, and many may come from one.
+    return value is None or len(str(value)) > _NAME_CHARS_MAX
 
 
 def _objects_in(values: Any) -> list[dict[str, Any]]:
