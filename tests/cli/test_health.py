@@ -62,12 +62,6 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-def free_port() -> int:
-    with socket.create_server((LOCAL, 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
 async def test_a_service_that_takes_calls_is_well() -> None:
     config = ServerConfig(port=0)
     async with create_server(HeldUpstream(), config) as server:
@@ -95,8 +89,8 @@ async def test_a_service_that_wants_a_token_gets_it(tmp_path: pathlib.Path) -> N
 
 
 @pytest.mark.parametrize("option", ["--target", "--url"])
-def test_a_closed_port_is_one_line(option: str) -> None:
-    place = f"{'http://' if option == '--url' else ''}{LOCAL}:{free_port()}"
+def test_a_closed_port_is_one_line(option: str, closed_port: int) -> None:
+    place = f"{'http://' if option == '--url' else ''}{LOCAL}:{closed_port}"
     result = probe(option, place)
     assert result.exit_code == 1
     assert result.stderr == f"Error: {place} does not take requests: connection refused\n"

@@ -259,16 +259,17 @@ async def test_an_answer_is_measured_as_protobuf(http: aiohttp.ClientSession) ->
 
 
 async def test_what_can_not_be_measured_is_refused(http: aiohttp.ClientSession) -> None:
-    async with running_gateway(ReplayUpstream(DEMONSTRATION), GatewayConfig(port=0, request_s=0.2)) as url:
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url:
         status, body = await _measure(http, url, b"{", "application/json")
         assert (status, body["type"]) == (422, "not_json")
         status, body = await _measure(http, url, b" " * (1024 * 1024 + 1), "application/json")
         assert (status, body["type"]) == (413, "body_too_large")
 
-        async def silent() -> AsyncIterator[bytes]:
-            yield b"{"
-            await asyncio.sleep(60)
+    async def silent() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
 
+    async with running_gateway(ReplayUpstream(DEMONSTRATION), GatewayConfig(port=0, request_s=0.2)) as url:
         headers = {"content-type": "application/json"}
         async with http.post(f"{url}/docs/size", data=silent(), headers=headers) as response:
             assert response.status == 408
