@@ -279,9 +279,10 @@ class ToolCalls(list[Any]):
             self._at_id[id_] = at
         return at
 
-    def name_at(self, position: int) -> str:
-        """Return the name of a call so far."""
-        return "".join(_call_name(self[position]))
+    def name_size_at(self, position: int) -> int:
+        """Return the length of the name of a call so far, in characters; it grows by whole pieces."""
+        name = _call_name(self[position])
+        return name.size if isinstance(name, WholePieces) else len(name)
 
     def ordered(self) -> list[Any]:
         """Return the calls by index; one without an index stays after the one that it followed."""

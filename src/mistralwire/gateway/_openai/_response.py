@@ -123,8 +123,8 @@ class _StreamedChoice:
         self._has_role = False
         self._parts = _OtherParts()
         self._calls = ToolCalls()
-        # The part of each call's name that was sent.
-        self._names: list[str] = []
+        # How much of each call's name was sent, in characters.
+        self._name_sizes: list[int] = []
         # Of calls that have had nothing but objects; they may be replaced by text or extended.
         self._objects: dict[int, dict[str, Any]] = {}
 
@@ -158,23 +158,24 @@ class _StreamedChoice:
         function = function if type(function) is dict else {}
         named = {"index": call.get("index"), "id": call.get("id"), "function": {"name": function.get("name")}}
         at = self._calls.add(named)
-        name = self._calls.name_at(at)
+        size = self._calls.name_size_at(at)
         text = self._new_arguments(at, function.get("arguments"))
-        if at < len(self._names):
-            new_name = name[len(self._names[at]) :]
-            self._names[at] = name
-            if new_name or text:
+        if at < len(self._name_sizes):
+            has_new_name = size > self._name_sizes[at]
+            self._name_sizes[at] = size
+            if has_new_name or text:
                 piece = _arguments_piece(at, text)
-                yield {**piece, "function": piece["function"] | ({"name": new_name} if new_name else {})}
+                name = {"name": function["name"]} if has_new_name else {}
+                yield {**piece, "function": piece["function"] | name}
             return
-        self._names.append(name)
+        self._name_sizes.append(size)
         more = {key: value for key, value in call.items() if value is not None}
         yield {
             **more,
             "index": at,
             "id": _call_id(call, f"{self._id} {at}"),
             "type": "function",
-            "function": {**function, "name": name, "arguments": text},
+            "function": {**function, "name": function["name"] if size else "", "arguments": text},
         }
 
     def _new_arguments(self, at: int, arguments: Any) -> str:
