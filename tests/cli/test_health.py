@@ -105,6 +105,25 @@ def test_a_server_that_does_not_answer_times_out(option: str) -> None:
     assert result.stderr == f"Error: {place} does not take requests: timed out\n"
 
 
+@pytest.mark.parametrize(
+    ("answer", "cause"), [(b"", "connection closed"), (b"+PONG\r\n", "it does not speak HTTP")]
+)
+def test_what_is_not_a_gateway_is_told_apart(answer: bytes, cause: str) -> None:
+    def serve() -> None:
+        peer, _ = server.accept()
+        with peer:
+            peer.recv(65_536)
+            peer.sendall(answer)
+
+    with listener() as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        place = f"http://{LOCAL}:{server.getsockname()[1]}"
+        result = probe("--url", place)
+        thread.join()
+    assert result.stderr == f"Error: {place} does not take requests: {cause}\n"
+
+
 def test_a_gateway_is_asked_at_the_path_of_the_url_or_at_healthz(tmp_path: pathlib.Path) -> None:
     token = tmp_path / "token"
     token.write_text("# of the gateway\ns3cret\n")

@@ -107,8 +107,9 @@ def _ask(connection: http.client.HTTPConnection, path: str, headers: dict[str, s
         return "its name can't be resolved"
     except TimeoutError:
         return "timed out"
+    except OSError as error:
+        # One without a text is RemoteDisconnected, which is an HTTPException too.
+        return (error.strerror or "connection closed").lower()
     except http.client.HTTPException:
         return "it does not speak HTTP"
-    except OSError as error:
-        return (error.strerror or "connection closed").lower()
     return None if status == _OK else f"it answered with status {status}"
