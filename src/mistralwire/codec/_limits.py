@@ -82,7 +82,7 @@ def check_text(text: bytes, limits: Limits, type_name: str = "") -> None:
     A document of up to twice as many may pass; `check_limits` counts exactly.
     """
     values_max = limits.values_max
-    if text.count(b",") <= values_max and _count_brackets(text) <= values_max:
+    if len(text) <= values_max or max(text.count(b","), _count_brackets(text)) <= values_max:
         return
     if b"\\" in text:
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
