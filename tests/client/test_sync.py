@@ -108,7 +108,7 @@ async def test_errors_are_the_same() -> None:
             with pytest.raises(CallError) as caught:
                 next(stream)
             assert (caught.value.code, caught.value.request_id) == ("INTERNAL", "mine")
-            with pytest.raises(TypeError, match="expected a ChatCompletionRequest"):
+            with pytest.raises(TypeError, match="expected a dict or ChatCompletionRequest"):
                 client.complete(STREAM_REQUEST)  # type: ignore[call-overload]
             with pytest.raises(ValueError, match="deadline_s must be a number above 0"):
                 next(client.stream(STREAM_REQUEST, deadline_s=0))

@@ -443,5 +443,7 @@ def _method_of(request_type: type, *, is_stream: bool | None = None) -> Method:
     if method is None or is_stream not in (None, method.is_stream):
         methods = [method for method in METHODS_BY_REQUEST.values() if is_stream in (None, method.is_stream)]
         names = " or ".join(method.request_type.__name__ for method in methods)
-        raise TypeError(f"expected a {names}, not a {request_type.__name__}")
+        # `start`, which takes any kind of request, takes no dict.
+        either = "" if is_stream is None else "dict or "
+        raise TypeError(f"expected a {either}{names}, not a {request_type.__name__}")
     return method
