@@ -187,7 +187,9 @@ async def test_violations_of_another_service_are_kept_in_its_own_words() -> None
 
 async def test_what_is_no_request_is_a_type_error() -> None:
     async with Client("127.0.0.1:1") as client:
-        with pytest.raises(TypeError, match="expected a dict or ChatCompletionRequest or FIMCompletionRequest"):
+        with pytest.raises(
+            TypeError, match="expected a dict or ChatCompletionRequest or FIMCompletionRequest"
+        ):
             await client.complete(STREAM_REQUEST)  # type: ignore[call-overload]
         with pytest.raises(TypeError, match="expected a dict or ChatCompletionStreamRequest or FIM"):
             await anext(client.stream(REQUEST))  # type: ignore[arg-type]

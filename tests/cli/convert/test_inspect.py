@@ -1,5 +1,7 @@
 """`mistralwire inspect`: what documents hold, and what json_format would lose of them."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
@@ -13,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from mistralwire import from_json, v1
 from mistralwire.cli import main
+from mistralwire.cli.convert import _report
 
 from ..commands import CHUNK, DATA, PROGRAM, TIMEOUT_S, converted
 
@@ -140,6 +143,18 @@ def test_a_terminal_shows_headings_in_bold_unless_no_color_is_set(
         os.close(terminal)
         os.close(other_side)
     assert (b"\x1b[1m" in output) == is_bold
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_called_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_report, "_PROGRESS_FROM_BYTES", 0)
+    with contextlib.redirect_stderr(Terminal()) as shown, contextlib.redirect_stdout(io.StringIO()):
+        main(["inspect", str(STREAM)], standalone_mode=False)
+    assert "inspecting" in shown.getvalue()
 
 
 def test_what_can_not_be_read_has_the_errors_of_convert() -> None:

@@ -64,7 +64,7 @@ class Conversion:
         with (
             open_input(self.file) as stream,
             open_output(self.output) as target,
-            show_progress(stream, output_is_terminal=target.isatty()) as show,
+            show_progress(stream, "converting", output_is_terminal=target.isatty()) as show,
         ):
 
             def before_read(count: int) -> None:

@@ -83,7 +83,7 @@ class Report:
 
 @contextlib.contextmanager
 def show_progress(
-    stream: io.BufferedIOBase, *, output_is_terminal: bool
+    stream: io.BufferedIOBase, label: str, *, output_is_terminal: bool
 ) -> Iterator[Callable[[int], None] | None]:
     """Show progress if standard error is a terminal, the output is not, and the input is long.
 
@@ -91,6 +91,7 @@ def show_progress(
 
     Args:
         stream: The input.
+        label: What is done, such as `converting`.
         output_is_terminal: Whether the output goes to a terminal too.
 
     Yields:
@@ -101,10 +102,10 @@ def show_progress(
     if not sys.stderr.isatty() or output_is_terminal or is_short:
         yield None
     elif size is not None:
-        with click.progressbar(length=size, label="converting", file=sys.stderr) as bar:
+        with click.progressbar(length=size, label=label, file=sys.stderr) as bar:
             yield lambda count: bar.update(count - bar.pos)
     else:
-        counter = _Counter()
+        counter = _Counter(label)
         try:
             yield counter.show
         finally:
@@ -114,7 +115,8 @@ def show_progress(
 class _Counter:
     """Shows how many bytes were read, once they are many."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str) -> None:
+        self._label = label
         self._count = 0
         self._shown_at = _PROGRESS_FROM_BYTES
 
@@ -130,7 +132,7 @@ class _Counter:
             click.echo(err=True)
 
     def _print(self) -> None:
-        click.echo(f"{_CLEAR_LINE}converting  {self._count // _MIB} MiB read", nl=False, err=True)
+        click.echo(f"{_CLEAR_LINE}{self._label}  {self._count // _MIB} MiB read", nl=False, err=True)
 
 
 def _file_size(stream: io.BufferedIOBase) -> int | None:

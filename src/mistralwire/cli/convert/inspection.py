@@ -44,7 +44,10 @@ class Inspection:
             click.exceptions.Exit: If something could not be read: 1.
         """
         name = "<stdin>" if self.file in (None, "-") else str(self.file)
-        with open_input(self.file) as stream, show_progress(stream, output_is_terminal=False) as show:
+        with (
+            open_input(self.file) as stream,
+            show_progress(stream, "inspecting", output_is_terminal=False) as show,
+        ):
             source = Input(stream, show or (lambda _: None), DOCUMENT_BYTES_MAX)
             report = Report(name, keep_going=self.keep_going, has_progress=show is not None)
             format_ = infer_format(self.source_format, name, source, to_sequence=False)
