@@ -124,6 +124,33 @@ def test_what_is_not_a_gateway_is_told_apart(answer: bytes, cause: str) -> None:
     assert result.stderr == f"Error: {place} does not take requests: {cause}\n"
 
 
+def test_the_timeout_is_for_the_whole_answer() -> None:
+    """The server sends its head byte by byte, for ten seconds."""
+
+    def serve() -> None:
+        peer, _ = server.accept()
+        with peer, contextlib.suppress(OSError):
+            for _ in range(500):
+                if is_over.wait(0.02):
+                    return
+                peer.sendall(b"H")
+
+    is_over = threading.Event()
+    with listener() as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = probe("--url", f"http://{LOCAL}:{server.getsockname()[1]}", "--timeout", "0.3")
+        is_over.set()
+        thread.join()
+    assert result.stderr.endswith("does not take requests: timed out\n")
+
+
+def test_a_name_that_is_none_is_not_found() -> None:
+    result = probe("--url", f"http://{'a' * 64}.example")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("does not take requests: its name can't be resolved\n")
+
+
 def test_a_gateway_is_asked_at_the_path_of_the_url_or_at_healthz(tmp_path: pathlib.Path) -> None:
     token = tmp_path / "token"
     token.write_text("# of the gateway\ns3cret\n")

@@ -5,7 +5,7 @@ import http.client
 import pathlib
 import socket
 import ssl
-import time
+import threading
 import urllib.parse
 
 import click
@@ -56,8 +56,18 @@ def probe_url(
         )
     else:
         connection = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
-    with contextlib.closing(connection):
-        return _ask(connection, f"{parts.path or _PATH}{'?' if parts.query else ''}{parts.query}", headers)
+    path = f"{parts.path or _PATH}{'?' if parts.query else ''}{parts.query}"
+    causes: list[str | None] = []
+
+    def ask() -> None:
+        with contextlib.closing(connection):
+            causes.append(_ask(connection, path, headers))
+
+    # The timeout of a socket is for each step. A daemon, since nothing interrupts the search for a name.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    return causes[0] if causes else "timed out"
 
 
 def _split(url: str) -> urllib.parse.SplitResult:
@@ -93,17 +103,14 @@ def _tls_context(ca: str | None, certificate: str | None, key: str | None) -> ss
 
 
 def _ask(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> str | None:
-    ends_s = time.monotonic() + (connection.timeout or 0)
     try:
-        connection.connect()
-        connection.sock.settimeout(max(ends_s - time.monotonic(), 0.001))
         connection.request("GET", path, headers=headers)
         status = connection.getresponse().status
     except ssl.SSLCertVerificationError as error:
         return f"bad certificate: {error.verify_message}"
     except ssl.SSLError:
         return "the TLS handshake failed"
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):  # the latter for a name that is none
         return "its name can't be resolved"
     except TimeoutError:
         return "timed out"
