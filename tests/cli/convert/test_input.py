@@ -26,7 +26,7 @@ def test_a_line_beyond_the_bound_is_one_failure_and_the_next_is_read(
         with source.look() as content:
             assert content.read(len(CHUNK)) == CHUNK
     report = Report("file", keep_going=True, has_progress=False)
-    reader = Reader(source, report, None, validate=True, oldest_revision=1)
+    reader = Reader(source, report, None, validate=True, oldest_revision=1, delimited_options="")
     items = reader.read(Format.JSONL, delimited=True)
     assert [place for place, _ in items] == [":1", ":3"]
     problem = f"expected a line of at most {len(CHUNK)} bytes, found a longer one"

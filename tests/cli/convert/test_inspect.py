@@ -167,6 +167,13 @@ def test_what_can_not_be_read_has_the_errors_of_convert() -> None:
     assert inspect(stdin=b"?").exit_code == 2
 
 
+def test_messages_that_need_an_option_are_told_its_name() -> None:
+    two = converted(STREAM, "--to", "binpb")
+    result = inspect("--from", "binpb", "--type", "CompletionChunk", stdin=two)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[0].endswith("; if these are length-delimited messages, use --delimited")
+
+
 def test_names_from_the_input_are_bounded() -> None:
     lines = b"".join(b'{"n%d": 1}\n' % number for number in range(1_500))
     found = found_in("--from", "jsonl", "--type", "UsageInfo", stdin=lines)

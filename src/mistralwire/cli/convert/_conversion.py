@@ -142,6 +142,7 @@ class Conversion:
             CompletionChunk if self.accumulate else self.message_type,
             validate=not self.no_validate,
             oldest_revision=self.contract_revision,
+            delimited_options="--to jsonl, or --accumulate for a stream",
         )
 
     def _writer(self, target: BinaryIO, target_format: Format, *, delimited: bool) -> Writer:

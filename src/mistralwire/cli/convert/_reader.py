@@ -37,7 +37,6 @@ Item: TypeAlias = tuple[str, SseMessage[Message]]
 
 _VARINT_BYTES_MAX = 10
 _QUOTED_CHARS_MAX = 300
-_FRAMING_HINT = "; if these are length-delimited messages, use --to jsonl, or --accumulate for a stream"
 # The JSON form of a message is longer than its wire bytes, whose number is bounded already.
 _CHECK_LIMITS = Limits(document_bytes_max=2**40)
 _REQUEST_TYPES = frozenset(
@@ -56,6 +55,7 @@ class Reader:
         message_type: Type of the messages; None until the first one shows it.
         validate: Whether to enforce the contract.
         oldest_revision: The oldest revision of the contract that a document may keep.
+        delimited_options: The options for length-delimited messages, for the error of a single one.
     """
 
     input: Input
@@ -63,6 +63,7 @@ class Reader:
     message_type: type[Message] | None
     validate: bool
     oldest_revision: int
+    delimited_options: str
 
     def read(self, format_: Format, *, delimited: bool) -> Iterator[Item]:
         """Read the messages in order.
@@ -86,7 +87,8 @@ class Reader:
                 return self._read_events()
         if delimited:
             return self._read_delimited()
-        return self._read_whole(functools.partial(self._parse_binary, hint=_FRAMING_HINT))
+        hint = f"; if these are length-delimited messages, use {self.delimited_options}"
+        return self._read_whole(functools.partial(self._parse_binary, hint=hint))
 
     def _type(self, infer_name: Callable[[], str] = str) -> type[Message]:
         """Return the type of the messages; `infer_name` returns its name if it is not known yet, or ""."""

@@ -52,7 +52,12 @@ class Inspection:
             report = Report(name, keep_going=self.keep_going, has_progress=show is not None)
             format_ = infer_format(self.source_format, name, source, to_sequence=False)
             reader = Reader(
-                source, report, self.message_type, validate=not self.no_validate, oldest_revision=1
+                source,
+                report,
+                self.message_type,
+                validate=not self.no_validate,
+                oldest_revision=1,
+                delimited_options="--delimited",
             )
             findings = Findings(format_)
             for place, item in reader.read(format_, delimited=self.delimited):
