@@ -179,8 +179,16 @@ def test_an_example_is_copied(page: Any, url: str) -> None:
         {"origin": url, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
     )
     button = page.find_element("css selector", "#createChatCompletion .copy")
+    # The label is there for a moment only.
+    page.execute_script(
+        """
+        const button = arguments[0], labels = window.labels = [];
+        new MutationObserver(() => labels.push(button.textContent)).observe(button, {childList: true});
+        """,
+        button,
+    )
     button.click()
-    _wait(page, lambda: button.text == "copied")
+    _wait(page, lambda: "copied" in page.execute_script("return window.labels"))
     copied = page.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
     assert copied.startswith('curl -sS "$GATEWAY/v1/chat/completions"')
 
