@@ -20,13 +20,12 @@ from mistralwire.client import Client
 from mistralwire.service import ServerConfig, create_server
 from mistralwire.upstream import MistralUpstream
 from mistralwire.v1 import ChatCompletionResponse
-from tests.interop.processes import end
+from tests.interop.processes import WAIT_S, end, listening, run
 from tests.upstream_server import UpstreamServer, json_answer, sse_answer
 
 pytestmark = pytest.mark.process
 
 FOLDER = pathlib.Path(__file__).parents[1] / "examples" / "python"
-WAIT_S = 60
 RESPONSE = (
     b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop",'
     b'"message":{"role":"assistant","content":"Salut","tool_calls":null}}],"usage":{"prompt_tokens":1},"p":"ab"}'
@@ -45,30 +44,15 @@ def _event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
 
 
 async def _run(name: str, *arguments: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(FOLDER / name), *arguments, stdout=PIPE, stderr=PIPE
-    )
-    async with asyncio.timeout(WAIT_S):
-        output, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), errors.decode()
+    return await run(sys.executable, FOLDER / name, *arguments)
 
 
 @contextlib.asynccontextmanager
 async def _serving(name: str, *arguments: str) -> AsyncIterator[str]:
     """Run an example that serves, and yield the address that it prints."""
     environment = {**os.environ, "MISTRAL_API_KEY": "a-key"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(FOLDER / name), *arguments, stdout=PIPE, env=environment
-    )
-    try:
-        async with asyncio.timeout(WAIT_S):
-            assert process.stdout is not None
-            line = (await process.stdout.readline()).decode()
-        assert line.startswith("listening on "), line
-        yield line.split()[2]
-    finally:
-        await end(process)
+    async with listening(sys.executable, FOLDER / name, *arguments, env=environment) as (_, address):
+        yield address
 
 
 def test_every_example_is_tested() -> None:

@@ -22,18 +22,16 @@ finish reason is null, or its `number` and its `string`.
 A server is called as `SERVER PORT`, prints `listening on 127.0.0.1:PORT`, and serves until it is ended.
 """
 
-import asyncio
 import base64
 import contextlib
 import json
 import shlex
 import tempfile
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.interop.languages import Language, environment_of
-from tests.interop.processes import WAIT_S, end, run, serving
+from tests.interop.processes import listening, run, serving
 from tests.upstream_server import Answer, UpstreamServer
 
 
@@ -70,18 +68,6 @@ async def model_api(*answers: Answer, strict: bool = False) -> AsyncIterator[tup
 async def server_of(language: Language) -> AsyncIterator[str]:
     """Run the server of a language on a free port; yield its address."""
     assert language.server is not None
-    process = await asyncio.create_subprocess_exec(
-        *shlex.split(language.server),
-        "0",
-        stdout=PIPE,
-        cwd=language.folder,
-        env=environment_of(language),
-    )
-    try:
-        async with asyncio.timeout(WAIT_S):
-            assert process.stdout is not None
-            line = (await process.stdout.readline()).decode()
-        assert line.startswith("listening on "), line
-        yield line.split()[2]
-    finally:
-        await end(process)
+    command = [*shlex.split(language.server), "0"]
+    async with listening(*command, cwd=language.folder, env=environment_of(language)) as (_, address):
+        yield address

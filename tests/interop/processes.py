@@ -45,12 +45,11 @@ async def run(
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    *arguments: str | pathlib.Path, command: str = "serve"
+async def listening(
+    *command: str | pathlib.Path, cwd: pathlib.Path | None = None, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[Process, str]]:
-    """Run `mistralwire serve`, or `gateway`, on a free port, and yield the process and its address."""
-    program = (sys.executable, "-m", "mistralwire", command, "--port", "0")
-    process = await asyncio.create_subprocess_exec(*program, *arguments, stdout=PIPE)
+    """Run a program that prints `listening on ADDRESS`, and yield the process and that address."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, cwd=cwd, env=env)
     try:
         async with asyncio.timeout(WAIT_S):
             assert process.stdout is not None
@@ -59,6 +58,16 @@ async def serving(
         yield process, line.split()[2].rstrip(",")
     finally:
         await end(process)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    *arguments: str | pathlib.Path, command: str = "serve"
+) -> AsyncIterator[tuple[Process, str]]:
+    """Run `mistralwire serve`, or `gateway`, on a free port, and yield the process and its address."""
+    program = (sys.executable, "-m", "mistralwire", command, "--port", "0")
+    async with listening(*program, *arguments) as running:
+        yield running
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
