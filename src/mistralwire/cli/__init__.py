@@ -25,7 +25,7 @@ _COMMANDS = {
     "demo": "Show on one screen what mistralwire does.",
     "gateway": "Serve the documented HTTP API, and call a service over gRPC.",
     "health": "Check whether a service or a gateway takes requests.",
-    "inspect": "Show what a document or a capture holds, and what other ways would lose.",
+    "inspect": "Show what a document contains, and what json_format would lose.",
     "proto": "Write the contract as a folder that can be vendored unchanged.",
     "serve": "Serve chat completions over gRPC.",
 }

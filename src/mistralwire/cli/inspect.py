@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from mistralwire.cli.convert.options import SOURCE_FORMAT, TYPE
+from mistralwire.cli.convert import FILE, SOURCE_FORMAT, TYPE
 
-_HELP = """Show what a document or a capture holds, and what other ways would lose.
+_INSPECT_HELP = """Show what a document contains, and what json_format would lose.
 
 Reads FILE, or standard input if FILE is - or absent, in the formats of "mistralwire convert", one message at
 a time, so that a file may have any size. It counts the documents and their bytes as compact JSON and as
@@ -41,15 +41,15 @@ Exit codes:
 """
 
 
-@click.command(help=_HELP)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), required=False)
+@click.command(help=_INSPECT_HELP)
+@FILE
 @TYPE
 @SOURCE_FORMAT
 @click.option(
     "--delimited", is_flag=True, help="binpb holds any number of messages, each with its length before it."
 )
 @click.option("--no-validate", is_flag=True, help="Accept any JSON object, and any message of the type.")
-@click.option("--keep-going", is_flag=True, help="Report what can't be read, leave it out, and continue.")
+@click.option("--keep-going", is_flag=True, help="Report what can't be read, skip it, and continue.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(**options: Any) -> None:
     """Inspect what the options name."""

@@ -4,8 +4,7 @@ import io
 
 import pytest
 
-from mistralwire.cli.convert._formats import Format, format_of_content
-from mistralwire.cli.convert._input import BLOCK_BYTES, Input
+from mistralwire.cli.convert._input import BLOCK_BYTES, Format, Input, format_of_content
 from mistralwire.cli.convert._reader import Reader
 from mistralwire.cli.convert._report import Report
 

@@ -1,12 +1,14 @@
 """The command `mistralwire convert`: its options and its help."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
+from click.decorators import FC
 
 from mistralwire._settings import INT32_MAX, Setting
 from mistralwire.cli._connection_options import number_type
-from mistralwire.cli.convert.options import SOURCE_FORMAT, TARGET_FORMAT, TYPE
+from mistralwire.cli.convert._input import Format
 
 # Whole documents of the API; --type takes every other JSON object of the contract too.
 DOCUMENT_TYPES = (
@@ -15,7 +17,7 @@ DOCUMENT_TYPES = (
     *("AgentsCompletionRequest", "AgentsCompletionStreamRequest"),
     *("CompletionChunk", "CompletionEvent", "ErrorResponse", "HTTPValidationError"),
 )
-_TYPES = (
+_EPILOG = (
     f"The types of --type: {', '.join(DOCUMENT_TYPES)}, and every other message of mistralwire.v1 that is a "
     "JSON object, such as ToolCall."
 )
@@ -34,8 +36,8 @@ Formats, and the file extensions that stand for them:
   txtpb  one message in protobuf's text format (.txtpb)
 
 binpb is a single message if the other side is json or txtpb. If the other side is jsonl or sse, it is any
-number of messages, each with its length before it as a varint, as Java's writeDelimitedTo and
-parseDelimitedFrom have it. json and txtpb hold a single message.
+number of messages, each with its length before it as a varint, as in Java's writeDelimitedTo
+and parseDelimitedFrom. json and txtpb hold a single message.
 
 The input is checked against the contract, protobuf as well as JSON. An empty input is therefore not a
 message, unless its type has no required members.
@@ -77,11 +79,36 @@ Exit codes:
 """
 
 
-@click.command(help=_CONVERT_HELP, epilog=_TYPES)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), required=False)
+def _choose_type(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    if value is None:
+        return None
+    from mistralwire.cli.convert._message_types import choose_type  # with the contract
+
+    return choose_type(value)
+
+
+def _format_option(flag: str, name: str, what: str) -> Callable[[FC], FC]:
+    return click.option(
+        flag,
+        name,
+        type=click.Choice([format_.value for format_ in Format]),
+        callback=lambda _ctx, _param, value: value and Format(value),
+        help=f"Format of the {what}.",
+    )
+
+
+FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), required=False)
+TYPE = click.option(
+    "--type", "message_type", callback=_choose_type, metavar="TYPE", help="Message type of the input."
+)
+SOURCE_FORMAT = _format_option("--from", "source_format", "input")
+
+
+@click.command(help=_CONVERT_HELP, epilog=_EPILOG)
+@FILE
 @TYPE
 @SOURCE_FORMAT
-@TARGET_FORMAT
+@_format_option("--to", "target_format", "output")
 @click.option(
     "-o",
     "--output",
@@ -132,7 +159,7 @@ Exit codes:
 @click.option(
     "--keep-going",
     is_flag=True,
-    help="Report what can't be converted, leave it out, and continue. An sse output then lacks its [DONE].",
+    help="Report what can't be converted, skip it, and continue. An sse output then lacks its [DONE].",
 )
 def convert(**options: Any) -> None:
     """Convert what the options name."""

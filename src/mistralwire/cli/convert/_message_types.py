@@ -16,51 +16,44 @@ from mistralwire.v1.json_options_pb2 import JSON_FORM_UNSPECIFIED, json_message
 
 _PACKAGE = "mistralwire.v1."
 _HEADER = re.compile(rb"#\s*proto-message:\s*([\w.]+)")
-_DESCRIPTORS: dict[str, Descriptor] = {
-    name: descriptor
+_MESSAGES: dict[str, type[Message]] = {
+    name: value
     for name in sorted(v1.__all__)
-    if isinstance(descriptor := getattr(getattr(v1, name), "DESCRIPTOR", None), Descriptor)
+    if isinstance(getattr(value := getattr(v1, name), "DESCRIPTOR", None), Descriptor)
 }
 
-MESSAGE_TYPES: dict[str, type[Message]] = {
-    name: getattr(v1, name)
-    for name, descriptor in _DESCRIPTORS.items()
-    if "json_extra" in descriptor.fields_by_name
+MESSAGE_TYPES = {
+    name: type_ for name, type_ in _MESSAGES.items() if "json_extra" in type_.DESCRIPTOR.fields_by_name
 }
 """Every message of the contract that is a JSON object, by its name."""
-
 
 RESPONSE_TYPES = (ChatCompletionResponse, FIMCompletionResponse)
 """The responses that a stream of chunks can be merged into."""
 
 
-def choose_type(ctx: click.Context, param: click.Parameter, value: str | None) -> type[Message] | None:
-    """Return the message type that an option names: a click callback.
+def is_object(descriptor: Any) -> bool:
+    """Check whether a message of the contract is a JSON object, not a union or an array."""
+    return bool(descriptor.GetOptions().Extensions[json_message].form == JSON_FORM_UNSPECIFIED)
+
+
+def choose_type(name: str) -> type[Message]:
+    """Return the message type of a name, with or without its package.
 
     Raises:
         click.BadParameter: If there is none, with the nearest name.
     """
-    if value is None:
-        return None
-    name = value.removeprefix(_PACKAGE)
+    name = name.removeprefix(_PACKAGE)
     if name in MESSAGE_TYPES:
         return MESSAGE_TYPES[name]
-    raise click.BadParameter(_problem_with(name), ctx=ctx, param=param)
-
-
-def _problem_with(name: str) -> str:
-    for known, descriptor in _DESCRIPTORS.items():
-        # A JSON union or array.
-        if known.lower() == name.lower() and _json_form(descriptor) != JSON_FORM_UNSPECIFIED:
-            return f"{known} is a part of documents (one of several types, or a list), not a whole document"
+    for known, type_ in _MESSAGES.items():
+        if known.lower() == name.lower() and not is_object(type_.DESCRIPTOR):
+            raise click.BadParameter(
+                f"{known} is a part of documents (one of several types, or a list), not a whole document"
+            )
     hint = nearest(name, MESSAGE_TYPES) or f"; the types are {', '.join(MESSAGE_TYPES)}"
-    return f"expected a message of {_PACKAGE[:-1]} that is a JSON object, found {name!r}{hint}"
-
-
-def _json_form(descriptor: Descriptor) -> int:
-    options: Any = descriptor.GetOptions()
-    form: int = options.Extensions[json_message].form
-    return form
+    raise click.BadParameter(
+        f"expected a message of {_PACKAGE[:-1]} that is a JSON object, found {name!r}{hint}"
+    )
 
 
 def type_in_text(text: bytes) -> str:
@@ -114,11 +107,11 @@ def confusion_hint(expected: type[Message] | None, document: bytes | None = None
         document: The document; None for an event of a stream.
     """
     try:
-        found = CompletionChunk.DESCRIPTOR.name if document is None else type_in_json(document)
+        found = "CompletionChunk" if document is None else type_in_json(document)
     except DecodeError:
         return ""
-    if expected in RESPONSE_TYPES and found == CompletionChunk.DESCRIPTOR.name:
+    if expected in RESPONSE_TYPES and found == "CompletionChunk":
         return "; this is a chunk of a stream, which --accumulate merges into one response"
-    if expected is CompletionChunk and found == ChatCompletionResponse.DESCRIPTOR.name:
+    if expected is CompletionChunk and found == "ChatCompletionResponse":
         return "; this is a whole response, which --explode splits into the chunks of a stream"
     return ""

@@ -1,23 +1,26 @@
-"""Reads the messages of an input, one at a time; what can't be read is reported and left out."""
+"""Reads the messages of an input, one at a time; what can't be read is reported and skipped."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 import re
+import sys
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import IO, TypeAlias, cast
 
 import click
 from google.protobuf import text_format
-from google.protobuf.message import DecodeError as WireError
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
+from mistralwire._methods import METHODS_BY_REQUEST
+from mistralwire._protobuf import parsed
 from mistralwire.cli._wording import counted
-from mistralwire.cli.convert._formats import Format
-from mistralwire.cli.convert._input import BLOCK_BYTES, Input
+from mistralwire.cli.convert._input import BLOCK_BYTES, Format, Input, format_of_content, format_of_name
 from mistralwire.cli.convert._message_types import MESSAGE_TYPES, confusion_hint, type_in_json, type_in_text
-from mistralwire.cli.convert._report import Report
+from mistralwire.cli.convert._report import Report, show_progress
 from mistralwire.codec import (
+    DOCUMENT_BYTES_MAX,
     Limits,
     SseDecoder,
     SseError,
@@ -30,7 +33,6 @@ from mistralwire.codec import (
     to_json,
 )
 from mistralwire.errors import DecodeError
-from mistralwire.v1 import ErrorResponse, chat_completion_service_pb2
 
 Item: TypeAlias = tuple[str, SseMessage[Message]]
 """The place of a message in its file, to follow the file's name, and the message."""
@@ -39,10 +41,6 @@ _VARINT_BYTES_MAX = 10
 _QUOTED_CHARS_MAX = 300
 # The JSON form of a message is longer than its wire bytes, whose number is bounded already.
 _CHECK_LIMITS = Limits(document_bytes_max=2**40)
-_REQUEST_TYPES = frozenset(
-    GetMessageClass(method.input_type)
-    for method in chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"].methods
-)
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,6 +63,27 @@ class Reader:
     oldest_revision: int
     delimited_options: str
 
+    def infer_format(self, given: Format | None, *, to_sequence: bool) -> Format:
+        """Return the given format, or the one that the input's name or content shows.
+
+        Args:
+            given: The format, if the command line has it.
+            to_sequence: See `format_of_content`.
+
+        Raises:
+            click.UsageError: If neither shows it.
+        """
+        found = given or format_of_name(self.report.file)
+        if found is None:
+            with self.input.look() as content:
+                found = format_of_content(content, self.input.item_bytes_max, to_sequence=to_sequence)
+        if found is None:
+            name = self.report.file
+            raise click.UsageError(
+                f"cannot infer the input format from {name} or its content; specify it with --from"
+            )
+        return found
+
     def read(self, format_: Format, *, delimited: bool) -> Iterator[Item]:
         """Read the messages in order.
 
@@ -85,8 +104,8 @@ class Reader:
                 return self._read_lines()
             case Format.SSE:
                 return self._read_events()
-        if delimited:
-            return self._read_delimited()
+            case Format.BINPB if delimited:
+                return self._read_delimited()
         hint = f"; if these are length-delimited messages, use {self.delimited_options}"
         return self._read_whole(functools.partial(self._parse_binary, hint=hint))
 
@@ -117,9 +136,7 @@ class Reader:
             yield from parse("", data)
 
     def _read_lines(self) -> Iterator[Item]:
-        number = 0
-        while (line := self.input.read_line()) != b"":
-            number += 1
+        for number, line in enumerate(iter(self.input.read_line, b""), 1):
             place = f":{number}"
             if line is None:
                 self._fail_as_too_long(place, "a line")
@@ -127,9 +144,7 @@ class Reader:
                 yield from self._parse_json(place, line.rstrip())
 
     def _read_delimited(self) -> Iterator[Item]:
-        number = 0
-        while first := self.input.read(1):
-            number += 1
+        for number, first in enumerate(iter(lambda: self.input.read(1), b""), 1):
             place = f": message {number}"
             size = self._read_varint(first)
             if size is None:
@@ -186,13 +201,15 @@ class Reader:
             except DecodeError as error:
                 self._fail_event(decoder, error)
                 continue
-            if event is None:
-                return
-            if isinstance(event, SseMessage):
-                yield f":{decoder.line}", event
-            elif isinstance(event, SseError):
-                text = _error_text(event.error)
-                self.report.fail(f":{decoder.line}", f"the upstream sent an error: {text}")
+            place = f":{decoder.line}"
+            match event:
+                case None:
+                    return
+                case SseMessage():
+                    yield place, event
+                case SseError(error=sent):
+                    text = sent.message_string or sent.detail_string or to_json(sent).decode()
+                    self.report.fail(place, f"the upstream sent an error: {text}")
 
     def _fail_event(self, decoder: SseDecoder[Message], error: DecodeError) -> None:
         hint = confusion_hint(self._type())
@@ -228,9 +245,8 @@ class Reader:
 
     def _parse_binary(self, place: str, data: bytes, hint: str = "") -> Iterator[Item]:
         message_type = self._type()
-        try:
-            message = message_type.FromString(data)
-        except (WireError, UnicodeDecodeError):  # the latter from protobuf in pure Python
+        message = parsed(message_type, data)
+        if message is None:
             found = f"{counted(len(data), 'byte')} of something else{hint}"
             expected = f"expected the wire bytes of a {message_type.DESCRIPTOR.name}"
             self.report.fail(place, f"{expected}, found {found}")
@@ -247,7 +263,7 @@ class Reader:
         if newer:
             # Bytes in another framing have fields that no contract knows.
             newer[-1] += hint
-        if newer and type(message) in _REQUEST_TYPES:
+        if newer and type(message) in METHODS_BY_REQUEST:
             self.report.fail(place, *newer)
         elif not newer and _has_unknown_fields(message):
             # Known field numbers with another wire type: bytes of another message.
@@ -260,7 +276,7 @@ class Reader:
 
     def _is_valid(self, place: str, message: Message, hint: str) -> bool:
         try:
-            if self.validate and type(message) in _REQUEST_TYPES:
+            if self.validate and type(message) in METHODS_BY_REQUEST:
                 check_request(message, limits=_CHECK_LIMITS, oldest_revision=self.oldest_revision)
             elif self.validate:
                 check_answer(message, limits=_CHECK_LIMITS)
@@ -268,10 +284,6 @@ class Reader:
             self.report.fail_decoding(place, error, hint=hint)
             return False
         return True
-
-
-def _error_text(error: ErrorResponse) -> str:
-    return error.message_string or error.detail_string or to_json(error).decode()
 
 
 def _syntax_error(error: text_format.ParseError, text: str) -> str:
@@ -291,3 +303,39 @@ def _has_unknown_fields(message: Message) -> bool:
     known.CopyFrom(message)
     known.DiscardUnknownFields()
     return known.ByteSize() != message.ByteSize()
+
+
+@contextlib.contextmanager
+def open_input(
+    file: str | None, label: str, *, keep_going: bool, output: IO[bytes] | None = None
+) -> Iterator[tuple[Input, Report]]:
+    """Open a file, or standard input for `-` or None, and show the progress.
+
+    Args:
+        file: The file.
+        label: What is done, such as `converting`.
+        keep_going: Whether to continue after a failure.
+        output: Flushed before each read that may block, so that its readers get everything that is done.
+
+    Raises:
+        click.UsageError: If standard input is closed, or is a terminal that nobody asked for.
+        OSError: If the file can't be read.
+    """
+    is_standard = file is None or file == "-"
+    if is_standard and sys.stdin is None:
+        raise click.UsageError("standard input is closed; name a FILE to read")
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError(
+            "expected a FILE, or standard input that is not a terminal; name a FILE, or - to type it"
+        )
+    with click.open_file(file or "-", "rb") as stream, show_progress(stream, label, output) as show:
+
+        def before_read(count: int) -> None:
+            if output is not None:
+                output.flush()
+            if show is not None:
+                show(count)
+
+        source = Input(cast("io.BufferedIOBase", stream), before_read, DOCUMENT_BYTES_MAX)
+        name = "<stdin>" if is_standard else str(file)
+        yield source, Report(name, keep_going=keep_going, has_progress=show is not None)

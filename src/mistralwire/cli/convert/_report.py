@@ -1,16 +1,17 @@
-"""What `convert` prints on standard error: failures, warnings and progress."""
+"""What `convert` and `inspect` print on standard error: failures, warnings and progress."""
 
 import contextlib
-import io
+import logging
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from typing import IO
 
 import click
 
 from mistralwire.cli._documents import describe_violations
-from mistralwire.cli._wording import printable
+from mistralwire.cli._wording import counted, printable
 from mistralwire.errors import DecodeError
 
 EXIT_BAD_INPUT = 1
@@ -21,6 +22,9 @@ _PROGRESS_FROM_BYTES = 16 * _MIB
 _COUNTER_STEP_BYTES = 4 * _MIB
 _CLEAR_LINE = "\r\x1b[K"
 
+# The report has what the codec logs, with its place; without a handler, logging would print it too.
+logging.getLogger("mistralwire.codec").addHandler(logging.NullHandler())
+
 
 class Report:
     """Prints failures and warnings, and counts the failures.
@@ -29,10 +33,6 @@ class Report:
         file: Name of the input.
         keep_going: Whether to continue after a failure.
         has_progress: Whether the terminal's last line shows progress, in whose place lines are printed.
-
-    Attributes:
-        file: Name of the input.
-        failures: How many failures there were.
     """
 
     def __init__(self, file: str, *, keep_going: bool, has_progress: bool) -> None:
@@ -59,12 +59,12 @@ class Report:
             raise click.exceptions.Exit(EXIT_BAD_INPUT)
 
     def fail_decoding(self, place: str, error: DecodeError, *, part: str = "", hint: str = "") -> None:
-        """Print and count a failure to decode a document; see `fail`.
+        """Print and count a failure to decode a document; see `fail` and `describe_violations`.
 
         Args:
-            place: See `fail`.
+            place: Where the document is.
             error: The error of the codec.
-            part: See `describe_violations`.
+            part: What the columns of a syntax error count in.
             hint: What to append to the last line.
         """
         place, problems = describe_violations(error, place, part=part)
@@ -77,65 +77,71 @@ class Report:
             self._warned.add(kind)
             self._print(place, f"warning: {text}")
 
+    def end(self, *done: str) -> None:
+        """Print a summary if there were failures.
+
+        Args:
+            done: What was done, to precede the number of failures.
+
+        Raises:
+            click.exceptions.Exit: If there were failures.
+        """
+        if self.failures:
+            summary = ", ".join((*done, counted(self.failures, "failure")))
+            click.echo(f"{printable(self.file)}: {summary}", err=True)
+            raise click.exceptions.Exit(EXIT_BAD_INPUT)
+
     def _print(self, place: str, text: str) -> None:
         click.echo(self._before_line + printable(f"{self.file}{place}: {text}"), err=True)
 
 
 @contextlib.contextmanager
 def show_progress(
-    stream: io.BufferedIOBase, label: str, *, output_is_terminal: bool
+    stream: IO[bytes], label: str, output: IO[bytes] | None
 ) -> Iterator[Callable[[int], None] | None]:
     """Show progress if standard error is a terminal, the output is not, and the input is long.
 
     For a file it is a progress bar; for a pipe, whose length is unknown, the number of bytes read.
-
-    Args:
-        stream: The input.
-        label: What is done, such as `converting`.
-        output_is_terminal: Whether the output goes to a terminal too.
 
     Yields:
         What to call with the number of bytes read in all; None if no progress is shown.
     """
     size = _file_size(stream)
     is_short = size is not None and size < _PROGRESS_FROM_BYTES
-    if not sys.stderr.isatty() or output_is_terminal or is_short:
+    if not sys.stderr.isatty() or (output is not None and output.isatty()) or is_short:
         yield None
     elif size is not None:
         with click.progressbar(length=size, label=label, file=sys.stderr) as bar:
             yield lambda count: bar.update(count - bar.pos)
     else:
-        counter = _Counter(label)
-        try:
-            yield counter.show
-        finally:
-            counter.end()
+        with _counter(label) as show:
+            yield show
 
 
-class _Counter:
-    """Shows how many bytes were read, once they are many."""
+@contextlib.contextmanager
+def _counter(label: str) -> Iterator[Callable[[int], None]]:
+    """Show how many bytes were read, once they are many."""
+    read_bytes, shown_at = 0, _PROGRESS_FROM_BYTES
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._count = 0
-        self._shown_at = _PROGRESS_FROM_BYTES
+    def print_count() -> None:
+        click.echo(f"{_CLEAR_LINE}{label}  {read_bytes // _MIB} MiB read", nl=False, err=True)
 
-    def show(self, count: int) -> None:
-        self._count = count
-        if count >= self._shown_at:
-            self._shown_at = count + _COUNTER_STEP_BYTES
-            self._print()
+    def show(count: int) -> None:
+        nonlocal read_bytes, shown_at
+        read_bytes = count
+        if count >= shown_at:
+            shown_at = count + _COUNTER_STEP_BYTES
+            print_count()
 
-    def end(self) -> None:
-        if self._count >= _PROGRESS_FROM_BYTES:
-            self._print()
+    try:
+        yield show
+    finally:
+        if read_bytes >= _PROGRESS_FROM_BYTES:
+            print_count()
             click.echo(err=True)
 
-    def _print(self) -> None:
-        click.echo(f"{_CLEAR_LINE}{self._label}  {self._count // _MIB} MiB read", nl=False, err=True)
 
-
-def _file_size(stream: io.BufferedIOBase) -> int | None:
+def _file_size(stream: IO[bytes]) -> int | None:
     """Return the size of a regular file in bytes, or None for anything else."""
     try:
         status = os.fstat(stream.fileno())

@@ -1,27 +1,36 @@
-"""A run of `mistralwire inspect`: what a document or a capture holds."""
+"""A run of `mistralwire inspect`: what a document or a recorded stream holds, and what json_format loses.
+
+google.protobuf.json_format is protobuf's own JSON mapping. Here it runs on a schema as one writes it by hand:
+each documented member is a field of its type, a member of several types is a google.protobuf.Value, and
+free-form JSON is a google.protobuf.Struct. It is told to ignore members that the schema lacks, which it would
+otherwise refuse.
+"""
 
 import collections
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import click
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2
 from google.protobuf.message import Message
 
-from mistralwire.cli._wording import counted, printable
-from mistralwire.cli.convert._conversion import infer_format, open_input
-from mistralwire.cli.convert._formats import Format
-from mistralwire.cli.convert._input import Input
-from mistralwire.cli.convert._json_format import is_object, losses_of, member_of
-from mistralwire.cli.convert._reader import Reader
-from mistralwire.cli.convert._report import EXIT_BAD_INPUT, Report, show_progress
-from mistralwire.codec import DOCUMENT_BYTES_MAX, to_json
+from mistralwire.cli._wording import printable
+from mistralwire.cli.convert._input import Format
+from mistralwire.cli.convert._message_types import is_object
+from mistralwire.cli.convert._reader import Reader, open_input
+from mistralwire.codec import to_json
 from mistralwire.errors import EncodeError
+from mistralwire.v1.json_options_pb2 import JSON_TEXT_OBJECT, JSON_TEXT_UNSPECIFIED, json_field
 
 # Names come from the input; beyond this number they are counted together.
 _PATHS_MAX = 1_000
 _OTHER_PATHS = "(other paths)"
+
+_PROTO = descriptor_pb2.FieldDescriptorProto
+_VALUE, _STRUCT = ".google.protobuf.Value", ".google.protobuf.Struct"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +52,7 @@ class Inspection:
             click.UsageError: If the options are invalid or incomplete.
             click.exceptions.Exit: If something could not be read: 1.
         """
-        name = "<stdin>" if self.file in (None, "-") else str(self.file)
-        with (
-            open_input(self.file) as stream,
-            show_progress(stream, "inspecting", output_is_terminal=False) as show,
-        ):
-            source = Input(stream, show or (lambda _: None), DOCUMENT_BYTES_MAX)
-            report = Report(name, keep_going=self.keep_going, has_progress=show is not None)
-            format_ = infer_format(self.source_format, name, source, to_sequence=False)
+        with open_input(self.file, "inspecting", keep_going=self.keep_going) as (source, report):
             reader = Reader(
                 source,
                 report,
@@ -59,32 +61,23 @@ class Inspection:
                 oldest_revision=1,
                 delimited_options="--delimited",
             )
-            findings = Findings(format_)
-            for place, item in reader.read(format_, delimited=self.delimited):
+            findings = _Findings(reader.infer_format(self.source_format, to_sequence=False))
+            for place, item in reader.read(findings.format, delimited=self.delimited):
                 try:
                     findings.add(item.message)
                 except EncodeError as error:
                     report.fail(place, str(error))
         if not findings.documents and not report.failures:
             report.fail("", "expected a message, found none")
-        click.echo(json.dumps(findings.as_dict()) if self.as_json else findings.table(name))
-        if report.failures:
-            click.echo(f"{printable(name)}: {counted(report.failures, 'failure')}", err=True)
-            raise click.exceptions.Exit(EXIT_BAD_INPUT)
+        click.echo(json.dumps(findings.as_dict()) if self.as_json else findings.table(report.file))
+        report.end()
 
 
-class Findings:
-    """What was found so far; its size does not grow with the input.
-
-    Args:
-        format_: The format of the input.
-
-    Attributes:
-        documents: The number of messages.
-    """
+class _Findings:
+    """What was found so far; its size does not grow with the input."""
 
     def __init__(self, format_: Format) -> None:
-        self._format = format_
+        self.format = format_
         self.documents = 0
         self._type_name = ""
         self._json_bytes = self._protobuf_bytes = 0
@@ -102,9 +95,9 @@ class Findings:
         self._type_name = message.DESCRIPTOR.name
         self._json_bytes += len(text)
         self._protobuf_bytes += message.ByteSize()
-        for path in undocumented(message):
+        for path in _undocumented_in(message):
             self._undocumented[_bounded(self._undocumented, path, _OTHER_PATHS)] += 1
-        for kind, path in losses_of(message.DESCRIPTOR, text):
+        for kind, path in _losses_of(message.DESCRIPTOR, text):
             self._lost[_bounded(self._lost, (kind, path), (kind, _OTHER_PATHS))] += 1
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,7 +106,7 @@ class Findings:
         for (kind, path), count in sorted(self._lost.items()):
             lost.setdefault(kind, {})[path] = count
         return {
-            "format": self._format.value,
+            "format": self.format.value,
             "type": self._type_name,
             "documents": self.documents,
             "json_bytes": self._json_bytes,
@@ -124,46 +117,39 @@ class Findings:
 
     def table(self, name: str) -> str:
         """Return the findings as aligned text, with headings in bold."""
-        share = f", {self._protobuf_bytes / self._json_bytes:.0%} of it" if self._json_bytes else ""
-        lines = [
-            click.style(f"{printable(name)}: {self._type_name or 'no message'}", bold=True),
-            *_rows(
-                [
-                    ("format", self._format.value),
-                    ("documents", f"{self.documents:,}"),
-                    ("as JSON", f"{self._json_bytes:,} bytes"),
-                    ("as protobuf", f"{self._protobuf_bytes:,} bytes{share}"),
-                ]
-            ),
+        share = f" ({self._protobuf_bytes / self._json_bytes:.0%})" if self._json_bytes else ""
+        rows = [
+            ("format", self.format.value),
+            ("documents", f"{self.documents:,}"),
+            ("as JSON", f"{self._json_bytes:,} bytes"),
+            ("as protobuf", f"{self._protobuf_bytes:,} bytes{share}"),
         ]
         undocumented = [(path, f"{count:,}") for path, count in sorted(self._undocumented.items())]
-        lines += _section("undocumented, kept by mistralwire", undocumented)
-        lost = [(f"{path or '(document)'}: {kind}", count) for (kind, path), count in self._lost.items()]
-        lines += _section("lost by json_format", [(text, f"{count:,}") for text, count in sorted(lost)])
-        return "\n".join(lines)
+        lost = [
+            (f"{path or '(document)'}: {kind}", f"{count:,}") for (kind, path), count in self._lost.items()
+        ]
+        sections = [
+            _section(f"{name}: {self._type_name or 'no message'}", rows),
+            _section("undocumented, kept by mistralwire", undocumented),
+            _section("lost by json_format", sorted(lost)),
+        ]
+        return "\n\n".join(sections)
 
 
 def _bounded(counts: collections.Counter[Any], key: Any, other: Any) -> Any:
     return key if key in counts or len(counts) < _PATHS_MAX else other
 
 
-def _section(title: str, rows: list[tuple[str, str]]) -> list[str]:
-    return ["", click.style(title, bold=True), *(_rows(rows) or ["  nothing"])]
-
-
-def _rows(rows: list[tuple[str, str]]) -> list[str]:
+def _section(title: str, rows: list[tuple[str, str]]) -> str:
     width = max((len(printable(name)) for name, _ in rows), default=0)
-    return [f"  {printable(name):<{width}}  {value}" for name, value in rows]
+    lines = [f"  {printable(name):<{width}}  {value}" for name, value in rows] or ["  nothing"]
+    return "\n".join([click.style(printable(title), bold=True), *lines])
 
 
-def undocumented(message: Message, path: str = "") -> Iterator[str]:
+def _undocumented_in(message: Message, path: str = "") -> Iterator[str]:
     """Yield the paths of what the contract has no field for, with `[]` for indexes.
 
     That is members, strings outside an enum, and objects with an unknown tag.
-
-    Args:
-        message: The message.
-        path: Where it is.
     """
     for field, value in message.ListFields():
         if field.name == "json_extra":
@@ -171,24 +157,124 @@ def undocumented(message: Message, path: str = "") -> Iterator[str]:
         elif field.name == "unknown_json":
             yield path
         elif field.message_type is not None:
-            place = _place_of(field, path)
+            # A union or an array is the value of its member itself.
+            place = _path_to(path, _member_of(field)) if is_object(message.DESCRIPTOR) else path
+            place += "[]" if field.is_repeated else ""
             for item in value if field.is_repeated else [value]:
-                yield from undocumented(item, place)
-
-
-def _place_of(field: Any, path: str) -> str:
-    if not is_object(field.containing_type):
-        # A union or an array is the value of its member itself.
-        return f"{path}[]" if field.is_repeated else path
-    name = member_of(field)
-    return f"{path}{'.' if path else ''}{name}{'[]' if field.is_repeated else ''}"
+                yield from _undocumented_in(item, place)
 
 
 def _extra_members(message: Message, members: str, path: str) -> Iterator[str]:
-    known = {member_of(field): field for field in message.DESCRIPTOR.fields}
+    known = {_member_of(field): field for field in message.DESCRIPTOR.fields}
     # Only names are used; an int of more than 4,300 digits would be refused.
     for name in json.loads(members, parse_int=float) if members else ():
-        field = known.get(name)
         # Numbers that a double does not hold are kept there too.
-        if field is None or field.enum_type is not None:
-            yield f"{path}{'.' if path else ''}{name}"
+        if name not in known or known[name].enum_type is not None:
+            yield _path_to(path, name)
+
+
+def _path_to(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _member_of(field: Any) -> str:
+    """Return the JSON member of a field; the fields of a oneof share one."""
+    oneof = field.containing_oneof
+    name: str = field.name if oneof is None or oneof.name == f"_{field.name}" else oneof.name
+    return name
+
+
+def _losses_of(descriptor: Any, text: bytes) -> Iterator[tuple[str, str]]:
+    """Yield what a document would lose: a kind, and the path, with `[]` for indexes."""
+    message = _class_for(descriptor)()
+    try:
+        json_format.Parse(text, message, ignore_unknown_fields=True)
+        after = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    except (json_format.Error, ValueError, RecursionError):
+        yield "refused", ""
+    else:
+        yield from _differences(json.loads(text), after, "", message.DESCRIPTOR)
+
+
+def _differences(before: Any, after: Any, path: str, schema: Any) -> Iterator[tuple[str, str]]:
+    """Yield what changed in a value; `schema` is the descriptor of its message, None in free-form JSON."""
+    match before, after:
+        case dict(), dict():
+            for name, value in before.items():
+                place = _path_to(path, name)
+                if name in after:
+                    yield from _differences(value, after[name], place, _schema_of(schema, name))
+                else:
+                    yield _kind_of_lost(value), place
+            both = [name for name in before if name in after]
+            if schema is None and len(both) > 1:
+                # A Struct is a map, whose order differs from run to run.
+                yield "order undefined", path
+            elif schema is not None and both != [name for name in after if name in before]:
+                yield "order changed", path
+        case list(), list() if len(before) == len(after):
+            for one, other in zip(before, after, strict=True):
+                yield from _differences(one, other, f"{path}[]", schema)
+        case _ if type(before) is not type(after) or before != after:
+            is_number = isinstance(before, int | float) and not isinstance(before, bool)
+            yield "number changed" if is_number else "value changed", path
+
+
+def _schema_of(schema: Any, name: str) -> Any:
+    """Return the descriptor of a member's message; None if it is free-form JSON or a scalar."""
+    field = None if schema is None else schema.fields_by_name.get(name)
+    inner = None if field is None else field.message_type
+    return None if inner is None or inner.file.package == "google.protobuf" else inner
+
+
+def _kind_of_lost(value: Any) -> str:
+    if value is None:
+        return "null dropped"
+    return "empty array dropped" if value == [] else "member dropped"
+
+
+@functools.cache
+def _class_for(descriptor: Any) -> type[Message]:
+    """Return the class of the schema for a message of the contract and those in it."""
+    file = descriptor_pb2.FileDescriptorProto(name="plain.proto", package="plain", syntax="proto2")
+    file.dependency.append("google/protobuf/struct.proto")
+    rest, seen = [descriptor], {descriptor.full_name}
+    while rest:
+        for inner in _add_message(file, rest.pop()):
+            if inner.full_name not in seen:
+                seen.add(inner.full_name)
+                rest.append(inner)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"plain.{descriptor.name}"))
+
+
+def _add_message(file: descriptor_pb2.FileDescriptorProto, descriptor: Any) -> Iterator[Any]:
+    """Add a message to the schema; yield the messages that its fields need."""
+    message = file.message_type.add(name=descriptor.name)
+    for field in descriptor.fields:
+        name = _member_of(field)
+        if field.name == "json_extra" or any(name == other.name for other in message.field):
+            continue
+        label = _PROTO.LABEL_REPEATED if field.is_repeated else _PROTO.LABEL_OPTIONAL
+        added = message.field.add(name=name, number=field.number, type=field.type, label=label)
+        type_name = _type_name(field)
+        if type_name:
+            added.type, added.type_name = _PROTO.TYPE_MESSAGE, type_name
+            if type_name not in (_VALUE, _STRUCT):
+                yield field.message_type
+        elif field.enum_type is not None:
+            added.type = _PROTO.TYPE_STRING
+
+
+def _type_name(field: Any) -> str:
+    """Return the message of a field in the schema; empty if it is a scalar."""
+    text = field.GetOptions().Extensions[json_field].text
+    if _member_of(field) != field.name or text not in (JSON_TEXT_UNSPECIFIED, JSON_TEXT_OBJECT):
+        return _VALUE
+    if text == JSON_TEXT_OBJECT:
+        return _STRUCT
+    if field.message_type is None:
+        return ""
+    return f".plain.{field.message_type.name}" if is_object(field.message_type) else _VALUE
