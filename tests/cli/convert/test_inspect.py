@@ -52,7 +52,7 @@ def test_a_document_is_described_with_what_is_not_documented_and_what_json_forma
 
 
 @pytest.mark.parametrize("form", ["sse", "jsonl", "binpb"])
-def test_a_capture_is_the_same_in_each_form(form: str, tmp_path: pathlib.Path) -> None:
+def test_a_recorded_stream_is_the_same_in_each_form(form: str, tmp_path: pathlib.Path) -> None:
     options = ["--type", "CompletionChunk", "--delimited"] if form == "binpb" else []
     file = STREAM
     if form != "sse":
