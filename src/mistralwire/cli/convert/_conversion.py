@@ -127,8 +127,7 @@ class Conversion:
             )
 
     def _accumulated(self, items: Iterator[Item], report: Report) -> Iterator[Item]:
-        is_response = self.message_type in RESPONSE_TYPES
-        response_type: Any = self.message_type if is_response else RESPONSE_TYPES[0]
+        response_type: Any = self.message_type if self.message_type in RESPONSE_TYPES else RESPONSE_TYPES[0]
         accumulator, place = Accumulator[Any](response_type), None
         for place, item in items:
             try:

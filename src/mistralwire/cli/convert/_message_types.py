@@ -16,14 +16,14 @@ from mistralwire.v1.json_options_pb2 import JSON_FORM_UNSPECIFIED, json_message
 
 _PACKAGE = "mistralwire.v1."
 _HEADER = re.compile(rb"#\s*proto-message:\s*([\w.]+)")
-_MESSAGES: dict[str, type[Message]] = {
+_CONTRACT_TYPES: dict[str, type[Message]] = {
     name: value
     for name in sorted(v1.__all__)
     if isinstance(getattr(value := getattr(v1, name), "DESCRIPTOR", None), Descriptor)
 }
 
 MESSAGE_TYPES = {
-    name: type_ for name, type_ in _MESSAGES.items() if "json_extra" in type_.DESCRIPTOR.fields_by_name
+    name: type_ for name, type_ in _CONTRACT_TYPES.items() if "json_extra" in type_.DESCRIPTOR.fields_by_name
 }
 """Every message of the contract that is a JSON object, by its name."""
 
@@ -45,7 +45,7 @@ def choose_type(name: str) -> type[Message]:
     name = name.removeprefix(_PACKAGE)
     if name in MESSAGE_TYPES:
         return MESSAGE_TYPES[name]
-    for known, type_ in _MESSAGES.items():
+    for known, type_ in _CONTRACT_TYPES.items():
         if known.lower() == name.lower() and not is_object(type_.DESCRIPTOR):
             raise click.BadParameter(
                 f"{known} is a part of documents (one of several types, or a list), not a whole document"

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from mistralwire._methods import METHODS_BY_REQUEST
-from mistralwire._protobuf import parsed
+from mistralwire._protobuf import parsed, read_varint
 from mistralwire.cli._wording import counted
 from mistralwire.cli.convert._input import BLOCK_BYTES, Format, Input, format_of_content, format_of_name
 from mistralwire.cli.convert._message_types import MESSAGE_TYPES, confusion_hint, type_in_json, type_in_text
@@ -146,10 +146,13 @@ class Reader:
     def _read_delimited(self) -> Iterator[Item]:
         for number, first in enumerate(iter(lambda: self.input.read(1), b""), 1):
             place = f": message {number}"
-            size = self._read_varint(first)
-            if size is None:
+            prefix = first
+            while prefix[-1] >= 0x80 and len(prefix) < _VARINT_BYTES_MAX and (byte := self.input.read(1)):
+                prefix += byte
+            if prefix[-1] >= 0x80:
                 self.report.fail(place, "expected its length as a varint, found none")
                 return
+            size, _ = read_varint(prefix, 0)
             if size > self.input.item_bytes_max:
                 is_whole = self.input.skip(size)
                 self._fail_as_too_long(place, "a message")
@@ -162,17 +165,6 @@ class Reader:
                 self.report.fail(place, f"expected {counted(size, 'byte')}, {found}")
                 return
             yield from self._parse_binary(place, data)
-
-    def _read_varint(self, byte: bytes) -> int | None:
-        value = 0
-        for index in range(_VARINT_BYTES_MAX):
-            if not byte:
-                return None
-            value |= (byte[0] & 0x7F) << (7 * index)
-            if byte[0] < 0x80:
-                return value
-            byte = self.input.read(1)
-        return None
 
     def _read_events(self) -> Iterator[Item]:
         decoder = SseDecoder(
@@ -259,31 +251,30 @@ class Reader:
         A request with content of a newer contract fails even without validation. Any other message loses
         that content, with a warning.
         """
+        is_request = type(message) in METHODS_BY_REQUEST
         newer = [f"{violation}; upgrade mistralwire" for violation in newer_content(message)]
         if newer:
             # Bytes in another framing have fields that no contract knows.
             newer[-1] += hint
-        if newer and type(message) in METHODS_BY_REQUEST:
-            self.report.fail(place, *newer)
-        elif not newer and _has_unknown_fields(message):
+        elif _has_unknown_fields(message):
             # Known field numbers with another wire type: bytes of another message.
             found = f"others, which the output would lose{hint}"
             self.report.fail(place, f"expected the fields of a {message.DESCRIPTOR.name}, found {found}")
-        elif self._is_valid(place, message, hint if newer else ""):
-            for text in newer:
-                self.report.warn(place, text)
-            yield place, SseMessage(message)
-
-    def _is_valid(self, place: str, message: Message, hint: str) -> bool:
+            return
+        if newer and is_request:
+            self.report.fail(place, *newer)
+            return
         try:
-            if self.validate and type(message) in METHODS_BY_REQUEST:
+            if self.validate and is_request:
                 check_request(message, limits=_CHECK_LIMITS, oldest_revision=self.oldest_revision)
             elif self.validate:
                 check_answer(message, limits=_CHECK_LIMITS)
         except DecodeError as error:
-            self.report.fail_decoding(place, error, hint=hint)
-            return False
-        return True
+            self.report.fail_decoding(place, error, hint=hint if newer else "")
+            return
+        for text in newer:
+            self.report.warn(place, text)
+        yield place, SseMessage(message)
 
 
 def _syntax_error(error: text_format.ParseError, text: str) -> str:
@@ -298,7 +289,6 @@ def _syntax_error(error: text_format.ParseError, text: str) -> str:
 
 
 def _has_unknown_fields(message: Message) -> bool:
-    """Return whether the message, or one in it, has fields that its type does not have."""
     known = type(message)()
     known.CopyFrom(message)
     known.DiscardUnknownFields()
