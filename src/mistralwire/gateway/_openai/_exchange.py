@@ -51,12 +51,12 @@ class OpenAIExchange(CompletionExchange):
         super()._start(call)
 
     def _to_json(self, kind: CompletionKind, wire: bytes) -> bytes:
-        document = to_dict(_message_of(kind.response, wire))
+        document = to_dict(_parsed_message(kind.response, wire))
         return _text_of(kind.response, to_openai_response(document, self._defaults))
 
     def _to_events(self, wire: bytes, first_id: int) -> bytes:  # noqa: ARG002 - OpenAI's events have no id
         self._events: list[bytes] = []
-        for chunk in _message_of(ChatCompletionStreamResponse, wire).chunks:
+        for chunk in _parsed_message(ChatCompletionStreamResponse, wire).chunks:
             self._events += map(_event_of, self._stream.convert(to_dict(chunk)))
         return b"".join(self._events)
 
@@ -109,7 +109,7 @@ def _text_of(message_type: type[Message], document: dict[str, Any]) -> bytes:
         return to_json(from_dict(message_type, document, validate=False))
 
 
-def _message_of(message_type: type[MessageT], wire: bytes) -> MessageT:
+def _parsed_message(message_type: type[MessageT], wire: bytes) -> MessageT:
     message = parsed(message_type, wire)
     if message is None:
         raise EncodeError("expected the wire bytes of a message, found others")

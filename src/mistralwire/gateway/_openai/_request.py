@@ -53,7 +53,7 @@ def from_openai_request(document: dict[str, Any]) -> OpenAIRequest:
     for name in dropped:
         del request[name]
     if type(messages := request.get("messages")) is list:
-        request["messages"] = [_message(each) if type(each) is dict else each for each in messages]
+        request["messages"] = [_mistral_message(each) if type(each) is dict else each for each in messages]
         if any(type(each) is dict and _has_foreign_name(each) for each in messages):
             dropped.append("messages.name")
     if type(tools := request.get("tools")) is list:
@@ -64,14 +64,12 @@ def from_openai_request(document: dict[str, Any]) -> OpenAIRequest:
 
 def short_id(text: str) -> str:
     """Return an id for a tool call that Mistral accepts: the text itself, or nine characters of its hash."""
-    return (
-        text
-        if _CALL_ID.fullmatch(text)
-        else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:9]
-    )
+    if _CALL_ID.fullmatch(text):
+        return text
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:9]
 
 
-def _message(document: dict[str, Any]) -> dict[str, Any]:
+def _mistral_message(document: dict[str, Any]) -> dict[str, Any]:
     message = {name: value for name, value in document.items() if value is not None or name == "content"}
     if _has_foreign_name(message):
         del message["name"]
@@ -84,11 +82,11 @@ def _message(document: dict[str, Any]) -> dict[str, Any]:
     if isinstance(id_ := message.get("tool_call_id"), str):
         message["tool_call_id"] = short_id(id_)
     if type(calls := message.get("tool_calls")) is list:
-        message["tool_calls"] = [_call(each) if type(each) is dict else each for each in calls]
+        message["tool_calls"] = [_mistral_call(each) if type(each) is dict else each for each in calls]
     return message
 
 
-def _call(call: dict[str, Any]) -> dict[str, Any]:
+def _mistral_call(call: dict[str, Any]) -> dict[str, Any]:
     converted = dict(call)
     if isinstance(id_ := call.get("id"), str):
         converted["id"] = short_id(id_)

@@ -148,7 +148,7 @@ class _StreamedChoice:
 
     def last_calls(self) -> list[dict[str, Any]]:
         """Return the pieces of calls whose arguments are objects, which nothing can follow now."""
-        pieces = [_arguments_piece(at, _text_of(value)) for at, value in self._objects.items()]
+        pieces = [_arguments_piece(at, _arguments_text(value)) for at, value in self._objects.items()]
         self._objects.clear()
         return pieces
 
@@ -173,7 +173,7 @@ class _StreamedChoice:
         yield {
             **more,
             "index": at,
-            "id": _call_id(call, f"{self._id} {at}"),
+            "id": _openai_call_id(call, f"{self._id} {at}"),
             "type": "function",
             "function": {**function, "name": function["name"] if size else "", "arguments": text},
         }
@@ -183,7 +183,7 @@ class _StreamedChoice:
         if type(arguments) is dict:
             self._objects.setdefault(at, {}).update(arguments)
             return ""
-        text = _text_of(arguments)
+        text = _arguments_text(arguments)
         if text:
             self._objects.pop(at, None)
         return text
@@ -209,7 +209,7 @@ def _choice(choice: dict[str, Any], id_: str) -> dict[str, Any]:
     if message is None and (messages := _objects_in(choice.get("messages"))):
         message = _joined(messages)
     if type(message) is dict:
-        converted["message"] = _message(message, id_)
+        converted["message"] = _openai_message(message, id_)
     return converted
 
 
@@ -228,7 +228,7 @@ def _finish_reason(reason: Any) -> Any:
     return _FINISH_REASONS.get(reason, reason) if isinstance(reason, str) else reason
 
 
-def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
+def _openai_message(message: dict[str, Any], id_: str) -> dict[str, Any]:
     converted = {
         name: value
         for name, value in message.items()
@@ -243,7 +243,7 @@ def _message(message: dict[str, Any], id_: str) -> dict[str, Any]:
     if parts := [part for name, value in pieces if name == "content_parts" for part in value]:
         converted["content_parts"] = parts
     if calls := _objects_in(message.get("tool_calls")):
-        converted["tool_calls"] = [_call(call, f"{id_} {at}") for at, call in enumerate(calls)]
+        converted["tool_calls"] = [_openai_call(call, f"{id_} {at}") for at, call in enumerate(calls)]
     return converted
 
 
@@ -292,15 +292,15 @@ class _OtherParts:
             self._count += len(parts)
 
 
-def _call(call: dict[str, Any], id_: str) -> dict[str, Any]:
+def _openai_call(call: dict[str, Any], id_: str) -> dict[str, Any]:
     function = call.get("function")
     converted = {name: value for name, value in call.items() if value is not None and name != "index"}
     if type(function) is dict:
-        converted["function"] = {**function, "arguments": _text_of(function.get("arguments"))}
-    return {**converted, "id": _call_id(call, id_), "type": "function"}
+        converted["function"] = {**function, "arguments": _arguments_text(function.get("arguments"))}
+    return {**converted, "id": _openai_call_id(call, id_), "type": "function"}
 
 
-def _call_id(call: dict[str, Any], id_: str) -> Any:
+def _openai_call_id(call: dict[str, Any], id_: str) -> Any:
     return short_id(id_) if call.get("id") in _NO_ID else call["id"]
 
 
@@ -308,7 +308,7 @@ def _arguments_piece(at: int, text: str) -> dict[str, Any]:
     return {"index": at, "function": {"arguments": text}}
 
 
-def _text_of(arguments: Any) -> str:
+def _arguments_text(arguments: Any) -> str:
     """Return arguments as JSON text whose numbers are unchanged."""
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
