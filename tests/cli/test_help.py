@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mistralwire.cli import main
-from mistralwire.cli.convert._command import DOCUMENT_TYPES
+from mistralwire.cli.convert import DOCUMENT_TYPES
 from mistralwire.cli.convert._message_types import MESSAGE_TYPES
 from mistralwire.codec import ENGINE
 from mistralwire.v1 import CONTRACT_REVISION

@@ -64,11 +64,7 @@ class Reader:
     delimited_options: str
 
     def infer_format(self, given: Format | None, *, to_sequence: bool) -> Format:
-        """Return the given format, or the one that the input's name or content shows.
-
-        Args:
-            given: The format, if the command line has it.
-            to_sequence: See `format_of_content`.
+        """Return the given format, or the one that the input's name or content shows: `format_of_content`.
 
         Raises:
             click.UsageError: If neither shows it.

@@ -59,13 +59,9 @@ class Report:
             raise click.exceptions.Exit(EXIT_BAD_INPUT)
 
     def fail_decoding(self, place: str, error: DecodeError, *, part: str = "", hint: str = "") -> None:
-        """Print and count a failure to decode a document; see `fail` and `describe_violations`.
+        """Print and count a failure to decode a document, with a hint on its last line.
 
-        Args:
-            place: Where the document is.
-            error: The error of the codec.
-            part: What the columns of a syntax error count in.
-            hint: What to append to the last line.
+        See `fail` and `describe_violations`.
         """
         place, problems = describe_violations(error, place, part=part)
         self.fail(place, *problems[:-1], problems[-1] + hint)
@@ -78,14 +74,7 @@ class Report:
             self._print(place, f"warning: {text}")
 
     def end(self, *done: str) -> None:
-        """Print a summary if there were failures.
-
-        Args:
-            done: What was done, to precede the number of failures.
-
-        Raises:
-            click.exceptions.Exit: If there were failures.
-        """
+        """Print a summary, what was done before the number of failures, and exit if there were failures."""
         if self.failures:
             summary = ", ".join((*done, counted(self.failures, "failure")))
             click.echo(f"{printable(self.file)}: {summary}", err=True)
@@ -101,10 +90,8 @@ def show_progress(
 ) -> Iterator[Callable[[int], None] | None]:
     """Show progress if standard error is a terminal, the output is not, and the input is long.
 
-    For a file it is a progress bar; for a pipe, whose length is unknown, the number of bytes read.
-
-    Yields:
-        What to call with the number of bytes read in all; None if no progress is shown.
+    For a file it is a progress bar; for a pipe, whose length is unknown, the number of bytes read. Yields
+    what to call with the number of bytes read in all; None if no progress is shown.
     """
     size = _file_size(stream)
     is_short = size is not None and size < _PROGRESS_FROM_BYTES
@@ -142,7 +129,7 @@ def _counter(label: str) -> Iterator[Callable[[int], None]]:
 
 
 def _file_size(stream: IO[bytes]) -> int | None:
-    """Return the size of a regular file in bytes, or None for anything else."""
+    """Return the size of a regular file in bytes; None for anything else."""
     try:
         status = os.fstat(stream.fileno())
     except OSError:

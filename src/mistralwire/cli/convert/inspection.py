@@ -238,20 +238,17 @@ def _class_for(descriptor: Any) -> type[Message]:
     """Return the class of the schema for a message of the contract and those in it."""
     file = descriptor_pb2.FileDescriptorProto(name="plain.proto", package="plain", syntax="proto2")
     file.dependency.append("google/protobuf/struct.proto")
-    rest, seen = [descriptor], {descriptor.full_name}
-    while rest:
-        for inner in _add_message(file, rest.pop()):
-            if inner.full_name not in seen:
-                seen.add(inner.full_name)
-                rest.append(inner)
+    _add_message(file, descriptor)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"plain.{descriptor.name}"))
 
 
-def _add_message(file: descriptor_pb2.FileDescriptorProto, descriptor: Any) -> Iterator[Any]:
-    """Add a message to the schema; yield the messages that its fields need."""
+def _add_message(file: descriptor_pb2.FileDescriptorProto, descriptor: Any) -> None:
+    """Add a message, and those in it, to the schema."""
+    if any(descriptor.name == other.name for other in file.message_type):
+        return
     message = file.message_type.add(name=descriptor.name)
     for field in descriptor.fields:
         name = _member_of(field)
@@ -263,7 +260,7 @@ def _add_message(file: descriptor_pb2.FileDescriptorProto, descriptor: Any) -> I
         if type_name:
             added.type, added.type_name = _PROTO.TYPE_MESSAGE, type_name
             if type_name not in (_VALUE, _STRUCT):
-                yield field.message_type
+                _add_message(file, field.message_type)
         elif field.enum_type is not None:
             added.type = _PROTO.TYPE_STRING
 
