@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import json_format
 
 from mistralwire import check, from_json, to_json
-from mistralwire.cli.demo._usual_schema import usual_from_json, usual_to_json
+from mistralwire.cli.demo._comparison import usual_from_json, usual_to_json
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer
 from mistralwire.v1 import (

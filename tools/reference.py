@@ -172,7 +172,7 @@ def exit_codes() -> Iterator[Row]:
     result = click.testing.CliRunner().invoke(command_line, ["--help"], catch_exceptions=False)
     section = result.stdout.partition("Exit codes")[2].partition("\n\n")[0]
     for match in _EXIT_CODE.finditer(section):
-        yield match["code"], match["meaning"]
+        yield match["code"], _line(match["meaning"])
 
 
 def _line(text: str) -> str:

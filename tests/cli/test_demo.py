@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from mistralwire.cli import main
-from mistralwire.cli.demo import _stream
+from mistralwire.cli.demo import _screen
 from mistralwire.cli.demo._comparison import changes, outline
 from tools.picture import PICTURE, screen, svg
 
@@ -34,7 +34,7 @@ REALISTIC = {
 @pytest.fixture(scope="module")
 def shown() -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_stream, "_CHUNKS_PER_SECOND", 1000)
+        patch.setattr(_screen, "_CHUNKS_PER_SECOND", 1000)
         patch.setenv("COLUMNS", str(COLUMNS))
         result = CliRunner().invoke(main, ["demo"], color=True)
     assert result.exit_code == 0, result.output
@@ -67,7 +67,7 @@ def test_it_fits_a_terminal(shown: str) -> None:
 
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(_stream, "_CHUNKS_PER_SECOND", 1000)
+    monkeypatch.setattr(_screen, "_CHUNKS_PER_SECOND", 1000)
     assert "\x1b" not in CliRunner().invoke(main, ["demo"], color=True).output
 
 

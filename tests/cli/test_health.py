@@ -66,13 +66,13 @@ async def test_a_service_that_takes_calls_is_well() -> None:
     config = ServerConfig(port=0)
     async with create_server(HeldUpstream(), config) as server:
         result = await asyncio.to_thread(probe, "--target", server.address)
-        assert (result.exit_code, result.output) == (0, f"{server.address} takes requests\n")
+        assert (result.exit_code, result.output) == (0, f"{server.address} accepts requests\n")
         whole = await asyncio.to_thread(probe, "--target", server.address, "--service", "")
         assert whole.exit_code == 0
         other = await asyncio.to_thread(probe, "--target", server.address, "--service", "other.Service")
     assert (other.exit_code, other.stdout) == (1, "")
     assert other.stderr == (
-        f"Error: {server.address} does not take requests: its health check ended with NOT_FOUND\n"
+        f"Error: {server.address} does not accept requests: its health check ended with NOT_FOUND\n"
     )
 
 
@@ -85,7 +85,7 @@ async def test_a_service_that_wants_a_token_gets_it(tmp_path: pathlib.Path) -> N
         without = await asyncio.to_thread(probe, *arguments)
         with_it = await asyncio.to_thread(probe, *arguments, "--token-file", token)
     assert (without.exit_code, with_it.exit_code) == (1, 0)
-    assert without.stderr.endswith("does not take requests: it refuses the token of its caller\n")
+    assert without.stderr.endswith("does not accept requests: it refuses the token of its caller\n")
 
 
 @pytest.mark.parametrize("option", ["--target", "--url"])
@@ -93,7 +93,7 @@ def test_a_closed_port_is_one_line(option: str, closed_port: int) -> None:
     place = f"{'http://' if option == '--url' else ''}{LOCAL}:{closed_port}"
     result = probe(option, place)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {place} does not take requests: connection refused\n"
+    assert result.stderr == f"Error: {place} does not accept requests: connection refused\n"
 
 
 @pytest.mark.parametrize("option", ["--target", "--url"])
@@ -102,7 +102,7 @@ def test_a_server_that_does_not_answer_times_out(option: str) -> None:
         place = f"{'http://' if option == '--url' else ''}{LOCAL}:{server.getsockname()[1]}"
         result = probe(option, place, "--timeout", "0.2")
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {place} does not take requests: timed out\n"
+    assert result.stderr == f"Error: {place} does not accept requests: timed out\n"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_what_is_not_a_gateway_is_told_apart(answer: bytes, cause: str) -> None:
         place = f"http://{LOCAL}:{server.getsockname()[1]}"
         result = probe("--url", place)
         thread.join()
-    assert result.stderr == f"Error: {place} does not take requests: {cause}\n"
+    assert result.stderr == f"Error: {place} does not accept requests: {cause}\n"
 
 
 def test_the_timeout_is_for_the_whole_answer() -> None:
@@ -142,13 +142,13 @@ def test_the_timeout_is_for_the_whole_answer() -> None:
         result = probe("--url", f"http://{LOCAL}:{server.getsockname()[1]}", "--timeout", "0.3")
         is_over.set()
         thread.join()
-    assert result.stderr.endswith("does not take requests: timed out\n")
+    assert result.stderr.endswith("does not accept requests: timed out\n")
 
 
 def test_a_name_that_is_none_is_not_found() -> None:
     result = probe("--url", f"http://{'a' * 64}.example")
     assert result.exit_code == 1
-    assert result.stderr.endswith("does not take requests: its name can't be resolved\n")
+    assert result.stderr.endswith("does not accept requests: its name can't be resolved\n")
 
 
 def test_a_gateway_is_asked_at_the_path_of_the_url_or_at_healthz(tmp_path: pathlib.Path) -> None:
@@ -161,7 +161,7 @@ def test_a_gateway_is_asked_at_the_path_of_the_url_or_at_healthz(tmp_path: pathl
         result = probe("--url", f"{url}/other")
         assert probe("--url", f"{url}/other", "--token-file", token).exit_code == 0
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {url}/other does not take requests: it answered with status 503\n"
+    assert result.stderr == f"Error: {url}/other does not accept requests: it answered with status 503\n"
 
 
 def test_a_gateway_with_tls_is_checked_by_its_name_and_may_want_a_certificate(tmp_path: pathlib.Path) -> None:
@@ -181,8 +181,8 @@ def test_a_gateway_with_tls_is_checked_by_its_name_and_may_want_a_certificate(tm
         unknown = probe("--url", f"https://localhost:{port}")
         other_name = probe("--url", f"https://{LOCAL}:{port}", *options)
     assert (unknown.exit_code, other_name.exit_code) == (1, 1)
-    assert "does not take requests: bad certificate: " in unknown.stderr
-    assert "does not take requests: bad certificate: IP address mismatch" in other_name.stderr
+    assert "does not accept requests: bad certificate: " in unknown.stderr
+    assert "does not accept requests: bad certificate: IP address mismatch" in other_name.stderr
 
 
 @pytest.mark.parametrize(

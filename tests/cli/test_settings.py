@@ -17,7 +17,7 @@ from mistralwire.cli import main
 from mistralwire.cli.gateway import GATEWAY
 from mistralwire.cli.serve import SERVE
 from mistralwire.cli.settings import SettingsDefinition, flag_of
-from mistralwire.cli.settings._file import _toml
+from mistralwire.cli.settings._definition import _toml
 
 from .serving import REPLAY
 

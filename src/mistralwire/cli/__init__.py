@@ -23,8 +23,8 @@ _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
     "demo": "Show on one screen what mistralwire does.",
-    "gateway": "Serve the documented HTTP API, and call a service over gRPC.",
-    "health": "Check whether a service or a gateway takes requests.",
+    "gateway": "Serve Mistral's HTTP API, in front of a service.",
+    "health": "Check whether a service or a gateway accepts requests.",
     "inspect": "Show what a document contains, and what json_format would lose.",
     "proto": "Write the contract as a folder that can be vendored unchanged.",
     "serve": "Serve chat completions over gRPC.",
@@ -41,7 +41,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, is_set: 
     context.exit()
 
 
-_MAIN_HELP = """The Protobuf/gRPC interchange layer for Mistral chat completions.
+_MAIN_HELP = """Mistral chat completions as Protobuf over gRPC, without loss.
 
 \b
 Examples:
@@ -61,7 +61,7 @@ Exit codes of every command:
   2    invalid command line, or invalid MISTRALWIRE_ENGINE
   129  terminated by SIGHUP, as when a terminal closes
   130  interrupted by Ctrl-C; serve and gateway shut down gracefully, with 0
-  141  the reader of the output closed it, as in "| head"
+  141  the output was closed by its reader, as by | head
   143  terminated by SIGTERM; serve and gateway shut down gracefully, with 0
 """
 

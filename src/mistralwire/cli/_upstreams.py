@@ -32,11 +32,7 @@ class AnswerSource:
 
 
 def make_answers(settings: AnswerSettings, tables: Tables) -> AnswerSource:
-    """Make the upstream.
-
-    Args:
-        settings: The settings of the command.
-        tables: The tables [[upstreams]], with absolute paths.
+    """Make the upstream that the settings, or the tables [[upstreams]] with absolute paths, describe.
 
     Raises:
         MistralwireError: If something that they name can't be used.
@@ -60,19 +56,12 @@ def make_answers(settings: AnswerSettings, tables: Tables) -> AnswerSource:
 
 
 def _place(route: Route) -> str:
-    """Return the name of a route, with its URL if it has one."""
     url = getattr(route.upstream, "base_url", None)
     return route.name if url is None else f"{route.name} at {url}"
 
 
 def route_to(url: str, setting: str, name: str, key_file: pathlib.Path | None = None) -> Route:
-    """Make a route to one URL.
-
-    Args:
-        url: The URL.
-        setting: Name of the setting that has it, for the error.
-        name: Name of the route.
-        key_file: File with the key; None for the environment variable, if that is set.
+    """Make a route to the URL of a setting; without a file, the key is the variable's, if that is set.
 
     Raises:
         MistralwireError: If the key can't be used.
@@ -102,11 +91,7 @@ async def closing(upstream: Upstream) -> AsyncIterator[None]:
 
 
 async def probe(routes: Sequence[Route]) -> list[tuple[str, str | None]]:
-    """Check which upstreams answer.
-
-    Returns:
-        The name of each upstream that is asked over the network, with why it does not answer, or None.
-    """
+    """Return the name of each upstream that can be probed, with why it does not answer, or None."""
     probes = {route.name: ask for route in routes if (ask := getattr(route.upstream, "probe", None))}
     reasons = await asyncio.gather(*(ask() for ask in probes.values()))
     return list(zip(probes, reasons, strict=True))

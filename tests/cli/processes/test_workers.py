@@ -184,7 +184,7 @@ async def test_a_second_signal_ends_all_workers_at_once(number: signal.Signals, 
 
 async def test_a_worker_that_hangs_does_not_stop_the_end() -> None:
     program = (
-        "import mistralwire.cli.processes._workers as workers; workers._KILL_AFTER_S = 1; "
+        "import mistralwire.cli.processes.workers as workers; workers._KILL_AFTER_S = 1; "
         "from mistralwire.cli import main; main(['serve', '--workers', '2', '--drain-s', '0', *sys.argv[1:]])"
     )
     command = (sys.executable, "-c", f"import sys; {program}")
@@ -203,7 +203,7 @@ async def test_a_worker_that_hangs_does_not_stop_the_end() -> None:
 
 async def test_an_error_that_nobody_expected_ends_all_instead_of_hanging() -> None:
     program = (
-        "import sys, mistralwire.cli.processes._workers as workers; workers.pack_job = None; "
+        "import sys, mistralwire.cli.processes.workers as workers; workers.pack_job = None; "
         "from mistralwire.cli import main; main(['serve', '--workers', '2', '--port', '0'])"
     )
     process = await asyncio.create_subprocess_exec(

@@ -1,19 +1,105 @@
-"""The call of `mistralwire call`, and what is printed if it fails."""
+"""What `mistralwire call` prints: the answer as it arrives, as text or as JSON, or why there is none."""
 
 import asyncio
 import contextlib
+import re
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
 from mistralwire.cli._wording import printable
-from mistralwire.cli.call._printers import JsonPrinter, Response, TextPrinter
 from mistralwire.cli.call._request import Request, StreamedRequest
 from mistralwire.client import Client
+from mistralwire.codec import text_of, tool_calls_of
 from mistralwire.errors import CallError, MistralwireError, Reason
-from mistralwire.v1 import CompletionChunk, FinishReason
+from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse, FinishReason
+
+if TYPE_CHECKING:
+    from mistralwire.codec import Accumulator
+
+Response: TypeAlias = ChatCompletionResponse | FIMCompletionResponse
+
+# Control characters that a terminal interprets, other than line feeds and tabs.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class JsonPrinter:
+    """Prints each chunk, or the response, as a line of JSON."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream.buffer
+
+    def add(self, part: CompletionChunk | Response) -> None:
+        """Print a chunk, or the response."""
+        from mistralwire.codec import to_json  # noqa: PLC0415 - not before an answer arrives
+
+        self._stream.write(to_json(part) + b"\n")
+
+    def end(self, *, is_complete: bool) -> None:
+        """Print nothing more: lines are always whole."""
+
+
+class TextPrinter:
+    r"""Prints the text of the first choice as it arrives, then its tool calls, then the other choices.
+
+    On a terminal, control characters are escaped, such as `\x1b`: an answer must not be able to overwrite
+    what else is on the screen.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream.buffer
+        self._is_terminal = stream.isatty()
+        self._encoding = stream.encoding if self._is_terminal else "utf-8"
+        self._line_is_open = False
+        self._accumulator: Accumulator[ChatCompletionResponse] | None = None
+        self._response: Response | None = None
+
+    def add(self, part: CompletionChunk | Response) -> None:
+        """Print the text of the first choice of a chunk, or of the response; keep the rest for the end."""
+        if isinstance(part, CompletionChunk):
+            if self._accumulator is None:
+                from mistralwire.codec import Accumulator  # noqa: PLC0415 - not before an answer arrives
+
+                self._accumulator = Accumulator()
+            self._accumulator.add(part)
+            self._write(text_of(part))
+        else:
+            self._response = part
+            for first in part.choices[:1]:
+                self._write(text_of(part, index=first.index))
+
+    def end(self, *, is_complete: bool) -> None:
+        """Print the tool calls and the other choices, unless the answer broke off; end the open line."""
+        response = self._accumulator.result() if self._accumulator and is_complete else self._response
+        if response is not None and is_complete:
+            self._print_rest(response)
+        if self._line_is_open:
+            self._write("\n")
+
+    def _print_rest(self, response: Response) -> None:
+        for position, choice in enumerate(response.choices):
+            if position:
+                self._write_line(f"--- choice {choice.index} ---")
+                self._write(text_of(response, index=choice.index))
+            for tool_call in tool_calls_of(response, index=choice.index):
+                function = tool_call.function
+                self._write_line(f"tool call: {function.name}({function.arguments_string})")
+
+    def _write_line(self, text: str) -> None:
+        if self._line_is_open:
+            self._write("\n")
+        self._write(f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        if not text:
+            return
+        self._line_is_open = not text.endswith("\n")
+        if self._is_terminal:
+            text = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+        self._stream.write(text.encode(self._encoding, "backslashreplace"))
+
 
 Printer: TypeAlias = JsonPrinter | TextPrinter
 
@@ -21,14 +107,7 @@ Printer: TypeAlias = JsonPrinter | TextPrinter
 def print_answer(
     target: str, options: Mapping[str, Any], request: Request, request_id: str | None, *, as_json: bool
 ) -> None:
-    """Call a service, and print the answer to standard output.
-
-    Args:
-        target: The service.
-        options: The other arguments of the client.
-        request: The request.
-        request_id: Id of the call; None for a new one.
-        as_json: Whether to print JSON.
+    """Call a service with a client of these options, and print the answer to standard output.
 
     Raises:
         click.UsageError: If the target or the options are invalid.
@@ -40,12 +119,12 @@ def print_answer(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     try:
-        asyncio.run(_print(client, request, printer, request_id))
+        asyncio.run(_print_response(client, request, printer, request_id))
     except MistralwireError as error:
         raise click.ClickException(_failure_text(error, target)) from error
 
 
-async def _print(client: Client, request: Request, printer: Printer, request_id: str | None) -> None:
+async def _print_response(client: Client, request: Request, printer: Printer, request_id: str | None) -> None:
     is_complete = has_failed = False
     try:
         async with client:
@@ -58,6 +137,7 @@ async def _print(client: Client, request: Request, printer: Printer, request_id:
         is_complete = True
     finally:
         printer.end(is_complete=is_complete)
+        sys.stdout.flush()
     if has_failed:
         raise click.ClickException('the model failed (finish_reason "error"): the answer above is incomplete')
 
@@ -77,7 +157,7 @@ async def _print_stream(
                 for chunk in batch:
                     printer.add(chunk)
                     has_failed |= _has_failed(chunk)
-                printer.flush()
+                sys.stdout.flush()
                 has_begun = True
     except CallError as error:
         if has_begun:

@@ -29,12 +29,6 @@ Request: TypeAlias = UnaryRequest | StreamedRequest
 # A service accepts no more by default.
 _INPUT_BYTES_MAX = 16 * 1024 * 1024
 
-# For a whole answer, and for a stream. The fields of a request depend on its type.
-_Types: TypeAlias = tuple[type[Any], type[Any]]
-_CHAT_TYPES: _Types = ChatCompletionRequest, ChatCompletionStreamRequest
-_AGENTS_TYPES: _Types = AgentsCompletionRequest, AgentsCompletionStreamRequest
-_FIM_TYPES: _Types = FIMCompletionRequest, FIMCompletionStreamRequest
-
 
 def make_request(
     prompt: str | None,
@@ -46,16 +40,7 @@ def make_request(
     suffix: str | None,
     is_stream: bool,
 ) -> Request:
-    """Return a request for an answer to a prompt.
-
-    Args:
-        prompt: Text of the user's message, or the code before a gap; None or `-` to read standard input.
-        model: Name of the model; None for the default one.
-        agent: Id of the agent that answers instead of a model; None for none.
-        system: Text of the system message before the prompt; None for none.
-        fim: Whether it is a fill-in-the-middle request.
-        suffix: The code after the gap; None for none.
-        is_stream: Whether the answer is streamed.
+    """Return a request for an answer to a prompt; None or `-` reads it from standard input.
 
     Raises:
         click.UsageError: If standard input has to be read and is a terminal.
@@ -63,18 +48,15 @@ def make_request(
     """
     text = _read_prompt() if prompt is None or prompt == "-" else prompt
     if fim:
-        model = model or "codestral-latest"
-        return _new(_FIM_TYPES, is_stream=is_stream, model=model, prompt=text, suffix=suffix)
-    messages = [ChatMessage(user=UserMessage(role="user", content_string=text))]
-    if system is not None:
-        messages.insert(0, ChatMessage(system=SystemMessage(role="system", content_string=system)))
-    if agent is not None:
-        return _new(_AGENTS_TYPES, is_stream=is_stream, agent_id=agent, messages=messages)
-    return _new(_CHAT_TYPES, is_stream=is_stream, model=model or "mistral-small-latest", messages=messages)
-
-
-def _new(types: _Types, *, is_stream: bool, **fields: Any) -> Request:
-    request: Request = types[is_stream](**fields, stream=True if is_stream else None)
+        fields: dict[str, Any] = {"model": model or "codestral-latest", "prompt": text, "suffix": suffix}
+    else:
+        messages = [ChatMessage(user=UserMessage(role="user", content_string=text))]
+        if system is not None:
+            messages.insert(0, ChatMessage(system=SystemMessage(role="system", content_string=system)))
+        answerer = {"model": model or "mistral-small-latest"} if agent is None else {"agent_id": agent}
+        fields = {**answerer, "messages": messages}
+    request_type: type[Any] = method_for(fields, is_stream=is_stream).request_type
+    request: Request = request_type(**fields, stream=True if is_stream else None)
     return request
 
 
@@ -91,12 +73,9 @@ def _read_prompt() -> str:
 
 
 def read_request_file(file: str, *, is_stream: bool, oldest_revision: int) -> Request:
-    """Read a request from a JSON document, whose members determine its type.
+    """Read a request from a JSON document, whose members determine its type; `-` is standard input.
 
-    Args:
-        file: Path of the file; `-` for standard input.
-        is_stream: Whether the answer is streamed, unless the document has `"stream": false`.
-        oldest_revision: The oldest revision of the contract that the document may keep.
+    `"stream": false` in the document overrides `is_stream`.
 
     Raises:
         click.ClickException: If it breaks the contract, with all violations; or is too long.

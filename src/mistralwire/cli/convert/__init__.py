@@ -7,7 +7,7 @@ import click
 from click.decorators import FC
 
 from mistralwire._settings import INT32_MAX, Setting
-from mistralwire.cli._connection_options import number_type
+from mistralwire.cli._options import number_type
 from mistralwire.cli.convert._input import Format
 
 __all__ = ["DOCUMENT_TYPES", "FILE", "SOURCE_FORMAT", "TYPE", "convert"]
@@ -84,7 +84,7 @@ Exit codes:
 def _choose_type(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
     if value is None:
         return None
-    from mistralwire.cli.convert._message_types import choose_type  # noqa: PLC0415 - with the contract
+    from mistralwire.cli.convert._message_types import choose_type
 
     return choose_type(value)
 
@@ -165,6 +165,6 @@ SOURCE_FORMAT = _format_option("--from", "source_format", "input")
 )
 def convert(**options: Any) -> None:
     """Convert what the options name."""
-    from mistralwire.cli.convert._conversion import Conversion  # noqa: PLC0415 - with the codec
+    from mistralwire.cli.convert._conversion import Conversion
 
     Conversion(**options).run()

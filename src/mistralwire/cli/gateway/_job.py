@@ -13,18 +13,15 @@ import click
 
 from mistralwire._serving.metrics_page import MetricsPage
 from mistralwire._settings import BYTES_MAX, INT32_MAX
-from mistralwire.cli._server_settings import AnswerSettings, Tables
+from mistralwire.cli._server_settings import AnswerSettings, ServiceSettings, Tables
 from mistralwire.cli._upstreams import AnswerSource, closing, make_answers, probe, route_to
 from mistralwire.cli._wording import printable
-from mistralwire.cli.gateway._settings import ServiceSettings
-from mistralwire.cli.processes import Job, Prepared, run_job
+from mistralwire.cli.processes import Job, Prepared
 from mistralwire.cli.settings import SettingsError
 from mistralwire.client import TOKEN_REFUSED, Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.service import LocalChannel, ServerConfig
 from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, plain_names
-
-__all__ = ["GatewayJob", "run_job"]
 
 _SERVICE_PROBE_S = 3.0
 _MODEL = "mistral-small-latest"
@@ -57,7 +54,6 @@ class GatewayJob(Job):
         return plain_names(name for table in self.tables for name in table.get("models", ()))
 
     def _catalog(self, answers: AnswerSource | None, passthrough: Route | None) -> ModelCatalog:
-        """Return the models for `GET /v1/models`."""
         if self.service.models is not None:
             return ModelCatalog(names=self.models)
         if answers is None:
@@ -103,7 +99,6 @@ class GatewayJob(Job):
 
 @contextlib.asynccontextmanager
 async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, None]]:
-    """Call a service over the network."""
     service = job.service
     try:
         client = Client(
@@ -127,7 +122,6 @@ async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, None]]:
 
 @contextlib.asynccontextmanager
 async def _embedded(job: GatewayJob) -> AsyncIterator[tuple[Client, AnswerSource]]:
-    """Run the service in this process."""
     answers = make_answers(job.answers, job.tables)
     channel = LocalChannel(answers.upstream, _service_config(job.config, strict=job.service.strict))
     async with closing(answers.upstream), Client.on(channel) as client:
@@ -153,7 +147,6 @@ def _service_config(config: GatewayConfig, *, strict: bool) -> ServerConfig:
 async def _announce(
     job: GatewayJob, url: str, client: Client, answers: AnswerSource | None, routes: Sequence[Route]
 ) -> None:
-    """Print where it listens, what answers, and how to call it."""
     what = answers.what if answers else f"calling the service at {printable(str(job.service.service))}"
     click.echo(job.listening(url, "keys of callers", what))
     if answers is None:

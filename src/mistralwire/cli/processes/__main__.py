@@ -10,9 +10,9 @@ import pickle
 import signal
 import sys
 
-from mistralwire.cli.processes._job import SIGNALS, Job, Prepared, log_drain, serve_job
+from mistralwire.cli.processes import SIGNALS, Job, Prepared, log_drain, serve_job
 from mistralwire.cli.processes._logging import configure_logging, log_loop_error
-from mistralwire.cli.processes._workers import READY
+from mistralwire.cli.processes.workers import READY
 from mistralwire.errors import MistralwireError
 
 

@@ -85,7 +85,7 @@ class TextFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        first, *more = _message(record).splitlines() or [""]
+        first, *more = _safe_message(record).splitlines() or [""]
         time, level = _timestamp(record), record.levelname
         head = f"{time} {level:<7} [{record.process}] {printable(record.name)}: {printable(first)}"
         for name, value in _extra_attributes(record):
@@ -105,7 +105,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": record.process,
-            "message": _message(record),
+            "message": _safe_message(record),
             **dict(_extra_attributes(record)),
         }
         if stack := _stack(record):
@@ -114,7 +114,6 @@ class JsonFormatter(logging.Formatter):
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    """Return the time as in RFC 3339, in UTC."""
     time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -125,7 +124,7 @@ def _extra_attributes(record: logging.LogRecord) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in pairs if isinstance(value, (str, int, float))]
 
 
-def _message(record: logging.LogRecord) -> str:
+def _safe_message(record: logging.LogRecord) -> str:
     """Format the message without the text of exceptions and of objects that may contain them."""
     if not isinstance(record.msg, str):
         return _shown_object(record.msg)
@@ -156,7 +155,6 @@ def _shown_object(value: object) -> str:
 
 
 def _stack(record: logging.LogRecord) -> str:
-    """Return the types and stacks of a record's exceptions."""
     parts = [record.stack_info] if record.stack_info else []
     error = record.exc_info[1] if record.exc_info else None
     for _ in range(_EXCEPTIONS_MAX):

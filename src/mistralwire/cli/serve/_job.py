@@ -9,10 +9,8 @@ import click
 
 from mistralwire.cli._server_settings import AnswerSettings, Tables
 from mistralwire.cli._upstreams import closing, make_answers
-from mistralwire.cli.processes import Job, Prepared, run_job
+from mistralwire.cli.processes import Job, Prepared
 from mistralwire.service import AccessLog, CallObserver, ServerConfig, create_server, start_prometheus
-
-__all__ = ["ServeJob", "run_job"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

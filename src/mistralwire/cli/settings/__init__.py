@@ -4,8 +4,7 @@ The fields of dataclasses are the definition. Each of them becomes an option, an
 key of the file, all three under the same name; click decides which of them counts.
 """
 
-from mistralwire.cli.settings._definition import SettingsDefinition, flag_of
-from mistralwire.cli.settings._file import SettingsFile
-from mistralwire.cli.settings._options import SettingsError, settings_command
+from mistralwire.cli.settings._command import settings_command
+from mistralwire.cli.settings._definition import SettingsDefinition, SettingsError, SettingsFile, flag_of
 
 __all__ = ["SettingsDefinition", "SettingsError", "SettingsFile", "flag_of", "settings_command"]

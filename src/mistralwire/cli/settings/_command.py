@@ -8,19 +8,24 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from mistralwire._settings import Setting, kind_of
-from mistralwire.cli._connection_options import number_type
-from mistralwire.cli._environment import check_environment, is_link_value
+from mistralwire.cli._options import check_environment, is_link_value, number_type
 from mistralwire.cli._wording import printable
-from mistralwire.cli.settings._definition import SettingsDefinition, flag_of
-from mistralwire.cli.settings._file import BadFileError, read_settings, write_settings
+from mistralwire.cli.settings._definition import (
+    BadFileError,
+    SettingsDefinition,
+    SettingsError,
+    flag_of,
+    read_settings,
+    write_settings,
+)
 from mistralwire.errors import MistralwireError
 
 _CONFIG_VARIABLE = "MISTRALWIRE_CONFIG"
 # Greater maxima are left out of help texts: nobody has to know them.
 _SHOWN_MAX = 1_000_000
 _WAYS = (
-    "Each setting has one name and can be given in three ways: a flag counts before an environment variable, "
-    "that before the file, and that before the default. --print-config shows what is in effect and why."
+    "Each setting has one name and can be given in three ways. A flag overrides an environment variable, "
+    "which overrides the file, which overrides the default. --print-config shows what is in effect and why."
 )
 
 
@@ -30,8 +35,7 @@ def settings_command(
     """Make a function a command that has the settings as its options.
 
     The function gets the context, and an instance of each class of the definition by its name. It makes the
-    remaining checks, with a ValueError that names settings, and returns what the command runs, which
-    --print-config does not call.
+    remaining checks, with a SettingsError, and returns what the command runs, unless it prints them.
     """
 
     def decorate(function: Callable[..., Callable[[], None]]) -> click.Command:
@@ -41,15 +45,10 @@ def settings_command(
             check_environment(ctx)
             try:
                 run = function(ctx, **definition.build(values))
-            except ModuleNotFoundError as error:
-                raise click.ClickException(str(error)) from error
-            except ValueError as error:
-                raise click.UsageError(definition.with_places(ctx, str(error)), ctx) from error
-            if print_config:
-                click.echo(write_settings(definition, values, ctx))
-                return
-            try:
-                run()
+                if print_config:
+                    click.echo(write_settings(definition, values, ctx))
+                else:
+                    run()
             except ModuleNotFoundError as error:
                 raise click.ClickException(str(error)) from error
             except MistralwireError as error:
@@ -67,10 +66,6 @@ def settings_command(
         )
 
     return decorate
-
-
-class SettingsError(ValueError):
-    """Settings that contradict each other, as turns out when they are used; the message names them."""
 
 
 class _SettingsCommand(click.Command):

@@ -1,4 +1,4 @@
-"""Asking a gateway, or another HTTP server, with GET; with the standard library alone, which starts fast."""
+"""The checks of a service over gRPC, and of a URL with the standard library alone, which starts fast."""
 
 import contextlib
 import http.client
@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import urllib.parse
+from typing import Any
 
 import click
 
@@ -14,8 +15,32 @@ from mistralwire._addresses import is_loopback
 from mistralwire._serving.tokens import parse_tokens
 from mistralwire.errors import MistralwireError
 
-_PATH = "/healthz"
-_OK = 200
+
+def probe_target(target: str, service: str | None, *, timeout_s: float, **options: Any) -> str | None:
+    """Return why a service accepts no calls; None if it accepts calls.
+
+    The arguments are the options of the command, as those of `probe_url` are.
+
+    Raises:
+        click.UsageError: If the target or the options are invalid.
+    """
+    import asyncio  # noqa: PLC0415 - not for a URL
+
+    from mistralwire.client import Client  # noqa: PLC0415 - with grpc
+
+    async def why_not() -> str | None:
+        async with client:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await client.why_not_serving(service=service)
+            except TimeoutError:
+                return "timed out"
+
+    try:
+        client = Client(target, deadline_s=timeout_s, attempts_max=1, **options)
+    except (ValueError, MistralwireError) as error:
+        raise click.UsageError(str(error)) from error
+    return asyncio.run(why_not())
 
 
 def probe_url(
@@ -30,19 +55,10 @@ def probe_url(
 ) -> str | None:
     """Return why a URL does not answer with 200; None if it does.
 
-    Args:
-        url: The URL, with http or https.
-        timeout_s: Seconds for the whole check.
-        token_file: File with the bearer token.
-        tls_ca: PEM file with the certificate authorities to trust.
-        tls_certificate: PEM file with a client certificate.
-        tls_key: PEM file with its key.
-        insecure: Whether a token may be sent in plaintext to another machine.
-
     Raises:
         click.UsageError: If the URL or the options are invalid.
     """
-    parts = _split(url)
+    parts = _split_url(url)
     is_tls, host = parts.scheme == "https", str(parts.hostname)
     if not is_tls and (tls_ca or tls_certificate or tls_key):
         raise click.UsageError("TLS files need a URL with https")
@@ -56,21 +72,21 @@ def probe_url(
         )
     else:
         connection = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
-    path = f"{parts.path or _PATH}{'?' if parts.query else ''}{parts.query}"
+    path = f"{parts.path or '/healthz'}{'?' if parts.query else ''}{parts.query}"
     causes: list[str | None] = []
 
-    def ask() -> None:
+    def run() -> None:
         with contextlib.closing(connection):
-            causes.append(_ask(connection, path, headers))
+            causes.append(_get(connection, path, headers))
 
     # The timeout of a socket is for each step. A daemon, since nothing interrupts the search for a name.
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(timeout_s)
     return causes[0] if causes else "timed out"
 
 
-def _split(url: str) -> urllib.parse.SplitResult:
+def _split_url(url: str) -> urllib.parse.SplitResult:
     problem = f"expected a URL such as http://127.0.0.1:8080, found {url!r}"
     try:
         parts = urllib.parse.urlsplit(url)
@@ -102,7 +118,7 @@ def _tls_context(ca: str | None, certificate: str | None, key: str | None) -> ss
     return context
 
 
-def _ask(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> str | None:
+def _get(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> str | None:
     try:
         connection.request("GET", path, headers=headers)
         status = connection.getresponse().status
@@ -119,4 +135,4 @@ def _ask(connection: http.client.HTTPConnection, path: str, headers: dict[str, s
         return (error.strerror or "connection closed").lower()
     except http.client.HTTPException:
         return "it does not speak HTTP"
-    return None if status == _OK else f"it answered with status {status}"
+    return None if status == http.HTTPStatus.OK else f"it answered with status {status}"

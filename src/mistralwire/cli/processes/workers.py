@@ -15,7 +15,7 @@ from typing import Any, cast
 from mistralwire._addresses import why_not
 from mistralwire._serving.metrics_page import metrics_address
 from mistralwire.cli._server_settings import ProcessSettings
-from mistralwire.cli.processes._job import SIGNALS, Job, log_drain, serve_until_signal
+from mistralwire.cli.processes import SIGNALS, Job, log_drain, serve_until_signal
 from mistralwire.cli.processes._logging import configure_logging
 from mistralwire.errors import MistralwireError, Reason
 
@@ -54,7 +54,6 @@ def run_job(job: Job) -> None:
 
 
 async def _run_workers(job: Job) -> signal.Signals | None:
-    """Run workers; return the second signal, as `Workers.run` does."""
     await _check_metrics_ports(job.processes)
     # The parent prepares a server that never listens, to find out what can't be used, and what answers.
     async with job.prepare(None) as prepared, reserved_port(job.config, prepared.address) as port:
@@ -63,11 +62,6 @@ async def _run_workers(job: Job) -> signal.Signals | None:
 
 
 async def _check_metrics_ports(processes: ProcessSettings) -> None:
-    """Check that each worker can listen on its port for metrics, before any is started.
-
-    Raises:
-        MistralwireError: If one can't, with the reason CANNOT_LISTEN.
-    """
     first, host = processes.prometheus_port, processes.prometheus_host
     for port in range(first, first + processes.workers) if first else ():
         if message := await why_not(host, port, metrics_address(host, port), share_port=False):
@@ -76,17 +70,9 @@ async def _check_metrics_ports(processes: ProcessSettings) -> None:
 
 @contextlib.asynccontextmanager
 async def reserved_port(config: Any, address: str) -> AsyncIterator[int]:
-    """Reserve a port for workers to listen on.
+    """Reserve the port of a server, or a free one, for workers; messages have the address.
 
     The sockets that reserve it do not listen, so that they get no connections.
-
-    Args:
-        config: Has the host, the port, which is 0 for any that is free on all addresses of the host, and
-            whether others may share the port.
-        address: Host and port, for messages.
-
-    Yields:
-        The port.
 
     Raises:
         MistralwireError: If it can't be reserved, with the reason CANNOT_LISTEN.
@@ -126,10 +112,7 @@ class Workers:
         self._failure = ""
 
     async def run(self, announce: Callable[[], Awaitable[None]]) -> signal.Signals | None:
-        """Run until SIGTERM or SIGINT, then drain all workers.
-
-        Args:
-            announce: Is called when all workers listen.
+        """Run until SIGTERM or SIGINT, then drain all workers; `announce` is called when all listen.
 
         Returns:
             The second signal, if there was one and the workers were killed; None if all ended by themselves.
@@ -192,7 +175,6 @@ class Workers:
         self._stop()
 
     async def _keep(self, index: int) -> None:
-        """Keep one worker running."""
         quick_deaths = 0
         while not self._is_stopping:
             try:
@@ -213,11 +195,7 @@ class Workers:
             _logger.warning("worker %d: %s; it is replaced", index, how)
 
     async def _run_worker(self, index: int) -> tuple[float | None, str]:
-        """Run one process to its end.
-
-        Returns:
-            Seconds for which it listened, None if it never did; and how it ended.
-        """
+        """Run one process; return the seconds for which it listened, None for never, and how it ended."""
         process = await _start()
         self._processes[index] = process
         try:
@@ -257,11 +235,6 @@ def _ending(code: int) -> str:
 
 
 async def _start() -> Process:
-    """Start the process of a worker.
-
-    It is in a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which drains
-    its workers.
-    """
     # The worker imports from where this process does; from the working folder only if that is included.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return await asyncio.create_subprocess_exec(
@@ -272,5 +245,5 @@ async def _start() -> Process:
         stdin=PIPE,
         stdout=PIPE,
         env=environment,
-        process_group=0,
+        process_group=0,  # Ctrl-C in a terminal reaches the parent alone, which drains its workers
     )
