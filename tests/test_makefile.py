@@ -82,7 +82,7 @@ def test_ctrl_c_ends_the_demonstration_with_one_line(checkout: pathlib.Path, she
     (checkout / "tools").mkdir()
     shutil.copy(ROOT / "tools" / "demo.py", checkout / "tools")
     with subprocess.Popen(
-        ["make", f"PYTHON={sys.executable}", f"SHELL={path}", "demo"],
+        ["make", "--no-print-directory", f"PYTHON={sys.executable}", f"SHELL={path}", "demo"],
         cwd=checkout,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -114,7 +114,8 @@ def test_the_demonstration_installs_what_it_needs_and_takes_the_engine_that_ther
         shutil.copytree(folder, checkout / ".venv" / "lib" / version / "site-packages" / folder.name)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with skipped_without_answer("make demo"):
-        shown = download(["make", f"PYTHON={sys.executable}", "demo"], cwd=checkout, env=environment)
+        command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", "demo"]
+        shown = download(command, cwd=checkout, env=environment)
 
     installed = checkout / ".venv-demo"
     assert shown.startswith("installing mistralwire into .venv-demo, once: ")
