@@ -31,10 +31,6 @@ RESPONSE = (
     b'"message":{"role":"assistant","content":"Salut","tool_calls":null}}],"usage":{"prompt_tokens":1},"p":"ab"}'
 )
 QUESTION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "one two"}]}
-TESTED = {
-    *("convert_json.py", "batch_convert.py", "gateway.py", "own_model.py", "forwarder.py"),
-    *("stream_with_tools.py", "fastapi_app.py"),
-}
 
 
 def _event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
@@ -53,10 +49,6 @@ async def _serving(name: str, *arguments: str) -> AsyncIterator[str]:
     environment = {**os.environ, "MISTRAL_API_KEY": "a-key"}
     async with listening(sys.executable, FOLDER / name, *arguments, env=environment) as (_, address):
         yield address
-
-
-def test_every_example_is_tested() -> None:
-    assert {path.name for path in FOLDER.glob("*.py")} == TESTED
 
 
 async def test_a_response_is_converted_and_back(tmp_path: pathlib.Path) -> None:

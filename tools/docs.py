@@ -16,7 +16,8 @@ SOURCE = ROOT / "build" / "docs-source"
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted(ROOT.glob("[!.]*/README.md")),
+    # By name: a folder that a user writes here, such as a vendored contract, has pages of its own.
+    *(ROOT / folder / "README.md" for folder in ("deploy", "examples", "native", "proto")),
 ]
 PACKAGES = [
     "mistralwire",

@@ -222,6 +222,17 @@ async def test_tool_calls_and_other_choices_follow_the_text() -> None:
     assert whole == (0, SHOWN, "")
 
 
+async def test_the_choice_that_comes_first_is_printed_as_it_arrives_whatever_its_index() -> None:
+    calls = [ToolCall(id="1", function=FunctionCall(name="look", arguments_string="{}"))]
+    _, server = serving(
+        piece(2, content_string="one"), piece(2, tool_calls=calls), piece(1, content_string="two"), None
+    )
+    async with server:
+        code, output, _ = await call("hi", "--target", server.address)
+
+    assert (code, output) == (0, "one\ntool call: look({})\n--- choice 1 ---\ntwo\n")
+
+
 async def test_json_is_a_line_per_chunk_or_the_response() -> None:
     chunks = [chunk(0), chunk(1)]
     _, server = serving(*chunks, None, ANSWERED)

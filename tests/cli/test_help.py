@@ -101,11 +101,27 @@ def test_help_and_version_import_neither_grpc_nor_protobuf_nor_a_web_framework()
     assert loaded_by(HELP) & heavy == set()
 
 
+PRINTED = """
+from mistralwire.cli.call._answer import TextPrinter
+from mistralwire.v1 import CompletionChunk, CompletionResponseStreamChoice, DeltaMessage
+printer = TextPrinter(sys.stdout)
+delta = DeltaMessage(content_string="text")
+printer.add(CompletionChunk(choices=[CompletionResponseStreamChoice(delta=delta)]))
+printer.end(is_complete=True)
+"""
+
+
 @pytest.mark.process
-def test_a_call_imports_no_engine_before_an_answer_arrives() -> None:
-    loaded = loaded_by("import mistralwire.cli.call._answer")
+def test_a_call_that_is_answered_with_text_imports_neither_an_engine_nor_plans() -> None:
+    loaded = loaded_by(PRINTED)
     assert "grpc" in loaded
-    heavy = {"grpc_health.v1.health_pb2", "mistralwire.client._sync", "mistralwire.codec._native"}
+    heavy = {
+        "difflib",
+        "grpc_health.v1.health_pb2",
+        "mistralwire.client._sync",
+        "mistralwire.codec._native",
+        "mistralwire.codec._plan",
+    }
     assert loaded & heavy == set()
 
 

@@ -267,7 +267,9 @@ async def test_a_cancelled_call_is_not_taken_for_a_failure() -> None:
 
 async def test_all_upstreams_are_closed_that_can_be() -> None:
     first, last = Named("first"), Named("last")
-    await _routed(first, EagerUpstream(1), last).close()
+    async with _routed(first, EagerUpstream(1), last) as routed:
+        assert len(routed.routes) == 3
+        assert (first.closed, last.closed) == (0, 0)
     assert (first.closed, last.closed) == (1, 1)
 
 

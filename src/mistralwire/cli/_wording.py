@@ -1,6 +1,5 @@
 """How numbers, foreign text and misspelt names are shown to people."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -21,6 +20,8 @@ def printable(text: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a suggestion of the most similar name, ignoring case; empty if none is similar."""
+    import difflib  # noqa: PLC0415 - for errors alone
+
     folded = {candidate.lower(): candidate for candidate in sorted(known)}
     matches = difflib.get_close_matches(name.lower(), folded, 1)
     return f"; did you mean {folded[matches[0]]}?" if matches else ""

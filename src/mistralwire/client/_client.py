@@ -23,7 +23,6 @@ from mistralwire.client._channel import (
 from mistralwire.client._metadata import CallMetadata
 from mistralwire.client._response import ChunkBatch, lifted, parse_response
 from mistralwire.client._stub import Stub
-from mistralwire.codec import lower
 from mistralwire.errors import EncodeError
 from mistralwire.v1 import (
     CONTRACT_REVISION,
@@ -431,6 +430,8 @@ class Client:
             request = check_request(unchecked, oldest_revision=self.contract_revision)
         method = _method_of(type(request), is_stream=is_stream)
         if self.contract_revision < CONTRACT_REVISION:
+            from mistralwire.codec import lower  # noqa: PLC0415 - with the plans of all messages
+
             # A request without a JSON form is sent unchanged: the service says what is wrong with it.
             with contextlib.suppress(EncodeError):
                 request = lower(request, self.contract_revision)

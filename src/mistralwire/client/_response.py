@@ -9,7 +9,6 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mistralwire._metadata import REQUEST_ID, STATUS_DETAILS, is_request_id
 from mistralwire._protobuf import MessageT, parsed
-from mistralwire.codec import lift
 from mistralwire.errors import SHOULD_RETRY, CallError, CodecError, Reason, UpstreamViolation, Violation
 from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
 
@@ -175,14 +174,17 @@ class ChunkBatch(Sequence[CompletionChunk]):
     def _decoded(self) -> Sequence[CompletionChunk]:
         if self._chunks is None:
             batch = parse_response(ChatCompletionStreamResponse, self.data, self._request_id)
-            # Nothing can be newer than the first revision.
-            is_first = CONTRACT_REVISION == 1
-            self._chunks = batch.chunks if is_first else [lifted(chunk) for chunk in batch.chunks]
+            self._chunks = [lifted(chunk) for chunk in batch.chunks]
         return self._chunks
 
 
 def lifted(message: MessageT) -> MessageT:
     """Return a response with what this contract knows in its fields, or unchanged if it has no JSON form."""
+    # Nothing can be newer than the first revision.
+    if CONTRACT_REVISION == 1:
+        return message
+    from mistralwire.codec import lift  # noqa: PLC0415 - with the plans of all messages
+
     try:
         return lift(message)
     except CodecError:

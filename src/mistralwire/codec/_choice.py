@@ -35,8 +35,9 @@ def text_of(answer: Answer, *, index: int = 0) -> str:
 def tool_calls_of(answer: Answer, *, index: int = 0) -> list[ToolCall]:
     """Return the tool calls of the choice with an index, in order.
 
-    Each has its arguments as JSON text in `function.arguments_string`, also where the model sent an object.
-    A chunk may hold pieces of calls: `accumulate` joins the chunks of a stream.
+    Each has its arguments as JSON text in `function.arguments_string`, also where the model sent an object:
+    such a call is a copy, and all others are the answer's own messages. A chunk may hold pieces of calls:
+    `accumulate` joins the chunks of a stream.
     """
     return [_with_text(call) for message in _messages(answer, index) for call in message.tool_calls]
 

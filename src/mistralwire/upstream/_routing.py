@@ -7,7 +7,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from mistralwire._response_stream import Source
 from mistralwire.errors import Reason, UpstreamError
@@ -104,6 +104,12 @@ class RoutedUpstream(BaseCallbackUpstream):
             return None
         reasons: list[str | None] = await asyncio.gather(*(probe() for probe in probes if probe is not None))
         return None if None in reasons else reasons[0]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close the upstreams that have a method `close`."""

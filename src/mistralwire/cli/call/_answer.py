@@ -53,22 +53,25 @@ class TextPrinter:
         self._is_terminal = stream.isatty()
         self._encoding = stream.encoding if self._is_terminal else "utf-8"
         self._line_is_open = False
+        # Of the choice whose text is printed as it arrives.
+        self._first_index: int | None = None
         self._accumulator: Accumulator[ChatCompletionResponse] | None = None
         self._response: Response | None = None
 
     def add(self, part: CompletionChunk | Response) -> None:
         """Print the text of the first choice of a chunk, or of the response; keep the rest for the end."""
-        if isinstance(part, CompletionChunk):
+        if self._first_index is None:
+            self._first_index = next((choice.index for choice in part.choices), None)
+        if not isinstance(part, CompletionChunk):
+            self._response = part
+        elif any(choice.index != self._first_index or choice.delta.tool_calls for choice in part.choices):
             if self._accumulator is None:
-                from mistralwire.codec import Accumulator  # noqa: PLC0415 - not before an answer arrives
+                from mistralwire.codec import Accumulator  # noqa: PLC0415 - most answers are text alone
 
                 self._accumulator = Accumulator()
             self._accumulator.add(part)
-            self._write(text_of(part))
-        else:
-            self._response = part
-            for first in part.choices[:1]:
-                self._write(text_of(part, index=first.index))
+        if self._first_index is not None:
+            self._write(text_of(part, index=self._first_index))
 
     def end(self, *, is_complete: bool) -> None:
         """Print the tool calls and the other choices, unless the answer broke off; end the open line."""
@@ -79,11 +82,12 @@ class TextPrinter:
             self._write("\n")
 
     def _print_rest(self, response: Response) -> None:
-        for position, choice in enumerate(response.choices):
-            if position:
-                self._write_line(f"--- choice {choice.index} ---")
-                self._write(text_of(response, index=choice.index))
-            for tool_call in tool_calls_of(response, index=choice.index):
+        indexes = dict.fromkeys(choice.index for choice in response.choices)
+        for index in sorted(indexes, key=lambda index: index != self._first_index):
+            if index != self._first_index:
+                self._write_line(f"--- choice {index} ---")
+                self._write(text_of(response, index=index))
+            for tool_call in tool_calls_of(response, index=index):
                 function = tool_call.function
                 self._write_line(f"tool call: {function.name}({function.arguments_string})")
 
