@@ -66,6 +66,7 @@ endef
 
 .venv/.installed: pyproject.toml
 	$(call environment,.venv)
+	@echo "installing what development needs into .venv: some 800 MB, one to three minutes"
 	@$(BIN)/python $(PIP) --upgrade 'pip>=25.1'
 	@$(BIN)/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group dev
 	@touch $@

@@ -65,6 +65,14 @@ def test_it_fits_a_terminal(shown: str) -> None:
     assert [line for line in plain if len(line) > COLUMNS] == []
 
 
+def test_a_long_path_of_the_program_leaves_no_room_for_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "/" + "a" * 49
+    monkeypatch.setattr(_screen, "_CHUNKS_PER_SECOND", 1000)
+    monkeypatch.setattr(_screen, "_program", lambda: program)
+    output = CliRunner().invoke(main, ["demo"]).output
+    assert output.endswith(f'\n  {program} serve\n  {program} call "Hello"\n  {program} gateway\n')
+
+
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(_screen, "_CHUNKS_PER_SECOND", 1000)

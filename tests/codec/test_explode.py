@@ -176,6 +176,13 @@ def test_members_without_a_field_keep_their_order(text: str) -> None:
     assert accumulate(explode(response)) == _completed(response)
 
 
+@pytest.mark.parametrize("reason", ["stop", "brand_new"])
+def test_only_the_last_chunk_has_a_finish_reason(reason: str) -> None:
+    text = f'{{"choices":[{{"index":0,"message":{{"content":"a"}},"finish_reason":"{reason}","odd":1}}]}}'
+    chunks = explode(from_json(ChatCompletionResponse, text, validate=False))
+    assert [to_dict(chunk)["choices"][0]["finish_reason"] for chunk in chunks] == [None, reason]
+
+
 @given(loose)
 def test_every_object_comes_back_the_same(typed: TypedDocument) -> None:
     response = from_json(typed[0], to_json_text(typed[1]), validate=False)

@@ -639,6 +639,12 @@ async def test_what_is_no_route_is_logged_without_its_query_in_one_short_line(
     assert [record.__dict__["reason"] for record in records] == [*["NO_SUCH_ROUTE"] * 3, "METHOD_NOT_ALLOWED"]
 
 
+async def test_metrics_that_are_off_say_what_they_need(http: aiohttp.ClientSession) -> None:
+    async with running_gateway(ReplayUpstream(DEMONSTRATION)) as url, http.get(f"{url}/metrics") as response:
+        assert response.status == 404
+        assert (await response.json())["message"].endswith("found GET /metrics: that needs --metrics")
+
+
 async def test_the_two_types_of_a_request_have_the_same_fields() -> None:
     one, other = ChatCompletionRequest.DESCRIPTOR, ChatCompletionStreamRequest.DESCRIPTOR
     assert {(f.name, f.number) for f in one.fields} == {(f.name, f.number) for f in other.fields}

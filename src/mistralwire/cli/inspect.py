@@ -22,8 +22,7 @@ The object that --json prints:
   undocumented         {path: count}
   lost_by_json_format  {kind: {path: count}}; the kinds are "member dropped",
                        "null dropped", "empty array dropped", "number changed",
-                       "value changed", "order changed", "order undefined"
-                       and "refused"
+                       "value changed" and "refused"
 
 At most 1,000 paths are listed; the others are counted together.
 

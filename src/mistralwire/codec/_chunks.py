@@ -6,7 +6,8 @@ JSON of each chunk is converted for the accumulator alone, which changes it in p
 
 import collections
 import dataclasses
-from collections.abc import Container, Iterable
+import itertools
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 from mistralwire.codec._convert import from_document, to_document
@@ -311,21 +312,24 @@ def _split(document: dict[str, Any]) -> list[dict[str, Any]]:
     constant = {name: head[name] for name in _CHUNK_CONSTANTS if name in head}
     # A usage that is not an object is among the members without a field, and stays there.
     usage = {"usage": head.pop("usage")} if type(head.get("usage")) is dict else {}
-    # A reason that is not documented stays among the members without a field.
-    reasons = plan_for(CompletionResponseStreamChoice).by_name["finish_reason"].fields[0].enum_numbers
-    first = head | {"choices": [_first_piece(choice, reasons) for choice in choices]}
+    first = head | {"choices": [_first_piece(choice) for choice in choices]}
     last = constant | {"choices": [_last_piece(choice) for choice in choices]} | usage
     return [first, last]
 
 
-def _first_piece(choice: dict[str, Any], reasons: Container[str]) -> dict[str, Any]:
+def _first_piece(choice: dict[str, Any]) -> dict[str, Any]:
     piece = {
         "delta" if name == "message" else name: value
         for name, value in choice.items()
         if name != "delta" or "message" not in choice
     }
     reason = piece.get("finish_reason")
-    if isinstance(reason, str) and reason in reasons:
+    fields = plan_for(CompletionResponseStreamChoice).by_name
+    if isinstance(reason, str) and (
+        reason in fields["finish_reason"].fields[0].enum_numbers
+        # One that is not documented stays in its place behind other members without a field.
+        or all(name in fields for name in itertools.takewhile(lambda name: name != "finish_reason", piece))
+    ):
         piece["finish_reason"] = None
     return piece
 

@@ -30,6 +30,7 @@ from mistralwire.gateway._state import EXPOSED_HEADERS, GatewayState, foreign_ho
 from mistralwire.upstream import ForwardRoutes, ModelCatalog
 
 _JSON = "application/json"
+_METRICS_PATH = "/metrics"
 _HEALTH_S = 3.0
 # Of the request line, as shown in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
@@ -173,7 +174,7 @@ def _metrics_route(metrics: PrometheusMetrics) -> Route:
     async def send_metrics(_: Request) -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE)
 
-    return Route("/metrics", send_metrics)
+    return Route(_METRICS_PATH, send_metrics)
 
 
 async def _answer_unrouted(state: GatewayState, request: Request, raised: Exception) -> Response:
@@ -194,6 +195,8 @@ async def _answer_unrouted(state: GatewayState, request: Request, raised: Except
         message += ": that needs --openai"
     if state.forward.is_empty and own_path in state.config.passed_through:
         message += ": that needs an upstream of the kind mistral, or --passthrough-url"
+    elif own_path == _METRICS_PATH:
+        message += ": that needs --metrics"
     headers = dict(refused.headers or {})
     if refused.status_code == 405:
         if "Allow" in headers:

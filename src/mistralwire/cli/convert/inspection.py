@@ -193,38 +193,25 @@ def _losses_of(descriptor: Any, text: bytes) -> Iterator[tuple[str, str]]:
     except (json_format.Error, ValueError, RecursionError):
         yield "refused", ""
     else:
-        yield from _differences(json.loads(text), after, "", message.DESCRIPTOR)
+        yield from _differences(json.loads(text), after, "")
 
 
-def _differences(before: Any, after: Any, path: str, schema: Any) -> Iterator[tuple[str, str]]:
-    """Yield what changed in a value; `schema` is the descriptor of its message, None in free-form JSON."""
+def _differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield what changed in a value, and where; the order of members is no part of JSON."""
     match before, after:
         case dict(), dict():
             for name, value in before.items():
                 place = _path_to(path, name)
                 if name in after:
-                    yield from _differences(value, after[name], place, _schema_of(schema, name))
+                    yield from _differences(value, after[name], place)
                 else:
                     yield _kind_of_lost(value), place
-            both = [name for name in before if name in after]
-            if schema is None and len(both) > 1:
-                # A Struct is a map, whose order differs from run to run.
-                yield "order undefined", path
-            elif schema is not None and both != [name for name in after if name in before]:
-                yield "order changed", path
         case list(), list() if len(before) == len(after):
             for one, other in zip(before, after, strict=True):
-                yield from _differences(one, other, f"{path}[]", schema)
+                yield from _differences(one, other, f"{path}[]")
         case _ if type(before) is not type(after) or before != after:
             is_number = isinstance(before, int | float) and not isinstance(before, bool)
             yield "number changed" if is_number else "value changed", path
-
-
-def _schema_of(schema: Any, name: str) -> Any:
-    """Return the descriptor of a member's message; None if it is free-form JSON or a scalar."""
-    field = None if schema is None else schema.fields_by_name.get(name)
-    inner = None if field is None else field.message_type
-    return None if inner is None or inner.file.package == "google.protobuf" else inner
 
 
 def _kind_of_lost(value: Any) -> str:

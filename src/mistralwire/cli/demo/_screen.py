@@ -32,6 +32,8 @@ _NEXT_COMMANDS = {
     'call "Hello"': "calls it, from another terminal",
     "gateway": "serves the HTTP API and a page, /docs",
 }
+# Of 80 columns, beside the longest of these.
+_PROGRAM_WIDTH = 80 - 18 - max(map(len, _NEXT_COMMANDS.values()))
 _CHUNKS_PER_SECOND = 8
 _REQUEST = {
     "model": "magistral-medium-latest",
@@ -63,8 +65,10 @@ def show_demo() -> None:
     _show_figures({"documented": documented, "realistic": realistic})
 
     _show_title("Next steps")
+    # A program in an environment may have a long path.
+    has_room = len(_program()) <= _PROGRAM_WIDTH
     for words, purpose in _NEXT_COMMANDS.items():
-        click.echo(f"  {_program()} {words:13} # {purpose}")
+        click.echo(f"  {_program()} {words:13} # {purpose}" if has_room else f"  {_program()} {words}")
     if not (is_whole and is_equal):
         raise click.ClickException("mistralwire lost something, as shown above; please report it")
 
