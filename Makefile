@@ -22,8 +22,9 @@ DOWNLOAD := $(PYTHON) -m tools.downloads
 UNANSWERED = || [ $$? -eq 75 ]
 NOT_RUN := build/not-run.txt
 
-# With more than the cores, tests hit their timeouts.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
+# One more than the cores, since many tests wait; as many as these with coverage, under which tests would hit their timeouts.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell expr $(CORES) + 1)
 PYTEST := -m pytest --durations=10
 # By file, so that what its tests share is started once.
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -162,6 +163,7 @@ oldest: .venv-oldest/.installed
 
 # Of the pass that has all tests; those of the codec compare both engines there.
 coverage check: COVERAGE := -m coverage run
+coverage check: WORKERS := $(CORES)
 coverage: forget newest covered ## Run the tests with branch coverage of src, processes included; fails below 95 %
 
 covered:
