@@ -22,12 +22,12 @@ DOWNLOAD := $(PYTHON) -m tools.downloads
 UNANSWERED = || [ $$? -eq 75 ]
 NOT_RUN := build/not-run.txt
 
-# One more than the cores, since many tests wait; as many as these with coverage, under which tests would hit their timeouts.
+# One more than the cores, since many tests wait; as many as these where tests would hit their timeouts.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 WORKERS ?= $(shell expr $(CORES) + 1)
 PYTEST := -m pytest --durations=10
 # By file, so that what its tests share is started once.
-PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 MAIN := not alone and not interop and not chaos
 # To import the SDKs takes longer than most of the tests that are left.
 QUICK := $(foreach path,codec/test_sdk_agreement.py contract/test_drift.py contract/test_drift_readers.py fleet interop \
@@ -163,7 +163,7 @@ oldest: .venv-oldest/.installed
 
 # Of the pass that has all tests; those of the codec compare both engines there.
 coverage check: COVERAGE := -m coverage run
-coverage check: WORKERS := $(CORES)
+coverage check oldest: WORKERS := $(CORES)
 coverage: forget newest covered ## Run the tests with branch coverage of src, processes included; fails below 95 %
 
 covered:
