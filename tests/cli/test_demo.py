@@ -66,11 +66,13 @@ def test_it_fits_a_terminal(shown: str) -> None:
 
 
 def test_a_long_path_of_the_program_leaves_no_room_for_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    program = "/" + "a" * 49
     monkeypatch.setattr(_screen, "_CHUNKS_PER_SECOND", 1000)
-    monkeypatch.setattr(_screen, "_program", lambda: program)
-    output = CliRunner().invoke(main, ["demo"]).output
-    assert output.endswith(f'\n  {program} serve\n  {program} call "Hello"\n  {program} gateway\n')
+    # That of `make demo`, and a longer one.
+    for program, has_room in ((".venv-demo/bin/mistralwire", True), ("/" + "a" * 49, False)):
+        monkeypatch.setattr(_screen, "_program", lambda program=program: program)
+        last = CliRunner().invoke(main, ["demo"]).output.splitlines()[-3:]
+        assert [" # " in line for line in last] == [has_room] * 3
+        assert all(line.startswith(f"  {program} ") and len(line) <= COLUMNS for line in last)
 
 
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:

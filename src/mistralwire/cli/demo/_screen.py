@@ -30,10 +30,10 @@ _JSON_WIDTH, _MARK_WIDTH = 48, 20
 _NEXT_COMMANDS = {
     "serve": "serves recorded answers over gRPC",
     'call "Hello"': "calls it, from another terminal",
-    "gateway": "serves the HTTP API and a page, /docs",
+    "gateway": "serves the HTTP API, with /docs",
 }
 # Of 80 columns, beside the longest of these.
-_PROGRAM_WIDTH = 80 - 18 - max(map(len, _NEXT_COMMANDS.values()))
+_PROGRAM_WIDTH = 80 - 19 - max(map(len, _NEXT_COMMANDS.values()))
 _CHUNKS_PER_SECOND = 8
 _REQUEST = {
     "model": "magistral-medium-latest",
