@@ -6,12 +6,12 @@ OLDEST := protobuf==6.33.5 grpcio==1.80.0 grpcio-health-checking==1.80.0 grpcio-
 	opentelemetry-sdk==1.30.0 opentelemetry-exporter-prometheus==0.51b0 \
 	opentelemetry-distro==0.51b0 opentelemetry-instrumentation-starlette==0.51b0 opentelemetry-propagator-b3==1.30.0 \
 	starlette==1.3.1 uvicorn==0.34.0 uvloop==0.21.0 httptools==0.6.4 aiohappyeyeballs==2.5.0 google-auth==2.38.0 \
-	requests==2.33.0
+	requests==2.33.0 nats-py==2.16.0
 PIP := -m pip install --quiet --disable-pip-version-check
 GENERATED := src/mistralwire/v1 src/mistralwire/gateway/openapi.json src/mistralwire/gateway/docs.html docs/reference.md
 # The packages that the tests with Node.js and `make drift` need; without npm these are skipped.
 NODE := tests/sdk_node tests/v1/pyright tools/drift
-NODE_CLIENTS := tests/real_clients
+NODE_CLIENTS := tests/real_clients tests/interop/durable_streams
 NPM := $(shell command -v npm)
 NODE_PACKAGES := $(if $(NPM),$(NODE:%=%/node_modules/.installed))
 
@@ -31,15 +31,15 @@ PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 MAIN := not alone and not interop and not chaos
 # To import the SDKs takes longer than most of the tests that are left.
 QUICK := $(foreach path,codec/test_sdk_agreement.py contract/test_drift.py contract/test_drift_readers.py fleet interop \
-	real_clients sdk sdk_node,--ignore tests/$(path)) \
+	real_clients sdk sdk_node faults,--ignore tests/$(path)) \
 	-m "$(MAIN) and not process and not sdk and not slow and not hypothesis"
 # What the oldest dependencies can break; fewer examples, since both engines and all of them run on the newest ones.
-OLDEST_TESTS := tests/codec tests/contract tests/service tests/client
+OLDEST_TESTS := tests/codec tests/contract tests/log tests/service tests/client
 NATIVE_SOURCES := $(wildcard native/*.toml native/*.pyi native/src/*.rs native/core/*.toml native/core/src/*.rs)
 MATURIN := maturin==1.16.0
 
 .PHONY: help native wheels native-test rust demo picture quick test newest alone oldest coverage forget covered versions interop chaos check begin debian report \
-	format lint types docs dist stubs generate vectors buf drift bench bench-stream bench-gateway fuzz clean FORCE
+	format lint types docs dist stubs generate vectors buf drift bench bench-stream bench-gateway bench-relay fuzz clean FORCE
 
 # Targets share environments, stubs and processors.
 .NOTPARALLEL:
@@ -69,13 +69,13 @@ endef
 	$(call environment,.venv)
 	@echo "installing what development needs into .venv: some 800 MB, one to three minutes"
 	@$(BIN)/python $(PIP) --upgrade 'pip>=25.1'
-	@$(BIN)/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group dev
+	@$(BIN)/python $(PIP) --editable ".[channelz,gateway,otel,relay,vertex]" --group dev
 	@touch $@
 
 .venv-oldest/.installed: pyproject.toml Makefile
 	$(call environment,.venv-oldest)
 	@.venv-oldest/bin/python $(PIP) --upgrade 'pip>=25.1'
-	@.venv-oldest/bin/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group test $(OLDEST)
+	@.venv-oldest/bin/python $(PIP) --editable ".[channelz,gateway,otel,relay,vertex]" --group test $(OLDEST)
 	@touch $@
 
 .venv-generate/.installed: Makefile
@@ -106,7 +106,7 @@ endef
 .venv-3.%/.installed: pyproject.toml
 	$(call environment,.venv-3.$*,$(call python3,$*))
 	@.venv-3.$*/bin/python $(PIP) --upgrade 'pip>=25.1'
-	@.venv-3.$*/bin/python $(PIP) --editable ".[channelz,gateway,otel,vertex]" --group test
+	@.venv-3.$*/bin/python $(PIP) --editable ".[channelz,gateway,otel,relay,vertex]" --group test
 	@touch $@
 
 # Built where cargo is found; the Python engine, which is complete, does without, except in CI.
@@ -144,7 +144,7 @@ picture: .venv/.installed ## Draw docs/demo.svg, which README.md shows, from the
 
 TEST_PACKAGES := .venv/.installed .venv-generate/.installed .venv-clients/.installed $(NODE_PACKAGES)
 
-quick: .venv/.installed ## Run the tests that start no process and need no SDK, in less than a minute on two cores
+quick: .venv/.installed ## Run the tests that start no process and need no SDK, in a minute or two on two cores
 	$(BIN)/python $(PYTEST) $(PARALLEL) $(QUICK)
 
 test: newest alone oldest ## Run the tests in Python, in parallel, and a part on the oldest dependencies, in about six minutes on two cores
@@ -158,7 +158,7 @@ alone: $(TEST_PACKAGES)
 	$(BIN)/python $(PYTEST) -m "alone and not interop and not chaos" $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 oldest: .venv-oldest/.installed
-	@echo "== oldest dependencies, codec, contract, service and client"
+	@echo "== oldest dependencies, codec, contract, log, service and client"
 	HYPOTHESIS_PROFILE=short .venv-oldest/bin/python $(PYTEST) $(PARALLEL) -m "$(MAIN)" $(OLDEST_TESTS)
 
 # Of the pass that has all tests; those of the codec compare both engines there.
@@ -188,11 +188,16 @@ FORCE:
 	.venv-3.$*/bin/python $(PYTEST) $(PARALLEL) $(QUICK)
 
 # Skips the languages whose toolchain is not installed, with the reason.
-interop: .venv/.installed .venv-generate/.installed .venv-clients/.installed $(if $(NPM),$(NODE_CLIENTS)/node_modules/.installed) ## Call services from other languages, and serve in them (ONLY="go or rust")
+interop: .venv/.installed .venv-generate/.installed .venv-clients/.installed $(if $(NPM),$(NODE_CLIENTS:%=%/node_modules/.installed)) ## Call services from other languages, and serve in them (ONLY="go or rust")
 	$(BIN)/python $(PYTEST) $(PARALLEL) -m interop tests/interop tests/real_clients $(if $(ONLY),-k "$(ONLY)")
 
-chaos: .venv/.installed ## Run the long tests that kill, stop and overload processes
-	$(BIN)/python $(PYTEST) -m chaos
+# How long each scenario of tests/faults runs. In parallel there are no table and no figures.
+CHAOS_SECONDS ?= 60
+check: CHAOS_SECONDS := 3
+check: CHAOS_PARALLEL := $(PARALLEL)
+
+chaos: .venv/.installed ## Run the long tests that kill, stop and overload processes, and print what the relay lost
+	CHAOS_SECONDS=$(CHAOS_SECONDS) $(BIN)/python $(PYTEST) $(CHAOS_PARALLEL) -m chaos $(if $(ONLY),-k "$(ONLY)")
 
 # Where the registry did not answer, the packages for Node.js are missing, and so are their sources.
 check: DRIFT_OPTIONS := $(if $(CI),$$(ls $(NODE_PACKAGES) >/dev/null 2>&1 && echo --all))
@@ -203,11 +208,13 @@ begin:
 	@for tool in node npm go java javac mvn cargo; do command -v $$tool >/dev/null || { \
 		echo "$$tool is not installed: what needs it is not run" | tee -a $(NOT_RUN); $(if $(CI),exit 1;) }; done
 
-# Debian's, where CI may install them; tests of the page at /docs and of the alerts in deploy/ are skipped without.
+# Debian's, where CI may install them; tests of the page at /docs, of the alerts in deploy/ and of faults are skipped without.
 debian:
-	@$(if $(CI),command -v chromedriver promtool >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null \
-		|| $(DOWNLOAD) "tests of the page at /docs in a browser$(comma) and of the alerts" sh -c 'apt-get update -qq \
-		&& apt-get install -qq -y --no-install-recommends chromium chromium-driver prometheus' $(UNANSWERED),true)
+	@$(if $(CI),which chromedriver promtool fusermount3 ip unshare cc >/dev/null || [ "$$(id -u)" != 0 ] \
+		|| ! command -v apt-get >/dev/null \
+		|| $(DOWNLOAD) "tests of the page at /docs in a browser$(comma) of the alerts$(comma) and of faults" sh -c 'apt-get update -qq \
+		&& apt-get install -qq -y --no-install-recommends chromium chromium-driver prometheus \
+		fuse3 iproute2 util-linux gcc libc6-dev' $(UNANSWERED),true)
 
 report:
 	@if [ -s $(NOT_RUN) ]; then echo "not run:" && sed 's/^/  /' $(NOT_RUN); else echo "everything was run"; fi
@@ -261,12 +268,15 @@ bench-stream: .venv/.installed ## Measure the streaming service against plain gr
 bench-gateway: .venv/.installed native .venv-gateways/.installed $(if $(LITELLM),.venv-litellm/.installed) ## Measure the gateway against smg, ferrogw and Envoy (LITELLM=1 for LiteLLM too)
 	$(BIN)/python -m benchmarks.gateway $(if $(LITELLM),--litellm)
 
+bench-relay: .venv/.installed ## Measure response logs and the relay against Redis Streams and plain grpcio (needs redis-server and cc)
+	$(BIN)/python -m benchmarks.relay
+
 fuzz: .venv/.installed native ## Fuzz both engines of the codec, a minute per target (TARGET=wire SECONDS=1800)
 	@$(BIN)/python $(PIP) atheris
 	$(BIN)/python -m tools.fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
 clean: ## Remove what these targets created
 	rm -rf .venv .venv-* build dist .coverage .coverage.*
-	rm -rf $(NODE:%=%/node_modules) $(NODE_CLIENTS)/node_modules
+	rm -rf $(NODE:%=%/node_modules) $(NODE_CLIENTS:%=%/node_modules)
 	rm -rf native/target native/fuzz/target native/.site
 	rm -rf $(foreach made,gen node_modules target,$(wildcard examples/*/$(made)))

@@ -34,7 +34,13 @@ class Engine:
         /,
     ) -> SseReader | None: ...
     def sse_events(
-        self, message_type: type[Any], element: int, wire: bytes, first_id: int | None, camel: bool, /
+        self,
+        message_type: type[Any],
+        element: int,
+        wire: bytes,
+        first_id: tuple[str, int] | None,
+        camel: bool,
+        /,
     ) -> bytes | None: ...
     def function(self, function: _F, /) -> _F: ...
     def handovers(self) -> dict[str, int]: ...

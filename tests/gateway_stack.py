@@ -6,7 +6,8 @@ from typing import Any
 
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
-from mistralwire.service import LocalChannel, ServerConfig, create_server
+from mistralwire.log import ResponseLog
+from mistralwire.service import LocalChannel, Relay, ServerConfig, create_server
 from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, Upstream
 
 
@@ -20,22 +21,24 @@ async def running_gateway(
     forward: Sequence[Route] = (),
     is_embedded: bool = False,
     is_wrapped: bool = False,
+    log: ResponseLog | None = None,
+    relay: Relay | None = None,
 ) -> AsyncIterator[str]:
     """Run a gateway and the service behind it on free ports, and yield the gateway's URL.
 
     Embedded, the service is called without a socket. Wrapped, the gateway is an ASGI application in another
-    one, so that its server has no short cut to it.
+    one, so that its server has no short cut to it. The relay, if there is one, is open.
     """
     config = config or GatewayConfig(port=0)
     service = service or ServerConfig(port=0)
     async with contextlib.AsyncExitStack() as stack:
         if is_embedded:
-            client = Client.on(LocalChannel(upstream, service))
+            client = Client.on(LocalChannel(upstream, service, relay=relay))
         else:
-            server = await stack.enter_async_context(create_server(upstream, service))
+            server = await stack.enter_async_context(create_server(upstream, service, relay=relay))
             client = Client(server.address, attempts_max=1)
         await stack.enter_async_context(client)
-        app: Any = create_app(client, config, models=models, forward=ForwardRoutes(forward))
+        app: Any = create_app(client, config, models=models, forward=ForwardRoutes(forward), log=log)
         if is_wrapped:
             app = _wrapped(app)
         gateway = await stack.enter_async_context(GatewayServer(app, config))

@@ -32,6 +32,7 @@ _SHARED = {
     "_response_stream",
     "_serving",
     "_settings",
+    "_status",
     "_timeouts",
     "_trace_context",
     "_protobuf",
@@ -41,7 +42,7 @@ MAY_IMPORT = {
     "v1": {"v1"},
     "errors": {"v1"},
     "codec": _CONTRACT | {"_engine", "_lazy", "_protobuf"},
-    "log": _CONTRACT | {"codec"},
+    "log": _CONTRACT | {"codec", "_lazy", "_protobuf"},
     "upstream": _CONTRACT
     | {"codec", "log", "_files", "_metadata", "_offload", "_response_stream", "_timeouts"}
     | {"_methods", "_settings", "_protobuf"},
@@ -59,9 +60,10 @@ MAY_IMPORT = {
     "_metadata": {"errors", "v1"},
     "_methods": {"v1"},
     "_offload": {"codec"},
-    "_response_stream": {"errors"},
+    "_response_stream": {"errors", "_protobuf"},
     "_serving": {"errors", "_addresses", "_files", "_metadata"},
     "_settings": {"_addresses"},
+    "_status": {"errors", "v1", "_metadata", "_protobuf"},
     "_timeouts": set(),
     "_trace_context": set(),
     "_protobuf": set(),

@@ -1,5 +1,6 @@
 """What deploy/ has is valid, and names only settings, flags, files, ports, metrics and reasons that exist."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -18,6 +19,9 @@ import pytest
 from mistralwire.cli import main
 from mistralwire.errors import Reason
 from mistralwire.service import SERVICE_NAME
+from tests.cli.relay import CHAT, invoke
+from tests.cli.serving import serving
+from tests.log.nats_servers import NatsServer, free_ports, running
 from tests.prometheus_names import labels_by_metric
 from tools.downloads import note_not_run
 
@@ -25,15 +29,19 @@ yaml = pytest.importorskip("yaml", reason="PyYAML, which mkdocs brings, is not i
 
 ROOT = pathlib.Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+KUBERNETES = sorted((DEPLOY / "kubernetes").rglob("*.yaml"))
+DOCKERFILE = DEPLOY / "Dockerfile"
 ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
 DASHBOARD = DEPLOY / "grafana" / "mistralwire.json"
 UNIT = DEPLOY / "systemd" / "mistralwire@.service"
-COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+COMPOSE, WITH_NATS, WITH_DATA = (
+    yaml.safe_load((DEPLOY / name).read_text())
+    for name in ("compose.yaml", "compose.nats.yaml", "compose.data.yaml")
+)
 SETTINGS = tomllib.loads((DEPLOY / "mistralwire.toml").read_text())
 FOLDER = "/etc/mistralwire"
-# Seconds for a process to end after its last call.
-END_S = 5
+# Seconds for a process to end after its last call: it waits 20 for a log on NATS that is away.
+END_S = 25
 # A process without calls takes this, rounded up.
 BASE_BYTES = 100 * 2**20
 
@@ -78,15 +86,17 @@ def test_the_dockerfile_has_no_findings() -> None:
 
 
 @pytest.mark.process
-def test_compose_accepts_its_file() -> None:
-    assert "ok" in _run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
+def test_compose_accepts_its_files() -> None:
+    files = [path.name for path in DEPLOY.glob("compose*.yaml")]
+    assert len(files) == 3
+    assert "ok" in _run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files)
 
 
 @pytest.mark.slow
 def test_kubernetes_accepts_the_manifests() -> None:
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     documents = _documents()
-    assert len(documents) == 8
+    assert len(documents) == 13
     for document in documents.values():
         kubernetes_validate.validate(document, "1.34", strict=True)
 
@@ -144,6 +154,9 @@ def _settings(arguments: list[str], config: pathlib.Path) -> dict[str, Any]:
 COMMAND_LINES = {
     "compose service": COMPOSE["services"]["service"]["command"],
     "compose gateway": COMPOSE["services"]["gateway"]["command"],
+    "compose with NATS, service": WITH_NATS["services"]["service"]["command"],
+    "compose with NATS, gateway": WITH_NATS["services"]["gateway"]["command"],
+    "compose with a folder, service": WITH_DATA["services"]["service"]["command"],
     "kubernetes service": _pod("service")[1]["args"],
     "kubernetes gateway": _pod("gateway")[1]["args"],
 }
@@ -154,6 +167,88 @@ def test_a_command_line_is_accepted_with_the_settings(place: str) -> None:
     settings = _settings(COMMAND_LINES[place], DEPLOY / "mistralwire.toml")
     assert (settings["host"], settings["prometheus_port"]) == ("0.0.0.0", 9464)
     assert settings["port"] == (50051 if place.endswith("service") else 8080)
+
+
+def test_what_is_added_to_compose_stores_responses_and_changes_nothing_else() -> None:
+    for added, flag in ((WITH_NATS, "--log"), (WITH_DATA, "--data")):
+        for name in added["services"].keys() & COMPOSE["services"].keys():
+            *command, setting, _ = added["services"][name]["command"]
+            assert (command, setting) == (COMPOSE["services"][name]["command"], flag)
+
+
+def test_a_folder_of_responses_is_a_volume_that_the_image_may_write_to() -> None:
+    service = WITH_DATA["services"]["service"]
+    folder = service["command"][-1]
+    assert service["volumes"] == [f"{next(iter(WITH_DATA['volumes']))}:{folder}"]
+    assert service["deploy"]["replicas"] == 1
+    made = re.findall(r"install --directory --owner=(\d+) .* (\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert made == [("10001", folder)]
+
+
+@pytest.mark.process
+async def test_the_service_stores_responses_in_nats_with_its_configuration(tmp_path: pathlib.Path) -> None:
+    command = WITH_NATS["services"]["nats"]["command"]
+    [place] = [config["target"] for config in WITH_NATS["services"]["nats"]["configs"]]
+    file, store = DEPLOY / WITH_NATS["configs"]["nats"]["file"], tmp_path / "store"
+    paths = {place: str(file), "/data": str(store)}
+    nats = NatsServer(tmp_path / "nats", command=[paths.get(word, word) for word in command])
+    with running(nats):
+        async with serving("--log", nats.url, "--log-monitors", nats.monitor_url) as (_, address, line):
+            published = await invoke(address, "publish", CHAT, "--id", "r")
+            listed = await invoke(address, "responses", "--json")
+
+    assert "storing responses in NATS" in line
+    assert published == (0, "r\n", "")
+    assert json.loads(listed[1])["state"] == "finished"
+    assert [*store.iterdir()]
+
+
+@pytest.mark.process
+async def test_the_service_stores_responses_in_the_three_servers_of_kubernetes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = _documents()
+    pods = documents["StatefulSet", "mistralwire-nats"]["spec"]
+    [container] = pods["template"]["spec"]["containers"]
+    assert container["image"] == WITH_NATS["services"]["nats"]["image"]
+    config = documents["ConfigMap", "mistralwire-nats"]["data"]["nats.conf"]
+    file = tmp_path / "nats.conf"
+    routes = re.findall('"nats://(.+:6222)"', config)
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(len(routes))]
+    servers = []
+    for number in range(pods["replicas"]):
+        name = f"mistralwire-nats-{number}"
+        assert routes[number] == f"{name}.{pods['serviceName']}:6222"
+        paths = {"/etc/nats/nats.conf": str(file), "/data": str(tmp_path / "store" / name)}
+        command = [paths.get(word, word) for word in container["args"]]
+        command += ["--cluster", f"nats://{addresses[number]}"]
+        servers.append(NatsServer(tmp_path / name, command=command))
+    file.write_text(_replaced(config, dict(zip(routes, addresses, strict=True))))
+    comment = (DEPLOY / "kubernetes" / "nats" / "nats.yaml").read_text().partition("apiVersion")[0]
+    [log] = re.findall('log = "(.+)"', comment)
+    urls = {
+        f"nats://{route.removesuffix(':6222')}": server.url
+        for route, server in zip(routes, servers, strict=True)
+    }
+    monitors = ",".join(server.monitor_url for server in servers)
+    [replicas] = re.findall(r"log_replicas = (\d)", comment)
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            monkeypatch.setenv("POD_NAME", server.name)
+            server.launch()
+            stack.callback(server.stop)
+        for server in servers:
+            server.wait()
+        arguments = ("--log", _replaced(log, urls), "--log-replicas", replicas, "--log-monitors", monitors)
+        async with serving(*arguments) as (_, address, _):
+            assert await invoke(address, "publish", CHAT, "--id", "r") == (0, "r\n", "")
+
+
+def _replaced(text: str, replacements: dict[str, str]) -> str:
+    for old, new in replacements.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
 
 
 def test_a_gateway_without_a_service_takes_the_settings_without_those_for_it(tmp_path: pathlib.Path) -> None:
@@ -188,7 +283,7 @@ def _files(settings: dict[str, Any]) -> set[str]:
 
 
 def _health_commands() -> Iterator[list[str]]:
-    (check,) = re.findall(r"HEALTHCHECK .*?\n *CMD (\[.*\])", (DEPLOY / "Dockerfile").read_text())
+    (check,) = re.findall(r"HEALTHCHECK .*?\n *CMD (\[.*\])", DOCKERFILE.read_text())
     yield json.loads(check)
     yield COMPOSE["services"]["service"]["healthcheck"]["test"][1:]
 
@@ -236,14 +331,16 @@ def test_the_config_map_has_the_file() -> None:
 
 
 def test_the_files_that_compose_mounts_exist() -> None:
-    for config in COMPOSE["configs"].values():
-        assert (DEPLOY / config["file"]).is_file()
-    mounted = [config for service in COMPOSE["services"].values() for config in service.get("configs", [])]
-    assert {config["source"] for config in mounted} == COMPOSE["configs"].keys()
+    for compose in (COMPOSE, WITH_NATS):
+        for config in compose["configs"].values():
+            assert (DEPLOY / config["file"]).is_file()
+        services = compose["services"].values()
+        mounted = [config for service in services for config in service.get("configs", [])]
+        assert {config["source"] for config in mounted} == compose["configs"].keys()
 
 
 def test_the_dockerfile_copies_what_exists_and_is_not_ignored() -> None:
-    text = (DEPLOY / "Dockerfile").read_text()
+    text = DOCKERFILE.read_text()
     lines = re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE)
     copied = {path for line in lines for path in line.split()}
     allowed = set(re.findall("^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
@@ -270,9 +367,10 @@ def test_the_version_is_the_packages() -> None:
 
 
 def test_images_are_pinned() -> None:
-    images = re.findall(r"^FROM (\S+:\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    images += [service["image"] for service in COMPOSE["services"].values()]
-    assert len(images) == 8
+    images = re.findall(r"^FROM (\S+:\S+)", DOCKERFILE.read_text(), re.MULTILINE)
+    services = [*COMPOSE["services"].values(), WITH_NATS["services"]["nats"]]
+    images += [service["image"] for service in services]
+    assert len(images) == 9
     assert [image for image in images if not re.search(r":v?\d+\.\d+", image)] == []
 
 
@@ -370,9 +468,9 @@ def test_queries_use_metrics_and_labels_that_exist() -> None:
                 assert set(one.modifier.labels) <= labels, query
 
 
-def test_alerts_use_reasons_jobs_and_limits_that_exist() -> None:
+def test_queries_use_reasons_jobs_and_limits_that_exist() -> None:
     text = ALERTS.read_text()
-    values = re.findall(r'mistralwire_error_reason=~?"([A-Z_|]+)"', text)
+    values = re.findall(r'mistralwire_error_reason=~?"([A-Z_|]+)"', "".join(_queries()))
     reasons = {reason for value in values for reason in value.split("|")}
     assert len(reasons) > 10
     assert reasons <= {*Reason.__members__}
@@ -421,10 +519,12 @@ FIRING = {
     "MistralwireFirstChunkLate": {_CHUNK.format("10"): "0+1x60", _CHUNK.format("20"): "0+9x60"}
     | {_CHUNK.format("+Inf"): "0+9x60"},
     "MistralwireContractLosses": {f"mistralwire_contract_losses_total{_SERVICE}": "0+1x60"},
+    "MistralwireNotStored": {f"mistralwire_relay_responses_not_stored_total{_SERVICE}": "0+1x60"},
+    "MistralwireLogFails": _call_series(LOG_UNAVAILABLE="0+1x60"),
 }
 QUIET = {
     **_request_series(_200="0+99x60", _503="0+1x60", _429="0+1x60", _401="0+1x60"),
-    **_call_series(_="0+99x60", UPSTREAM_FAILED="0+1x60", CONTRACT_VIOLATION="0+9x60"),
+    **_call_series(_="0+99x60", UPSTREAM_FAILED="0+1x60", CONTRACT_VIOLATION="0+9x60", STALE_EPOCH="0+9x60"),
     f"up{_SERVICE}": "1x60",
     f"process_start_time_seconds{_SERVICE}": "7x60",
 }

@@ -17,6 +17,7 @@ from mistralwire.errors import (
     EncodeError,
     MistralwireError,
     OverloadError,
+    ResponseError,
     UpstreamError,
     Violation,
 )
@@ -98,6 +99,7 @@ EXAMPLES = [
         retry_after_s=2.5,
     ),
     OverloadError("m", reason="FULL", retry_after_s=7),
+    ResponseError("m", code="ABORTED", reason="STALE", metadata={"epoch": "3"}),
     CallError(
         "m",
         code="NOT_FOUND",

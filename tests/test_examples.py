@@ -20,6 +20,7 @@ from mistralwire.client import Client
 from mistralwire.service import ServerConfig, create_server
 from mistralwire.upstream import MistralUpstream
 from mistralwire.v1 import ChatCompletionResponse
+from tests.client.relays import relaying
 from tests.interop.processes import WAIT_S, end, listening, run
 from tests.upstream_server import UpstreamServer, json_answer, sse_answer
 
@@ -147,3 +148,18 @@ async def test_the_gateway_is_mounted_in_fastapi() -> None:
         finally:
             await end(process)
     assert answer["choices"][0]["message"]["content"] == "one two "
+
+
+async def test_a_response_is_published_and_followed() -> None:
+    async with relaying() as server:
+        for _ in range(2):  # again, as after a crash
+            published = await _run("publish_response.py", "mine", server.address)
+            assert published == (0, "mine is finished\n", "")
+        whole = await _run("follow_response.py", "mine", "0", server.address)
+        rest = await _run("follow_response.py", "mine", "5", server.address)
+        code, output, errors = await _run("follow_response.py", "other", "0", server.address)
+
+    assert whole == (0, "An acknowledged event survives a crash.\n", "")
+    assert rest == (0, "crash.\n", "")
+    assert (code, output) == (1, "")
+    assert errors.startswith("\nNOT_FOUND (RESPONSE_NOT_FOUND) behind event 0: ")

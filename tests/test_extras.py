@@ -32,6 +32,15 @@ def test_an_import_that_fails_says_what_to_install(program: str, missing: str, p
     assert said_by(program, missing) == f"ModuleNotFoundError: {expected} pip install '.[gateway]'"
 
 
+def test_a_log_that_needs_a_package_says_what_to_install() -> None:
+    program = "import asyncio\nfrom mistralwire.log import NatsLog\nasyncio.run(NatsLog('nats://a').start())"
+    expected = (
+        "a response log on NATS needs the package nats-py, found none; in a checkout of mistralwire run"
+    )
+    said = said_by(program, "nats")
+    assert said == f"mistralwire.errors.MistralwireError: {expected} pip install '.[relay]'"
+
+
 def test_an_import_that_fails_can_be_caught_with_the_name_of_the_package() -> None:
     attempt = "try:\n    from mistralwire.gateway import create_app\n"
     program = attempt + "except ImportError as error:\n    print(error.name)"

@@ -72,7 +72,7 @@ def test_the_names_in_the_architecture_exist() -> None:
     words = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
     names = {name for text in (*pictures, *words) for name in _NAME.findall(text)}
     names.update(word for word in words if re.fullmatch(r"[A-Za-z]\w*[a-z]\w*", word))
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     assert len(names) > 30
     assert names - set(_defined_names()) - _FOREIGN == set()
 

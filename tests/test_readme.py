@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import pathlib
 import re
 import sys
@@ -124,9 +125,9 @@ def test_the_stream_example_runs() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _listening(command: str) -> AsyncIterator[str]:
+async def _listening(command: str, *arguments: str) -> AsyncIterator[str]:
     """Run a command on a free port, and yield its address."""
-    words = [sys.executable, "-m", "mistralwire", command, "--port", "0"]
+    words = [sys.executable, "-m", "mistralwire", command, "--port", "0", *arguments]
     process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -199,3 +200,27 @@ async def test_the_upstream_example_answers_and_ends_on_a_signal() -> None:
     assert [chunk.choices[0].delta.content_string for chunk in chunks] == ["say ", "it ", "again ", ""]
     assert all(check(chunk) == [] for chunk in chunks)
     assert example.returncode == 0
+
+
+@pytest.mark.process
+async def test_the_commands_for_stored_responses_run(tmp_path: pathlib.Path) -> None:
+    section = README.read_text().partition("## Relay\n")[2].partition("\n## ")[0]
+    serve, *lines = [line.strip() for line in section.splitlines() if line.startswith("    mistralwire ")]
+    assert serve.startswith("mistralwire serve --data ./data &")
+    async with _listening("serve", "--data", str(tmp_path / "data")) as address:
+        variables = {
+            f"MISTRALWIRE_{name}_TARGET": address for name in ("CALL", "FOLLOW", "PUBLISH", "RESPONSES")
+        }
+        script = "\n".join(["set -e", f'mistralwire() {{ {sys.executable} -m mistralwire "$@"; }}', *lines])
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", script),
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), 60)
+
+    table, _, rest = output.decode().partition("\nanswer\n")
+    assert process.returncode == 0
+    assert [line.split()[1] for line in table.splitlines()] == ["STATE", "finished"]
+    assert rest.startswith("Hello! This answer was recorded")

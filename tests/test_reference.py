@@ -17,7 +17,8 @@ import mistralwire
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
-from mistralwire.service import LocalChannel
+from mistralwire.log import MemoryLog
+from mistralwire.service import LocalChannel, Relay, RelayConfig
 from mistralwire.upstream import DEMONSTRATION, HttpSettings, ReplayUpstream, check_upstream_tables
 from tools.reference import PAGE, with_tables
 
@@ -25,7 +26,7 @@ SOURCE = pathlib.Path(mistralwire.__file__).parent
 TEXT = PAGE.read_text()
 _ATTRIBUTE = re.compile(r"(?:error|gen_ai|mistralwire|network|rpc)(?:\.[a-z][a-z0-9_]*)+")
 # A key of ASGI's scope, which looks like an attribute.
-_NO_ATTRIBUTES = {"mistralwire.had_slash"}
+_NO_ATTRIBUTES = {"mistralwire.had_slash", "mistralwire.query"}
 
 
 def _rows(heading: str, first_cell: str) -> list[list[str]]:
@@ -140,11 +141,11 @@ def test_each_metric_of_the_service_is_listed() -> None:
 
 
 async def test_each_metric_of_the_gateway_is_listed() -> None:
+    config = GatewayConfig(port=0, metrics=True)
     async with (
-        Client.on(LocalChannel(ReplayUpstream([DEMONSTRATION]))) as client,
-        GatewayServer(
-            create_app(client, GatewayConfig(port=0, metrics=True)), GatewayConfig(port=0)
-        ) as server,
+        Relay(MemoryLog(), RelayConfig(log="memory")) as relay,
+        Client.on(LocalChannel(ReplayUpstream([DEMONSTRATION]), relay=relay)) as client,
+        GatewayServer(create_app(client, config, relay_figures=relay.figures), config) as server,
         aiohttp.ClientSession() as session,
         session.get(f"{server.url}/metrics") as response,
     ):

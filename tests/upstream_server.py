@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import NamedTuple, Self, TypeAlias
 
+from tests.listeners import stop_listening
+
 
 class Misbehaviour(enum.Enum):
     """What a server can do in the middle of an answer."""
@@ -90,7 +92,7 @@ class UpstreamServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
         host, port = self._server.sockets[0].getsockname()
         self.url = f"http://{host}:{port}"
         return self
@@ -102,7 +104,7 @@ class UpstreamServer:
         traceback: TracebackType | None,
     ) -> None:
         if self._server is not None:
-            self._server.close()
+            await stop_listening(self._server)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,18 +113,20 @@ class UpstreamServer:
         """Choose the answer to a request."""
         return self.answers[0] if len(self.answers) == 1 else self.answers.popleft()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection, which is closed even if the server ends before it begins."""
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         # The streams of asyncio log a handler that was cancelled, so that it ends here.
         with contextlib.suppress(asyncio.CancelledError, ConnectionError, asyncio.IncompleteReadError):
             begun: bytes | None = b""
             while begun is not None:
                 begun = await self._exchange(reader, writer, begun)
-        writer.transport.abort()
-        self._tasks.discard(task)
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: bytes

@@ -21,7 +21,10 @@ PAGES = [
 ]
 PACKAGES = [
     "mistralwire",
-    *(f"mistralwire.{name}" for name in ("codec", "errors", "client", "service", "upstream", "gateway")),
+    *(
+        f"mistralwire.{name}"
+        for name in ("codec", "errors", "client", "service", "log", "upstream", "gateway")
+    ),
 ]
 # The theme's own tables are wider than a narrow window.
 _TABLES = "table { display: block; overflow-x: auto; }\n"

@@ -9,7 +9,7 @@ import json
 import pathlib
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import google.protobuf
@@ -18,10 +18,10 @@ import grpc
 from benchmarks.stream import report, scenarios
 from benchmarks.stream.report import Runs
 from benchmarks.stream.run import run
-from benchmarks.stream.scenarios import CONTENDERS, PLAIN, Scenario
+from benchmarks.stream.scenarios import CONTENDERS, MISTRALWIRE, PLAIN, STORED, Scenario
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
-PARTS = ("saturated", "paced", "overloaded", "memory", "cancelled")
+PARTS = ("saturated", "paced", "stored", "overloaded", "memory", "cancelled")
 # Streams beyond which no load is tried any more.
 STREAMS_MAX = 3200
 TRIES = 3
@@ -35,10 +35,10 @@ class Bench:
         self._has_uvloop = has_uvloop
         self._profile = profile
 
-    def contest(self, label: str, scenario: Scenario) -> Runs:
-        runs: Runs = {contender: [] for contender in CONTENDERS}
+    def contest(self, label: str, scenario: Scenario, contenders: Sequence[str] = CONTENDERS) -> Runs:
+        runs: Runs = {contender: [] for contender in contenders}
         for number in range(self._rounds):
-            for contender in CONTENDERS:
+            for contender in contenders:
                 step = f"{label}, {contender}, round {number + 1} of {self._rounds}"
                 runs[contender].append(self.once(step, contender, scenario))
         return runs
@@ -60,6 +60,15 @@ class Bench:
 
     def paced(self) -> Any:
         return report.paced(self.contest("paced", scenarios.PACED), scenarios.PACED)
+
+    def stored(self) -> Any:
+        contenders = (MISTRALWIRE, STORED)
+        return report.stored(
+            [
+                (load, self.contest(f"stored, {load.streams} streams", load, contenders))
+                for load in scenarios.STORED_LOADS
+            ]
+        )
 
     def overloaded(self) -> Any:
         loads = [scenarios.OVERLOADED]

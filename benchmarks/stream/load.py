@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks.stream.scenarios import MISTRALWIRE, Scenario
+from benchmarks.stream.scenarios import MISTRALWIRE, STORED, Scenario
 from benchmarks.stream.upstreams import request_of
 from mistralwire.client import MESSAGE_BYTES_MAX, Client
 from mistralwire.v1 import (
@@ -58,7 +58,7 @@ class PlainClient:
 @contextlib.asynccontextmanager
 async def connect(contender: str, port: int) -> AsyncIterator[Client | PlainClient]:
     target = f"127.0.0.1:{port}"
-    if contender == MISTRALWIRE:
+    if contender in {MISTRALWIRE, STORED}:
         async with Client(target, deadline_s=DEADLINE_S) as client:
             yield client
         return

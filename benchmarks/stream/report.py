@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.stream import scenarios
-from benchmarks.stream.scenarios import CONTENDERS, MISTRALWIRE, PLAIN, Scenario
+from benchmarks.stream.scenarios import CONTENDERS, MISTRALWIRE, PLAIN, STORED, Scenario
 
 # The figures of each run, by contender.
 Runs = dict[str, list[dict[str, Any]]]
@@ -68,6 +68,29 @@ def paced(runs: Runs, scenario: Scenario) -> Figures:
         print(f"  {f'processors, {side}':<22}{ours:>14.2f}{plain:>15.2f}")
         result[f"{side}_cpu"] = {MISTRALWIRE: ours, PLAIN: plain}
     return result
+
+
+def stored(lines: list[tuple[Scenario, Runs]]) -> Figures:
+    """Print the delays of the caller's own stream, stored and not."""
+    results: Figures = {}
+    for scenario, runs in lines:
+        print(f"\nstored: {_load(scenario)}: milliseconds from a chunk being due, or given, to the caller")
+        print(f"  {'':<22}{'not stored':>14}{'stored':>15}   to reach")
+        result: Figures = {}
+        for label, name in _PACED:
+            without, its = (median_of(runs, contender, name) for contender in (MISTRALWIRE, STORED))
+            is_reached = its <= without + scenarios.STORED_MS_MAX
+            reach = f"+ {scenarios.STORED_MS_MAX}: {verdict(is_reached)}" if "median" in name else ""
+            print(f"  {label:<22}{without:>14.2f}{its:>15.2f}   {reach}")
+            result[name] = {"not stored": without, STORED: its}
+        per_chunk = [
+            median_of(runs, contender, "server_cpu") / median_of(runs, contender, "chunks_per_second") * 1e6
+            for contender in (MISTRALWIRE, STORED)
+        ]
+        print(f"  {'processor, us a chunk':<22}{per_chunk[0]:>14.1f}{per_chunk[1]:>15.1f}")
+        result["server_cpu_us"] = {"not stored": per_chunk[0], STORED: per_chunk[1]}
+        results[_load(scenario)] = result
+    return results
 
 
 def _spread(values: Iterable[float]) -> float:

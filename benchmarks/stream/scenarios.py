@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 MISTRALWIRE = "mistralwire"
 PLAIN = "plain grpcio"
+STORED = "stored"
 CONTENDERS = (MISTRALWIRE, PLAIN)
 
 Kind = Literal["saturated", "paced", "idle", "unread", "cancel"]
@@ -56,6 +57,7 @@ SATURATED = {
     "200 streams, short": Scenario(kind="saturated", streams=200, chunks=SHORT),
 }
 PACED = Scenario(kind="paced", streams=20, rate=50, window_s=5)
+STORED_LOADS = (PACED, dataclasses.replace(PACED, streams=200))
 OVERLOADED = Scenario(kind="paced", streams=400, rate=50, warm_s=2, window_s=8)
 MEMORY = {
     "idle": Scenario(kind="idle", streams=1000, window_s=1),
@@ -71,3 +73,5 @@ CARRIED_MIN = 0.99
 DELAY_P99_MS_MAX = 250.0
 RSS_GROWTH_MAX = 0.02
 CANCEL_MS_MAX = 50.0
+# What storing a stream may add to a chunk's way to its caller.
+STORED_MS_MAX = 0.1

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from benchmarks.stream.scenarios import MISTRALWIRE, Scenario
+from benchmarks.stream.scenarios import MISTRALWIRE, STORED, Scenario
 from benchmarks.stream.upstreams import upstream_of
-from mistralwire.service import ServerConfig, create_server
+from mistralwire.service import RelayConfig, ServerConfig, create_relay, create_server
 from mistralwire.upstream import CallContext, Upstream
 from mistralwire.v1 import (
     ChatCompletionRequest,
@@ -44,10 +44,13 @@ class PlainServicer(chat_completion_service_pb2_grpc.ChatCompletionServiceServic
             yield ChatCompletionStreamResponse(chunks=[chunk])
 
 
-async def start(contender: str, upstream: Upstream) -> tuple[object, int]:
+async def start(contender: str, upstream: Upstream, folder: pathlib.Path) -> tuple[object, int]:
     """Start the server of a contender; return it, to keep a reference, and its port."""
-    if contender == MISTRALWIRE:
-        server = create_server(upstream, CONFIG)
+    if contender in {MISTRALWIRE, STORED}:
+        relay = create_relay(RelayConfig(data=folder)) if contender == STORED else None
+        if relay is not None:
+            await relay.start()
+        server = create_server(upstream, CONFIG, relay=relay)
         await server.start()
         return server, server.port
     options = (("grpc.max_receive_message_length", CONFIG.message_bytes_max), ("grpc.so_reuseport", 0))
@@ -62,9 +65,9 @@ async def start(contender: str, upstream: Upstream) -> tuple[object, int]:
 async def main(contender: str, scenario: Scenario) -> None:
     with tempfile.TemporaryDirectory() as folder:
         upstream = upstream_of(scenario, pathlib.Path(folder))
-    _server, port = await start(contender, upstream)
-    print(port, flush=True)
-    await asyncio.Event().wait()
+        _server, port = await start(contender, upstream, pathlib.Path(folder) / "log")
+        print(port, flush=True)
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ use mistralwire_core::to_json::write;
 use mistralwire_core::{Handover, Plan};
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::counts::Counts;
@@ -246,8 +247,8 @@ impl Engine {
         Ok(Some(SseReader::new(slf.clone().unbind(), rules, newest, size(&buffer_bytes_max)?)))
     }
 
-    /// Convert a batch message to events, with ids from the first one on or without; None to fall back to the Python
-    /// engine. `element` is the field number of the messages in it.
+    /// Convert a batch message to events, with ids or without; None to fall back to the Python engine. `element` is
+    /// the field number of the messages in it, the first id a prefix and a number, from which the others are counted.
     #[pyo3(signature = (message_type, element, wire, first_id, camel, /))]
     fn sse_events<'py>(
         &self,
@@ -258,11 +259,16 @@ impl Engine {
         first_id: &Bound<'py, PyAny>,
         camel: bool,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let first_id = if first_id.is_none() { Ok(None) } else { first_id.extract::<i64>().map(Some) };
+        let first_id =
+            if first_id.is_none() { Ok(None) } else { first_id.extract::<(PyBackedStr, i64)>().map(Some) };
         let arguments = (self.newest_root(message_type), wire.cast::<PyBytes>(), first_id);
         let (Some(root), Ok(wire), Ok(first_id)) = arguments else {
             return Ok(self.refuse());
         };
+        let first_id = first_id.as_ref().map(|(prefix, number)| (&**prefix, *number));
+        if first_id.is_some_and(|(prefix, _)| prefix.contains(['\r', '\n', '\0'])) {
+            return Ok(self.refuse());
+        }
         self.with_events(
             py,
             (root.message, element),
@@ -293,14 +299,14 @@ impl Engine {
 
     /// Write a batch message as events, and return the result of a function of them.
     ///
-    /// The place is the message and the field number of the elements; the options are the optional first id,
-    /// and whether names are in lowerCamelCase.
+    /// The place is the message and the field number of the elements; the options are the optional first id, see
+    /// `write_events`, and whether names are in lowerCamelCase.
     pub fn with_events<T>(
         &self,
         py: Python,
         place: (usize, u32),
         wire: &[u8],
-        (first_id, camel): (Option<i64>, bool),
+        (first_id, camel): (Option<(&str, i64)>, bool),
         make: impl FnOnce(Outcome, &[u8]) -> T,
     ) -> T {
         EVENTS.with_borrow_mut(|events| {

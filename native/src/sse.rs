@@ -198,7 +198,8 @@ impl SseReader {
         is_chunked: bool,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let place = (self.newest, self.rules.element);
-        self.engine.get().with_events(py, place, output.elements(), (first_id, false), |outcome, events| {
+        let options = (first_id.map(|number| ("", number)), false);
+        self.engine.get().with_events(py, place, output.elements(), options, |outcome, events| {
             if outcome.is_err() {
                 return Ok(None);
             }

@@ -8,7 +8,7 @@ import importlib
 import os
 from typing import Any
 
-INTERFACE = 8
+INTERFACE = 9
 """Version of the packed plans, and of the functions of the native engine."""
 
 _VARIABLE = "MISTRALWIRE_ENGINE"

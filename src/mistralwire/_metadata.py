@@ -29,6 +29,18 @@ OWN_REVISION = (CONTRACT_REVISION_NAME, str(CONTRACT_REVISION))
 AUTHORIZATION = "authorization"
 """The bearer token of a request."""
 
+CALLER = "x-mistralwire-caller"
+"""Whom a call is made for: it divides the responses of one token. A gateway names its own caller."""
+
+RESPONSE_ID = "x-mistralwire-response-id"
+"""Id of the response in the log: a caller may choose it, and gets it with the headers of the answer."""
+
+ON_DISCONNECT = "x-mistralwire-on-disconnect"
+"""What happens to a response whose caller disconnects; its value is one of the setting `on_disconnect`."""
+
+IDEMPOTENCY_KEY = "idempotency-key"
+"""Unique for each request of a caller; who sends it again joins the response."""
+
 ACCEPT_ENCODING = "x-accept-encoding"
 """The compression that a caller asks for; its value is `gzip`.
 

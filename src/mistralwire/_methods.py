@@ -1,17 +1,22 @@
-"""The methods of mistralwire.v1.ChatCompletionService."""
+"""The methods of the services of mistralwire.v1."""
 
 from collections.abc import Container
 from typing import NamedTuple
 
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from mistralwire.v1 import chat_completion_service_pb2
+from mistralwire.v1 import chat_completion_service_pb2, response_relay_service_pb2
 
 _SERVICE = chat_completion_service_pb2.DESCRIPTOR.services_by_name["ChatCompletionService"]
+_RELAY = response_relay_service_pb2.DESCRIPTOR.services_by_name["ResponseRelayService"]
 
 SERVICE_NAME: str = _SERVICE.full_name
-"""Full name of the service."""
+"""Full name of ChatCompletionService."""
+
+RELAY_SERVICE_NAME: str = _RELAY.full_name
+"""Full name of ResponseRelayService."""
 
 REQUEST_VALUES_MAX = 100_000
 """Messages and list elements in one request, and JSON values in its JSON form."""
@@ -27,20 +32,27 @@ class Method(NamedTuple):
     is_stream: bool
 
 
-METHODS = {
-    method.name: Method(
-        method.name,
-        f"/{SERVICE_NAME}/{method.name}",
-        GetMessageClass(method.input_type),
-        GetMessageClass(method.output_type),
-        method.server_streaming,
-    )
-    for method in _SERVICE.methods
-}
-"""The methods by name."""
+def _methods_of(service: ServiceDescriptor) -> dict[str, Method]:
+    return {
+        method.name: Method(
+            method.name,
+            f"/{service.full_name}/{method.name}",
+            GetMessageClass(method.input_type),
+            GetMessageClass(method.output_type),
+            method.server_streaming,
+        )
+        for method in service.methods
+    }
+
+
+METHODS = _methods_of(_SERVICE)
+"""The methods of ChatCompletionService by name."""
+
+RELAY_METHODS = _methods_of(_RELAY)
+"""The methods of ResponseRelayService by name."""
 
 METHODS_BY_REQUEST = {method.request_type: method for method in METHODS.values()}
-"""The methods by the type of their requests: each has its own."""
+"""The methods of ChatCompletionService by the type of their requests: each has its own."""
 
 
 def method_for(members: Container[str], *, is_stream: bool) -> Method:

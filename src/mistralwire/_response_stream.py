@@ -10,7 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from mistralwire._protobuf import write_varint
 from mistralwire.errors import MistralwireError
+
+# Of the field `first_sequence` of every stream response.
+_SEQUENCE_TAG = b"\x10"
 
 
 class EventWriter:
@@ -60,6 +64,16 @@ class Source(Protocol):
         """End, without another call to the sink. No effect on a source that has ended."""
 
 
+class CallSource(Source, Protocol):
+    """A call of the service, as the sink of its response sees it."""
+
+    def abort(self, error: MistralwireError) -> None:
+        """Fail with an error of the sink's own, which `failed` gets too: the caller has not cancelled it.
+
+        No effect on a call that has ended.
+        """
+
+
 class Sink(Protocol):
     """The receiver of a response: of batches of chunks and then `end`, or of one `answer`.
 
@@ -79,6 +93,11 @@ class Sink(Protocol):
 
     def failed(self, error: MistralwireError) -> None:
         """Receive the error that ends the response, behind the batches before it."""
+
+
+def with_sequence(wire: bytes, first: int) -> bytes:
+    """Return a message of a stream with its `first_sequence`: the position of its first chunk, from 1."""
+    return b"".join((wire, _SEQUENCE_TAG, write_varint(first)))
 
 
 class WireQueue:

@@ -16,6 +16,9 @@ from mistralwire._addresses import check_share_port, is_loopback
 INT32_MAX = 2**31 - 1
 """grpc's own bound on numbers, and on milliseconds."""
 
+EPOCH_MAX = 2_000_000_000
+"""The highest epoch of a producer: whoever ends a response in its place needs a higher one."""
+
 BYTES_MAX = 2**40
 """The largest bound on memory that a setting takes, in bytes."""
 

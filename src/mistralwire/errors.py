@@ -7,6 +7,7 @@
     ├── UpstreamError              the source of completions failed
     ├── OverloadError              the service accepts no more calls for now
     ├── CallError                  a call of the service ended with a status other than OK
+    ├── ResponseError              a stored response that can't be read, written or found
     └── BrokenStreamError          a streamed answer of the gateway broke off, for its ASGI server
 
 An invalid argument (an unknown option, a message type without a JSON form) raises a built-in TypeError or
@@ -43,6 +44,7 @@ __all__ = [
     "MistralwireError",
     "OverloadError",
     "Reason",
+    "ResponseError",
     "UpstreamError",
     "UpstreamViolation",
     "Violation",
@@ -56,6 +58,9 @@ HTTP_STATUS, SHOULD_RETRY = "http_status", "should_retry"
 UPSTREAM_CODE, UPSTREAM_TYPE, UPSTREAM_PARAM = "upstream_code", "upstream_type", "upstream_param"
 UPSTREAM_MEMBERS = "upstream_members"
 """Keys of the attributes of an UpstreamError in the metadata of a status's ErrorInfo."""
+
+ERROR_DOMAIN = "mistralwire"
+"""Domain of the reasons in ErrorInfo."""
 
 CONTRACT_REVISION_INFO = "contract_revision"
 """Key of the revision of the service's contract in the metadata of a status's ErrorInfo."""
@@ -350,6 +355,30 @@ class CallError(MistralwireError):
         except orjson.JSONDecodeError:
             return {}
         return members if isinstance(members, dict) else {}
+
+
+class ResponseError(MistralwireError):
+    """A stored response that can't be read, written or found.
+
+    Attributes:
+        metadata: What a program needs to go on, for ErrorInfo: `epoch` (the current one) with STALE_EPOCH,
+            `expected_sequence` with SEQUENCE_GAP, `last_sequence` with RESPONSE_TRUNCATED. Numbers are
+            decimal.
+    """
+
+    code = "NOT_FOUND"
+    reason = Reason.RESPONSE_NOT_FOUND
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, code=code, reason=reason)
+        self.metadata = dict(metadata or {})
 
 
 class BrokenStreamError(MistralwireError):

@@ -36,7 +36,8 @@ def run_in_shell(line: str, *arguments: str | pathlib.Path) -> tuple[int, str, s
     """Run a line of sh, where `$mistralwire` is the program and `$1` the first argument."""
     result = subprocess.run(
         ["sh", "-c", line, "sh", *map(str, arguments)],
-        env={**os.environ, "mistralwire": " ".join(PROGRAM)},
+        # Under `ulimit -f`, bytecode would be truncated, and stay so.
+        env={**os.environ, "mistralwire": " ".join(PROGRAM), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -31,7 +31,7 @@ async def serving(
         *arguments,
         stdout=PIPE,
         stderr=PIPE,
-        env={**_environment(), **(env or {})},
+        env={**environment(), **(env or {})},
         # As a shell does it: signals from a terminal go to the group.
         process_group=0,
     )
@@ -69,9 +69,9 @@ def refused(code: int, *arguments: str | pathlib.Path, command: Sequence[str] = 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, env=_environment()
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, env=environment()
     )
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in SETTINGS}

@@ -390,7 +390,7 @@ async def test_a_model_that_failed_is_a_failure(arguments: tuple[str, ...]) -> N
 
 async def test_an_error_lists_its_violations() -> None:
     violation = Violation("messages[0].role", "a role", "none")
-    error = CallError(str(violation), code="INVALID_ARGUMENT", reason="REFUSED", violations=[violation])
+    error = CallError("not valid", code="INVALID_ARGUMENT", reason="REFUSED", violations=[violation])
     upstream, server = serving(error)
     async with server:
         code, output, errors = await call("hi", "--no-stream", "--target", server.address)

@@ -29,6 +29,8 @@ complete_words() {
 complete_words mistralwire con
 complete_words mistralwire convert --acc
 complete_words mistralwire convert --to js
+complete_words mistralwire responses c
+complete_words mistralwire responses list --state f
 """
     run = subprocess.run(
         ["bash", "--norc", "-c", script],
@@ -38,5 +40,11 @@ complete_words mistralwire convert --to js
         check=False,
         timeout=TIMEOUT_S,
     )
-    assert run.stdout.splitlines()[1:] == ["convert", "--accumulate", "json jsonl"], run.stderr
+    assert run.stdout.splitlines()[1:] == [
+        "convert",
+        "--accumulate",
+        "json jsonl",
+        "cancel",
+        "finished failed",
+    ], run.stderr
     assert run.stdout.startswith("complete ")

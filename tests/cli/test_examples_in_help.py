@@ -14,13 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 from mistralwire.cli import main
-from mistralwire.service import ServerConfig, create_server
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
+from tests.client.relays import relaying
 
 from .commands import DATA, converted
 from .test_help import COMMANDS, help_of
 
 _SEPARATORS = ("|", "&&", ">", ";")
+_CLIENTS = ("CALL", "FOLLOW", "HEALTH", "PUBLISH", "RESPONSES")
 # What other programs in the examples would print.
 _INPUT = {"curl": DATA / "stream.sse", "git": DATA / "response.json"}
 
@@ -87,7 +88,7 @@ def run(line: str, target: str) -> None:
             with contextlib.redirect_stdout(io.StringIO()):
                 command.make_context(name, arguments)
             continue
-        env = {"MISTRALWIRE_CALL_TARGET": target, "MISTRALWIRE_HEALTH_TARGET": target}
+        env = {f"MISTRALWIRE_{command}_TARGET": target for command in _CLIENTS}
         result = CliRunner(env=env).invoke(main, [name, *arguments], input=stdin)
         assert result.exit_code == 0, result.output
         output = result.stdout_bytes
@@ -102,7 +103,8 @@ def test_the_examples_are_found() -> None:
 
 @pytest.mark.slow
 async def test_every_example_runs(folder: pathlib.Path) -> None:
-    async with create_server(ReplayUpstream(DEMONSTRATION), ServerConfig(port=0)) as server:
+    async with relaying(ReplayUpstream(DEMONSTRATION)) as server:
+        await asyncio.to_thread(run, "mistralwire publish answer.sse --id greeting", server.address)
         for line in dict.fromkeys(EXAMPLES):
             try:
                 await asyncio.to_thread(run, line, server.address)

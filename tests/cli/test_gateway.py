@@ -85,6 +85,20 @@ async def test_the_demonstration_runs_with_nothing_else_and_ends_on_a_signal(
     assert (process.returncode, errors) == (0, b"")
 
 
+async def test_the_metrics_count_what_is_stored(http: aiohttp.ClientSession) -> None:
+    async with serving("--log", "memory", "--metrics", command=COMMAND) as (_, url, _):
+        async with http.post(url + CHAT, json=QUESTION) as response:
+            assert response.status == 200
+        lines: list[str] = []
+        # It is stored after the answer was sent.
+        async with asyncio.timeout(60):
+            while "mistralwire_relay_responses_running 0.0" not in lines:
+                async with http.get(f"{url}/metrics") as page:
+                    lines = (await page.text()).splitlines()
+    assert "mistralwire_relay_events_total 1.0" in lines
+    assert "mistralwire_relay_responses_not_stored_total 0.0" in lines
+
+
 @needs_curl
 @pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "tls"])
 async def test_the_curl_command_that_is_printed_works(with_tls: bool, tmp_path: pathlib.Path) -> None:

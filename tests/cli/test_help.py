@@ -102,7 +102,7 @@ def test_help_and_version_import_neither_grpc_nor_protobuf_nor_a_web_framework()
 
 
 PRINTED = """
-from mistralwire.cli.call._answer import TextPrinter
+from mistralwire.cli._answers import TextPrinter
 from mistralwire.v1 import CompletionChunk, CompletionResponseStreamChoice, DeltaMessage
 printer = TextPrinter(sys.stdout)
 delta = DeltaMessage(content_string="text")

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from mistralwire._settings import kind_of
 from mistralwire.cli import main
+from mistralwire.cli._server_settings import with_storage
 from mistralwire.cli.gateway import GATEWAY
 from mistralwire.cli.serve import SERVE
 from mistralwire.cli.settings import SettingsDefinition, flag_of
 from mistralwire.cli.settings._definition import _toml
+from mistralwire.service import RelayConfig
 
 from .serving import REPLAY
 
@@ -28,6 +30,7 @@ COMPANIONS = {
     "tls_client_ca": ["--tls-key", "/key", "--tls-certificate", "/certificate"],
     **{name: ["--service", "host:1"] for name in GATEWAY.fields if name.startswith("service_")},
     "passthrough_key_file": ["--passthrough-url", "http://host"],
+    "log_durability": ["--log-replicas", "3"],
 }
 TEXT = "a non-empty string without null characters"
 FIELDS = SERVE.fields
@@ -71,6 +74,8 @@ def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
     match kind_of(definition.fields[name]):
         case kind if kind is bool:
             return [True, False, True]
+        case kind if kind is int and name == "log_replicas":
+            return [2, 3, 5]
         case kind if kind is int:
             least = int(definition.fields[name].metadata["setting"].least)
             return [least + 7, least + 8, least + 9]
@@ -82,10 +87,18 @@ def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
             return ["https://one.example", "https://two.example", "*"]
         case kind if kind is str and name == "passthrough_paths":
             return ["/v1/one", "/v1/two", "none"]
+        case kind if kind is str and name == "log":
+            return ["memory", "nats://one", "tls://two:4222"]
+        case kind if kind is str and name == "on_disconnect":
+            return ["finish", "keep 30", "keep 1"]
         case kind if kind is str:
             return ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
         case _:
-            return {"log_level": ["debug", "warning", "error"], "log_format": ["json", "text", "json"]}[name]
+            return {
+                "log_level": ["debug", "warning", "error"],
+                "log_format": ["json", "text", "json"],
+                "log_durability": ["replicated", "synced", "replicated"],
+            }[name]
 
 
 def toml(value: Any) -> str:
@@ -364,6 +377,25 @@ def test_a_bad_value_of_a_variable_is_said_with_the_variable(name: str, value: s
     assert message.startswith(f"Invalid value for MISTRALWIRE_SERVE_{name}: ")
 
 
+@pytest.mark.parametrize(
+    ("relay", "said"),
+    [
+        (RelayConfig(), "replaying"),
+        (RelayConfig(data=pathlib.Path("folder\x1b")), "replaying, storing responses in folder\\x1b"),
+        (RelayConfig(log="memory"), "replaying, storing responses in memory"),
+        (RelayConfig(log="nats://user:secret@host"), "replaying, storing responses in NATS"),
+    ],
+)
+def test_the_first_line_has_where_responses_are_stored(relay: RelayConfig, said: str) -> None:
+    assert with_storage("replaying", relay) == said
+
+
+def test_an_empty_path_is_not_the_working_directory() -> None:
+    result = serve("--data", "")
+    assert result.exit_code == 2
+    assert "Invalid value for --data: expected a path, found an empty string" in result.stderr
+
+
 def test_a_variable_without_a_value_is_as_good_as_none() -> None:
     assert values(printed(env={"MISTRALWIRE_SERVE_PORT": ""}))["port"] == 50051
 
@@ -380,6 +412,13 @@ def test_a_variable_without_a_value_is_as_good_as_none() -> None:
         (["--prometheus-port", "65535", "--workers", "2"], "--prometheus-port leaves too few ports above it"),
         (["--prometheus-host", ""], "--prometheus-host must not be empty"),
         (["--upstream-url", "http://a", str(REPLAY)], "expected RECORDING or --upstream-url, found both"),
+        (["--data", "a", "--log", "memory"], "expected --data or --log, found both"),
+        (
+            ["--data", "a", "--workers", "2"],
+            "--workers must be 1 with --data, found 2: a single process uses those responses; for several, "
+            "store them in NATS, such as nats://127.0.0.1:4222",
+        ),
+        (["--log", "memory", "--workers", "2"], "--workers must be 1 with --log, found 2"),
     ],
 )
 def test_values_that_do_not_go_together_are_said_with_their_flags(arguments: list[str], said: str) -> None:

@@ -10,6 +10,7 @@ import grpc
 
 from mistralwire.service import SERVICE_NAME
 from mistralwire.v1 import ChatCompletionResponse, ChatCompletionStreamResponse
+from tests.listeners import accepting
 from tests.service.upstreams import chunk
 
 ANSWER = ChatCompletionResponse(id="answer", model="m").SerializeToString()
@@ -96,25 +97,18 @@ class RawPeer:
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setblocking(False)
-            loop.add_reader(listener, self._accept, listener)
+        with accepting(self._take) as address:
             try:
-                yield f"127.0.0.1:{listener.getsockname()[1]}"
+                yield address
             finally:
-                loop.remove_reader(listener)
                 for task in self._conversations.values():
                     task.cancel()
                 await asyncio.gather(*self._conversations.values(), return_exceptions=True)
                 for connection in self._conversations:
                     connection.close()
 
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError):
-            connection, _ = listener.accept()
-            connection.setblocking(False)
-            self._conversations[connection] = asyncio.create_task(self._converse(connection))
+    def _take(self, connection: socket.socket) -> None:
+        self._conversations[connection] = asyncio.create_task(self._converse(connection))
 
     async def _converse(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import pathlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from mistralwire.errors import CallError
 from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionResponse
 from tests.client.peers import RawPeer, answer_of, message, started
+from tests.listeners import accepting
 from tests.service.upstreams import REQUEST, HeldUpstream
 
 WAIT_S = 30
@@ -173,14 +175,12 @@ async def test_the_cause_names_what_is_wrong_with_a_certificate(tmp_path: pathli
 async def test_the_cause_names_what_is_wrong_with_an_address(
     closed_port: int, tmp_path: pathlib.Path
 ) -> None:
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
+    def hang_up(connection: socket.socket) -> None:
+        with connection:
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        foreign = await _cause(f"127.0.0.1:{port}")
+    with accepting(hang_up) as address:
+        foreign = await _cause(address)
 
     assert await _cause(f"127.0.0.1:{closed_port}") == "connection refused"
     assert await _cause("nowhere.invalid:1", insecure=True) == "its name can't be resolved"

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from mistralwire.client import CallOptions, Client, ClientOptions, SyncClient
+from mistralwire.client import Client, ClientOptions, SyncClient, SyncPublisher
 from mistralwire.errors import CallError
 from mistralwire.service import Server, ServerConfig, create_server
 from mistralwire.upstream import Upstream
@@ -23,7 +23,9 @@ from mistralwire.v1 import (
     ChatCompletionResponse,
     FIMCompletionRequest,
     FIMCompletionResponse,
+    ResponseState,
 )
+from tests.client.relays import relaying
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 
@@ -66,6 +68,36 @@ async def test_streams_come_as_chunks_or_as_batches() -> None:
     assert chunks == [str(number) for number in range(1000)]
     assert sum(sizes) == 1000
     assert len(sizes) < 1000
+
+
+async def test_it_publishes_follows_and_manages_responses() -> None:
+    def use(address: str) -> None:
+        with SyncClient(address) as client:
+            with client.publish("r") as publisher:
+                assert (publisher.response_id, publisher.epoch) == ("r", 0)
+                assert publisher.send([chunk(0), chunk(1)]) == publisher.last_sequence == 2
+                publisher.flush()
+                assert publisher.acknowledged_sequence == 2
+                publisher.finish()
+            assert list(client.subscribe("r", after=1)) == [(2, chunk(1))]
+            batches = list(client.subscribe_batches("r"))
+            assert (batches[0].first_sequence, batches[-1].last_sequence) == (1, 2)
+            assert client.get_response("r").info.last_sequence == 2
+            assert client.cancel_response("r").info.state == ResponseState.RESPONSE_STATE_FINISHED
+            assert client.delete_response("r").info.response_id == "r"
+            for end in (SyncPublisher.cancel, lambda publisher: publisher.fail(ValueError())):
+                with client.publish() as publisher:
+                    end(publisher)
+            with pytest.raises(CallError, match="internal error"):
+                list(client.subscribe(publisher.response_id))
+            with pytest.raises(KeyboardInterrupt), client.publish("interrupted"):
+                raise KeyboardInterrupt
+            states = [info.state for info in client.list_responses(oldest_first=True).responses]
+            cancelled, failed = ResponseState.RESPONSE_STATE_CANCELLED, ResponseState.RESPONSE_STATE_FAILED
+            assert states == [cancelled, failed, cancelled]
+
+    async with relaying() as server:
+        await asyncio.to_thread(use, server.address)
 
 
 async def test_several_threads_can_use_it_at_a_time() -> None:
@@ -167,12 +199,14 @@ def test_its_arguments_are_those_of_the_client() -> None:
         return {name: hints[name] for name in names}
 
     assert arguments(Client.__init__) == get_type_hints(ClientOptions)
-    for method in (Client.complete, Client.stream, Client.stream_batches):
-        assert arguments(method) == get_type_hints(CallOptions)
+    for name in ("list_responses", "subscribe_batches", "subscribe", "publish"):
+        assert arguments(getattr(SyncClient, name)) == arguments(getattr(Client, name))
 
 
 PRELUDE = """
-import os, sys
+import logging, os, sys
+# How long a step of the event loop takes is the machine's matter.
+logging.getLogger("asyncio").addFilter(lambda record: " took " not in record.getMessage())
 from mistralwire.client import SyncClient
 from mistralwire.errors import CallError
 from mistralwire.v1 import *
@@ -212,6 +246,59 @@ async def test_control_c_cancels_the_call(call: str) -> None:
         output, errors = await process.communicate()
 
     assert (process.returncode, output, errors.decode()) == (0, b"interrupted\n", "")
+
+
+@pytest.mark.process
+async def test_control_c_that_does_not_wake_the_waiting_thread_cancels_the_call() -> None:
+    # Another thread takes the signal; Python still handles it in the first one. The same happens to a signal
+    # that arrives between the thread's last look for one and the moment that it waits.
+    code = """
+import signal, threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+try:
+    list(client.stream(stream_request))
+except KeyboardInterrupt:
+    print('interrupted')
+"""
+    upstream = HeldUpstream()
+    async with (
+        asyncio.timeout(30),
+        serving(upstream) as server,
+        program(code, server.address) as process,
+    ):
+        await upstream.started.wait()
+        process.send_signal(signal.SIGINT)
+        await upstream.closed.wait()
+        output, errors = await process.communicate()
+
+    assert (process.returncode, output, errors.decode()) == (0, b"interrupted\n", "")
+
+
+async def test_control_c_before_the_thread_waits_cancels_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = HeldUpstream()
+    started = threading.Event()
+    submit = asyncio.run_coroutine_threadsafe
+
+    def interrupted(*arguments: Any) -> Any:
+        submit(*arguments)
+        assert started.wait(30)
+        raise KeyboardInterrupt
+
+    def use(client: SyncClient) -> None:
+        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.complete(REQUEST)
+        monkeypatch.undo()
+
+    async with asyncio.timeout(30), serving(upstream) as server:
+        client = SyncClient(server.address)
+        using = asyncio.create_task(asyncio.to_thread(use, client))
+        await upstream.started.wait()
+        started.set()
+        await using
+        await upstream.closed.wait()
+        await asyncio.to_thread(client.close)
 
 
 @pytest.mark.process

@@ -325,6 +325,10 @@ def test_a_batch_becomes_the_events_that_its_chunks_become(names: Any) -> None:
     for first in (0, 7, 10**30):
         numbered = [encode_sse(chunk, id=first + at, names=names) for at, chunk in enumerate(chunks)]
         assert batch_to_sse(wire, first, names) == b"".join(numbered)
+        prefixed = [
+            encode_sse(chunk, id=f"r\u00e9.{first + at}", names=names) for at, chunk in enumerate(chunks)
+        ]
+        assert batch_to_sse(wire, first, names, id_prefix="r\u00e9.") == b"".join(prefixed)
     assert batch_to_sse(b"", 5) == b""
 
 
@@ -356,6 +360,9 @@ def test_what_has_no_json_form_and_unknown_names_are_refused() -> None:
     for wire in (b"", b"\x0a\x00"):
         with pytest.raises(ValueError, match='names must be "snake" or "camel"'):
             batch_to_sse(wire, names="other")  # type: ignore[arg-type]
+    for prefix in ("a\n", "a\r", "\0", "\ud800"):
+        with pytest.raises(ValueError, match=r"expected an id without any of|surrogates not allowed"):
+            batch_to_sse(b"\x0a\x00", 1, id_prefix=prefix)
 
 
 @given(st.lists(st.builds(chunk, st.text(max_size=8), p=st.integers() | st.text()), max_size=4), st.data())
@@ -365,13 +372,14 @@ def test_events_of_a_batch_decode_to_the_same_batch_with_either_engine(
     wire = _batch(documents)
     first: int | None = data.draw(st.none() | st.integers(0, 2**64))
     names: Any = data.draw(st.sampled_from(["snake", "camel"]))
+    prefix = data.draw(st.sampled_from(["", "resp_1.", "\u00e9"]))
     with engines.python_sse():
-        events = batch_to_sse(wire, first, names)
+        events = batch_to_sse(wire, first, names, id_prefix=prefix)
     with engines.native_sse():
-        assert batch_to_sse(wire, first, names) == events
+        assert batch_to_sse(wire, first, names, id_prefix=prefix) == events
     assert _decoded([events], validate=False).wire == wire
     ids = [event.id for event in SseDecoder(CompletionChunk).feed(events) if isinstance(event, SseMessage)]
-    assert ids == [None if first is None else str(first + at) for at in range(len(documents))]
+    assert ids == [None if first is None else f"{prefix}{first + at}" for at in range(len(documents))]
 
 
 @given(streams(), cuts, st.integers(0, 10**20), st.booleans())

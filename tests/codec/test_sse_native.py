@@ -323,8 +323,11 @@ def test_only_the_engine_s_own_messages_and_layouts_that_fit_are_taken() -> None
     [
         (str, 1, b"", None, "arguments"),
         (UsageInfo, 1, "", None, "arguments"),
-        (UsageInfo, 1, b"", 2**63, "arguments"),
-        (UsageInfo, 1, b"\x0a\x00\x0a\x00", 2**63 - 1, "arguments"),
+        (UsageInfo, 1, b"", ("", 2**63), "arguments"),
+        (UsageInfo, 1, b"\x0a\x00\x0a\x00", ("", 2**63 - 1), "arguments"),
+        (UsageInfo, 1, b"", (b"", 1), "arguments"),
+        (UsageInfo, 1, b"", ("a\n", 1), "arguments"),
+        (UsageInfo, 1, b"", ("\ud800", 1), "arguments"),
         (UsageInfo, 1, b"\x08\x01", None, "wire"),
         (UsageInfo, 1, b"\x0a\x05", None, "wire"),
         (UsageInfo, 1, b"\x1b\x1c", None, "wire"),
@@ -333,7 +336,7 @@ def test_only_the_engine_s_own_messages_and_layouts_that_fit_are_taken() -> None
     ],
 )
 def test_batches_that_the_python_engine_is_to_write_are_counted(
-    message_type: Any, element: int, wire: Any, first_id: int | None, reason: str
+    message_type: Any, element: int, wire: Any, first_id: Any, reason: str
 ) -> None:
     engine = engines.native_engine()
     assert engine.sse_events(message_type, element, wire, first_id, False) is None

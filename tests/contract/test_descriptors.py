@@ -30,7 +30,7 @@ MESSAGES: list[Descriptor] = list(_exported(Descriptor))
 ENUMS: list[EnumDescriptor] = [
     enum
     for enum in _exported(EnumDescriptor)
-    if enum.name not in ("ErrorReason", "JsonFill", "JsonForm", "JsonText")
+    if enum.name not in ("ErrorReason", "JsonFill", "JsonForm", "JsonText", "ResponseKind", "ResponseState")
 ]
 
 

@@ -25,8 +25,13 @@ EDGE_STATUSES = {
     Reason.NO_SUCH_ROUTE: 404,
     Reason.METHOD_NOT_ALLOWED: 405,
     Reason.BODY_TOO_LARGE: 413,
+    Reason.EVENT_TOO_LARGE: 413,
     Reason.UNSUPPORTED_ENCODING: 415,
     Reason.ORIGIN_NOT_ALLOWED: 403,
+    Reason.IDEMPOTENCY_KEY_REUSED: 422,
+    Reason.NO_RESPONSE_LOG: 404,
+    Reason.RESPONSE_ENDED: 409,
+    Reason.RESPONSE_RUNNING: 409,
 }
 # A request with violations is 422, as the API answers.
 VIOLATIONS = {

@@ -52,6 +52,10 @@ class Fleet:
             options.append("--strict")
         return self._started(contract, "-m", "mistralwire", *options, *_written_for(revision))
 
+    def storing(self, contract: str) -> Process:
+        """Return `mistralwire serve` that stores responses."""
+        return self._started(contract, "-m", "mistralwire", "serve", "--port", "0", "--log", "memory")
+
     def author(self, contract: str, revision: int = 1) -> str:
         """Return the address of a service with an upstream of its own."""
         return self.author_process(contract, revision).line().strip()

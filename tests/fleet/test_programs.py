@@ -139,3 +139,15 @@ def test_stored_streams_are_replayed_by_both_contracts(writer: str, fleet: Fleet
         for reader in CONTRACTS:
             chunks = [chunk for data in batches for chunk in fleet.worker(reader).ask("batch", data=data)]
             assert list(map(told, chunks)) == list(map(told, stream))
+
+
+@pytest.mark.parametrize("writer", CONTRACTS)
+def test_published_responses_are_followed_by_both_contracts(writer: str, fleet: Fleet) -> None:
+    target = fleet.storing(OLD).address
+    texts = STREAMS[0]
+    assert fleet.worker(writer).ask("publish", target=target, response_id=writer, texts=texts) == len(texts)
+    for reader in CONTRACTS:
+        found = fleet.worker(reader).ask("follow", target=target, response_id=writer)
+        assert [told(event["json"]) for event in found] == list(map(told, STREAMS[0]))
+    seen = " ".join(event["seen"] for event in found)
+    assert [news for news in NEWS if news not in seen] == []

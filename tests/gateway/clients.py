@@ -8,6 +8,7 @@ from google.protobuf.message import Message
 
 from mistralwire._response_stream import EventWriter, Sink
 from mistralwire.client import Client
+from mistralwire.errors import MistralwireError
 from mistralwire.v1 import ChatCompletionStreamResponse
 from tests.service.upstreams import chunk
 
@@ -83,6 +84,9 @@ class DrivenCall:
 
     def cancel(self) -> None:
         self.asked.append("cancel")
+
+    def abort(self, error: MistralwireError) -> None:
+        self.asked.append(f"abort {error.reason}")
 
 
 def batch(*numbers: int, content: str = "word") -> tuple[bytes, int]:

@@ -579,11 +579,16 @@ async def test_a_wrong_path_or_method_has_an_error_body(
         async with http.request("PROPFIND", f"{url}/{'a' * 999}") as response:
             message = flat_error(await response.json())["message"]
             assert message.endswith(f", found PROPFIND /{'a' * 127}")
-        async with http.get(url + CHAT) as response:
-            error = flat_error(await response.json())
-            assert error["message"] == f"expected POST for this route, found GET {CHAT}"
-            assert response.status == 405
-            assert response.headers["allow"] == "POST"
+        for path, allowed in (
+            (CHAT, "GET, HEAD, POST"),
+            (f"{CHAT}/r/events", "GET"),
+            (f"{CHAT}/r/token", "POST"),
+        ):
+            async with http.put(url + path) as response:
+                error = flat_error(await response.json())
+                assert error["message"] == f"expected {allowed} for this route, found PUT {path}"
+                assert response.status == 405
+                assert response.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("path", ["/", "/models", "/v1/models/", "/docs/", "/v1/files/", CHAT])
@@ -598,7 +603,7 @@ async def test_no_get_is_redirected_but_a_browsers_at_the_root(
             assert response.status == (307 if path == "/" else plain)
         async with http.get(url + path, headers=page) as response:
             text = await response.text()
-    statuses = {"/": 404, "/models": 404, "/v1/models/": 200, "/docs/": 200, "/v1/files/": 404, CHAT: 405}
+    statuses = {"/": 404, "/models": 404, "/v1/models/": 200, "/docs/": 200, "/v1/files/": 404, CHAT: 404}
     assert plain == statuses[path]
     assert text.startswith("<!doctype html>") is (path in ("/", "/docs/"))
     if path == "/docs/":
@@ -626,7 +631,7 @@ async def test_what_is_no_route_is_logged_without_its_query_in_one_short_line(
         for path in ("/v1/files?purpose=secret", "/v1/%0Aadmin", f"/{long}"):
             async with http.post(URL(url + path, encoded=True), data=b"a body") as response:
                 assert response.status == 404
-        async with http.get(url + CHAT) as response:
+        async with http.put(url + CHAT) as response:
             assert response.status == 405
     records = [record for record in caplog.records if record.name == "mistralwire.gateway.access"]
     lines = [(record.getMessage(), record.__dict__["http_status"]) for record in records]
@@ -634,7 +639,7 @@ async def test_what_is_no_route_is_logged_without_its_query_in_one_short_line(
         ("POST /v1/files", 404),
         ("POST /v1/?admin", 404),
         (f"POST /{long[:127]}", 404),
-        (f"GET {CHAT}", 405),
+        (f"PUT {CHAT}", 405),
     ]
     assert [record.__dict__["reason"] for record in records] == [*["NO_SUCH_ROUTE"] * 3, "METHOD_NOT_ALLOWED"]
 

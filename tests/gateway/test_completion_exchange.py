@@ -64,8 +64,8 @@ async def test_a_caller_who_does_not_keep_up_pauses_the_source_and_resumes_it() 
         call.sink.end()
 
 
-@pytest.mark.parametrize("ends", ["gone", "stop"])
-async def test_an_answer_that_nobody_waits_for_any_more_is_cancelled_once(ends: str) -> None:
+@pytest.mark.parametrize(("ends", "asked"), [("gone", "cancel"), ("stop", "abort SERVER_STOPPING")])
+async def test_an_answer_that_nobody_waits_for_any_more_ends_its_call_once(ends: str, asked: str) -> None:
     client, config = DrivenClient(), GatewayConfig(port=0)
     async with GatewayServer(create_app(client.as_client(), config), config) as server:
         async with connected(server.url) as caller:
@@ -81,7 +81,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_cancelled_once(ends: 
         call.sink.batch(*batch(1))
         call.sink.failed(MistralwireError("late"))
         call.sink.end()
-    assert call.asked == ["cancel"]
+    assert call.asked == [asked]
 
 
 def _answer(call: DrivenCall) -> None:

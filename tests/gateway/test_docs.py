@@ -25,7 +25,7 @@ from mistralwire.service import LocalChannel
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream
 from mistralwire.v1 import ChatCompletionResponse, CompletionChunk, FIMCompletionResponse
 from tests.gateway_stack import running_gateway
-from tools.openapi.page import docs_page
+from tools.openapi.page import METHODS, docs_page
 
 FILES = importlib.resources.files("mistralwire.gateway")
 DOCUMENT = json.loads((FILES / "openapi.json").read_bytes())
@@ -127,7 +127,7 @@ def test_every_route_is_there_with_an_example() -> None:
         example = re.sub(r"\{\w+\}", "[^/{}]+", path)
         urls = [word for command in commands for word in command if word.startswith("$GATEWAY/")]
         assert any(re.fullmatch(re.escape("$GATEWAY") + example, url) for url in urls), path
-        for operation in (item[method] for method in ("get", "post") if method in item):
+        for operation in (item[method] for method in METHODS if method in item):
             assert operation["operationId"] in PAGE.ids
             assert operation["summary"] in PAGE.text
     assert all(command[0] == "curl" for command in commands)

@@ -19,7 +19,7 @@ OWN: dict[str, tuple[int, bytes, dict[str, Any]]] = {
     "no http": (400, b"\x16\x03\x01\r\n\r\n", {}),
     "origin": (403, request_of(headers="origin: https://elsewhere.example\r\n"), {}),
     "route": (404, b"GET /v1/nothing HTTP/1.1\r\nhost: localhost\r\n\r\n", {}),
-    "method": (405, f"GET {CHAT} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode(), {}),
+    "method": (405, f"DELETE {CHAT} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode(), {}),
     "slow body": (408, request_of()[:-1], {"request_s": 0.2}),
     "large body": (413, request_of(), {"body_bytes_max": 10}),
     "compressed": (415, request_of(headers="content-encoding: gzip\r\n"), {}),

@@ -18,6 +18,8 @@ from mistralwire.client import Client
 from mistralwire.codec import SseDecoder, SseDone, SseMessage, from_json
 from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.gateway._responses import RESPONSE_ROUTES
+from mistralwire.gateway._streams import STREAM_PATH
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, http_status
 from mistralwire.upstream._error_table import FAULTS
 from mistralwire.v1 import (
@@ -32,7 +34,9 @@ from tests.error_bodies import broken_body
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import HeldUpstream, chunk
 from tools.openapi.__main__ import written_files
+from tools.openapi.page import METHODS
 
+STREAM = f"{STREAM_PATH}/{{path}}"
 FILES = importlib.resources.files("mistralwire.gateway")
 DOCUMENT = json.loads((FILES / "openapi.json").read_bytes())
 CHAT = "/v1/chat/completions"
@@ -83,7 +87,7 @@ def _operations() -> list[tuple[str, str, dict[str, Any]]]:
     return [
         (path, method, item[method])
         for path, item in DOCUMENT["paths"].items()
-        for method in ("get", "post")
+        for method in METHODS
         if method in item
     ]
 
@@ -111,7 +115,7 @@ async def test_it_has_the_routes_that_are_there() -> None:
         for method in route.methods or ()
         if method != "HEAD"
     }
-    assert len(routes) == len(app.routes)
+    assert len({path for path, _ in routes}) == len(app.routes)
     # The last one is for the page alone.
     assert {(path, method) for path, method, _ in _operations()} == routes - {("/docs/size", "post")}
 
@@ -127,10 +131,9 @@ def test_each_operation_is_explained_and_has_a_name_of_its_own() -> None:
 
 def test_a_key_may_be_sent_to_all_that_look_at_it() -> None:
     with_key = {path for path, _, operation in _operations() if operation["security"]}
-    assert with_key == {*COMPLETIONS, "/v1/models", "/v1/models/{model}"}
-    for path in with_key:
-        [operation] = (operation for each, _, operation in _operations() if each == path)
-        assert operation["security"] == [{"key": []}, {}]
+    assert with_key == {*COMPLETIONS, *RESPONSE_ROUTES, STREAM, "/v1/models", "/v1/models/{model}"}
+    for path, _, operation in _operations():
+        assert operation["security"] == ([{"key": []}, {}] if path in with_key else [])
 
 
 @pytest.mark.parametrize("path", COMPLETIONS)

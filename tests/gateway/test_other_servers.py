@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
+import aiohttp
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -14,9 +15,11 @@ from starlette.routing import Mount
 
 from mistralwire.client import Client
 from mistralwire.gateway import GatewayConfig, create_app
-from mistralwire.service import LocalChannel
+from mistralwire.service import LocalChannel, RelayConfig, create_relay
 from mistralwire.upstream import DEMONSTRATION, ForwardRoutes, MistralUpstream, ReplayUpstream, Route
+from tests.gateway.producer import Producer
 from tests.gateway.test_protocol import CHAT, connected, request_of
+from tests.service.upstreams import HeldUpstream, chunk
 from tests.upstream_server import UpstreamServer, json_answer
 
 KEY = "a-key-of-twenty-characters"
@@ -32,7 +35,7 @@ async def mounted(config: GatewayConfig) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def served(app: Any, http: Literal["auto", "h11"] = "auto") -> AsyncIterator[str]:
+async def served(app: Any, http: Literal["auto", "httptools", "h11"] = "auto") -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, http=http, ws="none", lifespan="off", log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -121,8 +124,14 @@ async def test_other_names_are_taken_where_the_server_is_not_on_loopback(server:
 async def test_two_keys_are_refused(path: str, keys: pathlib.Path, *, has_keys: bool) -> None:
     config = GatewayConfig(token_file=keys if has_keys else None)
     key = f"authorization: Bearer {KEY}\r\n"
+    idempotent = f"{key}idempotency-key: 1\r\n"
     async with mounted(config) as url:
-        for headers, status in ((key, b"200"), (key * 2, b"400")):
+        for headers, status in (
+            (key, b"200"),
+            (key * 2, b"400"),
+            (idempotent, b"200"),
+            (f"{idempotent}idempotency-key: 2\r\n", b"400"),
+        ):
             request = request_of(headers=headers, path=f"/edge{path}")
             if path != CHAT:
                 request = request.replace(b"POST", b"GET", 1)
@@ -146,3 +155,33 @@ async def test_a_length_beside_chunks_does_not_go_on_to_an_upstream() -> None:
         await upstream.close()
     [asked] = server.received
     assert asked.body == body
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+async def test_stored_responses_are_followed_and_tokens_stay_out_of_the_servers_log(
+    http: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    relay = create_relay(RelayConfig(log="memory"))
+    assert relay is not None
+    async with (
+        relay,
+        Client.on(LocalChannel(HeldUpstream(), relay=relay)) as client,
+        served(Starlette(routes=[Mount("/edge", create_app(client))]), http) as url,
+        aiohttp.ClientSession(f"{url}/edge{CHAT}/") as session,
+    ):
+        producer = await Producer(relay.log).open()
+        await producer.add(chunk(1))
+        await producer.finish()
+        async with session.post("r1/token") as response:
+            token = (await response.json())["token"]
+        for position, status in (("0", 200), ("1", 204)):
+            query = {"token": token, "starting_after": position}
+            async with session.get("r1/events", params=query) as response:
+                assert response.status == status
+                assert (await response.read()).endswith(b"data: [DONE]\n\n") is (status == 200)
+        async with session.head("r1", params={"token": token}) as response:
+            assert response.headers["x-mistralwire-response-state"] == "finished"
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+    assert lines[1].partition(" - ")[2] == f'"GET /edge{CHAT}/r1/events?starting_after=0 HTTP/1.1" 200'
+    assert token not in caplog.text

@@ -20,6 +20,7 @@ from mistralwire.upstream import DEMONSTRATION, HttpSettings, Key, MistralUpstre
 from tests.gateway.clients import until
 from tests.gateway.test_protocol import connected
 from tests.gateway_stack import running_gateway
+from tests.listeners import stop_listening
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer
 
 EMBEDDINGS, SPEECH, FILES = "/v1/embeddings", "/v1/audio/speech", "/v1/audio/transcriptions"
@@ -208,6 +209,7 @@ async def test_paths_are_those_of_the_setting(running: Running, http: aiohttp.Cl
         "/v1/chat/completions",
         "/v1/models",
         "/v1/models/x",
+        "/v1/stream/x",
         "/v1/models/x/y",
         "/",
     ],
@@ -365,7 +367,7 @@ async def test_an_upstream_that_takes_nothing_holds_the_caller_back(running: Run
         # In the end the upstream is found to be silent.
         gone.set()
         assert b" 503 " in (await caller.head()).split(b"\r\n")[0]
-    listener.close()
+    await stop_listening(listener)
     await listener.wait_closed()
 
 

@@ -11,13 +11,16 @@ message of the user with the text "Grüezi 👋", the temperature 0 and the seed
     cancel COUNT        ChatCompletionStream of it, which the client cancels after COUNT chunks
     relay               parse a ChatCompletionRequest from standard input, call ChatCompletion, and serialize
                         the response
+    publish ID          (Go) publish a response whose chunks are the lines of standard input
+    follow ID           (TypeScript) follow a stored response to its end
     reencode TYPE       parse a message from standard input and serialize it; needs no server
 
 Members of the object, where they apply: `code` (the name of the gRPC status), `message` (of the status),
 `request_id` (trailing metadata); `id`, `text`, `finish_reason`, `total_tokens` of an answer; `messages`,
 `chunks`, `text`, `finish_reasons` (one for each choice of each chunk) of a stream; `reason`, `domain`,
 `violations` (of `field` and `description`) and `retry_after_s` of an error's details; `bytes`, in base64. A
-finish reason is null, or its `number` and its `string`.
+finish reason is null, or its `number` and its `string`. `acknowledged` and `ended` of the last answer to a
+producer; `last_sequence` and `state` of a response that was followed.
 
 A server is called as `SERVER PORT`, prints `listening on 127.0.0.1:PORT`, and serves until it is ended.
 """

@@ -22,6 +22,7 @@ from mistralwire.service import SERVICE_NAME, ServerConfig, create_server
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse, CompletionChunk
 from tests.interop.processes import (
     ENVOY_CONFIG,
+    WAIT_S,
     Envoy,
     find_program,
     is_disconnected,
@@ -31,6 +32,7 @@ from tests.interop.processes import (
     running_envoy,
     serving,
 )
+from tests.log.nats_servers import NatsServer, running
 from tests.service.peers import CANCEL, RST_STREAM, Frame, RawPeer
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream, chunk
 
@@ -189,6 +191,43 @@ async def test_calls_succeed_on_the_other_server_when_one_was_killed_until_it_is
 
     assert set(without) == {"left"}
     assert set(with_it) == set(NAMES)
+
+
+async def test_publishers_and_followers_go_on_when_their_server_behind_envoy_is_killed(
+    tmp_path: pathlib.Path,
+) -> None:
+    nats = NatsServer(tmp_path / "nats")
+    with running(nats):
+        arguments = ["--log", nats.url, "--log-monitors", nats.monitor_url]
+        async with (
+            contextlib.AsyncExitStack() as stack,
+            two_servers(tmp_path, *arguments) as (envoy, servers),
+            Client(envoy.address) as producer,
+            Client(envoy.address) as consumer,
+        ):
+            arrived: asyncio.Queue[int] = asyncio.Queue()
+
+            async def follow() -> None:
+                async for sequence, _ in consumer.subscribe("answer"):
+                    arrived.put_nowait(sequence)
+
+            async with producer.publish("answer") as publisher, asyncio.TaskGroup() as tasks:
+                await publisher.send(chunk(1))
+                await publisher.flush()
+                tasks.create_task(follow())
+                assert await asyncio.wait_for(arrived.get(), WAIT_S) == 1
+                for killed, (process, address) in enumerate(servers.values()):
+                    process.kill()
+                    await publisher.send(chunk(killed + 2))
+                    await publisher.flush()
+                    assert await asyncio.wait_for(arrived.get(), WAIT_S) == killed + 2
+                    port = address.rpartition(":")[2]
+                    again = serving(tmp_path / "left.json", "--port", port, *arguments)
+                    await stack.enter_async_context(again)
+                    await envoy.wait_until(address, is_serving)
+                await publisher.finish()
+
+    assert arrived.empty()
 
 
 async def test_a_stream_that_its_caller_leaves_is_cancelled_at_the_server(tmp_path: pathlib.Path) -> None:

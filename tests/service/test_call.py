@@ -33,6 +33,7 @@ from mistralwire.v1 import (
     ChatCompletionStreamResponse,
     CompletionChunk,
 )
+from tests.garbage import uncollected
 from tests.service.upstreams import MESSAGES, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 CHUNKS_MAX = 256
@@ -687,18 +688,14 @@ async def test_a_call_that_is_over_is_freed_without_the_garbage_collector(
 ) -> None:
     upstream = PushedUpstream()
     calls = calls_of(upstream)
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected(Call) as left:
         Call(calls, METHODS["ChatCompletionStream"], Nobody()).start(STREAM_REQUEST.SerializeToString())
         upstream.push([0])
         end(upstream)
         upstream.receiver.closed()
-        assert [found for found in gc.get_objects() if isinstance(found, Call)] == [upstream.receiver]
+        assert left() == [upstream.receiver]
         del upstream.receiver
-        assert not [found for found in gc.get_objects() if isinstance(found, Call)]
-    finally:
-        gc.enable()
+        assert not left()
 
 
 async def test_a_chunk_costs_no_turn_of_the_loop_no_task_and_no_timer(

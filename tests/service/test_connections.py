@@ -180,8 +180,8 @@ async def test_heads_without_requests_take_no_place_of_other_calls_and_give_way_
     ):
         for number in range(1100):
             attacker.call(COMPLETION, stream=2 * number + 1)
-        # A quarter of arriving_max stays.
-        for number in range(1100 - 256):
+        # A quarter of arriving_max stays, and a few that grpcio 1.80 hands over with the next calls at times.
+        for number in range(1100 - 256 - 16):
             await attacker.ended(2 * number + 1)
         # Once: HPACK does not repeat it.
         assert any(b"many requests are still arriving" in frame.payload for frame in attacker.frames)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import json
 from collections.abc import AsyncIterator
 
@@ -16,6 +15,7 @@ from mistralwire.service import CallRecord, Chunks, LocalChannel, ServerConfig, 
 from mistralwire.service._call import Call
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, Upstream
 from mistralwire.v1 import ChatCompletionRequest, ChatCompletionResponse
+from tests.garbage import uncollected
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
 CHAT = "/mistralwire.v1.ChatCompletionService/ChatCompletion"
@@ -73,9 +73,7 @@ async def test_answers_and_streams_are_those_of_the_upstream() -> None:
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_a_call_that_is_over_is_freed_without_the_garbage_collector(is_stream: bool) -> None:
     async with calling(ReplayUpstream(DEMONSTRATION)) as client:
-        gc.collect()
-        gc.disable()
-        try:
+        with uncollected(Call) as left:
             if is_stream:
                 assert [item async for item in client.stream(STREAM_REQUEST)]
             else:
@@ -83,9 +81,7 @@ async def test_a_call_that_is_over_is_freed_without_the_garbage_collector(is_str
             # The task of the upstream ends.
             for _ in range(3):
                 await asyncio.sleep(0)
-            assert not [found for found in gc.get_objects() if isinstance(found, Call)]
-        finally:
-            gc.enable()
+            assert not left()
 
 
 @pytest.mark.parametrize(

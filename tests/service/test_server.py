@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from mistralwire.client import Client
@@ -55,6 +55,7 @@ async def test_reflection_gives_the_whole_contract() -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
         "mistralwire.v1.ChatCompletionService",
+        "mistralwire.v1.ResponseRelayService",
     ]
     assert methods == [
         *("AgentsCompletion", "AgentsCompletionStream"),
@@ -230,9 +231,13 @@ async def test_a_request_beyond_the_limit_is_turned_away() -> None:
 async def services_of(server: Server) -> list[str]:
     """Ask by reflection."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        request = reflection_pb2.ServerReflectionRequest(list_services="")
-        answer = await stub.ServerReflectionInfo(iter([request]), timeout=30).read()
+        # Request and half-close in one step: a later write may fail with INTERNAL where the call is refused.
+        call = channel.unary_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        answer = await call(reflection_pb2.ServerReflectionRequest(list_services=""), timeout=30).read()
         return sorted(service.name for service in answer.list_services_response.service)
 
 

@@ -22,6 +22,7 @@ PACKAGE = pathlib.Path(mistralwire.v1.__file__).parent
 STUBS = sorted(PACKAGE.glob("*_pb2.pyi"))
 SCALARS = {
     FieldDescriptor.TYPE_BOOL: "bool",
+    FieldDescriptor.TYPE_BYTES: "bytes",
     FieldDescriptor.TYPE_DOUBLE: "float",
     FieldDescriptor.TYPE_INT32: "int",
     FieldDescriptor.TYPE_INT64: "int",

@@ -96,6 +96,8 @@ class Method:
     comment: str
     request: str
     response: str
+    takes_stream: bool
+    """Whether it has a stream of requests; always with one of responses."""
     streams: bool
     """Whether it has a stream of responses."""
 
@@ -232,11 +234,12 @@ class _Reader:
     def _service(self, service: ServiceDescriptorProto, at: int) -> Service:
         methods = []
         for index, method in enumerate(service.method):
-            if method.client_streaming:
-                raise SystemExit(f"{method.name} has a stream of requests, which is not supported")
+            if method.client_streaming and not method.server_streaming:
+                raise SystemExit(f"{method.name} has only a stream of requests, which is not supported")
             comment = self._comment(_SERVICE, at, _METHOD, index)
             types = _local(method.input_type), _local(method.output_type)
-            methods.append(Method(method.name, comment, *types, method.server_streaming))
+            streams = method.client_streaming, method.server_streaming
+            methods.append(Method(method.name, comment, *types, *streams))
         return Service(service.name, self._comment(_SERVICE, at), methods)
 
 

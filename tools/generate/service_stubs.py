@@ -23,6 +23,8 @@ def service_stub(contract: Contract, file: File) -> str:
     (service,) = file.services
     types = {name for method in service.methods for name in (method.request, method.response)}
     modules = {name: f"mistralwire.v1.{contract.modules[name]}" for name in types}
+    if any(method.takes_stream for method in service.methods):
+        modules["Any"] = "typing"
     lines = [*header(file), *import_lines(_IMPORTS | modules), ""]
     lines += _stub(service, "Stub", "rpc", "grpc.Channel")
     lines += ["", *_stub(service, "AsyncStub", "aio_rpc", "grpc.aio.Channel")]
@@ -37,7 +39,8 @@ def _stub(service: Service, suffix: str, module: str, channel: str) -> Iterator[
     yield ""
     yield f"    def __init__(self, channel: {channel}) -> None: ..."
     for method in service.methods:
-        kind = f"{module}.Unary{'Stream' if method.streams else 'Unary'}MultiCallable"
+        ends = ["Stream" if streams else "Unary" for streams in (method.takes_stream, method.streams)]
+        kind = f"{module}.{''.join(ends)}MultiCallable"
         types = f"{method.request}, {method.response}"
         line = f"    {method.name}: {kind}[{types}]"
         wrapped = [f"    {method.name}: {kind}[", f"        {types}", "    ]"]
@@ -53,8 +56,12 @@ def _servicer(service: Service) -> Iterator[str]:
         response = f"{method.response} | Awaitable[{method.response}]"
         if method.streams:
             response = f"Iterator[{method.response}] | AsyncIterator[{method.response}]"
+        request = f"request: {method.request}"
+        if method.takes_stream:
+            # An iterator for a server of grpc, an asynchronous one for one of grpc.aio.
+            request = "request_iterator: Any"
         yield f"    def {method.name}("
-        yield f"        self, request: {method.request}, context: ServicerContext"
+        yield f"        self, {request}, context: ServicerContext"
         yield f"    ) -> {response}:"
         yield from docstring(method.comment, "        ")
     yield ""
@@ -100,4 +107,8 @@ def _methods(service: Service) -> Iterator[str]:
 
 
 def _signature(method: Method) -> str:
-    return f"{method.name}({method.request}) -> {'stream of ' if method.streams else ''}{method.response}"
+    request, response = (
+        f"stream of {name}" if streams else name
+        for name, streams in ((method.request, method.takes_stream), (method.response, method.streams))
+    )
+    return f"{method.name}({request}) -> {response}"

@@ -3,6 +3,8 @@
 Source: https://spec.openapis.org/oas/v3.1.0
 """
 
+import itertools
+
 from mistralwire.errors import REQUEST_ID_PATTERN
 from mistralwire.gateway._config import PASSTHROUGH_PATHS
 from mistralwire.v1 import (
@@ -18,13 +20,16 @@ from tools.generate.contract import Contract
 from tools.openapi.operations import (
     ERROR_BODY,
     ERRORS,
+    RESPONSE_PARAMETERS,
     Object,
     completion_paths,
     content,
     gateway_paths,
     vertex_paths,
 )
-from tools.openapi.schema import Schema, message_schemas, reference
+from tools.openapi.responses import response_headers, response_paths, response_schemas
+from tools.openapi.schema import Schema, message_schemas, record, reference
+from tools.openapi.streams import stream_paths
 
 _ABOUT = """\
 Chat, fill-in-the-middle and agents completions over HTTP, carried internally as Protobuf over gRPC.
@@ -73,15 +78,29 @@ def openapi_document(contract: Contract, version: str) -> Object:
         },
         "tags": [
             {"name": "completions", "description": "Completions, as in Mistral's API."},
+            {
+                "name": "responses",
+                "description": "Stored responses, to be read, followed, resumed and cancelled. Without "
+                "`--data` or `--log` there are none, and these routes answer with 404.",
+            },
+            {
+                "name": "streams",
+                "description": "Durable streams that callers name, by the open protocol of that name. "
+                "Without `--data` or `--log` there are none, and these routes answer with 404.",
+            },
             {"name": "vertex", "description": "Completions, as in Vertex AI."},
             {"name": "gateway", "description": "Models, status, metrics and documentation of the gateway."},
         ],
-        "paths": {**completion_paths(), **vertex_paths(), **gateway_paths()},
+        "paths": _merged(
+            completion_paths(), response_paths(), stream_paths(), vertex_paths(), gateway_paths()
+        ),
         "components": {
-            "schemas": dict(sorted({**message_schemas(contract, _TYPES), **_own_schemas()}.items())),
+            "schemas": dict(
+                sorted({**message_schemas(contract, _TYPES), **_own_schemas(), **response_schemas()}.items())
+            ),
             "responses": {f"Error{status}": _error(status) for status in ERRORS},
-            "parameters": {"RequestId": _request_id()},
-            "headers": _headers(),
+            "parameters": {"RequestId": _request_id(), **_response_parameters()},
+            "headers": {**_headers(), **response_headers()},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -101,6 +120,30 @@ def _request_id() -> Object:
         "description": "The caller's own id for the request. If it is absent or does not match the pattern, "
         "the gateway creates one.",
         "schema": {"type": "string", "pattern": f"^{REQUEST_ID_PATTERN.pattern}$"},
+    }
+
+
+def _response_parameters() -> Object:
+    def header(name: str, description: str) -> Object:
+        text = {"type": "string", "minLength": 1, "maxLength": 255}
+        return {"name": name, "in": "header", "description": description, "schema": text}
+
+    ids, disconnect, own = RESPONSE_PARAMETERS
+    return {
+        ids: header(
+            "idempotency-key",
+            "If responses are stored: the same request with the same key again joins the first response, and "
+            "never asks the model.",
+        ),
+        disconnect: header(
+            "x-mistralwire-on-disconnect",
+            "If responses are stored: what happens to it when the caller hangs up: `cancel`, `finish`, or "
+            "`keep 30` for a time in seconds.",
+        ),
+        own: header(
+            "x-mistralwire-response-id",
+            "If responses are stored: the id for this one, up to 128 letters, digits, - and _, best random.",
+        ),
     }
 
 
@@ -153,19 +196,17 @@ def _own_schemas() -> dict[str, Schema]:
         },
     }
     return {
-        ERROR_BODY: _record(_ERROR_BODY_DESCRIPTION, body),
-        _ERROR_MEMBER: _record("The error, as clients of OpenAI's API read it.", error),
-        "Model": _record("A model. Further members that an upstream lists are forwarded.", model),
-        "ModelList": _record("The gateway's models.", models),
-        "Status": _record("The state of the gateway.", status),
+        ERROR_BODY: record(_ERROR_BODY_DESCRIPTION, body),
+        _ERROR_MEMBER: record("The error, as clients of OpenAI's API read it.", error),
+        "Model": record("A model. Further members that an upstream lists are forwarded.", model),
+        "ModelList": record("The gateway's models.", models),
+        "Status": record("The state of the gateway.", status),
     }
 
 
-def _record(description: str, properties: Object) -> Schema:
-    return {
-        "description": description,
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": True,
-    }
+def _merged(*paths: Object) -> Object:
+    """Join paths; those that occur twice have other methods."""
+    merged: Object = {}
+    for path, item in itertools.chain.from_iterable(each.items() for each in paths):
+        merged[path] = {**merged.get(path, {}), **item}
+    return merged

@@ -23,12 +23,12 @@ ERROR_BODY = "ErrorBody"
 """Name of the schema of error bodies."""
 
 ERRORS = {
-    "400": "The upstream refused the request as invalid.",
+    "400": "The gateway or the upstream refused the request as invalid.",
     "401": "The key is missing or unknown to the gateway.",
     "403": "The request comes from a web page whose origin is not allowed.",
-    "404": "The upstream does not have what was requested, such as the model or the agent.",
+    "404": "What was requested does not exist, such as the model, the agent or the stored response.",
     "408": "The body took too long to arrive, at the gateway or the upstream.",
-    "409": "The upstream reported a conflict.",
+    "409": "The request conflicts with what there is, such as a stored response of the same id.",
     "413": "The body is too large for the gateway or the upstream.",
     "415": "The body is compressed, or the upstream does not support its content type.",
     "422": "The request is not JSON, or breaks the contract; the body lists each violation.",
@@ -43,11 +43,20 @@ ERRORS = {
 """The description of each error status of a completion."""
 
 _MODEL_ERRORS = ("401", "403", "429", "500", "503", "504")
-_EVENTS = "text/event-stream"
+EVENT_STREAM = "text/event-stream"
+"""Media type of server-sent events."""
+
+REQUEST_ID: Object = {"$ref": "#/components/parameters/RequestId"}
+"""The parameter with the id of a request."""
+
+RESPONSE_PARAMETERS = ("IdempotencyKey", "OnDisconnect", "ChosenResponseId")
+"""Names of the parameters of a completion whose response is stored."""
+
 _STREAM = (
-    "Server-sent events. Each has an `id`, counted from 0, and one chunk as its `data`. The data of the last "
-    "one is `[DONE]`. If the stream breaks off after its first chunk, the last event is an error body "
-    "instead, without a `[DONE]`. During pauses, comment lines are sent as heartbeats; ignore them."
+    "Server-sent events. Each has an `id`, counted from 0, or `{response_id}.{number}`, counted from 1, if "
+    "the response is stored. Its `data` is one chunk. The data of the last one is `[DONE]`. If the stream "
+    "breaks off after its first chunk, the last event is an error body instead, without a `[DONE]`. During "
+    "pauses, comment lines are sent as heartbeats; ignore them."
 )
 _ANSWER: Object = {
     "id": "cmpl-2f6c",
@@ -131,10 +140,10 @@ def vertex_paths() -> Object:
         _CHAT_OR_GAP,
     )
     parameters = [
-        _path_parameter("project", "Google Cloud project; any is accepted.", "my-project"),
-        _path_parameter("location", "Region; any is accepted.", "europe-west4"),
-        _path_parameter("publisher", "Publisher of the model; any is accepted.", "mistralai"),
-        _path_parameter(
+        path_parameter("project", "Google Cloud project; any is accepted.", "my-project"),
+        path_parameter("location", "Region; any is accepted.", "europe-west4"),
+        path_parameter("publisher", "Publisher of the model; any is accepted.", "mistralai"),
+        path_parameter(
             "model",
             "The model, perhaps with a version, as in `codestral@2405`. The body's `model` decides; if it "
             "has no version, the version is taken from here.",
@@ -158,12 +167,12 @@ def gateway_paths() -> Object:
     model = _about("retrieveModel", "Describe a model", content("The model.", reference("Model")))
     model["description"] = "Finds the model by its id or by an alias."
     model["parameters"] = [
-        _path_parameter("model", "Id of the model; a slash in it may be escaped.", "mistral-small-latest")
+        path_parameter("model", "Id of the model; a slash in it may be escaped.", "mistral-small-latest")
     ]
     for operation in (models, model):
-        operation["security"] = _KEY_OR_NONE
-        operation["responses"] |= _errors(_MODEL_ERRORS)
-    model["responses"] |= _errors(["404"])
+        operation["security"] = KEY_OR_NONE
+        operation["responses"] |= error_answers(_MODEL_ERRORS)
+    model["responses"] |= error_answers(["404"])
     ready = _about("checkReadiness", "Check readiness", content("Requests can be answered.", status))
     ready["responses"]["503"] = content("Requests can't be answered; the status names the cause.", status)
     metrics = _about(
@@ -209,7 +218,10 @@ def _completion(
     }
     answer = {
         "description": "The answer.",
-        "headers": {"x-request-id": {"$ref": "#/components/headers/RequestId"}},
+        "headers": {
+            "x-request-id": {"$ref": "#/components/headers/RequestId"},
+            "x-mistralwire-response-id": {"$ref": "#/components/headers/ResponseId"},
+        },
         "content": answers,
     }
     return {
@@ -217,10 +229,13 @@ def _completion(
         "tags": ["completions"],
         "summary": summary,
         "description": description,
-        "security": _KEY_OR_NONE,
-        "parameters": [{"$ref": "#/components/parameters/RequestId"}],
+        "security": KEY_OR_NONE,
+        "parameters": [
+            REQUEST_ID,
+            *({"$ref": f"#/components/parameters/{each}"} for each in RESPONSE_PARAMETERS),
+        ],
         "requestBody": {"required": True, "content": {JSON: body}},
-        "responses": {"200": answer, **_errors(ERRORS)},
+        "responses": {"200": answer, **error_answers(ERRORS)},
     }
 
 
@@ -229,7 +244,7 @@ def _answers(*types: type[Message], is_stream: bool = False) -> Object:
     if is_stream:
         chunk_or_error = [reference(CompletionChunk.DESCRIPTOR.name), reference(ERROR_BODY)]
         schema = {"description": _STREAM, "anyOf": chunk_or_error}
-        answers[_EVENTS] = {"schema": schema, "example": _CHUNKS}
+        answers[EVENT_STREAM] = {"schema": schema, "example": _CHUNKS}
     return answers
 
 
@@ -248,11 +263,11 @@ def _about(name: str, summary: str, answer: Object) -> Object:
     }
 
 
-def _errors(statuses: Iterable[str]) -> Object:
+def error_answers(statuses: Iterable[str]) -> Object:
     return {status: {"$ref": f"#/components/responses/Error{status}"} for status in statuses}
 
 
-def _path_parameter(name: str, description: str, example: str) -> Object:
+def path_parameter(name: str, description: str, example: str) -> Object:
     return {
         "name": name,
         "in": "path",
@@ -263,4 +278,5 @@ def _path_parameter(name: str, description: str, example: str) -> Object:
     }
 
 
-_KEY_OR_NONE: list[Object] = [{"key": []}, {}]
+KEY_OR_NONE: list[Object] = [{"key": []}, {}]
+"""The security of a route that needs a key if the gateway has keys."""

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
+from tools.openapi.operations import EVENT_STREAM
 from tools.openapi.page_types import schema_section, table, text_html, type_html
 
 _FOLDER = pathlib.Path(__file__).parent
 
-_STREAM = "text/event-stream"
 
 Object = Mapping[str, Any]
+
+METHODS = ("get", "put", "post", "delete")
+"""The methods of routes, in their order on the page."""
 
 
 def docs_page(document: Object) -> str:
@@ -50,7 +53,7 @@ def docs_page(document: Object) -> str:
 def _operations(document: Object, tag: str) -> Iterator[tuple[str, str, Object, list[Object]]]:
     """Yield path, method, operation and parameters of a tag's routes."""
     for path, item in document["paths"].items():
-        for method in ("get", "post"):
+        for method in METHODS:
             if method in item and tag in item[method]["tags"]:
                 operation = item[method]
                 parameters = [*item.get("parameters", []), *operation.get("parameters", [])]
@@ -111,7 +114,7 @@ def _try_section(document: Object) -> str:
 
 def _examples(operation: Object) -> Iterator[tuple[str, Object]]:
     for body in operation.get("requestBody", {}).get("content", {}).values():
-        yield from body["examples"].items()
+        yield from body.get("examples", {}).items()
 
 
 def _badge(method: str) -> str:
@@ -132,7 +135,7 @@ def _route(document: Object, path: str, method: str, operation: Object, paramete
         text_html(operation.get("description", "")),
         _parameter_table(parameters),
         *_body(operation),
-        *(f"<pre>{escape(line)}</pre>" for line in _curl_lines(path, operation, parameters)),
+        *(f"<pre>{escape(line)}</pre>" for line in _curl_lines(path, method, operation, parameters)),
         *_answers(document, operation["responses"]),
         "</article>",
     ]
@@ -160,7 +163,9 @@ def _answers(document: Object, responses: Object) -> Iterator[str]:
     heads = ("Status", "Meaning", "Body")
     yield table(heads, [row for status, row in rows.items() if status.startswith("2")])
     for status, response in responses.items():
-        for media_type, body in _resolved(document, response)["content"].items() if status == "200" else ():
+        for media_type, body in (
+            _resolved(document, response).get("content", {}).items() if status == "200" else ()
+        ):
             if "example" in body:
                 yield _example_answer(media_type, body["example"])
     errors = table(heads, [row for status, row in rows.items() if not status.startswith("2")])
@@ -180,7 +185,7 @@ def _answer_row(status: str, response: Object) -> str:
     types = (
         f"<p>{type_html(body['schema'])} <small>{escape(media_type)}</small></p>"
         f"{text_html(body['schema'].get('description', ''))}"
-        for media_type, body in response["content"].items()
+        for media_type, body in response.get("content", {}).items()
     )
     headers = (
         f"<p><small>with <code>{escape(name)}</code></small></p>" for name in response.get("headers", ())
@@ -196,17 +201,19 @@ def _lines(blocks: Iterable[str]) -> str:
     return "\n".join(block for block in blocks if block)
 
 
-def _curl_lines(path: str, operation: Object, parameters: list[Object]) -> Iterator[str]:
+def _curl_lines(path: str, method: str, operation: Object, parameters: list[Object]) -> Iterator[str]:
     """Yield a command for each example of the body, or one without a body."""
     for parameter in parameters:
         path = path.replace(f"{{{parameter['name']}}}", parameter.get("example", ""))
     address = f'"$GATEWAY{path}"'
     key = ' \\\n  -H "authorization: Bearer $GATEWAY_KEY"' if operation["security"] else ""
     examples = [example["value"] for _, example in _examples(operation)]
+    whole = operation["responses"].get("200", {}).get("content", {})
     for example in examples:
-        is_stream = example.get("stream") or list(operation["responses"]["200"]["content"]) == [_STREAM]
+        is_stream = (isinstance(example, Mapping) and example.get("stream")) or list(whole) == [EVENT_STREAM]
         data = shlex.quote(json.dumps(example))
-        flags = "-sS -N" if is_stream else "-sS"
+        flags = "-sS -N" if is_stream else "-sS" if method == "post" else f"-sS -X {method.upper()}"
         yield f"curl {flags} {address}{key} \\\n  -H 'content-type: application/json' \\\n  -d {data}"
     if not examples:
-        yield f"curl -sS {address}{key}"
+        flags = "-sS" if method == "get" else f"-sS -X {method.upper()}"
+        yield f"curl {flags}{' -N' if EVENT_STREAM in whole else ''} {address}{key}"

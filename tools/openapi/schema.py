@@ -55,6 +55,17 @@ def message_schemas(contract: Contract, message_types: Iterable[type[Message]]) 
     return schemas.made
 
 
+def record(description: str, properties: Schema) -> Schema:
+    """Return the schema of an object with these members, and possibly others."""
+    return {
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": True,
+    }
+
+
 def reference(name: str) -> Schema:
     """Return the schema that stands for another one.
 

@@ -1,7 +1,7 @@
 // Makes one call of a ChatCompletionService, and prints its outcome as JSON.
 //
 // An example of a client in Go: calls.go makes calls, errors.go reads why they failed, finish_reason.go decodes
-// finish reasons, and reencode.go forwards messages without losing anything.
+// finish reasons, publish.go publishes a response, and reencode.go forwards messages without losing anything.
 package main
 
 import (
@@ -54,6 +54,8 @@ func run(address, call string, arguments []string) (outcome, error) {
 		return stream(client, argument)
 	case "broken":
 		return broken(client)
+	case "publish":
+		return publish(mistralwirev1.NewResponseRelayServiceClient(connection), argument, os.Stdin)
 	case "relay":
 		return relay(client, os.Stdin)
 	case "reencode":

@@ -1,13 +1,16 @@
 // Makes one call of a ChatCompletionService, and prints its outcome as JSON.
 //
 // An example of a client in TypeScript with Connect: calls.ts makes calls, errors.ts reads why they failed,
-// finish-reason.ts decodes finish reasons, reencode.ts forwards messages without losing anything.
+// finish-reason.ts decodes finish reasons, follow.ts follows a stored response, reencode.ts forwards messages
+// without losing anything.
 
 import { readFileSync } from "node:fs";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { ChatCompletionService } from "#stubs/mistralwire/v1/chat_completion_service_pb.js";
+import { ResponseRelayService } from "#stubs/mistralwire/v1/response_relay_service_pb.js";
 import * as calls from "./calls.js";
+import { follow } from "./follow.js";
 import { reencode, relay } from "./reencode.js";
 
 const [address, call, argument = ""] = process.argv.slice(2);
@@ -28,6 +31,8 @@ async function run(): Promise<object> {
       return calls.deadline(client, Number(argument));
     case "cancel":
       return calls.cancel(client, Number(argument));
+    case "follow":
+      return follow(createClient(ResponseRelayService, transport), argument);
     case "relay":
       return relay(client, readFileSync(0));
     case "reencode":

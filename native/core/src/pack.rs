@@ -11,7 +11,7 @@ use crate::plan::{
 use crate::wire::put_varint;
 
 /// Version of the packed form and of the functions of the extension.
-pub const INTERFACE: u32 = 8;
+pub const INTERFACE: u32 = 9;
 
 /// Bounds on plans for this engine; beyond them, only the Python engine works.
 pub const MEMBERS_MAX: usize = Members::BITS as usize;

@@ -459,12 +459,13 @@ fn finish_reason(
     Ok((index, Some(name_of(document, at + 1).into())))
 }
 
-/// Write the messages of a batch message as events, with ids counted from the first id if there is one.
+/// Write the messages of a batch message as events. If there is a first id, a prefix and a number, their ids
+/// have the prefix, and are counted from the number.
 pub fn write_events(
     plan: &Plan,
     (root, element): (usize, u32),
     batch: &[u8],
-    first_id: Option<i64>,
+    first_id: Option<(&str, i64)>,
     camel: bool,
     scratch: &mut Scratch,
     events: &mut Vec<u8>,
@@ -484,11 +485,12 @@ pub fn write_events(
             continue;
         }
         write(plan, root, wire.bytes()?, camel, &mut scratch.tape, &mut scratch.out)?;
-        if let Some(number) = id {
+        if let Some((prefix, number)) = id {
             events.extend_from_slice(b"id: ");
+            events.extend_from_slice(prefix.as_bytes());
             put_integer(number, events);
             events.push(b'\n');
-            id = Some(number.checked_add(1).ok_or(Handover::Arguments)?);
+            id = Some((prefix, number.checked_add(1).ok_or(Handover::Arguments)?));
         }
         events.extend_from_slice(b"data: ");
         events.extend_from_slice(&scratch.out);
@@ -579,7 +581,7 @@ mod tests {
         output
     }
 
-    fn events(batch: &[u8], first_id: Option<i64>) -> Outcome<String> {
+    fn events(batch: &[u8], first_id: Option<(&str, i64)>) -> Outcome<String> {
         let (mut events, mut scratch) = (Vec::new(), Scratch::default());
         write_events(&plan(), (0, 1), batch, first_id, false, &mut scratch, &mut events)?;
         Ok(String::from_utf8(events).unwrap())
@@ -594,8 +596,10 @@ mod tests {
         let plain = "data: {\"id\":\"a\"}\n\ndata: {\"id\":\"b\"}\n\n";
         assert_eq!(events(output.elements(), None), Ok(plain.into()));
         let numbered = "id: -1\ndata: {\"id\":\"a\"}\n\nid: 0\ndata: {\"id\":\"b\"}\n\n";
-        assert_eq!(events(output.elements(), Some(-1)), Ok(numbered.into()));
-        assert_eq!(events(output.elements(), Some(i64::MAX)), Err(Handover::Arguments));
+        assert_eq!(events(output.elements(), Some(("", -1))), Ok(numbered.into()));
+        let prefixed = "id: a.9\ndata: {\"id\":\"a\"}\n\nid: a.10\ndata: {\"id\":\"b\"}\n\n";
+        assert_eq!(events(output.elements(), Some(("a.", 9))), Ok(prefixed.into()));
+        assert_eq!(events(output.elements(), Some(("", i64::MAX))), Err(Handover::Arguments));
     }
 
     #[test]

@@ -73,11 +73,11 @@ fuzz_target!(|bytes: &[u8]| {
 
     let (mut scratch, mut text, mut again) = (Scratch::new(), vec![], vec![]);
     let place = (root, ELEMENT);
-    write_events(&PLAN, place, &whole_batch.elements, Some(7), false, &mut scratch, &mut text)
+    write_events(&PLAN, place, &whole_batch.elements, Some(("", 7)), false, &mut scratch, &mut text)
         .expect("what was read can be written");
     let reread = batch(&rules, &[&text]);
     if reread.count == whole_batch.count {
-        write_events(&PLAN, place, &reread.elements, Some(7), false, &mut scratch, &mut again)
+        write_events(&PLAN, place, &reread.elements, Some(("", 7)), false, &mut scratch, &mut again)
             .expect("what was read can be written");
         assert_eq!(String::from_utf8(again), String::from_utf8(text));
     }

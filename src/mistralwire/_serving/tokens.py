@@ -5,7 +5,7 @@ import hmac
 import logging
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mistralwire._files import Watched, file_error, is_open_to_all, read_file, uncommented_lines
 from mistralwire._metadata import AUTHORIZATION
@@ -60,9 +60,13 @@ class TokenFile:
         if not self._has(token.strip(" ")):
             raise _unauthenticated(Reason.TOKEN_INVALID, "found one that the service does not know")
 
+    def digests(self) -> Sequence[bytes]:
+        """Return the digests of the tokens; see `token_digest`."""
+        return self._digests.current()
+
     def _has(self, token: str) -> bool:
         """Look a token up in constant time."""
-        digest = _digest(token)
+        digest = token_digest(token.encode(errors="replace"))
         found = False
         for known in self._digests.current():
             found |= hmac.compare_digest(digest, known)
@@ -79,7 +83,7 @@ class TokenFile:
                 _SHORT_TOKEN_CHARS,
             )
         # Digests have one length, and a memory dump reveals no token.
-        return [_digest(token) for token in tokens]
+        return [token_digest(token.encode()) for token in tokens]
 
 
 def parse_tokens(path: pathlib.Path, data: bytes) -> list[str]:
@@ -100,8 +104,9 @@ def parse_tokens(path: pathlib.Path, data: bytes) -> list[str]:
     return tokens
 
 
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode(errors="replace")).digest()
+def token_digest(token: bytes) -> bytes:
+    """Return what stands for a token, which it does not reveal."""
+    return hashlib.sha256(token).digest()
 
 
 def _unauthenticated(reason: str, found: str) -> MistralwireError:

@@ -23,10 +23,13 @@ _COMMANDS = {
     "call": "Ask a service for a completion.",
     "convert": "Convert between JSON, server-sent events and protobuf.",
     "demo": "Show on one screen what mistralwire does.",
+    "follow": "Print a response that a service stores, as it is produced.",
     "gateway": "Serve Mistral's HTTP API, in front of a service.",
     "health": "Check whether a service or a gateway accepts requests.",
     "inspect": "Show what a document contains, and what json_format would lose.",
     "proto": "Write the contract as a folder that can be vendored unchanged.",
+    "publish": "Publish a recorded response at a service that stores it.",
+    "responses": "List, show, cancel or delete the responses that a service stores.",
     "serve": "Serve chat completions over gRPC.",
 }
 
@@ -52,6 +55,7 @@ Examples:
   mistralwire serve
   mistralwire call "What is the weather in Paris?"
   mistralwire gateway
+  mistralwire responses
   mistralwire health --url http://127.0.0.1:8080
 
 \b

@@ -9,7 +9,9 @@ import click
 
 from mistralwire._addresses import check_share_port
 from mistralwire._settings import count_field, setting_field
-from mistralwire.cli.settings import SettingsFile
+from mistralwire.cli._wording import printable
+from mistralwire.cli.settings import SettingsError, SettingsFile
+from mistralwire.service import RelayConfig
 
 KEY_VARIABLE = "MISTRAL_API_KEY"
 """Environment variable with the key for --upstream-url."""
@@ -160,6 +162,25 @@ class LogSettings:
 
     log_level: LogLevel = setting_field("info", "Minimum level of the log lines on standard error.")
     log_format: LogFormat = setting_field("text", "Format of log lines.")
+
+
+def check_workers(processes: ProcessSettings, relay: RelayConfig) -> None:
+    """Raise a SettingsError if there are several workers for a log that a single process uses."""
+    if processes.workers > 1 and relay.is_embedded:
+        name = "data" if relay.data is not None else "log"
+        raise SettingsError(
+            f"workers must be 1 with {name}, found {processes.workers}: a single process uses those "
+            "responses; for several, store them in NATS, such as nats://127.0.0.1:4222"
+        )
+
+
+def with_storage(what: str, relay: RelayConfig, stored: str = "responses") -> str:
+    """Return what a server does, followed by where it stores something; a URL may have a password."""
+    if relay.data is not None:
+        return f"{what}, storing {stored} in {printable(str(relay.data))}"
+    if relay.log is not None:
+        return f"{what}, storing {stored} in {'memory' if relay.log == 'memory' else 'NATS'}"
+    return what
 
 
 def upstream_tables(ctx: click.Context, settings: AnswerSettings) -> Tables:

@@ -12,7 +12,7 @@ import grpc
 
 from mistralwire._addresses import is_loopback_target
 from mistralwire._files import open_file
-from mistralwire._methods import SERVICE_NAME
+from mistralwire._methods import RELAY_METHODS, RELAY_SERVICE_NAME, SERVICE_NAME
 
 _PORT_MAX = 65_535
 # Schemes without a port, or with one that this module does not check.
@@ -29,6 +29,15 @@ _RECONNECT_MS_MIN = 200
 _RECONNECT_MS_MAX = 10_000
 # After the failure of an address its name is resolved again this soon: before the last attempt.
 _RESOLUTION_MS_MIN = 1_000
+# A stream of the relay is resumed by the client itself, from where it was.
+_RETRIED_METHODS = [
+    {"service": SERVICE_NAME},
+    *(
+        {"service": RELAY_SERVICE_NAME, "method": method.name}
+        for method in RELAY_METHODS.values()
+        if not method.is_stream
+    ),
+]
 # Retries stop once failures outnumber successes by so many that half of the tokens are gone.
 _THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
 
@@ -45,6 +54,8 @@ class CallChannel(Protocol):
     def unary_unary(self, method: str) -> Any: ...
 
     def unary_stream(self, method: str) -> Any: ...
+
+    def stream_stream(self, method: str) -> Any: ...
 
     async def close(self) -> None: ...
 
@@ -92,7 +103,7 @@ def service_config(attempts_max: int) -> str:
     config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if attempts_max > 1:
         policy = {"maxAttempts": attempts_max, "retryableStatusCodes": ["UNAVAILABLE"], **_BACKOFF}
-        config["methodConfig"] = [{"name": [{"service": SERVICE_NAME}], "retryPolicy": policy}]
+        config["methodConfig"] = [{"name": _RETRIED_METHODS, "retryPolicy": policy}]
         config["retryThrottling"] = _THROTTLING
     return json.dumps(config)
 

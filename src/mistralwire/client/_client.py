@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.message import Message
 
 from mistralwire._methods import METHODS_BY_REQUEST, SERVICE_NAME, Method, method_for
-from mistralwire._response_stream import EventWriter, Sink, Source
+from mistralwire._response_stream import CallSource, EventWriter, Sink
 from mistralwire._settings import DEADLINE_S, INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
 from mistralwire.client._channel import (
     CallChannel,
@@ -21,11 +21,11 @@ from mistralwire.client._channel import (
     tls_credentials,
 )
 from mistralwire.client._metadata import CallMetadata
-from mistralwire.client._response import ChunkBatch, lifted, parse_response
-from mistralwire.client._stub import Stub
-from mistralwire.errors import EncodeError
+from mistralwire.client._response import ChunkBatch, lifted
+from mistralwire.client._responses import ResponseCalls
+from mistralwire.client._resumable import resumable_batches
+from mistralwire.client._stub import CompletionOptions, StreamOptions, Stub, completion_metadata
 from mistralwire.v1 import (
-    CONTRACT_REVISION,
     AgentsCompletionRequest,
     AgentsCompletionStreamRequest,
     ChatCompletionRequest,
@@ -83,16 +83,8 @@ class ClientOptions(TypedDict, total=False):
     contract_revision: int
 
 
-class CallOptions(TypedDict, total=False):
-    """The arguments of a call other than its request."""
-
-    deadline_s: float | None
-    request_id: str | None
-    metadata: Mapping[str, str | bytes]
-
-
-class Client:
-    """Calls a ChatCompletionService.
+class Client(ResponseCalls):
+    """Calls a ChatCompletionService, and the ResponseRelayService beside it.
 
     It connects with the first call, and belongs to the event loop of that call. Calls are balanced
     round-robin over all addresses of the target, and over the connections to each; when an address fails, the
@@ -244,26 +236,23 @@ class Client:
 
     @overload
     async def complete(
-        self, request: ChatCompletionRequest | AgentsCompletionRequest, **options: Unpack[CallOptions]
+        self, request: ChatCompletionRequest | AgentsCompletionRequest, **options: Unpack[CompletionOptions]
     ) -> ChatCompletionResponse: ...
 
     @overload
     async def complete(
-        self, request: FIMCompletionRequest, **options: Unpack[CallOptions]
+        self, request: FIMCompletionRequest, **options: Unpack[CompletionOptions]
     ) -> FIMCompletionResponse: ...
 
     @overload
     async def complete(
-        self, request: dict[str, Any], **options: Unpack[CallOptions]
+        self, request: dict[str, Any], **options: Unpack[CompletionOptions]
     ) -> ChatCompletionResponse | FIMCompletionResponse: ...
 
     async def complete(
         self,
         request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest | dict[str, Any],
-        *,
-        deadline_s: float | None = None,
-        request_id: str | None = None,
-        metadata: Mapping[str, str | bytes] = {},
+        **options: Unpack[CompletionOptions],
     ) -> ChatCompletionResponse | FIMCompletionResponse:
         """Request a completion as one response.
 
@@ -276,6 +265,12 @@ class Client:
                 without spaces. None for a new one.
             metadata: Further metadata, such as `traceparent`: lower-case keys, with strings of printable
                 ASCII, or bytes if the key ends in `-bin`.
+            response_id: Id of the response, if the service stores it: 1 to 128 letters, digits, `-` and `_`.
+            idempotency_key: Unique for each request, up to 255 characters of printable ASCII: the same
+                request under it again gets the stored response, and the model is not asked again.
+            on_disconnect: What a service that stores responses does with this one if the connection is lost:
+                `cancel`, `finish`, or `keep 30`, with the seconds in which somebody has to follow it. None
+                for the service's default.
 
         Returns:
             The response: of the request's kind; for an agent that of chat.
@@ -291,21 +286,14 @@ class Client:
             ValueError: If the deadline is out of its range, or the id or the metadata can't be sent.
         """
         method, wire = self._read(request, is_stream=False)
-        arguments = self._stub.arguments(deadline_s, request_id, metadata)
-        async with contextlib.aclosing(self._stub.messages(method, wire, arguments)) as messages:
-            data = await anext(messages)
-        response_type: type[Any] = method.response_type
+        options["metadata"] = completion_metadata(options)
+        arguments = self._stub.call_arguments(options)
         response: ChatCompletionResponse | FIMCompletionResponse
-        response = lifted(parse_response(response_type, data, arguments.request_id))
+        response = lifted(await self._stub.unary(method, wire, arguments))
         return response
 
     async def stream(
-        self,
-        request: StreamRequest,
-        *,
-        deadline_s: float | None = None,
-        request_id: str | None = None,
-        metadata: Mapping[str, str | bytes] = {},
+        self, request: StreamRequest, **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[CompletionChunk, None]:
         """Request a completion as a stream, and yield its chunks.
 
@@ -317,24 +305,28 @@ class Client:
             deadline_s: Deadline of the whole stream, in seconds, above 0; None for the client's.
             request_id: See `complete`.
             metadata: See `complete`.
+            response_id: See `complete`.
+            idempotency_key: See `complete`.
+            on_disconnect: See `complete`.
+            resumable: Whether the stream goes on after its connection was lost, on any server of the target,
+                if the service stores responses: from the last chunk, or by the same call under the same key
+                if there is none yet. The defaults are a new `response_id`, that id as `idempotency_key`, and
+                `keep 30`. Leaving the loop early cancels the response, unless `on_disconnect` is given. From
+                a service that stores none, it is a stream like any other.
+            reconnect_s: For a resumable stream, the seconds after a loss for which it is tried to go on;
+                0 to 86400.
 
         Raises:
             CallError: If the call ends with a status other than OK, after the chunks before; see `complete`,
                 for the other errors too.
         """
-        messages, call_id = self._messages(request, deadline_s, request_id, metadata)
-        async with contextlib.aclosing(messages):
-            async for data in messages:
-                for chunk in ChunkBatch(data, call_id):
+        async with contextlib.aclosing(self.stream_batches(request, **options)) as batches:
+            async for batch in batches:
+                for chunk in batch:
                     yield chunk
 
     async def stream_batches(
-        self,
-        request: StreamRequest,
-        *,
-        deadline_s: float | None = None,
-        request_id: str | None = None,
-        metadata: Mapping[str, str | bytes] = {},
+        self, request: StreamRequest, **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[ChunkBatch, None]:
         """Request a completion as a stream, and yield it message by message: to forward it.
 
@@ -342,10 +334,17 @@ class Client:
         it is fast. Nothing is decoded before it is read; bytes that can't be parsed are an error of the
         batch then. Arguments and other errors are those of `stream`.
         """
-        messages, call_id = self._messages(request, deadline_s, request_id, metadata)
-        async with contextlib.aclosing(messages):
+        method, wire = self._read(request, is_stream=True)
+        if options.pop("resumable", False):
+            async with contextlib.aclosing(resumable_batches(self._stub, method, wire, options)) as batches:
+                async for batch in batches:
+                    yield batch
+            return
+        options["metadata"] = completion_metadata(options)
+        arguments = self._stub.call_arguments(options)
+        async with contextlib.aclosing(self._stub.messages(method, wire, arguments)) as messages:
             async for data in messages:
-                yield ChunkBatch(data, call_id)
+                yield ChunkBatch(data, arguments.request_id)
 
     def start(
         self,
@@ -358,7 +357,7 @@ class Client:
         metadata: Mapping[str, str | bytes] = {},
         message: Message | None = None,
         events: EventWriter | None = None,
-    ) -> Source:
+    ) -> CallSource:
         """Start a call whose response goes to a sink, as wire bytes: to forward it.
 
         Args:
@@ -375,7 +374,9 @@ class Client:
                 first ones.
 
         Returns:
-            The source of the response, to pause and to cancel.
+            The source of the response, to pause, to cancel, or to abort with an error: a service in this
+            process then stores that error as the end of the response; another one learns only that its
+            caller has gone.
         """
         method = _method_of(request_type)
         arguments = self._stub.arguments(deadline_s, request_id, metadata)
@@ -407,18 +408,6 @@ class Client:
 
         return await why_not_serving(self._stub, deadline_s, SERVICE_NAME if service is None else service)
 
-    def _messages(
-        self,
-        request: StreamRequest,
-        deadline_s: float | None,
-        request_id: str | None,
-        metadata: Mapping[str, str | bytes],
-    ) -> tuple[AsyncGenerator[bytes, None], str]:
-        """Return the wire bytes of the messages of a streaming call, and the id of the call."""
-        method, wire = self._read(request, is_stream=True)
-        arguments = self._stub.arguments(deadline_s, request_id, metadata)
-        return self._stub.messages(method, wire, arguments), arguments.request_id
-
     def _read(self, request: Message | dict[str, Any], *, is_stream: bool) -> tuple[Method, bytes]:
         """Return the method for a request, and the request as wire bytes for the oldest service."""
         if isinstance(request, dict):
@@ -429,13 +418,7 @@ class Client:
             unchecked = from_dict(request_type, request, validate=False)
             request = check_request(unchecked, oldest_revision=self.contract_revision)
         method = _method_of(type(request), is_stream=is_stream)
-        if self.contract_revision < CONTRACT_REVISION:
-            from mistralwire.codec import lower  # noqa: PLC0415 - with the plans of all messages
-
-            # A request without a JSON form is sent unchanged: the service says what is wrong with it.
-            with contextlib.suppress(EncodeError):
-                request = lower(request, self.contract_revision)
-        return method, request.SerializeToString()
+        return method, self._stub.lowered(request).SerializeToString()
 
 
 def _method_of(request_type: type, *, is_stream: bool | None = None) -> Method:

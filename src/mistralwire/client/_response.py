@@ -1,31 +1,23 @@
 """What a call returned: the messages of its response, or a CallError from its status."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import overload
 
 import grpc
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
-from mistralwire._metadata import REQUEST_ID, STATUS_DETAILS, is_request_id
+from mistralwire._metadata import REQUEST_ID, STATUS_DETAILS
 from mistralwire._protobuf import MessageT, parsed
-from mistralwire.errors import SHOULD_RETRY, CallError, CodecError, Reason, UpstreamViolation, Violation
-from mistralwire.v1 import CONTRACT_REVISION, ChatCompletionStreamResponse, CompletionChunk
-
-# For a message, and for each text of a violation.
-_STATUS_LINE_CHARS_MAX = 1_000
-# grpc's text where the deadline ends a call; in the middle of a stream sometimes as "Stream removed (...)".
-_DEADLINE = "Deadline Exceeded"
-
-_DETAIL_TYPES: dict[str, type[Message]] = {
-    detail_type.DESCRIPTOR.full_name: detail_type
-    for detail_type in (
-        error_details_pb2.ErrorInfo,
-        error_details_pb2.BadRequest,
-        error_details_pb2.RequestInfo,
-        error_details_pb2.RetryInfo,
-    )
-}
+from mistralwire._status import details_in, error_of_status, error_with
+from mistralwire.errors import CallError, CodecError, Reason
+from mistralwire.v1 import (
+    CONTRACT_REVISION,
+    ChatCompletionStreamResponse,
+    CompletionChunk,
+    ResponseEnd,
+    ResponseInfo,
+    ResponseState,
+)
 
 
 def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried: bool = False) -> CallError:
@@ -38,30 +30,30 @@ def call_error(error: grpc.aio.AioRpcError, request_id: str = "", *, was_retried
     With `was_retried`, grpc retries calls that could not reach the service.
     """
     code = error.code().name
-    details = _details_of(error)
+    trailing = error.trailing_metadata() or ()
+    details = details_in(value for key, value in trailing if key == STATUS_DETAILS)
     info = details.get(error_details_pb2.ErrorInfo, error_details_pb2.ErrorInfo())
+    own_id = next((value for key, value in trailing if key == REQUEST_ID and isinstance(value, str)), "")
     if code == "CANCELLED" and not info.reason:
-        return cancelled_error(_trailing_id(error) or request_id)
+        return cancelled_error(own_id or request_id)
     # The service gives a reason; a status without one is grpc's own, after its last attempt.
     is_used_up = was_retried and code == "UNAVAILABLE" and not info.reason
-    is_of_upstream = info.reason == Reason.UPSTREAM_INVALID_REQUEST
-    places = details.get(error_details_pb2.BadRequest, error_details_pb2.BadRequest()).field_violations
-    request_info = details.get(error_details_pb2.RequestInfo, error_details_pb2.RequestInfo())
-    ids = (request_info.request_id, _trailing_id(error), request_id)
-    retry = details.get(error_details_pb2.RetryInfo)
-    text = _printable_line(error.details() or "")
-    return CallError(
-        _DEADLINE if text == f"Stream removed ({_DEADLINE})" else text or f"the call ended with {code}",
-        code=code,
-        reason=info.reason,
-        violations=[] if is_of_upstream else [_contract_violation(item) for item in places],
-        upstream_violations=[_upstream_violation(item) for item in places] if is_of_upstream else [],
-        metadata=dict(info.metadata),
-        request_id=next(filter(is_request_id, ids), ""),
-        # A negative delay means now: callers may sleep for it.
-        retry_after_s=None if retry is None else max(0.0, retry.retry_delay.ToNanoseconds() / 1e9),
-        should_retry=info.metadata.get(SHOULD_RETRY) != "false" and not is_used_up,
-    )
+    return error_with(code, error.details() or "", details, (own_id, request_id), is_used_up=is_used_up)
+
+
+def response_failure(end: ResponseEnd | ResponseInfo, request_id: str = "") -> CallError | None:
+    """Return the error that a stored response ended with; None if it is finished, or still runs.
+
+    Args:
+        end: The end of the response, as a subscriber gets it; or the response as it was described.
+        request_id: Id of the call that asked, for an error that has none.
+    """
+    if end.state == ResponseState.RESPONSE_STATE_CANCELLED:
+        message = "somebody has cancelled the response"
+        return CallError(message, code="CANCELLED", reason=Reason.RESPONSE_CANCELLED, request_id=request_id)
+    if end.state != ResponseState.RESPONSE_STATE_FAILED:
+        return None
+    return error_of_status(end.status, request_id)
 
 
 def cancelled_error(request_id: str) -> CallError:
@@ -91,48 +83,6 @@ def is_refusing_caller(error: CallError) -> bool:
     return error.code == "UNAUTHENTICATED"
 
 
-def _details_of(error: grpc.aio.AioRpcError) -> dict[type[Message], Any]:
-    """Return the details of a status that are known and can be parsed, by their types.
-
-    Another service may use the key for something else; the code and the message are still valid.
-    """
-    details: dict[type[Message], Any] = {}
-    for key, value in error.trailing_metadata() or ():
-        if key == STATUS_DETAILS:
-            for detail in getattr(parsed(status_pb2.Status, value), "details", ()):
-                detail_type = _DETAIL_TYPES.get(detail.type_url.rpartition("/")[2])
-                if detail_type is not None and (message := parsed(detail_type, detail.value)) is not None:
-                    details[detail_type] = message
-    return details
-
-
-def _trailing_id(error: grpc.aio.AioRpcError) -> str:
-    for key, value in error.trailing_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str):
-            return value
-    return ""
-
-
-def _contract_violation(item: error_details_pb2.BadRequest.FieldViolation) -> Violation:
-    expected, separator, found = item.description.removeprefix("expected ").partition(", found ")
-    found = _printable_line(found) if separator else "something else"
-    return Violation(_printable_line(item.field), _printable_line(expected), found)
-
-
-def _upstream_violation(item: error_details_pb2.BadRequest.FieldViolation) -> UpstreamViolation:
-    texts = (item.field, item.description, item.reason.lower())
-    return UpstreamViolation(*map(_printable_line, texts))
-
-
-def _printable_line(text: str) -> str:
-    """Return a text of the service as one bounded line, without control characters for a terminal."""
-    lines = filter(None, (" ".join(line.split()) for line in text.splitlines()))
-    line = "; ".join(lines).replace(":; ", ": ")
-    if not line.isprintable():
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return line if len(line) <= _STATUS_LINE_CHARS_MAX else f"{line[: _STATUS_LINE_CHARS_MAX - 3]}..."
-
-
 class ChunkBatch(Sequence[CompletionChunk]):
     """The chunks of one message, in order: a sequence that is decoded when it is first read.
 
@@ -145,12 +95,19 @@ class ChunkBatch(Sequence[CompletionChunk]):
         data: The wire bytes of the whole message, a ChatCompletionStreamResponse.
     """
 
-    __slots__ = ("_chunks", "_request_id", "data")
+    __slots__ = ("_chunks", "_first_sequence", "_request_id", "data")
 
     def __init__(self, data: bytes, request_id: str = "") -> None:
         self.data = data
         self._request_id = request_id
         self._chunks: Sequence[CompletionChunk] | None = None
+        self._first_sequence: int | None = None
+
+    @property
+    def first_sequence(self) -> int | None:
+        """Position of the first chunk in the response, from 1; None if the service does not count them."""
+        self._decoded()
+        return self._first_sequence
 
     def __iter__(self) -> Iterator[CompletionChunk]:
         return iter(self._decoded())
@@ -175,6 +132,7 @@ class ChunkBatch(Sequence[CompletionChunk]):
         if self._chunks is None:
             batch = parse_response(ChatCompletionStreamResponse, self.data, self._request_id)
             self._chunks = [lifted(chunk) for chunk in batch.chunks]
+            self._first_sequence = batch.first_sequence if batch.HasField("first_sequence") else None
         return self._chunks
 
 

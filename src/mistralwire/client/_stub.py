@@ -3,24 +3,63 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypedDict
 
 import grpc
 from google.protobuf.message import Message
 
-from mistralwire._metadata import CONTRACT_REVISION_NAME, Metadata, checked_request_id, headers_in
+from mistralwire._metadata import (
+    CONTRACT_REVISION_NAME,
+    IDEMPOTENCY_KEY,
+    ON_DISCONNECT,
+    RESPONSE_ID,
+    Metadata,
+    checked_request_id,
+    headers_in,
+)
 from mistralwire._methods import Method
-from mistralwire._response_stream import EventWriter, Sink, Source
+from mistralwire._protobuf import MessageT
+from mistralwire._response_stream import CallSource, EventWriter, Sink
 from mistralwire._settings import DEADLINE_S_MAX, checked_number
 from mistralwire.client._channel import CallChannel, Channels
 from mistralwire.client._metadata import CallMetadata
-from mistralwire.client._response import ChunkBatch, call_error, cancelled_error, is_refusing_caller
-from mistralwire.errors import CallError, MistralwireError, Reason, log_unexpected
+from mistralwire.client._response import (
+    ChunkBatch,
+    call_error,
+    cancelled_error,
+    is_refusing_caller,
+    parse_response,
+)
+from mistralwire.errors import CallError, EncodeError, MistralwireError, Reason, log_unexpected
+from mistralwire.v1 import CONTRACT_REVISION
 
 _REVISION_DIGITS = 9
 
 _logger = logging.getLogger(__name__)
+
+
+class CallOptions(TypedDict, total=False):
+    """The arguments of a call other than its request."""
+
+    deadline_s: float | None
+    request_id: str | None
+    metadata: Mapping[str, str | bytes]
+
+
+class CompletionOptions(CallOptions, total=False):
+    """The arguments of a call for a completion other than its request."""
+
+    response_id: str | None
+    idempotency_key: str | None
+    on_disconnect: str | None
+
+
+class StreamOptions(CompletionOptions, total=False):
+    """The arguments of a call for a stream other than its request."""
+
+    resumable: bool
+    reconnect_s: float
 
 
 class CallArguments(NamedTuple):
@@ -37,6 +76,7 @@ class Stub:
     Attributes:
         is_admitted: Whether the service is known to accept the client's token.
         is_local: Whether the service runs in this process: its channel then says its revision.
+        is_retrying: Whether calls that could not reach the service are retried.
     """
 
     def __init__(
@@ -54,11 +94,11 @@ class Stub:
         self._channels = channels
         self._metadata = metadata
         self._deadline_s = checked_deadline(deadline_s)
-        self._is_retrying = is_retrying
+        self.is_retrying = is_retrying
         self._contract_revision = contract_revision
         self._has_warned = False
         # The channel's own way to start a call whose response goes to a sink, if it has one.
-        self._start_on_channel: Callable[..., Source] | None = None
+        self._start_on_channel: Callable[..., CallSource] | None = None
         self._calls: set[grpc.aio.Call] = set()
         self._is_closed = False
 
@@ -81,6 +121,11 @@ class Stub:
         timeout_s = self._deadline_s if deadline_s is None else checked_deadline(deadline_s)
         return CallArguments(request_id, timeout_s, self._metadata.of_call(request_id, metadata))
 
+    def call_arguments(self, options: CallOptions) -> CallArguments:
+        return self.arguments(
+            options.get("deadline_s"), options.get("request_id"), options.get("metadata", {})
+        )
+
     def start(
         self,
         method: Method,
@@ -90,7 +135,7 @@ class Stub:
         *,
         message: Message | None,
         events: EventWriter | None,
-    ) -> Source:
+    ) -> CallSource:
         self._channels.enter()
         if self._start_on_channel is not None:
             return self._start_on_channel(
@@ -112,12 +157,19 @@ class Stub:
         arguments: CallArguments,
         *,
         on_headers: Callable[[Mapping[str, str]], None] | None = None,
+        on_connected: Callable[[], None] | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Make a call; yield the wire bytes of each message of the response.
 
         `on_headers` gets the headers of the upstream's response, if there are any, before the first message.
+        `on_connected` is called once the service has sent the initial metadata of a stream.
         """
         with self.calling(method.path, wire, arguments, is_stream=method.is_stream) as call:
+            if on_connected is not None and not self.is_local:
+                await call.initial_metadata()
+                # A call that could not be made has some, too.
+                if not call.done():
+                    on_connected()
             if method.is_stream:
                 async for data in call:
                     if on_headers is not None:
@@ -138,17 +190,46 @@ class Stub:
                 )
             yield data
 
+    async def unary(self, method: Method, wire: bytes, arguments: CallArguments) -> Any:
+        """Make a unary call; return the message of the response."""
+        async with contextlib.aclosing(self.messages(method, wire, arguments)) as messages:
+            data = await anext(messages)
+        response_type: type[Any] = method.response_type
+        return parse_response(response_type, data, arguments.request_id)
+
+    def lowered(self, message: MessageT) -> MessageT:
+        """Return a message as the oldest service reads it."""
+        if self._contract_revision >= CONTRACT_REVISION:
+            return message
+        from mistralwire.codec import lower  # noqa: PLC0415 - with the plans of all messages
+
+        # A message without a JSON form is sent unchanged: the service says what is wrong with it.
+        with contextlib.suppress(EncodeError):
+            return lower(message, self._contract_revision)
+        return message
+
     @contextlib.contextmanager
     def calling(
-        self, path: str, wire: bytes, arguments: CallArguments, *, is_stream: bool = False
+        self,
+        path: str,
+        wire: bytes | AsyncIterable[bytes],
+        arguments: CallArguments,
+        *,
+        is_stream: bool = False,
     ) -> Iterator[Any]:
-        """Make a call of a method by its path; what grpc raises becomes a CallError."""
+        """Make a call of a method by its path; what grpc raises becomes a CallError.
+
+        A request that is a stream is for a method that streams in both directions.
+        """
         request_id = arguments.request_id
         if self._is_closed:
             raise _closed_error(request_id)
         # Not the generated stub: grpc would parse the responses, and one that can't be parsed looks missing.
         channel = self._channels.next()
-        make = channel.unary_stream(path) if is_stream else channel.unary_unary(path)
+        if not isinstance(wire, bytes):
+            make = channel.stream_stream(path)
+        else:
+            make = channel.unary_stream(path) if is_stream else channel.unary_unary(path)
         call = make(wire, timeout=arguments.timeout_s, metadata=arguments.metadata)
         self._calls.add(call)
         try:
@@ -171,7 +252,7 @@ class Stub:
 
     def _call_error(self, error: grpc.aio.AioRpcError, request_id: str) -> CallError:
         self._compare_revision(error.trailing_metadata())
-        found = call_error(error, request_id, was_retried=self._is_retrying)
+        found = call_error(error, request_id, was_retried=self.is_retrying)
         if is_refusing_caller(found):
             self.is_admitted = False
         return found
@@ -230,6 +311,11 @@ class _CallTask:
     def cancel(self) -> None:
         self._task.cancel()
 
+    def abort(self, error: MistralwireError) -> None:
+        if not self._task.done():
+            self.cancel()
+            self._sink.failed(error)
+
     async def _run(self) -> None:
         sink = self._sink
         try:
@@ -255,6 +341,18 @@ class _CallTask:
                 sink.answer(answer)
 
 
+def completion_metadata(options: CompletionOptions) -> Mapping[str, str | bytes]:
+    """Return the metadata that the arguments of a call for a completion stand for, with the caller's own."""
+    given = {
+        RESPONSE_ID: options.get("response_id"),
+        IDEMPOTENCY_KEY: options.get("idempotency_key"),
+        ON_DISCONNECT: options.get("on_disconnect"),
+    }
+    own = {name: value for name, value in given.items() if value is not None}
+    metadata = options.get("metadata", {})
+    return {**metadata, **own} if own else metadata
+
+
 def checked_deadline(deadline_s: float) -> float:
     return checked_number("deadline_s", deadline_s, 0, DEADLINE_S_MAX, is_above=True)
 
@@ -262,7 +360,11 @@ def checked_deadline(deadline_s: float) -> float:
 def _take_headers(
     metadata: Iterable[tuple[str, str | bytes]] | None, on_headers: Callable[[Mapping[str, str]], None]
 ) -> None:
-    if headers := headers_in(metadata or ()):
+    metadata = tuple(metadata or ())
+    headers = headers_in(metadata)
+    # Of the service alone: an upstream may be a gateway with responses of its own.
+    headers |= {name: value for name, value in metadata if name == RESPONSE_ID and isinstance(value, str)}
+    if headers:
         on_headers(headers)
 
 

@@ -6,24 +6,38 @@ import contextlib
 import os
 import sys
 import threading
+import types
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
-from mistralwire.client._client import CallOptions, Client, ClientOptions, StreamRequest
+from mistralwire._metadata import checked_request_id
+from mistralwire.client._client import Client, ClientOptions, StreamRequest
+from mistralwire.client._publisher import Events, Publisher
 from mistralwire.client._response import ChunkBatch
+from mistralwire.client._stub import CallOptions, CompletionOptions, StreamOptions
+from mistralwire.client._subscription import RECONNECT_S, EventBatch, ResponseEvent, events_in
 from mistralwire.v1 import (
     AgentsCompletionRequest,
+    CancelResponseResponse,
     ChatCompletionRequest,
     ChatCompletionResponse,
     CompletionChunk,
+    DeleteResponseResponse,
     FIMCompletionRequest,
     FIMCompletionResponse,
+    GetResponseResponse,
+    ListResponsesResponse,
+    ResponseKind,
+    ResponseState,
 )
 
 _EXIT_S = 5.0
+# A signal that arrives just before a thread begins to wait, or that another thread takes, does not wake it.
+_SIGNAL_S = 0.5
 
 ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
 
 
 class SyncClient:
@@ -71,23 +85,23 @@ class SyncClient:
 
     @overload
     def complete(
-        self, request: ChatCompletionRequest | AgentsCompletionRequest, **options: Unpack[CallOptions]
+        self, request: ChatCompletionRequest | AgentsCompletionRequest, **options: Unpack[CompletionOptions]
     ) -> ChatCompletionResponse: ...
 
     @overload
     def complete(
-        self, request: FIMCompletionRequest, **options: Unpack[CallOptions]
+        self, request: FIMCompletionRequest, **options: Unpack[CompletionOptions]
     ) -> FIMCompletionResponse: ...
 
     @overload
     def complete(
-        self, request: dict[str, Any], **options: Unpack[CallOptions]
+        self, request: dict[str, Any], **options: Unpack[CompletionOptions]
     ) -> ChatCompletionResponse | FIMCompletionResponse: ...
 
     def complete(
         self,
         request: ChatCompletionRequest | FIMCompletionRequest | AgentsCompletionRequest | dict[str, Any],
-        **options: Unpack[CallOptions],
+        **options: Unpack[CompletionOptions],
     ) -> ChatCompletionResponse | FIMCompletionResponse:
         """Request a completion as one response; see `Client.complete`.
 
@@ -97,7 +111,7 @@ class SyncClient:
         return self._runner().run(self._client.complete(request, **options))
 
     def stream(
-        self, request: StreamRequest, **options: Unpack[CallOptions]
+        self, request: StreamRequest, **options: Unpack[StreamOptions]
     ) -> Generator[CompletionChunk, None, None]:
         """Request a completion as a stream, and yield its chunks; see `Client.stream`.
 
@@ -112,18 +126,97 @@ class SyncClient:
                 yield from batch
 
     def stream_batches(
-        self, request: StreamRequest, **options: Unpack[CallOptions]
+        self, request: StreamRequest, **options: Unpack[StreamOptions]
     ) -> Generator[ChunkBatch, None, None]:
         """Request a completion as a stream, and yield it message by message; see `Client.stream_batches`.
 
         Raises:
             RuntimeError: See `complete`.
         """
+        return self._iterate(self._client.stream_batches(request, **options))
+
+    def get_response(self, response_id: str, **options: Unpack[CallOptions]) -> GetResponseResponse:
+        """Return a stored response as far as it is; see `Client.get_response`."""
+        return self._runner().run(self._client.get_response(response_id, **options))
+
+    def list_responses(
+        self,
+        *,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        oldest_first: bool = False,
+        state: ResponseState | None = None,
+        model: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> ListResponsesResponse:
+        """Return a page of the caller's responses; see `Client.list_responses`."""
+        page = self._client.list_responses(
+            page_size=page_size,
+            page_token=page_token,
+            oldest_first=oldest_first,
+            state=state,
+            model=model,
+            **options,
+        )
+        return self._runner().run(page)
+
+    def cancel_response(self, response_id: str, **options: Unpack[CallOptions]) -> CancelResponseResponse:
+        """Cancel a running response; see `Client.cancel_response`."""
+        return self._runner().run(self._client.cancel_response(response_id, **options))
+
+    def delete_response(self, response_id: str, **options: Unpack[CallOptions]) -> DeleteResponseResponse:
+        """Delete a response that has ended; see `Client.delete_response`."""
+        return self._runner().run(self._client.delete_response(response_id, **options))
+
+    def subscribe_batches(
+        self,
+        response_id: str,
+        *,
+        after: int = 0,
+        reconnect_s: float = RECONNECT_S,
+        **options: Unpack[CallOptions],
+    ) -> Generator[EventBatch, None, None]:
+        """Follow a response, and yield its events in batches; see `Client.subscribe_batches`."""
+        return self._iterate(
+            self._client.subscribe_batches(response_id, after=after, reconnect_s=reconnect_s, **options)
+        )
+
+    def subscribe(
+        self,
+        response_id: str,
+        *,
+        after: int = 0,
+        reconnect_s: float = RECONNECT_S,
+        **options: Unpack[CallOptions],
+    ) -> Generator[ResponseEvent, None, None]:
+        """Follow a response, and yield its events with their numbers; see `Client.subscribe`."""
+        options["request_id"] = request_id = checked_request_id(options.get("request_id"))
+        batches = self.subscribe_batches(response_id, after=after, reconnect_s=reconnect_s, **options)
+        with contextlib.closing(batches):
+            for batch in batches:
+                yield from events_in(batch, request_id)
+
+    def publish(
+        self,
+        response_id: str | None = None,
+        *,
+        epoch: int = 0,
+        kind: ResponseKind = ResponseKind.RESPONSE_KIND_CHAT,
+        reconnect_s: float = RECONNECT_S,
+        **options: Unpack[CallOptions],
+    ) -> "SyncPublisher":
+        """Publish a response: a context manager, whose block sends the events; see `Client.publish`."""
+        return SyncPublisher(
+            self._runner(),
+            self._client.publish(response_id, epoch=epoch, kind=kind, reconnect_s=reconnect_s, **options),
+        )
+
+    def _iterate(self, items: AsyncGenerator[ItemT, None]) -> Generator[ItemT, None, None]:
         runner = self._runner()
-        stream = _Stream(self._client.stream_batches(request, **options))
+        stream = _Stream(items)
         try:
-            while (batch := runner.run(stream.next())) is not None:
-                yield batch
+            while (item := runner.run(stream.next())) is not None:
+                yield item
         finally:
             # Not waited for: the garbage collector may close this in any thread, even in the event loop's.
             runner.begin(stream.close())
@@ -137,20 +230,99 @@ class SyncClient:
         return runner
 
 
-class _Stream:
-    """The batches of one call, one step at a time: a cancelled step ends before the call is closed."""
+class SyncPublisher:
+    """The producer of one response, made by `SyncClient.publish`: a context manager; see `Publisher`.
 
-    def __init__(self, batches: AsyncGenerator[ChunkBatch, None]) -> None:
-        self._batches = batches
+    Attributes:
+        response_id: Id of the response.
+        epoch: Epoch of this producer.
+    """
+
+    def __init__(self, runner: "_Runner", publisher: Publisher) -> None:
+        self.response_id = publisher.response_id
+        self.epoch = publisher.epoch
+        self._runner = runner
+        self._publisher = publisher
+
+    @property
+    def acknowledged_sequence(self) -> int:
+        """Number of the last event that is stored; see `Publisher.acknowledged_sequence`."""
+        return self._publisher.acknowledged_sequence
+
+    @property
+    def last_sequence(self) -> int:
+        """Number of the last event that was sent or kept to be sent."""
+        return self._publisher.last_sequence
+
+    def __enter__(self) -> Self:
+        """Open the response, and return the publisher."""
+        self._runner.run(self._publisher.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        self._runner.run(self._publisher.__aexit__(kind, error, traceback))
+
+    def send(self, events: Events) -> int:
+        """Add events to the response, and return the number of the last one; see `Publisher.send`."""
+        return self._runner.run(self._publisher.send(events))
+
+    def flush(self) -> None:
+        """Wait until all events so far are acknowledged."""
+        self._runner.run(self._publisher.flush())
+
+    def finish(self) -> None:
+        """End the response as complete, and wait until all of it is stored."""
+        self._runner.run(self._publisher.finish())
+
+    def cancel(self) -> None:
+        """End the response as cancelled."""
+        self._runner.run(self._publisher.cancel())
+
+    def fail(self, error: BaseException) -> None:
+        """End the response as failed; see `Publisher.fail`."""
+        self._runner.run(self._publisher.fail(error))
+
+
+class _Stream(Generic[ItemT]):
+    """The items of one call, one step at a time: a cancelled step ends before the call is closed."""
+
+    def __init__(self, items: AsyncGenerator[ItemT, None]) -> None:
+        self._items = items
         self._step = asyncio.Lock()
 
-    async def next(self) -> ChunkBatch | None:
+    async def next(self) -> ItemT | None:
         async with self._step:
-            return await anext(self._batches, None)
+            return await anext(self._items, None)
 
     async def close(self) -> None:
         async with self._step:
-            await self._batches.aclose()
+            await self._items.aclose()
+
+
+class _CancellableCall(Generic[ResultT]):
+    """A coroutine for the event loop, which another thread may cancel at any moment, even before it runs."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, ResultT]) -> None:
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cancelled = False
+
+    async def run(self) -> ResultT:
+        self._task = asyncio.current_task()
+        if self._is_cancelled:
+            self._coroutine.close()
+            raise asyncio.CancelledError
+        return await self._coroutine
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 class _Runner:
@@ -182,12 +354,20 @@ class _Runner:
         if not self.is_running():
             coroutine.close()
             raise RuntimeError(_EXITING if self.is_here() else _FORKED)
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        call = _CancellableCall(coroutine)
         try:
-            return future.result()
+            future = asyncio.run_coroutine_threadsafe(call.run(), self._loop)
+            while True:
+                try:
+                    return future.result(_SIGNAL_S)
+                except TimeoutError:
+                    # Unless it is the coroutine's own.
+                    if future.done():
+                        return future.result()
         except BaseException:
-            # No effect if the exception is the coroutine's own.
-            future.cancel()
+            # Ctrl-C may come before there is a future; the step is there. No effect on one that is over.
+            with contextlib.suppress(RuntimeError):  # the thread has ended
+                self._loop.call_soon_threadsafe(call.cancel)
             raise
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:

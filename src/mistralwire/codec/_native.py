@@ -84,9 +84,12 @@ class Engine(Protocol):
         """
 
     def sse_events(
-        self, message_type: Any, element: int, wire: Any, first_id: int | None, camel: bool, /
+        self, message_type: Any, element: int, wire: Any, first_id: Any, camel: bool, /
     ) -> bytes | None:
-        """Convert a batch message, whose field `element` holds the messages, to events."""
+        """Convert a batch message, whose field `element` holds the messages, to events.
+
+        The first id is a prefix and a number, from which the others are counted; None for no ids.
+        """
 
     def to_json(self, message: Any, names: Any, indent: Any, /) -> bytes | None: ...
 

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
@@ -13,27 +13,46 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mistralwire._addresses import is_loopback
 from mistralwire.client import Client
 from mistralwire.errors import MistralwireError, Reason
-from mistralwire.gateway._asgi import completion_app, passthrough_app
+from mistralwire.gateway._asgi import (
+    WHOLE_QUERY,
+    MethodApp,
+    completion_app,
+    passthrough_app,
+    response_app,
+    stream_app,
+)
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._docs import HAD_SLASH, docs_routes
 from mistralwire.gateway._errors import HttpError, answer_of, response_of
 from mistralwire.gateway._exchanges import access_logger
 from mistralwire.gateway._metrics import CONTENT_TYPE, PrometheusMetrics
 from mistralwire.gateway._openai import to_openai_error
-from mistralwire.gateway._routes import OPENAI_PATH, OPENAI_ROUTE, PASSTHROUGH_METHODS, ROUTES, is_openai_path
+from mistralwire.gateway._responses import EVENTS_PATH, READ_TOKEN, RESPONSE_ROUTES, RESPONSES_PATH
+from mistralwire.gateway._routes import (
+    OPENAI_PATH,
+    OPENAI_ROUTE,
+    PASSTHROUGH_METHODS,
+    ROUTES,
+    CompletionRoute,
+    is_openai_path,
+)
 from mistralwire.gateway._state import EXPOSED_HEADERS, GatewayState, foreign_host_error, problem_of_keys
+from mistralwire.gateway._streams import STREAM_METHODS, STREAM_PATH, StreamStore
+from mistralwire.log import ResponseLog
 from mistralwire.upstream import ForwardRoutes, ModelCatalog
 
 _JSON = "application/json"
 _METRICS_PATH = "/metrics"
+_OWN_METHODS = ("GET", "POST", "DELETE")
 _HEALTH_S = 3.0
 # Of the request line, as shown in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
+_TOKEN = re.compile(b"(?:^|&)%b=[^&]*" % READ_TOKEN.encode())
 _NOT_PRINTABLE = re.compile("[^!-~]")
 
 
@@ -49,6 +68,8 @@ class Gateway(Starlette):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; a slash at the end of its path does not count."""
+        if scope["type"] == "http":
+            _hide_token(scope)
         if scope["type"] == "http" and (error := self._error_of_head(scope)):
             await _response(error)(scope, receive, send)
         else:
@@ -78,6 +99,9 @@ def create_app(
     models: Sequence[str] | ModelCatalog = (),
     registry: Any = None,
     forward: ForwardRoutes | None = None,
+    log: ResponseLog | None = None,
+    caller_bytes_max: int | None = None,
+    relay_figures: Callable[[], Mapping[str, int]] | None = None,
 ) -> Gateway:
     """Make the gateway: an ASGI application to be served alone, or mounted in another one.
 
@@ -90,6 +114,10 @@ def create_app(
         registry: A CollectorRegistry of prometheus_client for the metrics of requests, shown on a page of the
             program; None to show them only at `/metrics`, if the settings enable that.
         forward: The upstreams of `passthrough_paths`; None for no such routes.
+        log: Stores the streams that callers name; it is open while there are requests. None for no such
+            streams.
+        caller_bytes_max: Bytes of the streams of one caller; None for no bound.
+        relay_figures: `Relay.figures` of a relay in this process, for the metrics; None without one.
 
     Returns:
         The application.
@@ -99,14 +127,19 @@ def create_app(
         ValueError: If `passthrough_paths` is invalid.
     """
     config = config or GatewayConfig()
-    metrics = PrometheusMetrics(registry) if config.metrics or registry is not None else None
-    state = GatewayState(client, config, metrics, forward or ForwardRoutes(()))
+    has_metrics = config.metrics or registry is not None
+    metrics = PrometheusMetrics(registry, relay_figures) if has_metrics else None
+    streams = None if log is None else StreamStore(log, caller_bytes_max)
+    state = GatewayState(client, config, metrics, forward or ForwardRoutes(()), streams)
     completion_routes = (*ROUTES, OPENAI_ROUTE) if config.openai else ROUTES
-    completions = [
-        Route(route.path, completion_app(state, route), methods=["POST"]) for route in completion_routes
-    ]
     catalog = models if isinstance(models, ModelCatalog) else ModelCatalog(names=models)
-    routes = [*completions, *_models(state, catalog), *_passthrough(state), *_health(state)]
+    routes = [
+        *_completions(state, completion_routes),
+        *_models(state, catalog),
+        *_passthrough(state),
+        *_health(state),
+    ]
+    routes.append(Route(f"{STREAM_PATH}/{{path:path}}", stream_app(state), methods=STREAM_METHODS))
     routes += docs_routes(state)
     if metrics is not None and config.metrics:
         routes.append(_metrics_route(metrics))
@@ -115,13 +148,23 @@ def create_app(
         cors = Middleware(
             CORSMiddleware,
             allow_origins=config.allowed_origins,
-            allow_methods=sorted(PASSTHROUGH_METHODS) if state.passthrough_paths else ("GET", "POST"),
+            allow_methods=sorted(
+                PASSTHROUGH_METHODS if state.passthrough_paths or streams is not None else _OWN_METHODS
+            ),
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )
         middleware.append(cors)
     handlers = {HTTPException: functools.partial(_answer_unrouted, state), Exception: _answer_bug}
     return Gateway(state, routes=routes, middleware=middleware, exception_handlers=handlers)
+
+
+def _hide_token(scope: Scope) -> None:
+    """Remove a token from the query of a request, which the server may log."""
+    query = scope["query_string"]
+    if _TOKEN.search(query) and f"{RESPONSES_PATH}/" in scope["path"]:
+        scope[WHOLE_QUERY] = query
+        scope["query_string"] = _TOKEN.sub(b"", query).lstrip(b"&")
 
 
 def _without_last_slash(scope: Scope) -> Scope:
@@ -131,6 +174,22 @@ def _without_last_slash(scope: Scope) -> Scope:
     if not path.endswith("/") or path == f"{root}/" or not raw_path.endswith(b"/"):
         return scope
     return {**scope, "path": path[:-1], "raw_path": raw_path[:-1], HAD_SLASH: True}
+
+
+def _completions(state: GatewayState, completion_routes: Iterable[CompletionRoute]) -> list[Route]:
+    """Return the routes of completions, and of those that are stored."""
+    apps: dict[str, dict[str, ASGIApp]] = {
+        route.path: {"POST": completion_app(state, route)} for route in completion_routes
+    }
+    for path, exchanges in RESPONSE_ROUTES.items():
+        stored = {method: response_app(state, path, each) for method, each in exchanges.items()}
+        apps.setdefault(path, {}).update(stored)
+    routes = [Route(path, MethodApp(by_method), methods=[*by_method]) for path, by_method in apps.items()]
+    for route in routes:
+        if route.path == EVENTS_PATH:
+            # Added by Starlette; the answer would not end.
+            (route.methods or set()).discard("HEAD")
+    return routes
 
 
 def _models(state: GatewayState, catalog: ModelCatalog) -> list[Route]:

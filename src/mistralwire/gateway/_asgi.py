@@ -4,24 +4,48 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mistralwire._response_stream import EventWriter
 from mistralwire.errors import BrokenStreamError
 from mistralwire.gateway._errors import Headers
-from mistralwire.gateway._exchanges import BREAK_OFF_S, HttpExchange, PassthroughExchange, Responder
+from mistralwire.gateway._exchanges import (
+    BREAK_OFF_S,
+    HttpExchange,
+    PassthroughExchange,
+    Responder,
+    StreamExchange,
+)
 from mistralwire.gateway._openai import exchange_class
+from mistralwire.gateway._responses import MakeResponseExchange
 from mistralwire.gateway._routes import CompletionRoute, find_passthrough
 from mistralwire.gateway._state import GatewayState
+from mistralwire.gateway._streams import find_stream
+
+WHOLE_QUERY = "mistralwire.query"
+"""Key of the scope of a request whose query had a token, which was removed from the scope's own query."""
 
 MakeExchange = Callable[[Scope, Responder], HttpExchange]
 
-# Messages for the server in the queue, beyond which the source is paused.
+# Messages for the server in the queue, and their bytes, beyond which the source is paused.
 _QUEUE_MAX = 16
+_QUEUE_BYTES_MAX = 256 * 1024
 _server_logger = logging.getLogger("uvicorn.error")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MethodApp:
+    """An ASGI application with another one for each method."""
+
+    apps: Mapping[str, ASGIApp]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request of one of the methods, or a HEAD by the application of GET."""
+        method = scope["method"]
+        await self.apps["GET" if method == "HEAD" else method](scope, receive, send)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,21 +85,56 @@ def completion_app(state: GatewayState, route: CompletionRoute) -> ExchangeApp:
     return ExchangeApp(state, make)
 
 
+def response_app(state: GatewayState, path: str, exchange: MakeResponseExchange) -> ExchangeApp:
+    """Return the application of a route of stored responses, and of one of its methods."""
+
+    def make(scope: Scope, responder: Responder) -> HttpExchange:
+        query = scope.get(WHOLE_QUERY, scope["query_string"])
+        return exchange(
+            state,
+            path,
+            scope["method"],
+            dict(scope["headers"]),
+            responder,
+            response_id=str(scope.get("path_params", {}).get("response_id", "")),
+            query=query.decode("latin-1"),
+        )
+
+    return ExchangeApp(state, make)
+
+
 def passthrough_app(state: GatewayState) -> ExchangeApp:
     """Return the application of all passthrough routes."""
 
     def make(scope: Scope, responder: Responder) -> HttpExchange:
-        # A server may omit the raw path; then the path of the route is taken.
-        raw_path = scope.get("raw_path") or scope["path"].encode()
-        prefix = scope.get("root_path", "").encode()
-        target = raw_path.removeprefix(prefix) + (b"?" + query if (query := scope["query_string"]) else b"")
-        route = find_passthrough(state.passthrough_paths, target)
+        route = find_passthrough(state.passthrough_paths, _target_of(scope))
         if route is None:
             raise HTTPException(404)
         headers, method = dict(scope["headers"]), scope["method"]
         return PassthroughExchange(state, route, method=method, headers=headers, responder=responder)
 
     return ExchangeApp(state, make)
+
+
+def stream_app(state: GatewayState) -> ExchangeApp:
+    """Return the application of all durable streams."""
+
+    def make(scope: Scope, responder: Responder) -> HttpExchange:
+        root = scope.get("root_path", "")
+        route = find_stream(_target_of(scope), root=root, is_tls=scope.get("scheme") == "https")
+        if route is None:
+            raise HTTPException(404)
+        return StreamExchange(state, route, scope["method"], dict(scope["headers"]), responder)
+
+    return ExchangeApp(state, make)
+
+
+def _target_of(scope: Scope) -> bytes:
+    """Return the target of a request behind the path at which the application is mounted."""
+    # A server may omit the raw path; then the path of the route is taken.
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return raw_path.removeprefix(scope.get("root_path", "").encode()) + (b"?" + query if query else b"")
 
 
 class _QueueResponder:
@@ -86,6 +145,7 @@ class _QueueResponder:
         self.address = str((scope.get("client") or ("",))[0])
         self._config = state.config
         self._is_broken = False
+        self._queued_bytes = 0
         # None when the caller has gone, or the answer breaks off.
         self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
         self._wants_body = asyncio.Event()
@@ -99,7 +159,8 @@ class _QueueResponder:
 
     def write(self, body: bytes, *, is_last: bool = False) -> None:
         self._messages.put_nowait({"type": "http.response.body", "body": body, "more_body": not is_last})
-        if self._messages.qsize() >= _QUEUE_MAX:
+        self._queued_bytes += len(body)
+        if self._messages.qsize() >= _QUEUE_MAX or self._queued_bytes >= _QUEUE_BYTES_MAX:
             self.exchange.pause()
 
     def event_writer(self) -> EventWriter:
@@ -148,6 +209,7 @@ class _QueueResponder:
                     await send(message)
                 if message.get("more_body") is False:
                     return
+                self._queued_bytes -= len(message.get("body", b""))
                 if self._messages.empty():
                     self.exchange.resume()
         if self._is_broken:

@@ -16,6 +16,7 @@ _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)+")
 # What browsers can send; "null" is for pages without an origin.
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")
 _OWN_PATHS = ("/v1/models", "/healthz", "/readyz", "/docs", "/docs/size", "/openapi.json", "/metrics")
+_OWN_STARTS = ("/v1/models/", "/v1/stream/", "/v1/chat/completions/")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +112,7 @@ class GatewayConfig(ListenSettings):
             raise missing_import("the gateway", error, "gateway") from error
         paths = dict.fromkeys(filter(None, (path.strip() for path in self.passthrough_paths.split(","))))
         for path in paths:
-            is_own = path in _OWN_PATHS or path.startswith("/v1/models/")
+            is_own = path in _OWN_PATHS or path.startswith(_OWN_STARTS)
             is_own |= self.openai and is_openai_path(path)
             if not _PATH.fullmatch(path) or is_own or find_route(path.encode()) is not None:
                 raise ValueError(

@@ -29,6 +29,14 @@ JSON_TYPE = (b"content-type", b"application/json")
 UNAUTHORIZED = 401
 UNPROCESSABLE = 422
 
+# Where gRPC's code alone does not tell.
+_STATUSES: Mapping[str, int] = {
+    Reason.EVENT_TOO_LARGE: 413,
+    Reason.IDEMPOTENCY_KEY_REUSED: UNPROCESSABLE,
+    Reason.NO_RESPONSE_LOG: 404,
+    Reason.RESPONSE_ENDED: 409,
+    Reason.RESPONSE_RUNNING: 409,
+}
 # Of a message that lists violations; `detail` has all of them.
 _VIOLATIONS_CHARS_MAX = 1_000
 _LOC_STEP = re.compile(r"([^.\[\]]+)|\[(\d{1,18})\]")
@@ -181,7 +189,7 @@ def _http_status_of(error: MistralwireError) -> int:
     upstream_status = upstream_status_of(error)
     if upstream_status is None and _violations_of(error):
         return UNPROCESSABLE
-    return http_status(error.code, upstream_status)
+    return _STATUSES.get(error.reason) or http_status(error.code, upstream_status)
 
 
 def _violations_of(error: MistralwireError) -> Sequence[Violation | UpstreamViolation]:

@@ -1,6 +1,6 @@
 """Metrics of the gateway, for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mistralwire.codec import dropped_events, losses
@@ -16,15 +16,18 @@ class PrometheusMetrics:
 
     Args:
         registry: The CollectorRegistry that shows them; None for one of their own.
+        relay_figures: Returns what the relay of this process counts; None without one.
 
     Raises:
         MistralwireError: If the package for it is not installed, with the reason EXTRA_MISSING.
     """
 
-    def __init__(self, registry: Any = None) -> None:
+    def __init__(
+        self, registry: Any = None, relay_figures: Callable[[], Mapping[str, int]] | None = None
+    ) -> None:
         try:
             import prometheus_client as prometheus  # noqa: PLC0415 - an extra
-            from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - an extra
+            from prometheus_client import core  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             raise missing_error("a page of metrics", "prometheus-client", "otel") from error
         self._registry = registry or prometheus.CollectorRegistry()
@@ -46,7 +49,9 @@ class PrometheusMetrics:
         self._running = metric(prometheus.Gauge, "requests_running", "Requests that run now.", "route")
         self._broken = metric(prometheus.Counter, "broken", "Answers that broke after their status.", "route")
         self._chunks = metric(prometheus.Counter, "chunks", "Chunks sent to callers.", "route")
-        self._registry.register(_CodecCounts(CounterMetricFamily))
+        self._registry.register(_CodecCounts(core.CounterMetricFamily))
+        if relay_figures is not None:
+            self._registry.register(_RelayFigures(core, relay_figures))
 
     def started(self, route: str) -> None:
         """Count a request that starts."""
@@ -89,3 +94,25 @@ class _CodecCounts:
         for event, count in dropped_events().items():
             dropped.add_metric([event], count)
         yield from (lost, dropped)
+
+
+class _RelayFigures:
+    """Collects what a relay counts when the page is scraped, under the names that a service has for it."""
+
+    def __init__(self, families: Any, figures: Callable[[], Mapping[str, int]]) -> None:
+        self._kinds = {
+            "events": (families.CounterMetricFamily, "Events that were stored."),
+            "followers": (families.GaugeMetricFamily, "Consumers that follow a response."),
+            "responses_running": (families.GaugeMetricFamily, "Responses that run in this process."),
+            "responses_not_stored": (
+                families.CounterMetricFamily,
+                "Responses that were stored no further because the log failed, or was too slow.",
+            ),
+        }
+        self._figures = figures
+
+    def collect(self) -> Iterator[Any]:
+        """Yield the figures."""
+        for name, value in self._figures().items():
+            family, help_ = self._kinds[name]
+            yield family(f"mistralwire_relay_{name}", help_, value=value)

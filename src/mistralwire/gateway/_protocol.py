@@ -19,10 +19,12 @@ from mistralwire._timeouts import IdleTimer
 from mistralwire.errors import MistralwireError, Reason
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import JSON_TYPE, Headers, HttpError, answer_of
-from mistralwire.gateway._exchanges import BREAK_OFF_S, HttpExchange, PassthroughExchange
+from mistralwire.gateway._exchanges import BREAK_OFF_S, HttpExchange, PassthroughExchange, StreamExchange
 from mistralwire.gateway._openai import exchange_class
+from mistralwire.gateway._responses import find_response_target
 from mistralwire.gateway._routes import PASSTHROUGH_METHODS, find_passthrough, find_route
 from mistralwire.gateway._state import GatewayState, foreign_host_error, problem_of_keys
+from mistralwire.gateway._streams import STREAM_METHODS, find_stream
 
 # Seconds that a peer has to read the last answer of a connection.
 _CLOSE_S = 1.0
@@ -205,6 +207,20 @@ class HttpProtocol(HttpToolsProtocol):
         """Return the exchange of a request; None for those that ASGI answers."""
         if method == "POST" and (found := find_route(self.url, has_openai=state.config.openai)):
             return exchange_class(found[0])(state, *found, headers, self)
+        if stored := find_response_target(method, self.url):
+            return stored.exchange(
+                state,
+                stored.path,
+                method,
+                headers,
+                self,
+                response_id=stored.response_id,
+                query=stored.query,
+            )
+        if method in STREAM_METHODS:
+            is_tls = self._limits.tls_certificate is not None
+            if (stream := find_stream(self.url, is_tls=is_tls)) is not None:
+                return StreamExchange(state, stream, method, headers, self)
         route = find_passthrough(state.passthrough_paths, self.url)
         if route is None or method not in PASSTHROUGH_METHODS:
             return None
@@ -251,6 +267,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Close the connection, or let it end with its answer."""
         if self._exchange is not None:
             self._keeps_alive = False
+            self._exchange.drain()
             return
         super().shutdown()
         if self.transport.is_closing():
@@ -269,7 +286,8 @@ class HttpProtocol(HttpToolsProtocol):
         return "" if self.client is None else self.client[0]
 
     def begin(self, status: int, headers: Headers, length: int | None) -> None:
-        self._is_chunked &= length is None and status not in _WITHOUT_BODY
+        has_body = status not in _WITHOUT_BODY and self.parser.get_method() != b"HEAD"
+        self._is_chunked &= length is None and has_body
         if self._is_chunked:
             headers.append((b"transfer-encoding", b"chunked"))
         if not self._keeps_alive:

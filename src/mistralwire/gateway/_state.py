@@ -1,18 +1,19 @@
 """What all requests of a gateway share: the client, the limits in use, and which callers are admitted."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mistralwire import _offload
 from mistralwire._addresses import is_loopback, is_loopback_target
 from mistralwire._serving.incomplete_requests import IncompleteRequests
-from mistralwire._serving.tokens import TokenFile
+from mistralwire._serving.tokens import TokenFile, token_digest
 from mistralwire._trace_context import is_recorded
 from mistralwire.client import TOKEN_REFUSED, Client, is_refusing_caller
 from mistralwire.errors import CallError, MistralwireError, OverloadError, Reason, name_in
 from mistralwire.gateway._config import GatewayConfig
 from mistralwire.gateway._errors import Headers, HttpError
 from mistralwire.gateway._metrics import PrometheusMetrics
+from mistralwire.gateway._streams import StreamStore
 from mistralwire.upstream import ForwardRoutes
 
 EXPOSED_HEADERS = (
@@ -21,9 +22,16 @@ EXPOSED_HEADERS = (
     "x-should-retry",
     "mistral-correlation-id",
     "x-ignored-members",
+    *("x-mistralwire-response-id", "x-mistralwire-response-state", "x-mistralwire-response-reason"),
+    "x-mistralwire-last-sequence",
+    # Of durable streams.
+    *("etag", "location", "stream-closed", "stream-cursor", "stream-expires-at", "stream-next-offset"),
+    *("stream-sse-data-encoding", "stream-ttl", "stream-up-to-date"),
+    *("producer-epoch", "producer-expected-seq", "producer-received-seq", "producer-seq"),
 )
 """Headers of an answer that pages of other origins may read."""
 
+_SENT_ONCE = (b"authorization", b"idempotency-key")
 # Answered by any host name: they reveal nothing, and probes may use any.
 _HEALTH_PATHS = (b"/healthz", b"/readyz")
 
@@ -35,6 +43,7 @@ class GatewayState:
 
     Attributes:
         metrics: None for no metrics.
+        streams: The streams that callers name; None without a log.
         passthrough_paths: The paths of passthrough, as bytes and as text; none without an upstream for them.
         running: Requests that have arrived and have not ended.
         arriving: Requests that were admitted and have not fully arrived.
@@ -52,11 +61,13 @@ class GatewayState:
         config: GatewayConfig,
         metrics: PrometheusMetrics | None,
         forward: ForwardRoutes,
+        streams: StreamStore | None,
     ) -> None:
         self.client = client
         self.config = config
         self.metrics = metrics
         self.forward = forward
+        self.streams = streams
         paths = {path.encode(): path for path in config.passed_through}
         self.passthrough_paths = {} if forward.is_empty else paths
         self.running = 0
@@ -77,8 +88,7 @@ class GatewayState:
             MistralwireError: If it has no key, or an unknown one (401).
             OverloadError: If there are too many requests (429).
         """
-        if b"origin" in headers:
-            self._check_origin(headers)
+        self.check_origin(headers)
         if self._tokens is not None:
             value = headers.get(b"authorization")
             self._tokens.check_value(None if value is None else value.decode("latin-1"))
@@ -148,8 +158,24 @@ class GatewayState:
 
     def set_caller(self, address: str, headers: Mapping[bytes, bytes]) -> None:
         """Set the caller of an admitted request, for the scheduling of its conversions in threads."""
-        key = b"" if self._tokens is None else headers[b"authorization"]
+        # Without one if the query has a token.
+        key = b"" if self._tokens is None else headers.get(b"authorization", b"")
         _offload.set_caller(address, key.decode("latin-1"))
+
+    def owner_of(self, headers: Mapping[bytes, bytes]) -> str:
+        """Return whose the things that an admitted request stores are: a digest of its key, or empty."""
+        return owner_of_key(self.key_digest_of(headers))
+
+    def key_digest_of(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """Return the digest of an admitted request's key, one of `key_digests`; empty without keys."""
+        if self._tokens is None:
+            return b""
+        return token_digest(headers[b"authorization"].partition(b" ")[2].strip(b" "))
+
+    @property
+    def key_digests(self) -> Sequence[bytes]:
+        """The digests of all callers' keys; an empty one without keys."""
+        return [b""] if self._tokens is None else self._tokens.digests()
 
     def cors_headers(self, headers: Mapping[bytes, bytes]) -> Headers:
         """Return the CORS headers for the answer to a request: those of Starlette's CORSMiddleware."""
@@ -163,7 +189,7 @@ class GatewayState:
             answer.append((b"access-control-allow-origin", origin))
         return [*answer, (b"vary", b"Origin")]
 
-    def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+    def check_origin(self, headers: Mapping[bytes, bytes]) -> None:
         """Refuse pages of other origins: a browser sends their requests, whether or not CORS allows it.
 
         Pages of the gateway's own origin may call. On a loopback address without keys its host must be a name
@@ -184,10 +210,18 @@ class GatewayState:
             raise HttpError(403, message, reason=Reason.ORIGIN_NOT_ALLOWED)
 
 
+def owner_of_key(digest: bytes) -> str:
+    """Return the owner that stands for a key: 32 hexadecimal digits, or empty without a key."""
+    return digest.hex()[:32]
+
+
 def problem_of_keys(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Describe a request with two keys, of which a proxy may read the first and the gateway the last."""
-    keys = sum(name == b"authorization" for name, _ in headers)
-    return f"expected at most one authorization, found {keys}" if keys > 1 else None
+    keys = [name for name, _ in headers if name in _SENT_ONCE]
+    for name in _SENT_ONCE:
+        if (count := keys.count(name)) > 1:
+            return f"expected at most one {name.decode()}, found {count}"
+    return None
 
 
 def foreign_host_error(

@@ -12,6 +12,7 @@ from mistralwire._timeouts import Timeouts
 from mistralwire.errors import MistralwireError, OverloadError, Reason
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._observers import CallObserver
+from mistralwire.service._relay import Relay
 from mistralwire.service._request import Requests
 from mistralwire.upstream import CallContext, Receiver, Upstream, with_start
 
@@ -34,6 +35,7 @@ class Calls:
     `contract_revision` is that of the oldest contract among the readers of the responses.
 
     Attributes:
+        relay: Stores their responses; None if nothing does.
         running: The calls that are not over.
         arriving: Those whose request has not fully arrived.
         bodies_bytes: Bytes of the requests of the calls that have begun.
@@ -45,9 +47,11 @@ class Calls:
         config: ServerConfig,
         observers: Sequence[CallObserver],
         contract_revision: int,
+        relay: Relay | None = None,
     ) -> None:
         self.limits = config
         self.observers = tuple(observers)
+        self.relay = relay
         self.requests = Requests(upstream, config.contract_revision, strict=config.strict)
         self.slots = UpstreamSlots(config.upstream_calls_max, config.upstream_queue_max)
         self.running: set[RunningCall] = set()
@@ -59,6 +63,7 @@ class Calls:
         # Those whose upstream has not ended.
         self._asking: set[RunningCall] = set()
         self._has_left = asyncio.Event()
+        self._has_ended = asyncio.Event()
 
     def overload(self) -> OverloadError | None:
         """Return the error for a call beyond the limit; None if its request has arrived within it."""
@@ -78,6 +83,17 @@ class Calls:
         self._asking.discard(call)
         self._has_left.set()
         self.slots.release()
+
+    def ended(self, call: RunningCall) -> None:
+        """Note that a call is over."""
+        self.running.discard(call)
+        self._has_ended.set()
+
+    async def wait_for_calls(self) -> None:
+        """Wait until all calls are over, those without their caller included."""
+        while self.running:
+            self._has_ended.clear()
+            await self._has_ended.wait()
 
     async def wait_for_upstreams(self, limit_s: float) -> None:
         """Wait until the upstreams of all calls have ended, for at most this many seconds."""

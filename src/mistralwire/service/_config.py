@@ -1,8 +1,11 @@
 """The settings of a server: one definition for programs, flags, environment variables and files."""
 
 import dataclasses
+import math
 import pathlib
+import re
 from collections.abc import Mapping
+from typing import Literal
 
 from mistralwire._settings import (
     BYTES_MAX,
@@ -11,11 +14,15 @@ from mistralwire._settings import (
     SECONDS_MAX,
     ListenSettings,
     Setting,
+    check_settings,
     count_field,
     seconds_field,
     setting_field,
     settings_of,
 )
+
+_REPLICATED_MIN = 3
+_ON_DISCONNECT = re.compile(r"cancel|finish|keep ([0-9]{1,6})")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +62,10 @@ class ServerConfig(ListenSettings):
         16 * 1024, "Bytes of the metadata of one call, counting 32 more for each entry.", 1024, 1024 * 1024
     )
     calls_max: int = count_field(
-        1024, "Concurrent calls, including those that wait for the upstream.", most=INT32_MAX - 1024
+        1024,
+        "Concurrent calls, including those that wait for the upstream. Calls of ResponseRelayService are "
+        "counted apart, with the same limit.",
+        most=INT32_MAX - 1024,
     )
     arriving_max: int = count_field(
         1024,
@@ -122,6 +132,92 @@ class ServerConfig(ListenSettings):
                 f"drain_notice_s must be at most drain_s, which is {self.drain_s:g}, "
                 f"not {self.drain_notice_s:g}"
             )
+
+
+def parse_on_disconnect(text: str) -> float | None:
+    """Return the seconds for which a response waits for a caller who has gone, before it is cancelled.
+
+    Returns:
+        0 for `cancel`, infinity for `finish`, the number after `keep`, up to a day; None for any other text.
+    """
+    found = _ON_DISCONNECT.fullmatch(text)
+    if found is None:
+        return None
+    if found[1] is None:
+        return 0.0 if text == "cancel" else math.inf
+    seconds = float(found[1])
+    return seconds if seconds <= SECONDS_MAX else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RelayConfig:
+    """The settings of stored responses; the help of each field says what it means.
+
+    Raises:
+        TypeError: If a value has another type.
+        ValueError: If a value is out of its range, or values contradict each other; the message names them.
+    """
+
+    data: pathlib.Path | None = setting_field(
+        None,
+        "Folder for the responses, which are stored in SQLite and survive restarts. One process uses it.",
+        "DIR",
+    )
+    log: str | None = setting_field(
+        None,
+        "Where responses are stored instead: memory, or the URL of NATS JetStream, such as "
+        "nats://127.0.0.1:4222, for several processes (needs the extra relay). By default nothing is stored.",
+        "LOG",
+    )
+    log_durability: Literal["synced", "replicated"] = setting_field(
+        "synced",
+        "What an acknowledgement of NATS must mean: synced survives a power loss and needs sync_interval "
+        "always; replicated survives the loss of a server, and needs log_replicas of 3 or more.",
+    )
+    log_replicas: int = count_field(1, "Servers of NATS that have each event.", most=5)
+    log_monitors: str | None = setting_field(
+        None,
+        "URLs of the monitoring of the servers of NATS, separated by commas, which prove log_durability "
+        "synced. By default port 8222 of the servers in log.",
+        "URLS",
+    )
+    on_disconnect: str = setting_field(
+        "cancel",
+        "What happens to a response whose caller disconnects: cancel, finish, or keep with the seconds for "
+        'them to come back, such as "keep 30". A request may say otherwise.',
+        "POLICY",
+    )
+    response_events_max: int = count_field(100_000, "Events of one response.")
+    response_bytes_max: int = count_field(
+        16 * 1024 * 1024, "Bytes of the events of one response.", most=BYTES_MAX
+    )
+    caller_responses_max: int = count_field(10_000, "Running responses of one caller.")
+    caller_bytes_max: int = count_field(
+        4 * 1024 * 1024 * 1024, "Bytes of the stored responses of one caller.", most=BYTES_MAX
+    )
+    keep_days: int = count_field(7, "Days for which a response is kept after its end.", most=3_660)
+    lease_s: float = seconds_field(
+        30.0, "Time for a producer that publishes a response to come back; then the response fails."
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.data is not None and self.log is not None:
+            raise ValueError("expected data or log, found both")
+        if self.log not in (None, "memory") and not re.match("(?:nats|tls)://[^/]", self.log or ""):
+            raise ValueError(f"log must be memory, or a URL such as nats://127.0.0.1:4222, not {self.log!r}")
+        if self.log_durability == "replicated" and self.log_replicas < _REPLICATED_MIN:
+            raise ValueError("log_durability replicated needs log_replicas of 3 or more")
+        if parse_on_disconnect(self.on_disconnect) is None:
+            raise ValueError(
+                f'on_disconnect must be cancel, finish or keep with seconds, such as "keep 30", '
+                f"not {self.on_disconnect!r}"
+            )
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the responses are stored where a single process can use them."""
+        return self.data is not None or self.log == "memory"
 
 
 def settings() -> Mapping[str, Setting]:

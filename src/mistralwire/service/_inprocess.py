@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Self
 
 import grpc
@@ -10,14 +11,23 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 
-from mistralwire._metadata import Metadata
-from mistralwire._methods import METHODS, METHODS_BY_REQUEST, SERVICE_NAME
-from mistralwire._response_stream import EventWriter, Sink, Source, WireQueue
-from mistralwire.errors import MistralwireError, Reason
+from mistralwire._metadata import RESPONSE_ID, Metadata
+from mistralwire._methods import (
+    METHODS,
+    METHODS_BY_REQUEST,
+    RELAY_METHODS,
+    RELAY_SERVICE_NAME,
+    SERVICE_NAME,
+    Method,
+)
+from mistralwire._response_stream import CallSource, EventWriter, Sink, Source, WireQueue, with_sequence
+from mistralwire.errors import CallError, MistralwireError, Reason
 from mistralwire.service._admission import Calls
 from mistralwire.service._call import Call
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._observers import CallObserver, with_telemetry
+from mistralwire.service._relay import Relay, owner_of
+from mistralwire.service._relay_calls import RelayCalls
 from mistralwire.service._status import call_status
 from mistralwire.upstream import Upstream
 from mistralwire.v1 import CONTRACT_REVISION
@@ -27,6 +37,8 @@ _PROBE_GOOD_S, _PROBE_BAD_S = 30.0, 2.0
 _IN_PROCESS = "in-process"
 # Seconds to wait for the upstreams when the channel is closed.
 _CANCEL_S = 3.0
+# Bytes of a stream of the relay that nobody has taken.
+_BUFFER_BYTES_MAX = 256 * 1024
 
 
 class LocalChannel:
@@ -39,6 +51,8 @@ class LocalChannel:
         upstream: The source of completions.
         config: The limits of calls, of the upstream and of streams; its settings of connections are ignored.
         observers: Observers of the calls. If OpenTelemetry is set up by now, calls are reported there too.
+        relay: Stores the responses; open it before the first call, and close it after `close`. None to
+            store nothing.
 
     Attributes:
         contract_revision: The newest: both ends have the same contract, so nothing is rewritten.
@@ -47,10 +61,18 @@ class LocalChannel:
     contract_revision = CONTRACT_REVISION
 
     def __init__(
-        self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
+        self,
+        upstream: Upstream,
+        config: ServerConfig | None = None,
+        observers: Sequence[CallObserver] = (),
+        *,
+        relay: Relay | None = None,
     ) -> None:
         self._probe = _UpstreamProbe(getattr(upstream, "probe", None))
-        self._calls = Calls(upstream, config or ServerConfig(), with_telemetry(observers), CONTRACT_REVISION)
+        self._calls = Calls(
+            upstream, config or ServerConfig(), with_telemetry(observers), CONTRACT_REVISION, relay
+        )
+        self._relay_calls = RelayCalls(relay, config or ServerConfig(), with_telemetry(observers))
         self._is_closed = False
 
     def start(
@@ -64,7 +86,7 @@ class LocalChannel:
         message: Message | None = None,
         events: EventWriter | None = None,
         is_caller_timed: bool = False,
-    ) -> Source:
+    ) -> CallSource:
         """Start a call whose response goes to a sink, perhaps before this function returns its source.
 
         The arguments are those of `Client.start`, with the timeout in seconds. With `is_caller_timed`,
@@ -79,6 +101,7 @@ class LocalChannel:
             timeout_s=timeout,
             is_caller_timed=is_caller_timed,
             events=events,
+            owner="" if self._calls.relay is None else owner_of(metadata),
         )
         refusal = self._refusal() or self._calls.overload()
         if refusal is None:
@@ -114,8 +137,20 @@ class LocalChannel:
             return lambda *_, **__: asyncio.ensure_future(self._check_health())
         return self.unary_stream(method)
 
+    def stream_stream(self, method: str) -> Callable[..., Any]:
+        """Return the callable of a method that streams in both directions; its requests are iterated over."""
+        relay_method = RELAY_METHODS[method.removeprefix(f"/{RELAY_SERVICE_NAME}/")]
+
+        def make(requests: AsyncIterable[bytes], *, timeout: float, metadata: Metadata) -> _LocalRelayCall:
+            return _LocalRelayCall(self._relay_calls, relay_method, aiter(requests), timeout, metadata)
+
+        return make
+
     def unary_stream(self, method: str) -> Callable[..., Any]:
         """Return the callable of a server-streaming method, whose call yields the bytes of the messages."""
+        if method.startswith(f"/{RELAY_SERVICE_NAME}/"):
+            make_stream = self.stream_stream(method)
+            return lambda data, **options: make_stream(_once(data), **options)
         request_type = METHODS[method.removeprefix(f"/{SERVICE_NAME}/")].request_type
 
         def make(data: bytes, *, timeout: float, metadata: Metadata) -> _LocalCall:
@@ -134,6 +169,7 @@ class LocalChannel:
         """
         self._is_closed = True
         self._calls.stop()
+        self._relay_calls.stop()
         await self._calls.wait_for_upstreams(_CANCEL_S)
 
 
@@ -161,6 +197,8 @@ class _LocalCall:
 
     def __init__(self, start: Callable[[Sink], Source]) -> None:
         self._queue = WireQueue()
+        # Position of the next chunk in a stored response, 0 if it is not stored; and the chunks in the queue.
+        self._sequence = self._count = 0
         self._queue.attach(start(self))
 
     def __await__(self) -> Generator[Any, Any, bytes | None]:
@@ -173,15 +211,21 @@ class _LocalCall:
         wire = await self._queue.take()
         if wire is None:
             raise StopAsyncIteration
+        if self._sequence:
+            wire = with_sequence(wire, self._sequence)
+            self._sequence += self._count
+            self._count = 0
         return wire
 
     def cancel(self) -> None:
         self._queue.cancel()
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Ignore them: the client does not ask for the metadata of a call in this process."""
+        """Learn that the chunks are counted; the client does not ask for the metadata of a call here."""
+        self._sequence = int(RESPONSE_ID in headers)
 
-    def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
+    def batch(self, wire: bytes, count: int) -> None:
+        self._count += count
         self._queue.put(wire)
 
     def answer(self, wire: bytes) -> None:
@@ -195,7 +239,96 @@ class _LocalCall:
         self._queue.end(_grpc_error(error))
 
 
-def _grpc_error(error: MistralwireError) -> BaseException:
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+class _LocalRelayCall:
+    """A call of ResponseRelayService, in a task: it is awaited for its response, or iterated over.
+
+    It is the MessageStream of the service: messages that are not taken are buffered, up to a limit.
+
+    Attributes:
+        buffered_bytes: Their bytes.
+    """
+
+    def __init__(
+        self,
+        calls: RelayCalls,
+        method: Method,
+        requests: AsyncIterator[bytes],
+        timeout_s: float,
+        metadata: Metadata,
+    ) -> None:
+        self._calls = calls
+        self._method = method
+        self._requests = requests
+        self._timeout_s = timeout_s
+        self._metadata = metadata
+        self._messages: deque[bytes] = deque()
+        self.buffered_bytes = 0
+        self._changed = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    async def _run(self) -> bytes:
+        call = self._calls.begin(self._method, self._metadata, _IN_PROCESS)
+        try:
+            self._calls.check()
+            async with asyncio.timeout(self._timeout_s) as timeout:
+                first = await self.read()
+                return await self._calls.run(call, owner_of(self._metadata), self, first)
+        except (Exception, asyncio.CancelledError) as raised:
+            if isinstance(raised, TimeoutError) and timeout.expired():
+                raised = CallError("Deadline Exceeded", code="DEADLINE_EXCEEDED")
+            error = call.ended_by(raised, "CANCELLED")
+            if error is None:
+                raise
+            raise _grpc_error(error) from None
+        finally:
+            self._calls.end(call)
+
+    def _ended(self, task: asyncio.Task[bytes]) -> None:
+        if not task.cancelled():
+            # Retrieved, even if nobody waits for it.
+            task.exception()
+        self._changed.set()
+
+    async def read(self) -> bytes | None:
+        return await anext(self._requests, None)
+
+    async def write(self, wire: bytes) -> None:
+        self._messages.append(wire)
+        self.buffered_bytes += len(wire)
+        self._changed.set()
+        while self.buffered_bytes >= _BUFFER_BYTES_MAX:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        return self._task.__await__()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._messages:
+            if self._task.done():
+                self._task.result()
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        wire = self._messages.popleft()
+        self.buffered_bytes -= len(wire)
+        self._has_room.set()
+        return wire
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+
+def _grpc_error(error: BaseException) -> BaseException:
     """Return the exception that grpc would raise for the status of a call."""
     code, details, trailing = call_status(error)
     raised: BaseException = grpc.aio.AioRpcError(

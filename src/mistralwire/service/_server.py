@@ -14,7 +14,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_reflection.v1alpha import reflection
 
 from mistralwire._addresses import why_not
-from mistralwire._methods import METHODS, SERVICE_NAME
+from mistralwire._methods import METHODS, RELAY_METHODS, RELAY_SERVICE_NAME, SERVICE_NAME
 from mistralwire._serving.tls_files import TlsFiles, TlsMaterial
 from mistralwire._serving.tokens import TokenFile
 from mistralwire._settings import INT32_MAX
@@ -22,6 +22,8 @@ from mistralwire.errors import MistralwireError, Reason, missing_error
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._health import Health
 from mistralwire.service._observers import CallObserver, with_telemetry
+from mistralwire.service._relay import Relay
+from mistralwire.service._relay_calls import ResponseRelayServicer
 from mistralwire.service._servicer import ChatCompletionServicer
 from mistralwire.service._status import refuse
 from mistralwire.upstream import Upstream
@@ -80,11 +82,18 @@ class Server:
         port: The port it listens on; the one that was chosen, after a start with port 0.
     """
 
-    def __init__(self, upstream: Upstream, config: ServerConfig, observers: Sequence[CallObserver]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        config: ServerConfig,
+        observers: Sequence[CallObserver],
+        relay: Relay | None,
+    ) -> None:
         self.host = config.host
         self.port = config.port
         self._config = config
-        self._servicer = ChatCompletionServicer(upstream, config, observers)
+        self._servicer = ChatCompletionServicer(upstream, config, observers, relay)
+        self._relay_servicer = ResponseRelayServicer(relay, config, observers, self._servicer.drain)
         self._running: _ServerRun | None = None
 
     @property
@@ -107,7 +116,8 @@ class Server:
         config = self._config
         # Before anything listens: a file may be unusable.
         credentials, interceptors = server_credentials(config), self._interceptors()
-        calls_max = min(config.calls_max + config.arriving_max + _OTHER_CALLS_MAX, INT32_MAX)
+        # Those of both services.
+        calls_max = min(2 * config.calls_max + config.arriving_max + _OTHER_CALLS_MAX, INT32_MAX)
         server = grpc.aio.server(
             interceptors=interceptors,
             options=server_options(config, calls_max),
@@ -132,12 +142,13 @@ class Server:
             return []
         if config.tls_certificate is None and not config.is_local:
             _logger.warning("tokens are sent in plaintext: insecure is set, without TLS")
-        return [_TokenInterceptor(TokenFile(config.token_file), self._servicer)]
+        return [_TokenInterceptor(TokenFile(config.token_file), self._servicer, self._relay_servicer)]
 
     def _add_services(self, server: grpc.aio.Server) -> list[str]:
         """Register all services but health; return the names of all."""
         self._servicer.add_to(server)
-        names = [SERVICE_NAME, HEALTH_NAME]
+        self._relay_servicer.add_to(server)
+        names = [SERVICE_NAME, RELAY_SERVICE_NAME, HEALTH_NAME]
         if self._config.channelz:
             _add_channelz(server)
             names.append(_CHANNELZ_NAME)
@@ -167,9 +178,9 @@ class Server:
     async def stop(self, drain_s: float | None = None) -> None:
         """Accept no new calls, let running calls end, and cancel those that do not.
 
-        Health checks report NOT_SERVING at once. It returns when all calls are over for their callers; an
-        upstream that is slow to be cancelled is not waited for. It may be called again, even while it runs:
-        the shortest time counts.
+        Health checks report NOT_SERVING at once. It returns when all calls are over for their callers, and
+        those that go on without one have ended; an upstream that is slow to be cancelled is not waited for.
+        It may be called again, even while it runs: the shortest time counts.
 
         Args:
             drain_s: Seconds for running calls to end, finite, 0 or more; None for the setting.
@@ -193,6 +204,7 @@ class Server:
             # Callers whose call ends make the next one: it must be on another connection.
             await running.is_leaving.wait()
             self._servicer.stop_calls()
+            self._relay_servicer.stop_calls()
             # Statuses that can't be sent, for example because their callers read nothing, are dropped.
             await asyncio.wait([running.ending], timeout=_FINAL_STATUSES_S)
         if not running.ending.done() or running.ending.cancelled():
@@ -223,6 +235,7 @@ class Server:
                 # Its first step sends GOAWAY on all connections, before the statuses of the calls on hold.
                 await asyncio.sleep(0)
                 running.is_leaving.set()
+                self._relay_servicer.leave()
                 if drain.arrived:
                     # Other processes on the port count the same seconds: calls that move to one of them now
                     # arrive between two of its attempts, and not at the moment it stops.
@@ -230,6 +243,8 @@ class Server:
             finally:
                 drain.release()
             await stopping
+            # Responses that go on without their caller have the same time.
+            await self._servicer.wait_for_calls()
         finally:
             # Even if this task is cancelled, for example by a second Ctrl-C: `stop` waits for it.
             running.is_leaving.set()
@@ -244,7 +259,11 @@ class Server:
 
 
 def create_server(
-    upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
+    upstream: Upstream,
+    config: ServerConfig | None = None,
+    observers: Sequence[CallObserver] = (),
+    *,
+    relay: Relay | None = None,
 ) -> Server:
     """Create a server, which is not started yet. If OpenTelemetry is set up by now, calls are reported there.
 
@@ -252,8 +271,10 @@ def create_server(
         upstream: The source of completions.
         config: Its settings; None for the defaults.
         observers: Observers of the calls.
+        relay: Stores the responses; open it before the server starts, and close it after the server has
+            stopped. None to store nothing.
     """
-    return Server(upstream, config or ServerConfig(), with_telemetry(observers))
+    return Server(upstream, config or ServerConfig(), with_telemetry(observers), relay)
 
 
 async def _wait(event: asyncio.Event, limit_s: float) -> None:
@@ -265,9 +286,12 @@ async def _wait(event: asyncio.Event, limit_s: float) -> None:
 class _TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """Rejects calls without a valid token before their request is received; observers are told."""
 
-    def __init__(self, tokens: TokenFile, servicer: ChatCompletionServicer) -> None:
+    def __init__(
+        self, tokens: TokenFile, servicer: ChatCompletionServicer, relay_servicer: ResponseRelayServicer
+    ) -> None:
         self._tokens = tokens
         self._servicer = servicer
+        self._relay_servicer = relay_servicer
 
     async def intercept_service(
         self,
@@ -290,6 +314,8 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # gr
             # Observers keep the names of methods, so callers must not be able to invent them.
             if service == SERVICE_NAME and name in METHODS:
                 await self._servicer.refuse(name, context, error)
+            elif service == RELAY_SERVICE_NAME and name in RELAY_METHODS:
+                await self._relay_servicer.refuse(name, context, error)
             await refuse(context, error)
 
         # Client-streaming for all methods: grpc then reads no request.

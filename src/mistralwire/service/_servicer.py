@@ -10,14 +10,16 @@ from typing import Any, Never, cast
 import grpc
 
 from mistralwire import _offload
-from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, OWN_REVISION, REQUEST_ID
+from mistralwire._metadata import ACCEPT_ENCODING, AUTHORIZATION, OWN_REVISION, REQUEST_ID, RESPONSE_ID
 from mistralwire._methods import METHODS, SERVICE_NAME, Method
+from mistralwire._response_stream import with_sequence
 from mistralwire.errors import DecodeError, MistralwireError, OverloadError, Reason, Violation
 from mistralwire.service._admission import Calls
 from mistralwire.service._call import Call
 from mistralwire.service._coalesce import EagerCall
 from mistralwire.service._config import ServerConfig
 from mistralwire.service._observers import CallObserver
+from mistralwire.service._relay import Relay, owner_of_call
 from mistralwire.service._request import receive
 from mistralwire.service._status import refuse
 from mistralwire.upstream import Upstream
@@ -64,6 +66,10 @@ class Drain:
         """Hold a new call; return the error to refuse it with."""
         self.arrived += 1
         await self.wait()
+        return self.error()
+
+    def error(self) -> OverloadError:
+        """Return the error for a call that is to be made again, on another connection."""
         return OverloadError(
             "the server stops and accepts no new calls; retry on a new connection",
             code="UNAVAILABLE",
@@ -96,16 +102,24 @@ class GrpcSink:
         self._headers: tuple[tuple[str, str], ...] = ()
         # Whether initial metadata must be sent before the first message; None until that arrives.
         self._has_preface: bool | None = None
+        # While it is being sent, the call must not end: a status would send it a second time, and be lost.
+        self._is_in_preface = self._has_ended = False
+        # Position of the next chunk in a stored response; 0 if it is not stored.
+        self._sequence = 0
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Send the headers as initial metadata of a stream, and as trailing metadata of any call."""
         self._headers = tuple(headers.items())
+        self._sequence = int(RESPONSE_ID in headers)
         self._context.set_trailing_metadata(
             ((REQUEST_ID, self.call.record.request_id), OWN_REVISION, *self._headers)
         )
 
-    def batch(self, wire: bytes, count: int) -> None:  # noqa: ARG002 - the protocol
+    def batch(self, wire: bytes, count: int) -> None:
         """Write a message; the call is paused until grpc has taken it."""
+        if self._sequence:
+            wire = with_sequence(wire, self._sequence)
+            self._sequence += count
         if self._has_preface is None:
             self._has_preface = bool(self._headers) or wants_gzip(self.call.record.metadata)
         write = self._write_first(wire) if self._has_preface else self._context.write(wire)
@@ -118,15 +132,22 @@ class GrpcSink:
 
     async def _write_first(self, wire: bytes) -> None:
         self._has_preface = False
+        self._is_in_preface = True
         await send_initial_metadata(self._context, self.call.record.metadata, self._headers)
-        await self._context.write(wire)
+        self._is_in_preface = False
+        if self._has_ended:
+            self.end()
+        else:
+            await self._context.write(wire)
 
     def answer(self, wire: bytes) -> None:
         self.wire = wire
         self.end()
 
     def end(self) -> None:
-        if not self.done.done():
+        if self._is_in_preface:
+            self._has_ended = True
+        elif not self.done.done():
             self.done.set_result(None)
 
     def failed(self, error: MistralwireError) -> None:
@@ -150,6 +171,7 @@ class GrpcSink:
 
     def _lose(self) -> None:
         self.is_lost = True
+        self._is_in_preface = False
         self.call.cancel(code_of_cancelled(self._context))
         self.end()
 
@@ -173,17 +195,20 @@ async def send_initial_metadata(
     context: grpc.aio.ServicerContext,
     metadata: Iterable[tuple[str, str | bytes]],
     headers: Sequence[tuple[str, str]] = (),
+    *,
+    at_once: bool = False,
 ) -> None:
     """Send the initial metadata of a call, and enable compression if the caller asks for it.
 
     Call it before the first message is written, or the response returned. Without `headers`, nothing is sent
-    unless responses are compressed. grpc sends a message uncompressed if compression would not shrink it.
+    unless responses are compressed, or `at_once` is set: grpc sends them along with the message. It sends a
+    message uncompressed if compression would not shrink it.
     """
     is_compressed = wants_gzip(metadata)
     if is_compressed:
         context.set_compression(grpc.Compression.Gzip)
     # For compression too: grpc ignores it if it sends the metadata along with a unary response.
-    if is_compressed or headers:
+    if is_compressed or headers or at_once:
         await context.send_initial_metadata(tuple(headers))
 
 
@@ -199,14 +224,22 @@ class ChatCompletionServicer:
         upstream: The source of completions.
         config: The limits of calls, of the upstream and of streams.
         observers: Observers of the calls.
+        relay: Stores the responses; it is open while there are calls. None to store nothing.
+
+    Attributes:
+        drain: Holds calls while the server stops.
     """
 
     def __init__(
-        self, upstream: Upstream, config: ServerConfig | None = None, observers: Sequence[CallObserver] = ()
+        self,
+        upstream: Upstream,
+        config: ServerConfig | None = None,
+        observers: Sequence[CallObserver] = (),
+        relay: Relay | None = None,
     ) -> None:
         config = config or ServerConfig()
-        self._calls = Calls(upstream, config, observers, config.contract_revision)
-        self._drain = Drain()
+        self._calls = Calls(upstream, config, observers, config.contract_revision, relay)
+        self.drain = Drain()
         self._request_s = config.request_s
         self._has_tokens = config.token_file is not None
 
@@ -232,10 +265,14 @@ class ChatCompletionServicer:
     def stop_calls(self) -> None:
         self._calls.stop()
 
+    async def wait_for_calls(self) -> None:
+        """Wait until all calls are over, those without their caller included."""
+        await self._calls.wait_for_calls()
+
     def hold_calls(self) -> Drain:
         """Hold new calls, and the ends of running ones, from now on."""
-        self._drain.is_holding = True
-        return self._drain
+        self.drain.is_holding = True
+        return self.drain
 
     async def refuse(self, method: str, context: grpc.aio.ServicerContext, error: MistralwireError) -> None:
         """End a call of a method, named without its service, before its request is received."""
@@ -259,6 +296,9 @@ class ChatCompletionServicer:
         tokens = [str(value) for name, value in metadata if self._has_tokens and name == AUTHORIZATION]
         # Without the port of `ipv4:127.0.0.1:50051`, which differs between a caller's connections.
         _offload.set_caller(context.peer().rpartition(":")[0], *tokens[:1])
+        owner = ""
+        if self._calls.relay is not None:
+            owner = owner_of_call(context, metadata, has_tokens=self._has_tokens)
         remaining_s: float | None = context.time_remaining()
         is_limited = remaining_s is not None and remaining_s <= _NO_DEADLINE_S
         sink.call = call = Call(
@@ -268,6 +308,7 @@ class ChatCompletionServicer:
             metadata=metadata,
             peer=context.peer(),
             deadline_s=time.monotonic() + (remaining_s or 0.0) if is_limited else None,
+            owner=owner,
         )
         context.set_trailing_metadata(((REQUEST_ID, call.record.request_id), OWN_REVISION))
         return call
@@ -290,22 +331,22 @@ class ChatCompletionServicer:
             sink.task.uncancel()
         except Exception as error:  # noqa: BLE001 - it ends the call with a status
             sink.is_reading = False
-            await self._drain.wait()
+            await self.drain.wait()
             await _abort(call, context, error)
         finally:
             sink.close()
         if sink.is_lost:
             raise asyncio.CancelledError
-        await self._drain.wait()
+        await self.drain.wait()
         if sink.error is not None:
-            await refuse(context, sink.error, call.record.request_id)
+            await refuse(context, sink.error, call.record.request_id, call.record.response_id)
         if not method.is_stream:
             await send_initial_metadata(context, call.record.metadata)
         return sink.wire
 
     async def _receive(self, call: Call, method: Method, context: grpc.aio.ServicerContext) -> bytes:
-        if self._drain.is_holding:
-            raise await self._drain.refusal()
+        if self.drain.is_holding:
+            raise await self.drain.refusal()
         calls = self._calls
         if overload := calls.overload():
             raise overload

@@ -155,6 +155,16 @@ Values:
     BUILT_IN_TOOL_UNLISTED = 127: A string that is not listed here; json_extra has it under the
         member's name. The JSON codec sets this value; a program that sets it must put the string
         there.""",
+    "CancelResponseRequest": """\
+Asks for the end of a response.
+
+Attributes:
+    response_id (str): Id of the response, or the id that its upstream gave it. Required.""",
+    "CancelResponseResponse": """\
+The response after it was cancelled.
+
+Attributes:
+    info (ResponseInfo): How it ended; it may have ended otherwise before.""",
     "ChatCompletionChoice": """\
 One of the alternative answers of a response.
 
@@ -327,7 +337,7 @@ Attributes:
     chunks (repeated CompletionChunk): The chunks that were ready when the message was sent, in
         order; at least one.
     first_sequence (int): Position of the first of these chunks among all chunks of the response,
-        from 1; the others follow it. Absent: the service does not count them.""",
+        from 1; the others follow it. Absent: the response is not stored.""",
     "ChatMessage": """\
 A message of a conversation, distinguished by its role.
 
@@ -438,6 +448,16 @@ Attributes:
     authorization (ConnectorAuthorization): Credentials for the connector. Absent: those kept in the
         workspace.
     tool_configuration (ToolConfiguration): Which of its functions may be used. Absent: all.""",
+    "DeleteResponseRequest": """\
+Asks for the removal of a response.
+
+Attributes:
+    response_id (str): Id of the response, or the id that its upstream gave it. Required.""",
+    "DeleteResponseResponse": """\
+The response is gone.
+
+Attributes:
+    info (ResponseInfo): What it was.""",
     "DeltaMessage": """\
 What one stream chunk adds to a message.
 
@@ -615,7 +635,60 @@ Values:
     ERROR_REASON_TLS_KEY = 151: The file with the private key cannot be used. FAILED_PRECONDITION,
         HTTP 500. Correct the file that the message names.
     ERROR_REASON_TLS_CLIENT_CA = 152: The file with the authorities of client certificates cannot be
-        used. FAILED_PRECONDITION, HTTP 500. Correct the file that the message names.""",
+        used. FAILED_PRECONDITION, HTTP 500. Correct the file that the message names.
+    ERROR_REASON_RESPONSE_LOG = 153: The response log cannot be opened: another process uses it, it
+        is damaged, its layout is newer, or it does not promise what the settings ask for.
+        FAILED_PRECONDITION, HTTP 500. Do what the message says.
+    ERROR_REASON_RESPONSE_NOT_FOUND = 160: The caller has no such response: it never existed,
+        belongs to somebody else, was deleted, or is older than keep_days. NOT_FOUND, HTTP 404.
+        Check the id, and the token.
+    ERROR_REASON_RESPONSE_EXISTS = 161: The caller has a response with this id already.
+        ALREADY_EXISTS, HTTP 409. Choose another id, or send an idempotency-key to join it.
+    ERROR_REASON_RESPONSE_RUNNING = 162: The response still runs. FAILED_PRECONDITION, HTTP 409.
+        Cancel it first, or wait for its end.
+    ERROR_REASON_RESPONSE_ENDED = 163: The response has ended, and takes no further events.
+        FAILED_PRECONDITION, HTTP 409. Stop publishing it.
+    ERROR_REASON_RESPONSE_CANCELLED = 164: Somebody has cancelled the response. CANCELLED, HTTP 499.
+        Do not retry: that was their wish.
+    ERROR_REASON_RESPONSE_TRUNCATED = 165: The response has fewer events than the position that was
+        asked for: those beyond were never stored. DATA_LOSS, HTTP 500. Use what arrived up to
+        last_sequence, or ask the model again.
+    ERROR_REASON_SEQUENCE_GAP = 166: Events are missing before these. OUT_OF_RANGE, HTTP 400. Send
+        on from expected_sequence, which the ErrorInfo has.
+    ERROR_REASON_STALE_EPOCH = 167: Another producer has taken over. ABORTED, HTTP 409. Stop; or
+        take over with an epoch above the current one, which the ErrorInfo has as epoch.
+    ERROR_REASON_PRODUCER_LOST = 168: The producer of the response stopped before its end.
+        UNAVAILABLE, HTTP 503. Use what arrived, or ask the model again.
+    ERROR_REASON_NOT_STORED = 169: The response is stored no further: the log failed, or was too
+        slow. UNAVAILABLE, HTTP 503. A producer gets RESOURCE_EXHAUSTED. Use what arrived, or retry
+        later.
+    ERROR_REASON_TOO_MANY_EVENTS = 170: The response has as many events as one may have.
+        RESOURCE_EXHAUSTED, HTTP 429. Publish larger events, or raise response_events_max.
+    ERROR_REASON_RESPONSE_TOO_LARGE = 171: The response has as many bytes as one may have.
+        RESOURCE_EXHAUSTED, HTTP 429. Publish less, or raise response_bytes_max.
+    ERROR_REASON_TOO_MANY_RESPONSES = 172: The caller has as many running responses as they may.
+        RESOURCE_EXHAUSTED, HTTP 429. Wait for one to end, cancel one, or raise
+        caller_responses_max.
+    ERROR_REASON_TOO_MANY_STORED_BYTES = 173: The caller's responses take as many bytes as they may.
+        RESOURCE_EXHAUSTED, HTTP 429. Delete some, or raise caller_bytes_max.
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED = 174: Another request was sent with this idempotency-key.
+        INVALID_ARGUMENT, HTTP 422. Use a new key for each request.
+    ERROR_REASON_NO_RESPONSE_LOG = 175: The service stores no responses. UNIMPLEMENTED, HTTP 404.
+        Start it with --data or --log.
+    ERROR_REASON_LOG_UNAVAILABLE = 176: The response log cannot be used for now. UNAVAILABLE, HTTP
+        503. Retry later; the log lines of the service say why.
+    ERROR_REASON_LOG_FULL = 177: The response log has no room left. RESOURCE_EXHAUSTED, HTTP 429.
+        Retry later; make room on its disk.
+    ERROR_REASON_LOG_CONFLICT = 178: The response or the stream changed since it was read. ABORTED,
+        HTTP 409. The gateway's own refusal is UNAVAILABLE, with the status 503. Read it again, and
+        retry.
+    ERROR_REASON_EVENT_ID_INVALID = 179: The event id belongs to another response, or is none.
+        INVALID_ARGUMENT, HTTP 400. Send an id of this response, or none to read from the start.
+    ERROR_REASON_READ_TOKEN_INVALID = 180: The token is not one for reading this response, or has
+        expired. UNAUTHENTICATED, HTTP 401. Ask for a new one.
+    ERROR_REASON_EVENT_TOO_LARGE = 181: An event, with the state and the status of its response,
+        does not fit in a message of the response log. INVALID_ARGUMENT, HTTP 413. Publish smaller
+        events, or raise max_payload of the NATS servers.""",
     "ErrorResponse": """\
 The body of an error answer, or of an error event in a stream, in the shapes that the API has been
 seen to use. Not documented: the API documents only HTTPValidationError.
@@ -713,7 +786,7 @@ Attributes:
     chunks (repeated CompletionChunk): The chunks that were ready when the message was sent, in
         order; at least one.
     first_sequence (int): Position of the first of these chunks among all chunks of the response,
-        from 1; the others follow it. Absent: the service does not count them.""",
+        from 1; the others follow it. Absent: the response is not stored.""",
     "FileChunk": """\
 A piece of content: a file that was uploaded before.
 
@@ -763,6 +836,22 @@ The name of one function, in a tool choice.
 Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     name (str): Name of the function.""",
+    "GetResponseRequest": """\
+Asks for one response.
+
+Attributes:
+    response_id (str): Id of the response, or the id that its upstream gave it. Required.""",
+    "GetResponseResponse": """\
+A response as far as it is.
+
+Attributes:
+    response (ChatCompletionResponse): Of a chat completion, or of one by an agent.
+    fim_response (FIMCompletionResponse): Of a fill-in-the-middle completion.
+    info (ResponseInfo): The rest about it.
+
+Oneofs, of which one field at most is set:
+    whole (response | fim_response): What there is, accumulated from the events. Absent: nothing
+        yet.""",
     "GuardrailAction": """\
 What a guardrail does when it finds a category.
 
@@ -938,6 +1027,23 @@ The JSON mapping of an enum value.
 Attributes:
     string (str): The JSON string. Absent: the value has none.
     since (int): Revision of the contract that added the value, 1 or more. Absent: 1.""",
+    "ListResponsesRequest": """\
+Asks for the caller's responses.
+
+Attributes:
+    page_size (int): How many a page has at most, 1 to 100. Absent: 20.
+    page_token (str): Where the page begins: the next_page_token of the page before, or the id of
+        the response before. Absent: at the beginning.
+    oldest_first (bool): Whether the oldest come first. Absent: the newest do.
+    state (ResponseState): Only those in this state. Absent: all.
+    model (str): Only those of this model, as ResponseInfo has it. Absent: all.""",
+    "ListResponsesResponse": """\
+A page of responses.
+
+Attributes:
+    responses (repeated ResponseInfo): The responses, in order. With a state or a model there may be
+        fewer than page_size, or none, before the last page.
+    next_page_token (str): For the next page. Absent: this is the last one.""",
     "ModerationLlmv1CategoryThresholds": """\
 Thresholds of the first moderation model: a category whose score is above its threshold counts as
 found.
@@ -1023,6 +1129,37 @@ Attributes:
     json_extra (JsonExtra): What the JSON object had beyond the fields below.
     cached_tokens (int): Tokens of the prompt that came from a cache, 0 or more. Absent: not
         reported.""",
+    "PublishBatch": """\
+Events that a producer adds.
+
+Attributes:
+    first_sequence (int): Number of the first of these events, from 1. Required.
+    events (ResponseEvents): The events; at least one. Required.""",
+    "PublishOpen": """\
+Opens a response, or takes it over.
+
+Attributes:
+    response_id (str): Id of the response: 1 to 128 letters, digits and -_ characters, best random.
+        Required.
+    epoch (int): Epoch of the producer, 0 to 2,000,000,000. Each producer that takes over uses a
+        higher one than the last; the same producer keeps its own when it reconnects. Absent: 0.
+    kind (ResponseKind): Kind of the completion. Absent: chat.""",
+    "PublishRequest": """\
+One message of a producer.
+
+Attributes:
+    open (PublishOpen): The first message.
+    batch (PublishBatch): Events.
+    end (ResponseEnd): The last message.
+
+Oneofs, of which one field at most is set:
+    step (open | batch | end): The step; required.""",
+    "PublishResponse": """\
+What is stored.
+
+Attributes:
+    acknowledged_sequence (int): Number of the highest event that is stored, 0 if there is none.
+    ended (bool): Whether the end is stored; then this is the last message. Absent: it is not.""",
     "ReasoningEffort": """\
 How much the model reasons before it answers.
 
@@ -1073,6 +1210,29 @@ Attributes:
     uri (str): URI of the resource.
     type (str): Always resource_link. Absent: resource_link.
     metadata (str): Free-form metadata of the link, as the text of a JSON object. Absent: none.""",
+    "ResponseEnd": """\
+The end of a response.
+
+Attributes:
+    state (ResponseState): FINISHED, CANCELLED or FAILED.
+    status (bytes): Why it failed: the wire bytes of a google.rpc.Status, as in
+        grpc-status-details-bin. Absent: it did not fail.
+    last_sequence (int): Number of the last event, 0 if there is none. Absent in a PublishRequest:
+        the last that was sent.""",
+    "ResponseEvents": """\
+Events of a response, in order.
+
+Stored and relayed as their producer wrote them. The bytes of several such messages with chunks, one
+after the other, are one message with all chunks. The bytes of a ChatCompletionStreamResponse that
+has no first_sequence are such a message.
+
+Attributes:
+    chunks (repeated CompletionChunk): Chunks; each is an event.
+    response (ChatCompletionResponse): Of a chat completion, or of one by an agent.
+    fim_response (FIMCompletionResponse): Of a fill-in-the-middle completion.
+
+Oneofs, of which one field at most is set:
+    whole (response | fim_response): A whole response, which is the only event. Never beside chunks.""",
     "ResponseFormat": """\
 The format that the answer must have.
 
@@ -1093,6 +1253,38 @@ Values:
     RESPONSE_FORMAT_TYPE_UNLISTED = 127: A string that is not listed here; json_extra has it under
         the member's name. The JSON codec sets this value; a program that sets it must put the
         string there.""",
+    "ResponseInfo": """\
+A response without its events.
+
+Attributes:
+    response_id (str): Id of the response.
+    kind (ResponseKind): Kind of the completion.
+    state (ResponseState): How far it is.
+    status (bytes): Why it failed: the wire bytes of a google.rpc.Status. Absent: it did not fail.
+    last_sequence (int): Number of the last event that is stored, 0 if there is none.
+    epoch (int): Epoch of its producer.
+    created (int): When it was opened, in seconds since 1970.
+    ended (int): When it ended, in seconds since 1970. Absent: it runs.
+    upstream_id (str): Id that the upstream gave it. Absent: not known yet.
+    model (str): Model that the request named; of a published response the one in its first event.
+        Absent: not known.""",
+    "ResponseKind": """\
+What kind of completion a response is.
+
+Values:
+    RESPONSE_KIND_UNSPECIFIED = 0: The same as chat.
+    RESPONSE_KIND_CHAT = 1: A chat completion.
+    RESPONSE_KIND_FIM = 2: A fill-in-the-middle completion.
+    RESPONSE_KIND_AGENTS = 3: A completion by an agent.""",
+    "ResponseState": """\
+How far a response is.
+
+Values:
+    RESPONSE_STATE_UNSPECIFIED = 0: Never sent.
+    RESPONSE_STATE_RUNNING = 1: It may get further events.
+    RESPONSE_STATE_FINISHED = 2: It is complete.
+    RESPONSE_STATE_CANCELLED = 3: Somebody has cancelled it.
+    RESPONSE_STATE_FAILED = 4: An error ended it.""",
     "ServiceTier": """\
 Service tier to answer with.
 
@@ -1109,6 +1301,20 @@ A JSON array of strings, as one alternative of a union.
 
 Attributes:
     items (repeated str): The elements, in order.""",
+    "SubscribeRequest": """\
+Asks for the events of a response.
+
+Attributes:
+    response_id (str): Id of the response. Required.
+    after_sequence (int): Number of the last event that the consumer has, 0 or more. Absent: 0, for
+        all events.""",
+    "SubscribeResponse": """\
+Events that follow those of the message before.
+
+Attributes:
+    first_sequence (int): Number of the first of these events. Absent: there are none.
+    events (ResponseEvents): The events. Absent: there are none.
+    end (ResponseEnd): The end of the response, in the last message.""",
     "SystemContentChunk": """\
 A piece of a system message's content, distinguished by its type.
 

@@ -25,7 +25,7 @@ class ChatCompletionStreamResponse(Message):
         """The chunks that were ready when the message was sent, in order; at least one."""
     first_sequence: int
     """Position of the first of these chunks among all chunks of the response, from 1; the others follow it.
-    Absent: the service does not count them.
+    Absent: the response is not stored.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FIMCompletionStreamResponse(Message):
         """The chunks that were ready when the message was sent, in order; at least one."""
     first_sequence: int
     """Position of the first of these chunks among all chunks of the response, from 1; the others follow it.
-    Absent: the service does not count them.
+    Absent: the response is not stored.
     """
 
     def __init__(

@@ -57,14 +57,24 @@ class ChatCompletionServiceStub(object):
     - traceparent, tracestate: context of a trace (W3C).
     - x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
     upstream, in milliseconds. Absent: none.
+    - x-mistralwire-response-id: id of the response, if the service stores responses: 1 to 128 letters,
+    digits and -_ characters, best random; ALREADY_EXISTS if the caller has it. Absent: a random one.
+    - idempotency-key: 1 to 255 printable ASCII characters. A call with the key of an earlier one, and the
+    same request, is answered with that one's response, from its first chunk, and the model is not asked
+    again. Another request ends with INVALID_ARGUMENT. Ignored by a service that stores no responses.
+    - x-mistralwire-on-disconnect: what happens to the response when the caller has gone before its end:
+    cancel, finish, or keep and seconds, such as keep 30, in which somebody must follow it. Absent: as the
+    service is set.
+    - x-mistralwire-caller: whom this call is made for; see ResponseRelayService.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
     - x-contract-revision: revision of the service's contract.
     - grpc-status-details-bin: the details above.
     - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
-    - the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
-    initial metadata too.
+    - x-mistralwire-response-id: id of the response, if it is stored.
+    - the upstream's ids and rate limits, by the names of their headers.
+    The last two are in the initial metadata of a stream that began, too.
     """
 
     def __init__(self, channel):
@@ -134,14 +144,24 @@ class ChatCompletionServiceServicer(object):
     - traceparent, tracestate: context of a trace (W3C).
     - x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
     upstream, in milliseconds. Absent: none.
+    - x-mistralwire-response-id: id of the response, if the service stores responses: 1 to 128 letters,
+    digits and -_ characters, best random; ALREADY_EXISTS if the caller has it. Absent: a random one.
+    - idempotency-key: 1 to 255 printable ASCII characters. A call with the key of an earlier one, and the
+    same request, is answered with that one's response, from its first chunk, and the model is not asked
+    again. Another request ends with INVALID_ARGUMENT. Ignored by a service that stores no responses.
+    - x-mistralwire-on-disconnect: what happens to the response when the caller has gone before its end:
+    cancel, finish, or keep and seconds, such as keep 30, in which somebody must follow it. Absent: as the
+    service is set.
+    - x-mistralwire-caller: whom this call is made for; see ResponseRelayService.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
     - x-contract-revision: revision of the service's contract.
     - grpc-status-details-bin: the details above.
     - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
-    - the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
-    initial metadata too.
+    - x-mistralwire-response-id: id of the response, if it is stored.
+    - the upstream's ids and rate limits, by the names of their headers.
+    The last two are in the initial metadata of a stream that began, too.
     """
 
     def ChatCompletion(self, request, context):
@@ -266,14 +286,24 @@ class ChatCompletionService(object):
     - traceparent, tracestate: context of a trace (W3C).
     - x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
     upstream, in milliseconds. Absent: none.
+    - x-mistralwire-response-id: id of the response, if the service stores responses: 1 to 128 letters,
+    digits and -_ characters, best random; ALREADY_EXISTS if the caller has it. Absent: a random one.
+    - idempotency-key: 1 to 255 printable ASCII characters. A call with the key of an earlier one, and the
+    same request, is answered with that one's response, from its first chunk, and the model is not asked
+    again. Another request ends with INVALID_ARGUMENT. Ignored by a service that stores no responses.
+    - x-mistralwire-on-disconnect: what happens to the response when the caller has gone before its end:
+    cancel, finish, or keep and seconds, such as keep 30, in which somebody must follow it. Absent: as the
+    service is set.
+    - x-mistralwire-caller: whom this call is made for; see ResponseRelayService.
 
     Trailing metadata of an answer:
     - x-request-id: id of the call.
     - x-contract-revision: revision of the service's contract.
     - grpc-status-details-bin: the details above.
     - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
-    - the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
-    initial metadata too.
+    - x-mistralwire-response-id: id of the response, if it is stored.
+    - the upstream's ids and rate limits, by the names of their headers.
+    The last two are in the initial metadata of a stream that began, too.
     """
 
     @staticmethod
@@ -474,14 +504,25 @@ Metadata of a request, all optional:
 - traceparent, tracestate: context of a trace (W3C).
 - x-retry-time-left-ms: time that must be left of the call's deadline for the service to retry its
   upstream, in milliseconds. Absent: none.
+- x-mistralwire-response-id: id of the response, if the service stores responses: 1 to 128 letters,
+  digits and -_ characters, best random; ALREADY_EXISTS if the caller has it. Absent: a random one.
+- idempotency-key: 1 to 255 printable ASCII characters. A call with the key of an earlier one, and
+  the same request, is answered with that one's response, from its first chunk, and the model is not
+  asked again. Another request ends with INVALID_ARGUMENT. Ignored by a service that stores no
+  responses.
+- x-mistralwire-on-disconnect: what happens to the response when the caller has gone before its end:
+  cancel, finish, or keep and seconds, such as keep 30, in which somebody must follow it. Absent: as
+  the service is set.
+- x-mistralwire-caller: whom this call is made for; see ResponseRelayService.
 
 Trailing metadata of an answer:
 - x-request-id: id of the call.
 - x-contract-revision: revision of the service's contract.
 - grpc-status-details-bin: the details above.
 - grpc-retry-pushback-ms: for gRPC libraries that retry by themselves.
-- the upstream's ids and rate limits, by the names of their headers; of a stream that began, in the
-  initial metadata too.
+- x-mistralwire-response-id: id of the response, if it is stored.
+- the upstream's ids and rate limits, by the names of their headers. The last two are in the initial
+  metadata of a stream that began, too.
 
 Methods:
     ChatCompletion(ChatCompletionRequest) -> ChatCompletionResponse: Answers a chat completion in

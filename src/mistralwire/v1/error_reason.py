@@ -190,3 +190,68 @@ class Reason(enum.StrEnum):
     TLS_CLIENT_CA = "TLS_CLIENT_CA"
     """The file with the authorities of client certificates cannot be used. FAILED_PRECONDITION, HTTP 500.
     Correct the file that the message names."""
+    RESPONSE_LOG = "RESPONSE_LOG"
+    """The response log cannot be opened: another process uses it, it is damaged, its layout is newer, or it
+    does not promise what the settings ask for. FAILED_PRECONDITION, HTTP 500. Do what the message says."""
+    RESPONSE_NOT_FOUND = "RESPONSE_NOT_FOUND"
+    """The caller has no such response: it never existed, belongs to somebody else, was deleted, or is older
+    than keep_days. NOT_FOUND, HTTP 404. Check the id, and the token."""
+    RESPONSE_EXISTS = "RESPONSE_EXISTS"
+    """The caller has a response with this id already. ALREADY_EXISTS, HTTP 409. Choose another id, or send an
+    idempotency-key to join it."""
+    RESPONSE_RUNNING = "RESPONSE_RUNNING"
+    """The response still runs. FAILED_PRECONDITION, HTTP 409. Cancel it first, or wait for its end."""
+    RESPONSE_ENDED = "RESPONSE_ENDED"
+    """The response has ended, and takes no further events. FAILED_PRECONDITION, HTTP 409. Stop publishing it.
+    """
+    RESPONSE_CANCELLED = "RESPONSE_CANCELLED"
+    """Somebody has cancelled the response. CANCELLED, HTTP 499. Do not retry: that was their wish."""
+    RESPONSE_TRUNCATED = "RESPONSE_TRUNCATED"
+    """The response has fewer events than the position that was asked for: those beyond were never stored.
+    DATA_LOSS, HTTP 500. Use what arrived up to last_sequence, or ask the model again."""
+    SEQUENCE_GAP = "SEQUENCE_GAP"
+    """Events are missing before these. OUT_OF_RANGE, HTTP 400. Send on from expected_sequence, which the
+    ErrorInfo has."""
+    STALE_EPOCH = "STALE_EPOCH"
+    """Another producer has taken over. ABORTED, HTTP 409. Stop; or take over with an epoch above the current
+    one, which the ErrorInfo has as epoch."""
+    PRODUCER_LOST = "PRODUCER_LOST"
+    """The producer of the response stopped before its end. UNAVAILABLE, HTTP 503. Use what arrived, or ask
+    the model again."""
+    NOT_STORED = "NOT_STORED"
+    """The response is stored no further: the log failed, or was too slow. UNAVAILABLE, HTTP 503. A producer
+    gets RESOURCE_EXHAUSTED. Use what arrived, or retry later."""
+    TOO_MANY_EVENTS = "TOO_MANY_EVENTS"
+    """The response has as many events as one may have. RESOURCE_EXHAUSTED, HTTP 429. Publish larger events,
+    or raise response_events_max."""
+    RESPONSE_TOO_LARGE = "RESPONSE_TOO_LARGE"
+    """The response has as many bytes as one may have. RESOURCE_EXHAUSTED, HTTP 429. Publish less, or raise
+    response_bytes_max."""
+    TOO_MANY_RESPONSES = "TOO_MANY_RESPONSES"
+    """The caller has as many running responses as they may. RESOURCE_EXHAUSTED, HTTP 429. Wait for one to
+    end, cancel one, or raise caller_responses_max."""
+    TOO_MANY_STORED_BYTES = "TOO_MANY_STORED_BYTES"
+    """The caller's responses take as many bytes as they may. RESOURCE_EXHAUSTED, HTTP 429. Delete some, or
+    raise caller_bytes_max."""
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
+    """Another request was sent with this idempotency-key. INVALID_ARGUMENT, HTTP 422. Use a new key for each
+    request."""
+    NO_RESPONSE_LOG = "NO_RESPONSE_LOG"
+    """The service stores no responses. UNIMPLEMENTED, HTTP 404. Start it with --data or --log."""
+    LOG_UNAVAILABLE = "LOG_UNAVAILABLE"
+    """The response log cannot be used for now. UNAVAILABLE, HTTP 503. Retry later; the log lines of the
+    service say why."""
+    LOG_FULL = "LOG_FULL"
+    """The response log has no room left. RESOURCE_EXHAUSTED, HTTP 429. Retry later; make room on its disk."""
+    LOG_CONFLICT = "LOG_CONFLICT"
+    """The response or the stream changed since it was read. ABORTED, HTTP 409. The gateway's own refusal is
+    UNAVAILABLE, with the status 503. Read it again, and retry."""
+    EVENT_ID_INVALID = "EVENT_ID_INVALID"
+    """The event id belongs to another response, or is none. INVALID_ARGUMENT, HTTP 400. Send an id of this
+    response, or none to read from the start."""
+    READ_TOKEN_INVALID = "READ_TOKEN_INVALID"
+    """The token is not one for reading this response, or has expired. UNAUTHENTICATED, HTTP 401. Ask for a
+    new one."""
+    EVENT_TOO_LARGE = "EVENT_TOO_LARGE"
+    """An event, with the state and the status of its response, does not fit in a message of the response log.
+    INVALID_ARGUMENT, HTTP 413. Publish smaller events, or raise max_payload of the NATS servers."""

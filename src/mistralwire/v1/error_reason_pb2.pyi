@@ -250,6 +250,89 @@ class ErrorReason(EnumValue):
     """The file with the authorities of client certificates cannot be used. FAILED_PRECONDITION, HTTP 500.
     Correct the file that the message names.
     """
+    ERROR_REASON_RESPONSE_LOG: ClassVar[ErrorReason]
+    """The response log cannot be opened: another process uses it, it is damaged, its layout is newer, or it
+    does not promise what the settings ask for. FAILED_PRECONDITION, HTTP 500. Do what the message says.
+    """
+    ERROR_REASON_RESPONSE_NOT_FOUND: ClassVar[ErrorReason]
+    """The caller has no such response: it never existed, belongs to somebody else, was deleted, or is older
+    than keep_days. NOT_FOUND, HTTP 404. Check the id, and the token.
+    """
+    ERROR_REASON_RESPONSE_EXISTS: ClassVar[ErrorReason]
+    """The caller has a response with this id already. ALREADY_EXISTS, HTTP 409. Choose another id, or send an
+    idempotency-key to join it.
+    """
+    ERROR_REASON_RESPONSE_RUNNING: ClassVar[ErrorReason]
+    """The response still runs. FAILED_PRECONDITION, HTTP 409. Cancel it first, or wait for its end."""
+    ERROR_REASON_RESPONSE_ENDED: ClassVar[ErrorReason]
+    """The response has ended, and takes no further events. FAILED_PRECONDITION, HTTP 409. Stop publishing it.
+    """
+    ERROR_REASON_RESPONSE_CANCELLED: ClassVar[ErrorReason]
+    """Somebody has cancelled the response. CANCELLED, HTTP 499. Do not retry: that was their wish."""
+    ERROR_REASON_RESPONSE_TRUNCATED: ClassVar[ErrorReason]
+    """The response has fewer events than the position that was asked for: those beyond were never stored.
+    DATA_LOSS, HTTP 500. Use what arrived up to last_sequence, or ask the model again.
+    """
+    ERROR_REASON_SEQUENCE_GAP: ClassVar[ErrorReason]
+    """Events are missing before these. OUT_OF_RANGE, HTTP 400. Send on from expected_sequence, which the
+    ErrorInfo has.
+    """
+    ERROR_REASON_STALE_EPOCH: ClassVar[ErrorReason]
+    """Another producer has taken over. ABORTED, HTTP 409. Stop; or take over with an epoch above the current
+    one, which the ErrorInfo has as epoch.
+    """
+    ERROR_REASON_PRODUCER_LOST: ClassVar[ErrorReason]
+    """The producer of the response stopped before its end. UNAVAILABLE, HTTP 503. Use what arrived, or ask
+    the model again.
+    """
+    ERROR_REASON_NOT_STORED: ClassVar[ErrorReason]
+    """The response is stored no further: the log failed, or was too slow. UNAVAILABLE, HTTP 503. A producer
+    gets RESOURCE_EXHAUSTED. Use what arrived, or retry later.
+    """
+    ERROR_REASON_TOO_MANY_EVENTS: ClassVar[ErrorReason]
+    """The response has as many events as one may have. RESOURCE_EXHAUSTED, HTTP 429. Publish larger events,
+    or raise response_events_max.
+    """
+    ERROR_REASON_RESPONSE_TOO_LARGE: ClassVar[ErrorReason]
+    """The response has as many bytes as one may have. RESOURCE_EXHAUSTED, HTTP 429. Publish less, or raise
+    response_bytes_max.
+    """
+    ERROR_REASON_TOO_MANY_RESPONSES: ClassVar[ErrorReason]
+    """The caller has as many running responses as they may. RESOURCE_EXHAUSTED, HTTP 429. Wait for one to
+    end, cancel one, or raise caller_responses_max.
+    """
+    ERROR_REASON_TOO_MANY_STORED_BYTES: ClassVar[ErrorReason]
+    """The caller's responses take as many bytes as they may. RESOURCE_EXHAUSTED, HTTP 429. Delete some, or
+    raise caller_bytes_max.
+    """
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ClassVar[ErrorReason]
+    """Another request was sent with this idempotency-key. INVALID_ARGUMENT, HTTP 422. Use a new key for each
+    request.
+    """
+    ERROR_REASON_NO_RESPONSE_LOG: ClassVar[ErrorReason]
+    """The service stores no responses. UNIMPLEMENTED, HTTP 404. Start it with --data or --log."""
+    ERROR_REASON_LOG_UNAVAILABLE: ClassVar[ErrorReason]
+    """The response log cannot be used for now. UNAVAILABLE, HTTP 503. Retry later; the log lines of the
+    service say why.
+    """
+    ERROR_REASON_LOG_FULL: ClassVar[ErrorReason]
+    """The response log has no room left. RESOURCE_EXHAUSTED, HTTP 429. Retry later; make room on its disk."""
+    ERROR_REASON_LOG_CONFLICT: ClassVar[ErrorReason]
+    """The response or the stream changed since it was read. ABORTED, HTTP 409. The gateway's own refusal is
+    UNAVAILABLE, with the status 503. Read it again, and retry.
+    """
+    ERROR_REASON_EVENT_ID_INVALID: ClassVar[ErrorReason]
+    """The event id belongs to another response, or is none. INVALID_ARGUMENT, HTTP 400. Send an id of this
+    response, or none to read from the start.
+    """
+    ERROR_REASON_READ_TOKEN_INVALID: ClassVar[ErrorReason]
+    """The token is not one for reading this response, or has expired. UNAUTHENTICATED, HTTP 401. Ask for a
+    new one.
+    """
+    ERROR_REASON_EVENT_TOO_LARGE: ClassVar[ErrorReason]
+    """An event, with the state and the status of its response, does not fit in a message of the response log.
+    INVALID_ARGUMENT, HTTP 413. Publish smaller events, or raise max_payload of the NATS servers.
+    """
 
 _ErrorReasonName: TypeAlias = Literal[
     "ERROR_REASON_UNSPECIFIED", "ERROR_REASON_CONTRACT_VIOLATION", "ERROR_REASON_NOT_JSON",
@@ -274,7 +357,15 @@ _ErrorReasonName: TypeAlias = Literal[
     "ERROR_REASON_EXTRA_MISSING", "ERROR_REASON_PROMETHEUS_TAKEN", "ERROR_REASON_PROXY",
     "ERROR_REASON_UPSTREAMS", "ERROR_REASON_UPSTREAM_KEY", "ERROR_REASON_BAD_RECORDING",
     "ERROR_REASON_TOKEN_FILE", "ERROR_REASON_TLS_CERTIFICATE", "ERROR_REASON_TLS_KEY",
-    "ERROR_REASON_TLS_CLIENT_CA"
+    "ERROR_REASON_TLS_CLIENT_CA", "ERROR_REASON_RESPONSE_LOG", "ERROR_REASON_RESPONSE_NOT_FOUND",
+    "ERROR_REASON_RESPONSE_EXISTS", "ERROR_REASON_RESPONSE_RUNNING", "ERROR_REASON_RESPONSE_ENDED",
+    "ERROR_REASON_RESPONSE_CANCELLED", "ERROR_REASON_RESPONSE_TRUNCATED", "ERROR_REASON_SEQUENCE_GAP",
+    "ERROR_REASON_STALE_EPOCH", "ERROR_REASON_PRODUCER_LOST", "ERROR_REASON_NOT_STORED",
+    "ERROR_REASON_TOO_MANY_EVENTS", "ERROR_REASON_RESPONSE_TOO_LARGE", "ERROR_REASON_TOO_MANY_RESPONSES",
+    "ERROR_REASON_TOO_MANY_STORED_BYTES", "ERROR_REASON_IDEMPOTENCY_KEY_REUSED",
+    "ERROR_REASON_NO_RESPONSE_LOG", "ERROR_REASON_LOG_UNAVAILABLE", "ERROR_REASON_LOG_FULL",
+    "ERROR_REASON_LOG_CONFLICT", "ERROR_REASON_EVENT_ID_INVALID", "ERROR_REASON_READ_TOKEN_INVALID",
+    "ERROR_REASON_EVENT_TOO_LARGE"
 ]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_CONTRACT_VIOLATION: ErrorReason
@@ -338,3 +429,26 @@ ERROR_REASON_TOKEN_FILE: ErrorReason
 ERROR_REASON_TLS_CERTIFICATE: ErrorReason
 ERROR_REASON_TLS_KEY: ErrorReason
 ERROR_REASON_TLS_CLIENT_CA: ErrorReason
+ERROR_REASON_RESPONSE_LOG: ErrorReason
+ERROR_REASON_RESPONSE_NOT_FOUND: ErrorReason
+ERROR_REASON_RESPONSE_EXISTS: ErrorReason
+ERROR_REASON_RESPONSE_RUNNING: ErrorReason
+ERROR_REASON_RESPONSE_ENDED: ErrorReason
+ERROR_REASON_RESPONSE_CANCELLED: ErrorReason
+ERROR_REASON_RESPONSE_TRUNCATED: ErrorReason
+ERROR_REASON_SEQUENCE_GAP: ErrorReason
+ERROR_REASON_STALE_EPOCH: ErrorReason
+ERROR_REASON_PRODUCER_LOST: ErrorReason
+ERROR_REASON_NOT_STORED: ErrorReason
+ERROR_REASON_TOO_MANY_EVENTS: ErrorReason
+ERROR_REASON_RESPONSE_TOO_LARGE: ErrorReason
+ERROR_REASON_TOO_MANY_RESPONSES: ErrorReason
+ERROR_REASON_TOO_MANY_STORED_BYTES: ErrorReason
+ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason
+ERROR_REASON_NO_RESPONSE_LOG: ErrorReason
+ERROR_REASON_LOG_UNAVAILABLE: ErrorReason
+ERROR_REASON_LOG_FULL: ErrorReason
+ERROR_REASON_LOG_CONFLICT: ErrorReason
+ERROR_REASON_EVENT_ID_INVALID: ErrorReason
+ERROR_REASON_READ_TOKEN_INVALID: ErrorReason
+ERROR_REASON_EVENT_TOO_LARGE: ErrorReason

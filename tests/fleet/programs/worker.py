@@ -91,6 +91,21 @@ def batches(target: str, text: str) -> list[str]:
     return [batch.data.decode("latin-1") for batch in found]
 
 
+def publish(target: str, response_id: str, texts: list[str], *, revision: int = 1) -> int:
+    """Publish a response; return how many events of it are stored."""
+    with _client(target, revision).publish(response_id) as publisher:
+        for text in texts:
+            publisher.send(_built("CompletionChunk", text))
+    return publisher.acknowledged_sequence
+
+
+def follow(target: str, response_id: str) -> list[Json]:
+    events = _client(target, 1).subscribe(response_id)
+    return [
+        {"json": codec.to_json(event.message).decode(), "seen": _shown(event.message)} for event in events
+    ]
+
+
 def stub(target: str, text: str, metadata: list[list[str]] = []) -> Json:  # noqa: B006 - never changed
     """Call with the generated stub alone, the request with all that this contract knows in its fields."""
     call = _stub(target).ChatCompletion.with_call
@@ -158,6 +173,7 @@ def _described(error: Any) -> Json:
 
 _COMMANDS = (
     *(revision, to_binary, to_json, relay, lower, lift, show, batch, losses, complete, stream, batches, stub),
+    *(publish, follow),
 )
 
 

@@ -26,6 +26,7 @@ from mistralwire.service._observers._call_telemetry import CallTelemetry
 from mistralwire.service._observers._telemetry import PrometheusEndpoint, start_prometheus
 from mistralwire.v1 import CompletionChunk, UsageInfo
 from mistralwire.v1 import chat_completion_service_pb2_grpc as service_grpc
+from tests.service.relay.relays import Producer, batch, calling, ending, opening, publish, relaying
 from tests.service.upstreams import STREAM_REQUEST, EagerUpstream
 
 
@@ -63,7 +64,8 @@ async def called(*observers: CallObserver) -> AsyncIterator[None]:
 
 def sample(page: str, name: str) -> tuple[str, float]:
     """Return the labels and the value of the one sample with that name."""
-    (found,) = re.findall(rf"^{name}{{(.*)}} (\S+)$", page, re.MULTILINE)
+    # Some versions write no braces without labels.
+    (found,) = re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", page, re.MULTILINE)
     return found[0], float(found[1])
 
 
@@ -103,6 +105,19 @@ async def test_the_page_counts_dropped_events(endpoint: PrometheusEndpoint) -> N
     labels, value = sample(page, "mistralwire_events_dropped_total")
     assert value == 2
     assert 'mistralwire_event="ping"' in labels
+
+
+async def test_the_page_has_the_metrics_of_the_relay(endpoint: PrometheusEndpoint) -> None:
+    async with relaying(observers=[endpoint.observer]) as (_, server), calling(server) as stub:
+        await publish(stub, opening("ended"), batch(1, "a", "b"), ending())
+        async with Producer(stub, opening()) as producer:
+            await producer.acknowledged(0)
+            page = await page_of(endpoint)
+    names = ("events_total", "followers", "responses_running", "responses_not_stored_total")
+    assert [sample(page, f"mistralwire_relay_{name}")[1] for name in names] == [2, 0, 1, 0]
+    assert sample(page, "mistralwire_relay_acknowledgement_duration_seconds_count")[1] == 1
+    labels = sample(page, "rpc_server_call_duration_seconds_count")[0]
+    assert 'rpc_method="mistralwire.v1.ResponseRelayService/Publish"' in labels
 
 
 @pytest.mark.parametrize("name", ["mistralwire", "from-the-environment"])

@@ -16,6 +16,7 @@ from mistralwire import from_json
 from mistralwire.errors import MistralwireError, UpstreamError
 from mistralwire.upstream import CallContext, HttpSettings, Key, MistralUpstream
 from mistralwire.v1 import ChatCompletionRequest
+from tests.listeners import stop_listening
 from tests.service.certificates import issue
 from tests.upstream_server import CUT, STALL, Answer, UpstreamServer, json_answer
 
@@ -64,7 +65,7 @@ class Tunnel:
         async with contextlib.AsyncExitStack() as stack:
             self._stack = stack
             server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-            stack.callback(server.close)
+            stack.push_async_callback(stop_listening, server)
             self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
             yield self
 
@@ -92,11 +93,11 @@ async def _tls(server: UpstreamServer, authority: trustme.CA, folder: pathlib.Pa
     files = issue(authority, folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(files.certificate, files.key)
-    listener = await asyncio.start_server(server._serve, "127.0.0.1", 0, ssl=context)
+    listener = await asyncio.start_server(server.accept, "127.0.0.1", 0, ssl=context)
     try:
         yield f"https://localhost:{listener.sockets[0].getsockname()[1]}"
     finally:
-        listener.close()
+        await stop_listening(listener)
 
 
 async def _asked(url: str, key: Key | None = None) -> str:

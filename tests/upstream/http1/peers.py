@@ -6,6 +6,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
+from tests.listeners import stop_listening
+
 WAIT_S = 30
 
 Handler: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -40,7 +42,7 @@ class RawServer:
         try:
             yield self
         finally:
-            server.close()
+            await stop_listening(server)
             for task in tuple(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks)

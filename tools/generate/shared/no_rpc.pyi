@@ -1,6 +1,6 @@
 """Stands in for grpc where a type checker knows nothing of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
@@ -79,6 +79,20 @@ class UnaryStreamMultiCallable(Generic[_Request, _Response]):
     def __call__(
         self,
         request: _Request,
+        timeout: float | None = None,
+        metadata: _Metadata | None = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> CallIterator[_Response]:
+        """Call the method and return the iterator of its responses. `timeout` is in seconds."""
+
+class StreamStreamMultiCallable(Generic[_Request, _Response]):
+    """A method with a stream of requests and one of responses."""
+
+    def __call__(
+        self,
+        request_iterator: Iterable[_Request],
         timeout: float | None = None,
         metadata: _Metadata | None = None,
         credentials: grpc.CallCredentials | None = None,

@@ -9,10 +9,12 @@ from mistralwire.cli._server_settings import (
     LogSettings,
     ProcessSettings,
     ServiceSettings,
+    check_workers,
     upstream_tables,
 )
 from mistralwire.cli.settings import SettingsDefinition, SettingsError, settings_command
 from mistralwire.gateway import GatewayConfig
+from mistralwire.service import RelayConfig
 
 GATEWAY = SettingsDefinition(
     "gateway",
@@ -20,6 +22,7 @@ GATEWAY = SettingsDefinition(
         "answers": AnswerSettings,
         "service": ServiceSettings,
         "config": GatewayConfig,
+        "relay": RelayConfig,
         "processes": ProcessSettings,
         "logs": LogSettings,
     },
@@ -37,6 +40,7 @@ GATEWAY = SettingsDefinition(
         "body_bytes_max": "Limits",
         "heartbeat_s": "Streams",
         "drain_s": "Shutdown",
+        "data": "Stored responses",
         "workers": "Processes",
         "prometheus_port": "Metrics",
         "log_level": "Logs",
@@ -52,6 +56,7 @@ def gateway(
     answers: AnswerSettings,
     service: ServiceSettings,
     config: GatewayConfig,
+    relay: RelayConfig,
     processes: ProcessSettings,
     logs: LogSettings,
 ) -> Callable[[], None]:
@@ -60,6 +65,8 @@ def gateway(
     Any Mistral or OpenAI SDK can be pointed at it. The service runs in the same process, unless --service
     names another one. Answers come from the API named by --upstream-url or [[upstreams]], from recordings
     (see "mistralwire serve --help"), or by default from a small recorded demonstration.
+
+    With --data or --log, responses are stored: they can be followed, resumed, cancelled and read again.
 
     Once it listens, it prints its URL, which upstreams answer, and a curl command that works.
 
@@ -85,6 +92,7 @@ def gateway(
     if service.service is not None and answers != AnswerSettings():
         found = "recordings" if answers.upstream_url is None else "upstream_url"
         raise SettingsError(f"expected {found} or service, found both: the service has upstreams")
+    check_workers(processes, relay)
     if config.metrics and processes.workers > 1:
         raise SettingsError(
             "metrics serves the page of one process; set prometheus_port for one page per worker"
@@ -96,7 +104,13 @@ def gateway(
 
         run_job(
             GatewayJob(
-                answers=answers, service=service, config=config, processes=processes, logs=logs, tables=tables
+                answers=answers,
+                service=service,
+                config=config,
+                relay=relay,
+                processes=processes,
+                logs=logs,
+                tables=tables,
             )
         )
 

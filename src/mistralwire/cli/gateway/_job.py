@@ -7,20 +7,22 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import click
 
 from mistralwire._serving.metrics_page import MetricsPage
 from mistralwire._settings import BYTES_MAX, INT32_MAX
-from mistralwire.cli._server_settings import AnswerSettings, ServiceSettings, Tables
+from mistralwire.cli._server_settings import AnswerSettings, ServiceSettings, Tables, with_storage
 from mistralwire.cli._upstreams import AnswerSource, closing, make_answers, probe, route_to
 from mistralwire.cli._wording import printable
 from mistralwire.cli.processes import Job, Prepared
 from mistralwire.cli.settings import SettingsError
 from mistralwire.client import TOKEN_REFUSED, Client
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
-from mistralwire.service import LocalChannel, ServerConfig
+from mistralwire.log import ResponseLog
+from mistralwire.service import LocalChannel, RelayConfig, ServerConfig, create_log, create_relay
 from mistralwire.upstream import ForwardRoutes, ModelCatalog, Route, plain_names
 
 _SERVICE_PROBE_S = 3.0
@@ -34,6 +36,7 @@ class GatewayJob(Job):
     """Everything that a process of `gateway` needs to know."""
 
     config: GatewayConfig
+    relay: RelayConfig
     service: ServiceSettings
     answers: AnswerSettings
     tables: Tables
@@ -76,8 +79,10 @@ class GatewayJob(Job):
             if (port := self.processes.metrics_port(index)) is not None:
                 page = MetricsPage(self.processes.prometheus_host, port)
                 registry = stack.enter_context(contextlib.closing(page)).registry
-            backend = _remote(self) if self.service.service is not None else _embedded(self)
-            client, answers = await stack.enter_async_context(backend)
+            # The parent of workers serves nothing.
+            relay = RelayConfig() if index is None else self.relay
+            backend = _remote(self, relay) if self.service.service is not None else _embedded(self, relay)
+            client, answers, log, relay_figures = await stack.enter_async_context(backend)
             routes = () if answers is None else answers.routes
             if (url := self.service.passthrough_url) is not None:
                 passthrough = route_to(
@@ -90,6 +95,9 @@ class GatewayJob(Job):
                 models=self._catalog(answers, passthrough),
                 registry=registry,
                 forward=ForwardRoutes(routes if passthrough is None else [passthrough]),
+                log=log,
+                caller_bytes_max=self.relay.caller_bytes_max,
+                relay_figures=relay_figures,
             )
             server = GatewayServer(app, self.config)
             address = f"{self.config.host} port {self.config.port}"
@@ -97,8 +105,17 @@ class GatewayJob(Job):
             yield Prepared(server, address, lambda: _announce(self, server.url, client, answers, probed))
 
 
+class _Backend(NamedTuple):
+    """What is behind the edge: the client of a service, and what this process has of it."""
+
+    client: Client
+    answers: AnswerSource | None
+    log: ResponseLog | None
+    relay_figures: Callable[[], Mapping[str, int]] | None
+
+
 @contextlib.asynccontextmanager
-async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, None]]:
+async def _remote(job: GatewayJob, relay: RelayConfig) -> AsyncIterator[_Backend]:
     service = job.service
     try:
         client = Client(
@@ -116,16 +133,30 @@ async def _remote(job: GatewayJob) -> AsyncIterator[tuple[Client, None]]:
     except ValueError as error:
         text = re.sub(_CLIENT_NAMES, r"service_\g<0>", str(error)).replace("target must", "service must")
         raise SettingsError(text) from error
-    async with client:
-        yield client, None
+    log = create_log(relay)
+    async with contextlib.AsyncExitStack() as stack:
+        if log is not None:
+            await log.start()
+            stack.push_async_callback(log.close)
+        await stack.enter_async_context(client)
+        yield _Backend(client, None, log, None)
 
 
 @contextlib.asynccontextmanager
-async def _embedded(job: GatewayJob) -> AsyncIterator[tuple[Client, AnswerSource]]:
+async def _embedded(job: GatewayJob, config: RelayConfig) -> AsyncIterator[_Backend]:
     answers = make_answers(job.answers, job.tables)
-    channel = LocalChannel(answers.upstream, _service_config(job.config, strict=job.service.strict))
-    async with closing(answers.upstream), Client.on(channel) as client:
-        yield client, answers
+    relay = create_relay(config)
+    service_config = _service_config(job.config, strict=job.service.strict)
+    channel = LocalChannel(answers.upstream, service_config, relay=relay)
+    async with contextlib.AsyncExitStack() as stack:
+        if relay is not None:
+            await stack.enter_async_context(relay)
+        await stack.enter_async_context(closing(answers.upstream))
+        client = await stack.enter_async_context(Client.on(channel))
+        if relay is None:
+            yield _Backend(client, answers, None, None)
+        else:
+            yield _Backend(client, answers, relay.log, relay.figures)
 
 
 def _service_config(config: GatewayConfig, *, strict: bool) -> ServerConfig:
@@ -148,6 +179,7 @@ async def _announce(
     job: GatewayJob, url: str, client: Client, answers: AnswerSource | None, routes: Sequence[Route]
 ) -> None:
     what = answers.what if answers else f"calling the service at {printable(str(job.service.service))}"
+    what = with_storage(what, job.relay, "responses" if answers else "streams")
     click.echo(job.listening(url, "keys of callers", what))
     if answers is None:
         if job.tables:

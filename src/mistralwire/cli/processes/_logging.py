@@ -36,6 +36,7 @@ _LOGGED = (
     "upstream_code",
     "upstream_type",
     "upstream_request_id",
+    "response_id",
 )
 _FRAMES_MAX = 30
 _EXCEPTIONS_MAX = 5

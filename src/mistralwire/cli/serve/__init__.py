@@ -5,13 +5,25 @@ from typing import Any
 
 import click
 
-from mistralwire.cli._server_settings import AnswerSettings, LogSettings, ProcessSettings, upstream_tables
+from mistralwire.cli._server_settings import (
+    AnswerSettings,
+    LogSettings,
+    ProcessSettings,
+    check_workers,
+    upstream_tables,
+)
 from mistralwire.cli.settings import SettingsDefinition, settings_command
-from mistralwire.service import ServerConfig
+from mistralwire.service import RelayConfig, ServerConfig
 
 SERVE = SettingsDefinition(
     "serve",
-    {"answers": AnswerSettings, "config": ServerConfig, "processes": ProcessSettings, "logs": LogSettings},
+    {
+        "answers": AnswerSettings,
+        "config": ServerConfig,
+        "relay": RelayConfig,
+        "processes": ProcessSettings,
+        "logs": LogSettings,
+    },
     {
         "recordings": "Answers",
         "host": "Address",
@@ -23,6 +35,7 @@ SERVE = SettingsDefinition(
         "handshake_s": "Connections",
         "keepalive_s": "Keepalive",
         "drain_s": "Shutdown",
+        "data": "Stored responses",
         "workers": "Processes",
         "prometheus_port": "Metrics",
         "log_level": "Logs",
@@ -32,7 +45,14 @@ SERVE = SettingsDefinition(
 
 
 @settings_command(SERVE)
-def serve(ctx: click.Context, *, answers: AnswerSettings, **settings: Any) -> Callable[[], None]:
+def serve(
+    ctx: click.Context,
+    *,
+    answers: AnswerSettings,
+    relay: RelayConfig,
+    processes: ProcessSettings,
+    **settings: Any,
+) -> Callable[[], None]:
     """Serve chat completions over gRPC.
 
     Answers all methods of mistralwire.v1.ChatCompletionService, with health checking and, on a loopback
@@ -56,9 +76,12 @@ def serve(ctx: click.Context, *, answers: AnswerSettings, **settings: Any) -> Ca
     Recordings are the setting "recordings": in the environment they are separated like the entries of PATH,
     in the file they are an array. Paths in the file are relative to its folder.
 
+    With --data or --log, responses are stored: they can be followed, resumed, cancelled and read again.
+
     \b
     Examples:
       mistralwire serve
+      mistralwire serve --data responses/
       mistralwire serve recordings/ --port 8080 --chunks-per-second 50
       MISTRAL_API_KEY=... mistralwire serve --upstream-url https://api.mistral.ai
       mistralwire serve --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem --workers 4
@@ -73,11 +96,12 @@ def serve(ctx: click.Context, *, answers: AnswerSettings, **settings: Any) -> Ca
       2  the command line, the environment or the file is wrong
     """  # noqa: D301 - click marks lines that keep their breaks with that character
     tables = upstream_tables(ctx, answers)
+    check_workers(processes, relay)
 
     def run() -> None:
         from mistralwire.cli.processes.workers import run_job
         from mistralwire.cli.serve._job import ServeJob
 
-        run_job(ServeJob(answers=answers, tables=tables, **settings))
+        run_job(ServeJob(answers=answers, tables=tables, relay=relay, processes=processes, **settings))
 
     return run

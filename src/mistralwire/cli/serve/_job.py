@@ -7,10 +7,18 @@ from collections.abc import AsyncIterator
 
 import click
 
-from mistralwire.cli._server_settings import AnswerSettings, Tables
+from mistralwire.cli._server_settings import AnswerSettings, Tables, with_storage
 from mistralwire.cli._upstreams import closing, make_answers
 from mistralwire.cli.processes import Job, Prepared
-from mistralwire.service import AccessLog, CallObserver, ServerConfig, create_server, start_prometheus
+from mistralwire.service import (
+    AccessLog,
+    CallObserver,
+    RelayConfig,
+    ServerConfig,
+    create_relay,
+    create_server,
+    start_prometheus,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +26,7 @@ class ServeJob(Job):
     """Everything that a process of `serve` needs to know."""
 
     config: ServerConfig
+    relay: RelayConfig
     answers: AnswerSettings
     tables: Tables
 
@@ -34,10 +43,15 @@ class ServeJob(Job):
             if (port := self.processes.metrics_port(index)) is not None:
                 endpoint = start_prometheus(self.processes.prometheus_host, port)
                 observers.append(stack.enter_context(contextlib.closing(endpoint)).observer)
-            server = create_server(answers.upstream, self.config, observers)
+            # The parent of workers serves nothing.
+            relay = None if index is None else create_relay(self.relay)
+            server = create_server(answers.upstream, self.config, observers, relay=relay)
 
             async def announce() -> None:
-                click.echo(self.listening(server.address, "bearer tokens", answers.what))
+                what = with_storage(answers.what, self.relay)
+                click.echo(self.listening(server.address, "bearer tokens", what))
 
+            if relay is not None:
+                await stack.enter_async_context(relay)
             await stack.enter_async_context(closing(answers.upstream))
             yield Prepared(server, server.address, announce)

@@ -147,11 +147,20 @@ def _setting_option(definition: SettingsDefinition, name: str) -> click.Option:
     )
 
 
+class _SettingPath(click.Path):
+    """A path; an empty one, as of a shell variable that is not set, would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("expected a path, found an empty string", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _click_type(kind: Any, setting: Setting) -> Any:
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind), case_sensitive=False)
     if kind is pathlib.Path:
-        return click.Path(path_type=pathlib.Path)
+        return _SettingPath(path_type=pathlib.Path)
     return number_type(kind, setting) if kind in (int, float) else kind
 
 

@@ -1,5 +1,6 @@
 """Server-sent events to batches of chunks in wire bytes and back, for programs that only forward streams."""
 
+import itertools
 from typing import NamedTuple
 
 from google.protobuf.message import Message
@@ -220,7 +221,9 @@ class _Batches:
         self.finish_reasons += finish_reasons
 
 
-def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake") -> bytes:
+def batch_to_sse(
+    wire: bytes, first_id: int | None = None, names: Names = "snake", *, id_prefix: str = ""
+) -> bytes:
     """Encode the chunks of a batch as server-sent events: `encode_sse` for programs that only forward data.
 
     Args:
@@ -228,16 +231,20 @@ def batch_to_sse(wire: bytes, first_id: int | None = None, names: Names = "snake
         first_id: The id of the first event, 0 or more; each following one is greater by 1. None for events
             without ids.
         names: See `to_json`.
+        id_prefix: What each id begins with, before its number.
 
     Raises:
         DecodeError: If the bytes are not such a message.
         EncodeError: If a chunk has no JSON form; then no event is returned.
-        ValueError: If `names` is neither `snake` nor `camel`.
+        ValueError: If `names` is neither `snake` nor `camel`, or the prefix has a newline, NUL or a lone
+            surrogate.
     """
-    events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, first_id, is_camel(names))
+    native_id = None if first_id is None else (id_prefix, first_id)
+    events = _native_events(CompletionChunk, CHUNKS_NUMBER, wire, native_id, is_camel(names))
     if events is not None:
         return events
     chunks = message_of(ChatCompletionStreamResponse, wire).chunks
     if first_id is None:
         return b"".join([encode_sse(chunk, names=names) for chunk in chunks])
-    return b"".join([encode_sse(chunk, id=at, names=names) for at, chunk in enumerate(chunks, first_id)])
+    ids = (f"{id_prefix}{at}" for at in itertools.count(first_id))
+    return b"".join([encode_sse(chunk, id=id_, names=names) for chunk, id_ in zip(chunks, ids, strict=False)])

@@ -265,7 +265,7 @@ class SseDecoder(EventDecoder, Generic[MessageT]):
 def encode_sse(
     item: Message | SseMessage[Any] | SseError | SseDone,
     *,
-    id: str | int | None = None,  # noqa: A002 - the field's own name
+    id: str | int | None = None,
     names: Names = "snake",
 ) -> bytes:
     """Encode one server-sent event, with its blank line at the end; SseDecoder decodes it to an equal event.
@@ -304,7 +304,7 @@ def encode_sse(
     else:
         raise TypeError(f"expected a message or an event, not {type(item).__name__}")
     if id is None:
-        id = own_id  # noqa: A001 - the field's own name
+        id = own_id
     head = b"" if id is None else b"id: %b\n" % _field_value("id", str(id), "\r\n\0")
     if event:
         head += b"event: %b\n" % _field_value("event", event, "\r\n")

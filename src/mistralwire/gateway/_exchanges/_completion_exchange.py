@@ -4,30 +4,36 @@ import asyncio
 import contextlib
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError as WireError
 
 from mistralwire import _offload, _trace_context
-from mistralwire._metadata import RETRY_TIME_LEFT
-from mistralwire._response_stream import EventWriter
+from mistralwire._metadata import CALLER, IDEMPOTENCY_KEY, ON_DISCONNECT, RESPONSE_ID, RETRY_TIME_LEFT
+from mistralwire._response_stream import CallSource, EventWriter
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import CallError, CodecError, DecodeError, EncodeError, MistralwireError
-from mistralwire.gateway._errors import HttpAnswer, error_body, unencodable_answer
-from mistralwire.gateway._exchanges._http_exchange import UNBUFFERED, HttpExchange, Responder
+from mistralwire.gateway._errors import Headers, HttpAnswer, HttpError, error_body, unencodable_answer
+from mistralwire.gateway._exchanges._http_exchange import (
+    EVENT_STREAM_HEADERS,
+    HEARTBEAT,
+    HttpExchange,
+    Responder,
+    stopped_error,
+)
 from mistralwire.gateway._routes import CompletionCall, CompletionKind, CompletionRoute, check_body, read_call
 from mistralwire.gateway._state import GatewayState
 from mistralwire.v1 import ChatCompletionStreamResponse
 
-_STREAM_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache, no-transform"),
-    UNBUFFERED,
-)
-# Without the blank line, at which some clients dispatch an empty event with an id and no data.
-_HEARTBEAT = b": keep-alive\n"
 _DONE = encode_sse(SseDone())
+# Headers about the response, which the service may store.
+_OPTIONS: Mapping[str, tuple[re.Pattern[str], str]] = {
+    RESPONSE_ID: (re.compile("[A-Za-z0-9_-]{1,128}"), "1 to 128 letters, digits, - and _"),
+    IDEMPOTENCY_KEY: (re.compile("[!-~](?:[ -~]{0,253}[!-~])?"), "1 to 255 printable ASCII characters"),
+    ON_DISCONNECT: (re.compile("cancel|finish|keep [0-9]{1,6}"), "cancel, finish, or keep and seconds"),
+}
 
 
 class CompletionExchange(HttpExchange):
@@ -61,6 +67,9 @@ class CompletionExchange(HttpExchange):
         # It counts the chunks of a stream.
         self._writer: EventWriter | None = None
         self._chunks_seen = 0
+        # Of the response, if the service stores it.
+        self._response_id = ""
+        self._source: CallSource | None = None
 
     def receive(self, part: bytes) -> None:
         if not self.is_over:
@@ -70,14 +79,25 @@ class CompletionExchange(HttpExchange):
         if not self.is_over and self._arrive_if_room():
             self._take_body(self._read)
 
+    def stop(self) -> None:
+        error, source, self._source = stopped_error(), self._source, None
+        self._fail(error)
+        if source is not None:
+            # With the same error: nobody has cancelled the call.
+            source.abort(error)
+
     # From the service.
 
     def headers(self, headers: Mapping[str, str]) -> None:
         """Receive the upstream's headers; they go out with the status, unless a comment was sent before."""
+        response_id = headers.get(RESPONSE_ID)
+        if response_id is not None:
+            self._response_id = response_id
+            headers = {name: value for name, value in headers.items() if name != RESPONSE_ID}
         self._upstream_headers = headers
 
     def batch(self, wire: bytes, count: int) -> None:
-        """Send chunks as events whose ids are their numbers; those of a batch in one write."""
+        """Send chunks as events, those of a batch in one write; see `_event_id` for their ids."""
         writer = self._writer
         if self._work is not None:
             self._waiting.append(functools.partial(self.batch, wire, count))
@@ -143,6 +163,7 @@ class CompletionExchange(HttpExchange):
             self._timer = asyncio.get_running_loop().call_later(config.heartbeat_s, self._beat)
         # The client sends the context of a current span itself.
         metadata = {} if _trace_context.has_span() else _trace_context.w3c(self._headers)
+        metadata |= self._response_options()
         if call.is_stream and config.heartbeat_s < config.deadline_s:
             # Later the status has been sent.
             metadata[RETRY_TIME_LEFT] = str(math.ceil((config.deadline_s - config.heartbeat_s) * 1000))
@@ -163,10 +184,28 @@ class CompletionExchange(HttpExchange):
         self._source = source
         self._regulate()
 
+    def _response_options(self) -> dict[str, str]:
+        """Return the metadata about the response, which the service may store.
+
+        Raises:
+            HttpError: If a header is invalid (400).
+        """
+        options = {}
+        for name, (pattern, expected) in _OPTIONS.items():
+            value = self._headers.get(name.encode())
+            if value is not None:
+                text = value.decode("latin-1")
+                if not pattern.fullmatch(text):
+                    raise HttpError(400, f"expected {expected} as {name}, found something else")
+                options[name] = text
+        if owner := self._state.owner_of(self._headers):
+            options[CALLER] = owner
+        return options
+
     def _beat(self) -> None:
         """Send a comment if no chunk was sent since the last beat, so that no timeout ends the stream."""
         if self._chunks == self._chunks_seen and not self._is_caller_behind:
-            self._write(_HEARTBEAT)
+            self._write(HEARTBEAT)
         self._chunks_seen = self._chunks
         self._timer = asyncio.get_running_loop().call_later(self._state.config.heartbeat_s, self._beat)
 
@@ -185,14 +224,14 @@ class CompletionExchange(HttpExchange):
     def _write(self, events: bytes, *, is_last: bool = False) -> None:
         """Write events. Status and headers wait for the first, so that an error before it has its status."""
         if not self.status:
-            self._begin(200, [*_STREAM_HEADERS, *self._visible_headers()], None)
+            self._begin(200, [*EVENT_STREAM_HEADERS, *self._visible_headers()], None)
         self._responder.write(events, is_last=is_last)
 
     def _break(self, writer: EventWriter, wire: bytes) -> None:
         """End with an error, after the chunks of a batch before the first one without a JSON form."""
         with contextlib.suppress(EncodeError, WireError, UnicodeDecodeError):
             for chunk in ChatCompletionStreamResponse.FromString(wire).chunks:
-                self._write(encode_sse(chunk, id=writer.chunks))
+                self._write(encode_sse(chunk, id=self._event_id(writer.chunks)))
                 writer.chunks += 1
         self._fail(unencodable_answer())
 
@@ -200,6 +239,12 @@ class CompletionExchange(HttpExchange):
         self._source = None
         self._answer(HttpAnswer(200, text, self._visible_headers()))
         self._finish(None)
+
+    def _visible_headers(self) -> Headers:
+        headers = super()._visible_headers()
+        if self._response_id:
+            headers.append((RESPONSE_ID.encode(), self._response_id.encode()))
+        return headers
 
     def _to_json(self, kind: CompletionKind, wire: bytes) -> bytes:
         return binary_to_json(kind.response, wire)
@@ -211,7 +256,13 @@ class CompletionExchange(HttpExchange):
             raise unencodable_answer() from None
 
     def _to_events(self, wire: bytes, first_id: int) -> bytes:
-        return batch_to_sse(wire, first_id)
+        if not self._response_id:
+            return batch_to_sse(wire, first_id)
+        return batch_to_sse(wire, first_id + 1, id_prefix=f"{self._response_id}.")
+
+    def _event_id(self, number: int) -> str:
+        """Return the id of an event: its number from 0, or the id of a stored response and one from 1."""
+        return f"{self._response_id}.{number + 1}" if self._response_id else str(number)
 
     def _to_events_if_valid(self, first_id: int, wire: bytes) -> bytes | None:
         """Return the events of a batch; None if a chunk has no JSON form."""
@@ -243,4 +294,5 @@ class CompletionExchange(HttpExchange):
 
     def _log_names(self) -> list[tuple[str, str]]:
         call = self._call
-        return [] if call is None else [("model", call.model), ("agent_id", call.agent_id)]
+        names = [("response_id", self._response_id)]
+        return names if call is None else [*names, ("model", call.model), ("agent_id", call.agent_id)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
 from mistralwire import _offload, _trace_context
-from mistralwire._metadata import REQUEST_ID, upstream_id, without_limits
+from mistralwire._metadata import CALLER, REQUEST_ID, upstream_id, without_limits
 from mistralwire._response_stream import EventWriter, Source
 from mistralwire.errors import (
     REQUEST_ID_PATTERN,
@@ -45,6 +45,16 @@ _JOINED_BYTES_MAX = 1024
 
 UNBUFFERED = (b"x-accel-buffering", b"no")
 """Makes nginx, and proxies that adopted its header, forward a stream as it arrives."""
+
+EVENT_STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    UNBUFFERED,
+)
+"""Headers of a stream of server-sent events."""
+
+HEARTBEAT = b": keep-alive\n"
+"""A comment, without the blank line, at which some clients dispatch an empty event with an id and no data."""
 
 access_logger = logging.getLogger("mistralwire.gateway.access")
 
@@ -139,7 +149,7 @@ class HttpExchange(abc.ABC):
         if state.metrics is not None:
             state.metrics.started(self._route_name)
         try:
-            state.admit(headers)
+            self._admit()
             if not self._accepts_encoded and self._is_encoded():
                 message = "expected a body without content-encoding, found one"
                 raise HttpError(415, message, reason=Reason.UNSUPPORTED_ENCODING)
@@ -150,6 +160,9 @@ class HttpExchange(abc.ABC):
         length = headers.get(b"content-length", b"")
         if length.isdigit() and len(length) < 19 and int(length) > state.config.body_bytes_max:
             self._refuse_size()
+
+    def _admit(self) -> None:
+        self._state.admit(self._headers)
 
     @abc.abstractmethod
     def receive(self, part: bytes) -> None:
@@ -164,10 +177,12 @@ class HttpExchange(abc.ABC):
         message = f"expected the whole body within {self._state.config.request_s:g} seconds"
         self._fail(HttpError(408, message, reason=Reason.CALLER_SILENT))
 
+    def drain(self) -> None:  # noqa: B027 - most answers end by themselves
+        """Note that the server is about to stop: an answer that waits for what others do ends here."""
+
     def stop(self) -> None:
         """End the answer, since the server stops."""
-        message = "the gateway stops, and the time for running requests is over"
-        self._fail(MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING))
+        self._fail(stopped_error())
 
     def pause(self) -> None:
         """Pause the source: the caller does not keep up."""
@@ -292,6 +307,20 @@ class HttpExchange(abc.ABC):
             log_unexpected(_logger, f"request {self._request_id} ended with", error)
             self._fail(MistralwireError("internal error of the gateway"))
 
+    # Calls of the service.
+
+    def _call_options(self, owner: str) -> Any:
+        """Return the options of a call that is made for an owner of stored responses."""
+        # The client sends the context of a current span itself.
+        metadata = {} if _trace_context.has_span() else _trace_context.w3c(self._headers)
+        if owner:
+            metadata[CALLER] = owner
+        return {
+            "deadline_s": self._state.config.deadline_s,
+            "request_id": self._request_id,
+            "metadata": metadata,
+        }
+
     # The answer.
 
     def _regulate(self) -> None:
@@ -398,6 +427,11 @@ class HttpExchange(abc.ABC):
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._started_s
+
+
+def stopped_error() -> MistralwireError:
+    message = "the gateway stops, and the time for running requests is over"
+    return MistralwireError(message, code="UNAVAILABLE", reason=Reason.SERVER_STOPPING)
 
 
 def _request_id_of(own_id: bytes | None) -> str:

@@ -14,11 +14,13 @@ from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
 
 from mistralwire._metadata import Metadata
-from mistralwire._methods import SERVICE_NAME
+from mistralwire._methods import METHODS, RELAY_METHODS
 from mistralwire._trace_context import is_real
 from mistralwire.codec import dropped_events, losses
 from mistralwire.service._observers import _semconv as semconv
 from mistralwire.service._observers._observer import OTHER, CallRecord, Chunks
+from mistralwire.service._observers._relay_metrics import RelayMetrics
+from mistralwire.service._relay import Relay
 from mistralwire.upstream import finish_reasons_of
 from mistralwire.v1 import ChatCompletionStreamResponse, CompletionChunk, UsageInfo
 
@@ -31,6 +33,8 @@ GAPS_EVERY = 64
 # Names that metrics keep: more models than a service offers, more reasons than exist.
 _MODELS_MAX = 100
 _REASONS_MAX = 100
+
+_PATHS = {name: method.path.removeprefix("/") for name, method in (METHODS | RELAY_METHODS).items()}
 
 _TOKEN_TYPES = (("input", "gen_ai.usage.input_tokens"), ("output", "gen_ai.usage.output_tokens"))
 
@@ -104,11 +108,17 @@ class CallTelemetry:
         self._has_meter = is_real(meter)
         self.is_on = self._has_tracer or self._has_meter
         self._instruments = _Instruments(meter)
+        self._relay_metrics = RelayMetrics(meter)
         self._running: dict[int, _ModelCall] = {}
         self._models = semconv.KnownNames(_MODELS_MAX)
         self._reasons = semconv.KnownNames(_REASONS_MAX)
         self._gaps_left = 0
         self._gaps_until_s = 0.0
+
+    def watch_relay(self, relay: Relay) -> None:
+        """Report the metrics of a relay, too."""
+        if self._has_meter:
+            self._relay_metrics.watch(relay)
 
     def started(self, call: CallRecord) -> None:
         """Start both spans, and make the lower one the current span."""
@@ -196,6 +206,8 @@ class CallTelemetry:
         if call.reason:
             labels[semconv.ERROR_REASON] = self._reasons.admit(call.reason)
         rpc.span.set_attributes(labels)
+        if call.response_id:
+            rpc.span.set_attribute(semconv.STORED_RESPONSE_ID, call.response_id)
         self._instruments.rpc_duration.record(ended_s - call.started_s, labels)
         rpc.span.end(_in_ns(call, rpc, ended_s))
 
@@ -312,7 +324,7 @@ def _observe_dropped_events(_: CallbackOptions) -> Iterable[Observation]:
 
 
 def _rpc_labels(call: CallRecord) -> dict[str, Any]:
-    return {semconv.SYSTEM: "grpc", semconv.METHOD: f"{SERVICE_NAME}/{call.method}"}
+    return {semconv.SYSTEM: "grpc", semconv.METHOD: _PATHS[call.method]}
 
 
 def _in_ns(call: CallRecord, rpc: _RpcSpan, at_s: float) -> int:

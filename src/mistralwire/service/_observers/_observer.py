@@ -73,6 +73,7 @@ class CallRecord:
         error: The exception that ended it; None if it ended well, was cancelled, or exceeded its deadline.
         upstream_headers: Headers of the upstream's response that the caller gets, by lower-case names: ids
             and rate limits.
+        response_id: Id of the response if it is stored, or joins a stored one; otherwise an empty string.
     """
 
     method: str
@@ -88,6 +89,7 @@ class CallRecord:
     code: str = "OK"
     error: BaseException | None = None
     upstream_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    response_id: str = ""
 
     @property
     def reason(self) -> str | None:
@@ -170,10 +172,10 @@ class AccessLog:
 
     The level is WARNING if the service or its upstream failed, and INFO if the call ended well or because of
     the caller. The log record has the attributes `request_id`, `method`, `code`, `reason`, `duration_ms`,
-    `chunks`, `first_chunk_ms`, `model`, `agent_id`, `peer`, `http_status`, `upstream_code`, `upstream_type`
-    and `upstream_request_id`, if they are known. They hold nothing of the request, the response, the
-    metadata or the text of an error, except for the names of model and agent and the upstream's code, type
-    and id, and those only if they look like names.
+    `chunks`, `first_chunk_ms`, `model`, `agent_id`, `peer`, `http_status`, `upstream_code`, `upstream_type`,
+    `upstream_request_id` and `response_id`, if they are known. They hold nothing of the request, the
+    response, the metadata or the text of an error, except for the names of model and agent and the upstream's
+    code, type and id, and those only if they look like names.
     """
 
     def started(self, call: CallRecord) -> None:
@@ -206,6 +208,7 @@ def _record_attributes(call: CallRecord) -> dict[str, Any]:
         "upstream_code": None if error is None else name_in(error.upstream_code),
         "upstream_type": None if error is None else name_in(error.upstream_type),
         "upstream_request_id": name_in(upstream_id(call.upstream_headers)) if call.upstream_headers else None,
+        "response_id": call.response_id or None,
     }
     return {name: value for name, value in attributes.items() if value is not None}
 

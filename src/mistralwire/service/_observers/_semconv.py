@@ -35,6 +35,7 @@ PROVIDER = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
 AGENT_ID = "gen_ai.agent.id"
 RESPONSE_MODEL = "gen_ai.response.model"
+STORED_RESPONSE_ID = "mistralwire.response.id"
 STATUS_CODE = "rpc.response.status_code"
 SYSTEM = "rpc.system.name"
 TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
@@ -45,6 +46,7 @@ MIXED = "mixed"
 
 RPC_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 MODEL_BUCKETS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+LOG_BUCKETS_S = tuple(0.0005 * 2**power for power in range(14))
 TOKEN_BUCKETS = tuple(4**power for power in range(14))
 
 # Codes that are errors of a server span; the others are the caller's.

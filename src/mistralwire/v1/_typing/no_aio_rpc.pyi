@@ -1,6 +1,6 @@
 """Stands in for grpc.aio where a type checker knows nothing of it."""
 
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
@@ -36,6 +36,12 @@ class UnaryStreamCall(Call, Generic[_Request, _Response]):
     async def read(self) -> object | _Response:
         """Return the next response, or `grpc.aio.EOF` after the last one."""
 
+class StreamStreamCall(UnaryStreamCall[_Request, _Response]):
+    """A call that takes requests until `done_writing`, and is iterated for its responses."""
+
+    async def write(self, request: _Request) -> None: ...
+    async def done_writing(self) -> None: ...
+
 class UnaryUnaryMultiCallable(Generic[_Request, _Response]):
     """A method with one response."""
 
@@ -64,4 +70,18 @@ class UnaryStreamMultiCallable(Generic[_Request, _Response]):
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> UnaryStreamCall[_Request, _Response]:
+        """Call the method and return the call, to be iterated. `timeout` is in seconds."""
+
+class StreamStreamMultiCallable(Generic[_Request, _Response]):
+    """A method with a stream of requests and one of responses."""
+
+    def __call__(
+        self,
+        request_iterator: AsyncIterable[_Request] | Iterable[_Request] | None = None,
+        timeout: float | None = None,
+        metadata: _Metadata | None = None,
+        credentials: grpc.CallCredentials | None = None,
+        wait_for_ready: bool | None = None,
+        compression: grpc.Compression | None = None,
+    ) -> StreamStreamCall[_Request, _Response]:
         """Call the method and return the call, to be iterated. `timeout` is in seconds."""

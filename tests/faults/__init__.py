@@ -1,0 +1,1 @@
+"""Faults of the machine, and what the relay and its logs keep through them."""

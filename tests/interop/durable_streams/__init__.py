@@ -1,0 +1,1 @@
+"""Programs of others that speak the durable-streams protocol with a gateway."""
