@@ -1,5 +1,6 @@
 """What all tests share: how long the property tests search, and whether each run searches elsewhere."""
 
+import logging
 import os
 import pathlib
 import platform
@@ -63,6 +64,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         _without_processes.clear()
+
+
+def _is_of_a_test(record: logging.LogRecord) -> bool:
+    """Whether a record is not what the poller of grpcio, shared by all loops, may log: grpc/grpc#25364."""
+    return record.name != "asyncio" or "PollerCompletionQueue" not in record.getMessage()
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    caplog.handler.addFilter(_is_of_a_test)
+    yield caplog
+    caplog.handler.removeFilter(_is_of_a_test)
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ async def _asking(
     service = ServerConfig(stream_buffer_bytes_max=BUFFER_BYTES_MAX, upstream_idle_s=86_400)
     async with Client.on(LocalChannel(cast("Upstream", upstream), service, observers)) as client:
         app = create_app(client, CONFIG)
-        config = uvicorn.Config(app, ws="none")
+        config = uvicorn.Config(app, ws="none", log_config=None)
         protocol, transport = HttpProtocol(app.direct_state, CONFIG, config, ServerState()), MemoryTransport()
         protocol.connection_made(transport)
         protocol.data_received(request)

@@ -252,7 +252,7 @@ async def test_each_answer_has_a_date_and_the_id_of_its_request() -> None:
 async def test_uvicorn_has_the_names_that_the_protocol_uses() -> None:
     async def app(scope: object, receive: object, send: object) -> None: ...
 
-    protocol = HttpToolsProtocol(uvicorn.Config(app, ws="none"), ServerState(), {})
+    protocol = HttpToolsProtocol(uvicorn.Config(app, ws="none", log_config=None), ServerState(), {})
     attributes = {
         *("connections", "cycle", "expect_100_continue", "flow", "headers", "loop", "parser"),
         *("server_state", "timeout_keep_alive", "transport"),

@@ -75,7 +75,7 @@ def _answer(call: DrivenCall) -> None:
 @functools.cache
 def _app() -> tuple[Gateway, uvicorn.Config]:
     app = create_app(DrivenClient(_answer).as_client(), CONFIG)
-    return app, uvicorn.Config(app, ws="none")
+    return app, uvicorn.Config(app, ws="none", log_config=None)
 
 
 def _answers(pieces: list[bytes]) -> bytes:

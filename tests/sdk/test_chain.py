@@ -25,11 +25,15 @@ DONE = b"data: [DONE]\n\n"
 
 
 @contextlib.asynccontextmanager
-async def chain(*answers: Answer, is_wrapped: bool = False) -> AsyncIterator[str]:
-    """Run a model API and two gateways, one in front of the other, and yield the URL of the first one's."""
-    inner_config = GatewayConfig(port=0, heartbeat_s=0.1)
+async def chain(
+    *answers: Answer, is_wrapped: bool = False, config: GatewayConfig | None = None
+) -> AsyncIterator[str]:
+    """Run a model API and two gateways, one in front of the other, and yield the URL of the outer one.
+
+    The settings are those of the inner gateway.
+    """
     settings = HttpSettings(attempts_max=1, silence_s=1.0)
-    async with UpstreamServer(*answers) as server, gateway_to(server, inner_config) as inner_url:
+    async with UpstreamServer(*answers) as server, gateway_to(server, config) as inner_url:
         upstream = MistralUpstream(inner_url, settings=settings)
         try:
             async with running_gateway(upstream, is_wrapped=is_wrapped) as url:
@@ -41,7 +45,7 @@ async def chain(*answers: Answer, is_wrapped: bool = False) -> AsyncIterator[str
 async def test_heartbeats_of_the_inner_gateway_keep_a_silent_stream_alive() -> None:
     answer = sse_answer(1.5, CHUNK, 1.5, LAST, DONE)
     async with (
-        chain(answer) as url,
+        chain(answer, config=GatewayConfig(port=0, heartbeat_s=0.1)) as url,
         aiohttp.ClientSession() as session,
         session.post(url + CHAT, json=STREAM_QUESTION) as response,
     ):

@@ -67,6 +67,10 @@ def shown(server: Server) -> bytes:
     return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", server.port), timeout=30))
 
 
+def records(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == LOGGER]
+
+
 def on_disk(files: Files) -> bytes:
     text = files.certificate.read_text()
     end = "-----END CERTIFICATE-----"
@@ -142,7 +146,7 @@ async def test_a_new_certificate_is_shown_to_the_next_connection(
         assert second == on_disk(files) != first
         await check(server, trust(authority))
 
-    (record,) = caplog.records
+    (record,) = records(caplog)
     assert record.getMessage().endswith(": reloaded")
 
 
@@ -194,7 +198,7 @@ async def test_files_that_can_not_be_used_leave_the_old_ones_and_are_logged_once
 
         for _ in range(3):
             assert await asyncio.to_thread(shown, server) == first
-        (record,) = caplog.records
+        (record,) = records(caplog)
         assert ": the previous content stays in use: tls_" in record.getMessage()
         assert "MIIB" not in caplog.text
 
@@ -218,7 +222,7 @@ def test_changed_files_that_could_not_be_read_at_once_are_read_later(
         assert tls.current() is first
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    (record,) = caplog.records
+    (record,) = records(caplog)
     assert ": the previous content stays in use: tls_certificate" in record.getMessage()
 
     renewed = tls.current()
@@ -324,7 +328,7 @@ async def test_a_certificate_out_of_its_time_is_warned_of_once(
     async with serve(files) as server:
         for _ in range(2):
             await asyncio.to_thread(shown, server)
-    (record,) = caplog.records
+    (record,) = records(caplog)
     assert message in record.getMessage()
     assert record.levelno == logging.WARNING
 
@@ -337,8 +341,8 @@ async def test_a_certificate_that_expires_while_the_server_runs_is_warned_of(
     files = issue(authority, tmp_path, not_after=ends)
     async with asyncio.timeout(30), serve(files) as server:
         await asyncio.to_thread(shown, server)
-        assert caplog.records == []
-        while not caplog.records:
+        assert records(caplog) == []
+        while not records(caplog):
             await asyncio.to_thread(shown, server)
     assert "expired at" in caplog.text
 

@@ -220,7 +220,7 @@ async def test_connections_that_are_idle_for_too_long_are_closed(
 
 
 def test_idle_connections_are_closed_before_uvicorn_closes_them() -> None:
-    assert uvicorn.Config("an:app").timeout_keep_alive > _client.IDLE_S + 0.5
+    assert uvicorn.Config("an:app", log_config=None).timeout_keep_alive > _client.IDLE_S + 0.5
 
 
 async def test_a_connection_beyond_its_time_is_not_used_even_if_the_sweep_is_late(
