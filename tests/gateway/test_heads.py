@@ -254,7 +254,7 @@ async def test_uvicorn_has_the_names_that_the_protocol_uses() -> None:
 
     protocol = HttpToolsProtocol(uvicorn.Config(app, ws="none", log_config=None), ServerState(), {})
     attributes = {
-        *("connections", "cycle", "expect_100_continue", "flow", "headers", "loop", "parser"),
+        *("access_log", "connections", "cycle", "expect_100_continue", "flow", "headers", "loop", "parser"),
         *("server_state", "timeout_keep_alive", "transport"),
     }
     callbacks = {

@@ -19,6 +19,7 @@ from mistralwire.service import LocalChannel, RelayConfig, create_relay
 from mistralwire.upstream import DEMONSTRATION, ForwardRoutes, MistralUpstream, ReplayUpstream, Route
 from tests.gateway.producer import Producer
 from tests.gateway.test_protocol import CHAT, connected, request_of
+from tests.gateway_stack import running_gateway
 from tests.service.upstreams import HeldUpstream, chunk
 from tests.upstream_server import UpstreamServer, json_answer
 
@@ -155,6 +156,23 @@ async def test_a_length_beside_chunks_does_not_go_on_to_an_upstream() -> None:
         await upstream.close()
     [asked] = server.received
     assert asked.body == body
+
+
+async def test_a_gateway_leaves_the_access_log_of_another_server_in_its_process_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    upstream = ReplayUpstream(DEMONSTRATION)
+    async with (
+        running_gateway(upstream) as gateway,
+        served(Starlette()) as other,
+        aiohttp.ClientSession() as session,
+    ):
+        for url in (gateway, other):
+            async with session.get(f"{url}/here") as response:
+                assert response.status == 404
+    lines = [record.getMessage() for record in caplog.records if record.name == "uvicorn.access"]
+    assert [line.partition(" - ")[2] for line in lines] == ['"GET /here HTTP/1.1" 404']
 
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])

@@ -58,6 +58,8 @@ class HttpProtocol(HttpToolsProtocol):
         server_state: ServerState,
     ) -> None:
         super().__init__(config, server_state, {})
+        # The gateway has its own. uvicorn's setting would end that of all servers in the process.
+        self.access_log = False
         self._state = state
         self._limits = limits
         # The exchange whose answer has not ended.

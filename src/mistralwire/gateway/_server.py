@@ -126,7 +126,6 @@ class GatewayServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=False,
             server_header=False,
             # The caller's address is that of the socket: headers of proxies are not trusted.
             proxy_headers=False,
