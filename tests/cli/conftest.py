@@ -1,8 +1,10 @@
 """What all tests of the command line share."""
 
 import contextlib
+import gc
 import logging
 import random
+import signal
 import socket
 import sys
 import threading
@@ -35,6 +37,18 @@ def free_ports() -> Iterator[int]:
                 continue
             yield port
             return
+
+
+@pytest.fixture(autouse=True)
+def process_of_the_tests() -> Iterator[None]:
+    """Undo what a server's command that runs in this process sets for all of it."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interval_s = sys.getswitchinterval()
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    sys.setswitchinterval(interval_s)
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
