@@ -93,8 +93,11 @@ def test_ctrl_c_ends_the_demonstration_with_one_line(checkout: pathlib.Path, she
         assert process.stdout.readline().startswith("installing mistralwire into .venv-demo, once: ")
         os.killpg(process.pid, signal.SIGINT)
         # To the end of the pipe: no process is left that could write to it.
-        assert process.stdout.read() == "interrupted\n"
-    assert process.returncode == -signal.SIGINT
+        line, *others = process.stdout.read().splitlines()
+    assert line == "interrupted"
+    # If the shell has ended before make gets to run, make misses it, and complains.
+    assert all(other.startswith("make: *** ") for other in others)
+    assert process.returncode == (2 if others else -signal.SIGINT)
 
 
 @pytest.mark.slow
