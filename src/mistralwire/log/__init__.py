@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING
 
 from mistralwire._lazy import lazy_names
-from mistralwire.log._framing import count_events, framed, split
+from mistralwire.log._framing import count_events, framed, skip, split
 from mistralwire.log._memory import MemoryLog
 from mistralwire.log._response_log import (
     Append,
@@ -50,6 +50,7 @@ __all__ = [
     "exists_error",
     "framed",
     "not_found_error",
+    "skip",
     "split",
     "stale_error",
 ]

@@ -242,6 +242,16 @@ async def test_a_response_beyond_a_limit_fails_with_an_error_of_its_own(
     assert (status.code, status.message) == (code_pb2.RESOURCE_EXHAUSTED, raised.value.details())
 
 
+async def test_what_is_sent_again_counts_once_for_the_bytes_of_a_response() -> None:
+    bytes_max = batch(1, "a", "b", "c").batch.events.ByteSize()
+    async with relay_stub(RelayConfig(log="memory", response_bytes_max=bytes_max)) as stub:
+        async with Producer(stub, opening(), batch(1, "a"), batch(1, "a", "b")) as producer:
+            await producer.acknowledged(2)
+        async with Producer(stub, opening(), batch(1, "a", "b", "c"), ending()) as producer:
+            answers = await producer.ended()
+    assert (answers[-1].acknowledged_sequence, answers[-1].ended) == (3, True)
+
+
 async def test_a_caller_has_as_many_running_responses_and_stored_bytes_as_they_may() -> None:
     config = RelayConfig(log="memory", caller_responses_max=1, caller_bytes_max=10)
     async with relay_stub(config) as stub:

@@ -24,6 +24,7 @@ from mistralwire.log import (
     StoredResponse,
     ended_error,
     not_found_error,
+    skip,
     stale_error,
 )
 from mistralwire.service._config import RelayConfig
@@ -180,14 +181,16 @@ class Publication:
         is_new = batch.first <= self._sent + 1 <= last
         try:
             if is_new:
-                check_size(last, self._size + size, self._publishers.config)
+                # What is sent again counts once.
+                new_size = self._size + len(skip(batch.data, self._sent + 1 - batch.first))
+                check_size(last, new_size, self._publishers.config)
         except OverloadError as error:
             # It can never go on, so its followers learn that now.
             self._append_end(failure(error))
             raise
         if is_new:
             self._sent = last
-            self._size += size
+            self._size = new_size
             self._is_whole = batch.is_whole
         self._unstored += size
         self._publishers.log.append(
