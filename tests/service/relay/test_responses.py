@@ -8,11 +8,12 @@ import grpc
 import pytest
 
 from mistralwire import accumulate
-from mistralwire.errors import Reason, ResponseError
+from mistralwire.errors import CallError, Reason, ResponseError
 from mistralwire.log import Append, End, MemoryLog, Opening, Query, StoredResponse, _local
 from mistralwire.service import RelayConfig
 from mistralwire.v1 import (
     CancelResponseRequest,
+    ChatCompletionResponse,
     CompletionChunk,
     DeleteResponseRequest,
     FIMCompletionResponse,
@@ -24,6 +25,7 @@ from mistralwire.v1 import (
     ResponseState,
     SubscribeRequest,
 )
+from tests.service.relay.calls import HeldLog, metadata, serving
 from tests.service.relay.relays import (
     Producer,
     batch,
@@ -37,6 +39,8 @@ from tests.service.relay.relays import (
     relaying,
     until,
 )
+from tests.service.upstreams import REQUEST, STREAM_REQUEST, HeldUpstream
+from tests.service.upstreams import chunk as chunk_of
 
 CANCELLED = ResponseState.RESPONSE_STATE_CANCELLED
 FAILED, FINISHED = ResponseState.RESPONSE_STATE_FAILED, ResponseState.RESPONSE_STATE_FINISHED
@@ -219,7 +223,8 @@ async def test_a_cancel_ends_the_call_of_the_producer_and_its_followers() -> Non
 class DumbHolder:
     """Produces a response, and does not listen."""
 
-    is_settled = False
+    is_settled = is_ending = False
+    upstream_id = ""
 
     def overtaken(self, stored: StoredResponse | None) -> None:
         """Ignore it."""
@@ -272,6 +277,65 @@ async def test_a_response_that_runs_is_not_deleted() -> None:
     assert reason_of(raised.value)[0] == "RESPONSE_RUNNING"
     assert deleted.info.response_id == "r"
     assert not page.responses
+
+
+@pytest.mark.parametrize("response_id", ["mine", "up"])
+async def test_a_caller_who_has_an_answer_reads_and_deletes_it_whole(response_id: str) -> None:
+    upstream, log = HeldUpstream(), HeldLog()
+    answer = ChatCompletionResponse(id="up", model="m")
+    async with serving(upstream, log=log) as service:
+        log.is_held = True
+        upstream.items.put_nowait(answer)
+        assert await service.client.complete(REQUEST, metadata=metadata(id="mine")) == answer
+        getting = asyncio.create_task(service.client.get_response(response_id))
+        await log.followed.wait()
+        log.release()
+        found = await getting
+        log.followed.clear()
+        log.is_held = True
+        upstream.items.put_nowait(answer)
+        await service.client.complete(REQUEST, metadata=metadata(id="second"))
+        deleting = asyncio.create_task(service.client.delete_response("second"))
+        await log.followed.wait()
+        log.release()
+        deleted = await deleting
+    assert (found.info.response_id, found.info.state, found.response) == ("mine", FINISHED, answer)
+    assert deleted.info.state == FINISHED
+
+
+async def test_the_upstreams_id_is_that_of_the_caller_who_has_it() -> None:
+    upstream, log = HeldUpstream(), HeldLog()
+    async with serving(upstream, log=log) as service:
+        log.is_held = True
+        upstream.items.put_nowait(chunk_of(7))
+        stream = service.batches(STREAM_REQUEST, id="mine")
+        await anext(stream)
+        with pytest.raises(CallError, match="no such response"):
+            await service.client.get_response("7", metadata={"x-mistralwire-caller": "bob"})
+        getting = asyncio.create_task(service.client.get_response("7"))
+        await log.followed.wait()
+        log.release()
+        found = await getting
+        await stream.aclose()
+    assert (found.info.response_id, found.info.state, found.info.last_sequence) == ("mine", RUNNING, 1)
+
+
+async def test_a_log_that_does_not_store_an_end_holds_up_nobody_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mistralwire.service._relay import _responses
+
+    monkeypatch.setattr(_responses, "LOG_WAIT_S_MAX", 0.05)
+    upstream, log = HeldUpstream(), HeldLog()
+    async with serving(upstream, log=log) as service:
+        log.is_held = True
+        upstream.items.put_nowait(ChatCompletionResponse(id="up", model="m"))
+        await service.client.complete(REQUEST, metadata=metadata(id="mine"))
+        found = await service.client.get_response("mine")
+        with pytest.raises(CallError, match="still runs"):
+            await service.client.delete_response("mine")
+        log.release()
+    assert found.info.state == RUNNING
 
 
 async def test_a_log_that_fails_is_unavailable() -> None:

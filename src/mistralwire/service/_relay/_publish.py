@@ -91,7 +91,10 @@ class Publication:
         is_connected: Whether its producer is connected.
         has_ended: Whether its end is stored.
         is_ending: Whether its end is on its way into the log.
+        upstream_id: Empty: what somebody else produced has no upstream here.
     """
+
+    upstream_id = ""
 
     def __init__(
         self,

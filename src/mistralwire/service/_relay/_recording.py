@@ -232,6 +232,14 @@ class Recording:
         return self.is_open and self._end is None and not (self._is_dropped or self._is_queued or self._sent)
 
     @property
+    def is_ending(self) -> bool:
+        return self._end is not None and not self._is_dropped
+
+    @property
+    def upstream_id(self) -> str:
+        return self._upstream_id
+
+    @property
     def is_appending(self) -> bool:
         """Whether the log has not reported on its opening, or on all appends."""
         return bool(self._sent) or not self.is_open

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping, Sequence
 from mistralwire import _offload
 from mistralwire._protobuf import write_varint
 from mistralwire.codec import Accumulator, accumulate
-from mistralwire.errors import Reason, ResponseError
+from mistralwire.errors import MistralwireError, Reason, ResponseError
 from mistralwire.log import Query, ResponseLog, StoredResponse, not_found_error, split
 from mistralwire.service._relay._messages import (
     PAGE_SIZE_MAX,
@@ -20,6 +20,7 @@ from mistralwire.service._relay._messages import (
 )
 from mistralwire.service._relay._rules import (
     CANCELLED,
+    LOG_WAIT_S_MAX,
     RESPONSE_ID_PATTERN,
     Holder,
     RelayCounts,
@@ -69,7 +70,7 @@ class Responses:
 
     async def get(self, owner: str, wire: bytes) -> bytes:
         """Answer GetResponse; what takes long to accumulate does so in a thread."""
-        stored = await self._find(owner, read_response_id(GetResponseRequest, wire))
+        stored = await self._find_ended(owner, read_response_id(GetResponseRequest, wire))
         parts = []
         after = 0
         # Without what is appended meanwhile: a reader goes on behind the last event of the answer.
@@ -171,7 +172,7 @@ class Responses:
 
     async def delete(self, owner: str, wire: bytes) -> bytes:
         """Answer DeleteResponse."""
-        stored = await self._find(owner, read_response_id(DeleteResponseRequest, wire))
+        stored = await self._find_ended(owner, read_response_id(DeleteResponseRequest, wire))
         if stored.end is None:
             raise ResponseError(
                 "the response still runs; cancel it first, or wait for its end",
@@ -188,9 +189,44 @@ class Responses:
             stored = await self._log.describe(log_id(owner, id_))
         if stored is None and (found := await self._log.find(owner, id_)) is not None:
             stored = await self._log.describe(found)
+        if stored is None and (held := self._held_by_upstream_id(owner, id_)) is not None:
+            # Its caller has the first event, which has this id, and the log has not.
+            await self._wait_for_log(held, 0, is_for_end=False)
+            stored = await self._log.describe(held)
         if stored is None:
             raise not_found_error()
         return stored
+
+    async def _find_ended(self, owner: str, id_: str) -> StoredResponse:
+        """Return a response, with the end that its caller may have before the log has it."""
+        found = await self._find(owner, id_)
+        holder = self._holders.get(found.id)
+        if found.end is not None or holder is None or not holder.is_ending:
+            return found
+        await self._wait_for_log(found.id, found.last, is_for_end=True)
+        stored = await self._log.describe(found.id)
+        if stored is None:
+            raise not_found_error()
+        return stored
+
+    def _held_by_upstream_id(self, owner: str, upstream_id: str) -> str | None:
+        """Return the id in the log of a response that runs in this process."""
+        prefix = log_id(owner, "")
+        for id_, holder in self._holders.items():
+            if holder.upstream_id == upstream_id and id_.startswith(prefix):
+                return id_
+        return None
+
+    async def _wait_for_log(self, id_: str, after: int, *, is_for_end: bool) -> None:
+        """Wait until the log has the next event of a response, or its end, but not for long."""
+        with contextlib.suppress(TimeoutError, MistralwireError):
+            async with (
+                asyncio.timeout(LOG_WAIT_S_MAX),
+                contextlib.aclosing(self._log.follow(id_, after)) as deliveries,
+            ):
+                async for _ in deliveries:
+                    if not is_for_end:
+                        return
 
 
 def _whole_of(data: bytes, kind: ResponseKind) -> bytes:

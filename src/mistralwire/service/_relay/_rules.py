@@ -49,6 +49,14 @@ class Holder(Protocol):
     def is_settled(self) -> bool:
         """Whether nothing of it is on its way into the log, in which it runs as far as this process knows."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether its end is on its way into the log."""
+
+    @property
+    def upstream_id(self) -> str:
+        """The id that its upstream gave it; empty before its first event."""
+
     def overtaken(self, stored: StoredResponse | None) -> None:
         """Learn that somebody else has ended the response, or deleted it: stop its producer."""
 
