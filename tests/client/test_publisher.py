@@ -147,7 +147,12 @@ async def test_a_whole_response_is_the_only_event(whole: Any) -> None:
             Reason.UPSTREAM_OVERLOADED,
             "no room",
         ),
-        (ValueError("private"), "INTERNAL", Reason.INTERNAL, "internal error of the service"),
+        (
+            ValueError("private"),
+            "INTERNAL",
+            Reason.INTERNAL,
+            "internal error of the producer of the response",
+        ),
     ],
 )
 async def test_an_exception_in_the_block_fails_the_response(
@@ -461,6 +466,28 @@ async def test_a_service_that_stores_nothing_says_how_it_would() -> None:
             await client.publish().__aenter__()
 
     assert (caught.value.code, caught.value.reason) == ("UNIMPLEMENTED", Reason.NO_RESPONSE_LOG)
+
+
+async def test_what_is_no_event_is_not_sent() -> None:
+    whole = ChatCompletionResponse(id="w")
+    async with relaying() as server, Client(server.address) as client:
+        async with client.publish("r") as publisher:
+            for events in ([chunk(0), whole], "text", [None]):
+                with pytest.raises(TypeError, match="expected chunks or a whole response, found "):
+                    await publisher.send(events)  # type: ignore[arg-type]
+            await publisher.send(chunk(0))
+        ids, error = await delivered(client, "r")
+
+    assert (ids, error) == (["0"], None)
+
+
+async def test_events_are_sent_in_the_block_alone() -> None:
+    async with Client("127.0.0.1:1") as client:
+        publisher = client.publish("r")
+        with pytest.raises(RuntimeError, match="not open; send its events in the publisher's block"):
+            await publisher.send(chunk(0))
+        with pytest.raises(RuntimeError, match="not open"):
+            await publisher.finish()
 
 
 async def test_arguments_are_checked_before_anything_is_sent() -> None:

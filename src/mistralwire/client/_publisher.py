@@ -15,7 +15,7 @@ from mistralwire._status import to_status
 from mistralwire.client._response import parse_response
 from mistralwire.client._stub import Stub
 from mistralwire.client._subscription import STATUS_S, StreamCalls
-from mistralwire.errors import CallError, Reason, log_unexpected
+from mistralwire.errors import CallError, MistralwireError, Reason, log_unexpected
 from mistralwire.log import framed
 from mistralwire.v1 import (
     ChatCompletionResponse,
@@ -147,8 +147,9 @@ class Publisher:
             CallError: If the response can't go on: ABORTED with STALE_EPOCH if another producer has taken
                 over, CANCELLED with RESPONSE_CANCELLED if somebody has cancelled it, FAILED_PRECONDITION with
                 RESPONSE_ENDED if it has ended, UNAVAILABLE if the service could not be reached in time.
+            TypeError: If they are something else.
             ValueError: If there are none, or a whole response is not the only event.
-            RuntimeError: If the response has got its end.
+            RuntimeError: If the response has got its end, or outside of the block.
         """
         count, data = self._encoded(events)
         while self._buffered_bytes >= _KEPT_BYTES_MAX:
@@ -185,6 +186,8 @@ class Publisher:
             error: Why. Consumers get the code, the reason and the message of a MistralwireError; of any other
                 exception they get INTERNAL, and nothing of its text.
         """
+        if not isinstance(error, MistralwireError):
+            error = MistralwireError("internal error of the producer of the response")
         await self._finish(ResponseState.RESPONSE_STATE_FAILED, to_status(error).SerializeToString())
 
     async def _finish(self, state: ResponseState, status: bytes | None = None) -> None:
@@ -211,11 +214,16 @@ class Publisher:
         chunks = [events] if isinstance(events, CompletionChunk) else list(events)
         if not chunks:
             raise ValueError("expected a chunk or more, found none")
+        for chunk in chunks:
+            if not isinstance(chunk, CompletionChunk):
+                raise TypeError(f"expected chunks or a whole response, found {type(chunk).__name__}")
         return len(chunks), b"".join(
             framed(self._stub.lowered(chunk).SerializeToString()) for chunk in chunks
         )
 
     def _check(self) -> None:
+        if self._task is None:
+            raise RuntimeError("the response is not open; send its events in the publisher's block")
         if self._error is not None:
             raise self._error
 

@@ -216,7 +216,9 @@ class ResponseCalls:
             TypeError: If an argument has the wrong type.
             ValueError: If an argument is out of its range.
         """
-        opening = PublishOpen(response_id=response_id or new_response_id(), epoch=epoch, kind=kind)
+        if response_id is None:
+            response_id = new_response_id()
+        opening = PublishOpen(response_id=response_id, epoch=epoch, kind=kind)
         return Publisher(self._stub, opening, StreamCalls(self._stub, reconnect_s, options))
 
     async def _call(self, name: str, request: Message, options: CallOptions) -> Any:
