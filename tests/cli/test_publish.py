@@ -8,9 +8,12 @@ from mistralwire.client import Client, ResponseEvent
 from mistralwire.errors import CallError, Reason
 from mistralwire.v1 import ChatCompletionResponse, FIMCompletionResponse, ResponseKind, ResponseState
 from tests.client.relays import relaying
+from tests.service.upstreams import chunk
 
 from .relay import CHAT, PACED, invoke, running
 from .serving import REPLAY
+
+DOCUMENT = str(REPLAY / "chat.json")
 
 
 async def events_of(client: Client, response_id: str) -> list[ResponseEvent]:
@@ -80,6 +83,29 @@ async def test_the_same_command_goes_on_after_a_crash() -> None:
         whole = await events_of(client, "whole")
 
     assert found == whole
+
+
+async def test_a_recording_with_fewer_events_than_are_stored_is_another_response() -> None:
+    async with relaying() as server, Client(server.address) as client:
+        assert (await invoke(server.address, "publish", CHAT, "--id", "chat"))[0] == 0
+        of_chat = len(await events_of(client, "chat"))
+        async with client.publish("r") as publisher:
+            await publisher.send([chunk(number) for number in range(1000)])
+        for file, count in ((CHAT, of_chat), (DOCUMENT, 1)):
+            code, output, errors = await invoke(server.address, "publish", file, "--id", "r")
+            assert (code, output) == (1, "r\n")
+            assert f"expected 1000 events or more in {file}, found {count}: r is another response" in errors
+        events = await events_of(client, "r")
+
+    assert len(events) == 1000
+
+
+async def test_an_empty_id_is_none_of_a_response() -> None:
+    async with relaying() as server:
+        code, output, errors = await invoke(server.address, "publish", CHAT, "--id", "")
+
+    assert (code, output) == (1, "")
+    assert "expected 1 to 128 letters, digits and -_ characters, found ''" in errors
 
 
 @pytest.mark.process

@@ -135,6 +135,11 @@ async def test_states_have_colors_unless_nobody_wants_them(env: dict[str, str], 
         (["show"], "expected an ID to show, found none"),
         (["list", "r"], "list takes no ID; show prints single responses"),
         (["list", "--limit", "0"], "expected an integer from 1 to 2147483647, found '0'"),
+        (
+            ["delete", "r", "--state", "failed"],
+            "--state is for list; delete takes the responses by their IDs",
+        ),
+        (["show", "r", "--limit", "20"], "--limit is for list; show takes the responses by their IDs"),
         (["list", "--state", "gone"], "'gone' is not one of 'running', 'finished', 'cancelled', 'failed'"),
     ],
 )

@@ -26,6 +26,13 @@ def test_a_closed_standard_output_is_an_error_of_one_line() -> None:
     assert (status, stderr) == (1, "Error: standard output is closed; name a file to write with -o\n")
 
 
+@pytest.mark.parametrize("arguments", ["follow r", "responses", "responses show r"])
+def test_a_stored_response_is_not_asked_for_without_a_place_to_print_it_to(arguments: str) -> None:
+    status, _, stderr = run_in_shell(f"$mistralwire {arguments} >&-")
+    assert (status, stderr.count("\n")) == (1, 1)
+    assert stderr.startswith("Error: standard output is closed; there is nowhere to print the response")
+
+
 def test_a_closed_standard_error_leaves_the_output_as_it_is() -> None:
     expected = run_in_shell("$mistralwire convert $1 --to json", RESPONSE)
     assert expected[0] == 0

@@ -112,13 +112,19 @@ async def _send(
                 else f"{stored} events of it already, which are"
             )
             click.echo(f"the service has {known} not sent again", err=True)
+        number = 0
         if file.suffix == ".json":
+            number = 1
             if not stored:
                 request = FIMCompletionRequest() if is_fim else ChatCompletionRequest()
                 await publisher.send(await recording.complete(request, CallContext()))
-            return
-        number = 0
-        async for chunk in recording.stream(ChatCompletionStreamRequest(), CallContext()):
-            number += 1
-            if number > stored:
-                await publisher.send(chunk)
+        else:
+            async for chunk in recording.stream(ChatCompletionStreamRequest(), CallContext()):
+                number += 1
+                if number > stored:
+                    await publisher.send(chunk)
+        if number < stored:
+            raise click.ClickException(
+                f"expected {stored} events or more in {file}, found {number}: {publisher.response_id} is "
+                "another response; use another --id"
+            )

@@ -1,8 +1,10 @@
 """`mistralwire responses`: the command; `_actions` does what it says."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from mistralwire._settings import INT32_MAX, Setting
 from mistralwire.cli._options import (
@@ -44,6 +46,8 @@ Exit codes:
   2  the command line was invalid
 """
 
+# Options that select what is listed, by their parameters.
+_OF_LIST = {"state": "--state", "model": "--model", "oldest_first": "--oldest-first", "limit": "--limit"}
 _STATES = ("running", "finished", "cancelled", "failed")
 
 
@@ -86,6 +90,12 @@ def responses(
         raise click.UsageError("list takes no ID; show prints single responses")
     if action != "list" and not ids:
         raise click.UsageError(f"expected an ID to {action}, found none")
+    if action != "list":
+        for name, option in _OF_LIST.items():
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"{option} is for list; {action} takes the responses by their IDs")
+    if sys.stdout is None and action in ("list", "show"):
+        raise click.ClickException("standard output is closed; there is nowhere to print the responses to")
     from mistralwire.cli._answers import call_service
     from mistralwire.cli.responses._actions import act, list_responses
 
