@@ -238,6 +238,40 @@ async def test_no_id_is_sent_before_it_is_known(
         assert await answer.result().read() == b"id: r1.0\n" + event(1) + DONE
 
 
+async def test_a_gateway_that_stops_sends_no_id_before_it_is_known(
+    relay: Relay, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_finding = asyncio.Event()
+
+    async def find(owner: str, upstream_id: str) -> str | None:
+        is_finding.set()
+        await asyncio.Event().wait()
+        return None
+
+    monkeypatch.setattr(relay.log, "find", find)
+    config = GatewayConfig(port=0)
+    async with Client.on(LocalChannel(HeldUpstream(), relay=relay)) as client:
+        async with GatewayServer(create_app(client, config), config) as gateway:
+            target = URL(f"{gateway.url}{CHAT}/a%0D%0Ax-injected:%20yes/events", encoded=True)
+            answer = asyncio.create_task(http.get(target))
+            await is_finding.wait()
+            await gateway.stop()
+        async with await answer as response:
+            assert response.status == 503
+            assert "x-injected" not in response.headers
+            assert flat_error(await response.json())["type"] == "server_stopping"
+
+
+@pytest.mark.parametrize("suffix", ["", "/events", "/cancel", "/token"])
+async def test_what_can_not_be_an_id_is_no_response(
+    url: str, http: aiohttp.ClientSession, suffix: str
+) -> None:
+    method = "POST" if suffix in ("/cancel", "/token") else "GET"
+    async with http.request(method, f"{url}{CHAT}/{'x' * 129}{suffix}") as response:
+        assert response.status == 404
+        assert flat_error(await response.json())["type"] == "response_not_found"
+
+
 async def test_whole_responses_are_one_event(
     embedded: str, relay: Relay, http: aiohttp.ClientSession
 ) -> None:
@@ -533,6 +567,9 @@ async def test_pages_of_listed_origins_may_follow_and_see_the_headers(
             assert response.status == 200
             assert "DELETE" in response.headers["access-control-allow-methods"]
             assert "last-event-id" in response.headers["access-control-allow-headers"]
+        preflight["access-control-request-method"] = "HEAD"
+        async with http.options(f"{url}{CHAT}/r1", headers=preflight) as response:
+            assert response.status == 200
 
 
 async def test_a_gateway_that_stops_ends_streams_between_events(

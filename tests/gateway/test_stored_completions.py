@@ -142,6 +142,7 @@ async def test_the_same_request_with_the_same_key_joins_the_stream(
         ("idempotency-key", "x" * 256),
         ("idempotency-key", "\xfc"),
         ("x-mistralwire-on-disconnect", "keep"),
+        ("x-mistralwire-on-disconnect", "keep 86401"),
         ("x-mistralwire-on-disconnect", ""),
     ],
 )
@@ -157,6 +158,20 @@ async def test_headers_that_mean_nothing_are_refused(
         assert response.status == 400
         assert name in flat_error(await response.json())["message"]
     assert not upstream.requests
+
+
+async def test_space_around_a_value_does_not_count(
+    stack: tuple[str, HeldUpstream], http: aiohttp.ClientSession
+) -> None:
+    url, upstream = stack
+    for item in (chunk(1), None):
+        upstream.items.put_nowait(item)
+    headers = {RESPONSE_ID: " mine ", "idempotency-key": "k \t", "x-mistralwire-on-disconnect": "keep 5 "}
+    async with http.post(url + CHAT, json=STREAM_QUESTION, headers=headers) as response:
+        assert response.headers[RESPONSE_ID] == "mine"
+        assert await response.read() == events("mine", 1) + DONE
+    async with http.get(f"{url}{CHAT}/mine/events", headers={"last-event-id": "mine.0 "}) as response:
+        assert await response.read() == b"id: mine.0\n" + events("mine", 1) + DONE
 
 
 async def test_a_stored_stream_that_breaks_has_its_failure_for_all(

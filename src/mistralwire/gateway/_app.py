@@ -48,7 +48,7 @@ from mistralwire.upstream import ForwardRoutes, ModelCatalog
 
 _JSON = "application/json"
 _METRICS_PATH = "/metrics"
-_OWN_METHODS = ("GET", "POST", "DELETE")
+_OWN_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _HEALTH_S = 3.0
 # Of the request line, as shown in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
@@ -144,13 +144,12 @@ def create_app(
     if metrics is not None and config.metrics:
         routes.append(_metrics_route(metrics))
     middleware = []
+    has_all_methods = bool(state.passthrough_paths) or streams is not None
     if config.allowed_origins:
         cors = Middleware(
             CORSMiddleware,
             allow_origins=config.allowed_origins,
-            allow_methods=sorted(
-                PASSTHROUGH_METHODS if state.passthrough_paths or streams is not None else _OWN_METHODS
-            ),
+            allow_methods=sorted({*_OWN_METHODS, *(PASSTHROUGH_METHODS if has_all_methods else ())}),
             allow_headers=("*",),
             expose_headers=EXPOSED_HEADERS,
         )

@@ -154,6 +154,12 @@ def unencodable_answer() -> MistralwireError:
     return MistralwireError(message, code="INTERNAL", reason=Reason.UPSTREAM_UNREADABLE)
 
 
+def unknown_response_error() -> HttpError:
+    """Return the error for a path whose id no response can have: there is none, or it is too long."""
+    message = "expected the id of a response in the path, of at most 128 characters, found another"
+    return HttpError(404, message, reason=Reason.RESPONSE_NOT_FOUND)
+
+
 def _set_upstream_members(body: ErrorResponse, error: MistralwireError) -> dict[str, Any]:
     """Set the members of the upstream's error body in ours; return those without a field."""
     if isinstance(error, CallError):

@@ -304,6 +304,9 @@ async def test_pages_of_the_origins_in_the_settings_may_use_streams(
         async with http.options(stream, headers=asked | {"origin": "https://example.com"}) as response:
             assert response.status == 200
             assert response.headers["access-control-allow-origin"] == "https://example.com"
+        asked = {"access-control-request-method": "HEAD", "access-control-request-headers": "authorization"}
+        async with http.options(stream, headers=asked | {"origin": "https://example.com"}) as response:
+            assert response.status == 200
         async with http.put(stream, headers={"origin": "https://example.com"}) as response:
             assert response.status == 201
             exposed = response.headers["access-control-expose-headers"].split(", ")

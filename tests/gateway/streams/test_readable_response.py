@@ -105,8 +105,9 @@ async def test_responses_are_only_read(http: aiohttp.ClientSession) -> None:
             async with http.request(method, f"{url}/r") as response:
                 assert (await error_of(response))[:2] == (405, "method_not_allowed")
                 assert response.headers["allow"] == "GET, HEAD"
-        async with http.get(f"{url}/nothing") as response:
-            assert (await error_of(response))[:2] == (404, "response_not_found")
+        for path in ("/nothing", "", f"/{'x' * 129}"):
+            async with http.get(f"{url}{path}") as response:
+                assert (await error_of(response))[:2] == (404, "response_not_found")
 
 
 async def test_a_service_without_a_log_has_none(http: aiohttp.ClientSession) -> None:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError as WireError
 from mistralwire import _offload, _trace_context
 from mistralwire._metadata import CALLER, IDEMPOTENCY_KEY, ON_DISCONNECT, RESPONSE_ID, RETRY_TIME_LEFT
 from mistralwire._response_stream import CallSource, EventWriter
+from mistralwire._settings import SECONDS_MAX
 from mistralwire.codec import SseDone, batch_to_sse, binary_to_json, encode_sse
 from mistralwire.errors import CallError, CodecError, DecodeError, EncodeError, MistralwireError
 from mistralwire.gateway._errors import Headers, HttpAnswer, HttpError, error_body, unencodable_answer
@@ -194,10 +195,12 @@ class CompletionExchange(HttpExchange):
         for name, (pattern, expected) in _OPTIONS.items():
             value = self._headers.get(name.encode())
             if value is not None:
-                text = value.decode("latin-1")
+                text = value.strip().decode("latin-1")
                 if not pattern.fullmatch(text):
                     raise HttpError(400, f"expected {expected} as {name}, found something else")
                 options[name] = text
+        if float(options.get(ON_DISCONNECT, "").partition("keep ")[2] or 0) > SECONDS_MAX:
+            raise HttpError(400, f"expected at most {SECONDS_MAX:g} seconds as {ON_DISCONNECT}, found more")
         if owner := self._state.owner_of(self._headers):
             options[CALLER] = owner
         return options

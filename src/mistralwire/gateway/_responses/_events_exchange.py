@@ -68,8 +68,12 @@ class EventsExchange(ResponseExchange):
 
     def drain(self) -> None:
         """End the stream: its caller comes back, and reaches another server."""
-        if self._has_arrived and not self.is_over:
+        if self.is_over or not self._has_arrived:
+            return
+        if self.status or self._is_id_known:
             self._end(_Ending())
+        else:
+            self.stop()
 
     def _regulate(self) -> None:
         if self._is_caller_behind:
@@ -82,11 +86,14 @@ class EventsExchange(ResponseExchange):
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._beat)
         self._run(self._follow(), self._end)
 
+    @property
+    def _is_id_known(self) -> bool:
+        """Whether the id is the response's: one of an upstream may have anything in it, and is not sent."""
+        return _OWN_ID.fullmatch(self._own_id) is not None
+
     def _beat(self) -> None:
         """Send the status, later a comment, if no event was sent since the last beat."""
-        # One of an upstream, which may have anything in it, is not the id of a response.
-        has_id = _OWN_ID.fullmatch(self._own_id) is not None
-        if has_id and self._events_sent == self._sent_before and not self._is_caller_behind:
+        if self._is_id_known and self._events_sent == self._sent_before and not self._is_caller_behind:
             self._write(HEARTBEAT if self.status else b"")
         self._sent_before = self._events_sent
         self._timer = asyncio.get_running_loop().call_later(self._state.config.heartbeat_s, self._beat)
@@ -94,7 +101,7 @@ class EventsExchange(ResponseExchange):
     async def _follow(self) -> _Ending:
         try:
             after = await self._read_position()
-            if not _OWN_ID.fullmatch(self._own_id):
+            if not self._is_id_known:
                 self._own_id = await self._find_id()
             try:
                 return await self._forward(after)
@@ -168,7 +175,7 @@ class EventsExchange(ResponseExchange):
         Raises:
             HttpError: EVENT_ID_INVALID if it is no event of this response.
         """
-        event_id = self._headers.get(b"last-event-id", b"").decode("latin-1")
+        event_id = self._headers.get(b"last-event-id", b"").strip().decode("latin-1")
         # EventSource keeps the query when it reconnects, so the header is newer.
         text = event_id or self._query.get("starting_after", "")
         if not text:

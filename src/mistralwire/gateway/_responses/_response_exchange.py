@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mistralwire.errors import CallError, MistralwireError, Reason
-from mistralwire.gateway._errors import HttpError
+from mistralwire.gateway._errors import HttpError, unknown_response_error
 from mistralwire.gateway._exchanges import HttpExchange, Responder
 from mistralwire.gateway._responses._read_token import find_signer
 from mistralwire.gateway._state import GatewayState, owner_of_key
@@ -79,6 +79,8 @@ class ResponseExchange(HttpExchange):
         if error.code == "UNIMPLEMENTED":
             # An older service does not even know the method.
             return HttpError(404, _NO_LOG, reason=Reason.NO_RESPONSE_LOG)
+        if error.violations:
+            return unknown_response_error()
         return self._state.error_for_caller(error)
 
     def _options(self) -> Any:

@@ -9,8 +9,8 @@ from google.protobuf.message import Message
 from mistralwire import _offload
 from mistralwire.client import Client, response_failure
 from mistralwire.codec import binary_to_json, to_json
-from mistralwire.errors import CodecError, MistralwireError
-from mistralwire.gateway._errors import error_body, unencodable_answer
+from mistralwire.errors import CallError, CodecError, MistralwireError
+from mistralwire.gateway._errors import error_body, unencodable_answer, unknown_response_error
 from mistralwire.gateway._streams._store import StreamPiece
 from mistralwire.gateway._streams._stream import JSON
 from mistralwire.log import split
@@ -67,7 +67,10 @@ class ReadableResponse:
         visible: Callable[[MistralwireError], MistralwireError],
     ) -> "ReadableResponse":
         """Find a response by its id, or by that of its upstream; the errors are those of the service."""
-        found = await client.get_response(response_id, **options)
+        try:
+            found = await client.get_response(response_id, **options)
+        except CallError as error:
+            raise (unknown_response_error() if error.violations else error) from None
         return cls(client, options, visible, found.info)
 
     async def refresh(self) -> "ReadableResponse":
