@@ -710,6 +710,39 @@ async def test_no_error_has_a_password(closed_port: int, caplog: pytest.LogCaptu
     assert "secret" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("is_for", "missing", "refused"),
+    [
+        ("publish", "t.>", 'publish to "t.none"'),
+        ("publish", "_INBOX.>", "publish to"),
+        ("subscribe", "t-live.>", 'subscription to "t-live.i.*"'),
+        ("subscribe", "$JS.EVENT.ADVISORY.STREAM.>", "subscription to"),
+    ],
+)
+async def test_an_account_that_may_not_do_all_that_the_log_does_is_refused(
+    tmp_path: pathlib.Path, is_for: str, missing: str, refused: str
+) -> None:
+    subjects = [*(f"t{part}.>" for part in ("", "-live", "-node", "-beat")), "_INBOX.>", "$JS.API.>"]
+    subjects.append("$JS.EVENT.ADVISORY.STREAM.>")
+    permitted = {"publish": subjects, "subscribe": subjects}
+    limited = {**permitted, is_for: [each for each in subjects if each != missing]}
+    users = [
+        f"{{ user: {user}, password: secret, permissions: {json.dumps(permissions)} }}"
+        for user, permissions in (("all", permitted), ("some", limited))
+    ]
+    settings = f"authorization {{ users: [{', '.join(users)}] }}"
+    with running(NatsServer(tmp_path / "n", settings=settings)) as server:
+        for user in ("all", "some"):
+            url = server.url.replace("nats://", f"nats://{user}:secret@")
+            log = NatsLog(url, monitor_urls=[server.monitor_url], stream="t")
+            if user == "all":
+                await log.start()
+                await log.close()
+            else:
+                message = await _refused(log)
+    assert f"found: nats: permissions violation for {refused}" in message
+
+
 async def test_credentials_and_tls_come_from_the_url(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

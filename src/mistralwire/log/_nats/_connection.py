@@ -39,6 +39,7 @@ _STREAM_NOT_FOUND = 10059
 _NO_ROOM = frozenset((10023, 10028, 10047, 10077))
 """Error codes of JetStream: no memory or storage left, or the stream's own limit reached."""
 _DISK_FULL = "no space left on device"
+_NOT_PERMITTED = "permissions violation"
 
 T = TypeVar("T")
 Handler: TypeAlias = "Callable[[Msg], Awaitable[None]]"
@@ -86,6 +87,9 @@ class Connection:
         stream: Name of the stream.
         away_s: Seconds for which servers may be away.
         on_recovered: Called when messages of subscriptions may have been lost, once they arrive again.
+
+    Attributes:
+        not_permitted: What the server has not permitted this connection first; empty if nothing.
     """
 
     def __init__(self, url: str, stream: str, away_s: float, on_recovered: Callable[[], None]) -> None:
@@ -103,6 +107,7 @@ class Connection:
         self._is_closing = False
         self._reviving: asyncio.Task[None] | None = None
         self._last_error = ""
+        self.not_permitted = ""
 
     @property
     def hosts(self) -> list[str]:
@@ -182,6 +187,9 @@ class Connection:
         self._last_error = str(error) or type(error).__name__
         if isinstance(error, SlowConsumerError):
             self._on_recovered()
+        elif _NOT_PERMITTED in self._last_error.lower() and not self.not_permitted:
+            self.not_permitted = self._last_error
+            _logger.error("the response log may not do what it needs: %s", self._last_error)
         elif isinstance(error, (self._nats_error(), OSError, TimeoutError)):
             _logger.debug("NATS: %s", self._last_error)
         else:
@@ -199,6 +207,7 @@ class Connection:
 
     async def _on_reconnected(self) -> None:
         _logger.warning("connected to NATS again")
+        self.not_permitted = ""
         self._connected.set()
         self._on_recovered()
 

@@ -19,7 +19,13 @@ from mistralwire.log._nats._keys import Keys
 from mistralwire.log._nats._nodes import Nodes
 from mistralwire.log._nats._reader import Reader
 from mistralwire.log._nats._records import HEADER, Record, decode, digest, encode_deleted
-from mistralwire.log._nats._stream import Durability, check_durability, check_durability_again, open_stream
+from mistralwire.log._nats._stream import (
+    Durability,
+    check_durability,
+    check_durability_again,
+    check_permissions,
+    open_stream,
+)
 from mistralwire.log._nats._writer import Change, Changed, Writer
 from mistralwire.log._response_log import (
     Append,
@@ -125,6 +131,7 @@ class NatsLog(IndexedLog):
             elected = f"$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{self._stream}"
             await self._connection.subscribe(elected, self._on_leader_elected)
             await self._nodes.start()
+            await check_permissions(self._connection, self._stream, self.node)
             await self._load_index()
         except (NoAnswerError, RefusedError) as error:
             await self._connection.close()

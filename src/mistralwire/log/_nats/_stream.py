@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
-from mistralwire.log._nats._connection import Connection, NoAnswerError, RefusedError
+from mistralwire.log._nats._connection import EXPECTED_LAST, Connection, NoAnswerError, RefusedError
 from mistralwire.log._rules import not_opened
 
 _logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ async def open_stream(connection: Connection, name: str, replicas: int) -> None:
             # The replicas of a new stream answer a moment later.
             await connection.batch({"seq": 1, "next_by_subj": f"{name}.i.*", "batch": 1})
         except (NoAnswerError, RefusedError) as error:
+            _check_permitted(connection)
             if asyncio.get_running_loop().time() > deadline_s:
                 raise not_opened(
                     f"expected JetStream to have the stream {name}, found: {error}; "
@@ -73,6 +74,43 @@ def _check(name: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> No
                 f"expected {key} of the stream {name} to be {json.dumps(value)}, found "
                 f"{json.dumps(found.get(key))}; change it with `nats stream edit {name}`"
             )
+
+
+async def check_permissions(connection: Connection, name: str, node: str) -> None:
+    """Check that the account may use all subjects of the log.
+
+    A server refuses each of them on its own and later: a message that it does not permit just gets no
+    answer, and a follower no events.
+
+    Raises:
+        MistralwireError: RESPONSE_LOG.
+        NoAnswerError: Without an answer.
+    """
+    following = await connection.subscribe(f"{name}-live.r.none", _ignore)
+    # It is not stored, since there is no such message before it.
+    await connection.publish(f"{name}.none", headers={EXPECTED_LAST: "1"})
+    await connection.publish(f"{name}-live.none")
+    await connection.publish(f"{name}-beat.{node}")
+    try:
+        # The answer of this node comes behind what the server has refused by then.
+        await connection.request(f"{name}-node.{node}")
+    except NoAnswerError:
+        _check_permitted(connection)
+        raise
+    await connection.unsubscribe(following)
+    _check_permitted(connection)
+
+
+async def _ignore(_: object) -> None:
+    pass
+
+
+def _check_permitted(connection: Connection) -> None:
+    if connection.not_permitted:
+        raise not_opened(
+            "expected a NATS account that may publish and subscribe to all that the log uses, found: "
+            f"{connection.not_permitted}; add that to its permissions"
+        )
 
 
 async def check_durability(
