@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mistralwire.errors import MistralwireError
+from mistralwire.log import SqliteLog
 from tests.faults import needs
 from tests.faults.disks import PowerDisk, filled, power_disk, small_disk
 from tests.faults.ledger import Ledger
@@ -131,6 +133,20 @@ async def test_a_full_disk_refuses_and_then_goes_on_with_sqlite(
         await deliver_stored(target, ledger)
     assert set(appending.errors) == {"LOG_FULL"}
     ledger.check_stored()
+
+
+async def test_a_log_on_a_full_disk_is_not_taken_for_a_damaged_one(tmp_path: pathlib.Path) -> None:
+    needs.mounts()
+    with small_disk(tmp_path, 1024):
+        log = SqliteLog(tmp_path / "data")
+        await log.start()
+        await log.close()
+        with filled(tmp_path), pytest.raises(MistralwireError) as caught:
+            await SqliteLog(tmp_path / "data").start()
+        again = SqliteLog(tmp_path / "data")
+        await again.start()
+        await again.close()
+    assert caught.value.message.endswith("is on a full disk; make room on it")
 
 
 async def test_a_full_disk_refuses_and_nats_goes_on_once_it_is_restarted(

@@ -200,6 +200,12 @@ async def test_what_is_newer_or_damaged_is_refused_and_left_as_it_is(
     assert _files(folder) == before
 
 
+async def test_a_lock_that_is_another_file_is_refused(folder: pathlib.Path) -> None:
+    await _filled(folder)
+    (folder / "lock").write_bytes(b"something else" * 100)
+    assert "has a file lock of something else; remove it" in (await _refusal(folder)).message
+
+
 async def test_a_folder_that_can_not_be_made_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     assert "a file has its name; name another one" in (await _refusal(tmp_path / "file")).message

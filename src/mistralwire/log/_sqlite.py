@@ -24,7 +24,7 @@ from mistralwire.log._response_log import (
     StoredResponse,
 )
 from mistralwire.log._rules import not_found_error, unavailable
-from mistralwire.log._sqlite_file import Folder, damaged
+from mistralwire.log._sqlite_file import Folder, unusable
 from mistralwire.log._sqlite_writer import (
     COLUMNS,
     Commit,
@@ -96,7 +96,7 @@ class SqliteLog(LocalNode):
             commit = writer.load()
         except sqlite3.Error as error:
             folder.close()
-            raise damaged(self._path, error) from error
+            raise unusable(self._path, error) from error
         self._folder = folder
         return writer, commit
 

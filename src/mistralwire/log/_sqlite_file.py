@@ -139,16 +139,30 @@ def _refused(path: pathlib.Path, cause: str) -> MistralwireError:
     )
 
 
-def damaged(path: pathlib.Path, error: sqlite3.Error) -> MistralwireError:
-    """Return the error for a database that SQLite can't read."""
-    return _refused(path, f"has a database that can't be used: {error}; restore it, or remove it")
+def is_full(error: Exception) -> bool:
+    """Check whether SQLite failed since the disk is full."""
+    return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
+def unusable(path: pathlib.Path, error: sqlite3.Error) -> MistralwireError:
+    """Return the error for a database that SQLite can't read, or can't write to."""
+    if is_full(error):
+        return _refused(path, "is on a full disk; make room on it")
+    is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
+    remedy = "restore it, or remove it" if is_damaged else "check its disk, and who may write to it"
+    return _refused(path, f"has a database that can't be used: {error}; {remedy}")
 
 
 def _lock(connection: sqlite3.Connection, path: pathlib.Path) -> None:
     try:
         connection.execute("pragma journal_mode=memory")
         connection.execute("begin exclusive")
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise _refused(path, f"has a file {_LOCK} of something else; remove it") from error
         raise _refused(
             path, "is used by another process; stop that one, or give this one a folder of its own"
         ) from error
@@ -164,7 +178,7 @@ def _prepare(path: pathlib.Path) -> None:
                 raise _refused(path, "is on a file system without shared memory; name another one")
             _migrate(connection, layout)
     except sqlite3.Error as error:
-        raise damaged(path, error) from error
+        raise unusable(path, error) from error
 
 
 def _layout(path: pathlib.Path) -> int:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from mistralwire.errors import MistralwireError, Reason, ResponseError
 from mistralwire.log._response_log import Append, Batch, End, KeyClaim, Opening, Space, StoredResponse
 from mistralwire.log._rules import appended, folded, not_found_error, opened, replace, unavailable
-from mistralwire.log._sqlite_file import Folder
+from mistralwire.log._sqlite_file import Folder, is_full
 
 # What `stored_response` takes.
 COLUMNS = (
@@ -607,8 +607,7 @@ def settle(future: asyncio.Future[Any], value: object, error: MistralwireError |
 
 def storage_error(error: Exception, response: str = "") -> ResponseError:
     """Return the error for a failure of SQLite, with the response that was read."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
+    if is_full(error):
         return ResponseError(
             "the disk of the response log is full; make room on it, then retry",
             code="RESOURCE_EXHAUSTED",
