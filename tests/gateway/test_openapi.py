@@ -1,5 +1,6 @@
 """The OpenAPI document: it keeps its standard, has the routes that are there, and says how they answer."""
 
+import contextlib
 import importlib.resources
 import json
 import pathlib
@@ -20,6 +21,7 @@ from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.gateway._responses import RESPONSE_ROUTES
 from mistralwire.gateway._streams import STREAM_PATH
+from mistralwire.service import RelayConfig, create_relay
 from mistralwire.upstream import DEMONSTRATION, ReplayUpstream, http_status
 from mistralwire.upstream._error_table import FAULTS
 from mistralwire.v1 import (
@@ -31,6 +33,7 @@ from mistralwire.v1 import (
     FIMCompletionResponse,
 )
 from tests.error_bodies import broken_body
+from tests.gateway.producer import Producer
 from tests.gateway_stack import running_gateway
 from tests.service.upstreams import HeldUpstream, chunk
 from tools.openapi.__main__ import written_files
@@ -49,6 +52,8 @@ KINDS: dict[str, type[Message]] = {
     "prompt": FIMCompletionRequest,
     "model": ChatCompletionRequest,
 }
+# The beginnings of headers of responses and of streams.
+OWN_HEADERS = ("x-mistralwire-", "stream-", "producer-")
 # Nobody listens there; these clients call nothing.
 NOWHERE = "127.0.0.1:1"
 
@@ -273,6 +278,95 @@ async def test_a_service_that_is_gone_is_as_documented(http: aiohttp.ClientSessi
     ):
         assert response.status == 503
         await _check("/readyz", "get", response)
+
+
+RESPONSE = f"{CHAT}/{{response_id}}"
+JSON_TYPE = {"content-type": "application/json"}
+FORKED = {**JSON_TYPE, "stream-forked-from": f"{STREAM_PATH}/s"}
+
+
+def _producer(epoch: int, seq: int) -> dict[str, str]:
+    numbers = {"producer-epoch": str(epoch), "producer-seq": str(seq)}
+    return {**JSON_TYPE, "producer-id": "p", **numbers}
+
+
+async def test_answers_about_responses_and_streams_are_as_documented(http: aiohttp.ClientSession) -> None:
+    """Each status, and each header that is not HTTP's own."""
+    relay = create_relay(RelayConfig(log="memory"))
+    assert relay is not None
+    config = GatewayConfig(port=0, body_bytes_max=1000, heartbeat_s=0.1)
+    end = f"{0:016d}_{9:016d}"
+    requests: list[tuple[str, str, str, dict[str, str], bytes, int]] = [
+        ("get", CHAT, "", {}, b"", 200),
+        ("get", CHAT, "?limit=0", {}, b"", 400),
+        ("get", RESPONSE, "/ended", {}, b"", 200),
+        ("get", RESPONSE, "/failed", {}, b"", 200),
+        ("get", RESPONSE, "/none", {}, b"", 404),
+        ("get", RESPONSE, f"/{'x' * 200}", {}, b"", 404),
+        ("get", RESPONSE, "/ended", {"content-encoding": "gzip"}, b"", 415),
+        ("get", RESPONSE, "/ended?token=a", {}, b"", 401),
+        ("get", f"{RESPONSE}/events", "/ended/events", {}, b"", 200),
+        ("get", f"{RESPONSE}/events", "/ended/events", {"last-event-id": "ended.1"}, b"", 204),
+        ("get", f"{RESPONSE}/events", "/failed/events?starting_after=2", {}, b"", 204),
+        ("get", f"{RESPONSE}/events", "/failed/events", {"last-event-id": "ended.1"}, b"", 400),
+        ("post", f"{RESPONSE}/token", "/ended/token", {}, b"", 200),
+        ("post", f"{RESPONSE}/cancel", "/ended/cancel", {}, b"", 200),
+        ("post", f"{RESPONSE}/cancel", "/ended/cancel", {}, b"x" * 1001, 413),
+        ("delete", RESPONSE, "/running", {}, b"", 409),
+        ("get", STREAM, "/responses/failed", {}, b"", 200),
+        ("get", STREAM, "/responses", {}, b"", 404),
+        ("put", STREAM, "/responses/failed", {}, b"", 405),
+        ("post", STREAM, "/responses/failed", {}, b"", 405),
+        ("delete", STREAM, "/responses/failed", {}, b"", 405),
+        ("delete", RESPONSE, "/failed", {}, b"", 200),
+        ("put", STREAM, "/s", {**JSON_TYPE, "stream-ttl": "100"}, b"[1]", 201),
+        ("put", STREAM, "/s", {**JSON_TYPE, "stream-ttl": "100"}, b"", 200),
+        ("put", STREAM, "/s", {}, b"", 409),
+        ("put", STREAM, "/s", {"stream-ttl": "x"}, b"", 400),
+        ("head", STREAM, "/s", {}, b"", 200),
+        ("get", STREAM, "/s", {}, b"", 200),
+        ("get", STREAM, "/s", {"if-none-match": "*"}, b"", 304),
+        ("get", STREAM, f"/s?offset={end}", {}, b"", 400),
+        ("get", STREAM, "/s?offset=now&live=long-poll", {}, b"", 204),
+        ("post", STREAM, "/s", JSON_TYPE, b"2", 204),
+        ("post", STREAM, "/s", JSON_TYPE, b"", 400),
+        ("post", STREAM, "/s", {"content-type": "text/plain"}, b"2", 409),
+        ("post", STREAM, "/s", _producer(1, 0), b"2", 200),
+        ("post", STREAM, "/s", _producer(1, 0), b"2", 204),
+        ("post", STREAM, "/s", _producer(1, 5), b"2", 409),
+        ("post", STREAM, "/s", _producer(0, 0), b"2", 403),
+        ("put", STREAM, "/fork", FORKED, b"", 201),
+        ("post", STREAM, "/s", {"stream-closed": "true"}, b"", 204),
+        ("post", STREAM, "/s", JSON_TYPE, b"2", 409),
+        ("get", STREAM, "/s?offset=-1&live=sse", {}, b"", 200),
+        ("get", STREAM, "/s?offset=now&live=long-poll", {}, b"", 204),
+        ("put", STREAM, "/bytes", {"stream-closed": "true"}, b"a", 201),
+        ("get", STREAM, "/bytes?offset=-1&live=sse", {}, b"", 200),
+        ("delete", STREAM, "/s", {}, b"", 204),
+        *((method, STREAM, "/s", JSON_TYPE, b"1", 410) for method in ("get", "head", "post", "delete")),
+        ("put", STREAM, "/another", FORKED, b"", 409),
+    ]
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(relay)
+        gateway = running_gateway(HeldUpstream(), config, is_embedded=True, relay=relay, log=relay.log)
+        url = await stack.enter_async_context(gateway)
+        for name in ("ended", "failed", "running"):
+            producer = await Producer(relay.log, name).open()
+            await producer.add(chunk(1))
+            if name != "running":
+                await (producer.finish() if name == "ended" else producer.fail())
+        for method, path, target, headers, body, status in requests:
+            start = STREAM_PATH if path == STREAM else CHAT
+            async with http.request(method, f"{url}{start}{target}", headers=headers, data=body) as response:
+                described = f"{method} {target} {status}"
+                assert response.status == status, described
+                answer = _resolved(DOCUMENT["paths"][path][method]["responses"][str(status)])
+                own = {name.lower() for name in response.headers if name.lower().startswith(OWN_HEADERS)}
+                if status < 400:
+                    own |= {name for name in ("etag", "location", "x-request-id") if name in response.headers}
+                assert own <= {*answer.get("headers", ())}, described
+                if status >= 400 and method != "head":
+                    await _check(path, method, response)
 
 
 async def test_it_is_served_to_those_without_a_key(

@@ -15,7 +15,7 @@ from tools.openapi.operations import (
 from tools.openapi.schema import Schema, record, reference
 
 _SUMMARY, _PAGE, _DELETED, _TOKEN = "StoredCompletion", "CompletionPage", "DeletedCompletion", "ReadToken"
-_ERRORS = ("401", "403", "404", "429", "500", "503", "504")
+_ERRORS = ("401", "403", "404", "408", "413", "415", "429", "500", "503", "504")
 _STREAM = (
     "Server-sent events, from the first one on. The first line is an `id:` with the position at which the "
     "stream begins. Each event has an id, `{response_id}.{number}`, counted from 1, and as its `data` one "
@@ -121,7 +121,7 @@ def _list() -> Object:
         _query("order", "`asc`, the oldest first and the default, or `desc`."),
         _query("model", "Only those whose request named this model."),
     ]
-    page = content("A page.", reference(_PAGE))
+    page = _described(content("A page.", reference(_PAGE)), "RequestId")
     return _operation("listCompletions", "List stored responses", page, parameters, ("400",))
 
 
@@ -163,7 +163,7 @@ def _events() -> Object:
             )
         ],
     }
-    answer = _described(content("The events.", schema, EVENT_STREAM), "ResponseId")
+    answer = _described(content("The events.", schema, EVENT_STREAM), "ResponseId", "RequestId")
     parameters = [
         _RESPONSE_ID,
         {**_query("last-event-id", "Id of the last event that the caller has seen."), "in": "header"},
@@ -172,9 +172,8 @@ def _events() -> Object:
     ]
     operation = _operation("followCompletion", "Follow a stored response", answer, parameters, ("400",))
     operation["description"] = "For EventSource, and for any client that reads server-sent events."
-    operation["responses"]["204"] = {
-        "description": "The response has ended, and the caller has seen its last event."
-    }
+    nothing = {"description": "The response has ended, and the caller has seen its last event, or more."}
+    operation["responses"]["204"] = _described(nothing)
     return operation
 
 
@@ -203,8 +202,9 @@ def _operation(
 
 
 def _described(answer: Object, *names: str) -> Object:
-    """Add the headers with these names among the components, all that describe a response by default."""
+    """Add the headers with these names among the components, by default all of them."""
     headers = {
+        "RequestId": "x-request-id",
         "ResponseId": "x-mistralwire-response-id",
         "ResponseState": STATE_HEADER,
         "LastSequence": SEQUENCE_HEADER,
