@@ -320,6 +320,24 @@ async def test_the_upstreams_id_is_that_of_the_caller_who_has_it() -> None:
     assert (found.info.response_id, found.info.state, found.info.last_sequence) == ("mine", RUNNING, 1)
 
 
+async def test_the_upstreams_id_may_be_stored_while_it_is_looked_for() -> None:
+    class BusyLog(HeldLog):
+        async def find(self, owner: str, upstream_id: str) -> str | None:
+            found = await super().find(owner, upstream_id)
+            self.release()
+            await until(lambda: not service.relay.holders)
+            return found
+
+    upstream, log = HeldUpstream(), BusyLog()
+    async with serving(upstream, log=log) as service:
+        log.is_held = True
+        answer = ChatCompletionResponse(id="up", model="m")
+        upstream.items.put_nowait(answer)
+        await service.client.complete(REQUEST, metadata=metadata(id="mine"))
+        found = await service.client.get_response("up")
+    assert found.response == answer
+
+
 async def test_a_log_that_does_not_store_an_end_holds_up_nobody_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -187,12 +187,14 @@ class Responses:
         stored = None
         if RESPONSE_ID_PATTERN.fullmatch(id_):
             stored = await self._log.describe(log_id(owner, id_))
-        if stored is None and (found := await self._log.find(owner, id_)) is not None:
-            stored = await self._log.describe(found)
-        if stored is None and (held := self._held_by_upstream_id(owner, id_)) is not None:
-            # Its caller has the first event, which has this id, and the log has not.
-            await self._wait_for_log(held, 0, is_for_end=False)
-            stored = await self._log.describe(held)
+        if stored is None:
+            # Its caller may have the first event, which has this id, before the log has it.
+            held = self._held_by_upstream_id(owner, id_)
+            found = await self._log.find(owner, id_)
+            if found is None and held is not None:
+                await self._wait_for_log(held, 0, is_for_end=False)
+                found = held
+            stored = None if found is None else await self._log.describe(found)
         if stored is None:
             raise not_found_error()
         return stored
