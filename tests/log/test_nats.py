@@ -682,6 +682,26 @@ async def test_a_stream_with_other_settings_is_refused(nats_server: NatsServer) 
     assert "expected num_replicas of the stream settings to be 3, found 1" in await _refused(others)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"), [("max_age", 10**12, "0"), ("max_msgs_per_subject", 1, "-1")]
+)
+async def test_a_stream_that_would_drop_acknowledged_events_is_refused(
+    nats_server: NatsServer, setting: str, value: int, expected: str
+) -> None:
+    log = nats_log(nats_server, f"drops-{setting}")
+    await log.start()
+    await log.close()
+    client = await nats.connect(nats_server.url)
+    config = (await client.jetstream().stream_info(f"drops-{setting}")).config.as_dict()
+    answer = await client.request(
+        f"$JS.API.STREAM.UPDATE.drops-{setting}", json.dumps({**config, setting: value}).encode()
+    )
+    await client.close()
+    assert "error" not in json.loads(answer.data)
+    message = await _refused(nats_log(nats_server, f"drops-{setting}"))
+    assert f"expected {setting} of the stream drops-{setting} to be {expected}, found {value}" in message
+
+
 async def test_an_older_server_is_refused() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         info = {"version": "2.11.4", "max_payload": 1_048_576, "headers": True}

@@ -41,6 +41,10 @@ async def open_stream(connection: Connection, name: str, replicas: int) -> None:
         "storage": "file",
         "retention": "limits",
         "discard": "new",
+        # No message may go, or have another subject, unless the log says so.
+        "max_age": 0,
+        "max_msgs_per_subject": -1,
+        "subject_transform": None,
         "num_replicas": replicas,
         "allow_atomic": True,
         "allow_direct": True,
