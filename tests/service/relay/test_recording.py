@@ -243,7 +243,7 @@ async def test_a_follower_who_comes_in_time_is_the_caller_being_back() -> None:
     async with serving(upstream, on_disconnect="keep 1") as service:
         await leave(service, upstream, id="a")
         # What a node says of a follower that it told of too early, or in vain, changes nothing.
-        await service.log.ask(service.log.node, b"unfollowed /a", 1.0)
+        await service.log.ask(service.log.node, b"unfollowed elsewhere /a", 1.0)
         followed = service.relay.recorder.follow("/a", 1)
         following = asyncio.ensure_future(anext(followed))
         await asyncio.sleep(1.1)
@@ -253,6 +253,20 @@ async def test_a_follower_who_comes_in_time_is_the_caller_being_back() -> None:
         assert (await anext(followed)).end is not None
         await followed.aclose()
         assert state_of(await service.stored("a")) == FINISHED
+
+
+async def test_followers_at_a_node_that_is_gone_keep_no_response() -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream, on_disconnect="keep 1") as service:
+        upstream.items.put_nowait(chunk(0))
+        async with contextlib.aclosing(
+            service.client.stream(STREAM_REQUEST, metadata=metadata(id="a"))
+        ) as chunks:
+            await anext(chunks)
+            # A node that was killed says nothing more.
+            await service.log.ask(service.log.node, b"followed killed /a", 1.0)
+        await upstream.closed.wait()
+        assert state_of(await service.ended("a")) == CANCELLED
 
 
 @both

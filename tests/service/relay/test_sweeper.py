@@ -144,7 +144,7 @@ async def test_responses_are_deleted_when_they_are_old(monkeypatch: pytest.Monke
             now_s = time.time() + 7 * 86_400 + 1
             monkeypatch.setattr(time, "time", lambda: now_s)
             await publish(stub, opening("new"), ending())
-            sweeper = _sweeper.Sweeper(log, MEMORY, None, {})  # type: ignore[arg-type]
+            sweeper = _sweeper.Sweeper(log, MEMORY, None, None, {})  # type: ignore[arg-type]
             await sweeper.delete_expired()
             found = {id_: await log.describe(id_) for id_ in ("/old", "/running", "/new")}
     assert [id_ for id_, stored in found.items() if stored is None] == ["/old"]
@@ -168,7 +168,7 @@ async def test_a_response_that_becomes_too_old_while_it_is_read_ends_with_an_err
         await read(1)
         now_s = time.time() + 7 * 86_400 + 1
         monkeypatch.setattr(time, "time", lambda: now_s)
-        await _sweeper.Sweeper(log, MEMORY, None, {}).delete_expired()  # type: ignore[arg-type]
+        await _sweeper.Sweeper(log, MEMORY, None, None, {}).delete_expired()  # type: ignore[arg-type]
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await read(100)
     assert reason_of(raised.value)[0] == "RESPONSE_NOT_FOUND"

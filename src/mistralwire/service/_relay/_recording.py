@@ -5,8 +5,8 @@ import contextlib
 import logging
 import math
 import weakref
-from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, MutableMapping
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Collection, Coroutine, MutableMapping
 from typing import Any, Protocol
 
 from mistralwire._methods import Method
@@ -33,7 +33,7 @@ from mistralwire.service._relay._rules import (
 from mistralwire.v1 import FIMCompletionResponse, ResponseState
 
 FOLLOWED, UNFOLLOWED = "followed", "unfollowed"
-"""Tell a node that a response of its has one follower more, or less; the id in the log is behind it."""
+"""Tell a node that a response of its has one follower more, or less: at which node, and its id in the log."""
 
 # Seconds for another node to answer.
 _NODE_S = 0.3
@@ -94,6 +94,7 @@ class Recording:
         "_end",
         "_events",
         "_followers",
+        "_gone",
         "_held_since_s",
         "_holding",
         "_is_detached",
@@ -149,7 +150,9 @@ class Recording:
         self._keep_s = keep_s
         self._keeping: asyncio.TimerHandle | None = None
         self._is_detached = False
-        self._followers = 0
+        # By their nodes, and which of these are gone.
+        self._followers: Counter[str] = Counter()
+        self._gone: Collection[str] = ()
 
     # From the call.
 
@@ -197,7 +200,7 @@ class Recording:
         if not self._keep_s or self._is_detached or self._is_dropped or self._end is not None:
             return False
         self._is_detached = True
-        self._keep()
+        self._keep_unless_followed()
         return True
 
     @property
@@ -214,16 +217,26 @@ class Recording:
             if self._call is not None:
                 self._call.abort(cancelled_error())
 
-    def follow(self) -> None:
-        """Learn that somebody follows the response, until `unfollow`."""
-        self._followers += 1
-        self._stop_keeping()
+    @property
+    def following_nodes(self) -> Collection[str]:
+        """The nodes at which somebody follows the response."""
+        return self._followers.keys()
 
-    def unfollow(self) -> None:
+    def follow(self, node: str) -> None:
+        """Learn that somebody follows the response at a node, until `unfollow`."""
+        self._followers[node] += 1
+        self._keep_unless_followed()
+
+    def unfollow(self, node: str) -> None:
         # Another node may tell of one that this response never had.
-        self._followers = max(0, self._followers - 1)
-        if self._is_detached and self._call is not None:
-            self._keep()
+        self._followers[node] -= 1
+        self._followers = +self._followers
+        self._keep_unless_followed()
+
+    def nodes_gone(self, nodes: Collection[str]) -> None:
+        """Learn which nodes are gone: nobody follows there, unless they come back."""
+        self._gone = nodes
+        self._keep_unless_followed()
 
     # From the recorder.
 
@@ -366,10 +379,16 @@ class Recording:
             if self._call is not None:
                 self._call.release()
 
-    def _keep(self) -> None:
-        """Wait for somebody to come back."""
-        self._stop_keeping()
-        if not self._followers and self._keep_s != math.inf and self._call is not None:
+    def _keep_unless_followed(self) -> None:
+        """Wait for somebody to come back, once the caller and all followers have left."""
+        if any(node not in self._gone for node in self._followers):
+            self._stop_keeping()
+        elif (
+            self._is_detached
+            and self._keeping is None
+            and self._keep_s != math.inf
+            and self._call is not None
+        ):
             self._keeping = self._loop.call_later(self._keep_s, self._call.expire)
 
     def _stop_keeping(self) -> None:
@@ -480,7 +499,7 @@ class Recorder:
         recording = self.held(id)
         node = None
         if recording is not None:
-            recording.follow()
+            recording.follow(self.log.node)
         try:
             if recording is None and (node := await self._holder_of(id)) is not None:
                 await self._tell(node, FOLLOWED, id)
@@ -489,7 +508,7 @@ class Recorder:
                     yield delivery
         finally:
             if recording is not None:
-                recording.unfollow()
+                recording.unfollow(self.log.node)
             elif node is not None:
                 # Also if it has not answered: it may have heard of the follower all the same.
                 self.run(self._tell(node, UNFOLLOWED, id))
@@ -510,7 +529,19 @@ class Recorder:
 
     async def _tell(self, node: str, what: str, id: str) -> None:
         """Notify a node of a follower that has come or gone."""
-        await self.log.ask(node, f"{what} {id}".encode(), _NODE_S)
+        await self.log.ask(node, f"{what} {self.log.node} {id}".encode(), _NODE_S)
+
+    async def check_followers(self) -> None:
+        """Find out which of the nodes are gone whose consumers follow responses of this one."""
+        followed = [
+            holder
+            for holder in self._holders.values()
+            if isinstance(holder, Recording) and holder.following_nodes
+        ]
+        nodes = {node for recording in followed for node in recording.following_nodes}
+        gone = {node for node in nodes if not await self.log.is_alive(node)}
+        for recording in followed:
+            recording.nodes_gone(gone)
 
     async def _find_end(self, recording: Recording) -> None:
         try:

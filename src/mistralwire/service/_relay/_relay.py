@@ -43,7 +43,7 @@ class Relay:
         self.responses = Responses(log, self.holders, self.counts)
         self.recorder = Recorder(log, config, self.holders, self.counts)
         self.followers = Followers(self.recorder, self.counts)
-        self._sweeper = Sweeper(log, config, self.publishers, self.holders)
+        self._sweeper = Sweeper(log, config, self.publishers, self.recorder, self.holders)
         self.counts.ended.append(self._sweeper.ended)
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -86,14 +86,14 @@ class Relay:
         what, _, rest = request.decode().partition(" ")
         if what == CANCEL:
             return b"1" if self.responses.cancel_held(rest) else b"0"
-        recording = self.recorder.held(rest)
-        if what == FOLLOWED and recording is not None:
-            recording.follow()
-        if what == UNFOLLOWED and recording is not None:
-            recording.unfollow()
-        epoch, _, id_ = rest.partition(" ")
+        detail, _, id_ = rest.partition(" ")
         if what == REPLACED:
-            self.publishers.replaced(id_, int(epoch))
+            self.publishers.replaced(id_, int(detail))
+        elif (recording := self.recorder.held(id_)) is not None:
+            if what == FOLLOWED:
+                recording.follow(detail)
+            elif what == UNFOLLOWED:
+                recording.unfollow(detail)
         return b"1"
 
     async def __aenter__(self) -> Self:

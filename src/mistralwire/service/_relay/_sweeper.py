@@ -12,6 +12,7 @@ from mistralwire.errors import MistralwireError, log_unexpected
 from mistralwire.log import Batch, Query, ResponseLog, StoredResponse
 from mistralwire.service._config import RelayConfig
 from mistralwire.service._relay._publish import Publishers
+from mistralwire.service._relay._recording import Recorder
 from mistralwire.service._relay._rules import Holder, end_now, failure, lost_error
 
 # Seconds between two looks at what there is to do, and between two searches for what is too old.
@@ -37,15 +38,22 @@ class Sweeper:
         log: The log.
         config: How long a response is kept.
         publishers: Hold the published responses whose node is gone.
+        recorder: Has the responses of calls, whose followers may be at a node that is gone.
         holders: What produces the running responses of this process, by their ids in the log.
     """
 
     def __init__(
-        self, log: ResponseLog, config: RelayConfig, publishers: Publishers, holders: Mapping[str, Holder]
+        self,
+        log: ResponseLog,
+        config: RelayConfig,
+        publishers: Publishers,
+        recorder: Recorder,
+        holders: Mapping[str, Holder],
     ) -> None:
         self._log = log
         self._config = config
         self._publishers = publishers
+        self._recorder = recorder
         self._holders = holders
         self._ended: deque[tuple[float, str]] = deque(maxlen=_FOLDS_MAX)
 
@@ -59,6 +67,7 @@ class Sweeper:
         while True:
             with self._logging():
                 await self.take_orphans()
+                await self._recorder.check_followers()
                 if time.monotonic() >= expires_s:
                     expires_s = time.monotonic() + _EXPIRE_S
                     await self.delete_expired()
