@@ -530,18 +530,27 @@ async def test_a_server_that_logs_queries_sees_no_token(relay: Relay) -> None:
 
     async with Client.on(LocalChannel(HeldUpstream(), relay=relay)) as client:
         app = create_app(client)
-        for query in (b"token=x", b"a=1&token=x&starting_after=1", b"token=x&a=%3D", b"atoken=1"):
+        for path, query in (
+            (f"{CHAT}/r1", b"token=x"),
+            (f"{CHAT}/r1", b"a=1&token=x&starting_after=1"),
+            (f"{CHAT}/r1", b"token=x&a=%3D"),
+            (f"{CHAT}/r1", b"t%6fken=x"),
+            (f"{CHAT}/r1", b"atoken=1"),
+            (CHAT, b"limit=1&token=x"),
+            ("/v1/stream/responses/r1", b"token=x&offset=-1"),
+        ):
             requests.append({"type": "http.request"})
             scope: dict[str, Any] = {
                 "type": "http",
                 "method": "GET",
-                "path": f"{CHAT}/r1",
-                "raw_path": f"{CHAT}/r1".encode(),
+                "path": path,
+                "raw_path": path.encode(),
                 "query_string": query,
                 "headers": [(b"host", b"localhost")],
             }
             await app(scope, receive, send)
-    assert seen == [(401, b""), (401, b"a=1&starting_after=1"), (401, b"a=%3D"), (200, b"atoken=1")]
+    refused = [(401, b""), (401, b"a=1&starting_after=1"), (401, b"a=%3D"), (401, b"")]
+    assert seen == [*refused, (200, b"atoken=1"), (200, b"limit=1"), (200, b"offset=-1")]
 
 
 async def test_pages_of_listed_origins_may_follow_and_see_the_headers(

@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
+from urllib.parse import unquote
 
 import orjson
 from starlette.applications import Starlette
@@ -42,7 +43,7 @@ from mistralwire.gateway._routes import (
     is_openai_path,
 )
 from mistralwire.gateway._state import EXPOSED_HEADERS, GatewayState, foreign_host_error, problem_of_keys
-from mistralwire.gateway._streams import STREAM_METHODS, STREAM_PATH, StreamStore
+from mistralwire.gateway._streams import RESPONSES, STREAM_METHODS, STREAM_PATH, StreamStore
 from mistralwire.log import ResponseLog
 from mistralwire.upstream import ForwardRoutes, ModelCatalog
 
@@ -52,7 +53,8 @@ _OWN_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _HEALTH_S = 3.0
 # Of the request line, as shown in errors and logs.
 _METHOD_CHARS_MAX, _PATH_CHARS_MAX = 16, 128
-_TOKEN = re.compile(b"(?:^|&)%b=[^&]*" % READ_TOKEN.encode())
+# Where a token is, or where somebody may try one.
+_TOKEN_PATHS = (RESPONSES_PATH, f"{STREAM_PATH}/{RESPONSES}/")
 _NOT_PRINTABLE = re.compile("[^!-~]")
 
 
@@ -160,10 +162,12 @@ def create_app(
 
 def _hide_token(scope: Scope) -> None:
     """Remove a token from the query of a request, which the server may log."""
-    query = scope["query_string"]
-    if _TOKEN.search(query) and f"{RESPONSES_PATH}/" in scope["path"]:
-        scope[WHOLE_QUERY] = query
-        scope["query_string"] = _TOKEN.sub(b"", query).lstrip(b"&")
+    query: bytes = scope["query_string"]
+    if not query or not any(path in scope["path"] for path in _TOKEN_PATHS):
+        return
+    scope[WHOLE_QUERY] = query
+    parameters = [each for each in query.split(b"&") if unquote(each.partition(b"=")[0]) != READ_TOKEN]
+    scope["query_string"] = b"&".join(parameters)
 
 
 def _without_last_slash(scope: Scope) -> Scope:
