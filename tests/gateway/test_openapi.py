@@ -1,5 +1,6 @@
 """The OpenAPI document: it keeps its standard, has the routes that are there, and says how they answer."""
 
+import asyncio
 import contextlib
 import importlib.resources
 import json
@@ -367,6 +368,26 @@ async def test_answers_about_responses_and_streams_are_as_documented(http: aioht
                 assert own <= {*answer.get("headers", ())}, described
                 if status >= 400 and method != "head":
                     await _check(path, method, response)
+
+
+async def test_an_answer_that_somebody_else_cancels_is_as_documented(http: aiohttp.ClientSession) -> None:
+    relay, upstream = create_relay(RelayConfig(log="memory")), HeldUpstream()
+    assert relay is not None
+    question = {"model": "m", "messages": []}
+    # With a key, the model is asked once the response is open.
+    headers = {"x-mistralwire-response-id": "r", "idempotency-key": "k"}
+    async with (
+        relay,
+        running_gateway(upstream, is_embedded=True, relay=relay) as url,
+        asyncio.TaskGroup() as tasks,
+    ):
+        asking = tasks.create_task(http.post(url + CHAT, json=question, headers=headers))
+        await upstream.started.wait()
+        async with http.post(f"{url}{CHAT}/r/cancel") as response:
+            assert response.status == 200
+        async with await asking as response:
+            assert response.status == 499
+            await _check(CHAT, "post", response)
 
 
 async def test_it_is_served_to_those_without_a_key(

@@ -35,6 +35,7 @@ ERRORS = {
     "424": "Something that the upstream needs for this request failed.",
     "429": "Too many requests for the gateway, the service or the upstream.",
     "451": "The upstream refused the request for legal reasons.",
+    "499": "Somebody else has cancelled the stored response.",
     "500": "The gateway or the service is misconfigured, or has an internal error.",
     "501": "The upstream does not support the call.",
     "503": "The upstream or the service failed or is overloaded.",

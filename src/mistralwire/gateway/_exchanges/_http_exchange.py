@@ -35,7 +35,7 @@ from mistralwire.gateway._errors import (
 from mistralwire.gateway._state import GatewayState
 
 CALLER_GONE = 499
-"""Status in logs and metrics of a request whose caller has hung up; it is never sent."""
+"""Status in logs and metrics of a request whose caller has hung up, to whom it is not sent."""
 
 BREAK_OFF_S = 0.25
 """Seconds between an error event and the end of the connection: many clients drop unread bytes."""
