@@ -352,6 +352,18 @@ async def test_deleting_takes_events_keys_and_bytes(log: ResponseLog) -> None:
     assert await log.usage("o") == Usage(0, 0, 0)
 
 
+async def test_a_response_is_deleted_as_it_was_read_if_that_is_the_condition(log: ResponseLog) -> None:
+    read_as = await log.open(Opening(id="r"))
+    await append(log, "r", 1, "a")
+    with pytest.raises(ResponseError) as caught:
+        await log.delete("r", revision=read_as.revision)
+    assert (caught.value.code, caught.value.reason) == ("ABORTED", Reason.LOG_CONFLICT)
+    stored = await log.describe("r")
+    assert stored is not None
+    await log.delete("r", revision=stored.revision)
+    assert await log.describe("r") is None
+
+
 async def test_a_key_belongs_to_whoever_claims_it_first(log: ResponseLog) -> None:
     assert await log.claim_key("o", "k", b"1", "r") == KeyClaim("r", b"1", is_new=True)
     assert await log.claim_key("o", "k", b"2", "s") == KeyClaim("r", b"1", is_new=False)

@@ -17,7 +17,7 @@ from mistralwire.log._response_log import (
     Query,
     StoredResponse,
 )
-from mistralwire.log._rules import appended, folded, not_found_error, opened, unavailable
+from mistralwire.log._rules import appended, check_revision, folded, not_found_error, opened, unavailable
 
 
 class MemoryLog(LocalNode):
@@ -103,11 +103,13 @@ class MemoryLog(LocalNode):
         responses = [response for id in ids if (response := self._index.get(id)) is not None]
         return max(responses, key=position).id if responses else None
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str, *, revision: int | None = None) -> None:
         """Delete a response; see `ResponseLog`."""
-        response = self._index.remove(id)
+        response = self._index.get(id)
         if response is None:
             raise not_found_error()
+        check_revision(response, revision)
+        self._index.remove(id)
         del self._batches[id]
         for key in self._keys_of.pop(id, ()):
             del self._keys[key]

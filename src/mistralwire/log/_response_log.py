@@ -272,8 +272,11 @@ class ResponseLog(Protocol):
     def unreserve(self, id: str, owner: str, space: Space = "response") -> None:
         """Undo a `reserve`; no effect once the response is open."""
 
-    async def delete(self, id: str) -> None:
-        """Delete a response with its events and its keys; its followers end with RESPONSE_NOT_FOUND."""
+    async def delete(self, id: str, *, revision: int | None = None) -> None:
+        """Delete a response with its events and its keys; its followers end with RESPONSE_NOT_FOUND.
+
+        With a revision, it fails with LOG_CONFLICT (ABORTED) unless this is still the stored revision.
+        """
 
     async def claim_key(self, owner: str, key: str, digest: bytes, id: str) -> KeyClaim:
         """Claim an owner's key for a response, unless another one has it; return who holds it."""

@@ -20,6 +20,16 @@ def check_epoch(stored: int, found: int) -> None:
         raise stale_error(stored)
 
 
+def check_revision(found: StoredResponse, revision: int | None) -> None:
+    """Raise LOG_CONFLICT if a response must have a revision, and has another one."""
+    if revision is not None and revision != found.revision:
+        raise ResponseError(
+            "the response has changed since it was read; read it again",
+            code="ABORTED",
+            reason=Reason.LOG_CONFLICT,
+        )
+
+
 def opened(opening: Opening, found: StoredResponse | None, node: str, now_s: float) -> StoredResponse:
     """Return a response as it is once it is opened, new or taken over.
 
@@ -60,12 +70,7 @@ def appended(append: Append, found: StoredResponse, now_s: float) -> tuple[Store
     Raises:
         ResponseError: What `ResponseLog.append` reports.
     """
-    if append.revision is not None and append.revision != found.revision:
-        raise ResponseError(
-            "the response has changed since it was read; read it again",
-            code="ABORTED",
-            reason=Reason.LOG_CONFLICT,
-        )
+    check_revision(found, append.revision)
     check_epoch(found.epoch, append.epoch)
     last = append.first + append.count - 1
     expected = found.last + 1

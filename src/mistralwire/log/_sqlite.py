@@ -148,9 +148,13 @@ class SqliteLog(LocalNode):
         """Create a response, or take it over; see `ResponseLog`."""
         return await self._write(lambda transaction: transaction.open(opening))
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str, *, revision: int | None = None) -> None:
         """Delete a response; see `ResponseLog`."""
-        await self._write(lambda transaction: transaction.delete(id), self._feeds.fail, id, not_found_error())
+
+        def delete(transaction: Transaction) -> None:
+            transaction.delete(id, revision)
+
+        await self._write(delete, self._feeds.fail, id, not_found_error())
 
     async def claim_key(self, owner: str, key: str, digest: bytes, id: str) -> KeyClaim:
         """Claim a key; see `ResponseLog`."""

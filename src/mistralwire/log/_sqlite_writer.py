@@ -14,7 +14,15 @@ from typing import Any, TypeAlias
 
 from mistralwire.errors import MistralwireError, Reason, ResponseError
 from mistralwire.log._response_log import Append, Batch, End, KeyClaim, Opening, Space, StoredResponse
-from mistralwire.log._rules import appended, folded, not_found_error, opened, replace, unavailable
+from mistralwire.log._rules import (
+    appended,
+    check_revision,
+    folded,
+    not_found_error,
+    opened,
+    replace,
+    unavailable,
+)
 from mistralwire.log._sqlite_file import Folder, is_full
 
 # What `stored_response` takes.
@@ -247,8 +255,9 @@ class Transaction:
             self._stale[opening.id] = None
         return response
 
-    def delete(self, id: str) -> None:
+    def delete(self, id: str, revision: int | None) -> None:
         number, response = self._required(id)
+        check_revision(response, revision)
         self.flush()
         self._remove_batches(number)
         self.connection.execute("delete from responses where number = ?", (number,))

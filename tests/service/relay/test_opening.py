@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ from mistralwire._metadata import CALLER, IDEMPOTENCY_KEY, ON_DISCONNECT, RESPON
 from mistralwire._methods import METHODS
 from mistralwire._status import error_of_status
 from mistralwire.errors import CallError, DecodeError, Reason, ResponseError, UpstreamError
-from mistralwire.log import KeyClaim, MemoryLog, Opening, StoredResponse, Usage
+from mistralwire.log import Delivery, KeyClaim, MemoryLog, Opening, StoredResponse, Usage
 from mistralwire.service import RelayConfig
 from mistralwire.service._relay import _recording, options_of
 from mistralwire.service._relay._opening import request_digest
@@ -27,6 +28,9 @@ from mistralwire.v1 import (
 from tests.service.relay.calls import HeldLog, Service, ids_in, metadata, serving
 from tests.service.upstreams import REQUEST, STREAM_REQUEST, EagerUpstream, HeldUpstream, chunk
 
+OTHER_STREAM_REQUEST = ChatCompletionStreamRequest(
+    model="m", messages=[ChatMessage(user=UserMessage(role="user", content_string="bye"))]
+)
 OTHER_REQUEST = ChatCompletionRequest(
     model="m", messages=[ChatMessage(user=UserMessage(role="user", content_string="bye"))]
 )
@@ -450,6 +454,63 @@ async def test_a_call_whose_id_another_node_has_used_meanwhile_is_refused() -> N
         assert caught.value.reason == Reason.RESPONSE_EXISTS
         await upstream.closed.wait()
         assert (await service.stored("a")).end is None
+
+
+@pytest.mark.parametrize("other", [None, OTHER_STREAM_REQUEST], ids=["the same request", "another"])
+async def test_a_response_whose_key_another_node_is_about_to_claim_is_joined(
+    other: ChatCompletionStreamRequest | None,
+) -> None:
+    class HeldClaim(MemoryLog):
+        def __init__(self) -> None:
+            super().__init__()
+            self.may_claim = asyncio.Event()
+            self.is_claiming = asyncio.Event()
+            self.followed = asyncio.Event()
+
+        def follow(self, id: str, after: int = 0) -> AsyncGenerator[Delivery, None]:
+            self.followed.set()
+            return super().follow(id, after)
+
+        async def claim_key(self, owner: str, key: str, digest: bytes, id: str) -> KeyClaim:
+            if not self.is_claiming.is_set():
+                self.is_claiming.set()
+                await self.may_claim.wait()
+            return await super().claim_key(owner, key, digest, id)
+
+    log, upstream = HeldClaim(), EagerUpstream(3)
+    async with serving(upstream, log=log) as here, serving(upstream, log=log) as there:
+        first = asyncio.create_task(streamed(here, id="a", key="k"))
+        await log.is_claiming.wait()
+        second = asyncio.create_task(streamed(there, other or STREAM_REQUEST, id="a", key="k"))
+        if other is None:
+            await log.followed.wait()
+        else:
+            with pytest.raises(CallError) as caught:
+                await second
+            assert caught.value.reason == Reason.IDEMPOTENCY_KEY_REUSED
+        log.may_claim.set()
+        assert await first == [0, 1, 2]
+        if other is None:
+            assert await second == [0, 1, 2]
+        assert upstream.produced == 3
+
+
+async def test_an_id_that_becomes_free_while_a_key_is_claimed_is_used() -> None:
+    class OtherNode(MemoryLog):
+        async def claim_key(self, owner: str, key: str, digest: bytes, id: str) -> KeyClaim:
+            claim = await super().claim_key(owner, key, digest, id)
+            stored = await self.describe(id)
+            if stored is not None and stored.node == "other":
+                # The model of another call with this id has failed.
+                await self.delete(id)
+            return claim
+
+    log = OtherNode()
+    async with serving(EagerUpstream(3), log=log) as service:
+        log.node, node = "other", log.node
+        await log.open(Opening(id="/a"))
+        log.node = node
+        assert await streamed(service, id="a", key="k") == [0, 1, 2]
 
 
 @pytest.mark.parametrize("error", [None, NO_LOG], ids=["slow", "fails"])

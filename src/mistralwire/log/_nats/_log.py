@@ -38,6 +38,7 @@ from mistralwire.log._response_log import (
 )
 from mistralwire.log._rules import (
     appended,
+    check_revision,
     folded,
     new_node,
     not_found_error,
@@ -208,13 +209,12 @@ class NatsLog(IndexedLog):
         """Return the id of an owner's newest response with an upstream's id."""
         return self._index.find(owner, upstream_id)
 
-    async def delete(self, id: str) -> None:
+    async def delete(self, id: str, *, revision: int | None = None) -> None:
         """Delete a response; see `ResponseLog`."""
-        if await self.describe(id) is None:
-            raise not_found_error()
+        _deleted(revision, await self.describe(id))
         await self._keys.release_all(id)
         try:
-            await self._change(id, _deleted)
+            await self._change(id, partial(_deleted, revision))
         except ResponseError as error:
             if error.reason != Reason.LOG_FULL:
                 raise
@@ -431,9 +431,10 @@ def _done(append: Append, response: StoredResponse | None, error: MistralwireErr
     append.on_done(0 if response is None else response.last, error)
 
 
-def _deleted(found: StoredResponse | None) -> Changed:
+def _deleted(revision: int | None, found: StoredResponse | None) -> Changed:
     if found is None:
         raise not_found_error()
+    check_revision(found, revision)
     return None, ()
 
 

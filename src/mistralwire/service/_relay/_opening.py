@@ -12,7 +12,7 @@ from mistralwire import _offload, codec
 from mistralwire._metadata import IDEMPOTENCY_KEY, ON_DISCONNECT, RESPONSE_ID, Metadata
 from mistralwire._methods import Method
 from mistralwire.errors import CodecError, DecodeError, OverloadError, Reason, ResponseError, Violation
-from mistralwire.log import Opening, StoredResponse, exists_error
+from mistralwire.log import KeyClaim, Opening, StoredResponse, exists_error
 from mistralwire.service._config import RelayConfig, parse_on_disconnect
 from mistralwire.service._relay._recording import RecordedCall, Recorder, Recording
 from mistralwire.service._relay._rules import (
@@ -27,6 +27,8 @@ from mistralwire.v1 import ResponseKind, ResponseState
 
 _KEY = re.compile("[ -~]{1,255}")
 _RANDOM_BYTES = 16
+# Of a key, in the state of a response that was opened for it; the digest of the request is behind.
+_MARK_BYTES = 16
 _KINDS = {
     "ChatCompletion": ResponseKind.RESPONSE_KIND_CHAT,
     "FIMCompletion": ResponseKind.RESPONSE_KIND_FIM,
@@ -236,6 +238,7 @@ class ResponseOpener:
         """
         log, owner = self._log, self._owner
         digest = await request_digest(self._method, self._request)
+        mark = hashlib.blake2b(key.encode(), digest_size=_MARK_BYTES).digest()
         overload = None
         try:
             await self._reserve()
@@ -245,15 +248,18 @@ class ResponseOpener:
         # Two that find the key free again must not both take it.
         async with self._recorder.lock(owner, key):
             while True:
-                exists = None if self._is_open else await self._create_if_new()
-                claim = await log.claim_key(owner, key, digest, self._id)
+                exists = None if self._is_open else await self._create_if_new(mark + digest)
+                claim = await self._claim(key, mark, digest, has_opened=exists is None)
                 if claim.is_new:
-                    if exists is not None:
-                        await log.release_key(owner, key, self._id)
+                    if exists is None:
+                        break
+                    await log.release_key(owner, key, self._id)
+                    if not await self._is_free():
                         raise exists
-                    break
+                    continue
                 stored = await log.describe(claim.id)
-                if stored is not None and not _has_failed_early(stored):
+                # One that has the id and no such key holds the key for a moment, as above.
+                if stored is not None and not _has_failed_early(stored) and stored.state.startswith(mark):
                     await self._discard()
                     if claim.digest != digest:
                         raise _reused_error()
@@ -264,36 +270,62 @@ class ResponseOpener:
             raise overload
         return None
 
+    async def _claim(self, key: str, mark: bytes, digest: bytes, *, has_opened: bool) -> KeyClaim:
+        """Claim the key, unless another node has opened the response for it, and has not claimed it yet."""
+        if not has_opened:
+            stored = await self._log.describe(self._id)
+            if stored is not None and stored.state.startswith(mark):
+                return KeyClaim(self._id, stored.state[_MARK_BYTES:], is_new=False)
+        return await self._log.claim_key(self._owner, key, digest, self._id)
+
     async def _reserve(self) -> None:
         await reserve(self._log, self._id, self._owner, self._recorder.config)
         self._is_reserved = True
 
-    async def _create(self) -> None:
+    async def _create(self, state: bytes = b"") -> None:
         name = self._method.name.removesuffix("Stream")
         model = getattr(self._request, "model", "")[:MODEL_CHARS_MAX]
         await self._log.open(
-            Opening(id=self._id, owner=self._owner, kind=_KINDS[name], model=model, is_new=True)
+            Opening(id=self._id, owner=self._owner, kind=_KINDS[name], model=model, state=state, is_new=True)
         )
         self._is_open = True
 
-    async def _create_if_new(self) -> ResponseError | None:
+    async def _create_if_new(self, state: bytes = b"") -> ResponseError | None:
         """Open the response, or return the error if it exists; one that has failed early is replaced.
 
         So a call that gRPC retries after such a failure, with the same id, is answered.
+
+        Args:
+            state: What tells of its key and its request.
         """
-        try:
-            await self._create()
-        except ResponseError as error:
-            if error.reason != Reason.RESPONSE_EXISTS:
-                raise
+        while True:
+            try:
+                await self._create(state)
+            except ResponseError as error:
+                if error.reason != Reason.RESPONSE_EXISTS:
+                    raise
+                exists = error
+            else:
+                return None
             async with self._recorder.lock(self._id):
                 stored = await self._log.describe(self._id)
                 if stored is not None and not _has_failed_early(stored):
-                    return error
+                    return exists
                 if stored is not None:
-                    await self._log.delete(self._id)
-                await self._create()
-        return None
+                    await self._delete(stored)
+
+    async def _delete(self, stored: StoredResponse) -> None:
+        """Delete a response, unless another node has done that, or has opened a new one with its id."""
+        try:
+            await self._log.delete(stored.id, revision=stored.revision)
+        except ResponseError as error:
+            if error.reason not in (Reason.RESPONSE_NOT_FOUND, Reason.LOG_CONFLICT):
+                raise
+
+    async def _is_free(self) -> bool:
+        """Check whether the response that had the id has failed early, or is gone, meanwhile."""
+        stored = await self._log.describe(self._id)
+        return stored is None or _has_failed_early(stored)
 
     async def _discard(self) -> None:
         """Delete the response, which is not needed, with its keys."""
