@@ -3,11 +3,14 @@
 import json
 import signal
 
+import grpc
 import pytest
 
 from mistralwire.client import Client
+from mistralwire.errors import MistralwireError
 from mistralwire.v1 import CompletionChunk, CompletionResponseStreamChoice, DeltaMessage, FinishReason
 from tests.client.relays import relaying
+from tests.client.test_subscription import answer, delivery, relay_of
 from tests.service.upstreams import chunk
 
 from .relay import invoke, running
@@ -66,13 +69,34 @@ async def test_a_response_that_breaks_off_is_an_error_behind_its_text() -> None:
     assert (code, output) == (1, "ab\n")
     assert errors.splitlines()[:2] == [
         "Error: CANCELLED (RESPONSE_CANCELLED): somebody has cancelled the response",
-        "  the response above is incomplete; if it continues, --after 2 prints the rest",
+        "  the response has ended with this error",
     ]
     assert unknown[:2] == (1, "")
     assert unknown[2].startswith("Error: NOT_FOUND (RESPONSE_NOT_FOUND): ")
     # The only violation is the message: it is printed once.
     assert invalid[2].count("expected 1 to 128 letters") == 1
     assert truncated[2].startswith("Error: DATA_LOSS (RESPONSE_TRUNCATED): ")
+
+
+@pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "UNAVAILABLE"])
+async def test_the_failure_of_a_response_is_not_taken_for_that_of_the_call(code: str) -> None:
+    async with relaying() as server, Client(server.address) as client:
+        async with client.publish("r") as publisher:
+            await publisher.fail(MistralwireError("no room", code=code, reason=code))
+        _, output, errors = await invoke(server.address, "follow", "r")
+
+    assert output == ""
+    assert errors.splitlines()[:2] == [f"Error: {code}: no room", "  the response has ended with this error"]
+    assert [line.partition(":")[0] for line in errors.splitlines()[2:]] == ["  request id"]
+
+
+async def test_an_error_of_the_call_names_the_position_to_resume_at() -> None:
+    broken = answer(delivery(2, 0), code=grpc.StatusCode.INVALID_ARGUMENT)
+    async with relay_of(broken) as (address, _):
+        code, output, errors = await invoke(address, "follow", "r", "--after", "1", "--json")
+
+    assert (code, output.count("\n")) == (1, 1)
+    assert "\n  the response above is incomplete; if it continues, --after 2 prints the rest\n" in errors
 
 
 async def test_a_model_that_failed_is_an_error() -> None:

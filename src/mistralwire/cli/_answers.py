@@ -131,7 +131,9 @@ def call_service(target: str, options: Mapping[str, Any], use: Callable[[Client]
     try:
         return asyncio.run(run())
     except MistralwireError as error:
-        raise click.ClickException(_failure_text(error, target)) from error
+        raise click.ClickException(
+            _failure_text(error, target, has_deadline="deadline_s" in options)
+        ) from error
 
 
 def has_failed(part: Response | CompletionChunk) -> bool:
@@ -154,8 +156,9 @@ _REMEDIES = {
 }
 
 
-def _failure_text(error: MistralwireError, target: str) -> str:
+def _failure_text(error: MistralwireError, target: str, *, has_deadline: bool) -> str:
     """Return code and reason, the message, each violation, a remedy, and the id for the service's logs."""
+    is_late = error.reason == "DEADLINE_EXCEEDED"
     reason = "" if error.reason == error.code else f" ({printable(error.reason)})"
     lines = [f"{error.code}{reason}: {printable(error.message)}"]
     notes = getattr(error, "__notes__", ())
@@ -169,9 +172,9 @@ def _failure_text(error: MistralwireError, target: str) -> str:
             lines.append(f"retry after {error.retry_after_s:g} s")
         if notes:
             lines += notes
-            if error.reason == "DEADLINE_EXCEEDED":
+            if is_late and has_deadline:
                 lines.append("allow more with --deadline")
-        elif remedy := _REMEDIES.get(error.reason):
+        elif (remedy := _REMEDIES.get(error.reason)) and (has_deadline or not is_late):
             lines.append(remedy.format(target=printable(target)))
         if error.request_id:
             lines.append(f"request id: {printable(error.request_id)}")

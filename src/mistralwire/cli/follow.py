@@ -16,8 +16,8 @@ _FOLLOW_HELP = """Print a response that a service stores, as it is produced.
 ID is the id of the response, such as "mistralwire publish" prints it. The response is printed from its
 beginning, or after the event that --after names, to its end, as "mistralwire call" prints an answer.
 
-A lost connection is opened again, and nothing is printed twice. Any other error before the end of the
-response names the --after to resume with.
+A lost connection is opened again, and nothing is printed twice. An error that is not the end of the response
+names the --after to resume with.
 
 \b
 Examples:
@@ -71,7 +71,8 @@ def follow(
                 last = event.sequence
             is_complete = True
         except CallError as error:
-            if last > after:
+            # Without the note of a response that has ended with the error.
+            if last > after and not hasattr(error, "__notes__"):
                 error.add_note(
                     f"the response above is incomplete; if it continues, --after {last} prints the rest"
                 )

@@ -199,6 +199,8 @@ def events_in(batch: EventBatch, request_id: str) -> Iterator[ResponseEvent]:
     for sequence, message in enumerate(messages, batch.first_sequence):
         yield ResponseEvent(sequence, lifted(message))
     if batch.end is not None and (error := response_failure(batch.end, request_id)):
+        # The code alone may look like that of a service which can't be reached.
+        error.add_note("the response has ended with this error")
         raise error
 
 
