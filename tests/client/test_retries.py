@@ -1,6 +1,7 @@
 """Which calls are retried, how often, and which never: counted by a real server."""
 
 import asyncio
+import json
 import socket
 from typing import Any
 
@@ -8,6 +9,7 @@ import grpc
 import pytest
 
 from mistralwire.client import Client
+from mistralwire.client._channel import channel_options
 from mistralwire.errors import CallError, MistralwireError
 from mistralwire.service import ServerConfig, create_server
 from mistralwire.service._status import refuse
@@ -190,6 +192,25 @@ async def test_a_request_of_megabytes_is_tried_again_too() -> None:
         assert (await client.complete(request)).id == "answer"
 
     assert failing.attempts == 2
+
+
+def test_a_call_that_finds_no_connection_outlasts_the_pause_before_the_next_one() -> None:
+    options = dict(
+        channel_options(
+            "localhost:1",
+            attempts_max=4,
+            keepalive_s=30,
+            keepalive_timeout_s=10,
+            message_bytes_max=1,
+            is_gzip_enabled=False,
+            is_shared=True,
+        )
+    )
+    policy = json.loads(options["grpc.service_config"])["methodConfig"][0]["retryPolicy"]
+    first_s = float(policy["initialBackoff"].rstrip("s"))
+    pauses_s = sum(first_s * policy["backoffMultiplier"] ** number for number in range(3))
+    # gRPC draws a fifth more or less: gRFC A6, and its document on connection backoff.
+    assert options["grpc.max_reconnect_backoff_ms"] / 1000 * 1.2 < pauses_s * 0.8
 
 
 async def test_where_nothing_succeeds_retries_stop() -> None:

@@ -26,7 +26,8 @@ _RETRY_BYTES_MAX = 64 * 1024 * 1024
 # before a reconnect, so that each attempt has a new connection to try.
 _BACKOFF = {"initialBackoff": "0.2s", "maxBackoff": "5s", "backoffMultiplier": 3}
 _RECONNECT_MS_MIN = 200
-_RECONNECT_MS_MAX = 10_000
+# Nor does a long outage make it longer: calls find a service that is back.
+_RECONNECT_MS_MAX = 1_000
 # After the failure of an address its name is resolved again this soon: before the last attempt.
 _RESOLUTION_MS_MIN = 1_000
 # A stream of the relay is resumed by the client itself, from where it was.
