@@ -42,14 +42,17 @@ class ResponseCalls:
 
     _stub: Stub
 
-    async def get_response(self, response_id: str, **options: Unpack[CallOptions]) -> GetResponseResponse:
+    async def get_response(
+        self, response_id: str, *, info_only: bool = False, **options: Unpack[CallOptions]
+    ) -> GetResponseResponse:
         """Return a response as far as it is, accumulated, and what is known about it.
 
         Args:
             response_id: Id of the response, or the id that its upstream gave it.
+            info_only: Whether to leave out the content, which takes long for a long response.
             **options: Deadline, request id and metadata; see `complete`.
         """
-        request = GetResponseRequest(response_id=response_id)
+        request = GetResponseRequest(response_id=response_id, info_only=info_only or None)
         found: GetResponseResponse = await self._call("GetResponse", request, options)
         if found.HasField("response"):
             found.response.CopyFrom(lifted(found.response))

@@ -135,9 +135,11 @@ class SyncClient:
         """
         return self._iterate(self._client.stream_batches(request, **options))
 
-    def get_response(self, response_id: str, **options: Unpack[CallOptions]) -> GetResponseResponse:
+    def get_response(
+        self, response_id: str, *, info_only: bool = False, **options: Unpack[CallOptions]
+    ) -> GetResponseResponse:
         """Return a stored response as far as it is; see `Client.get_response`."""
-        return self._runner().run(self._client.get_response(response_id, **options))
+        return self._runner().run(self._client.get_response(response_id, info_only=info_only, **options))
 
     def list_responses(
         self,

@@ -840,7 +840,9 @@ Attributes:
 Asks for one response.
 
 Attributes:
-    response_id (str): Id of the response, or the id that its upstream gave it. Required.""",
+    response_id (str): Id of the response, or the id that its upstream gave it. Required.
+    info_only (bool): Whether the answer is only `info`, which is cheap for a long response too.
+        Absent: it has the content.""",
     "GetResponseResponse": """\
 A response as far as it is.
 

@@ -341,16 +341,21 @@ class GetResponseRequest(Message):
     """Asks for one response."""
 
     RESPONSE_ID_FIELD_NUMBER: ClassVar[int]
+    INFO_ONLY_FIELD_NUMBER: ClassVar[int]
     response_id: str
     """Id of the response, or the id that its upstream gave it. Required."""
+    info_only: bool
+    """Whether the answer is only `info`, which is cheap for a long response too. Absent: it has the content.
+    """
 
     def __init__(
         self,
         *,
         response_id: str | None = ...,
+        info_only: bool | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: Literal["response_id"]) -> bool: ...
-    def ClearField(self, field_name: Literal["response_id"]) -> None: ...
+    def HasField(self, field_name: Literal["response_id", "info_only"]) -> bool: ...
+    def ClearField(self, field_name: Literal["response_id", "info_only"]) -> None: ...
     def WhichOneof(self, oneof_group: Never) -> None: ...
 
 @final

@@ -83,6 +83,19 @@ async def test_a_long_response_is_accumulated_beside_the_event_loop(monkeypatch:
     assert len(threads) == 1
 
 
+async def test_only_what_is_known_about_a_response_costs_no_reading() -> None:
+    class UnreadLog(MemoryLog):
+        async def read(self, id: str, after: int = 0, bytes_max: int = 0) -> Any:
+            raise AssertionError("nothing is read")
+
+    async with relay_stub(log=UnreadLog()) as stub:
+        await publish(stub, opening(), batch(1, "a"), ending())
+        for id_ in ("r", "cmpl-1"):
+            found = await stub.GetResponse(GetResponseRequest(response_id=id_, info_only=True))
+            assert found.WhichOneof("whole") is None
+            assert (found.info.response_id, found.info.last_sequence) == ("r", 1)
+
+
 async def test_the_kind_of_a_response_is_that_of_what_is_read() -> None:
     fim = PublishRequest(open=PublishOpen(response_id="r", kind=ResponseKind.RESPONSE_KIND_FIM))
     async with relay_stub() as stub:

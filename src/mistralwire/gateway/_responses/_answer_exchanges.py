@@ -78,7 +78,7 @@ class TokenExchange(AnswerExchange):
     """Makes a token that reads a response for a while."""
 
     async def _find(self) -> HttpAnswer:
-        found = await self._state.client.get_response(self._id, **self._options())
+        found = await self._state.client.get_response(self._id, info_only=True, **self._options())
         response_id = found.info.response_id
         token = make_read_token(self._key_digest, response_id, time.time())
         body = {

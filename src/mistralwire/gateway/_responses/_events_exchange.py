@@ -192,7 +192,7 @@ class EventsExchange(ResponseExchange):
 
     async def _find_id(self) -> str:
         """Return the id of the response whose upstream's id may be in the path."""
-        found = await self._state.client.get_response(self._id, **self._options())
+        found = await self._state.client.get_response(self._id, info_only=True, **self._options())
         return found.info.response_id
 
     def _error_event(self, error: MistralwireError) -> bytes:

@@ -68,7 +68,7 @@ class ReadableResponse:
     ) -> "ReadableResponse":
         """Find a response by its id, or by that of its upstream; the errors are those of the service."""
         try:
-            found = await client.get_response(response_id, **options)
+            found = await client.get_response(response_id, info_only=True, **options)
         except CallError as error:
             raise (unknown_response_error() if error.violations else error) from None
         return cls(client, options, visible, found.info)

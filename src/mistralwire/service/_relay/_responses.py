@@ -71,6 +71,9 @@ class Responses:
     async def get(self, owner: str, wire: bytes) -> bytes:
         """Answer GetResponse; what takes long to accumulate does so in a thread."""
         stored = await self._find_ended(owner, read_response_id(GetResponseRequest, wire))
+        info = GetResponseResponse(info=info_of(stored)).SerializeToString()
+        if GetResponseRequest.FromString(wire).info_only:
+            return info
         parts = []
         after = 0
         # Without what is appended meanwhile: a reader goes on behind the last event of the answer.
@@ -78,7 +81,6 @@ class Responses:
             parts += [batch.data for batch in batches if batch.last <= stored.last]
             after = batches[-1].last
         data = b"".join(parts)
-        info = GetResponseResponse(info=info_of(stored)).SerializeToString()
         if data[:1] in _WHOLE_TAGS:
             content = split(data)[0]
             return b"".join((_WHOLE_TAGS[data[:1]], write_varint(len(content)), content, info))
