@@ -543,3 +543,23 @@ async def test_a_response_that_a_failing_log_has_opened_all_the_same_fails() -> 
     assert reason_of(raised.value)[0] == "LOG_UNAVAILABLE"
     assert message.end.state == FAILED
     assert relay.holders == {}
+
+
+async def test_a_takeover_that_a_failing_log_has_stored_all_the_same_has_a_lease() -> None:
+    log = SlowToOpen()
+    log.may_open.set()
+    config = RelayConfig(log="memory", lease_s=0.05)
+    async with relaying(config, log=log) as (relay, server), calling(server) as stub:
+        async with Producer(stub, opening(), batch(1, "a")) as producer:
+            await producer.acknowledged(1)
+            log.error = ResponseError("no answer", code="UNAVAILABLE", reason=Reason.LOG_UNAVAILABLE)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await publish(stub, opening(epoch=1))
+            await producer.send(batch(2, "b"))
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await producer.ended()
+        messages = await follow(stub)
+    assert reason_of(raised.value)[0] == "STALE_EPOCH"
+    assert len(events_of(messages)) == 1
+    assert messages[-1].end.state == FAILED
+    assert relay.holders == {}

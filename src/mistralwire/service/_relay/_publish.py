@@ -501,8 +501,10 @@ class Publishers:
         try:
             stored = await self.log.describe(publication.id)
             is_ours = stored is not None and stored.end is None and stored.node == self.log.node
-            if stored is not None and is_ours and stored.epoch == publication.epoch:
-                if publication.grew_to(stored.last):
+            if stored is not None and is_ours:
+                # A takeover that seemed to fail has no other holder than this one.
+                has_other_epoch, publication.epoch = publication.epoch != stored.epoch, stored.epoch
+                if publication.grew_to(stored.last) or has_other_epoch:
                     self.left(publication)
                     return
                 await end_now(self.log, stored, failure(lost_error()))
