@@ -534,6 +534,22 @@ async def test_without_the_log_a_key_promises_nothing_so_the_call_is_refused(
         assert await streamed(service, id="a", key="k") == [0, 1, 2]
 
 
+async def test_calls_that_were_refused_while_they_waited_for_a_key_open_nothing_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = SlowLog()
+    async with serving(EagerUpstream(3), log=log) as service:
+        with monkeypatch.context() as patched:
+            patched.setattr("mistralwire.service._relay._opening.LOG_WAIT_S_MAX", 0.05)
+            calls = [streamed(service, key="k") for _ in range(10)]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert {each.reason for each in outcomes if isinstance(each, CallError)} == {Reason.LOG_UNAVAILABLE}
+        log.may_open.set()
+        assert await streamed(service, id="a", key="k") == [0, 1, 2]
+        # That of the call that waited for the log, and this one.
+        assert (await log.usage("")).total == 2
+
+
 class UnansweredLog(MemoryLog):
     """Opens a response, but can't say so."""
 

@@ -165,7 +165,7 @@ class ResponseOpener:
                 self._fail(error)
         else:
             if joined_id is not None:
-                if not self._is_late and not self._call.is_over:
+                if not self._is_unwanted:
                     self._call.joined(joined_id)
             elif self._is_open:
                 self._begin()
@@ -227,7 +227,7 @@ class ResponseOpener:
                 raise exists
         elif self._recorder.is_held(self._id):
             raise exists_error()
-        elif not self._is_late and not self._call.is_over:
+        elif not self._is_unwanted:
             self._opening = self._recording(is_open=False)
             self._call.recorded(self._opening)
 
@@ -247,8 +247,10 @@ class ResponseOpener:
             overload = error
         # Two that find the key free again must not both take it.
         async with self._recorder.lock(owner, key):
-            while True:
+            while not self._is_unwanted:
                 exists = None if self._is_open else await self._create_if_new(mark + digest)
+                if self._is_unwanted:
+                    break
                 claim = await self._claim(key, mark, digest, has_opened=exists is None)
                 if claim.is_new:
                     if exists is None:
@@ -269,6 +271,11 @@ class ResponseOpener:
             await self._discard()
             raise overload
         return None
+
+    @property
+    def _is_unwanted(self) -> bool:
+        """Whether the call has ended, or was refused: nobody must join what it opens."""
+        return self._is_late or self._call.is_over
 
     async def _claim(self, key: str, mark: bytes, digest: bytes, *, has_opened: bool) -> KeyClaim:
         """Claim the key, unless another node has opened the response for it, and has not claimed it yet."""
