@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from mistralwire.codec import to_json
+from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig
 from mistralwire.service import Relay, RelayConfig, create_relay
 from mistralwire.upstream import MistralUpstream
@@ -172,6 +173,22 @@ async def test_space_around_a_value_does_not_count(
         assert await response.read() == events("mine", 1) + DONE
     async with http.get(f"{url}{CHAT}/mine/events", headers={"last-event-id": "mine.0 "}) as response:
         assert await response.read() == b"id: mine.0\n" + events("mine", 1) + DONE
+
+
+@pytest.mark.parametrize("question", [QUESTION, STREAM_QUESTION], ids=["unary", "stream"])
+async def test_an_error_has_the_id_of_the_response(
+    stack: tuple[str, HeldUpstream], http: aiohttp.ClientSession, question: dict[str, Any]
+) -> None:
+    url, upstream = stack
+    upstream.items.put_nowait(UpstreamError("no room", code="RESOURCE_EXHAUSTED"))
+    async with http.post(url + CHAT, json=question) as response:
+        assert response.status == 429
+        response_id = response.headers[RESPONSE_ID]
+    async with http.get(f"{url}{CHAT}/{response_id}") as response:
+        assert response.headers["x-mistralwire-response-state"] == "failed"
+    async with http.post(url + CHAT, json=question, headers={RESPONSE_ID: "a.b"}) as response:
+        assert response.status == 400
+        assert RESPONSE_ID not in response.headers
 
 
 async def test_a_stored_stream_that_breaks_has_its_failure_for_all(

@@ -161,10 +161,13 @@ class Stub:
     ) -> AsyncGenerator[bytes, None]:
         """Make a call; yield the wire bytes of each message of the response.
 
-        `on_headers` gets the headers of the upstream's response, if there are any, before the first message.
+        `on_headers` gets the headers of the upstream's response, if there are any, before the first
+        message; with an error, the id of the response if it is stored.
         `on_connected` is called once the service has sent the initial metadata of a stream.
         """
-        with self.calling(method.path, wire, arguments, is_stream=method.is_stream) as call:
+        with self.calling(
+            method.path, wire, arguments, is_stream=method.is_stream, on_headers=on_headers
+        ) as call:
             if on_connected is not None and not self.is_local:
                 await call.initial_metadata()
                 # A call that could not be made has some, too.
@@ -216,10 +219,12 @@ class Stub:
         arguments: CallArguments,
         *,
         is_stream: bool = False,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> Iterator[Any]:
         """Make a call of a method by its path; what grpc raises becomes a CallError.
 
-        A request that is a stream is for a method that streams in both directions.
+        A request that is a stream is for a method that streams in both directions. `on_headers` gets the id
+        of a stored response that comes with an error.
         """
         request_id = arguments.request_id
         if self._is_closed:
@@ -235,6 +240,8 @@ class Stub:
         try:
             yield call
         except grpc.aio.AioRpcError as error:
+            if on_headers is not None:
+                _take_response_id(error.trailing_metadata(), on_headers)
             raise self._call_error(error, request_id) from None
         except (grpc.aio.BaseError, KeyError) as error:
             # grpc's own failures; a KeyError for a status code that does not exist.
@@ -366,6 +373,14 @@ def _take_headers(
     headers |= {name: value for name, value in metadata if name == RESPONSE_ID and isinstance(value, str)}
     if headers:
         on_headers(headers)
+
+
+def _take_response_id(
+    trailing: Iterable[tuple[str, str | bytes]] | None, on_headers: Callable[[Mapping[str, str]], None]
+) -> None:
+    for name, value in trailing or ():
+        if name == RESPONSE_ID and isinstance(value, str):
+            on_headers({name: value})
 
 
 def _closed_error(request_id: str) -> CallError:

@@ -277,6 +277,12 @@ class CompletionExchange(HttpExchange):
     def _last_events(self) -> bytes:
         return _DONE
 
+    def _error_answer(self, error: MistralwireError) -> HttpAnswer:
+        answer = super()._error_answer(error)
+        if self._response_id:
+            answer.headers.append((RESPONSE_ID.encode(), self._response_id.encode()))
+        return answer
+
     def _error_event(self, error: MistralwireError) -> bytes:
         return encode_sse(error_body(error))
 
