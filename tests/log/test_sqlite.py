@@ -378,6 +378,21 @@ def _put_back(folder: pathlib.Path) -> None:
     folder.with_name("moved").rename(folder)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a file that is open can't be removed")
+async def test_of_two_logs_without_a_lock_between_them_one_stores_nothing(folder: pathlib.Path) -> None:
+    first, second = SqliteLog(folder), SqliteLog(folder)
+    await first.start()
+    (folder / "lock").unlink()
+    await second.start()
+    with pytest.raises(ResponseError) as caught:
+        await first.open(Opening(id="r"))
+    assert caught.value.reason == Reason.LOG_UNAVAILABLE
+    await second.open(Opening(id="r"))
+    assert await append(second, "r", 1, "a") == 1
+    await first.close()
+    await second.close()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a file that is open can't be moved")
 @pytest.mark.parametrize("lose", [_gone, _replaced])
 async def test_nothing_is_acknowledged_while_the_folder_is_gone(

@@ -89,18 +89,19 @@ class Folder:
         try:
             _lock(self._lock, path)
             _prepare(path)
-            self._database = os.stat(path / _FILE)
+            self._files = {name: os.stat(path / name) for name in (_LOCK, _FILE)}
         except BaseException:
             self.close()
             raise
 
     def check(self) -> None:
-        """Raise an OSError if another process has removed the database, or put another in its place.
+        """Raise an OSError if another process has removed a file, or put another in its place.
 
-        SQLite would go on with a file that has no name, and all of it would be gone with the process.
+        SQLite would go on with a database that has no name, and all of it would be gone with the process;
+        and a lock that has no name keeps nobody else from the folder.
         """
         with contextlib.suppress(OSError):
-            if os.path.samestat(self._database, os.stat(self._path / _FILE)):
+            if all(os.path.samestat(stat, os.stat(self._path / name)) for name, stat in self._files.items()):
                 return
         # Callers see it, but need not see the path.
         raise OSError("its folder was removed, moved or replaced; put it back, or restart the service")
