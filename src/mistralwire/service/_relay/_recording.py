@@ -538,8 +538,9 @@ class Recorder:
             for holder in self._holders.values()
             if isinstance(holder, Recording) and holder.following_nodes
         ]
-        nodes = {node for recording in followed for node in recording.following_nodes}
-        gone = {node for node in nodes if not await self.log.is_alive(node)}
+        nodes = list({node for recording in followed for node in recording.following_nodes})
+        alive = await asyncio.gather(*map(self.log.is_alive, nodes))
+        gone = {node for node, is_alive in zip(nodes, alive, strict=True) if not is_alive}
         for recording in followed:
             recording.nodes_gone(gone)
 
