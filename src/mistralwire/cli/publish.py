@@ -34,7 +34,7 @@ Exit codes:
   0    all of the response is stored
   1    it could not be published, or it failed as recorded: standard error says why
   2    the command line was invalid
-  130  interrupted by Ctrl-C; the response is cancelled
+  130  interrupted by Ctrl-C; the response is cancelled, unless the service is away
 """
 
 
