@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,18 @@ async def test_a_policy_of_the_caller_decides_about_a_stream_that_is_left() -> N
         events = [event async for event in client.subscribe("r")]
 
     assert [event.sequence for event in events] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["response_id", "idempotency_key", "on_disconnect"])
+async def test_an_empty_argument_is_refused_as_in_other_calls(name: str) -> None:
+    upstream = HeldUpstream()
+    options: Any = {name: ""}
+    async with relaying(upstream) as server, Client(server.address) as client:
+        with pytest.raises(CallError) as caught:
+            await anext(client.stream(STREAM_REQUEST, resumable=True, **options))
+
+    assert caught.value.reason == Reason.CONTRACT_VIOLATION
+    assert upstream.contexts == []
 
 
 @pytest.mark.parametrize("has_begun", [False, True])

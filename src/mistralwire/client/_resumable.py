@@ -47,11 +47,14 @@ class _ResumableStream:
         self._method = method
         self._wire = wire
         self._metadata = options.get("metadata", {})
-        self._response_id = options.get("response_id") or new_response_id()
+        response_id, key = options.get("response_id"), options.get("idempotency_key")
+        on_disconnect = options.get("on_disconnect")
+        # Not "": the service refuses that, as in other calls.
+        self._response_id = new_response_id() if response_id is None else response_id
         policy = {
             "response_id": self._response_id,
-            "idempotency_key": options.get("idempotency_key") or self._response_id,
-            "on_disconnect": options.get("on_disconnect") or _KEPT,
+            "idempotency_key": self._response_id if key is None else key,
+            "on_disconnect": _KEPT if on_disconnect is None else on_disconnect,
         }
         reconnect_s = options.get("reconnect_s", RECONNECT_S)
         completion: StreamOptions = {**options, **policy}  # type: ignore[typeddict-item]
