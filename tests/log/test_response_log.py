@@ -467,6 +467,22 @@ async def test_folded_batches_are_read_and_followed_like_those_before(log: Respo
     assert await log.usage("o") == Usage(0, 0, 0)
 
 
+async def test_batches_of_an_older_response_replace_none_of_a_new_one_with_its_id(log: ResponseLog) -> None:
+    await log.open(Opening(id="r"))
+    await append(log, "r", 1, "a")
+    await append(log, "r", 2, "b", end=FINISHED)
+    old = await log.describe("r")
+    assert old is not None
+    batches = await log.read("r")
+    await log.delete("r")
+    await log.open(Opening(id="r"))
+    await append(log, "r", 1, "new")
+    with pytest.raises(ResponseError) as caught:
+        await log.fold("r", batches, revision=old.revision)
+    assert caught.value.reason == Reason.LOG_CONFLICT
+    assert await read(log, "r") == ["new"]
+
+
 async def test_only_this_node_is_alive_and_answers(log: ResponseLog) -> None:
     async def answer(request: bytes) -> bytes:
         return b"re: " + request

@@ -138,10 +138,11 @@ class MemoryLog(LocalNode):
             if not self._keys_of[id]:
                 del self._keys_of[id]
 
-    async def fold(self, id: str, batches: Sequence[Batch]) -> None:
+    async def fold(self, id: str, batches: Sequence[Batch], *, revision: int | None = None) -> None:
         """Replace the batches of a response that has ended; see `ResponseLog`."""
         response = self._index.get(id)
         if response is None:
             raise not_found_error()
+        changed = folded(response, batches, revision)
         self._batches[id] = list(batches)
-        self._index.put(folded(response, batches))
+        self._index.put(changed)

@@ -284,8 +284,11 @@ class ResponseLog(Protocol):
     async def release_key(self, owner: str, key: str, id: str) -> None:
         """Release a key if this response holds it."""
 
-    async def fold(self, id: str, batches: Sequence[Batch]) -> None:
-        """Replace all batches of a response that has ended by fewer, with the same first and last event."""
+    async def fold(self, id: str, batches: Sequence[Batch], *, revision: int | None = None) -> None:
+        """Replace all batches of a response that has ended by fewer, with the same first and last event.
+
+        With a revision, it fails with LOG_CONFLICT (ABORTED) unless this is still the stored revision.
+        """
 
     async def is_alive(self, node: str) -> bool:
         """Check whether a node uses the log now."""

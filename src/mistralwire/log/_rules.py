@@ -108,8 +108,9 @@ def appended(append: Append, found: StoredResponse, now_s: float) -> tuple[Store
     )
 
 
-def folded(response: StoredResponse, batches: Sequence[Batch]) -> StoredResponse:
-    """Return a response as it is once its batches are replaced."""
+def folded(response: StoredResponse, batches: Sequence[Batch], revision: int | None) -> StoredResponse:
+    """Return a response as it is once its batches are replaced, or raise LOG_CONFLICT."""
+    check_revision(response, revision)
     size = sum(len(batch.data) for batch in batches)
     return replace(response, size=size, revision=response.revision + 1)
 

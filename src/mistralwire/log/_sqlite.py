@@ -164,9 +164,9 @@ class SqliteLog(LocalNode):
         """Release a key; see `ResponseLog`."""
         await self._write(lambda transaction: transaction.release_key(owner, key, id))
 
-    async def fold(self, id: str, batches: Sequence[Batch]) -> None:
+    async def fold(self, id: str, batches: Sequence[Batch], *, revision: int | None = None) -> None:
         """Replace the batches of a response that has ended; see `ResponseLog`."""
-        await self._write(lambda transaction: transaction.fold(id, batches))
+        await self._write(lambda transaction: transaction.fold(id, batches, revision))
 
     async def _write(self, run: Callable[[Transaction], T], *effect: Any) -> T:
         if self._writer is None:

@@ -266,9 +266,9 @@ class Transaction:
         if response.end is not None:
             self.commit.ended.append((response.owner, response.space, -response.size, -1))
 
-    def fold(self, id: str, batches: Sequence[Batch]) -> None:
+    def fold(self, id: str, batches: Sequence[Batch], revision: int | None) -> None:
         number, response = self._required(id)
-        changed = folded(response, batches)
+        changed = folded(response, batches, revision)
         self.flush()
         self._remove_batches(number)
         folded_number, self.number = self.number, self.number + 1

@@ -240,9 +240,9 @@ class NatsLog(IndexedLog):
         """Release a key; see `ResponseLog`."""
         await self._keys.release(owner, key, id)
 
-    async def fold(self, id: str, batches: Sequence[Batch]) -> None:
+    async def fold(self, id: str, batches: Sequence[Batch], *, revision: int | None = None) -> None:
         """Replace the batches of a response that has ended, at once for all readers."""
-        await self._change(id, partial(_folded, batches), is_fold=True)
+        await self._change(id, partial(_folded, batches, revision), is_fold=True)
 
     async def is_alive(self, node: str) -> bool:
         """Check whether a node was heard within the lease, or answers now."""
@@ -438,7 +438,7 @@ def _deleted(revision: int | None, found: StoredResponse | None) -> Changed:
     return None, ()
 
 
-def _folded(batches: Sequence[Batch], found: StoredResponse | None) -> Changed:
+def _folded(batches: Sequence[Batch], revision: int | None, found: StoredResponse | None) -> Changed:
     if found is None:
         raise not_found_error()
-    return folded(found, batches), batches
+    return folded(found, batches, revision), batches

@@ -159,7 +159,8 @@ class Sweeper:
             batches += found
         folded = fold(batches)
         if len(folded) < len(batches):
-            await self._log.fold(id_, folded)
+            # Its owner may have deleted it since, and begun another one with its id.
+            await self._log.fold(id_, folded, revision=stored.revision)
 
 
 def fold(batches: Iterable[Batch]) -> list[Batch]:
