@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -281,6 +282,17 @@ async def test_a_producer_waits_while_a_megabyte_is_not_acknowledged() -> None:
         ids, _ = await delivered(client, "r")
 
     assert ids == ["0", *["x" * 300_000] * 5]
+
+
+async def test_what_a_producer_sends_goes_out_even_if_it_waits_for_nothing_else() -> None:
+    async with relaying() as server, Client(server.address) as client, client.publish("r") as publisher:
+        for number in range(500):
+            await publisher.send(chunk(number))
+            if publisher.acknowledged_sequence:
+                break
+            time.sleep(0.01)  # noqa: ASYNC251 - a model that computes
+
+        assert publisher.acknowledged_sequence > 0
 
 
 async def test_what_was_kept_is_sent_in_messages_that_the_service_takes() -> None:

@@ -5,6 +5,7 @@ import collections
 import contextlib
 import logging
 import secrets
+import time
 import types
 from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple, Self, TypeAlias
@@ -35,6 +36,8 @@ Events: TypeAlias = (
 """What a producer publishes: chunks, or one whole response."""
 
 _KEPT_BYTES_MAX = 1024 * 1024
+# Seconds after which a producer that waits for nothing lets go out what it has sent.
+_TURN_S = 0.005
 # Seconds for the end of a response whose block an exception has left.
 _LEAVE_S = 5.0
 _PUBLISH = RELAY_METHODS["Publish"]
@@ -85,6 +88,8 @@ class Publisher:
         self._call_number = 0
         self._is_call_open = False
         self._waiters: list[asyncio.Future[None]] = []
+        # When the last `send` let others run, by time.monotonic.
+        self._turned_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -152,6 +157,11 @@ class Publisher:
             RuntimeError: If the response has got its end, or outside of the block.
         """
         count, data = self._encoded(events)
+        # A loop over the tokens of a model in this thread waits for nothing else. Not below: a `send` that is
+        # cancelled has sent nothing.
+        if time.monotonic() - self._turned_s > _TURN_S:
+            await asyncio.sleep(0)
+            self._turned_s = time.monotonic()
         while self._buffered_bytes >= _KEPT_BYTES_MAX:
             self._check()
             await self._change()
