@@ -445,12 +445,18 @@ async def test_without_its_server_the_log_is_unavailable_after_a_while(tmp_path:
         log = NatsLog(server.url, monitor_urls=[server.monitor_url], away_s=0.3)
         await log.start()
         await log.open(Opening(id="r"))
+        follower = Follower(log, "r")
+        await follower.has()
         server.stop()
         calls = [append(log, "r", 1, "a"), log.open(Opening(id="s")), log.read("r"), log.describe("r")]
         for call in (*calls, log.claim_key("o", "k", b"", "r")):
             with pytest.raises(ResponseError) as caught:
                 await call
             assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", Reason.LOG_UNAVAILABLE)
+        async with asyncio.timeout(30):
+            with pytest.raises(ResponseError) as caught:
+                await follower.task
+        assert caught.value.reason == Reason.LOG_UNAVAILABLE
         server.start()
         async with asyncio.timeout(10):
             while True:
@@ -653,6 +659,42 @@ async def test_nothing_is_stored_while_a_server_syncs_later(
     assert said[1:] == ["events are stored again"]
 
 
+@pytest.mark.slow
+async def test_a_server_that_is_away_proves_how_it_stores_once_it_is_back(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    servers = cluster(tmp_path)
+    lost, urls = servers[2], ",".join(server.url for server in servers)
+    log = NatsLog(urls, replicas=3, monitor_urls=[server.monitor_url for server in servers])
+
+    async def opens() -> bool:
+        await asyncio.sleep(0.1)
+        opening = log.open(Opening(id=secrets.token_hex(8)))
+        (error,) = await asyncio.gather(opening, return_exceptions=True)
+        if not isinstance(error, ResponseError):
+            return True
+        assert "expected `sync_interval: always`" in error.message
+        return False
+
+    with running(*servers):
+        creating = NatsLog(urls, replicas=3, durability="replicated")
+        await creating.start()
+        await creating.close()
+        lost.stop()
+        await log.start()
+        assert await opens()
+        for sync in ('"2m"', "always"):
+            lost.stop()
+            lost.configure(sync=sync)
+            lost.start()
+            async with asyncio.timeout(60):
+                while await opens() != (sync == "always"):
+                    pass
+        await log.close()
+    said = [record.getMessage() for record in caplog.records if record.name.endswith("_durability")]
+    assert f"back: {lost.name}" in said[-1]
+
+
 async def test_a_server_without_proof_is_refused(nats_server: NatsServer, closed_port: int) -> None:
     silent = f"http://127.0.0.1:{closed_port}"
     for monitor_urls in ([silent], [nats_server.url]):
@@ -679,7 +721,9 @@ async def test_a_stream_with_other_settings_is_refused(nats_server: NatsServer) 
     await log.start()
     await log.close()
     others = NatsLog(nats_server.url, monitor_urls=[nats_server.monitor_url], stream="settings", replicas=3)
-    assert "expected num_replicas of the stream settings to be 3, found 1" in await _refused(others)
+    message = await _refused(others)
+    assert message.startswith("expected num_replicas of the stream settings to be 3, found 1; change it with")
+    assert message.endswith("`nats stream edit settings --replicas 3`, or set log_replicas to 1")
 
 
 @pytest.mark.parametrize(

@@ -405,7 +405,8 @@ class Writer:
         self._number = 0
         # Whether the table `to_remove` has rows, and why they could not be removed last time.
         self._has_to_remove = False
-        self._removal_problem = ""
+        # What was logged last, until the same works again.
+        self._problem = self._removal_problem = ""
         # For the event loop: what arrives, whether a commit is running, and whether that is all.
         self._arrived: list[Append | Task] = []
         self._is_busy = self._is_closed = False
@@ -576,13 +577,19 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - those that wait are told, and the thread goes on
             self._checkpoints.put(True)
             return self._failed(work, error)
+        if self._problem:
+            self._problem = ""
+            _logger.warning("the response log stores changes again")
         self._number = transaction.number
         self._has_to_remove |= transaction.has_to_remove
         self._wrote(pages)
         return transaction.commit
 
     def _failed(self, work: Sequence[Append | Task], error: Exception) -> Commit:
-        _logger.error("the response log could not store %d changes: %s", len(work), _problem(error))
+        problem = _problem(error)
+        if problem != self._problem:
+            self._problem = problem
+            _logger.error("the response log could not store changes: %s", problem)
         commit = Commit()
         for item in work:
             failure = storage_error(error)

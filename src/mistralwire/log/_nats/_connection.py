@@ -23,6 +23,8 @@ _logger = logging.getLogger(__name__)
 _REQUEST_TIMEOUT_S = 5.0
 _PROBE_TIMEOUT_S = 1.0
 _RECONNECT_WAIT_S = 0.2
+# Until it is said that a start waits.
+_PATIENCE_S = 1.0
 _RETRY_S = 0.2
 _PING_INTERVAL_S = 5
 # What may wait for the socket: many atomic batches.
@@ -87,16 +89,25 @@ class Connection:
         stream: Name of the stream.
         away_s: Seconds for which servers may be away.
         on_recovered: Called when messages of subscriptions may have been lost, once they arrive again.
+        on_away: Called when the connection is lost.
 
     Attributes:
         not_permitted: What the server has not permitted this connection first; empty if nothing.
     """
 
-    def __init__(self, url: str, stream: str, away_s: float, on_recovered: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        stream: str,
+        away_s: float,
+        on_recovered: Callable[[], None],
+        on_away: Callable[[], None],
+    ) -> None:
         self._urls = [_checked_url(part) for part in url.split(",")]
         self._stream = stream
         self._away_s = away_s
         self._on_recovered = on_recovered
+        self._on_away = on_away
         self._client: Client | None = None
         self._handlers: dict[int, tuple[str, Handler]] = {}
         self._subscriptions: dict[int, Any] = {}
@@ -133,13 +144,20 @@ class Connection:
         Raises:
             MistralwireError: EXTRA_MISSING without nats-py, RESPONSE_LOG without a connection.
         """
+        where = ", ".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._urls)
+
+        def say() -> None:
+            _logger.warning("waiting for NATS at %s: %s", where, self._last_error or "no answer yet")
+
+        waiting = asyncio.get_running_loop().call_later(_PATIENCE_S, say)
         try:
             async with asyncio.timeout(self._away_s):
                 await self._connect()
         except TimeoutError:
-            where = ", ".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._urls)
             cause = f": {self._last_error}" if self._last_error else ""
             raise not_opened(f"expected a NATS server at {where}, found none{cause}") from None
+        finally:
+            waiting.cancel()
 
     async def _connect(self) -> None:
         try:
@@ -198,6 +216,7 @@ class Connection:
     async def _on_disconnected(self) -> None:
         if not self._is_closing and self._connected.is_set():
             _logger.warning("the connection to NATS is lost; reconnecting")
+            self._on_away()
         self._on_lost()
 
     def _on_lost(self) -> None:

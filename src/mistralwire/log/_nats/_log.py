@@ -14,18 +14,13 @@ from mistralwire.errors import MistralwireError, Reason, ResponseError
 from mistralwire.log._feeds import Feeds
 from mistralwire.log._local import IndexedLog
 from mistralwire.log._nats._connection import Connection, NoAnswerError, RefusedError, Stored, full_error
+from mistralwire.log._nats._durability import Durability, DurabilityProof
 from mistralwire.log._nats._index import Index
 from mistralwire.log._nats._keys import Keys
 from mistralwire.log._nats._nodes import Nodes
 from mistralwire.log._nats._reader import Reader
 from mistralwire.log._nats._records import HEADER, Record, decode, digest, encode_deleted
-from mistralwire.log._nats._stream import (
-    Durability,
-    check_durability,
-    check_durability_again,
-    check_permissions,
-    open_stream,
-)
+from mistralwire.log._nats._stream import check_permissions, open_stream
 from mistralwire.log._nats._writer import Change, Changed, Writer
 from mistralwire.log._response_log import (
     Append,
@@ -54,6 +49,8 @@ _logger = logging.getLogger(__name__)
 
 # How often what is followed is looked at, should a message be lost without a sign of it.
 _CHECK_INTERVAL_S = 30.0
+# How often servers that are away are looked for, which have to prove something once they are back.
+_AWAY_INTERVAL_S = 5.0
 _RETRY_S = 1.0
 _REQUESTS_MAX = 32
 _INDEX_MESSAGES_MAX = 1000
@@ -97,13 +94,13 @@ class NatsLog(IndexedLog):
         away_s: float = 20.0,
     ) -> None:
         self.node = new_node()
-        self._durability = durability
         self._replicas = replicas
-        self._monitor_urls = monitor_urls
         self._stream = stream
-        self._connection = Connection(url, stream, away_s, self._on_recovered)
-        self._index: Index = Index()
+        self._away_s = away_s
         self._is_behind = asyncio.Event()
+        self._connection = Connection(url, stream, away_s, self._on_recovered, self._is_behind.set)
+        self._proof = DurabilityProof(self._connection, durability, replicas, monitor_urls)
+        self._index: Index = Index()
         self._writer = Writer(
             self._connection,
             stream=stream,
@@ -127,7 +124,7 @@ class NatsLog(IndexedLog):
         try:
             await self._connection.open()
             await open_stream(self._connection, self._stream, self._replicas)
-            await check_durability(self._connection, self._durability, self._replicas, self._monitor_urls)
+            await self._proof.start()
             await self._connection.subscribe(f"{self._stream}-live.i.*", self._on_marker)
             elected = f"$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{self._stream}"
             await self._connection.subscribe(elected, self._on_leader_elected)
@@ -367,9 +364,11 @@ class NatsLog(IndexedLog):
     async def _catch_up(self) -> None:
         """Look at what is stored: when messages may have been lost, and once in a while."""
         is_refusing = False
+        away_since_s: float | None = None
         while True:
+            interval_s = _CHECK_INTERVAL_S if self._proof.is_complete else _AWAY_INTERVAL_S
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CHECK_INTERVAL_S):
+                async with asyncio.timeout(interval_s):
                     await self._is_behind.wait()
             is_behind = self._is_behind.is_set()
             self._is_behind.clear()
@@ -381,22 +380,28 @@ class NatsLog(IndexedLog):
                 await self._check_followed()
                 if is_behind:
                     await self._load_index()
-                    await check_durability_again(self._connection, self._durability, self._monitor_urls)
                 else:
                     await self._refresh(self._index.running_elsewhere(self.node))
+                await self._proof.check()
                 self._writer.refusal = None
+                away_since_s = None
                 if is_refusing:
                     _logger.warning("events are stored again")
                     is_refusing = False
             except MistralwireError as error:
                 if not is_refusing:
-                    _logger.error("nothing is stored any more: %s", error)
+                    _logger.error("nothing is stored any more: %s", error.message)
                     is_refusing = True
                 self._writer.refusal = error
                 self._is_behind.set()
                 await asyncio.sleep(_RETRY_S)
             except (NoAnswerError, RefusedError) as error:
                 _logger.debug("NATS: %s", error)
+                now_s = asyncio.get_running_loop().time()
+                away_since_s = away_since_s or now_s
+                if now_s > away_since_s + self._away_s:
+                    # They may find another node that reaches NATS.
+                    self._feeds.fail_all(unavailable(str(error)))
                 self._is_behind.set()
                 await asyncio.sleep(_RETRY_S)
 

@@ -374,7 +374,7 @@ class Publishers:
         try:
             await coroutine
         except MistralwireError as error:
-            _logger.warning("a published response could not be ended: %s", error)
+            _logger.warning("a published response could not be ended: %s", error.message)
 
     async def publish(self, owner: str, stream: MessageStream, first: bytes | None) -> None:
         """Run the call of a producer; `first` is its first message.

@@ -80,7 +80,7 @@ class Sweeper:
             yield
         except MistralwireError as error:
             # It is tried again.
-            _logger.info("the response log could not be swept: %s", error)
+            _logger.info("the response log could not be swept: %s", error.message)
         except Exception as error:  # noqa: BLE001 - the next sweep may succeed
             log_unexpected(_logger, "the response log could not be swept", error)
 
