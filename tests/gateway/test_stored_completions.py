@@ -12,6 +12,7 @@ import pytest
 from mistralwire.codec import to_json
 from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig
+from mistralwire.log import MemoryLog
 from mistralwire.service import Relay, RelayConfig, create_relay
 from mistralwire.upstream import MistralUpstream
 from mistralwire.v1 import AssistantMessage, ChatCompletionChoice, ChatCompletionResponse
@@ -272,3 +273,27 @@ async def test_a_gateway_that_stops_is_why_the_responses_of_its_service_failed(
     ):
         assert await follower.read() == b"id: r.0\n" + body
     assert upstream.closed.is_set()
+
+
+@pytest.mark.parametrize("is_embedded", [False, True], ids=["network", "embedded"])
+async def test_a_completion_beyond_the_stored_bytes_of_its_caller_is_answered_and_not_stored(
+    is_embedded: bool, http: aiohttp.ClientSession
+) -> None:
+    upstream = HeldUpstream()
+    async with (
+        Relay(MemoryLog(), RelayConfig(log="memory", caller_bytes_max=1)) as relay,
+        running_gateway(upstream, relay=relay, is_embedded=is_embedded) as url,
+    ):
+        for item in (chunk(1), None):
+            upstream.items.put_nowait(item)
+        async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+            assert await response.read() == events(response.headers[RESPONSE_ID], 1) + DONE
+        for item in (chunk(1), None):
+            upstream.items.put_nowait(item)
+        async with http.post(url + CHAT, json=STREAM_QUESTION) as response:
+            assert (response.status, RESPONSE_ID in response.headers) == (200, False)
+            assert (await response.read()).endswith(b"data: %b\n\n" % to_json(chunk(1)) + DONE)
+        async with http.post(url + CHAT, json=STREAM_QUESTION, headers={"idempotency-key": "k"}) as response:
+            assert response.status == 429
+            assert "1 bytes, the limit" in await response.text()
+    assert relay.counts.not_stored == 1

@@ -106,7 +106,8 @@ class _RelayFigures:
             "responses_running": (families.GaugeMetricFamily, "Responses that run in this process."),
             "responses_not_stored": (
                 families.CounterMetricFamily,
-                "Responses that were stored no further because the log failed, or was too slow.",
+                "Responses that were stored no further, because the log failed or was too slow, or not at "
+                "all beyond caller_bytes_max.",
             ),
         }
         self._figures = figures

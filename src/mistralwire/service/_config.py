@@ -193,7 +193,10 @@ class RelayConfig:
     )
     caller_responses_max: int = count_field(10_000, "Running responses of one caller.")
     caller_bytes_max: int = count_field(
-        4 * 1024 * 1024 * 1024, "Bytes of the stored responses of one caller.", most=BYTES_MAX
+        4 * 1024 * 1024 * 1024,
+        "Bytes of the stored responses of one caller; callers without tokens or certificates count as one. "
+        "Beyond it, calls without an idempotency-key are answered and not stored; others are refused.",
+        most=BYTES_MAX,
     )
     keep_days: int = count_field(7, "Days for which a response is kept after its end.", most=3_660)
     lease_s: float = seconds_field(

@@ -669,8 +669,10 @@ Values:
     ERROR_REASON_TOO_MANY_RESPONSES = 172: The caller has as many running responses as they may.
         RESOURCE_EXHAUSTED, HTTP 429. Wait for one to end, cancel one, or raise
         caller_responses_max.
-    ERROR_REASON_TOO_MANY_STORED_BYTES = 173: The caller's responses take as many bytes as they may.
-        RESOURCE_EXHAUSTED, HTTP 429. Delete some, or raise caller_bytes_max.
+    ERROR_REASON_TOO_MANY_STORED_BYTES = 173: The caller's responses take as many bytes as they may,
+        so nothing is published for them, and no call with an idempotency-key is answered; without a
+        key it is, and is not stored. RESOURCE_EXHAUSTED, HTTP 429. Delete some, or raise
+        caller_bytes_max.
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED = 174: Another request was sent with this idempotency-key.
         INVALID_ARGUMENT, HTTP 422. Use a new key for each request.
     ERROR_REASON_NO_RESPONSE_LOG = 175: The service stores no responses. UNIMPLEMENTED, HTTP 404.

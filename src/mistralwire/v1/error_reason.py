@@ -231,8 +231,9 @@ class Reason(enum.StrEnum):
     """The caller has as many running responses as they may. RESOURCE_EXHAUSTED, HTTP 429. Wait for one to
     end, cancel one, or raise caller_responses_max."""
     TOO_MANY_STORED_BYTES = "TOO_MANY_STORED_BYTES"
-    """The caller's responses take as many bytes as they may. RESOURCE_EXHAUSTED, HTTP 429. Delete some, or
-    raise caller_bytes_max."""
+    """The caller's responses take as many bytes as they may, so nothing is published for them, and no call
+    with an idempotency-key is answered; without a key it is, and is not stored. RESOURCE_EXHAUSTED, HTTP
+    429. Delete some, or raise caller_bytes_max."""
     IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
     """Another request was sent with this idempotency-key. INVALID_ARGUMENT, HTTP 422. Use a new key for each
     request."""

@@ -302,8 +302,9 @@ class ErrorReason(EnumValue):
     end, cancel one, or raise caller_responses_max.
     """
     ERROR_REASON_TOO_MANY_STORED_BYTES: ClassVar[ErrorReason]
-    """The caller's responses take as many bytes as they may. RESOURCE_EXHAUSTED, HTTP 429. Delete some, or
-    raise caller_bytes_max.
+    """The caller's responses take as many bytes as they may, so nothing is published for them, and no call
+    with an idempotency-key is answered; without a key it is, and is not stored. RESOURCE_EXHAUSTED, HTTP
+    429. Delete some, or raise caller_bytes_max.
     """
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ClassVar[ErrorReason]
     """Another request was sent with this idempotency-key. INVALID_ARGUMENT, HTTP 422. Use a new key for each

@@ -280,15 +280,76 @@ async def test_a_caller_has_a_limited_number_of_running_responses() -> None:
         await batches.aclose()
 
 
-async def test_a_caller_has_a_limited_number_of_stored_bytes() -> None:
-    async with serving(EagerUpstream(1, "x" * 2000), caller_bytes_max=1500) as service:
-        await streamed(service)
+@both
+async def test_a_call_beyond_the_stored_bytes_of_its_caller_is_answered_and_not_stored(
+    is_local: bool,
+) -> None:
+    upstream = EagerUpstream(3, "x" * 500)
+    async with serving(upstream, is_local=is_local, caller_bytes_max=1500) as service:
+        assert await streamed(service, id="a") == [0, 1, 2]
+        await service.ended("a")
+        batches = [ids_in(batch) async for batch in service.batches(STREAM_REQUEST, id="b")]
+        assert ([ids for _, ids in batches], {first for first, _ in batches}) == ([[0, 1, 2]], {None})
+        assert (service.relay.counts.not_stored, [*service.relay.holders]) == (1, [])
+        assert await service.log.describe("/b") is None
+
+
+@both
+async def test_a_whole_answer_beyond_the_stored_bytes_of_its_caller_is_not_stored(is_local: bool) -> None:
+    upstream = HeldUpstream()
+    async with serving(upstream, is_local=is_local, caller_bytes_max=1) as service:
+        for id_ in ("a", "b"):
+            upstream.items.put_nowait(ANSWER)
+            assert await service.client.complete(REQUEST, metadata=metadata(id=id_)) == ANSWER
+            await service.ended("a")
+        assert service.relay.counts.not_stored == 1
+        assert await service.log.describe("/b") is None
+
+
+async def test_a_call_with_a_key_beyond_the_stored_bytes_of_its_caller_is_refused() -> None:
+    upstream = EagerUpstream(1, "x" * 2000)
+    async with serving(upstream, caller_bytes_max=1500) as service:
+        await streamed(service, id="a", key="k")
         with pytest.raises(CallError) as caught:
-            await streamed(service)
+            await streamed(service, key="other")
         assert (caught.value.code, caught.value.reason) == (
             "RESOURCE_EXHAUSTED",
             Reason.TOO_MANY_STORED_BYTES,
         )
+        assert await streamed(service, key="k") == [0], "who joins needs no room"
+        with pytest.raises(CallError) as caught:
+            await streamed(service, id="a")
+        assert caught.value.reason == Reason.RESPONSE_EXISTS
+        assert service.relay.counts.not_stored == 0
+
+
+async def test_responses_are_stored_again_once_their_caller_has_room() -> None:
+    async with serving(EagerUpstream(1, "x" * 2000), caller_bytes_max=1500) as service:
+        await streamed(service, id="a")
+        await service.ended("a")
+        [(first, _)] = [ids_in(batch) async for batch in service.batches(STREAM_REQUEST)]
+        assert first is None
+        await service.client.delete_response("a")
+        assert await streamed(service, id="b") == [0]
+        assert (await service.ended("b")).last == 1
+
+
+async def test_calls_beyond_the_stored_bytes_are_logged_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(EagerUpstream(1, "x" * 2000), caller_bytes_max=1500) as service:
+        for _ in range(6):
+            async for _ in service.batches(STREAM_REQUEST):
+                pass
+        monkeypatch.setattr(_recording, "_WITHOUT_BYTES_LOG_S", 0.0)
+        async for _ in service.batches(STREAM_REQUEST):
+            pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "the stored responses of a caller have 1500 bytes, the limit caller_bytes_max: "
+        f"{count} were answered and not stored since this was last logged; delete some, lower keep_days, or "
+        "raise it"
+        for count in (1, 5)
+    ]
 
 
 class SlowLog(MemoryLog):

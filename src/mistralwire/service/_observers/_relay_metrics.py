@@ -42,7 +42,8 @@ class RelayMetrics:
             "mistralwire.relay.responses.not_stored",
             [self._summing(lambda relay: relay.counts.not_stored)],
             "{response}",
-            "Responses that were stored no further because the log failed, or was too slow.",
+            "Responses that were stored no further, because the log failed or was too slow, or not at all "
+            "beyond caller_bytes_max.",
         )
 
     def watch(self, relay: Relay) -> None:

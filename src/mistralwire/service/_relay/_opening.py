@@ -42,7 +42,7 @@ class OpeningCall(RecordedCall, Protocol):
     is_over: bool
 
     def recorded(self, recording: Recording | None) -> None:
-        """Go on, or end, with a response in the log; None if the log has failed."""
+        """Go on, or end, with a response in the log; None if it is not stored."""
 
     def joined(self, id: str) -> None:
         """Answer with a response that is in the log already."""
@@ -95,8 +95,9 @@ def options_of(metadata: Metadata, config: RelayConfig) -> RecordingOptions:
 class ResponseOpener:
     """Opens the response of one call in the log, or finds the one that the call joins.
 
-    The call goes on at once, and the response is opened meanwhile. A call with an idempotency key waits for
-    the log, and is refused if that takes too long: without it, nobody knows whether the model was asked.
+    The call goes on at once, and the response is opened meanwhile. It goes on without being stored if the log
+    fails, or the caller's stored responses have as many bytes as they may. A call with an idempotency key
+    waits for the log, and is refused then: without it, nobody knows whether the model was asked.
 
     Args:
         recorder: The log, and its limits.
@@ -205,8 +206,11 @@ class ResponseOpener:
         return recording
 
     def _fail(self, error: Exception) -> None:
-        if _is_of_log(error) and self._options.key is None:
-            self._recorder.count(self._id, str(error))
+        if self._options.key is None and (_is_of_log(error) or _is_of_bytes(error)):
+            if _is_of_log(error):
+                self._recorder.count(self._id, str(error))
+            else:
+                self._recorder.count_without_bytes()
             self._call.recorded(None)
         elif not self._call.is_over:
             self._call.failed(error)
@@ -220,7 +224,12 @@ class ResponseOpener:
 
     async def _open(self) -> None:
         """Let the call begin, unless its id was used before: then it waits for the log, too."""
-        await self._reserve()
+        try:
+            await self._reserve()
+        except OverloadError as error:
+            if _is_of_bytes(error) and self._options.is_chosen and not await self._is_free():
+                raise exists_error() from None
+            raise
         if self._options.is_chosen and await self._log.describe(self._id) is not None:
             exists = await self._create_if_new()
             if exists is not None:
@@ -330,7 +339,7 @@ class ResponseOpener:
                 raise
 
     async def _is_free(self) -> bool:
-        """Check whether the response that had the id has failed early, or is gone, meanwhile."""
+        """Check whether no response has the id, or one that has failed early."""
         stored = await self._log.describe(self._id)
         return stored is None or _has_failed_early(stored)
 
@@ -367,6 +376,11 @@ def _log_error(cause: str) -> ResponseError:
 
 def _is_of_log(error: Exception) -> bool:
     return isinstance(error, ResponseError) and error.reason in LOG_FAILURES
+
+
+def _is_of_bytes(error: Exception) -> bool:
+    """Check whether the stored responses of the caller have as many bytes as they may."""
+    return isinstance(error, OverloadError) and error.reason == Reason.TOO_MANY_STORED_BYTES
 
 
 def _has_failed_early(stored: StoredResponse) -> bool:

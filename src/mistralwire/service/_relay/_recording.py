@@ -41,6 +41,8 @@ _NODE_S = 0.3
 _END_RETRY_S = 1.0
 # Responses that wait for their end; beyond them, none is opened in a log that fails.
 _UNENDED_MAX = 1000
+# Seconds between two log lines about callers whose stored responses have as many bytes as they may.
+_WITHOUT_BYTES_LOG_S = 60.0
 # Of the fields of a ResponseEvents.
 _RESPONSE_TAG, _FIM_TAG = b"\x12", b"\x1a"
 # The field `id` of a chunk and of whole responses.
@@ -426,6 +428,8 @@ class Recorder:
         self._unended: list[Recording] = []
         self._ending: asyncio.Task[None] | None = None
         self._is_closed = False
+        # Responses without bytes since the last log line about them, and its time.
+        self._without_bytes, self._without_bytes_logged_s = 0, -math.inf
         # Strong references: the event loop has none.
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -493,6 +497,21 @@ class Recorder:
         """Count a response that is stored no further, or not at all."""
         self.counts.not_stored += 1
         _logger.warning("the response %s is stored no further: %s", response_id_of(id), cause)
+
+    def count_without_bytes(self) -> None:
+        """Count a response that is not stored, since its caller has `caller_bytes_max` stored."""
+        self.counts.not_stored += 1
+        self._without_bytes += 1
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._without_bytes_logged_s >= _WITHOUT_BYTES_LOG_S:
+            _logger.warning(
+                "the stored responses of a caller have %d bytes, the limit caller_bytes_max: %d were "
+                "answered and not stored since this was last logged; delete some, lower keep_days, or raise "
+                "it",
+                self.config.caller_bytes_max,
+                self._without_bytes,
+            )
+            self._without_bytes, self._without_bytes_logged_s = 0, now_s
 
     async def follow(self, id: str, after: int = 0) -> AsyncGenerator[Delivery, None]:
         """Follow a response of the log; one whose caller has gone goes on while somebody does."""

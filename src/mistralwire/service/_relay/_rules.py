@@ -66,7 +66,8 @@ class RelayCounts:
 
     Attributes:
         events: Events that were stored.
-        not_stored: Responses that were stored no further because the log failed, or was too slow.
+        not_stored: Responses that were stored no further, or not at all: the log failed, was too slow, or
+            their caller had `caller_bytes_max` stored.
         followers: Consumers that follow a response now.
         delayed: Called with the seconds from an append to its acknowledgement.
         ended: Called with the id in the log of a response that has ended.
