@@ -162,4 +162,4 @@ async def test_a_response_is_published_and_followed() -> None:
     assert whole == (0, "An acknowledged event survives a crash.\n", "")
     assert rest == (0, "crash.\n", "")
     assert (code, output) == (1, "")
-    assert errors.startswith("\nNOT_FOUND (RESPONSE_NOT_FOUND) behind event 0: ")
+    assert errors.startswith("\nNOT_FOUND (RESPONSE_NOT_FOUND) after event 0: ")

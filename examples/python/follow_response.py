@@ -1,6 +1,7 @@
 """A consumer of a stored response: `python follow_response.py ID [AFTER [ADDRESS]]`.
 
-It prints what `publish_response.py` publishes, behind the event AFTER, and survives restarts of the service.
+It prints what `publish_response.py` publishes, resumes after the event AFTER, and survives restarts of the
+service.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ async def main(response_id: str, after: str = "0", address: str = "localhost:500
                 print(text_of(event.message), end="", flush=True)
                 last = event.sequence
         except CallError as error:
-            sys.exit(f"\n{error.code} ({error.reason}) behind event {last}: {error.message}")
+            sys.exit(f"\n{error.code} ({error.reason}) after event {last}: {error.message}")
     print()
 
 

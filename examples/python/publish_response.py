@@ -1,8 +1,9 @@
 """A producer of a response that others follow: `python publish_response.py ID [ADDRESS]`.
 
 The service stores the response, with `mistralwire serve --data responses`; `follow_response.py` prints it,
-from anywhere and as often as you like. If this program is killed, run it again: it goes on behind the last
-word that is stored.
+from anywhere and as often as you like. If this program is killed, run it again within the service's `lease_s`
+(30 seconds): it resumes after the last word that is stored. Later the response has failed, which is
+RESPONSE_ENDED: take another ID.
 """
 
 import asyncio

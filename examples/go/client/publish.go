@@ -12,7 +12,7 @@ import (
 )
 
 // publish publishes a response whose chunks are the lines of a text, and waits until it is stored. After a lost
-// connection a producer opens the response again, and goes on behind the event that the first answer names.
+// connection a producer opens the response again, and resumes after the event that the first answer names.
 func publish(client mistralwirev1.ResponseRelayServiceClient, responseID string, text io.Reader) (outcome, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

@@ -2,7 +2,7 @@ import type { Client } from "@connectrpc/connect";
 import { ResponseState, type ResponseRelayService } from "#stubs/mistralwire/v1/response_relay_service_pb.js";
 import { failed, succeeded } from "./errors.js";
 
-/** Follow a stored response to its end, from a position on. After a lost connection, ask behind the last event. */
+/** Follow a stored response to its end, from a position on. After a lost connection, resume after the last event. */
 export async function follow(
   client: Client<typeof ResponseRelayService>,
   responseId: string,
