@@ -136,7 +136,7 @@ class ResponseCalls:
         """Follow a response, and yield its events as they are stored, in batches: to forward them.
 
         Nothing is decoded. Each event comes once and in order, also over lost connections: the call is made
-        again behind the last event, on any server of the target. The last batch has the end, whatever that
+        again after the last event, on any server of the target. The last batch has the end, whatever that
         is; see `response_failure`.
 
         Args:
@@ -171,7 +171,7 @@ class ResponseCalls:
             ...     ...
 
         Raises:
-            CallError: Behind the last event, the error that the response failed with; CANCELLED with
+            CallError: After the last event, the error that the response failed with; CANCELLED with
                 RESPONSE_CANCELLED if somebody has cancelled it. See `subscribe_batches`, too.
         """
         calls = StreamCalls(self._stub, reconnect_s, options)

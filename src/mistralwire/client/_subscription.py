@@ -58,7 +58,7 @@ _SUBSCRIBE = RELAY_METHODS["Subscribe"]
 
 
 class EventBatch(NamedTuple):
-    """Events of a response, and its end behind the last of them."""
+    """Events of a response, and its end after the last of them."""
 
     first_sequence: int
     """Number of the first event, from 1."""

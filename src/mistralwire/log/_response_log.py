@@ -37,7 +37,7 @@ class End(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """Events that follow those of the delivery before, and the end behind the last of them."""
+    """Events that follow those of the delivery before, and the end after the last of them."""
 
     batches: Sequence[Batch]
     end: End | None
@@ -136,10 +136,10 @@ class Append:
     Attributes:
         id: The response.
         epoch: Epoch of the producer.
-        first: Number of the first event, from 1; without events the number behind the last one.
+        first: Number of the first event, from 1; without events the number after the last one.
         count: Number of the events.
         data: The events, as in `Batch`; empty without events.
-        end: The end behind them.
+        end: The end after them.
         upstream_id: The id that the upstream gave the response, with its first events.
         model: The model that those events name; kept unless `Opening.model` is known.
         state: Replaces `StoredResponse.state`.

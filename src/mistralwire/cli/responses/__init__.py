@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 _RESPONSES_HELP = """List, show, cancel or delete the responses that a service stores.
 
-They are those of the caller: of the token or the client certificate. The action is "list" by default; the
-others need one ID or more. "show" prints what there is of a response so far, "cancel" ends a running one,
-"delete" removes one that has ended. The first one that is refused ends the command.
+They are those of the caller: of the token or the client certificate. If a gateway checks the keys of its
+callers, their responses are theirs alone, and are read over HTTP. The action is "list" by default; the others
+need one ID or more. "show" prints what there is of a response so far, "cancel" ends a running one, "delete"
+removes one that has ended. The first one that is refused ends the command.
 
 The model is the one that the request named; of a published response, the one in its first event. Times are
 UTC.
