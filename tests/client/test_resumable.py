@@ -97,6 +97,21 @@ async def test_leaving_a_stream_early_cancels_the_response() -> None:
     assert found.info.state == ResponseState.RESPONSE_STATE_CANCELLED
 
 
+async def test_leaving_a_response_that_another_call_has_opened_cancels_nothing() -> None:
+    upstream = HeldUpstream()
+    async with relaying(upstream) as server, Client(server.address) as client:
+        first = client.stream(STREAM_REQUEST, resumable=True, idempotency_key="order 1")
+        upstream.items.put_nowait(chunk(0))
+        await anext(first)
+        async with contextlib.aclosing(
+            client.stream(STREAM_REQUEST, resumable=True, idempotency_key="order 1")
+        ) as second:
+            assert (await anext(second)).id == "0"
+        for item in (chunk(1), None):
+            upstream.items.put_nowait(item)
+        assert [item.id async for item in first] == ["1"]
+
+
 async def test_a_policy_of_the_caller_decides_about_a_stream_that_is_left() -> None:
     upstream = HeldUpstream()
     async with relaying(upstream) as server, Client(server.address) as client:

@@ -90,6 +90,19 @@ async def test_followers_go_on_when_another_node_takes_over(join: Join) -> None:
     assert [await follower.ended() for follower in followers] == [["a", "b"]] * 2
 
 
+async def test_a_node_finds_what_another_one_has_just_stored(join: Join) -> None:
+    here, there = await join(), await join()
+    for number in range(20):
+        name = f"r{number}"
+        await here.open(Opening(id=name, owner="o"))
+        await _listed(there, *(f"r{before}" for before in range(number, -1, -1)), owner="o")
+        # As a caller has it, who does not wait for the log.
+        storing = asyncio.create_task(append(here, name, 1, "a", upstream_id=f"up-{name}"))
+        assert await there.find("o", f"up-{name}") == name
+        await storing
+    assert await there.find("o", "none") is None
+
+
 async def test_each_node_knows_what_others_opened_ended_and_deleted(join: Join) -> None:
     here, there = await join(), await join()
     for name in "abc":

@@ -50,10 +50,11 @@ class _ResumableStream:
         response_id, key = options.get("response_id"), options.get("idempotency_key")
         on_disconnect = options.get("on_disconnect")
         # Not "": the service refuses that, as in other calls.
-        self._response_id = new_response_id() if response_id is None else response_id
+        self._chosen_id = new_response_id() if response_id is None else response_id
+        self._response_id = self._chosen_id
         policy = {
-            "response_id": self._response_id,
-            "idempotency_key": self._response_id if key is None else key,
+            "response_id": self._chosen_id,
+            "idempotency_key": self._chosen_id if key is None else key,
             "on_disconnect": _KEPT if on_disconnect is None else on_disconnect,
         }
         reconnect_s = options.get("reconnect_s", RECONNECT_S)
@@ -103,7 +104,9 @@ class _ResumableStream:
                     raise error
 
     async def cancel(self) -> None:
-        """Cancel the response; whether that works is not known."""
+        """Cancel the response, unless it is that of another call; whether that works is not known."""
+        if self._response_id != self._chosen_id:
+            return
         request = CancelResponseRequest(response_id=self._response_id)
         with contextlib.suppress(CallError, TimeoutError):
             async with asyncio.timeout(_CANCELLATION_S):

@@ -215,7 +215,7 @@ async def _delivered(
             try:
                 batch = _read_delivery(data, after + 1)
             except (IndexError, ValueError) as error:
-                message = f"expected a SubscribeResponse behind event {after} from the service: {error}"
+                message = f"expected a SubscribeResponse after event {after} from the service: {error}"
                 raise CallError(
                     message, code="INTERNAL", reason=Reason.NOT_PROTOBUF, request_id=arguments.request_id
                 ) from error

@@ -52,6 +52,8 @@ _CHECK_INTERVAL_S = 30.0
 # How often servers that are away are looked for, which have to prove something once they are back.
 _AWAY_INTERVAL_S = 5.0
 _RETRY_S = 1.0
+# How long a caller's response at another node may take to have an upstream's id.
+_FIND_PAUSES_S = (0.0, 0.02, 0.1, 0.4)
 _REQUESTS_MAX = 32
 _INDEX_MESSAGES_MAX = 1000
 # A server returns the last messages of up to 1,024 subjects.
@@ -204,6 +206,15 @@ class NatsLog(IndexedLog):
 
     async def find(self, owner: str, upstream_id: str) -> str | None:
         """Return the id of an owner's newest response with an upstream's id."""
+        for pause_s in _FIND_PAUSES_S:
+            found = self._index.find(owner, upstream_id)
+            # Other nodes tell it at the end alone, and their caller may have it before it is stored.
+            running = self._index.running_elsewhere(self.node)
+            unknown = [each for each in running if each.owner == owner and not each.upstream_id]
+            if found is not None or not unknown:
+                return found
+            await asyncio.sleep(pause_s)
+            await self._connection.persist(partial(self._refresh, unknown))
         return self._index.find(owner, upstream_id)
 
     async def delete(self, id: str, *, revision: int | None = None) -> None:

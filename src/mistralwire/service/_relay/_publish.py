@@ -230,7 +230,7 @@ class Publication:
     def _not_stored(self, cause: str) -> OverloadError:
         self._publishers.counts.not_stored += 1
         return OverloadError(
-            f"the response log can't store the response now: {cause}; go on later behind the last event that "
+            f"the response log can't store the response now: {cause}; go on later after the last event that "
             "was acknowledged",
             reason=Reason.NOT_STORED,
         )
