@@ -1,7 +1,9 @@
-"""EventSource in a browser, Debian's Chromium, while gateways are killed and started again."""
+"""EventSource in a browser, Debian's Chromium, while gateways and services are killed and started again."""
 
 import asyncio
+import contextlib
 import json
+import pathlib
 import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -58,15 +60,50 @@ async def service() -> AsyncIterator[str]:
         yield server.address
 
 
-async def test_a_page_gets_each_event_once_over_gateways_that_are_killed(browser: Any, service: str) -> None:
-    def run(script: str, *arguments: Any) -> Any:
-        return browser.execute_script(script, *arguments)
+class Page:
+    """What the browser shows."""
 
-    async def until(expression: str, value: Any) -> None:
+    def __init__(self, browser: Any) -> None:
+        self._browser = browser
+
+    async def open(self, url: str) -> None:
+        await asyncio.to_thread(self._browser.get, f"{url}/docs")
+
+    async def run(self, script: str, *arguments: Any) -> Any:
+        return await asyncio.to_thread(self._browser.execute_script, script, *arguments)
+
+    async def until(self, expression: str, value: Any) -> None:
         async with asyncio.timeout(WAIT_S):
-            while await asyncio.to_thread(run, f"return {expression}") != value:  # noqa: ASYNC110 - a page
+            while await self.run(f"return {expression}") != value:  # noqa: ASYNC110 - a page
                 await asyncio.sleep(0.05)
 
+
+async def test_a_page_that_comes_back_before_the_service_gets_the_rest(
+    browser: Any, tmp_path: pathlib.Path
+) -> None:
+    page = Page(browser)
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving("--data", str(tmp_path)) as (_, service, _):
+            client = await stack.enter_async_context(Client(service))
+            publisher = await stack.enter_async_context(client.publish("r1"))
+            await publisher.send(chunk(1))
+            async with serving("--service", service, command=GATEWAY) as (_, url, _):
+                await page.open(url)
+                await page.run(FOLLOW, "/v1/chat/completions/r1/events")
+                await page.until("window.seen.length", 1)
+        # Both are killed.
+        ports = [address.rpartition(":")[2] for address in (url, service)]
+        async with serving("--service", service, "--port", ports[0], command=GATEWAY):
+            await page.until("window.opened", 2)
+            async with serving("--data", str(tmp_path), "--port", ports[1]):
+                await publisher.send(chunk(2))
+                await publisher.finish()
+                await page.until("window.isClosed", value=True)
+    assert [event_id for event_id, _ in await page.run("return window.seen")] == ["r1.1", "r1.2", "r1.2"]
+
+
+async def test_a_page_gets_each_event_once_over_gateways_that_are_killed(browser: Any, service: str) -> None:
+    page = Page(browser)
     port = "0"
     sent = 0
     async with Client(service) as client, client.publish("r1") as publisher:
@@ -75,18 +112,18 @@ async def test_a_page_gets_each_event_once_over_gateways_that_are_killed(browser
             async with serving("--service", service, "--port", port, command=GATEWAY) as (_, url, _):
                 port = url.rpartition(":")[2]
                 if opened == 1:
-                    await asyncio.to_thread(browser.get, f"{url}/docs")
-                    await asyncio.to_thread(run, FOLLOW, "/v1/chat/completions/r1/events")
-                await until("window.opened", opened)
+                    await page.open(url)
+                    await page.run(FOLLOW, "/v1/chat/completions/r1/events")
+                await page.until("window.opened", opened)
                 for _ in range(5):
                     sent += 1
                     await publisher.send(chunk(sent))
-                await until("window.seen.length", sent)
+                await page.until("window.seen.length", sent)
                 if opened <= KILLS:
                     continue
                 await publisher.finish()
-                await until("window.isClosed", value=True)
-                seen = await asyncio.to_thread(run, "return window.seen")
+                await page.until("window.isClosed", value=True)
+                seen = await page.run("return window.seen")
     assert [event_id for event_id, _ in seen] == [*(f"r1.{at}" for at in range(1, sent + 1)), f"r1.{sent}"]
     assert [json.loads(data)["id"] for _, data in seen[:-1]] == [str(at) for at in range(1, sent + 1)]
     assert seen[-1][1] == "[DONE]"

@@ -136,10 +136,24 @@ async def test_behind_the_end_there_is_no_content(
         assert response.headers["x-mistralwire-response-id"] == "r1"
         assert "content-length" not in response.headers
         assert response.headers["x-mistralwire-last-sequence"] == "3"
-        if position == "3":
-            assert response.headers[STATE] == "finished"
-        else:
-            assert response.headers["x-mistralwire-response-reason"] == "RESPONSE_TRUNCATED"
+        assert response.headers[STATE] == "finished"
+        reason = response.headers.get("x-mistralwire-response-reason")
+        assert reason == (None if position == "3" else "RESPONSE_TRUNCATED")
+
+
+async def test_behind_the_end_of_a_failure_the_state_is_that_of_the_response(
+    url: str, relay: Relay, http: aiohttp.ClientSession
+) -> None:
+    producer = await Producer(relay.log).open()
+    await producer.add(chunk(1))
+    await producer.cancel()
+    async with http.get(url + EVENTS, params={"starting_after": "2"}) as response:
+        assert (response.status, response.headers[STATE], response.headers[SEQUENCE]) == (
+            204,
+            "cancelled",
+            "1",
+        )
+        assert response.headers["x-mistralwire-response-reason"] == "RESPONSE_TRUNCATED"
 
 
 async def test_a_response_without_events_ends_once_for_an_event_source(

@@ -58,7 +58,10 @@ def response_headers() -> Object:
             "description": "Number of the last event that is stored; 0 if there is none.",
             "schema": {"type": "integer", "minimum": 0},
         },
-        "ResponseReason": {"description": "Reason why the response has failed.", "schema": text},
+        "ResponseReason": {
+            "description": "Reason why the response has failed, or has fewer events than were asked for.",
+            "schema": text,
+        },
     }
 
 
@@ -172,7 +175,10 @@ def _events() -> Object:
     ]
     operation = _operation("followCompletion", "Follow a stored response", answer, parameters, ("400",))
     operation["description"] = "For EventSource, and for any client that reads server-sent events."
-    nothing = {"description": "The response has ended, and the caller has seen its last event, or more."}
+    nothing = {
+        "description": "The response has ended, and the caller has seen its last event, or more. If more, "
+        "the reason is `RESPONSE_TRUNCATED`: those events were never stored."
+    }
     operation["responses"]["204"] = _described(nothing)
     return operation
 

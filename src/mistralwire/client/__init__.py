@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from mistralwire.client._publisher import Publisher, new_response_id
     from mistralwire.client._response import ChunkBatch, is_refusing_caller, response_failure
     from mistralwire.client._stub import CallOptions, CompletionOptions, StreamOptions
-    from mistralwire.client._subscription import RECONNECT_S, EventBatch, ResponseEvent
+    from mistralwire.client._subscription import (
+        RECONNECT_S,
+        EventBatch,
+        ResponseEvent,
+        is_service_lost,
+    )
     from mistralwire.client._sync import SyncClient, SyncPublisher
 
 __all__ = [
@@ -44,6 +49,7 @@ __all__ = [
     "SyncClient",
     "SyncPublisher",
     "is_refusing_caller",
+    "is_service_lost",
     "new_response_id",
     "response_failure",
 ]

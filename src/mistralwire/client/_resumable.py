@@ -9,7 +9,7 @@ from mistralwire._methods import RELAY_METHODS, Method
 from mistralwire.client._publisher import new_response_id
 from mistralwire.client._response import ChunkBatch, response_failure
 from mistralwire.client._stub import StreamOptions, Stub, completion_metadata
-from mistralwire.client._subscription import RECONNECT_S, StreamCalls, event_batches, is_lost
+from mistralwire.client._subscription import RECONNECT_S, StreamCalls, event_batches, is_service_lost
 from mistralwire.errors import CallError
 from mistralwire.v1 import CancelResponseRequest, GetResponseRequest
 
@@ -82,7 +82,7 @@ class _ResumableStream:
                 self._is_complete = True
                 return
             except CallError as error:
-                if self._last and not (self._is_stored and is_lost(error)):
+                if self._last and not (self._is_stored and is_service_lost(error)):
                     raise
                 await self._calls.wait(error)
                 if self._last:
@@ -133,7 +133,7 @@ class _ResumableStream:
             except CallError as found:
                 if found.code == "UNIMPLEMENTED":
                     raise error from None
-                if is_lost(found):
+                if is_service_lost(found):
                     await self._calls.wait(found)
                     continue
             return

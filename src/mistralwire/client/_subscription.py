@@ -138,7 +138,7 @@ class StreamCalls:
     async def wait(self, error: CallError) -> None:
         """Wait before the next call; raise the error that ended the last one if there is to be none."""
         now = time.monotonic()
-        if self._deadline_s is None or not is_lost(error):
+        if self._deadline_s is None or not is_service_lost(error):
             raise error
         if _is_of_service(error):
             self.connected()
@@ -159,7 +159,7 @@ def _is_of_service(error: CallError) -> bool:
     return error.reason != error.code
 
 
-def is_lost(error: CallError) -> bool:
+def is_service_lost(error: CallError) -> bool:
     """Check whether a call ended because of its connection or its server, so that another may go on.
 
     A deadline counts as lost, as a server may bound the time of calls.

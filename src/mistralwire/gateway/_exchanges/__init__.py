@@ -10,11 +10,13 @@ from mistralwire.gateway._exchanges._http_exchange import (
     access_logger,
 )
 from mistralwire.gateway._exchanges._passthrough_exchange import PassthroughExchange
+from mistralwire.gateway._exchanges._service_wait import FIRST_SIGN_S, when_reachable
 from mistralwire.gateway._exchanges._stream_exchange import StreamExchange
 
 __all__ = [
     "BREAK_OFF_S",
     "EVENT_STREAM_HEADERS",
+    "FIRST_SIGN_S",
     "HEARTBEAT",
     "CompletionExchange",
     "HttpExchange",
@@ -22,4 +24,5 @@ __all__ = [
     "Responder",
     "StreamExchange",
     "access_logger",
+    "when_reachable",
 ]

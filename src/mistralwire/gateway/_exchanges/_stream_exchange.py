@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import orjson
 
@@ -16,6 +16,7 @@ from mistralwire import _offload
 from mistralwire.errors import MistralwireError, Reason, ResponseError
 from mistralwire.gateway._errors import JSON_TYPE, Headers, HttpAnswer
 from mistralwire.gateway._exchanges._http_exchange import HEARTBEAT, HttpExchange, Responder
+from mistralwire.gateway._exchanges._service_wait import FIRST_SIGN_S, when_reachable
 from mistralwire.gateway._state import GatewayState
 from mistralwire.gateway._streams import (
     JSON,
@@ -190,8 +191,35 @@ class StreamExchange(HttpExchange):
         state = self._state
         options = self._call_options(state.owner_of(self._headers))
         reading = read_reading(self._route.query)
-        stream = await ReadableResponse.find(state.client, response_id, options, state.error_for_caller)
-        return _head_reply(stream) if self._method == "HEAD" else await self._read(stream, reading)
+
+        async def find(options: Any) -> ReadableResponse:
+            return await ReadableResponse.find(state.client, response_id, options, state.error_for_caller)
+
+        if self._method == "HEAD":
+            return _head_reply(await find(options))
+        if reading.live != "sse":
+            return await self._read(await find(options), reading)
+
+        async def find_once() -> AsyncGenerator[ReadableResponse, None]:
+            yield await when_reachable(find, options)
+
+        stream = await self._first_of(find_once())
+        return None if stream is None else await self._read(stream, reading)
+
+    async def _first_of(self, found: AsyncGenerator[Paced, None]) -> Paced | None:
+        """Return what is found first, with heartbeats meanwhile: an EventSource gives up at a 503.
+
+        None if the server stops before; the stream of events is then begun, and has no more to send.
+        """
+        idle_s = min(FIRST_SIGN_S, self._state.config.heartbeat_s)
+        async with contextlib.aclosing(_paced(found, idle_s, self._stopping)) as streams:
+            async for stream in streams:
+                if stream is not None:
+                    return stream
+                self._begin_events({})
+                self._responder.write(HEARTBEAT)
+        self._begin_events({})
+        return None
 
     # Writing.
 
@@ -270,9 +298,7 @@ class StreamExchange(HttpExchange):
     async def _send_events(self, stream: Readable, position: int, cursor: str) -> None:
         """Send what there is, then follow, until the stream ends, the server stops, or the time is over."""
         writer = _EventEncoder(stream.content_type, cursor)
-        headers = {"content-type": "text/event-stream", "cache-control": "no-cache, no-transform"}
-        headers |= {"x-accel-buffering": "no"} | writer.headers
-        self._begin(200, _encoded(headers), None)
+        self._begin_events(writer.headers)
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + _EVENTS_S
         with _until_deleted():
@@ -298,6 +324,12 @@ class StreamExchange(HttpExchange):
                         await self._write(writer.encode(each, is_current=is_current))
                     if loop.time() > ends_s or (each is not None and each.is_end):
                         return
+
+    def _begin_events(self, more: Mapping[str, str]) -> None:
+        """Send the status and the headers of a stream of events, unless they were sent before."""
+        if not self.status:
+            headers = {"content-type": "text/event-stream", "cache-control": "no-cache, no-transform"}
+            self._begin(200, _encoded({**headers, "x-accel-buffering": "no", **more}), None)
 
     def _idle_s(self, stream: Readable) -> float:
         """Return the seconds without a message in which a live read gives a sign, and renews its stream."""

@@ -13,17 +13,14 @@ from mistralwire.client import EventBatch, response_failure
 from mistralwire.codec import SseDone, batch_to_sse, encode_sse
 from mistralwire.errors import CallError, CodecError, MistralwireError, Reason
 from mistralwire.gateway._errors import HttpError, error_body, unencodable_answer
-from mistralwire.gateway._exchanges import EVENT_STREAM_HEADERS, HEARTBEAT
+from mistralwire.gateway._exchanges import EVENT_STREAM_HEADERS, FIRST_SIGN_S, HEARTBEAT, when_reachable
 from mistralwire.gateway._responses._response_exchange import ResponseExchange
 from mistralwire.gateway._responses._response_json import (
     REASON_HEADER,
-    SEQUENCE_HEADER,
     end_headers,
 )
 from mistralwire.v1 import ResponseEnd, ResponseEvents
 
-# Seconds to wait for the service before the status is sent: it may say that there is nothing left to send.
-_OPEN_S = 1.0
 # Others are their upstream's for sure.
 _OWN_ID = re.compile("[A-Za-z0-9_-]{1,128}")
 _SEQUENCE = re.compile("[0-9]{1,10}")
@@ -82,7 +79,8 @@ class EventsExchange(ResponseExchange):
             self._may_write.set()
 
     def _start(self) -> None:
-        delay_s = min(_OPEN_S, self._state.config.heartbeat_s)
+        # The service may say that there is nothing left to send.
+        delay_s = min(FIRST_SIGN_S, self._state.config.heartbeat_s)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._beat)
         self._run(self._follow(), self._end)
 
@@ -100,23 +98,28 @@ class EventsExchange(ResponseExchange):
 
     async def _follow(self) -> _Ending:
         try:
-            after = await self._read_position()
-            if not self._is_id_known:
-                self._own_id = await self._find_id()
-            try:
-                return await self._forward(after)
-            except CallError as error:
-                if error.reason != Reason.RESPONSE_NOT_FOUND or self._events_sent or self._own_id != self._id:
-                    raise
-                self._own_id = await self._find_id()
-            return await self._forward(after)
+            return await when_reachable(self._follow_once, self._options())
         except CallError as error:
             raise self._error_of(error) from None
 
-    async def _forward(self, after: int | None) -> _Ending:
+    async def _follow_once(self, options: Any) -> _Ending:
+        after = await self._read_position(options)
+        if not self._is_id_known:
+            self._own_id = await self._find_id(options)
+        try:
+            return await self._forward(after, options)
+        except CallError as error:
+            if error.reason != Reason.RESPONSE_NOT_FOUND or self._events_sent or self._own_id != self._id:
+                raise
+            self._own_id = await self._find_id(options)
+        return await self._forward(after, options)
+
+    async def _forward(self, after: int | None, options: Any) -> _Ending:
         """Send the events behind a position, from the start without one."""
         self._after = after or 0
-        batches = self._state.client.subscribe_batches(self._own_id, after=self._after, **self._options())
+        # Some may have been sent by an earlier attempt.
+        position = self._after + self._events_sent
+        batches = self._state.client.subscribe_batches(self._own_id, after=position, **options)
         try:
             async with contextlib.aclosing(batches):
                 async for batch in batches:
@@ -129,8 +132,9 @@ class EventsExchange(ResponseExchange):
                         return self._ending(batch, batch.end, is_at_end=is_at_end)
         except CallError as error:
             if error.reason == Reason.RESPONSE_TRUNCATED and not self.status:
-                last = error.metadata.get("last_sequence", "")
-                return _Ending(status=204, headers={REASON_HEADER: error.reason, SEQUENCE_HEADER: last})
+                found = await self._state.client.get_response(self._own_id, info_only=True, **options)
+                headers = end_headers(found.info, found.info.last_sequence, None)
+                return _Ending(status=204, headers={**headers, REASON_HEADER: error.reason})
             if error.code != "DEADLINE_EXCEEDED" or error.reason != error.code:
                 raise
         return _Ending()
@@ -143,7 +147,8 @@ class EventsExchange(ResponseExchange):
         return _Ending(events, failure=failure)
 
     def _end(self, ending: _Ending) -> None:
-        if ending.status == 200:
+        # A heartbeat may have sent the status meanwhile: an EventSource comes back, to the 204.
+        if self.status or ending.status == 200:
             self._write(ending.events, is_last=True)
         else:
             headers = {RESPONSE_ID: self._own_id, **ending.headers}
@@ -169,7 +174,7 @@ class EventsExchange(ResponseExchange):
         except CodecError:
             raise unencodable_answer() from None
 
-    async def _read_position(self) -> int | None:
+    async def _read_position(self, options: Any) -> int | None:
         """Return the number of the last event that the caller has seen; None if they name none.
 
         Raises:
@@ -185,14 +190,14 @@ class EventsExchange(ResponseExchange):
         if not is_number or (event_id and not dot):
             raise _event_id_error("something else")
         if dot and response_id != self._id:
-            if response_id != await self._find_id():
+            if response_id != await self._find_id(options):
                 raise _event_id_error("one of another response")
             self._own_id = response_id
         return int(number)
 
-    async def _find_id(self) -> str:
+    async def _find_id(self, options: Any) -> str:
         """Return the id of the response whose upstream's id may be in the path."""
-        found = await self._state.client.get_response(self._id, info_only=True, **self._options())
+        found = await self._state.client.get_response(self._id, info_only=True, **options)
         return found.info.response_id
 
     def _error_event(self, error: MistralwireError) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from mistralwire import _offload
-from mistralwire.client import Client, response_failure
+from mistralwire.client import Client, is_service_lost, response_failure
 from mistralwire.codec import binary_to_json, to_json
 from mistralwire.errors import CallError, CodecError, MistralwireError
 from mistralwire.gateway._errors import error_body, unencodable_answer, unknown_response_error
@@ -74,7 +74,13 @@ class ReadableResponse:
         return cls(client, options, visible, found.info)
 
     async def refresh(self) -> "ReadableResponse":
-        return await self.find(self._client, self.tag, self._options, self._visible)
+        try:
+            return await self.find(self._client, self.tag, self._options, self._visible)
+        except CallError as error:
+            if not is_service_lost(error):
+                raise
+            # Whoever follows it waits for the service.
+            return self
 
     async def read(self, after: int) -> StreamPiece:
         contents: list[bytes] = []
