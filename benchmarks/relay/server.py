@@ -89,12 +89,13 @@ async def main(name: str, folder: str) -> None:
         await _serve_rakaia(folder)
         return
     place: Mapping[str, Any] = {"data": pathlib.Path(folder)} if name == SQLITE else {"log": name}
-    relay = create_relay(RelayConfig(**place, **_LIMITS))
-    assert relay is not None
     # Nobody asks it for completions.
     recording = pathlib.Path(folder) / "chat.json"
     recording.write_text('{"choices": []}')
-    async with relay, create_server(ReplayUpstream([recording]), _CONFIG, relay=relay) as server:
+    async with (
+        create_relay(RelayConfig(**place, **_LIMITS)) as relay,
+        create_server(ReplayUpstream([recording]), _CONFIG, relay=relay) as server,
+    ):
         print(server.port, flush=True)
         await asyncio.Event().wait()
 

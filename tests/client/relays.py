@@ -18,11 +18,9 @@ async def relaying(
     upstream: Upstream | None = None, config: ServerConfig | None = None, **settings: Any
 ) -> AsyncIterator[Server]:
     """Serve with a log in memory, for half a minute at most."""
-    relay = create_relay(RelayConfig(log="memory", **settings))
-    assert relay is not None
     async with (
         asyncio.timeout(30),
-        relay,
+        create_relay(RelayConfig(log="memory", **settings)) as relay,
         create_server(upstream or HeldUpstream(), config or ServerConfig(port=0), relay=relay) as server,
     ):
         yield server

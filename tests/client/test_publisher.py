@@ -447,11 +447,9 @@ async def has(server: Server, response_id: str) -> bool:
 
 
 async def test_a_service_in_this_process_does_the_same() -> None:
-    relay = create_relay(RelayConfig(log="memory"))
-    assert relay is not None
     async with (
         asyncio.timeout(30),
-        relay,
+        create_relay(RelayConfig(log="memory")) as relay,
         Client.on(LocalChannel(HeldUpstream(), relay=relay)) as client,
     ):
         async with client.publish("r") as publisher:

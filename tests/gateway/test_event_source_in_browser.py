@@ -54,9 +54,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 async def service() -> AsyncIterator[str]:
-    relay = create_relay(RelayConfig(log="memory"))
-    assert relay is not None
-    async with relay, create_server(HeldUpstream(), ServerConfig(port=0), relay=relay) as server:
+    async with (
+        create_relay(RelayConfig(log="memory")) as relay,
+        create_server(HeldUpstream(), ServerConfig(port=0), relay=relay) as server,
+    ):
         yield server.address
 
 

@@ -294,7 +294,6 @@ def _producer(epoch: int, seq: int) -> dict[str, str]:
 async def test_answers_about_responses_and_streams_are_as_documented(http: aiohttp.ClientSession) -> None:
     """Each status, and each header that is not HTTP's own."""
     relay = create_relay(RelayConfig(log="memory"))
-    assert relay is not None
     config = GatewayConfig(port=0, body_bytes_max=1000, heartbeat_s=0.1)
     end = f"{0:016d}_{9:016d}"
     requests: list[tuple[str, str, str, dict[str, str], bytes, int]] = [
@@ -372,7 +371,6 @@ async def test_answers_about_responses_and_streams_are_as_documented(http: aioht
 
 async def test_an_answer_that_somebody_else_cancels_is_as_documented(http: aiohttp.ClientSession) -> None:
     relay, upstream = create_relay(RelayConfig(log="memory")), HeldUpstream()
-    assert relay is not None
     question = {"model": "m", "messages": []}
     # With a key, the model is asked once the response is open.
     headers = {"x-mistralwire-response-id": "r", "idempotency-key": "k"}

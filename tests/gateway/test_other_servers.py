@@ -180,10 +180,8 @@ async def test_stored_responses_are_followed_and_tokens_stay_out_of_the_servers_
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    relay = create_relay(RelayConfig(log="memory"))
-    assert relay is not None
     async with (
-        relay,
+        create_relay(RelayConfig(log="memory")) as relay,
         Client.on(LocalChannel(HeldUpstream(), relay=relay)) as client,
         served(Starlette(routes=[Mount("/edge", create_app(client))]), http) as url,
         aiohttp.ClientSession(f"{url}/edge{CHAT}/") as session,

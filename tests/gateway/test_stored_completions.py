@@ -36,9 +36,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    made = create_relay(RelayConfig(log="memory"))
-    assert made is not None
-    async with made:
+    async with create_relay(RelayConfig(log="memory")) as made:
         yield made
 
 

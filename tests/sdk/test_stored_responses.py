@@ -28,9 +28,7 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
 
 @pytest.fixture
 async def relay() -> AsyncIterator[Relay]:
-    made = create_relay(RelayConfig(log="memory"))
-    assert made is not None
-    async with made:
+    async with create_relay(RelayConfig(log="memory")) as made:
         yield made
 
 

@@ -218,6 +218,11 @@ class RelayConfig:
             )
 
     @property
+    def stores(self) -> bool:
+        """Whether responses are stored at all, so that there is a relay or a log to create."""
+        return self.data is not None or self.log is not None
+
+    @property
     def is_embedded(self) -> bool:
         """Whether the responses are stored where a single process can use them."""
         return self.data is not None or self.log == "memory"

@@ -13,7 +13,12 @@ from mistralwire.service._config import parse_on_disconnect
 
 def test_nothing_is_stored_by_default() -> None:
     assert create_log(RelayConfig()) is None
-    assert create_relay(RelayConfig()) is None
+    assert not RelayConfig().stores
+    with pytest.raises(ValueError, match=r"^expected data or log, found neither: "):
+        create_relay(RelayConfig())
+    for config in (RelayConfig(log="memory"), RelayConfig(data=pathlib.Path("a"))):
+        assert config.stores
+        assert create_relay(config).config is config
 
 
 def test_the_settings_name_the_log(tmp_path: pathlib.Path) -> None:

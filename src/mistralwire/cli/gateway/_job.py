@@ -145,7 +145,7 @@ async def _remote(job: GatewayJob, relay: RelayConfig) -> AsyncIterator[_Backend
 @contextlib.asynccontextmanager
 async def _embedded(job: GatewayJob, config: RelayConfig) -> AsyncIterator[_Backend]:
     answers = make_answers(job.answers, job.tables)
-    relay = create_relay(config)
+    relay = create_relay(config) if config.stores else None
     service_config = _service_config(job.config, strict=job.service.strict)
     channel = LocalChannel(answers.upstream, service_config, relay=relay)
     async with contextlib.AsyncExitStack() as stack:

@@ -44,7 +44,8 @@ class ServeJob(Job):
                 endpoint = start_prometheus(self.processes.prometheus_host, port)
                 observers.append(stack.enter_context(contextlib.closing(endpoint)).observer)
             # The parent of workers serves nothing.
-            relay = None if index is None else create_relay(self.relay)
+            is_storing = index is not None and self.relay.stores
+            relay = create_relay(self.relay) if is_storing else None
             server = create_server(answers.upstream, self.config, observers, relay=relay)
 
             async def announce() -> None:

@@ -128,7 +128,16 @@ def create_log(config: RelayConfig) -> ResponseLog | None:
     )
 
 
-def create_relay(config: RelayConfig) -> Relay | None:
-    """Create a relay, which is not open yet; None if nothing is stored. See `create_log` for errors."""
+def create_relay(config: RelayConfig) -> Relay:
+    """Create a relay, which is not open yet.
+
+    Raises:
+        ValueError: If the settings store nothing; see `RelayConfig.stores`.
+        MistralwireError: If the package that the log needs is missing: EXTRA_MISSING.
+    """
     log = create_log(config)
-    return None if log is None else Relay(log, config)
+    if log is None:
+        raise ValueError(
+            "expected data or log, found neither: a relay stores responses; to store none, leave it out"
+        )
+    return Relay(log, config)
