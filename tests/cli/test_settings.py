@@ -30,7 +30,9 @@ COMPANIONS = {
     "tls_client_ca": ["--tls-key", "/key", "--tls-certificate", "/certificate"],
     **{name: ["--service", "host:1"] for name in GATEWAY.fields if name.startswith("service_")},
     "passthrough_key_file": ["--passthrough-url", "http://host"],
-    "log_durability": ["--log-replicas", "3"],
+    "log_durability": ["--log", "nats://host", "--log-replicas", "3"],
+    "log_replicas": ["--log", "nats://host"],
+    "log_monitors": ["--log", "nats://host"],
 }
 TEXT = "a non-empty string without null characters"
 FIELDS = SERVE.fields
@@ -89,6 +91,8 @@ def three_values(definition: SettingsDefinition, name: str) -> list[Any]:
             return ["/v1/one", "/v1/two", "none"]
         case kind if kind is str and name == "log":
             return ["memory", "nats://one", "tls://two:4222"]
+        case kind if kind is str and name == "log_monitors":
+            return ["http://one:8222", "http://two:8222,https://three", "http://[::1]:8222"]
         case kind if kind is str and name == "on_disconnect":
             return ["finish", "keep 30", "keep 1"]
         case kind if kind is str:
@@ -413,6 +417,9 @@ def test_a_variable_without_a_value_is_as_good_as_none() -> None:
         (["--prometheus-host", ""], "--prometheus-host must not be empty"),
         (["--upstream-url", "http://a", str(REPLAY)], "expected RECORDING or --upstream-url, found both"),
         (["--data", "a", "--log", "memory"], "expected --data or --log, found both"),
+        (["--log-replicas", "3"], "--log-replicas needs a log on NATS: set --log to its URL, such as"),
+        (["--data", "a", "--log-monitors", "http://a"], "--log-monitors needs a log on NATS"),
+        (["--log", "nats://a", "--log-monitors", "a:8222"], "--log-monitors must be URLs such as http://127"),
         (
             ["--data", "a", "--workers", "2"],
             "--workers must be 1 with --data, found 2: a single process uses those responses; for several, "

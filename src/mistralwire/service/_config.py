@@ -4,7 +4,8 @@ import dataclasses
 import math
 import pathlib
 import re
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from mistralwire._settings import (
@@ -134,6 +135,16 @@ class ServerConfig(ListenSettings):
             )
 
 
+def _is_http_url(url: str) -> bool:
+    """Check whether a text is an http or https URL with a host, and without a password."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        has_host = bool(parts.hostname) and "@" not in parts.netloc and (parts.port or 1) > 0
+        return parts.scheme in ("http", "https") and has_host
+    except ValueError:
+        return False
+
+
 def parse_on_disconnect(text: str) -> float | None:
     """Return the seconds for which a response waits for a caller who has gone, before it is cancelled.
 
@@ -209,6 +220,7 @@ class RelayConfig:
             raise ValueError("expected data or log, found both")
         if self.log not in (None, "memory") and not re.match("(?:nats|tls)://[^/]", self.log or ""):
             raise ValueError(f"log must be memory, or a URL such as nats://127.0.0.1:4222, not {self.log!r}")
+        self._check_nats()
         if self.log_durability == "replicated" and self.log_replicas < _REPLICATED_MIN:
             raise ValueError("log_durability replicated needs log_replicas of 3 or more")
         if parse_on_disconnect(self.on_disconnect) is None:
@@ -216,6 +228,26 @@ class RelayConfig:
                 f'on_disconnect must be cancel, finish or keep with seconds, such as "keep 30", '
                 f"not {self.on_disconnect!r}"
             )
+
+    def _check_nats(self) -> None:
+        """Check the settings that are for NATS alone, which would otherwise be ignored without a word."""
+        if self.log in (None, "memory"):
+            for field in dataclasses.fields(self):
+                if field.name.startswith("log_") and getattr(self, field.name) != field.default:
+                    raise ValueError(
+                        f"{field.name} needs a log on NATS: set log to its URL, such as nats://127.0.0.1:4222"
+                    )
+        for url in self.monitor_urls:
+            if not _is_http_url(url):
+                raise ValueError(
+                    "log_monitors must be URLs such as http://127.0.0.1:8222, with http or https and a host, "
+                    f"without a password and with commas between, not {url.rpartition('@')[2]!r}"
+                )
+
+    @property
+    def monitor_urls(self) -> Sequence[str]:
+        """The URLs in log_monitors."""
+        return [url.strip() for url in (self.log_monitors or "").split(",") if url.strip()]
 
     @property
     def stores(self) -> bool:

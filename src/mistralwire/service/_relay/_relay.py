@@ -124,7 +124,7 @@ def create_log(config: RelayConfig) -> ResponseLog | None:
         config.log,
         durability=config.log_durability,
         replicas=config.log_replicas,
-        monitor_urls=[url.strip() for url in (config.log_monitors or "").split(",") if url.strip()],
+        monitor_urls=config.monitor_urls,
     )
 
 
