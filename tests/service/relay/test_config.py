@@ -33,7 +33,22 @@ def test_the_settings_name_the_log(tmp_path: pathlib.Path) -> None:
     [
         ({"data": pathlib.Path("a"), "log": "memory"}, "expected data or log, found both"),
         ({"log": "redis://a"}, "log must be memory, or a URL such as nats://127.0.0.1:4222, not 'redis://a'"),
-        ({"log_durability": "replicated"}, "log_durability replicated needs log_replicas of 3 or more"),
+        ({"log_replicas": 3}, "log_replicas needs a log on NATS: set log to its URL, such as nats://127"),
+        ({"log_monitors": "http://a:8222", "log": "memory"}, "log_monitors needs a log on NATS"),
+        ({"log_durability": "replicated", "log_replicas": 3}, "log_durability needs a log on NATS"),
+        ({"log_replicas": 3, "data": pathlib.Path("a")}, "log_replicas needs a log on NATS"),
+        ({"log": "nats://a", "log_monitors": "a:8222"}, "log_monitors must be URLs .*, not 'a:8222'"),
+        (
+            {"log": "nats://a", "log_monitors": "http://a, http://:8222"},
+            "log_monitors .*, not 'http://:8222'",
+        ),
+        ({"log": "nats://a", "log_monitors": "http://a:x"}, "log_monitors must be URLs"),
+        ({"log": "nats://a", "log_monitors": "http://u:secret@a:8222"}, "log_monitors .*, not 'a:8222'$"),
+        ({"log": "nats://a", "log_monitors": "nats://a:4222"}, "log_monitors must be URLs"),
+        (
+            {"log": "nats://a", "log_durability": "replicated"},
+            "log_durability replicated needs log_replicas of 3 or more",
+        ),
         ({"on_disconnect": "keep"}, "on_disconnect must be cancel, finish or keep with seconds"),
         ({"on_disconnect": "keep 86401"}, "on_disconnect must be"),
     ],
