@@ -48,6 +48,7 @@ from tests.client.peers import ANSWER, server_of
 from tests.service.upstreams import REQUEST, HeldUpstream, chunk
 
 from .serving import SETTINGS
+from .serving import serving as serving_process
 
 pytestmark = pytest.mark.process
 
@@ -419,6 +420,38 @@ async def test_a_deadline_in_the_middle_of_an_answer_names_its_flag() -> None:
     first, *rest = errors.splitlines()
     assert first == "Error: DEADLINE_EXCEEDED: Deadline Exceeded"
     assert rest[:2] == ["  the answer above is incomplete", "  allow more with --deadline"]
+
+
+async def test_a_service_that_is_lost_leaves_a_command_for_what_it_has_stored(tmp_path: pathlib.Path) -> None:
+    first, delay, second = b'{"choices":[', b": delay 600000\n", b'{"choices":[]}'
+    text = b'{"index":0,"delta":{"content":"Hel"},"finish_reason":null}]}'
+    recording = tmp_path / "paused.sse"
+    recording.write_bytes(b"data: %b%b\n\n%bdata: %b\n\ndata: [DONE]\n\n" % (first, text, delay, second))
+    arguments = ("--data", str(tmp_path / "data"), str(recording))
+    async with (
+        serving_process(*arguments) as (server, address, _),
+        calling("hi", "--target", address) as process,
+    ):
+        assert process.stdout is not None
+        assert await process.stdout.readexactly(3) == b"Hel"
+        async with Client(address) as client:
+            [info] = (await client.list_responses()).responses
+            async with contextlib.aclosing(client.subscribe(info.response_id)) as events:
+                await anext(events)
+        server.kill()
+        output, errors = await process.communicate()
+    command = f"mistralwire follow --target {address} {info.response_id} --after 1"
+    assert (process.returncode, output) == (1, b"\n")
+    assert errors.decode().splitlines()[1:3] == [
+        "  the answer above is incomplete",
+        f"  what is stored of the rest: {command}",
+    ]
+
+    port = address.rpartition(":")[2]
+    async with serving_process("--port", port, *arguments):
+        result = await asyncio.to_thread(CliRunner().invoke, main, command.split()[1:])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: UNAVAILABLE (PRODUCER_LOST): ")
 
 
 async def test_no_service_and_no_time_left_are_errors() -> None:

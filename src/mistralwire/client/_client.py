@@ -8,6 +8,7 @@ from typing import Any, Self, TypeAlias, TypedDict, Unpack, overload
 import grpc
 from google.protobuf.message import Message
 
+from mistralwire._metadata import RESPONSE_ID
 from mistralwire._methods import METHODS_BY_REQUEST, SERVICE_NAME, Method, method_for
 from mistralwire._response_stream import CallSource, EventWriter, Sink
 from mistralwire._settings import DEADLINE_S, INT32_MAX, KEEPALIVE_S_MAX, checked_count, checked_number
@@ -342,9 +343,16 @@ class Client(ResponseCalls):
             return
         options["metadata"] = completion_metadata(options)
         arguments = self._stub.call_arguments(options)
-        async with contextlib.aclosing(self._stub.messages(method, wire, arguments)) as messages:
+        response_id = ""
+
+        def read_headers(headers: Mapping[str, str]) -> None:
+            nonlocal response_id
+            response_id = headers.get(RESPONSE_ID, "")
+
+        messages = self._stub.messages(method, wire, arguments, on_headers=read_headers)
+        async with contextlib.aclosing(messages):
             async for data in messages:
-                yield ChunkBatch(data, arguments.request_id)
+                yield ChunkBatch(data, arguments.request_id, response_id)
 
     def start(
         self,

@@ -93,12 +93,14 @@ class ChunkBatch(Sequence[CompletionChunk]):
 
     Attributes:
         data: The wire bytes of the whole message, a ChatCompletionStreamResponse.
+        response_id: Id of the stored response, to follow it; empty if it is not stored.
     """
 
-    __slots__ = ("_chunks", "_first_sequence", "_request_id", "data")
+    __slots__ = ("_chunks", "_first_sequence", "_request_id", "data", "response_id")
 
-    def __init__(self, data: bytes, request_id: str = "") -> None:
+    def __init__(self, data: bytes, request_id: str = "", response_id: str = "") -> None:
         self.data = data
+        self.response_id = response_id
         self._request_id = request_id
         self._chunks: Sequence[CompletionChunk] | None = None
         self._first_sequence: int | None = None

@@ -70,14 +70,14 @@ class _ResumableStream:
         """Yield what the call delivers, which is made again until something arrives."""
         while True:
             arguments = self._calls.start()
-            on_headers = None if self._stub.is_local else self._read_headers
-            messages = self._stub.messages(self._method, self._wire, arguments, on_headers=on_headers)
+            messages = self._stub.messages(self._method, self._wire, arguments, on_headers=self._read_headers)
             try:
                 async with contextlib.aclosing(messages):
                     async for data in messages:
                         batch = ChunkBatch(data, arguments.request_id)
                         self._calls.went_on()
                         self._count(batch)
+                        batch.response_id = self._response_id if self._is_stored else ""
                         yield batch
                 self._is_complete = True
                 return
@@ -99,7 +99,7 @@ class _ResumableStream:
         async with contextlib.aclosing(batches):
             async for batch in batches:
                 if batch.data:
-                    yield ChunkBatch(batch.data, calls.request_id)
+                    yield ChunkBatch(batch.data, calls.request_id, self._response_id)
                 if batch.end is not None and (error := response_failure(batch.end, calls.request_id)):
                     raise error
 

@@ -199,6 +199,7 @@ class _LocalCall:
         self._queue = WireQueue()
         # Position of the next chunk in a stored response, 0 if it is not stored; and the chunks in the queue.
         self._sequence = self._count = 0
+        self._headers: Mapping[str, str] = {}
         self._queue.attach(start(self))
 
     def __await__(self) -> Generator[Any, Any, bytes | None]:
@@ -221,8 +222,13 @@ class _LocalCall:
         self._queue.cancel()
 
     def headers(self, headers: Mapping[str, str]) -> None:
-        """Learn that the chunks are counted; the client does not ask for the metadata of a call here."""
+        """Learn what the initial metadata have, and whether the chunks are counted."""
+        self._headers = headers
         self._sequence = int(RESPONSE_ID in headers)
+
+    async def initial_metadata(self) -> Metadata:
+        """Return the metadata that come with the first message."""
+        return tuple(self._headers.items())
 
     def batch(self, wire: bytes, count: int) -> None:
         self._count += count

@@ -281,6 +281,17 @@ async def test_a_caller_has_a_limited_number_of_running_responses() -> None:
 
 
 @both
+@pytest.mark.parametrize("is_resumable", [False, True], ids=["plain", "resumable"])
+async def test_the_batches_of_a_stored_stream_have_its_id(is_local: bool, is_resumable: bool) -> None:
+    async with serving(EagerUpstream(300), is_local=is_local) as service:
+        batches = service.client.stream_batches(STREAM_REQUEST, resumable=is_resumable)
+        found = [batch.response_id async for batch in batches]
+        [info] = (await service.client.list_responses()).responses
+        assert len(found) > 1
+        assert {*found} == {info.response_id}
+
+
+@both
 async def test_a_call_beyond_the_stored_bytes_of_its_caller_is_answered_and_not_stored(
     is_local: bool,
 ) -> None:
@@ -288,8 +299,8 @@ async def test_a_call_beyond_the_stored_bytes_of_its_caller_is_answered_and_not_
     async with serving(upstream, is_local=is_local, caller_bytes_max=1500) as service:
         assert await streamed(service, id="a") == [0, 1, 2]
         await service.ended("a")
-        batches = [ids_in(batch) async for batch in service.batches(STREAM_REQUEST, id="b")]
-        assert ([ids for _, ids in batches], {first for first, _ in batches}) == ([[0, 1, 2]], {None})
+        batches = [batch async for batch in service.batches(STREAM_REQUEST, id="b")]
+        assert [(*ids_in(batch), batch.response_id) for batch in batches] == [(None, [0, 1, 2], "")]
         assert (service.relay.counts.not_stored, [*service.relay.holders]) == (1, [])
         assert await service.log.describe("/b") is None
 
