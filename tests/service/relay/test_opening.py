@@ -356,9 +356,8 @@ async def test_calls_beyond_the_stored_bytes_are_logged_once_a_minute(
         async for _ in service.batches(STREAM_REQUEST):
             pass
     assert [record.getMessage() for record in caplog.records] == [
-        "the stored responses of a caller have 1500 bytes, the limit caller_bytes_max: "
-        f"{count} were answered and not stored since this was last logged; delete some, lower keep_days, or "
-        "raise it"
+        "the stored responses of a caller have 1500 bytes, the limit: new ones are answered and not stored "
+        f"({count} since this was last logged); delete some, lower keep_days, or raise caller_bytes_max"
         for count in (1, 5)
     ]
 

@@ -505,9 +505,9 @@ class Recorder:
         now_s = asyncio.get_running_loop().time()
         if now_s - self._without_bytes_logged_s >= _WITHOUT_BYTES_LOG_S:
             _logger.warning(
-                "the stored responses of a caller have %d bytes, the limit caller_bytes_max: %d were "
-                "answered and not stored since this was last logged; delete some, lower keep_days, or raise "
-                "it",
+                "the stored responses of a caller have %d bytes, the limit: new ones are answered and not "
+                "stored (%d since this was last logged); delete some, lower keep_days, or raise "
+                "caller_bytes_max",
                 self.config.caller_bytes_max,
                 self._without_bytes,
             )
