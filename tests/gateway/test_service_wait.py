@@ -12,6 +12,7 @@ import pytest
 from mistralwire.client import Client, EventBatch
 from mistralwire.errors import CallError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
+from mistralwire.gateway._exchanges import _service_wait
 from mistralwire.gateway._state import GatewayState
 from mistralwire.service import Relay, RelayConfig, ServerConfig, create_relay, create_server
 from mistralwire.v1 import GetResponseResponse, ResponseEnd, ResponseEvents, ResponseInfo, ResponseState
@@ -222,6 +223,24 @@ async def test_no_event_comes_twice_if_the_service_is_lost_again(
     ):
         assert await response.read() == b"id: r1.0\n" + event(1) + event(2) + DONE
     assert client.positions == [0, 1]
+
+
+async def test_a_subscription_that_has_waited_itself_is_not_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_service_wait, "RECONNECT_S", 2.7)
+    monkeypatch.setattr(_service_wait, "_DELAY_S_MAX", 2.0)
+    asked = 0
+
+    async def ask(_: Any) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.7)
+        raise CallError("x", code="UNAVAILABLE", reason="LOG_UNAVAILABLE", request_id="1")
+
+    with pytest.raises(CallError):
+        await _service_wait.when_reachable(ask, {"deadline_s": WAIT_S})
+    assert asked == 1
 
 
 class TruncatedClient:

@@ -39,7 +39,8 @@ async def when_reachable(ask: Callable[[Any], Awaitable[Found]], options: Any) -
         except CallError as error:
             wait_s = max(delay_s * random.uniform(0.5, 1), error.retry_after_s or 0.0)  # noqa: S311
             resumes_s = time.monotonic() - started_s + wait_s
-            if not is_service_lost(error) or resumes_s > min(RECONNECT_S, deadline_s):
+            # A subscription that gives up has waited itself, except for its next pause, which did not fit.
+            if not is_service_lost(error) or resumes_s > min(RECONNECT_S - _DELAY_S_MAX, deadline_s):
                 raise
         await asyncio.sleep(wait_s)
         delay_s = min(delay_s * 2, _DELAY_S_MAX)
