@@ -295,6 +295,30 @@ async def test_what_a_producer_sends_goes_out_even_if_it_waits_for_nothing_else(
         assert publisher.acknowledged_sequence > 0
 
 
+async def test_of_sends_at_the_same_time_each_finds_what_the_one_before_has_sent() -> None:
+    async with relaying() as server, Client(server.address) as client, client.publish("r") as publisher:
+        whole = ChatCompletionResponse(id="w")
+        first, second = await asyncio.gather(
+            publisher.send(chunk(0)), publisher.send(whole), return_exceptions=True
+        )
+        assert first == 1
+        assert "found some before" in str(second)
+
+
+async def test_a_send_that_is_cancelled_has_sent_nothing() -> None:
+    async with relaying() as server, Client(server.address) as client:
+        async with client.publish("r") as publisher:
+            sending = asyncio.create_task(publisher.send(ChatCompletionResponse(id="w")))
+            await asyncio.sleep(0)
+            sending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
+            assert await publisher.send(chunk(0)) == 1
+        ids, error = await delivered(client, "r")
+
+    assert (ids, error) == (["0"], None)
+
+
 async def test_what_was_kept_is_sent_in_messages_that_the_service_takes() -> None:
     large = CompletionChunk(id="x" * 700_000, model="m")
     config = ServerConfig(port=0, message_bytes_max=1_200_000)

@@ -156,12 +156,12 @@ class Publisher:
             ValueError: If there are none, or a whole response is not the only event.
             RuntimeError: If the response has got its end, or outside of the block.
         """
-        count, data = self._encoded(events)
         # A loop over the tokens of a model in this thread waits for nothing else. Not below: a `send` that is
-        # cancelled has sent nothing.
+        # cancelled has sent nothing, and one at the same time must find what this one is about to send.
         if time.monotonic() - self._turned_s > _TURN_S:
             await asyncio.sleep(0)
             self._turned_s = time.monotonic()
+        count, data = self._encoded(events)
         while self._buffered_bytes >= _KEPT_BYTES_MAX:
             self._check()
             await self._change()
