@@ -9,7 +9,7 @@ import logging
 import pathlib
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self
 
 import nats
@@ -21,6 +21,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from mistralwire.errors import MistralwireError, Reason, ResponseError
 from mistralwire.log import End, KeyClaim, NatsLog, Opening, Query
 from mistralwire.log._nats import _writer
+from mistralwire.log._nats._connection import Connection
+from mistralwire.log._nats._durability import DurabilityProof
 from mistralwire.log._nats._records import encode
 from mistralwire.v1 import ResponseState
 from tests.listeners import stop_listening
@@ -101,6 +103,28 @@ async def test_a_node_finds_what_another_one_has_just_stored(join: Join) -> None
         assert await there.find("o", f"up-{name}") == name
         await storing
     assert await there.find("o", "none") is None
+
+
+async def test_what_has_no_upstream_is_not_read_to_find_an_id(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await join(), await join()
+    await here.open(Opening(id="s", space="stream"))
+    await _listed(there, "s", space="stream")
+    batch, read = Connection.batch, list[Any]()
+
+    async def counted(connection: Connection, arguments: Mapping[str, Any]) -> Any:
+        read.append(arguments)
+        return await batch(connection, arguments)
+
+    monkeypatch.setattr(Connection, "batch", counted)
+    assert await there.find("", "none") is None
+    assert not read
+    await here.open(Opening(id="r"))
+    await _listed(there, "r")
+    read.clear()
+    assert await there.find("", "none") is None
+    assert read
 
 
 async def test_each_node_knows_what_others_opened_ended_and_deleted(join: Join) -> None:
@@ -706,6 +730,40 @@ async def test_a_server_that_is_away_proves_how_it_stores_once_it_is_back(
         await log.close()
     said = [record.getMessage() for record in caplog.records if record.name.endswith("_durability")]
     assert f"back: {lost.name}" in said[-1]
+
+
+@pytest.mark.slow
+async def test_servers_are_looked_for_more_often_than_what_is_followed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mistralwire.log._nats._log._AWAY_INTERVAL_S", 0.1)
+    servers = cluster(tmp_path)
+    urls = ",".join(server.url for server in servers)
+    log = NatsLog(urls, replicas=3, monitor_urls=[server.monitor_url for server in servers])
+    done = list[str]()
+
+    def note(name: str, of: type) -> None:
+        method = getattr(of, name)
+
+        async def noted(*arguments: Any) -> None:
+            await method(*arguments)
+            done.append(name)
+
+        monkeypatch.setattr(of, name, noted)
+
+    with running(*servers):
+        creating = NatsLog(urls, replicas=3, durability="replicated")
+        await creating.start()
+        await creating.close()
+        servers[2].stop()
+        await log.start()
+        note("check", DurabilityProof)
+        note("_check_followed", NatsLog)
+        # Once: what is asked for the first time follows a pause as before.
+        log._on_recovered()
+        await _until(lambda: len(done) > 10)
+        await log.close()
+    assert done.count("check") > 2 * done.count("_check_followed") > 0
 
 
 async def test_a_server_without_proof_is_refused(nats_server: NatsServer, closed_port: int) -> None:

@@ -210,7 +210,7 @@ class NatsLog(IndexedLog):
             found = self._index.find(owner, upstream_id)
             # Other nodes tell it at the end alone, and their caller may have it before it is stored.
             running = self._index.running_elsewhere(self.node)
-            unknown = [each for each in running if each.owner == owner and not each.upstream_id]
+            unknown = [each for each in running if each.owner == owner and _may_get_upstream_id(each)]
             if found is not None or not unknown:
                 return found
             await asyncio.sleep(pause_s)
@@ -376,10 +376,12 @@ class NatsLog(IndexedLog):
         """Look at what is stored: when messages may have been lost, and once in a while."""
         is_refusing = False
         away_since_s: float | None = None
+        loop = asyncio.get_running_loop()
+        look_s = loop.time() + _CHECK_INTERVAL_S
         while True:
-            interval_s = _CHECK_INTERVAL_S if self._proof.is_complete else _AWAY_INTERVAL_S
+            due_s = look_s if self._proof.is_complete else min(look_s, loop.time() + _AWAY_INTERVAL_S)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
+                async with asyncio.timeout_at(due_s):
                     await self._is_behind.wait()
             is_behind = self._is_behind.is_set()
             self._is_behind.clear()
@@ -388,11 +390,10 @@ class NatsLog(IndexedLog):
                     refused = await self._connection.missing_room()
                     if refused is not None:
                         raise full_error(refused)
-                await self._check_followed()
-                if is_behind:
-                    await self._load_index()
-                else:
-                    await self._refresh(self._index.running_elsewhere(self.node))
+                # Not as often as servers are looked for: there may be many followers.
+                if is_behind or due_s == look_s:
+                    await self._look(is_behind=is_behind)
+                    look_s = loop.time() + _CHECK_INTERVAL_S
                 await self._proof.check()
                 self._writer.refusal = None
                 away_since_s = None
@@ -408,13 +409,20 @@ class NatsLog(IndexedLog):
                 await asyncio.sleep(_RETRY_S)
             except (NoAnswerError, RefusedError) as error:
                 _logger.debug("NATS: %s", error)
-                now_s = asyncio.get_running_loop().time()
+                now_s = loop.time()
                 away_since_s = away_since_s or now_s
                 if now_s > away_since_s + self._away_s:
                     # They may find another node that reaches NATS.
                     self._feeds.fail_all(unavailable(str(error)))
                 self._is_behind.set()
                 await asyncio.sleep(_RETRY_S)
+
+    async def _look(self, *, is_behind: bool) -> None:
+        await self._check_followed()
+        if is_behind:
+            await self._load_index()
+        else:
+            await self._refresh(self._index.running_elsewhere(self.node))
 
     async def _check_followed(self) -> None:
         ids = iter(list(self._live))
@@ -425,6 +433,10 @@ class NatsLog(IndexedLog):
                     self._feeds.fail(id, not_found_error())
                 else:
                     self._pass_on(record)
+
+
+def _may_get_upstream_id(response: StoredResponse) -> bool:
+    return response.space == "response" and not response.upstream_id
 
 
 def _record(message: "Msg", behind: int = 0) -> Record:
