@@ -225,6 +225,23 @@ async def test_a_node_whose_heartbeats_get_lost_is_asked(nats_server: NatsServer
     await here.close()
 
 
+async def test_other_nodes_are_not_taken_for_lost_while_nats_is_away(tmp_path: pathlib.Path) -> None:
+    with running(NatsServer(tmp_path / "n")) as server:
+        here, there = (NatsLog(server.url, monitor_urls=[server.monitor_url], lease_s=0.3) for _ in range(2))
+        await here.start()
+        await there.start()
+        server.stop()
+        # Longer than a lease.
+        await asyncio.sleep(1)
+        assert await here.is_alive(there.node)
+        server.start()
+        await there.close()
+        async with asyncio.timeout(30):
+            while await here.is_alive(there.node):  # noqa: ASYNC110 - no event is for this
+                await asyncio.sleep(0.01)
+        await here.close()
+
+
 async def test_two_nodes_that_send_the_same_events_store_them_once(join: Join) -> None:
     nodes = [await join(), await join()]
     for node in nodes:

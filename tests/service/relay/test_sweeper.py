@@ -76,6 +76,29 @@ async def test_a_call_of_a_process_that_died_has_failed_when_the_service_starts(
     assert info.reason == "PRODUCER_LOST"
 
 
+async def test_a_node_that_was_not_heard_while_the_log_was_away_keeps_its_responses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class AwayLog(MemoryLog):
+        is_back = False
+
+        async def is_alive(self, node: str) -> bool:
+            return node == self.node or self.is_back
+
+        async def describe(self, id: str) -> StoredResponse | None:
+            self.is_back = True
+            return await super().describe(id)
+
+    # However soon it answers.
+    monkeypatch.setattr(_sweeper, "_AWAY_S", -1.0)
+    log = AwayLog()
+    await left_behind(log, is_published=False)
+    async with Relay(log, MEMORY):
+        assert log.is_back
+        [stored] = await log.list(Query())
+        assert stored.end is None
+
+
 async def test_a_call_of_a_process_that_died_fails_once_the_log_has_room(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -64,13 +64,19 @@ class Nodes:
         self._listens_since_s = asyncio.get_running_loop().time()
 
     async def is_alive(self, node: str) -> bool:
-        """Check whether a node was heard within the lease, or answers: heartbeats may get lost."""
+        """Check whether a node was heard within the lease, or answers: heartbeats may get lost.
+
+        While NATS is away, a node does not even reach itself, and all others count as alive.
+        """
         if self._was_heard(node):
             return True
-        is_alive = await self.ask(node, b"", _ANSWER_TIMEOUT_S) is not None
-        if is_alive:
+        if await self._answers(node):
             self._heard_s[node] = asyncio.get_running_loop().time()
-        return is_alive
+            return True
+        return not await self._answers(self._node)
+
+    async def _answers(self, node: str) -> bool:
+        return await self.ask(node, b"", _ANSWER_TIMEOUT_S) is not None
 
     def _was_heard(self, node: str) -> bool:
         """Check whether a node was heard within the lease, or may not have had the time to be heard."""

@@ -18,6 +18,8 @@ from mistralwire.service._relay._rules import Holder, end_now, failure, lost_err
 # Seconds between two looks at what there is to do, and between two searches for what is too old.
 _SWEEP_S = 1.0
 _EXPIRE_S = 60.0
+# Seconds without an answer of the log after which it may have been away, and other nodes with it.
+_AWAY_S = 0.5
 # Seconds from the end of a response until it is folded: its followers have read it by then.
 _FOLD_S = 10.0
 # Responses that wait to be folded; beyond them the oldest stay as they are.
@@ -118,7 +120,10 @@ class Sweeper:
             if stored.is_published:
                 await self._publishers.adopt(stored)
                 return
+            began_s = time.monotonic()
             newest = await self._log.describe(stored.id)
+            if time.monotonic() - began_s > _AWAY_S and await self._log.is_alive(stored.node):
+                return
             if newest is not None and newest.end is None and newest.node == stored.node:
                 await end_now(self._log, newest, failure(lost_error()))
                 self.ended(stored.id)
