@@ -70,10 +70,13 @@ class Nodes:
         """
         if self._was_heard(node):
             return True
-        if await self._answers(node):
-            self._heard_s[node] = asyncio.get_running_loop().time()
+        # First, so that a node which is back with NATS is asked after that.
+        if not await self._answers(self._node):
             return True
-        return not await self._answers(self._node)
+        is_alive = await self._answers(node)
+        if is_alive:
+            self._heard_s[node] = asyncio.get_running_loop().time()
+        return is_alive
 
     async def _answers(self, node: str) -> bool:
         return await self.ask(node, b"", _ANSWER_TIMEOUT_S) is not None
