@@ -147,7 +147,7 @@ TEST_PACKAGES := .venv/.installed .venv-generate/.installed .venv-clients/.insta
 quick: .venv/.installed ## Run the tests that start no process and need no SDK, in a minute or two on two cores
 	$(BIN)/python $(PYTEST) $(PARALLEL) $(QUICK)
 
-test: newest alone oldest ## Run the tests in Python, in parallel, and a part on the oldest dependencies, in about six minutes on two cores
+test: newest alone oldest ## Run the tests in Python, in parallel, and a part on the oldest dependencies, in about nine minutes on two cores
 
 newest: $(TEST_PACKAGES)
 	@echo "== newest dependencies, in parallel"
