@@ -64,9 +64,10 @@ def logging_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (traceback, "print_exc"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
+    handlers, levels = root.handlers[:], (root.level, uvicorn.level)
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for logger, level in zip((root, uvicorn), levels, strict=True):
+        logger.setLevel(level)
     logging.captureWarnings(capture=False)

@@ -162,6 +162,7 @@ async def test_a_gateway_leaves_the_access_log_of_another_server_in_its_process_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
+    caplog.set_level("INFO", "uvicorn.access")
     upstream = ReplayUpstream(DEMONSTRATION)
     async with (
         running_gateway(upstream) as gateway,
@@ -180,6 +181,7 @@ async def test_stored_responses_are_followed_and_tokens_stay_out_of_the_servers_
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
+    caplog.set_level("INFO", "uvicorn.access")
     async with (
         create_relay(RelayConfig(log="memory")) as relay,
         Client.on(LocalChannel(HeldUpstream(), relay=relay)) as client,
