@@ -42,12 +42,6 @@ VERTEX = "/v1/projects/p/locations/europe-west4/publishers/mistralai/models/m"
 WAIT_S = 30
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
 class Running(Protocol):
     """How a gateway is run: tests.gateway_stack.running_gateway, one way or the other."""
 

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -87,12 +86,6 @@ def _filled_in(address: str, document_url: str = "openapi.json") -> str:
 
 
 PAGE = _Page(_filled_in(ADDRESS))
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 def test_ids_are_unique_and_links_lead_somewhere() -> None:

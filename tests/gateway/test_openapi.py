@@ -5,7 +5,6 @@ import contextlib
 import importlib.resources
 import json
 import pathlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -57,12 +56,6 @@ KINDS: dict[str, type[Message]] = {
 OWN_HEADERS = ("x-mistralwire-", "stream-", "producer-")
 # Nobody listens there; these clients call nothing.
 NOWHERE = "127.0.0.1:1"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 def _resolved(thing: dict[str, Any]) -> dict[str, Any]:
@@ -291,61 +284,64 @@ def _producer(epoch: int, seq: int) -> dict[str, str]:
     return {**JSON_TYPE, "producer-id": "p", **numbers}
 
 
+BEYOND_END = f"{0:016d}_{9:016d}"
+# Method, path of the document, target, headers and body of a request, and the status of its answer; in order.
+EXCHANGES: list[tuple[str, str, str, dict[str, str], bytes, int]] = [
+    ("get", CHAT, "", {}, b"", 200),
+    ("get", CHAT, "?limit=0", {}, b"", 400),
+    ("get", RESPONSE, "/ended", {}, b"", 200),
+    ("get", RESPONSE, "/failed", {}, b"", 200),
+    ("get", RESPONSE, "/none", {}, b"", 404),
+    ("get", RESPONSE, f"/{'x' * 200}", {}, b"", 404),
+    ("get", RESPONSE, "/ended", {"content-encoding": "gzip"}, b"", 415),
+    ("get", RESPONSE, "/ended?token=a", {}, b"", 401),
+    ("get", f"{RESPONSE}/events", "/ended/events", {}, b"", 200),
+    ("get", f"{RESPONSE}/events", "/ended/events", {"last-event-id": "ended.1"}, b"", 204),
+    ("get", f"{RESPONSE}/events", "/failed/events?starting_after=2", {}, b"", 204),
+    ("get", f"{RESPONSE}/events", "/failed/events", {"last-event-id": "ended.1"}, b"", 400),
+    ("post", f"{RESPONSE}/token", "/ended/token", {}, b"", 200),
+    ("post", f"{RESPONSE}/cancel", "/ended/cancel", {}, b"", 200),
+    ("post", f"{RESPONSE}/cancel", "/ended/cancel", {}, b"x" * 1001, 413),
+    ("delete", RESPONSE, "/running", {}, b"", 409),
+    ("get", STREAM, "/responses/failed", {}, b"", 200),
+    ("get", STREAM, "/responses", {}, b"", 404),
+    ("put", STREAM, "/responses/failed", {}, b"", 405),
+    ("post", STREAM, "/responses/failed", {}, b"", 405),
+    ("delete", STREAM, "/responses/failed", {}, b"", 405),
+    ("delete", RESPONSE, "/failed", {}, b"", 200),
+    ("put", STREAM, "/s", {**JSON_TYPE, "stream-ttl": "100"}, b"[1]", 201),
+    ("put", STREAM, "/s", {**JSON_TYPE, "stream-ttl": "100"}, b"", 200),
+    ("put", STREAM, "/s", {}, b"", 409),
+    ("put", STREAM, "/s", {"stream-ttl": "x"}, b"", 400),
+    ("head", STREAM, "/s", {}, b"", 200),
+    ("get", STREAM, "/s", {}, b"", 200),
+    ("get", STREAM, "/s", {"if-none-match": "*"}, b"", 304),
+    ("get", STREAM, f"/s?offset={BEYOND_END}", {}, b"", 400),
+    ("get", STREAM, "/s?offset=now&live=long-poll", {}, b"", 204),
+    ("post", STREAM, "/s", JSON_TYPE, b"2", 204),
+    ("post", STREAM, "/s", JSON_TYPE, b"", 400),
+    ("post", STREAM, "/s", {"content-type": "text/plain"}, b"2", 409),
+    ("post", STREAM, "/s", _producer(1, 0), b"2", 200),
+    ("post", STREAM, "/s", _producer(1, 0), b"2", 204),
+    ("post", STREAM, "/s", _producer(1, 5), b"2", 409),
+    ("post", STREAM, "/s", _producer(0, 0), b"2", 403),
+    ("put", STREAM, "/fork", FORKED, b"", 201),
+    ("post", STREAM, "/s", {"stream-closed": "true"}, b"", 204),
+    ("post", STREAM, "/s", JSON_TYPE, b"2", 409),
+    ("get", STREAM, "/s?offset=-1&live=sse", {}, b"", 200),
+    ("get", STREAM, "/s?offset=now&live=long-poll", {}, b"", 204),
+    ("put", STREAM, "/bytes", {"stream-closed": "true"}, b"a", 201),
+    ("get", STREAM, "/bytes?offset=-1&live=sse", {}, b"", 200),
+    ("delete", STREAM, "/s", {}, b"", 204),
+    *((method, STREAM, "/s", JSON_TYPE, b"1", 410) for method in ("get", "head", "post", "delete")),
+    ("put", STREAM, "/another", FORKED, b"", 409),
+]
+
+
 async def test_answers_about_responses_and_streams_are_as_documented(http: aiohttp.ClientSession) -> None:
     """Each status, and each header that is not HTTP's own."""
     relay = create_relay(RelayConfig(log="memory"))
     config = GatewayConfig(port=0, body_bytes_max=1000, heartbeat_s=0.1)
-    end = f"{0:016d}_{9:016d}"
-    requests: list[tuple[str, str, str, dict[str, str], bytes, int]] = [
-        ("get", CHAT, "", {}, b"", 200),
-        ("get", CHAT, "?limit=0", {}, b"", 400),
-        ("get", RESPONSE, "/ended", {}, b"", 200),
-        ("get", RESPONSE, "/failed", {}, b"", 200),
-        ("get", RESPONSE, "/none", {}, b"", 404),
-        ("get", RESPONSE, f"/{'x' * 200}", {}, b"", 404),
-        ("get", RESPONSE, "/ended", {"content-encoding": "gzip"}, b"", 415),
-        ("get", RESPONSE, "/ended?token=a", {}, b"", 401),
-        ("get", f"{RESPONSE}/events", "/ended/events", {}, b"", 200),
-        ("get", f"{RESPONSE}/events", "/ended/events", {"last-event-id": "ended.1"}, b"", 204),
-        ("get", f"{RESPONSE}/events", "/failed/events?starting_after=2", {}, b"", 204),
-        ("get", f"{RESPONSE}/events", "/failed/events", {"last-event-id": "ended.1"}, b"", 400),
-        ("post", f"{RESPONSE}/token", "/ended/token", {}, b"", 200),
-        ("post", f"{RESPONSE}/cancel", "/ended/cancel", {}, b"", 200),
-        ("post", f"{RESPONSE}/cancel", "/ended/cancel", {}, b"x" * 1001, 413),
-        ("delete", RESPONSE, "/running", {}, b"", 409),
-        ("get", STREAM, "/responses/failed", {}, b"", 200),
-        ("get", STREAM, "/responses", {}, b"", 404),
-        ("put", STREAM, "/responses/failed", {}, b"", 405),
-        ("post", STREAM, "/responses/failed", {}, b"", 405),
-        ("delete", STREAM, "/responses/failed", {}, b"", 405),
-        ("delete", RESPONSE, "/failed", {}, b"", 200),
-        ("put", STREAM, "/s", {**JSON_TYPE, "stream-ttl": "100"}, b"[1]", 201),
-        ("put", STREAM, "/s", {**JSON_TYPE, "stream-ttl": "100"}, b"", 200),
-        ("put", STREAM, "/s", {}, b"", 409),
-        ("put", STREAM, "/s", {"stream-ttl": "x"}, b"", 400),
-        ("head", STREAM, "/s", {}, b"", 200),
-        ("get", STREAM, "/s", {}, b"", 200),
-        ("get", STREAM, "/s", {"if-none-match": "*"}, b"", 304),
-        ("get", STREAM, f"/s?offset={end}", {}, b"", 400),
-        ("get", STREAM, "/s?offset=now&live=long-poll", {}, b"", 204),
-        ("post", STREAM, "/s", JSON_TYPE, b"2", 204),
-        ("post", STREAM, "/s", JSON_TYPE, b"", 400),
-        ("post", STREAM, "/s", {"content-type": "text/plain"}, b"2", 409),
-        ("post", STREAM, "/s", _producer(1, 0), b"2", 200),
-        ("post", STREAM, "/s", _producer(1, 0), b"2", 204),
-        ("post", STREAM, "/s", _producer(1, 5), b"2", 409),
-        ("post", STREAM, "/s", _producer(0, 0), b"2", 403),
-        ("put", STREAM, "/fork", FORKED, b"", 201),
-        ("post", STREAM, "/s", {"stream-closed": "true"}, b"", 204),
-        ("post", STREAM, "/s", JSON_TYPE, b"2", 409),
-        ("get", STREAM, "/s?offset=-1&live=sse", {}, b"", 200),
-        ("get", STREAM, "/s?offset=now&live=long-poll", {}, b"", 204),
-        ("put", STREAM, "/bytes", {"stream-closed": "true"}, b"a", 201),
-        ("get", STREAM, "/bytes?offset=-1&live=sse", {}, b"", 200),
-        ("delete", STREAM, "/s", {}, b"", 204),
-        *((method, STREAM, "/s", JSON_TYPE, b"1", 410) for method in ("get", "head", "post", "delete")),
-        ("put", STREAM, "/another", FORKED, b"", 409),
-    ]
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(relay)
         gateway = running_gateway(HeldUpstream(), config, is_embedded=True, relay=relay, log=relay.log)
@@ -355,7 +351,7 @@ async def test_answers_about_responses_and_streams_are_as_documented(http: aioht
             await producer.add(chunk(1))
             if name != "running":
                 await (producer.finish() if name == "ended" else producer.fail())
-        for method, path, target, headers, body, status in requests:
+        for method, path, target, headers, body, status in EXCHANGES:
             start = STREAM_PATH if path == STREAM else CHAT
             async with http.request(method, f"{url}{start}{target}", headers=headers, data=body) as response:
                 described = f"{method} {target} {status}"

@@ -62,12 +62,6 @@ def running(request: pytest.FixtureRequest) -> Running:
     return functools.partial(_running, is_wrapped=request.param)
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
 async def test_bytes_go_both_ways_with_the_upstreams_key(
     running: Running, http: aiohttp.ClientSession
 ) -> None:

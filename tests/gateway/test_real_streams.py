@@ -4,7 +4,6 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -70,12 +69,6 @@ NOISE = (
     + _event({"cost": 0.1}, "cost")
     + b"event: keepalive\ndata\n\ndata:\n\n"
 )
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @pytest.fixture(params=[False, True], ids=["network", "embedded"])

@@ -22,9 +22,7 @@ from mistralwire.log import Opening
 from mistralwire.service import (
     LocalChannel,
     Relay,
-    RelayConfig,
     ServerConfig,
-    create_relay,
     create_server,
 )
 from mistralwire.service._relay import _responses, owner_of
@@ -46,18 +44,6 @@ CHAT = "/v1/chat/completions"
 EVENTS = f"{CHAT}/r1/events"
 DONE = b"data: [DONE]\n\n"
 STATE, SEQUENCE = "x-mistralwire-response-state", "x-mistralwire-last-sequence"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
-        yield session
-
-
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    async with create_relay(RelayConfig(log="memory")) as made:
-        yield made
 
 
 @pytest.fixture(params=["network", "embedded", "asgi"])

@@ -14,7 +14,7 @@ from mistralwire.errors import CallError
 from mistralwire.gateway import GatewayConfig, GatewayServer, create_app
 from mistralwire.gateway._exchanges import _service_wait
 from mistralwire.gateway._state import GatewayState
-from mistralwire.service import Relay, RelayConfig, ServerConfig, create_relay, create_server
+from mistralwire.service import Relay, ServerConfig, create_server
 from mistralwire.v1 import GetResponseResponse, ResponseEnd, ResponseEvents, ResponseInfo, ResponseState
 from tests.error_bodies import broken_body, flat_error
 from tests.gateway.clients import until
@@ -27,20 +27,6 @@ WAIT_S = 30
 STREAM = "/v1/stream/responses/r1"
 FIRST_EVENTS = f"{STREAM}?offset=-1&live=sse"
 HEARTBEAT = b": keep-alive\n"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(WAIT_S)) as session:
-        yield session
-
-
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    made = create_relay(RelayConfig(log="memory"))
-    assert made is not None
-    async with made:
-        yield made
 
 
 class Running(NamedTuple):

@@ -13,7 +13,7 @@ from mistralwire.codec import to_json
 from mistralwire.errors import UpstreamError
 from mistralwire.gateway import GatewayConfig
 from mistralwire.log import MemoryLog
-from mistralwire.service import Relay, RelayConfig, create_relay
+from mistralwire.service import Relay, RelayConfig
 from mistralwire.upstream import MistralUpstream
 from mistralwire.v1 import AssistantMessage, ChatCompletionChoice, ChatCompletionResponse
 from tests.error_bodies import broken_body, flat_error
@@ -26,18 +26,6 @@ QUESTION = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 STREAM_QUESTION = {**QUESTION, "stream": True}
 DONE = b"data: [DONE]\n\n"
 RESPONSE_ID = "x-mistralwire-response-id"
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
-        yield session
-
-
-@pytest.fixture
-async def relay() -> AsyncIterator[Relay]:
-    async with create_relay(RelayConfig(log="memory")) as made:
-        yield made
 
 
 @pytest.fixture(params=["network", "embedded", "asgi"])

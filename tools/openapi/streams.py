@@ -26,7 +26,7 @@ _HEADERS = {
     "stream-closed": "`true` if there will be no others.",
     "stream-cursor": "The `cursor` of the next request, of a live read.",
     "stream-expires-at": "When the stream expires, by RFC 3339.",
-    "stream-next-offset": "Where the stream goes on behind what was sent: the `offset` of the next request.",
+    "stream-next-offset": "Where the stream continues: the `offset` of the next request.",
     "stream-sse-data-encoding": "`base64` if the messages of a stream of events are encoded.",
     "stream-ttl": "Seconds without a read or a write after which the stream expires.",
     "stream-up-to-date": "`true` if these are all messages so far.",

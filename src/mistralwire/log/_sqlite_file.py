@@ -141,7 +141,7 @@ def _refused(path: pathlib.Path, cause: str) -> MistralwireError:
 
 
 def is_full(error: Exception) -> bool:
-    """Check whether SQLite failed since the disk is full."""
+    """Check whether SQLite failed because the disk is full."""
     return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 

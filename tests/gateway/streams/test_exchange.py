@@ -5,7 +5,7 @@ import contextlib
 import functools
 import logging
 import pathlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -34,12 +34,6 @@ def running(request: pytest.FixtureRequest) -> Running:
     return functools.partial(
         running_gateway, ReplayUpstream(DEMONSTRATION), is_embedded=True, is_wrapped=request.param
     )
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def made(http: aiohttp.ClientSession, url: str, headers: dict[str, str], *bodies: bytes) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import orjson
-import pytest
 
 from mistralwire.client import Client
 from mistralwire.errors import UpstreamError
@@ -18,12 +17,6 @@ from tests.gateway_stack import running_gateway
 from tests.service.upstreams import HeldUpstream, chunk
 
 WAIT_S = 30
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @contextlib.asynccontextmanager

@@ -24,7 +24,7 @@ _SILENT_S = 5.0
 _PROOF_S = 2 * _SILENT_S
 _RETRY_S = 0.5
 # What a monitoring URL without an answer raises, or one of something else.
-_NO_PROOF = (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException)
+_MONITOR_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException)
 _SYNCED = "`sync_interval: always` in the jetstream block"
 
 
@@ -36,8 +36,8 @@ class _Members(NamedTuple):
     away: set[str]
 
 
-class _NoProof(NamedTuple):
-    """A monitoring URL that proves nothing."""
+class _SilentMonitor(NamedTuple):
+    """A monitoring URL without an answer that proves anything."""
 
     url: str
     error: Exception
@@ -127,12 +127,12 @@ class DurabilityProof:
             (present if is_heard else away).add(each["name"])
         return _Members(leader, present, away)
 
-    async def _ask(self) -> Sequence[_NoProof]:
+    async def _ask(self) -> Sequence[_SilentMonitor]:
         found = await asyncio.gather(*map(_asked, self._urls))
         self._proved.update(each for each in found if isinstance(each, str))
-        return [each for each in found if isinstance(each, _NoProof)]
+        return [each for each in found if isinstance(each, _SilentMonitor)]
 
-    def _judge(self, members: _Members, failures: Sequence[_NoProof]) -> None:
+    def _judge(self, members: _Members, failures: Sequence[_SilentMonitor]) -> None:
         unproved = members.present - self._proved
         or_replicated = ", or set log_durability to replicated" if self._replicas >= _REPLICAS_MIN else ""
         if unproved and failures:
@@ -158,11 +158,11 @@ class DurabilityProof:
         self._away = away
 
 
-async def _asked(url: str) -> str | _NoProof:
+async def _asked(url: str) -> str | _SilentMonitor:
     try:
         return await asyncio.to_thread(_synced_server, url)
-    except _NO_PROOF as error:
-        return _NoProof(url, error)
+    except _MONITOR_ERRORS as error:
+        return _SilentMonitor(url, error)
 
 
 def _synced_server(url: str) -> str:

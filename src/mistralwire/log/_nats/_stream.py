@@ -86,7 +86,7 @@ async def check_permissions(connection: Connection, name: str, node: str) -> Non
     await connection.publish(f"{name}-live.none")
     await connection.publish(f"{name}-beat.{node}")
     try:
-        # The answer of this node comes behind what the server has refused by then.
+        # The answer of this node comes after what the server has refused by then.
         await connection.request(f"{name}-node.{node}")
     except NoAnswerError:
         _check_permitted(connection)

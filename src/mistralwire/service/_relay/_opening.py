@@ -27,7 +27,7 @@ from mistralwire.v1 import ResponseKind, ResponseState
 
 _KEY = re.compile("[ -~]{1,255}")
 _RANDOM_BYTES = 16
-# Of a key, in the state of a response that was opened for it; the digest of the request is behind.
+# Of a key, in the state of a response that was opened for it; the digest of the request follows.
 _MARK_BYTES = 16
 _KINDS = {
     "ChatCompletion": ResponseKind.RESPONSE_KIND_CHAT,
