@@ -2,15 +2,13 @@
 
 import asyncio
 import contextlib
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from asyncio.subprocess import Process
 
 from click.testing import CliRunner
 
 from mistralwire.cli import main
 
-from .serving import REPLAY, SETTINGS, environment
+from .serving import REPLAY, SETTINGS, started
 
 CHAT, PACED = str(REPLAY / "chat.sse"), str(REPLAY / "paced.sse")
 
@@ -24,17 +22,6 @@ async def invoke(target: str, command: str, *arguments: str) -> tuple[int, str, 
     return result.exit_code, result.stdout, result.stderr
 
 
-@contextlib.asynccontextmanager
-async def running(target: str, command: str, *arguments: str) -> AsyncIterator[Process]:
+def running(target: str, command: str, *arguments: str) -> contextlib.AbstractAsyncContextManager[Process]:
     """Run a command as a process."""
-    words = (sys.executable, "-m", "mistralwire", command, "--target", target, *arguments)
-    process = await asyncio.create_subprocess_exec(
-        *words, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=environment()
-    )
-    try:
-        async with asyncio.timeout(60):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return started(command, "--target", target, *arguments)

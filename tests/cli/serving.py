@@ -1,4 +1,4 @@
-"""How the tests run `mistralwire serve`."""
+"""How the tests run `mistralwire serve`, and other commands as processes."""
 
 import asyncio
 import contextlib
@@ -6,8 +6,9 @@ import os
 import pathlib
 import subprocess
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import click.testing
 
@@ -71,6 +72,24 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False, env=environment()
     )
+
+
+@contextlib.asynccontextmanager
+async def started(
+    *words: str, stdin: Any = DEVNULL, stdout: Any = PIPE, **env: str
+) -> AsyncIterator[Process]:
+    """Run a command that ends by itself, and yield its process; what is left of it is killed."""
+    command = (sys.executable, "-m", "mistralwire", *words)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=stdin, stdout=stdout, stderr=PIPE, env={**environment(), **env}
+    )
+    try:
+        async with asyncio.timeout(60):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 def environment() -> dict[str, str]:

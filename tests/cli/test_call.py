@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import pty
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from asyncio.subprocess import DEVNULL, PIPE
 from typing import Any
 
 import grpc
@@ -47,7 +47,7 @@ from mistralwire.v1 import (
 from tests.client.peers import ANSWER, server_of
 from tests.service.upstreams import REQUEST, HeldUpstream, chunk
 
-from .serving import SETTINGS
+from .serving import SETTINGS, started
 from .serving import serving as serving_process
 
 pytestmark = pytest.mark.process
@@ -56,25 +56,7 @@ COMMAND = (sys.executable, "-m", "mistralwire", "call")
 DONE = FinishReason.FINISH_REASON_STOP
 
 
-def environment(**more: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MISTRALWIRE_")}
-    return {**own, **more}
-
-
-@contextlib.asynccontextmanager
-async def calling(
-    *arguments: str, stdin: Any = DEVNULL, stdout: Any = PIPE, **env: str
-) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdin=stdin, stdout=stdout, stderr=PIPE, env=environment(**env)
-    )
-    try:
-        async with asyncio.timeout(60):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+calling = functools.partial(started, "call")
 
 
 async def call(*arguments: str, stdin: bytes | None = None, **env: str) -> tuple[int | None, str, str]:
