@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ from tests.faults.preloads import slow_fsync
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 FSYNC_MS = 2.0
+# Programs that no Python package brings, and where they come from.
+NEEDED = {"redis-server": "redis-server", "cc": "gcc"}
 RUN_S_MAX = 60.0
 
 SATURATED = {
@@ -77,6 +80,11 @@ def main() -> None:
         "--only", nargs="+", choices=PARTS, default=PARTS, help="parts; results.json stays as it is"
     )
     arguments = parser.parse_args()
+    for program, package in NEEDED.items():
+        if shutil.which(program) is None:
+            sys.exit(
+                f"expected {program} on the PATH, found none; install it (in Debian the package {package})"
+            )
     results: dict[str, Any] = {"python": platform.python_version(), "rounds": arguments.rounds}
     with tempfile.TemporaryDirectory() as folder:
         for fsync_ms in (0.0, FSYNC_MS):
